@@ -1,0 +1,72 @@
+//! File bytes: a trait of positional operations, its contract, and the stores that keep them.
+//!
+//! # Contract
+//! - A [`ContentId`] names bytes. An id that was never written to, and one that was removed, is
+//!   [`Error::Missing`]; it is never answered with zeros.
+//! - What was not written between written parts reads as zeros and costs nothing.
+//! - `write`, `truncate` and `remove` may be lost in a crash until `commit` has returned; after it
+//!   what came before it on that id is there again, the id itself included.
+//! - Operations on different ranges of one id do not disturb each other.
+//! - When [`Context::cancel`] fires, an operation may end with [`Error::Cancelled`]; what a write had
+//!   begun may then be there in part.
+
+mod error;
+
+pub use error::Error;
+
+use bytes::Bytes;
+
+use crate::types::{ContentId, Context};
+
+/// What a content store has room for, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Capacity {
+    /// In all.
+    pub total: u64,
+    /// Free.
+    pub free: u64,
+    /// Free to this server.
+    pub available: u64,
+}
+
+/// A store of file bytes. See the module for the contract.
+#[async_trait::async_trait]
+pub trait ContentStore: std::fmt::Debug + Send + Sync + 'static {
+    /// Up to `length` bytes from `offset`; fewer only where the content ends.
+    async fn read(
+        &self,
+        cx: &Context,
+        id: ContentId,
+        offset: u64,
+        length: usize,
+    ) -> Result<Bytes, Error>;
+
+    /// Writes all of `data` at `offset`, making the content where it is missing.
+    async fn write(
+        &self,
+        cx: &Context,
+        id: ContentId,
+        offset: u64,
+        data: Bytes,
+    ) -> Result<(), Error>;
+
+    /// Makes the content exactly `length` bytes long, making it where it is missing: cuts what is
+    /// beyond, adds zeros up to it.
+    async fn truncate(&self, cx: &Context, id: ContentId, length: u64) -> Result<(), Error>;
+
+    /// How long the content is; [`Error::Missing`] where there is none.
+    async fn length(&self, cx: &Context, id: ContentId) -> Result<u64, Error>;
+
+    /// Makes everything done to `id` so far durable. Content that is missing is no error: nothing was
+    /// written to it.
+    async fn commit(&self, cx: &Context, id: ContentId) -> Result<(), Error>;
+
+    /// Removes content; one that is missing is no error.
+    async fn remove(&self, id: ContentId) -> Result<(), Error>;
+
+    /// Up to `limit` ids after `after`, in order.
+    async fn list(&self, after: Option<ContentId>, limit: usize) -> Result<Vec<ContentId>, Error>;
+
+    /// Room; `None` where the store has no bound.
+    async fn capacity(&self) -> Result<Option<Capacity>, Error>;
+}

@@ -1,0 +1,14 @@
+//! TrunkFS: an NFSv3 server whose namespace lives in a metadata store and whose file bytes live in
+//! a content store.
+//!
+//! The way of a request, and of every import:
+//! ```text
+//! server/connection  →  rpc/{record,message,auth,dispatch,replay}  →  nfs3/<procedure>
+//!                    →  vfs/{namespace,file,attributes}  →  metadata/<store>  and  content/<store>
+//! ```
+//! `types` holds what crosses layers and imports nothing; `server/stores.rs` alone names concrete
+//! stores; `config` becomes validated types before anything starts.
+
+pub mod content;
+pub mod metadata;
+pub mod types;

@@ -1,0 +1,103 @@
+//! Why an operation was refused or failed.
+
+use crate::types::Attributes;
+
+/// The source of a failure.
+pub type Source = Box<dyn std::error::Error + Send + Sync>;
+
+/// What a store answers instead of a result.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// No entry of that name (ENOENT).
+    #[error("no such entry")]
+    NotFound,
+    /// The name is taken (EEXIST).
+    #[error("the name is taken")]
+    Exists,
+    /// Not a directory (ENOTDIR).
+    #[error("not a directory")]
+    NotDirectory,
+    /// A directory where none may be (EISDIR).
+    #[error("is a directory")]
+    IsDirectory,
+    /// The directory has entries (ENOTEMPTY).
+    #[error("the directory is not empty")]
+    NotEmpty,
+    /// The object is gone (ESTALE).
+    #[error("the object is gone")]
+    Stale,
+    /// The mode bits say no (EACCES).
+    #[error("permission denied")]
+    AccessDenied,
+    /// Not the owner, or not privileged (EPERM).
+    #[error("operation not permitted")]
+    NotPermitted,
+    /// An argument that makes no sense for the object (EINVAL).
+    #[error("invalid argument")]
+    Invalid,
+    /// A kind of object that cannot be made this way (NFS3ERR_BADTYPE).
+    #[error("kind of object not supported here")]
+    BadType,
+    /// The object has as many names as it may (EMLINK).
+    #[error("too many links")]
+    TooManyLinks,
+    /// The guard does not equal the ctime (NFS3ERR_NOT_SYNC).
+    #[error("the object changed since the caller looked")]
+    NotSync,
+    /// Beyond the largest size (EFBIG).
+    #[error("file too large")]
+    TooLarge,
+    /// The store is full (ENOSPC).
+    #[error("no space left in the metadata store")]
+    NoSpace(#[source] Source),
+    /// The store takes no changes (EROFS).
+    #[error("the metadata store is read-only")]
+    ReadOnly(#[source] Source),
+    /// The store cannot answer now; nothing was changed, and a repeat may succeed.
+    #[error("the metadata store is not available")]
+    Unavailable(#[source] Source),
+    /// The call was cancelled or its time is over; nothing was changed.
+    #[error("cancelled")]
+    Cancelled,
+    /// The store holds what it must not hold.
+    #[error("the metadata store is damaged: {0}")]
+    Damaged(String),
+    /// Anything else that went wrong below.
+    #[error("the metadata store failed")]
+    Backend(#[source] Source),
+}
+
+/// An error and the present attributes of the objects that the call names, in its order: the
+/// directory; a rename's two directories; a link's object and directory. Nothing was changed.
+#[derive(Debug)]
+pub struct Refusal {
+    /// Why.
+    pub error: Error,
+    /// The first object, where known. Boxed: refusals are rarer than answers.
+    pub first: Option<Box<Attributes>>,
+    /// The second object, where known.
+    pub second: Option<Box<Attributes>>,
+}
+
+/// What an operation answers.
+pub type Answer<T> = Result<T, Refusal>;
+
+impl Refusal {
+    /// A refusal that knows the first object.
+    #[must_use]
+    pub fn of(error: Error, first: &Attributes) -> Self {
+        Self { error, first: Some(Box::new(first.clone())), second: None }
+    }
+
+    /// A refusal that knows both objects.
+    #[must_use]
+    pub fn of_both(error: Error, first: &Attributes, second: &Attributes) -> Self {
+        Self { error, first: Some(Box::new(first.clone())), second: Some(Box::new(second.clone())) }
+    }
+}
+
+impl From<Error> for Refusal {
+    fn from(error: Error) -> Self {
+        Self { error, first: None, second: None }
+    }
+}

@@ -1,0 +1,107 @@
+//! An object's attributes.
+
+use super::{ContentId, ContentVersion, Fileid, Fsid, ObjectId, Timestamp};
+
+/// The kinds of objects, numbered as NFSv3's ftype3 (RFC 1813 section 2.5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum FileType {
+    /// Regular file.
+    Regular = 1,
+    /// Directory.
+    Directory = 2,
+    /// Block device.
+    BlockDevice = 3,
+    /// Character device.
+    CharacterDevice = 4,
+    /// Symbolic link.
+    Symlink = 5,
+    /// Socket.
+    Socket = 6,
+    /// Named pipe.
+    Fifo = 7,
+}
+
+impl FileType {
+    /// The type of a stored number.
+    #[must_use]
+    pub fn from_number(number: i16) -> Option<Self> {
+        Some(match number {
+            1 => Self::Regular,
+            2 => Self::Directory,
+            3 => Self::BlockDevice,
+            4 => Self::CharacterDevice,
+            5 => Self::Symlink,
+            6 => Self::Socket,
+            7 => Self::Fifo,
+            _ => return None,
+        })
+    }
+
+    /// Its number in a store.
+    #[must_use]
+    pub fn number(self) -> i16 {
+        i16::from(self as u8)
+    }
+
+    /// Whether the object is a directory.
+    #[must_use]
+    pub fn is_directory(self) -> bool {
+        self == Self::Directory
+    }
+}
+
+/// A device's numbers (RFC 1813 section 2.5, specdata3); zero for what is no device.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct DeviceNumbers {
+    /// Major number.
+    pub major: u32,
+    /// Minor number.
+    pub minor: u32,
+}
+
+/// Where a regular file's bytes are, and under which version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ContentRef {
+    /// The bytes' name in the content store.
+    pub id: ContentId,
+    /// The version under which a size may be recorded.
+    pub version: ContentVersion,
+}
+
+/// An object's attributes, committed ones in a store and with the overlay laid over above it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attributes {
+    /// Identity.
+    pub id: ObjectId,
+    /// File number within the share.
+    pub fileid: Fileid,
+    /// The share's file system identity.
+    pub fsid: Fsid,
+    /// Kind.
+    pub file_type: FileType,
+    /// Permission bits with set-uid, set-gid and sticky: `0o7777` at most.
+    pub mode: u32,
+    /// Names that lead here; for a directory 2 and its subdirectories.
+    pub nlink: u32,
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+    /// Bytes; a symbolic link's is its target's length.
+    pub size: u64,
+    /// Last access.
+    pub atime: Timestamp,
+    /// Last change of the bytes or entries.
+    pub mtime: Timestamp,
+    /// Last change of anything; grows strictly.
+    pub ctime: Timestamp,
+    /// Device numbers.
+    pub rdev: DeviceNumbers,
+    /// A regular file's bytes; `None` for every other kind.
+    pub content: Option<ContentRef>,
+    /// Counts explicit settings of mtime, so that a late flush undoes none.
+    pub mtime_version: i32,
+    /// A directory's parent (the root's is the root); `None` for every other kind.
+    pub parent: Option<ObjectId>,
+}

@@ -1,0 +1,22 @@
+//! What crosses layers: identities, names, credentials, times and the context of a call.
+//!
+//! This module imports nothing from the rest of the crate.
+
+mod attributes;
+mod context;
+mod credentials;
+mod handle;
+mod ids;
+mod name;
+mod time;
+
+pub use attributes::{Attributes, ContentRef, DeviceNumbers, FileType};
+pub use context::Context;
+pub use credentials::{Credentials, MAX_GIDS};
+pub use handle::{FileHandle, HandleError, MAX_HANDLE_BYTES};
+pub use ids::{ContentId, ContentVersion, Cookie, Fileid, Fsid, ObjectId, ShareId};
+pub use name::{
+    Component, MAX_NAME_BYTES, MAX_SHARE_NAME_BYTES, MAX_TARGET_BYTES, Name, NameError, ShareName,
+    ShareNameError, SymlinkTarget, TargetError,
+};
+pub use time::Timestamp;

@@ -1,0 +1,46 @@
+//! Times as the stores keep them: signed nanoseconds since 1970.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// Nanoseconds since 1970-01-01T00:00:00Z.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Timestamp(pub i64);
+
+const NANOS_PER_SECOND: i64 = 1_000_000_000;
+
+impl Timestamp {
+    /// The clock's time.
+    #[must_use]
+    pub fn now() -> Self {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self(i64::try_from(since.as_nanos()).unwrap_or(i64::MAX))
+    }
+
+    /// From NFSv3's form (RFC 1813 section 2.5): unsigned seconds and nanoseconds. `None` where
+    /// the nanoseconds make a second or more.
+    #[must_use]
+    pub fn from_parts(seconds: u32, nanoseconds: u32) -> Option<Self> {
+        let nanoseconds = i64::from(nanoseconds);
+        (nanoseconds < NANOS_PER_SECOND)
+            .then(|| Self(i64::from(seconds) * NANOS_PER_SECOND + nanoseconds))
+    }
+
+    /// NFSv3's form. What lies outside 1970 to 2106 is shown as the nearest end.
+    #[must_use]
+    pub fn to_parts(self) -> (u32, u32) {
+        if self.0 < 0 {
+            return (0, 0);
+        }
+        match u32::try_from(self.0 / NANOS_PER_SECOND) {
+            Ok(seconds) => (seconds, u32::try_from(self.0 % NANOS_PER_SECOND).unwrap_or(0)),
+            Err(_) => (u32::MAX, 999_999_999),
+        }
+    }
+
+    /// The ctime of a change made at `self` to an object whose ctime is `previous`: it grows
+    /// strictly, whatever the clock does.
+    #[must_use]
+    pub fn after(self, previous: Self) -> Self {
+        self.max(Self(previous.0.saturating_add(1)))
+    }
+}
