@@ -11,4 +11,6 @@
 
 pub mod content;
 pub mod metadata;
+pub mod rpc;
 pub mod types;
+pub mod xdr;

@@ -1,0 +1,93 @@
+//! What a program (NFS, MOUNT) is to the RPC layer.
+
+use std::net::SocketAddr;
+
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::types::Credentials;
+use crate::xdr::{Decoder, Message};
+
+/// Who a call says it comes from (RFC 5531 section 8.2), as far as this server takes it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Flavor {
+    /// AUTH_NONE.
+    None,
+    /// AUTH_SYS (appendix A): the credentials as sent, before any squashing.
+    Sys(Credentials),
+}
+
+/// Where a call comes from and how long it may take.
+#[derive(Clone, Debug)]
+pub struct Caller {
+    /// The peer's address and port.
+    pub address: SocketAddr,
+    /// Its credentials.
+    pub flavor: Flavor,
+    /// The call's transaction id, for the log.
+    pub xid: u32,
+    /// Fires on disconnect, request timeout and shutdown.
+    pub cancel: CancellationToken,
+    /// When the request's time is over.
+    pub deadline: Instant,
+}
+
+/// One call of a procedure that the program has.
+#[derive(Debug)]
+pub struct Call {
+    /// The caller.
+    pub caller: Caller,
+    /// The procedure's number.
+    pub procedure: u32,
+    /// Its arguments, not looked at yet.
+    pub arguments: Decoder,
+}
+
+/// Why credentials are refused (RFC 5531 section 9, auth_stat).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum AuthStatus {
+    /// AUTH_BADCRED: the credentials cannot be decoded.
+    BadCredentials = 1,
+    /// AUTH_REJECTEDCRED: the flavour is not spoken here.
+    RejectedCredentials = 2,
+    /// AUTH_TOOWEAK: the call needs a stronger flavour.
+    TooWeak = 5,
+}
+
+/// What a procedure answers.
+#[derive(Debug)]
+pub enum Reply {
+    /// The results.
+    Success(Message),
+    /// The results, not to be kept for a repeat of the call: nothing was applied, and a repeat
+    /// may do better (NFS3ERR_JUKEBOX).
+    Transient(Message),
+    /// GARBAGE_ARGS: the arguments cannot be decoded.
+    GarbageArguments,
+    /// The caller's flavour does not suffice.
+    Refused(AuthStatus),
+    /// SYSTEM_ERR.
+    SystemError,
+}
+
+/// A program of one version.
+#[async_trait::async_trait]
+pub trait Program: std::fmt::Debug + Send + Sync + 'static {
+    /// The program's number.
+    fn number(&self) -> u32;
+
+    /// The only version that is spoken.
+    fn version(&self) -> u32;
+
+    /// The procedure's name for logs and metrics; `None` where there is no such procedure
+    /// (PROC_UNAVAIL).
+    fn procedure_name(&self, procedure: u32) -> Option<&'static str>;
+
+    /// Whether a repeat of the call must get the recorded reply, since doing it twice is not doing it
+    /// once.
+    fn is_replayed(&self, procedure: u32) -> bool;
+
+    /// Answers a call. Dropping the future must be safe at any await.
+    async fn call(&self, call: Call) -> Reply;
+}
