@@ -11,8 +11,10 @@
 //!   begun may then be there in part.
 
 mod error;
+mod memory;
 
 pub use error::Error;
+pub use memory::MemoryContent;
 
 use bytes::Bytes;
 
@@ -69,4 +71,20 @@ pub trait ContentStore: std::fmt::Debug + Send + Sync + 'static {
 
     /// Room; `None` where the store has no bound.
     async fn capacity(&self) -> Result<Option<Capacity>, Error>;
+}
+
+/// The longest that content can be: offsets are signed in POSIX.
+pub(crate) const MAX_LENGTH: u64 = i64::MAX as u64;
+
+/// Where `length` bytes from `offset` end; [`Error::TooLarge`] beyond [`MAX_LENGTH`].
+pub(crate) fn end_of(offset: u64, length: usize) -> Result<u64, Error> {
+    offset.checked_add(length as u64).filter(|end| *end <= MAX_LENGTH).ok_or(Error::TooLarge)
+}
+
+/// [`Error::Cancelled`] where a call's token has fired or its deadline is over.
+pub(crate) fn still_wanted(cx: &Context) -> Result<(), Error> {
+    if cx.cancel.is_cancelled() || cx.deadline <= tokio::time::Instant::now() {
+        return Err(Error::Cancelled);
+    }
+    Ok(())
 }

@@ -1,0 +1,288 @@
+//! Content in memory: for tests, and for shares whose bytes may go with the process.
+//!
+//! Each content is a map of blocks, and a block is as long as what was written into it: memory goes
+//! to what was written, wherever it lies. The lock on the map of contents is held to find one; bytes
+//! are copied under that content's own lock.
+
+use std::collections::BTreeMap;
+use std::ops::{Bound, Range};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+use parking_lot::RwLock;
+
+use super::{Capacity, ContentStore, Error, MAX_LENGTH, end_of, still_wanted};
+use crate::types::{ContentId, Context};
+
+/// Bytes in a full block.
+const BLOCK_BYTES: u64 = 64 * 1024;
+
+/// A content store in memory. `commit` makes nothing durable: all is gone with the process.
+#[derive(Debug)]
+pub struct MemoryContent {
+    contents: RwLock<BTreeMap<ContentId, Arc<RwLock<Content>>>>,
+    /// Bytes in blocks, of all contents.
+    used: AtomicU64,
+    limit: Option<u64>,
+}
+
+#[derive(Debug, Default)]
+struct Content {
+    length: u64,
+    /// By number; what a block lacks up to [`BLOCK_BYTES`] is zeros.
+    blocks: BTreeMap<u64, Vec<u8>>,
+    /// Whether it was removed while somebody waited for its lock.
+    removed: bool,
+}
+
+impl MemoryContent {
+    /// An empty store without a bound.
+    #[must_use]
+    pub fn new() -> Self {
+        Self { contents: RwLock::default(), used: AtomicU64::new(0), limit: None }
+    }
+
+    /// An empty store that keeps at most `bytes` bytes and answers [`Error::NoSpace`] beyond them.
+    #[must_use]
+    pub fn with_limit(bytes: u64) -> Self {
+        Self { limit: Some(bytes), ..Self::new() }
+    }
+
+    fn find(&self, id: ContentId) -> Result<Arc<RwLock<Content>>, Error> {
+        self.contents.read().get(&id).cloned().ok_or(Error::Missing(id))
+    }
+
+    /// Runs `change` on the content of `id`, made where it is missing.
+    fn change<T>(&self, id: ContentId, change: impl FnOnce(&mut Content) -> T) -> T {
+        loop {
+            let found = self
+                .find(id)
+                .unwrap_or_else(|_| Arc::clone(self.contents.write().entry(id).or_default()));
+            let mut content = found.write();
+            if !content.removed {
+                return change(&mut content);
+            }
+        }
+    }
+
+    fn reserve(&self, bytes: u64) -> Result<(), Error> {
+        let limit = self.limit.unwrap_or(u64::MAX);
+        self.used
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| {
+                used.checked_add(bytes).filter(|sum| *sum <= limit)
+            })
+            .map(drop)
+            .map_err(|_| Error::NoSpace(std::io::ErrorKind::StorageFull.into()))
+    }
+
+    fn release(&self, bytes: u64) {
+        self.used.fetch_sub(bytes, Ordering::Relaxed);
+    }
+}
+
+impl Default for MemoryContent {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[async_trait::async_trait]
+impl ContentStore for MemoryContent {
+    async fn read(
+        &self,
+        cx: &Context,
+        id: ContentId,
+        offset: u64,
+        length: usize,
+    ) -> Result<Bytes, Error> {
+        still_wanted(cx)?;
+        let content = self.find(id)?;
+        let content = content.read();
+        if content.removed {
+            return Err(Error::Missing(id));
+        }
+        Ok(content.read(offset, length).into())
+    }
+
+    async fn write(
+        &self,
+        cx: &Context,
+        id: ContentId,
+        offset: u64,
+        data: Bytes,
+    ) -> Result<(), Error> {
+        still_wanted(cx)?;
+        let end = end_of(offset, data.len())?;
+        self.change(id, |content| {
+            self.reserve(content.growth(offset, end))?;
+            content.write(offset, &data);
+            Ok(())
+        })
+    }
+
+    async fn truncate(&self, cx: &Context, id: ContentId, length: u64) -> Result<(), Error> {
+        still_wanted(cx)?;
+        if length > MAX_LENGTH {
+            return Err(Error::TooLarge);
+        }
+        let freed = self.change(id, |content| content.truncate(length));
+        self.release(freed);
+        Ok(())
+    }
+
+    async fn length(&self, cx: &Context, id: ContentId) -> Result<u64, Error> {
+        still_wanted(cx)?;
+        let content = self.find(id)?;
+        let content = content.read();
+        if content.removed { Err(Error::Missing(id)) } else { Ok(content.length) }
+    }
+
+    async fn commit(&self, cx: &Context, _id: ContentId) -> Result<(), Error> {
+        still_wanted(cx)
+    }
+
+    async fn remove(&self, id: ContentId) -> Result<(), Error> {
+        let Some(content) = self.contents.write().remove(&id) else {
+            return Ok(());
+        };
+        let freed = {
+            let mut content = content.write();
+            content.removed = true;
+            content.truncate(0)
+        };
+        self.release(freed);
+        Ok(())
+    }
+
+    async fn list(&self, after: Option<ContentId>, limit: usize) -> Result<Vec<ContentId>, Error> {
+        let start = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let contents = self.contents.read();
+        Ok(contents.range((start, Bound::Unbounded)).map(|(id, _)| *id).take(limit).collect())
+    }
+
+    async fn capacity(&self) -> Result<Option<Capacity>, Error> {
+        Ok(self.limit.map(|total| {
+            let free = total.saturating_sub(self.used.load(Ordering::Relaxed));
+            Capacity { total, free, available: free }
+        }))
+    }
+}
+
+/// A range's part in one block.
+struct Part {
+    block: u64,
+    /// Within the block.
+    within: Range<usize>,
+    /// Within the range.
+    at: usize,
+}
+
+/// Cuts `length` bytes from `offset` into the blocks they lie in.
+fn parts(offset: u64, length: usize) -> impl Iterator<Item = Part> {
+    let mut at = 0;
+    std::iter::from_fn(move || {
+        if at == length {
+            return None;
+        }
+        let position = offset + at as u64;
+        let start = position % BLOCK_BYTES;
+        let count = (BLOCK_BYTES - start).min((length - at) as u64);
+        let part = Part {
+            block: position / BLOCK_BYTES,
+            within: start as usize..(start + count) as usize,
+            at,
+        };
+        at += count as usize;
+        Some(part)
+    })
+}
+
+impl Content {
+    fn read(&self, offset: u64, length: usize) -> Vec<u8> {
+        let rest = self.length.saturating_sub(offset);
+        let mut data = vec![0; length.min(usize::try_from(rest).unwrap_or(usize::MAX))];
+        if data.is_empty() {
+            return data;
+        }
+        let first = offset / BLOCK_BYTES;
+        let last = (offset + data.len() as u64 - 1) / BLOCK_BYTES;
+        for (number, block) in self.blocks.range(first..=last) {
+            let start = number * BLOCK_BYTES;
+            let skip = offset.saturating_sub(start) as usize;
+            let Some(bytes) = block.get(skip..) else { continue };
+            let at = start.saturating_sub(offset) as usize;
+            let count = bytes.len().min(data.len() - at);
+            data[at..at + count].copy_from_slice(&bytes[..count]);
+        }
+        data
+    }
+
+    /// How many bytes of memory a write of `offset..end` adds.
+    fn growth(&self, offset: u64, end: u64) -> u64 {
+        parts(offset, (end - offset) as usize)
+            .map(|part| {
+                let present = self.blocks.get(&part.block).map_or(0, Vec::len);
+                part.within.end.saturating_sub(present) as u64
+            })
+            .sum()
+    }
+
+    fn write(&mut self, offset: u64, data: &[u8]) {
+        for part in parts(offset, data.len()) {
+            let block = self.blocks.entry(part.block).or_default();
+            if block.len() < part.within.end {
+                block.resize(part.within.end, 0);
+            }
+            let source = &data[part.at..part.at + part.within.len()];
+            block[part.within].copy_from_slice(source);
+        }
+        if !data.is_empty() {
+            self.length = self.length.max(offset + data.len() as u64);
+        }
+    }
+
+    /// Sets the length; answers how many bytes of memory that freed.
+    fn truncate(&mut self, length: u64) -> u64 {
+        self.length = length;
+        let mut cut = self.blocks.split_off(&(length / BLOCK_BYTES));
+        let mut freed = cut.values().map(Vec::len).sum::<usize>();
+        let keep = (length % BLOCK_BYTES) as usize;
+        if keep > 0
+            && let Some(mut block) = cut.remove(&(length / BLOCK_BYTES))
+        {
+            block.truncate(keep);
+            block.shrink_to_fit();
+            freed -= block.len();
+            self.blocks.insert(length / BLOCK_BYTES, block);
+        }
+        freed as u64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_goes_to_what_was_written() {
+        let mut content = Content::default();
+        assert_eq!(content.growth(1 << 62, (1 << 62) + 10), 10);
+        content.write(1 << 62, b"0123456789");
+        assert_eq!(content.growth(1 << 62, (1 << 62) + 10), 0);
+        assert_eq!(content.length, (1 << 62) + 10);
+        assert_eq!(content.read((1 << 62) - 2, 5), b"\0\x00012");
+        assert_eq!(content.truncate((1 << 62) + 4), 6);
+        assert_eq!(content.truncate(0), 4);
+        assert!(content.blocks.is_empty());
+    }
+
+    #[test]
+    fn parts_cover_a_range_without_gaps() {
+        let cut: Vec<_> = parts(BLOCK_BYTES - 1, BLOCK_BYTES as usize + 2)
+            .map(|part| (part.block, part.within, part.at))
+            .collect();
+        let whole = BLOCK_BYTES as usize;
+        assert_eq!(cut, [(0, whole - 1..whole, 0), (1, 0..whole, 1), (2, 0..1, whole + 1)]);
+    }
+}
