@@ -16,6 +16,7 @@
 //!   is awaited.
 
 mod error;
+pub mod memory;
 pub mod rules;
 mod types;
 

@@ -1,0 +1,206 @@
+//! The store in memory: one lock around tables that look like a database's. It keeps nothing
+//! across a restart; tests and trials use it, and it is the oracle of the other stores.
+//!
+//! Each operation decides first, on the tables as they are, and changes them only after its last check:
+//! the changing half cannot fail.
+
+mod attributes;
+mod check;
+mod create;
+mod link;
+mod read;
+mod remove;
+mod rename;
+mod state;
+#[cfg(test)]
+mod tests;
+
+use parking_lot::{Mutex, MutexGuard};
+use tokio::time::Instant;
+
+use crate::types::{
+    Attributes, ContentRef, Context, Cookie, DeviceNumbers, FileType, Name, ObjectId, ShareId,
+    ShareName, SymlinkTarget,
+};
+
+use self::state::State;
+use super::{
+    Answer, CreateHow, Created, Error, Flush, FlushOutcome, Link, LinkTarget, Lookup,
+    MetadataStore, Page, Removed, Renamed, SetAttributes, SettingDone, Share, ShareSpec, Usage,
+    ZeroingOutcome,
+};
+
+/// A namespace in memory. Durable for as long as the value lives.
+#[derive(Debug, Default)]
+pub struct MemoryStore {
+    state: Mutex<State>,
+}
+
+impl MemoryStore {
+    /// A store without shares.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The tables, unless the store is closed.
+    fn open(&self) -> Result<MutexGuard<'_, State>, Error> {
+        let state = self.state.lock();
+        if state.closed {
+            return Err(Error::Unavailable("the store is closed".into()));
+        }
+        Ok(state)
+    }
+
+    /// The tables, unless the call is over already.
+    fn admit(&self, cx: &Context) -> Result<MutexGuard<'_, State>, Error> {
+        if cx.cancel.is_cancelled() || Instant::now() >= cx.deadline {
+            return Err(Error::Cancelled);
+        }
+        self.open()
+    }
+}
+
+#[async_trait::async_trait]
+impl MetadataStore for MemoryStore {
+    async fn open_share(&self, spec: &ShareSpec) -> Result<Share, Error> {
+        self.open()?.open_share(spec)
+    }
+
+    async fn shares(&self) -> Result<Vec<ShareName>, Error> {
+        Ok(self.open()?.share_names())
+    }
+
+    async fn getattr(&self, cx: &Context, object: ObjectId) -> Result<Attributes, Error> {
+        self.admit(cx)?.object(cx, object).cloned()
+    }
+
+    async fn lookup(&self, cx: &Context, directory: ObjectId, name: &Name) -> Answer<Lookup> {
+        self.admit(cx)?.lookup(cx, directory, name)
+    }
+
+    async fn lookup_parent(&self, cx: &Context, directory: ObjectId) -> Answer<Lookup> {
+        self.admit(cx)?.lookup_parent(cx, directory)
+    }
+
+    async fn readlink(&self, cx: &Context, link: ObjectId) -> Answer<Link> {
+        self.admit(cx)?.readlink(cx, link)
+    }
+
+    async fn readdir(
+        &self,
+        cx: &Context,
+        directory: ObjectId,
+        after: Cookie,
+        max_entries: usize,
+        with_attributes: bool,
+    ) -> Answer<Page> {
+        self.admit(cx)?.readdir(cx, directory, after, max_entries, with_attributes)
+    }
+
+    async fn setattr(
+        &self,
+        cx: &Context,
+        object: ObjectId,
+        set: &SetAttributes,
+    ) -> Answer<SettingDone> {
+        self.admit(cx)?.setattr(cx, object, set)
+    }
+
+    async fn create(
+        &self,
+        cx: &Context,
+        directory: ObjectId,
+        name: &Name,
+        how: &CreateHow,
+    ) -> Answer<Created> {
+        self.admit(cx)?.create(cx, directory, name, how)
+    }
+
+    async fn mkdir(
+        &self,
+        cx: &Context,
+        directory: ObjectId,
+        name: &Name,
+        set: &SetAttributes,
+    ) -> Answer<Created> {
+        self.admit(cx)?.mkdir(cx, directory, name, set)
+    }
+
+    async fn symlink(
+        &self,
+        cx: &Context,
+        directory: ObjectId,
+        name: &Name,
+        target: &SymlinkTarget,
+        set: &SetAttributes,
+    ) -> Answer<Created> {
+        self.admit(cx)?.symlink(cx, directory, name, target, set)
+    }
+
+    async fn mknod(
+        &self,
+        cx: &Context,
+        directory: ObjectId,
+        name: &Name,
+        kind: FileType,
+        rdev: DeviceNumbers,
+        set: &SetAttributes,
+    ) -> Answer<Created> {
+        self.admit(cx)?.mknod(cx, directory, name, kind, rdev, set)
+    }
+
+    async fn remove(&self, cx: &Context, directory: ObjectId, name: &Name) -> Answer<Removed> {
+        self.admit(cx)?.remove(cx, directory, name)
+    }
+
+    async fn rmdir(&self, cx: &Context, directory: ObjectId, name: &Name) -> Answer<Removed> {
+        self.admit(cx)?.rmdir(cx, directory, name)
+    }
+
+    async fn rename(
+        &self,
+        cx: &Context,
+        from: ObjectId,
+        from_name: &Name,
+        to: ObjectId,
+        to_name: &Name,
+    ) -> Answer<Renamed> {
+        self.admit(cx)?.rename(cx, (from, from_name), (to, to_name))
+    }
+
+    async fn link(
+        &self,
+        cx: &Context,
+        object: ObjectId,
+        directory: ObjectId,
+        name: &Name,
+    ) -> Answer<LinkTarget> {
+        self.admit(cx)?.link(cx, object, directory, name)
+    }
+
+    async fn flush(&self, cx: &Context, file: ObjectId, flush: &Flush) -> Answer<FlushOutcome> {
+        self.admit(cx)?.flush(cx, file, flush)
+    }
+
+    async fn begin_zeroing(
+        &self,
+        cx: &Context,
+        file: ObjectId,
+        content: ContentRef,
+    ) -> Answer<ZeroingOutcome> {
+        self.admit(cx)?.begin_zeroing(cx, file, content)
+    }
+
+    async fn usage(&self, share: ShareId) -> Result<Usage, Error> {
+        self.open()?.usage(share)
+    }
+
+    async fn inconsistencies(&self) -> Result<Vec<String>, Error> {
+        Ok(self.open()?.inconsistencies())
+    }
+
+    async fn close(&self) {
+        self.state.lock().closed = true;
+    }
+}

@@ -1,0 +1,299 @@
+//! The tables, and the steps that every operation is made of.
+
+use std::collections::{BTreeMap, HashMap};
+use std::ops::Bound;
+
+use crate::metadata::{
+    Answer, Capabilities, Change, Error, Refusal, Replaced, Share, ShareSpec, Usage, rules,
+};
+use crate::types::{
+    Attributes, Context, Cookie, FileType, Fileid, Fsid, Name, ObjectId, ShareId, ShareName,
+    SymlinkTarget, Timestamp,
+};
+
+/// Everything that the store holds.
+#[derive(Debug)]
+pub(super) struct State {
+    /// Set once; no call is answered afterwards.
+    pub(super) closed: bool,
+    pub(super) shares: BTreeMap<ShareId, Share>,
+    /// Kept with every change of `objects`.
+    pub(super) usage: HashMap<Fsid, Tally>,
+    /// An object belongs to the share whose fsid it bears.
+    pub(super) objects: HashMap<ObjectId, Attributes>,
+    /// One for every directory.
+    pub(super) entries: HashMap<ObjectId, Entries>,
+    /// One for every symbolic link.
+    pub(super) targets: HashMap<ObjectId, SymlinkTarget>,
+    /// EXCLUSIVE's verifiers, of files that nothing was done to since.
+    pub(super) verifiers: HashMap<ObjectId, u64>,
+    last_share: i16,
+    pub(super) last_fileid: Fileid,
+    pub(super) last_cookie: Cookie,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self {
+            closed: false,
+            shares: BTreeMap::new(),
+            usage: HashMap::new(),
+            objects: HashMap::new(),
+            entries: HashMap::new(),
+            targets: HashMap::new(),
+            verifiers: HashMap::new(),
+            last_share: 0,
+            last_fileid: Fileid(0),
+            last_cookie: Cookie(Cookie::FIRST_ENTRY.0 - 1),
+        }
+    }
+}
+
+/// What a share uses. Sizes go up to 2⁶³−1, so that three files' sum needs more than 64 bits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Tally {
+    objects: u64,
+    bytes: u128,
+}
+
+impl Tally {
+    pub(super) fn add(&mut self, object: &Attributes) {
+        self.objects += 1;
+        self.bytes += counted_bytes(object);
+    }
+
+    fn subtract(&mut self, object: &Attributes) {
+        self.objects -= 1;
+        self.bytes -= counted_bytes(object);
+    }
+}
+
+/// A directory's entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Edge {
+    pub(super) child: ObjectId,
+    pub(super) cookie: Cookie,
+}
+
+/// A directory's entries, by name and by cookie.
+#[derive(Debug, Default)]
+pub(super) struct Entries {
+    pub(super) by_name: BTreeMap<Name, Edge>,
+    pub(super) by_cookie: BTreeMap<Cookie, Name>,
+}
+
+impl Entries {
+    fn insert(&mut self, name: Name, edge: Edge) {
+        if let Some(old) = self.by_name.insert(name.clone(), edge) {
+            self.by_cookie.remove(&old.cookie);
+        }
+        self.by_cookie.insert(edge.cookie, name);
+    }
+
+    fn remove(&mut self, name: &Name) {
+        if let Some(edge) = self.by_name.remove(name) {
+            self.by_cookie.remove(&edge.cookie);
+        }
+    }
+
+    /// Entries after `after`, in cookie order.
+    pub(super) fn after(&self, after: Cookie) -> impl Iterator<Item = (&Name, Edge)> {
+        self.by_cookie
+            .range((Bound::Excluded(after), Bound::Unbounded))
+            .filter_map(|(_, name)| Some((name, *self.by_name.get(name)?)))
+    }
+}
+
+impl State {
+    /// See [`crate::metadata::MetadataStore::open_share`].
+    pub(super) fn open_share(&mut self, spec: &ShareSpec) -> Result<Share, Error> {
+        if let Some(share) = self.shares.values().find(|share| share.name == spec.name) {
+            return Ok(share.clone());
+        }
+        let number = self
+            .last_share
+            .checked_add(1)
+            .ok_or_else(|| Error::NoSpace("the store holds no more shares".into()))?;
+        let share = Share {
+            id: ShareId(number),
+            name: spec.name.clone(),
+            root: ObjectId::generate(),
+            fsid: self.fresh_fsid(),
+            chunk_size: spec.chunk_size,
+            capabilities: Capabilities::default(),
+        };
+        self.last_share = number;
+        let fileid = self.next_fileid();
+        let root = rules::root(share.root, fileid, share.fsid, spec.root, Timestamp::now());
+        self.usage.insert(share.fsid, Tally::default());
+        self.entries.insert(share.root, Entries::default());
+        self.put(root);
+        self.shares.insert(share.id, share.clone());
+        Ok(share)
+    }
+
+    /// Random, so that stores which know nothing of each other give different ones.
+    fn fresh_fsid(&self) -> Fsid {
+        loop {
+            let fsid = Fsid(rand::random());
+            if fsid.0 != 0 && !self.usage.contains_key(&fsid) {
+                return fsid;
+            }
+        }
+    }
+
+    pub(super) fn share_names(&self) -> Vec<ShareName> {
+        self.shares.values().map(|share| share.name.clone()).collect()
+    }
+
+    pub(super) fn usage(&self, share: ShareId) -> Result<Usage, Error> {
+        let share = self.shares.get(&share).ok_or(Error::Stale)?;
+        let tally = self.usage.get(&share.fsid).copied().unwrap_or_default();
+        Ok(Usage { objects: tally.objects, bytes: u64::try_from(tally.bytes).unwrap_or(u64::MAX) })
+    }
+
+    /// The share that a call is about.
+    pub(super) fn share(&self, cx: &Context) -> Result<&Share, Error> {
+        self.shares.get(&cx.share).ok_or(Error::Stale)
+    }
+
+    /// An object of the call's share; another share's is as good as gone.
+    pub(super) fn object(&self, cx: &Context, id: ObjectId) -> Result<&Attributes, Error> {
+        let fsid = self.share(cx)?.fsid;
+        self.objects.get(&id).filter(|object| object.fsid == fsid).ok_or(Error::Stale)
+    }
+
+    /// A directory of the call's share.
+    pub(super) fn directory(&self, cx: &Context, id: ObjectId) -> Answer<&Attributes> {
+        let object = self.object(cx, id)?;
+        if object.file_type.is_directory() {
+            Ok(object)
+        } else {
+            Err(Refusal::of(Error::NotDirectory, object))
+        }
+    }
+
+    /// A directory in which the caller may ask for names.
+    pub(super) fn searchable(&self, cx: &Context, directory: ObjectId) -> Answer<&Attributes> {
+        let directory = self.directory(cx, directory)?;
+        rules::may_search(&cx.credentials, directory)
+            .map_err(|error| Refusal::of(error, directory))?;
+        Ok(directory)
+    }
+
+    /// The two objects that a call names.
+    pub(super) fn pair(
+        &self,
+        cx: &Context,
+        first: ObjectId,
+        second: ObjectId,
+    ) -> Answer<(Attributes, Attributes)> {
+        let known = |id| self.object(cx, id).ok().cloned();
+        match (known(first), known(second)) {
+            (Some(first), Some(second)) => Ok((first, second)),
+            (first, second) => Err(Refusal {
+                error: Error::Stale,
+                first: first.map(Box::new),
+                second: second.map(Box::new),
+            }),
+        }
+    }
+
+    /// The entry of that name.
+    pub(super) fn edge(&self, directory: ObjectId, name: &Name) -> Option<Edge> {
+        self.entries.get(&directory)?.by_name.get(name).copied()
+    }
+
+    /// What a directory has under a name.
+    pub(super) fn child(&self, directory: ObjectId, name: &Name) -> Option<&Attributes> {
+        self.objects.get(&self.edge(directory, name)?.child)
+    }
+
+    /// Whether a directory has entries.
+    pub(super) fn is_empty(&self, directory: ObjectId) -> bool {
+        self.entries.get(&directory).is_none_or(|entries| entries.by_name.is_empty())
+    }
+
+    pub(super) fn next_fileid(&mut self) -> Fileid {
+        self.last_fileid.0 += 1;
+        self.last_fileid
+    }
+
+    pub(super) fn next_cookie(&mut self) -> Cookie {
+        self.last_cookie.0 += 1;
+        self.last_cookie
+    }
+
+    /// Records an object as it is now.
+    pub(super) fn put(&mut self, object: Attributes) {
+        let usage = self.usage.entry(object.fsid).or_default();
+        usage.add(&object);
+        if let Some(old) = self.objects.insert(object.id, object) {
+            usage.subtract(&old);
+        }
+    }
+
+    /// Drops an object and all that belongs to it.
+    fn discard(&mut self, id: ObjectId) {
+        if let Some(old) = self.objects.remove(&id) {
+            self.usage.entry(old.fsid).or_default().subtract(&old);
+        }
+        self.entries.remove(&id);
+        self.targets.remove(&id);
+        self.verifiers.remove(&id);
+    }
+
+    /// Puts an entry; one of the same name gives way.
+    pub(super) fn put_edge(&mut self, directory: ObjectId, name: &Name, edge: Edge) {
+        self.entries.entry(directory).or_default().insert(name.clone(), edge);
+    }
+
+    pub(super) fn remove_edge(&mut self, directory: ObjectId, name: &Name) {
+        if let Some(entries) = self.entries.get_mut(&directory) {
+            entries.remove(name);
+        }
+    }
+
+    /// Takes a name from an object, which goes with its last one. The entry is the caller's.
+    pub(super) fn lose_name(&mut self, mut object: Attributes, now: Timestamp) -> Replaced {
+        object.ctime = now.after(object.ctime);
+        object.nlink = match object.file_type {
+            FileType::Directory => 0,
+            FileType::Regular
+            | FileType::BlockDevice
+            | FileType::CharacterDevice
+            | FileType::Symlink
+            | FileType::Socket
+            | FileType::Fifo => object.nlink.saturating_sub(1),
+        };
+        if object.nlink > 0 {
+            self.put(object.clone());
+            return Replaced { attributes: object, freed: None };
+        }
+        self.discard(object.id);
+        let freed = object.content.map(|content| content.id);
+        Replaced { attributes: object, freed }
+    }
+}
+
+/// What an object adds to [`Usage::bytes`].
+fn counted_bytes(object: &Attributes) -> u128 {
+    match object.file_type {
+        FileType::Regular | FileType::Symlink => object.size.into(),
+        FileType::Directory
+        | FileType::BlockDevice
+        | FileType::CharacterDevice
+        | FileType::Socket
+        | FileType::Fifo => 0,
+    }
+}
+
+/// A directory before and after its entries change: mtime and ctime move together, and `subdirs`
+/// directories more or fewer are in it.
+pub(super) fn entries_changed(directory: &Attributes, now: Timestamp, subdirs: i32) -> Change {
+    let mut after = directory.clone();
+    after.ctime = now.after(directory.ctime);
+    after.mtime = after.ctime;
+    after.nlink = directory.nlink.saturating_add_signed(subdirs);
+    Change { before: directory.clone(), after }
+}
