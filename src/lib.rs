@@ -13,4 +13,5 @@ pub mod content;
 pub mod metadata;
 pub mod rpc;
 pub mod types;
+pub mod vfs;
 pub mod xdr;

@@ -1,0 +1,163 @@
+//! One share: its stores, its rules, the state of its files, and its write verifier.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::file::Files;
+use super::{Caller, ClientRule, Error, Vfs};
+use crate::content::ContentStore;
+use crate::metadata::{MetadataStore, Share};
+use crate::types::{ContentId, Context, Credentials, FileHandle, Timestamp};
+
+/// How often old state is looked for.
+pub(super) const MAINTENANCE_PERIOD: Duration = Duration::from_secs(1);
+
+/// How long a flush that no client waits for may take.
+const BACKGROUND_TIME: Duration = Duration::from_secs(30);
+
+/// How long unflushed state may wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WriteBehind {
+    /// Unstable data is flushed when it is this old.
+    pub max_age: Duration,
+    /// A WRITE flushes where a file has this many unflushed bytes.
+    pub max_bytes: u64,
+    /// Access times are flushed when they are this old.
+    pub atime_max_age: Duration,
+}
+
+impl Default for WriteBehind {
+    fn default() -> Self {
+        Self {
+            max_age: Duration::from_secs(10),
+            max_bytes: 256 << 20,
+            atime_max_age: Duration::from_secs(60),
+        }
+    }
+}
+
+/// What a share is exported with.
+#[derive(Debug)]
+pub struct ExportSettings {
+    /// The share as its metadata store holds it.
+    pub share: Share,
+    /// Who may use it.
+    pub rules: Vec<ClientRule>,
+    /// Its namespace.
+    pub metadata: Arc<dyn MetadataStore>,
+    /// Its bytes.
+    pub content: Arc<dyn ContentStore>,
+    /// Limits of unflushed state.
+    pub write_behind: WriteBehind,
+}
+
+/// What a call wants of a share.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Intent {
+    /// Ask about the file system or its root, as mounting does before it has credentials.
+    Attach,
+    /// Read.
+    Read,
+    /// Change something.
+    Write,
+}
+
+#[derive(Debug)]
+pub(super) struct Export {
+    pub(super) share: Share,
+    pub(super) rules: Vec<ClientRule>,
+    pub(super) metadata: Arc<dyn MetadataStore>,
+    pub(super) content: Arc<dyn ContentStore>,
+    pub(super) write_behind: WriteBehind,
+    pub(super) files: Files,
+    verifier: AtomicU64,
+}
+
+impl Export {
+    pub(super) fn new(settings: ExportSettings) -> std::io::Result<Self> {
+        let ExportSettings { share, rules, metadata, content, write_behind } = settings;
+        Ok(Self {
+            share,
+            rules,
+            metadata,
+            content,
+            write_behind,
+            files: Files::default(),
+            verifier: AtomicU64::new(getrandom::u64().map_err(std::io::Error::from)?),
+        })
+    }
+
+    /// The write verifier (RFC 1813 section 3.3.7): random at every start.
+    pub(super) fn verifier(&self) -> [u8; 8] {
+        self.verifier.load(Ordering::SeqCst).to_be_bytes()
+    }
+
+    /// Unstable data may be lost: clients that hold the old verifier must send theirs again.
+    pub(super) fn change_verifier(&self) {
+        // Adding an odd constant to 64 random bits meets no earlier value of this process, and one
+        // of another process with probability 2^-64.
+        self.verifier.fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::SeqCst);
+    }
+
+    /// The context of a flush that no client waits for.
+    pub(super) fn background(&self) -> Context {
+        Context {
+            credentials: Credentials::ROOT,
+            client: (std::net::Ipv4Addr::UNSPECIFIED, 0).into(),
+            share: self.share.id,
+            now: Timestamp::now(),
+            cancel: CancellationToken::new(),
+            deadline: Instant::now() + BACKGROUND_TIME,
+        }
+    }
+
+    /// Removes content that nothing names any more. A failure leaves garbage and no harm.
+    pub(super) async fn discard(&self, content: Option<ContentId>) {
+        let Some(id) = content else { return };
+        if let Err(error) = self.content.remove(id).await {
+            tracing::warn!(share = %self.share.name, content = %id, error = &error as &dyn std::error::Error,
+                "unused content stays until it is collected");
+        }
+    }
+}
+
+impl Vfs {
+    /// Admits a call to the handle's share: its rules, and the caller after squashing.
+    pub(super) fn enter(
+        &self,
+        caller: &Caller,
+        handle: &FileHandle,
+        intent: Intent,
+    ) -> Result<(&Arc<Export>, Context), Error> {
+        let export = self.exports.get(&handle.share).ok_or(Error::UnknownShare)?;
+        let rule =
+            ClientRule::find(&export.rules, caller.address.ip()).ok_or(Error::ClientRefused)?;
+        rule.check_port(caller)?;
+        if intent == Intent::Write && rule.read_only {
+            return Err(Error::ReadOnly);
+        }
+        let attaches = intent == Intent::Attach && handle.object == export.share.root;
+        let credentials = match rule.squashed(caller) {
+            Err(Error::TooWeak) if attaches => rule.anonymous(),
+            squashed => squashed?,
+        };
+        let context = Context {
+            credentials,
+            client: caller.address,
+            share: export.share.id,
+            now: Timestamp::now(),
+            cancel: caller.cancel.clone(),
+            deadline: caller.deadline,
+        };
+        Ok((export, context))
+    }
+
+    /// Whether the share is read-only for the caller.
+    pub(super) fn is_read_only(export: &Export, caller: &Caller) -> bool {
+        ClientRule::find(&export.rules, caller.address.ip()).is_none_or(|rule| rule.read_only)
+    }
+}

@@ -1,0 +1,167 @@
+//! Flushing: content first, then one narrow update of the size and the times.
+
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use super::state::{FileState, Overlay, Snapshot, Task};
+use crate::content;
+use crate::metadata::{self, FlushOutcome};
+use crate::metadata::{Change, rules};
+use crate::types::{Attributes, ContentId, Context, FileHandle, ObjectId};
+use crate::vfs::export::{Export, Intent};
+use crate::vfs::{Caller, CommitDone, Error, Failure, Result, Vfs};
+
+/// What became of a flush.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Flushed {
+    /// Everything asked for is durable.
+    Durable,
+    /// The content was replaced: unflushed writes are gone, and the verifier has changed.
+    Superseded,
+}
+
+impl Vfs {
+    /// COMMIT (RFC 1813 section 3.3.21). The whole file is made durable, whatever the range. A file without
+    /// unflushed writes in this process succeeds with this process's verifier; a client whose writes went
+    /// elsewhere sees another one and sends them again.
+    ///
+    /// # Errors
+    /// A failure's `first` is the file.
+    pub async fn commit(&self, caller: &Caller, handle: &FileHandle) -> Result<CommitDone> {
+        let (export, cx) = self.enter(caller, handle, Intent::Write)?;
+        let seen = export.seen(&cx, handle.object).await?;
+        if let Err(error) = rules::may_write(&cx.credentials, &seen) {
+            return Err(Failure::of(error, seen));
+        }
+        if let Some(state) = export.files.existing(handle.object) {
+            let upto = state.overlay.lock().generation();
+            let flushed = export.flush(&cx, handle.object, &state, Some(upto)).await;
+            flushed.map_err(|error| Failure::of(error, seen.clone()))?;
+            let after = export.seen(&cx, handle.object).await?;
+            return Ok(CommitDone {
+                change: Change { before: seen, after },
+                verifier: export.verifier(),
+            });
+        }
+        Ok(CommitDone { change: Change::none(seen), verifier: export.verifier() })
+    }
+}
+
+impl Export {
+    /// Makes what waits durable, up to write number `upto` or all of it.
+    pub(super) async fn flush(
+        &self,
+        cx: &Context,
+        file: ObjectId,
+        state: &FileState,
+        upto: Option<u64>,
+    ) -> std::result::Result<Flushed, Error> {
+        let _turn = state.flushing.lock().await;
+        let task = state.overlay.lock().task(upto);
+        let snapshot = match task {
+            Task::Done => return Ok(Flushed::Durable),
+            Task::Lost => return Ok(Flushed::Superseded),
+            Task::Record(snapshot) => snapshot,
+        };
+        if let Some(written) = snapshot.flush.written {
+            self.commit_content(cx, written.content.id).await?;
+        }
+        match self.metadata.flush(cx, file, &snapshot.flush).await.map_err(|refusal| refusal.error)
+        {
+            Ok(FlushOutcome::Recorded(change)) => {
+                state.overlay.lock().flushed(&snapshot, change.after.ctime);
+                Ok(Flushed::Durable)
+            }
+            Ok(FlushOutcome::Superseded(_)) => Ok(self.drop_superseded(file, state, &snapshot)),
+            Err(metadata::Error::Stale) => {
+                state.overlay.lock().bury();
+                Err(metadata::Error::Stale.into())
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn commit_content(
+        &self,
+        cx: &Context,
+        content: ContentId,
+    ) -> std::result::Result<(), Error> {
+        let committed = self.content.commit(cx, content).await;
+        match &committed {
+            Ok(()) | Err(content::Error::Cancelled) => {}
+            Err(_) => self.change_verifier(),
+        }
+        Ok(committed?)
+    }
+
+    fn drop_superseded(&self, file: ObjectId, state: &FileState, snapshot: &Snapshot) -> Flushed {
+        tracing::info!(share = %self.share.name, object = %file,
+            "a file's content was replaced before it was flushed; its writers send their data again");
+        // First the verifier: whoever sees the overlay without these writes must see it changed.
+        self.change_verifier();
+        state.overlay.lock().superseded(snapshot);
+        Flushed::Superseded
+    }
+
+    /// Flushes a file whose attributes are about to be changed through the store, alone against its writers.
+    pub(in crate::vfs) async fn flush_before_change(
+        &self,
+        cx: &Context,
+        object: ObjectId,
+    ) -> Result<()> {
+        let Some(state) = self.files.existing(object) else { return Ok(()) };
+        let _alone = state.io.write().await;
+        self.flush(cx, object, &state, None).await?;
+        Ok(())
+    }
+
+    /// The file lost its last name: what waits goes with it, and then its content, so that no write
+    /// under way makes it anew.
+    pub(in crate::vfs) async fn bury(&self, object: ObjectId, content: Option<ContentId>) {
+        if let Some(state) = self.files.existing(object) {
+            let _alone = state.io.write().await;
+            state.overlay.lock().bury();
+            self.files.forget(object);
+            self.discard(content).await;
+        } else {
+            self.discard(content).await;
+        }
+    }
+
+    /// Flushes what has waited for too long.
+    pub(in crate::vfs) async fn flush_old(&self) {
+        let limits = self.write_behind;
+        let old = self.files.sweep(&limits, |overlay| overlay.is_old(&limits));
+        self.flush_all_of(old).await;
+    }
+
+    /// Flushes everything, until `deadline`.
+    pub(in crate::vfs) async fn flush_everything(&self, deadline: Instant) {
+        let all = self.files.sweep(&self.write_behind, |overlay: &Overlay| !overlay.is_clean());
+        let files = all.len();
+        if tokio::time::timeout_at(deadline, self.flush_all_of(all)).await.is_err() {
+            tracing::warn!(share = %self.share.name, files,
+                "not everything could be flushed in time; clients send what they have not committed again");
+        }
+    }
+
+    async fn flush_all_of(&self, files: Vec<(ObjectId, Arc<FileState>)>) {
+        for (object, state) in files {
+            let cx = self.background();
+            match self.flush(&cx, object, &state, None).await {
+                Ok(Flushed::Durable | Flushed::Superseded)
+                | Err(Error::Metadata(metadata::Error::Stale)) => {}
+                Err(error) => tracing::warn!(share = %self.share.name, object = %object,
+                    error = &error as &dyn std::error::Error, "a flush failed and is tried again"),
+            }
+        }
+    }
+
+    /// What a client sees after its write was flushed.
+    pub(super) fn laid_after(&self, change: Change, state: &FileState) -> Change {
+        let mut after: Attributes = change.after;
+        state.overlay.lock().lay(&mut after);
+        Change { before: change.before, after }
+    }
+}

@@ -1,0 +1,12 @@
+//! The bytes of files: READ, WRITE, COMMIT, sizes, and what waits to be flushed.
+//!
+//! Growing writes content first, then the size; shrinking the size first, then content. Bytes beyond a
+//! file's size are never trusted: before the size grows past an unwritten gap, what is there is cut off.
+
+mod flush;
+mod read;
+mod size;
+mod state;
+mod write;
+
+pub(super) use state::Files;

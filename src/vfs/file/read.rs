@@ -1,0 +1,100 @@
+//! READ (RFC 1813 section 3.3.6).
+
+use bytes::Bytes;
+
+use crate::content;
+use crate::metadata::{self, rules};
+use crate::types::{Attributes, Context, FileHandle, ObjectId};
+use crate::vfs::export::{Export, Intent};
+use crate::vfs::{Caller, Error, Failure, ReadDone, Result, Vfs};
+
+/// How often a read is begun anew because the file was truncated or replaced meanwhile.
+const ATTEMPTS: usize = 8;
+
+impl Vfs {
+    /// Reads up to `count` bytes, at most the share's `max_read`.
+    ///
+    /// # Errors
+    /// A failure's `first` is the file.
+    pub async fn read(
+        &self,
+        caller: &Caller,
+        handle: &FileHandle,
+        offset: u64,
+        count: u32,
+    ) -> Result<ReadDone> {
+        let (export, cx) = self.enter(caller, handle, Intent::Read)?;
+        let mut previous = None;
+        for _ in 0..ATTEMPTS {
+            let attributes = export.seen(&cx, handle.object).await?;
+            if let Err(error) = rules::may_read(&cx.credentials, &attributes) {
+                return Err(Failure::of(error, attributes));
+            }
+            if let Some(data) = export.bytes(&cx, &attributes, offset, count).await? {
+                return Ok(export.read_done(&cx, attributes, offset, data));
+            }
+            let state = (attributes.content, attributes.size);
+            if previous.replace(state) == Some(state) {
+                return Err(export.content_lost(attributes));
+            }
+        }
+        Err(Error::Busy.into())
+    }
+}
+
+impl Export {
+    /// The bytes that the file has in the range; `None` where its content has fewer.
+    async fn bytes(
+        &self,
+        cx: &Context,
+        file: &Attributes,
+        offset: u64,
+        count: u32,
+    ) -> Result<Option<Bytes>> {
+        let count = count.min(self.share.capabilities.max_read);
+        let there = file.size.saturating_sub(offset).min(u64::from(count));
+        if there == 0 {
+            return Ok(Some(Bytes::new()));
+        }
+        let content = content_of(file)?;
+        let wanted = usize::try_from(there).unwrap_or(usize::MAX);
+        match self.content.read(cx, content.id, offset, wanted).await {
+            Ok(data) if data.len() == wanted => Ok(Some(data)),
+            Ok(_) | Err(content::Error::Missing(_)) => Ok(None),
+            Err(error) => Err(Failure::of(error, file.clone())),
+        }
+    }
+
+    fn read_done(
+        &self,
+        cx: &Context,
+        mut attributes: Attributes,
+        offset: u64,
+        data: Bytes,
+    ) -> ReadDone {
+        if rules::moves_atime(&attributes, cx.now) && self.files.has_room() {
+            self.files.state(attributes.id).overlay.lock().record_access(cx.now);
+            attributes.atime = cx.now;
+        }
+        let end = offset.saturating_add(data.len() as u64);
+        ReadDone { eof: end >= attributes.size, data, attributes }
+    }
+
+    /// The namespace has a size that the content has no bytes for: said loudly, never shown as zeros.
+    pub(super) fn content_lost(&self, file: Attributes) -> Failure {
+        let content = file.content.map(|content| content.id.to_string());
+        tracing::error!(share = %self.share.name, object = %file.id, size = file.size, content,
+            "the content of a file is missing or too short");
+        Failure::of(Error::ContentLost, file)
+    }
+}
+
+/// Where a regular file's bytes are.
+pub(super) fn content_of(file: &Attributes) -> Result<crate::types::ContentRef> {
+    let damaged = || damaged(file.id);
+    Ok(file.content.ok_or_else(damaged)?)
+}
+
+fn damaged(file: ObjectId) -> metadata::Error {
+    metadata::Error::Damaged(format!("regular file {file} has no content id"))
+}

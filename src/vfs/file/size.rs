@@ -1,0 +1,143 @@
+//! SETATTR, and the bytes beyond a file's end.
+
+use super::read::content_of;
+use super::state::FileState;
+use crate::content;
+use crate::metadata::{Change, SetAttributes, ZeroingOutcome, rules};
+use crate::types::{Attributes, ContentId, ContentRef, Context, FileType, ObjectId};
+use crate::vfs::export::Export;
+use crate::vfs::{Error, Failure, Result};
+
+impl Export {
+    /// SETATTR: what waits is flushed first, so that the guard is compared with what clients saw.
+    pub(in crate::vfs) async fn setattr(
+        &self,
+        cx: &Context,
+        object: ObjectId,
+        set: &SetAttributes,
+    ) -> Result<Change> {
+        let state = match set.size {
+            Some(_) => Some(self.files.state(object)),
+            None => self.files.existing(object),
+        };
+        let Some(state) = state else {
+            return Ok(self.metadata.setattr(cx, object, set).await?.change);
+        };
+        let _alone = state.io.write().await;
+        self.flush(cx, object, &state, None).await?;
+        match set.size {
+            None => Ok(self.metadata.setattr(cx, object, set).await?.change),
+            Some(size) => self.set_size(cx, object, &state, set, size).await,
+        }
+    }
+
+    /// Growing: content first, then size. Shrinking: size first, then content.
+    async fn set_size(
+        &self,
+        cx: &Context,
+        object: ObjectId,
+        state: &FileState,
+        set: &SetAttributes,
+        size: u64,
+    ) -> Result<Change> {
+        if size > 0 {
+            self.grow_content(cx, object, state, set, size).await?;
+        }
+        state.overlay.lock().set_clean_tail(None);
+        let done = self.metadata.setattr(cx, object, set).await?;
+        let content = content_of(&done.change.after)?;
+        if size > 0 && size < done.change.before.size {
+            match self.content.truncate(cx, content.id, size).await {
+                Ok(()) => state.overlay.lock().set_clean_tail(Some(content)),
+                // The size holds already, and nothing beyond it is trusted.
+                Err(error) => tracing::warn!(share = %self.share.name, object = %object,
+                    error = &error as &dyn std::error::Error, "bytes beyond a file's end could not be cut off"),
+            }
+        } else {
+            state.overlay.lock().set_clean_tail(Some(content));
+        }
+        self.discard(done.freed).await;
+        Ok(done.change)
+    }
+
+    /// Gives a file that SETATTR is going to make longer the bytes for it, where the caller may.
+    async fn grow_content(
+        &self,
+        cx: &Context,
+        object: ObjectId,
+        state: &FileState,
+        set: &SetAttributes,
+        size: u64,
+    ) -> Result<()> {
+        let file = self.metadata.getattr(cx, object).await?;
+        let max_size = self.share.capabilities.max_file_size;
+        let allowed = rules::set_attributes(
+            &cx.credentials,
+            &file,
+            set,
+            max_size,
+            ContentId::generate(),
+            cx.now,
+        );
+        if let Err(error) = allowed {
+            return Err(Failure::of(error, file));
+        }
+        if file.file_type != FileType::Regular || size <= file.size {
+            return Ok(());
+        }
+        let content = self.cut_tail(cx, &file, state).await?;
+        let grown = self.content.truncate(cx, content.id, size).await;
+        grown.map_err(|error| Failure::of(error, file.clone()))?;
+        // The size must not become durable before the bytes that it speaks of.
+        self.content.commit(cx, content.id).await.map_err(|error| Failure::of(error, file))
+    }
+
+    /// Makes sure that nothing but zeros lies beyond the end that clients see, alone against the file's
+    /// writers.
+    pub(super) async fn clean_tail(
+        &self,
+        cx: &Context,
+        object: ObjectId,
+        state: &FileState,
+    ) -> Result<()> {
+        let _alone = state.io.write().await;
+        let mut file = self.committed(cx, object, state).await?;
+        state.overlay.lock().lay(&mut file);
+        let content = self.cut_tail(cx, &file, state).await?;
+        state.overlay.lock().set_clean_tail(Some(content));
+        Ok(())
+    }
+
+    /// Cuts off what the content has beyond `file.size`. The content's version is bumped first, so that a size
+    /// which another instance has not recorded yet is refused there.
+    async fn cut_tail(
+        &self,
+        cx: &Context,
+        file: &Attributes,
+        state: &FileState,
+    ) -> Result<ContentRef> {
+        let content = content_of(file)?;
+        if state.overlay.lock().has_clean_tail(content) {
+            return Ok(content);
+        }
+        let length = match self.content.length(cx, content.id).await {
+            Ok(length) => length,
+            Err(content::Error::Missing(_)) => 0,
+            Err(error) => return Err(Failure::of(error, file.clone())),
+        };
+        if length < file.size {
+            return Err(self.content_lost(file.clone()));
+        }
+        if length == file.size {
+            return Ok(content);
+        }
+        let begun = match self.metadata.begin_zeroing(cx, file.id, content).await? {
+            ZeroingOutcome::Begun(begun) => begun,
+            ZeroingOutcome::Superseded(_) => return Err(Failure::of(Error::Busy, file.clone())),
+        };
+        state.overlay.lock().moved(content, begun);
+        let cut = self.content.truncate(cx, content.id, file.size).await;
+        cut.map_err(|error| Failure::of(error, file.clone()))?;
+        Ok(begun)
+    }
+}

@@ -1,0 +1,336 @@
+//! What this process knows of files that the metadata store does not know yet: the overlay.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use parking_lot::Mutex;
+use tokio::time::Instant;
+
+use crate::metadata::{Change, Flush, Written};
+use crate::types::{Attributes, ContentRef, FileType, ObjectId, Timestamp};
+use crate::vfs::export::{Export, WriteBehind};
+
+/// Above this many files with state, access times are no longer kept in memory.
+const MAX_FILES_FOR_ATIME: usize = 1 << 16;
+const SHARDS: usize = 16;
+
+/// The files that have state in this process.
+#[derive(Debug, Default)]
+pub(in crate::vfs) struct Files {
+    shards: [Mutex<HashMap<ObjectId, Arc<FileState>>>; SHARDS],
+    count: AtomicUsize,
+}
+
+impl Files {
+    fn shard(&self, object: ObjectId) -> &Mutex<HashMap<ObjectId, Arc<FileState>>> {
+        // A UUID v7 ends in random bits.
+        let last = object.0.as_bytes()[15];
+        &self.shards[usize::from(last) % SHARDS]
+    }
+
+    /// The file's state, made where there is none.
+    pub(super) fn state(&self, object: ObjectId) -> Arc<FileState> {
+        let mut shard = self.shard(object).lock();
+        let state = shard.entry(object).or_insert_with(|| {
+            self.count.fetch_add(1, Ordering::Relaxed);
+            Arc::default()
+        });
+        Arc::clone(state)
+    }
+
+    /// The file's state, where it has any.
+    pub(super) fn existing(&self, object: ObjectId) -> Option<Arc<FileState>> {
+        if self.count.load(Ordering::Relaxed) == 0 {
+            return None;
+        }
+        self.shard(object).lock().get(&object).map(Arc::clone)
+    }
+
+    /// Forgets the file's state.
+    pub(super) fn forget(&self, object: ObjectId) {
+        if self.shard(object).lock().remove(&object).is_some() {
+            self.count.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether there is room to keep the access time of one more file.
+    pub(super) fn has_room(&self) -> bool {
+        self.count.load(Ordering::Relaxed) < MAX_FILES_FOR_ATIME
+    }
+
+    /// Drops states that nobody uses and that hold nothing since a while, and returns those that
+    /// `wanted` picks.
+    pub(super) fn sweep(
+        &self,
+        limits: &WriteBehind,
+        wanted: impl Fn(&Overlay) -> bool,
+    ) -> Vec<(ObjectId, Arc<FileState>)> {
+        let mut picked = Vec::new();
+        for shard in &self.shards {
+            let mut shard = shard.lock();
+            shard.retain(|&object, state| {
+                let overlay = state.overlay.lock();
+                if wanted(&overlay) {
+                    picked.push((object, Arc::clone(state)));
+                    return true;
+                }
+                let idle = overlay.is_clean() && overlay.used.elapsed() >= limits.max_age;
+                if idle && Arc::strong_count(state) == 1 {
+                    self.count.fetch_sub(1, Ordering::Relaxed);
+                    return false;
+                }
+                true
+            });
+        }
+        picked
+    }
+}
+
+/// One file's state.
+#[derive(Debug, Default)]
+pub(super) struct FileState {
+    /// Shared by writers; alone for whoever changes the size otherwise, or removes the file.
+    pub(super) io: tokio::sync::RwLock<()>,
+    /// Held by the one flush under way.
+    pub(super) flushing: tokio::sync::Mutex<()>,
+    /// What is not flushed.
+    pub(super) overlay: Mutex<Overlay>,
+}
+
+/// What is laid over a file's committed attributes.
+#[derive(Debug)]
+pub(super) struct Overlay {
+    /// The file is gone.
+    pub(super) dead: bool,
+    pending: Option<Pending>,
+    /// Counts writes.
+    generation: u64,
+    /// The last write that is flushed.
+    flushed: u64,
+    /// The last write that was dropped with the content it went to.
+    lost: u64,
+    atime: Option<(Timestamp, Instant)>,
+    /// The content that is known to have nothing but zeros beyond the size that clients see.
+    clean_tail: Option<ContentRef>,
+    used: Instant,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Pending {
+    written: Written,
+    bytes: u64,
+    since: Instant,
+}
+
+impl Default for Overlay {
+    fn default() -> Self {
+        Self {
+            dead: false,
+            pending: None,
+            generation: 0,
+            flushed: 0,
+            lost: 0,
+            atime: None,
+            clean_tail: None,
+            used: Instant::now(),
+        }
+    }
+}
+
+/// What a flush has to record, and what it is then known to have recorded.
+#[derive(Debug)]
+pub(super) struct Snapshot {
+    pub(super) flush: Flush,
+    generation: u64,
+}
+
+/// What a flush has to do.
+#[derive(Debug)]
+pub(super) enum Task {
+    /// Nothing: it is durable.
+    Done,
+    /// Nothing: it was dropped with the content it went to.
+    Lost,
+    /// This.
+    Record(Snapshot),
+}
+
+impl Overlay {
+    /// Whether nothing waits to be flushed.
+    pub(super) fn is_clean(&self) -> bool {
+        self.pending.is_none() && self.atime.is_none()
+    }
+
+    /// Whether something has waited for too long.
+    pub(super) fn is_old(&self, limits: &WriteBehind) -> bool {
+        self.pending.is_some_and(|pending| pending.since.elapsed() >= limits.max_age)
+            || self.atime.is_some_and(|(_, since)| since.elapsed() >= limits.atime_max_age)
+    }
+
+    /// Bytes written and not flushed.
+    pub(super) fn unflushed_bytes(&self) -> u64 {
+        self.pending.map_or(0, |pending| pending.bytes)
+    }
+
+    /// Lays what is not flushed over committed attributes. Writes to content that the file no
+    /// longer has, or has under a newer version, are not shown.
+    pub(super) fn lay(&self, attributes: &mut Attributes) {
+        if let Some(Pending { written, .. }) = self.pending
+            && attributes.content == Some(written.content)
+        {
+            attributes.size = attributes.size.max(written.end);
+            if attributes.mtime_version == written.mtime_version {
+                attributes.mtime = attributes.mtime.max(written.mtime);
+            }
+            attributes.ctime = attributes.ctime.max(written.ctime);
+            attributes.mode &= !written.clear_mode;
+        }
+        if let Some((atime, _)) = self.atime {
+            attributes.atime = attributes.atime.max(atime);
+        }
+    }
+
+    /// Whether nothing but zeros lies beyond the file's end.
+    pub(super) fn has_clean_tail(&self, content: ContentRef) -> bool {
+        self.clean_tail == Some(content)
+    }
+
+    /// Notes what is known of the bytes beyond the end.
+    pub(super) fn set_clean_tail(&mut self, content: Option<ContentRef>) {
+        self.clean_tail = content;
+    }
+
+    /// Notes a write up to `end` at `now`: what the file was seen as before and is seen as from now
+    /// on, the number of the write, and whether unflushed writes to other content were dropped.
+    pub(super) fn record(
+        &mut self,
+        committed: &Attributes,
+        content: ContentRef,
+        end: u64,
+        length: u64,
+        now: Timestamp,
+        clear_mode: u32,
+    ) -> Recorded {
+        let mut before = committed.clone();
+        self.lay(&mut before);
+        let earlier = self.pending.filter(|pending| pending.written.content == content);
+        let dropped = self.pending.is_some() && earlier.is_none();
+        if dropped {
+            self.lost = self.generation;
+        }
+        let times_hold =
+            earlier.filter(|pending| pending.written.mtime_version == committed.mtime_version);
+        self.pending = Some(Pending {
+            written: Written {
+                content,
+                end: earlier.map_or(end, |pending| pending.written.end.max(end)),
+                mtime: times_hold.map_or(now, |pending| pending.written.mtime.max(now)),
+                mtime_version: committed.mtime_version,
+                ctime: now.after(before.ctime),
+                clear_mode: clear_mode | earlier.map_or(0, |pending| pending.written.clear_mode),
+            },
+            bytes: earlier.map_or(0, |pending| pending.bytes) + length,
+            since: earlier.map_or_else(Instant::now, |pending| pending.since),
+        });
+        self.generation += 1;
+        self.used = Instant::now();
+        let mut after = committed.clone();
+        self.lay(&mut after);
+        Recorded { change: Change { before, after }, generation: self.generation, dropped }
+    }
+
+    /// Notes a read.
+    pub(super) fn record_access(&mut self, now: Timestamp) {
+        let since = self.atime.map_or_else(Instant::now, |(_, since)| since);
+        self.atime = Some((now, since));
+        self.used = Instant::now();
+    }
+
+    /// The content's version was bumped by this process, which keeps what it wrote under the old.
+    pub(super) fn moved(&mut self, from: ContentRef, to: ContentRef) {
+        if let Some(pending) = &mut self.pending
+            && pending.written.content == from
+        {
+            pending.written.content = to;
+        }
+    }
+
+    /// What a flush has to record so that write number `upto`, or all of them, is durable.
+    pub(super) fn task(&self, upto: Option<u64>) -> Task {
+        if let Some(generation) = upto {
+            if self.flushed >= generation {
+                return Task::Done;
+            }
+            if self.lost >= generation {
+                return Task::Lost;
+            }
+        }
+        if self.is_clean() {
+            return Task::Done;
+        }
+        let flush = Flush {
+            atime: self.atime.map(|(atime, _)| atime),
+            written: self.pending.map(|pending| pending.written),
+        };
+        Task::Record(Snapshot { flush, generation: self.generation })
+    }
+
+    /// The number of the last write.
+    pub(super) fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// A flush recorded the snapshot; the store shows `ctime` now.
+    pub(super) fn flushed(&mut self, snapshot: &Snapshot, ctime: Timestamp) {
+        self.flushed = self.flushed.max(snapshot.generation);
+        if self.generation == snapshot.generation {
+            self.pending = None;
+        } else if let Some(pending) = &mut self.pending {
+            pending.since = Instant::now();
+            pending.bytes = 0;
+            pending.written.ctime = pending.written.ctime.after(ctime);
+        }
+        if self.atime.map(|(atime, _)| atime) == snapshot.flush.atime {
+            self.atime = None;
+        }
+    }
+
+    /// The content that was written to is no longer the file's.
+    pub(super) fn superseded(&mut self, snapshot: &Snapshot) {
+        let old = snapshot.flush.written.map(|written| written.content);
+        if self.pending.map(|pending| pending.written.content) == old {
+            self.pending = None;
+            self.lost = self.generation;
+        }
+        self.clean_tail = None;
+    }
+
+    /// The file is gone, and all that waited with it.
+    pub(super) fn bury(&mut self) {
+        self.dead = true;
+        self.pending = None;
+        self.atime = None;
+        self.clean_tail = None;
+    }
+}
+
+/// What came of noting a write.
+#[derive(Debug)]
+pub(super) struct Recorded {
+    pub(super) change: Change,
+    pub(super) generation: u64,
+    pub(super) dropped: bool,
+}
+
+impl Export {
+    /// Attributes as clients see them: what is not flushed laid over the committed ones.
+    pub(in crate::vfs) fn laid(&self, mut attributes: Attributes) -> Attributes {
+        if attributes.file_type == FileType::Regular
+            && let Some(state) = self.files.existing(attributes.id)
+        {
+            state.overlay.lock().lay(&mut attributes);
+        }
+        attributes
+    }
+}

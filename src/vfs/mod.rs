@@ -1,0 +1,133 @@
+//! What clients see: shares with their rules, the namespace and the bytes behind it, and the state
+//! of files between an unstable WRITE and its COMMIT.
+
+mod attributes;
+mod error;
+mod export;
+mod file;
+mod mount;
+mod namespace;
+mod policy;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+pub use attributes::FsStat;
+pub use error::{Error, Failure, Result};
+pub use export::{ExportSettings, WriteBehind};
+pub use mount::{ExportEntry, MountError};
+pub use policy::{ClientRule, Squash};
+
+use crate::metadata::Change;
+use crate::types::{Attributes, Credentials, ShareName};
+use export::Export;
+
+/// Where a call comes from.
+#[derive(Clone, Debug)]
+pub struct Caller {
+    /// The peer's address and port.
+    pub address: SocketAddr,
+    /// The credentials as sent; `None` for AUTH_NONE.
+    pub identity: Option<Credentials>,
+    /// Fires on disconnect, request timeout and shutdown.
+    pub cancel: CancellationToken,
+    /// When the request's time is over.
+    pub deadline: Instant,
+}
+
+/// How durable written data is (RFC 1813 section 3.3.7, stable_how).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Stability {
+    /// It may be lost until a COMMIT under the same verifier succeeds.
+    Unstable,
+    /// The data, and what is needed to find it again, is durable.
+    DataSync,
+    /// Everything is durable.
+    FileSync,
+}
+
+/// ACCESS's answer.
+#[derive(Clone, Debug)]
+pub struct AccessDone {
+    /// The bits out of the requested ones that are granted.
+    pub granted: u32,
+    /// The object.
+    pub attributes: Attributes,
+}
+
+/// READ's answer.
+#[derive(Clone, Debug)]
+pub struct ReadDone {
+    /// The bytes.
+    pub data: Bytes,
+    /// Whether the file ends behind them.
+    pub eof: bool,
+    /// The file.
+    pub attributes: Attributes,
+}
+
+/// WRITE's answer.
+#[derive(Clone, Debug)]
+pub struct WriteDone {
+    /// The file.
+    pub change: Change,
+    /// Bytes written.
+    pub count: u32,
+    /// How durable they are: at least as asked.
+    pub stability: Stability,
+    /// The write verifier.
+    pub verifier: [u8; 8],
+}
+
+/// COMMIT's answer.
+#[derive(Clone, Debug)]
+pub struct CommitDone {
+    /// The file.
+    pub change: Change,
+    /// The write verifier.
+    pub verifier: [u8; 8],
+}
+
+/// The file systems that a server exports.
+#[derive(Debug)]
+pub struct Vfs {
+    exports: BTreeMap<ShareName, Arc<Export>>,
+}
+
+impl Vfs {
+    /// A server's exports, with fresh write verifiers.
+    ///
+    /// # Errors
+    /// Where the system has no random numbers.
+    pub fn new(exports: Vec<ExportSettings>) -> std::io::Result<Arc<Self>> {
+        let exports = exports
+            .into_iter()
+            .map(|settings| Ok((settings.share.name.clone(), Arc::new(Export::new(settings)?))))
+            .collect::<std::io::Result<_>>()?;
+        Ok(Arc::new(Self { exports }))
+    }
+
+    /// Writes behind: flushes what is old, until `shutdown` fires.
+    pub async fn maintain(&self, shutdown: CancellationToken) {
+        let mut tick = tokio::time::interval(export::MAINTENANCE_PERIOD);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        while shutdown.run_until_cancelled(tick.tick()).await.is_some() {
+            for export in self.exports.values() {
+                export.flush_old().await;
+            }
+        }
+    }
+
+    /// Flushes everything, for at most until `deadline`. What could not be flushed is logged; its
+    /// clients send it again.
+    pub async fn flush_all(&self, deadline: Instant) {
+        for export in self.exports.values() {
+            export.flush_everything(deadline).await;
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! From a path to a handle, for MOUNT (RFC 1813 appendix I).
+
+use tokio::time::Instant;
+
+use super::export::Export;
+use super::{Caller, ClientRule, Vfs};
+use crate::metadata;
+use crate::types::{
+    Component, Context, Credentials, FileHandle, NameError, ObjectId, ShareName, Timestamp,
+};
+
+/// Why a path cannot be mounted.
+#[derive(Debug, thiserror::Error)]
+pub enum MountError {
+    /// No share, or nothing in it, has the path.
+    #[error("no such path")]
+    NotFound,
+    /// The share's rules do not admit the client.
+    #[error("the share's rules do not admit the client")]
+    AccessDenied,
+    /// The path leads to, or through, what is no directory.
+    #[error("not a directory")]
+    NotDirectory,
+    /// A component of the path is over 255 bytes.
+    #[error("a component of the path is too long")]
+    NameTooLong,
+    /// The namespace cannot answer.
+    #[error("the metadata store failed")]
+    Unavailable(#[source] metadata::Error),
+}
+
+/// A share and who may mount it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExportEntry {
+    /// The share.
+    pub name: ShareName,
+    /// The networks that it admits.
+    pub networks: Vec<String>,
+}
+
+impl Vfs {
+    /// The handle of a directory by its path: the longest share that the path starts with, then
+    /// step by step with root's rights. No symbolic link is followed. A directory inside a share is no
+    /// security border.
+    ///
+    /// # Errors
+    /// Says which step failed.
+    pub async fn mount(&self, caller: &Caller, path: &[u8]) -> Result<FileHandle, MountError> {
+        let steps = steps(path);
+        let (export, depth) = self.longest_share(&steps).ok_or(MountError::NotFound)?;
+        let rule =
+            ClientRule::find(&export.rules, caller.address.ip()).ok_or(MountError::AccessDenied)?;
+        rule.check_port(caller).map_err(|_| MountError::AccessDenied)?;
+        let context = Context {
+            credentials: Credentials::ROOT,
+            client: caller.address,
+            share: export.share.id,
+            now: Timestamp::now(),
+            cancel: caller.cancel.clone(),
+            deadline: caller.deadline.max(Instant::now()),
+        };
+        let object = walk(export, &context, &steps[depth..]).await?;
+        Ok(FileHandle { share: export.share.name.clone(), object })
+    }
+
+    /// The shares, in the order of their names.
+    #[must_use]
+    pub fn exports(&self) -> Vec<ExportEntry> {
+        self.exports
+            .values()
+            .map(|export| ExportEntry {
+                name: export.share.name.clone(),
+                networks: export.rules.iter().map(|rule| rule.network.to_string()).collect(),
+            })
+            .collect()
+    }
+
+    /// The share with the longest name that the path starts with, and that name's number of steps.
+    fn longest_share(&self, path: &[&[u8]]) -> Option<(&Export, usize)> {
+        let named = self.exports.values().filter_map(|export| {
+            let name = steps(export.share.name.as_str().as_bytes());
+            path.starts_with(&name).then_some((export.as_ref(), name.len()))
+        });
+        named.max_by_key(|&(_, depth)| depth)
+    }
+}
+
+/// A path's components; repeated and trailing slashes count for nothing.
+fn steps(path: &[u8]) -> Vec<&[u8]> {
+    path.split(|&byte| byte == b'/').filter(|step| !step.is_empty() && *step != b".").collect()
+}
+
+async fn walk(export: &Export, context: &Context, path: &[&[u8]]) -> Result<ObjectId, MountError> {
+    let mut here = export.metadata.getattr(context, export.share.root).await.map_err(refused)?;
+    for step in path {
+        let found = match Component::parse(step).map_err(unnamed)? {
+            Component::Current => continue,
+            Component::Parent => export.metadata.lookup_parent(context, here.id).await,
+            Component::Name(name) => export.metadata.lookup(context, here.id, &name).await,
+        };
+        here =
+            found.map_err(|refusal| refused(refusal.error))?.object.ok_or(MountError::NotFound)?;
+    }
+    if !here.file_type.is_directory() {
+        return Err(MountError::NotDirectory);
+    }
+    Ok(here.id)
+}
+
+fn unnamed(error: NameError) -> MountError {
+    match error {
+        NameError::TooLong => MountError::NameTooLong,
+        NameError::Empty | NameError::Forbidden | NameError::Dots => MountError::NotFound,
+    }
+}
+
+fn refused(error: metadata::Error) -> MountError {
+    match error {
+        metadata::Error::NotDirectory => MountError::NotDirectory,
+        metadata::Error::NotFound | metadata::Error::Stale => MountError::NotFound,
+        error => MountError::Unavailable(error),
+    }
+}

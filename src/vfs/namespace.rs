@@ -1,0 +1,264 @@
+//! Names: LOOKUP, READDIR, creating, removing, renaming and linking.
+
+use super::export::{Export, Intent};
+use super::{Caller, Failure, Result, Vfs};
+use crate::metadata::{
+    self, CreateHow, Created, Link, LinkTarget, Lookup, Page, Removed, Renamed, Replaced,
+    SetAttributes, rules,
+};
+use crate::types::{
+    Attributes, Component, Context, Cookie, DeviceNumbers, FileHandle, FileType, Name,
+    SymlinkTarget,
+};
+
+impl Vfs {
+    /// LOOKUP (RFC 1813 section 3.3.3); the object is always there in an answer. `.` is the directory,
+    /// `..` its parent, which for a share's root is the root.
+    ///
+    /// # Errors
+    /// A failure's `first` is the directory.
+    pub async fn lookup(
+        &self,
+        caller: &Caller,
+        directory: &FileHandle,
+        name: &Component,
+    ) -> Result<Lookup> {
+        let (export, cx) = self.enter(caller, directory, Intent::Read)?;
+        let found = match name {
+            Component::Current => {
+                let attributes = export.metadata.getattr(&cx, directory.object).await?;
+                Lookup { directory: attributes.clone(), object: Some(attributes) }
+            }
+            Component::Parent => export.metadata.lookup_parent(&cx, directory.object).await?,
+            Component::Name(name) => export.metadata.lookup(&cx, directory.object, name).await?,
+        };
+        let directory = found.directory;
+        if let Err(error) = rules::may_search(&cx.credentials, &directory) {
+            return Err(Failure::of(error, directory));
+        }
+        match found.object {
+            Some(object) => Ok(Lookup { directory, object: Some(export.laid(object)) }),
+            None => Err(Failure::of(metadata::Error::NotFound, directory)),
+        }
+    }
+
+    /// READLINK (section 3.3.5).
+    ///
+    /// # Errors
+    /// A failure's `first` is the link.
+    pub async fn readlink(&self, caller: &Caller, link: &FileHandle) -> Result<Link> {
+        let (export, cx) = self.enter(caller, link, Intent::Read)?;
+        Ok(export.metadata.readlink(&cx, link.object).await?)
+    }
+
+    /// A page of READDIR or READDIRPLUS (sections 3.3.16 and 3.3.17), without `.` and `..`.
+    ///
+    /// # Errors
+    /// A failure's `first` is the directory.
+    pub async fn readdir(
+        &self,
+        caller: &Caller,
+        directory: &FileHandle,
+        after: Cookie,
+        max_entries: usize,
+        with_attributes: bool,
+    ) -> Result<Page> {
+        let (export, cx) = self.enter(caller, directory, Intent::Read)?;
+        let mut page = export
+            .metadata
+            .readdir(&cx, directory.object, after, max_entries, with_attributes)
+            .await?;
+        if let Err(error) = rules::may_list(&cx.credentials, &page.directory) {
+            return Err(Failure::of(error, page.directory));
+        }
+        for entry in &mut page.entries {
+            entry.attributes = entry.attributes.take().map(|attributes| export.laid(attributes));
+        }
+        Ok(page)
+    }
+
+    /// CREATE (section 3.3.8). An UNCHECKED create of a file that is there sets its size, and
+    /// nothing else, where a size is given.
+    ///
+    /// # Errors
+    /// A failure's `first` is the directory.
+    pub async fn create(
+        &self,
+        caller: &Caller,
+        directory: &FileHandle,
+        name: &Name,
+        how: &CreateHow,
+    ) -> Result<Created> {
+        let (export, cx) = self.enter(caller, directory, Intent::Write)?;
+        let mut created = export.metadata.create(&cx, directory.object, name, how).await?;
+        created.object = export.laid(created.object);
+        if let Some(size) = size_to_apply(how, &created) {
+            let set = SetAttributes { size: Some(size), ..SetAttributes::default() };
+            let object = created.object.id;
+            let set = export.setattr(&cx, object, &set).await;
+            let change =
+                set.map_err(|failure| Failure::of(failure.error, created.directory.after.clone()))?;
+            created.object = change.after;
+        }
+        Ok(created)
+    }
+
+    /// MKDIR (section 3.3.9).
+    ///
+    /// # Errors
+    /// A failure's `first` is the directory.
+    pub async fn mkdir(
+        &self,
+        caller: &Caller,
+        directory: &FileHandle,
+        name: &Name,
+        set: &SetAttributes,
+    ) -> Result<Created> {
+        let (export, cx) = self.enter(caller, directory, Intent::Write)?;
+        Ok(export.metadata.mkdir(&cx, directory.object, name, set).await?)
+    }
+
+    /// SYMLINK (section 3.3.10).
+    ///
+    /// # Errors
+    /// A failure's `first` is the directory.
+    pub async fn symlink(
+        &self,
+        caller: &Caller,
+        directory: &FileHandle,
+        name: &Name,
+        target: &SymlinkTarget,
+        set: &SetAttributes,
+    ) -> Result<Created> {
+        let (export, cx) = self.enter(caller, directory, Intent::Write)?;
+        Ok(export.metadata.symlink(&cx, directory.object, name, target, set).await?)
+    }
+
+    /// MKNOD (section 3.3.11).
+    ///
+    /// # Errors
+    /// A failure's `first` is the directory.
+    pub async fn mknod(
+        &self,
+        caller: &Caller,
+        directory: &FileHandle,
+        name: &Name,
+        kind: FileType,
+        rdev: DeviceNumbers,
+        set: &SetAttributes,
+    ) -> Result<Created> {
+        let (export, cx) = self.enter(caller, directory, Intent::Write)?;
+        Ok(export.metadata.mknod(&cx, directory.object, name, kind, rdev, set).await?)
+    }
+
+    /// REMOVE (section 3.3.12).
+    ///
+    /// # Errors
+    /// A failure's `first` is the directory.
+    pub async fn remove(
+        &self,
+        caller: &Caller,
+        directory: &FileHandle,
+        name: &Name,
+    ) -> Result<Removed> {
+        let (export, cx) = self.enter(caller, directory, Intent::Write)?;
+        let mut removed = export.metadata.remove(&cx, directory.object, name).await?;
+        removed.object = export.lost_a_name(&cx, removed.object).await;
+        Ok(removed)
+    }
+
+    /// RMDIR (section 3.3.13).
+    ///
+    /// # Errors
+    /// A failure's `first` is the directory.
+    pub async fn rmdir(
+        &self,
+        caller: &Caller,
+        directory: &FileHandle,
+        name: &Name,
+    ) -> Result<Removed> {
+        let (export, cx) = self.enter(caller, directory, Intent::Write)?;
+        Ok(export.metadata.rmdir(&cx, directory.object, name).await?)
+    }
+
+    /// RENAME (section 3.3.14).
+    ///
+    /// # Errors
+    /// A failure's `first` and `second` are the directories.
+    pub async fn rename(
+        &self,
+        caller: &Caller,
+        from: &FileHandle,
+        from_name: &Name,
+        to: &FileHandle,
+        to_name: &Name,
+    ) -> Result<Renamed> {
+        let (export, cx) = self.enter(caller, from, Intent::Write)?;
+        if from.share != to.share {
+            self.enter(caller, to, Intent::Write)?;
+            return Err(super::Error::CrossShare.into());
+        }
+        let mut renamed =
+            export.metadata.rename(&cx, from.object, from_name, to.object, to_name).await?;
+        if let Some(replaced) = renamed.replaced.take() {
+            renamed.replaced = Some(export.lost_a_name(&cx, replaced).await);
+        }
+        renamed.object = export.flush_after_change(&cx, renamed.object).await;
+        Ok(renamed)
+    }
+
+    /// LINK (section 3.3.15).
+    ///
+    /// # Errors
+    /// A failure's `first` is the object, its `second` the directory.
+    pub async fn link(
+        &self,
+        caller: &Caller,
+        object: &FileHandle,
+        directory: &FileHandle,
+        name: &Name,
+    ) -> Result<LinkTarget> {
+        let (export, cx) = self.enter(caller, object, Intent::Write)?;
+        if object.share != directory.share {
+            self.enter(caller, directory, Intent::Write)?;
+            return Err(super::Error::CrossShare.into());
+        }
+        export.flush_before_change(&cx, object.object).await?;
+        let mut linked = export.metadata.link(&cx, object.object, directory.object, name).await?;
+        linked.object = export.laid(linked.object);
+        Ok(linked)
+    }
+}
+
+/// The size that a CREATE still has to set: any for a file that was there, and one above 0 for a
+/// new one.
+fn size_to_apply(how: &CreateHow, created: &Created) -> Option<u64> {
+    match how {
+        CreateHow::Unchecked(set) => set.size.filter(|&size| !created.made || size > 0),
+        CreateHow::Guarded(set) => set.size.filter(|&size| created.made && size > 0),
+        CreateHow::Exclusive(_) => None,
+    }
+}
+
+impl Export {
+    /// A file lost a name: with the last one its unflushed state and its content go; otherwise the state is
+    /// flushed, since the change of its link count shows a newer ctime.
+    async fn lost_a_name(&self, cx: &Context, object: Replaced) -> Replaced {
+        if object.attributes.nlink > 0 {
+            let attributes = self.flush_after_change(cx, object.attributes).await;
+            return Replaced { attributes, freed: object.freed };
+        }
+        self.bury(object.attributes.id, object.freed).await;
+        object
+    }
+
+    /// The attributes that a client sees after a change that was not made through the file's own handle; what is
+    /// unflushed goes to the store now. A failure keeps it for the next flush, which retries.
+    async fn flush_after_change(&self, cx: &Context, attributes: Attributes) -> Attributes {
+        if let Err(failure) = self.flush_before_change(cx, attributes.id).await {
+            tracing::debug!(share = %self.share.name, object = %attributes.id,
+                error = &failure.error as &dyn std::error::Error, "unflushed state waits for the next flush");
+        }
+        self.laid(attributes)
+    }
+}
