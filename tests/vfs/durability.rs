@@ -1,0 +1,167 @@
+//! What COMMIT promises.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use trunkfs::metadata::SetAttributes;
+use trunkfs::types::{Component, Cookie, Name};
+use trunkfs::vfs::{Error, Stability, WriteBehind};
+
+use crate::fixture::{Fixture, caller, commit, read, rule, set_size, unstable, write};
+
+#[tokio::test]
+async fn unstable_writes_are_seen_at_once_and_flushed_as_seen() {
+    let fixture = Fixture::new().await;
+    let file = fixture.file("f").await;
+    let before = fixture.committed(&file).await;
+    let written = unstable(&fixture.one, &file, 0, b"hello").await;
+    assert_eq!(written.stability, Stability::Unstable);
+    assert_eq!(written.change.before, before);
+    assert_eq!(written.change.after.size, 5);
+    assert!(written.change.after.ctime > before.ctime);
+    assert_eq!(fixture.committed(&file).await, before);
+
+    let name = Component::Name(Name::parse(b"f").unwrap());
+    let looked = fixture.one.lookup(&caller(0), &fixture.root(), &name).await.unwrap();
+    assert_eq!(looked.object, Some(written.change.after.clone()));
+    let page =
+        fixture.one.readdir(&caller(0), &fixture.root(), Cookie::START, 10, true).await.unwrap();
+    assert_eq!(page.entries[0].attributes, Some(written.change.after.clone()));
+
+    let done = commit(&fixture.one, &file).await.unwrap();
+    assert_eq!(done.verifier, written.verifier);
+    assert_eq!(done.change.after, written.change.after);
+    assert_eq!(fixture.committed(&file).await, written.change.after);
+}
+
+#[tokio::test]
+async fn stable_writes_are_on_the_store_when_they_return() {
+    let fixture = Fixture::new().await;
+    let file = fixture.file("f").await;
+    for (round, stability) in [Stability::DataSync, Stability::FileSync].into_iter().enumerate() {
+        let end = 4 * (round as u64 + 1);
+        let done = write(&fixture.one, &file, end - 4, b"data", stability).await.unwrap();
+        assert_eq!(done.stability, stability);
+        assert_eq!(fixture.committed(&file).await.size, end);
+        assert_eq!(fixture.content.commits.load(Ordering::SeqCst), round + 1);
+    }
+}
+
+#[tokio::test]
+async fn a_failed_commit_changes_the_verifier() {
+    let fixture = Fixture::new().await;
+    let file = fixture.file("f").await;
+    let written = unstable(&fixture.one, &file, 0, b"hello").await;
+    fixture.content.fail_commit.store(true, Ordering::SeqCst);
+    let failed = commit(&fixture.one, &file).await.unwrap_err();
+    assert!(matches!(failed.error, Error::Content(_)));
+    fixture.content.fail_commit.store(false, Ordering::SeqCst);
+    let again = unstable(&fixture.one, &file, 0, b"hello").await;
+    assert_ne!(again.verifier, written.verifier);
+    assert_eq!(commit(&fixture.one, &file).await.unwrap().verifier, again.verifier);
+    assert_eq!(fixture.committed(&file).await.size, 5);
+}
+
+#[tokio::test]
+async fn many_unflushed_bytes_are_flushed_by_the_write_that_brings_them() {
+    let limits = WriteBehind { max_bytes: 10, ..WriteBehind::default() };
+    let fixture = Fixture::with(rule(), limits).await;
+    let file = fixture.file("f").await;
+    assert_eq!(unstable(&fixture.one, &file, 0, b"hello").await.stability, Stability::Unstable);
+    assert!(unstable(&fixture.one, &file, 5, b"world").await.stability > Stability::Unstable);
+    assert_eq!(fixture.committed(&file).await.size, 10);
+}
+
+#[tokio::test]
+async fn old_writes_and_access_times_are_flushed_without_being_asked_for() {
+    let limits = WriteBehind {
+        max_age: Duration::from_millis(1),
+        atime_max_age: Duration::from_millis(1),
+        ..WriteBehind::default()
+    };
+    let fixture = Fixture::with(rule(), limits).await;
+    let file = fixture.file("f").await;
+    let seen = unstable(&fixture.one, &file, 0, b"hello").await.change.after;
+    let read = fixture.one.read(&caller(0), &file, 0, 10).await.unwrap().attributes;
+    assert!(read.atime > seen.atime, "a read moves the time of access");
+    assert_eq!(read.ctime, seen.ctime, "and changes nothing else");
+    let shutdown = tokio_util::sync::CancellationToken::new();
+    let maintaining = fixture.one.maintain(shutdown.clone());
+    let waiting = async {
+        while fixture.committed(&file).await != read {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        shutdown.cancel();
+    };
+    let both = async { tokio::join!(maintaining, waiting) };
+    tokio::time::timeout(Duration::from_secs(30), both).await.unwrap();
+}
+
+#[tokio::test]
+async fn setattr_and_its_guard_see_what_clients_see() {
+    let fixture = Fixture::new().await;
+    let file = fixture.file("f").await;
+    let seen = unstable(&fixture.one, &file, 0, b"hello").await.change.after;
+    let guarded =
+        SetAttributes { mode: Some(0o600), guard: Some(seen.ctime), ..SetAttributes::default() };
+    let change = fixture.one.setattr(&caller(0), &file, &guarded).await.unwrap();
+    assert_eq!(change.before, seen);
+    assert_eq!(change.after.size, 5);
+    assert!(change.after.ctime > seen.ctime);
+    let stale = fixture.one.setattr(&caller(0), &file, &guarded).await.unwrap_err();
+    assert!(matches!(stale.error, Error::Metadata(trunkfs::metadata::Error::NotSync)));
+}
+
+#[tokio::test]
+async fn links_renames_and_removals_leave_no_unflushed_state_behind() {
+    let fixture = Fixture::new().await;
+    let (root, file) = (fixture.root(), fixture.file("f").await);
+    let [f, g, h] = [b"f", b"g", b"h"].map(|name| Name::parse(name).unwrap());
+    unstable(&fixture.one, &file, 0, b"1").await;
+    let linked = fixture.one.link(&caller(0), &file, &root, &g).await.unwrap().object;
+    assert_eq!((linked.size, linked.nlink), (1, 2));
+    assert_eq!(fixture.committed(&file).await, linked);
+    unstable(&fixture.one, &file, 1, b"2").await;
+    fixture.one.rename(&caller(0), &root, &f, &root, &h).await.unwrap();
+    assert_eq!(fixture.committed(&file).await.size, 2);
+    unstable(&fixture.one, &file, 2, b"3").await;
+    fixture.one.remove(&caller(0), &root, &g).await.unwrap();
+    assert_eq!(fixture.committed(&file).await.size, 3);
+    unstable(&fixture.one, &file, 3, b"4").await;
+    fixture.one.remove(&caller(0), &root, &h).await.unwrap();
+    use trunkfs::content::ContentStore as _;
+    assert_eq!(
+        fixture.content.list(None, 10).await.unwrap(),
+        [],
+        "the content goes with the last name"
+    );
+    let stale = write(&fixture.one, &file, 0, b"5", Stability::Unstable).await.unwrap_err();
+    assert!(matches!(stale.error, Error::Metadata(trunkfs::metadata::Error::Stale)));
+}
+
+#[tokio::test]
+async fn truncation_to_nothing_frees_the_content() {
+    let fixture = Fixture::new().await;
+    let file = fixture.file("f").await;
+    unstable(&fixture.one, &file, 0, b"hello").await;
+    set_size(&fixture.one, &file, 0).await;
+    assert_eq!(read(&fixture.one, &file).await, b"");
+    use trunkfs::content::ContentStore as _;
+    assert_eq!(fixture.content.list(None, 10).await.unwrap(), []);
+    unstable(&fixture.one, &file, 3, b"new").await;
+    assert_eq!(read(&fixture.one, &file).await, b"\0\0\0new");
+}
+
+#[tokio::test]
+async fn missing_content_is_an_error_and_never_zeros() {
+    let fixture = Fixture::new().await;
+    let file = fixture.file("f").await;
+    write(&fixture.one, &file, 0, b"hello", Stability::FileSync).await.unwrap();
+    let content = fixture.committed(&file).await.content.unwrap();
+    use trunkfs::content::ContentStore as _;
+    fixture.content.remove(content.id).await.unwrap();
+    let lost = fixture.one.read(&caller(0), &file, 0, 5).await.unwrap_err();
+    assert!(matches!(lost.error, Error::ContentLost));
+    let lost = write(&fixture.one, &file, 100, b"x", Stability::Unstable).await.unwrap_err();
+    assert!(matches!(lost.error, Error::ContentLost));
+}

@@ -1,0 +1,102 @@
+//! A content store that fails, or waits, where a test says so.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use bytes::Bytes;
+use tokio::sync::Semaphore;
+use trunkfs::content::MemoryContent;
+use trunkfs::content::{Capacity, ContentStore, Error};
+use trunkfs::types::{ContentId, Context};
+
+/// Memory content with switches.
+#[derive(Debug)]
+pub(crate) struct FaultyContent {
+    pub(crate) inner: MemoryContent,
+    /// Commits fail.
+    pub(crate) fail_commit: AtomicBool,
+    /// Writes store half of their data and fail.
+    pub(crate) fail_write: AtomicBool,
+    /// Writes wait for a permit of `gate` after half of their data.
+    pub(crate) hold_writes: AtomicBool,
+    pub(crate) gate: Semaphore,
+    /// Commits so far.
+    pub(crate) commits: AtomicUsize,
+}
+
+impl FaultyContent {
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::new(Self {
+            inner: MemoryContent::new(),
+            fail_commit: AtomicBool::new(false),
+            fail_write: AtomicBool::new(false),
+            hold_writes: AtomicBool::new(false),
+            gate: Semaphore::new(0),
+            commits: AtomicUsize::new(0),
+        })
+    }
+}
+
+fn broken() -> Error {
+    Error::Io(std::io::Error::other("broken on purpose"))
+}
+
+#[async_trait::async_trait]
+impl ContentStore for FaultyContent {
+    async fn read(
+        &self,
+        cx: &Context,
+        id: ContentId,
+        offset: u64,
+        length: usize,
+    ) -> Result<Bytes, Error> {
+        self.inner.read(cx, id, offset, length).await
+    }
+
+    async fn write(
+        &self,
+        cx: &Context,
+        id: ContentId,
+        offset: u64,
+        data: Bytes,
+    ) -> Result<(), Error> {
+        let half = data.len() / 2;
+        if self.fail_write.load(Ordering::SeqCst) {
+            self.inner.write(cx, id, offset, data.slice(..half)).await?;
+            return Err(broken());
+        }
+        if self.hold_writes.load(Ordering::SeqCst) {
+            self.inner.write(cx, id, offset, data.slice(..half)).await?;
+            self.gate.acquire().await.unwrap().forget();
+        }
+        self.inner.write(cx, id, offset, data).await
+    }
+
+    async fn truncate(&self, cx: &Context, id: ContentId, length: u64) -> Result<(), Error> {
+        self.inner.truncate(cx, id, length).await
+    }
+
+    async fn length(&self, cx: &Context, id: ContentId) -> Result<u64, Error> {
+        self.inner.length(cx, id).await
+    }
+
+    async fn commit(&self, cx: &Context, id: ContentId) -> Result<(), Error> {
+        self.commits.fetch_add(1, Ordering::SeqCst);
+        if self.fail_commit.load(Ordering::SeqCst) {
+            return Err(broken());
+        }
+        self.inner.commit(cx, id).await
+    }
+
+    async fn remove(&self, id: ContentId) -> Result<(), Error> {
+        self.inner.remove(id).await
+    }
+
+    async fn list(&self, after: Option<ContentId>, limit: usize) -> Result<Vec<ContentId>, Error> {
+        self.inner.list(after, limit).await
+    }
+
+    async fn capacity(&self) -> Result<Option<Capacity>, Error> {
+        self.inner.capacity().await
+    }
+}

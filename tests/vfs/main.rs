@@ -1,0 +1,18 @@
+//! Files between an unstable WRITE and its COMMIT: what clients see, what a failure or another
+//! instance does to it, and what is on the store afterwards.
+
+#[cfg(test)]
+mod faulty;
+#[cfg(test)]
+mod fixture;
+
+#[cfg(test)]
+mod durability;
+#[cfg(test)]
+mod instances;
+#[cfg(test)]
+mod model;
+#[cfg(test)]
+mod rules;
+#[cfg(test)]
+mod tails;

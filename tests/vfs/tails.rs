@@ -1,0 +1,91 @@
+//! Bytes beyond a file's end are never shown.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use bytes::Bytes;
+use trunkfs::content::ContentStore as _;
+use trunkfs::vfs::Stability;
+
+use crate::fixture::{Fixture, caller, commit, read, set_size, unstable, write};
+
+/// Leaves old bytes beyond the end, as a crash between a write and its flush does.
+async fn with_old_tail(fixture: &Fixture) -> trunkfs::types::FileHandle {
+    let file = fixture.file("f").await;
+    write(&fixture.one, &file, 0, b"abc", Stability::FileSync).await.unwrap();
+    let content = fixture.committed(&file).await.content.unwrap();
+    let tail = Bytes::from_static(b"old old old");
+    fixture.content.write(&fixture.context(), content.id, 3, tail).await.unwrap();
+    file
+}
+
+#[tokio::test]
+async fn a_read_ends_at_the_size() {
+    let fixture = Fixture::new().await;
+    let file = with_old_tail(&fixture).await;
+    assert_eq!(read(&fixture.two, &file).await, b"abc");
+}
+
+#[tokio::test]
+async fn a_write_behind_a_gap_zeroes_it() {
+    let fixture = Fixture::new().await;
+    let file = with_old_tail(&fixture).await;
+    unstable(&fixture.two, &file, 6, b"xyz").await;
+    assert_eq!(read(&fixture.two, &file).await, b"abc\0\0\0xyz");
+    unstable(&fixture.two, &file, 12, b"!").await;
+    commit(&fixture.two, &file).await.unwrap();
+    assert_eq!(read(&fixture.one, &file).await, b"abc\0\0\0xyz\0\0\0!");
+}
+
+#[tokio::test]
+async fn an_extension_by_setattr_zeroes_it() {
+    let fixture = Fixture::new().await;
+    let file = with_old_tail(&fixture).await;
+    set_size(&fixture.two, &file, 8).await;
+    assert_eq!(read(&fixture.one, &file).await, b"abc\0\0\0\0\0");
+}
+
+#[tokio::test]
+async fn shrinking_and_growing_shows_zeros() {
+    let fixture = Fixture::new().await;
+    let file = fixture.file("f").await;
+    unstable(&fixture.one, &file, 0, b"abcdefgh").await;
+    set_size(&fixture.one, &file, 2).await;
+    set_size(&fixture.one, &file, 5).await;
+    assert_eq!(read(&fixture.one, &file).await, b"ab\0\0\0");
+}
+
+#[tokio::test]
+async fn a_failed_write_leaves_nothing_to_see() {
+    let fixture = Fixture::new().await;
+    let file = fixture.file("f").await;
+    unstable(&fixture.one, &file, 0, b"abc").await;
+    fixture.content.fail_write.store(true, Ordering::SeqCst);
+    write(&fixture.one, &file, 3, b"garbage!", Stability::Unstable).await.unwrap_err();
+    fixture.content.fail_write.store(false, Ordering::SeqCst);
+    unstable(&fixture.one, &file, 8, b"x").await;
+    assert_eq!(read(&fixture.one, &file).await, b"abc\0\0\0\0\0x");
+}
+
+#[tokio::test]
+async fn a_write_whose_call_is_dropped_leaves_nothing_to_see() {
+    let fixture = Arc::new(Fixture::new().await);
+    let file = fixture.file("f").await;
+    unstable(&fixture.one, &file, 0, b"abc").await;
+    fixture.content.hold_writes.store(true, Ordering::SeqCst);
+    let held = tokio::spawn({
+        let (fixture, file) = (Arc::clone(&fixture), file.clone());
+        async move { write(&fixture.one, &file, 3, b"garbage!", Stability::Unstable).await.map(|_| ()) }
+    });
+    let content = fixture.committed(&file).await.content.unwrap().id;
+    while fixture.content.length(&fixture.context(), content).await.unwrap() == 3 {
+        tokio::task::yield_now().await;
+    }
+    held.abort();
+    held.await.unwrap_err();
+    fixture.content.hold_writes.store(false, Ordering::SeqCst);
+    unstable(&fixture.one, &file, 8, b"x").await;
+    assert_eq!(read(&fixture.one, &file).await, b"abc\0\0\0\0\0x");
+    let eof = fixture.one.read(&caller(0), &file, 8, 10).await.unwrap();
+    assert!(eof.eof);
+}
