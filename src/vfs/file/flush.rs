@@ -13,12 +13,15 @@ use crate::vfs::export::{Export, Intent};
 use crate::vfs::{Caller, CommitDone, Error, Failure, Result, Vfs};
 
 /// What became of a flush.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) enum Flushed {
-    /// Everything asked for is durable.
-    Durable,
-    /// The content was replaced: unflushed writes are gone, and the verifier has changed.
-    Superseded,
+    /// Everything asked for was durable already.
+    Already,
+    /// Everything asked for is durable now; the file's committed attributes.
+    Recorded(Box<Attributes>),
+    /// The content was replaced: unflushed writes are gone, and the verifier has changed. The file's committed
+    /// attributes, where this flush found it out.
+    Superseded(Option<Box<Attributes>>),
 }
 
 impl Vfs {
@@ -37,12 +40,11 @@ impl Vfs {
         if let Some(state) = export.files.existing(handle.object) {
             let upto = state.overlay.lock().generation();
             let flushed = export.flush(&cx, handle.object, &state, Some(upto)).await;
-            flushed.map_err(|error| Failure::of(error, seen.clone()))?;
-            let after = export.seen(&cx, handle.object).await?;
-            return Ok(CommitDone {
-                change: Change { before: seen, after },
-                verifier: export.verifier(),
-            });
+            let flushed = flushed.map_err(|error| Failure::of(error, seen.clone()))?;
+            if let Flushed::Recorded(after) | Flushed::Superseded(Some(after)) = flushed {
+                let change = laid_after(Change { before: seen, after: *after }, &state);
+                return Ok(CommitDone { change, verifier: export.verifier() });
+            }
         }
         Ok(CommitDone { change: Change::none(seen), verifier: export.verifier() })
     }
@@ -60,8 +62,8 @@ impl Export {
         let _turn = state.flushing.lock().await;
         let task = state.overlay.lock().task(upto);
         let snapshot = match task {
-            Task::Done => return Ok(Flushed::Durable),
-            Task::Lost => return Ok(Flushed::Superseded),
+            Task::Done => return Ok(Flushed::Already),
+            Task::Lost => return Ok(Flushed::Superseded(None)),
             Task::Record(snapshot) => snapshot,
         };
         if let Some(written) = snapshot.flush.written {
@@ -71,9 +73,12 @@ impl Export {
         {
             Ok(FlushOutcome::Recorded(change)) => {
                 state.overlay.lock().flushed(&snapshot, change.after.ctime);
-                Ok(Flushed::Durable)
+                Ok(Flushed::Recorded(Box::new(change.after)))
             }
-            Ok(FlushOutcome::Superseded(_)) => Ok(self.drop_superseded(file, state, &snapshot)),
+            Ok(FlushOutcome::Superseded(attributes)) => {
+                self.drop_superseded(file, state, &snapshot);
+                Ok(Flushed::Superseded(Some(Box::new(attributes))))
+            }
             Err(metadata::Error::Stale) => {
                 state.overlay.lock().bury();
                 Err(metadata::Error::Stale.into())
@@ -95,13 +100,12 @@ impl Export {
         Ok(committed?)
     }
 
-    fn drop_superseded(&self, file: ObjectId, state: &FileState, snapshot: &Snapshot) -> Flushed {
+    fn drop_superseded(&self, file: ObjectId, state: &FileState, snapshot: &Snapshot) {
         tracing::info!(share = %self.share.name, object = %file,
             "a file's content was replaced before it was flushed; its writers send their data again");
         // First the verifier: whoever sees the overlay without these writes must see it changed.
         self.change_verifier();
         state.overlay.lock().superseded(snapshot);
-        Flushed::Superseded
     }
 
     /// Flushes a file whose attributes are about to be changed through the store, alone against its writers.
@@ -150,18 +154,16 @@ impl Export {
         for (object, state) in files {
             let cx = self.background();
             match self.flush(&cx, object, &state, None).await {
-                Ok(Flushed::Durable | Flushed::Superseded)
-                | Err(Error::Metadata(metadata::Error::Stale)) => {}
+                Ok(_) | Err(Error::Metadata(metadata::Error::Stale)) => {}
                 Err(error) => tracing::warn!(share = %self.share.name, object = %object,
                     error = &error as &dyn std::error::Error, "a flush failed and is tried again"),
             }
         }
     }
+}
 
-    /// What a client sees after its write was flushed.
-    pub(super) fn laid_after(&self, change: Change, state: &FileState) -> Change {
-        let mut after: Attributes = change.after;
-        state.overlay.lock().lay(&mut after);
-        Change { before: change.before, after }
-    }
+/// A change of the store as clients see it, with what was written since laid over.
+pub(super) fn laid_after(mut change: Change, state: &FileState) -> Change {
+    state.overlay.lock().lay(&mut change.after);
+    change
 }

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::flush::Flushed;
+use super::flush::{Flushed, laid_after};
 use super::read::content_of;
 use super::state::{FileState, Recorded};
 use crate::metadata::{self, Change, rules};
@@ -96,8 +96,11 @@ impl Export {
         if stability > Stability::Unstable || self.is_over_limit(state) {
             stability = stability.max(Stability::DataSync);
             match self.flush(cx, file, state, Some(generation)).await {
-                Ok(Flushed::Durable) => after = self.laid_after(after, state),
-                Ok(Flushed::Superseded) => return Ok(Attempt::Superseded),
+                Ok(Flushed::Already) => {}
+                Ok(Flushed::Recorded(recorded)) => {
+                    after = laid_after(Change { before: after.before, after: *recorded }, state);
+                }
+                Ok(Flushed::Superseded(_)) => return Ok(Attempt::Superseded),
                 Err(error) => return Err(Failure::of(error, seen)),
             }
         }
