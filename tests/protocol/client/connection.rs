@@ -1,0 +1,137 @@
+//! A TCP connection with record marking (RFC 5531 section 11).
+
+use std::future::Future;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::time::timeout;
+
+use super::{Call, Reply};
+
+/// How long anything may take before the case fails.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Marks a record's last fragment.
+const LAST: u32 = 0x8000_0000;
+
+/// One connection to a server.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    stream: TcpStream,
+}
+
+impl Connection {
+    /// Connects.
+    pub(crate) async fn open(server: SocketAddr) -> Self {
+        let stream = patiently(TcpStream::connect(server)).await.unwrap();
+        stream.set_nodelay(true).unwrap();
+        Self { stream }
+    }
+
+    /// Connects from an address of one's own, as 127.0.0.2: another client to the server.
+    pub(crate) async fn open_from(client: IpAddr, server: SocketAddr) -> Self {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind(SocketAddr::new(client, 0)).unwrap();
+        let stream = patiently(socket.connect(server)).await.unwrap();
+        stream.set_nodelay(true).unwrap();
+        Self { stream }
+    }
+
+    /// Makes a call and waits for its reply, which must be the next one.
+    pub(crate) async fn call(&mut self, call: Call) -> Reply {
+        let xid = self.send(&call).await;
+        let reply = self.reply().await;
+        assert_eq!(reply.xid, xid, "the reply's xid");
+        reply
+    }
+
+    /// Sends a call in one fragment and gives its xid.
+    pub(crate) async fn send(&mut self, call: &Call) -> u32 {
+        let xid = call.xid.unwrap_or_else(next_xid);
+        self.send_record(&call.encode(xid)).await;
+        xid
+    }
+
+    /// Sends bytes as a record of one fragment.
+    pub(crate) async fn send_record(&mut self, record: &[u8]) {
+        self.send_fragments(&[record]).await;
+    }
+
+    /// Sends a record of several fragments, in one write.
+    pub(crate) async fn send_fragments(&mut self, fragments: &[&[u8]]) {
+        let mut bytes = Vec::new();
+        for (index, fragment) in fragments.iter().enumerate() {
+            let last = if index + 1 == fragments.len() { LAST } else { 0 };
+            bytes.extend((u32::try_from(fragment.len()).unwrap() | last).to_be_bytes());
+            bytes.extend(*fragment);
+        }
+        self.send_bytes(&bytes).await;
+    }
+
+    /// Sends bytes as they are.
+    pub(crate) async fn send_bytes(&mut self, bytes: &[u8]) {
+        patiently(self.stream.write_all(bytes)).await.unwrap();
+    }
+
+    /// Sends bytes as they are, to a server that may have closed the connection.
+    pub(crate) async fn try_send_bytes(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        patiently(self.stream.write_all(bytes)).await
+    }
+
+    /// The next reply.
+    pub(crate) async fn reply(&mut self) -> Reply {
+        Reply::decode(self.record().await)
+    }
+
+    /// The next record.
+    pub(crate) async fn record(&mut self) -> Vec<u8> {
+        let mut record = Vec::new();
+        loop {
+            let mark = patiently(self.stream.read_u32()).await.unwrap();
+            let start = record.len();
+            record.resize(start + (mark & !LAST) as usize, 0);
+            patiently(self.stream.read_exact(&mut record[start..])).await.unwrap();
+            if mark & LAST != 0 {
+                return record;
+            }
+        }
+    }
+
+    /// Waits until the server has closed the connection; what it sends before is dropped.
+    pub(crate) async fn closed(&mut self) {
+        let mut buffer = [0; 4096];
+        loop {
+            match patiently(self.stream.read(&mut buffer)).await {
+                Ok(0) | Err(_) => return,
+                Ok(_) => {}
+            }
+        }
+    }
+
+    /// Fails the case if the server says anything, or closes, within `time`.
+    pub(crate) async fn silent_for(&mut self, time: Duration) {
+        let mut byte = [0];
+        if let Ok(read) = timeout(time, self.stream.peek(&mut byte)).await {
+            panic!("silence was expected: {read:?}");
+        }
+    }
+
+    /// The client's own address.
+    pub(crate) fn local(&self) -> SocketAddr {
+        self.stream.local_addr().unwrap()
+    }
+}
+
+/// Ids that no other call of this process has.
+fn next_xid() -> u32 {
+    static NEXT: AtomicU32 = AtomicU32::new(0x1000_0000);
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}
+
+/// Waits for `future`, but not for ever.
+async fn patiently<F: Future>(future: F) -> F::Output {
+    timeout(PATIENCE, future).await.expect("the server does not answer in time")
+}

@@ -1,0 +1,5 @@
+//! What goes over the wire, byte by byte: a client that makes every field of a call by hand, and
+//! the cases that use it.
+
+#[cfg(test)]
+mod client;
