@@ -11,9 +11,11 @@
 //!   begun may then be there in part.
 
 mod error;
+mod filesystem;
 mod memory;
 
 pub use error::Error;
+pub use filesystem::{FilesystemContent, FilesystemSettings, OpenError};
 pub use memory::MemoryContent;
 
 use bytes::Bytes;

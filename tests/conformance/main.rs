@@ -1,5 +1,6 @@
 //! The conformance suites: one list of cases for metadata stores, one for content stores; every
 //! store runs every case.
 
+#[cfg(test)]
 mod content;
 mod metadata;

@@ -1,0 +1,216 @@
+//! A bounded cache of open files, least recently used out first.
+//!
+//! Whoever uses a file holds a [`Permit`]; there are as many as descriptors. So whoever needs room
+//! finds a file that nobody uses. One with changes that are not durable is synced before its
+//! descriptor is closed: a descriptor opened later might not hear of a failed write-back.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use rustix::fs::Stat;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::file::OpenFile;
+use super::folder::{Access, Folder, Opening};
+use super::syncs::Syncs;
+use crate::content::Error;
+use crate::types::ContentId;
+
+/// How many unused files are looked at for one that is durable, before one is synced.
+const LOOK_FOR_CLEAN: usize = 32;
+
+/// The open files of a store.
+#[derive(Debug)]
+pub(super) struct Descriptors {
+    max: usize,
+    permits: Arc<Semaphore>,
+    table: Mutex<Table>,
+}
+
+/// The right to use one open file.
+pub(super) type Permit = OwnedSemaphorePermit;
+
+#[derive(Debug, Default)]
+struct Table {
+    slots: HashMap<ContentId, Slot>,
+    /// The ids in `slots`, the one that was used longest ago first.
+    by_use: BTreeMap<u64, ContentId>,
+    uses: u64,
+    /// Descriptors about to be opened.
+    opening: usize,
+}
+
+#[derive(Debug)]
+struct Slot {
+    file: Arc<OpenFile>,
+    last_use: u64,
+}
+
+enum Room {
+    /// A descriptor may be opened.
+    Made,
+    /// A descriptor may be opened when this one is closed.
+    Closing(Arc<OpenFile>),
+    /// This file has to be synced first.
+    Dirty(Arc<OpenFile>),
+}
+
+impl Descriptors {
+    pub(super) fn new(max: usize) -> Self {
+        let max = max.clamp(1, Semaphore::MAX_PERMITS);
+        Self { max, permits: Arc::new(Semaphore::new(max)), table: Mutex::default() }
+    }
+
+    /// Waits for the right to use a file. Whoever has one asks for no second.
+    pub(super) async fn permit(&self) -> Result<Permit, Error> {
+        let permit = Arc::clone(&self.permits).acquire_owned().await;
+        permit.map_err(|closed| Error::Io(std::io::Error::other(closed)))
+    }
+
+    /// The open file of `id` and its state, where it is open and still the content of that name.
+    pub(super) fn cached(
+        &self,
+        folder: &Folder,
+        id: ContentId,
+    ) -> Result<Option<(Arc<OpenFile>, Stat)>, Error> {
+        let Some(file) = self.table.lock().use_slot(id) else {
+            return Ok(None);
+        };
+        let stat = file.stat(folder)?;
+        if stat.st_nlink == 0 {
+            // Removed, by another process perhaps.
+            self.discard(&file);
+            return Ok(None);
+        }
+        Ok(Some((file, stat)))
+    }
+
+    /// The open file of `id`, opened where it is not. Blocks; needs a permit.
+    pub(super) fn open(
+        &self,
+        folder: &Folder,
+        syncs: &Syncs,
+        id: ContentId,
+        how: Opening,
+        _permit: &Permit,
+    ) -> Result<(Arc<OpenFile>, Stat), Error> {
+        if let Some((file, stat)) = self.cached(folder, id)? {
+            if how == Opening::Existing || file.access == Access::ReadWrite {
+                return Ok((file, stat));
+            }
+            self.discard(&file);
+        }
+        self.make_room(folder, syncs);
+        let opened = folder.open_file(id, how).and_then(|(descriptor, access)| {
+            let file = OpenFile::new(id, descriptor, access);
+            let stat = file.stat(folder)?;
+            Ok((Arc::new(file), stat))
+        });
+        let mut table = self.table.lock();
+        table.opening -= 1;
+        let (file, stat) = opened?;
+        // Two may have opened it at once: the first descriptor is the one that counts changes.
+        if let Some(first) = table.use_slot(id) {
+            drop(table);
+            let stat = first.stat(folder)?;
+            if stat.st_nlink > 0 {
+                return Ok((first, stat));
+            }
+            self.discard(&first);
+            return Err(Error::Missing(id));
+        }
+        table.insert(Arc::clone(&file));
+        Ok((file, stat))
+    }
+
+    /// Waits until one more descriptor may be opened, and counts it as opening.
+    fn make_room(&self, folder: &Folder, syncs: &Syncs) {
+        loop {
+            let room = self.table.lock().room(self.max);
+            match room {
+                Room::Made => return,
+                Room::Closing(file) => drop(file),
+                Room::Dirty(file) => {
+                    if let Err(error) = syncs.sync(folder, &file) {
+                        let error = &error as &dyn std::error::Error;
+                        tracing::error!(id = %file.id, error, "content is not durable");
+                    }
+                    self.close_unused(&file, syncs.check(folder, file.id).is_err());
+                }
+            }
+        }
+    }
+
+    /// Takes a file out of the table that was synced, unless it was used or changed again.
+    fn close_unused(&self, file: &Arc<OpenFile>, failed: bool) {
+        // The table's and the caller's.
+        const OWNERS: usize = 2;
+        let mut table = self.table.lock();
+        if Arc::strong_count(file) == OWNERS && (failed || !file.is_dirty()) {
+            table.remove(file);
+        }
+    }
+
+    /// Takes a file out of the table, if it is still the one there.
+    pub(super) fn discard(&self, file: &Arc<OpenFile>) {
+        self.table.lock().remove(file);
+    }
+
+    /// Takes the file of `id` out of the table if it has no name any more.
+    pub(super) fn discard_removed(&self, folder: &Folder, id: ContentId) -> Result<(), Error> {
+        self.cached(folder, id).map(drop)
+    }
+}
+
+impl Table {
+    fn use_slot(&mut self, id: ContentId) -> Option<Arc<OpenFile>> {
+        self.uses += 1;
+        let slot = self.slots.get_mut(&id)?;
+        self.by_use.remove(&slot.last_use);
+        slot.last_use = self.uses;
+        self.by_use.insert(self.uses, id);
+        Some(Arc::clone(&slot.file))
+    }
+
+    fn insert(&mut self, file: Arc<OpenFile>) {
+        self.uses += 1;
+        self.by_use.insert(self.uses, file.id);
+        self.slots.insert(file.id, Slot { file, last_use: self.uses });
+    }
+
+    fn remove(&mut self, file: &Arc<OpenFile>) {
+        if self.slots.get(&file.id).is_some_and(|slot| Arc::ptr_eq(&slot.file, file))
+            && let Some(slot) = self.slots.remove(&file.id)
+        {
+            self.by_use.remove(&slot.last_use);
+        }
+    }
+
+    /// Counts a descriptor as opening if there is room, else says which file has to go. One that is
+    /// durable goes at once; one that is not is the caller's to sync.
+    fn room(&mut self, max: usize) -> Room {
+        if self.slots.len() + self.opening < max {
+            self.opening += 1;
+            return Room::Made;
+        }
+        let unused = || {
+            let files = self.by_use.values().filter_map(|id| self.slots.get(id));
+            files.map(|slot| &slot.file).filter(|file| Arc::strong_count(file) == 1)
+        };
+        let clean = unused().take(LOOK_FOR_CLEAN).find(|file| !file.is_dirty());
+        if let Some(file) = clean.map(Arc::clone) {
+            self.remove(&file);
+            return Room::Closing(file);
+        }
+        match unused().next() {
+            Some(file) => Room::Dirty(Arc::clone(file)),
+            None => {
+                // Permits make this impossible; one descriptor too many is better than a deadlock.
+                debug_assert!(false, "every open file is in use");
+                self.opening += 1;
+                Room::Made
+            }
+        }
+    }
+}

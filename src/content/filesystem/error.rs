@@ -1,0 +1,82 @@
+//! What system calls answer, as the store's errors.
+
+use std::path::PathBuf;
+
+use rustix::io::Errno;
+
+use crate::content::Error;
+
+/// A system call that failed on a file of the content folder.
+#[derive(Debug, thiserror::Error)]
+#[error("{call} {}", path.display())]
+struct Failed {
+    call: &'static str,
+    path: PathBuf,
+    #[source]
+    errno: Errno,
+}
+
+/// The error for `errno`, which `call` answered for `path`. ENOENT is one like others: where it
+/// means that content is missing, the caller knows.
+pub(super) fn of_errno(call: &'static str, path: PathBuf, errno: Errno) -> Error {
+    let source = std::io::Error::from(errno);
+    let error = std::io::Error::new(source.kind(), Failed { call, path, errno });
+    match errno {
+        Errno::NOSPC | Errno::DQUOT => Error::NoSpace(error),
+        Errno::ROFS => Error::ReadOnly(error),
+        Errno::FBIG => Error::TooLarge,
+        _ => Error::Io(error),
+    }
+}
+
+/// Why a folder cannot hold content.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The folder is not there and cannot be made, or is no folder.
+    #[error(
+        "cannot open the content folder {}: make it, or set base_path to a folder that this user can reach",
+        path.display()
+    )]
+    Unreachable {
+        /// The folder.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// Nothing can be made in the folder.
+    #[error(
+        "cannot write to the content folder {}: give it to the user that runs the server, or set base_path to another",
+        path.display()
+    )]
+    NotWritable {
+        /// The folder.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The folder holds other files and no content.
+    #[error(
+        "{} holds files but no TrunkFS content: set base_path to an empty folder, or to the one that was used before",
+        path.display()
+    )]
+    Foreign {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// The folder's marker names a format that this version does not know.
+    #[error(
+        "{} holds content of a format that this version does not know ({found:?}): use the version of TrunkFS that wrote it, or a newer one",
+        path.display()
+    )]
+    Format {
+        /// The folder.
+        path: PathBuf,
+        /// What its marker says, cut short.
+        found: String,
+    },
+    /// The check of the folder ended without an answer.
+    #[error("opening the content folder was interrupted")]
+    Interrupted(#[source] tokio::task::JoinError),
+}

@@ -1,0 +1,140 @@
+//! An open file: positional reads and writes, and what of it is not durable yet.
+
+use std::io::IoSliceMut;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use rustix::fd::OwnedFd;
+use rustix::fs::Stat;
+use rustix::io::{Errno, ReadWriteFlags};
+
+use super::error::of_errno;
+use super::folder::{Access, Folder};
+use crate::content::Error;
+use crate::types::ContentId;
+
+/// One descriptor, shared by everybody who uses that id.
+#[derive(Debug)]
+pub(super) struct OpenFile {
+    pub(super) id: ContentId,
+    descriptor: OwnedFd,
+    pub(super) access: Access,
+    /// Changes made through this descriptor and over.
+    changes: AtomicU64,
+    /// One more than the changes that are durable; 0 before the first sync. So even what was not
+    /// changed here is synced once: another process may have changed it, and died.
+    synced: AtomicU64,
+    /// Held for a sync, so that those who wait find theirs done.
+    pub(super) gate: Arc<tokio::sync::Mutex<()>>,
+}
+
+impl OpenFile {
+    pub(super) fn new(id: ContentId, descriptor: OwnedFd, access: Access) -> Self {
+        Self {
+            id,
+            descriptor,
+            access,
+            changes: AtomicU64::new(0),
+            synced: AtomicU64::new(0),
+            gate: Arc::default(),
+        }
+    }
+
+    /// Length and links (fstat(2)).
+    pub(super) fn stat(&self, folder: &Folder) -> Result<Stat, Error> {
+        rustix::fs::fstat(&self.descriptor).map_err(|errno| self.failed("stat", folder, errno))
+    }
+
+    /// How many bytes from `offset` the page cache gave: from the front, without waiting for a
+    /// device. 0 where there are none, or it cannot be said.
+    pub(super) fn read_cached(&self, buffer: &mut [u8], offset: u64) -> usize {
+        let mut buffers = [IoSliceMut::new(buffer)];
+        // Whatever went wrong, the read that waits will say it.
+        rustix::io::preadv2(&self.descriptor, &mut buffers, offset, ReadWriteFlags::NOWAIT)
+            .unwrap_or(0)
+    }
+
+    /// Fills `buffer` from `offset`; answers how much of it, less only where the file ends.
+    pub(super) fn read(
+        &self,
+        folder: &Folder,
+        buffer: &mut [u8],
+        offset: u64,
+    ) -> Result<usize, Error> {
+        let mut done = 0;
+        while done < buffer.len() {
+            let rest = &mut buffer[done..];
+            match rustix::io::pread(&self.descriptor, rest, offset + done as u64) {
+                Ok(0) => break,
+                Ok(count) => done += count,
+                Err(Errno::INTR) => {}
+                Err(errno) => return Err(self.failed("read", folder, errno)),
+            }
+        }
+        Ok(done)
+    }
+
+    /// Writes all of `data`, or fails with a part of it written.
+    pub(super) fn write(&self, folder: &Folder, data: &[u8], offset: u64) -> Result<(), Error> {
+        let mut done = 0;
+        let mut written = Ok(());
+        while done < data.len() && written.is_ok() {
+            match rustix::io::pwrite(&self.descriptor, &data[done..], offset + done as u64) {
+                Ok(0) => written = Err(self.failed("write", folder, Errno::IO)),
+                Ok(count) => done += count,
+                Err(Errno::INTR) => {}
+                Err(errno) => written = Err(self.failed("write", folder, errno)),
+            }
+        }
+        self.changed();
+        written
+    }
+
+    /// Sets the length (ftruncate(2)).
+    pub(super) fn truncate(&self, folder: &Folder, length: u64) -> Result<(), Error> {
+        let cut = rustix::io::retry_on_intr(|| rustix::fs::ftruncate(&self.descriptor, length));
+        self.changed();
+        cut.map_err(|errno| self.failed("truncate", folder, errno))
+    }
+
+    /// Counted when it is over: a sync that began in its middle does not cover it.
+    fn changed(&self) {
+        self.changes.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// What a sync has to reach so that everything until now is durable.
+    pub(super) fn sync_target(&self) -> u64 {
+        self.changes.load(Ordering::SeqCst) + 1
+    }
+
+    pub(super) fn is_synced_to(&self, target: u64) -> bool {
+        self.synced.load(Ordering::SeqCst) >= target
+    }
+
+    /// Whether this descriptor made changes that are not durable.
+    pub(super) fn is_dirty(&self) -> bool {
+        let target = self.sync_target();
+        target > 1 && !self.is_synced_to(target)
+    }
+
+    /// Makes what was changed so far durable (fdatasync(2)), and the file's name with the first sync.
+    /// To be called through [`super::Syncs`], which remembers a failure.
+    pub(super) fn sync(&self, folder: &Folder) -> rustix::io::Result<()> {
+        let target = self.sync_target();
+        rustix::fs::fdatasync(&self.descriptor)?;
+        if self.synced.load(Ordering::SeqCst) == 0 {
+            folder.sync_names(self.id)?;
+        }
+        self.synced.fetch_max(target, Ordering::SeqCst);
+        Ok(())
+    }
+
+    /// Makes the next sync sync everything anew, the name included.
+    pub(super) fn forget_syncs(&self) {
+        self.synced.store(0, Ordering::SeqCst);
+    }
+
+    fn failed(&self, call: &'static str, folder: &Folder, errno: Errno) -> Error {
+        of_errno(call, folder.path(self.id), errno)
+    }
+}

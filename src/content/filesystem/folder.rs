@@ -1,0 +1,301 @@
+//! The content folder: a marker, and 256 folders that the ids' last byte chooses between.
+//!
+//! ```text
+//! .trunkfs-content       the marker: which format the rest is in
+//! 00/ 01/ … ff/          by the id's last byte, which is random where its front is the time
+//!     <id>               one content
+//! ```
+
+use std::collections::BinaryHeap;
+use std::fs::{self, DirBuilder, File};
+use std::io::{self, Write as _};
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+
+use rustix::fd::OwnedFd;
+use rustix::fs::{AtFlags, Dir, Mode, OFlags};
+use rustix::io::Errno;
+use uuid::Uuid;
+
+use super::error::{OpenError, of_errno};
+use crate::content::{Capacity, Error};
+use crate::types::ContentId;
+
+const MARKER: &str = ".trunkfs-content";
+const MARKER_PREFIX: &str = "TrunkFS content, format ";
+const FORMAT: u32 = 1;
+/// More than any marker has.
+const MARKER_BYTES: usize = 100;
+/// What a fresh file system has at its root.
+const LOST_AND_FOUND: &str = "lost+found";
+
+/// The content folder, opened and checked.
+#[derive(Debug)]
+pub(super) struct Folder {
+    base: OwnedFd,
+    base_path: PathBuf,
+}
+
+impl Folder {
+    /// Opens the folder, making it and its parts where they are missing. Several processes may do
+    /// that at once.
+    pub(super) fn open(base_path: PathBuf) -> Result<Self, OpenError> {
+        let unreachable = |source| OpenError::Unreachable { path: base_path.clone(), source };
+        make_folders(&base_path).map_err(unreachable)?;
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let base = rustix::fs::open(&base_path, flags, Mode::empty())
+            .map_err(|errno| unreachable(errno.into()))?;
+        let folder = Self { base, base_path };
+        folder.check_marker()?;
+        folder
+            .prepare()
+            .map_err(|source| OpenError::NotWritable { path: folder.base_path.clone(), source })?;
+        Ok(folder)
+    }
+
+    /// Takes a folder that is marked, and one that is empty; no other.
+    fn check_marker(&self) -> Result<(), OpenError> {
+        let path = &self.base_path;
+        let unreachable = |source| OpenError::Unreachable { path: path.clone(), source };
+        match fs::read(path.join(MARKER)) {
+            Ok(marker) => {
+                let found = String::from_utf8_lossy(&marker[..marker.len().min(MARKER_BYTES)]);
+                let format = found.strip_prefix(MARKER_PREFIX).map(str::trim_end);
+                if format == Some(&FORMAT.to_string()) {
+                    return Ok(());
+                }
+                Err(OpenError::Format { path: path.clone(), found: found.trim_end().to_owned() })
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                for entry in fs::read_dir(path).map_err(unreachable)? {
+                    let name = entry.map_err(unreachable)?.file_name();
+                    // Another process may be making the marker just now.
+                    let ours = name.to_string_lossy().starts_with(MARKER);
+                    if !ours && name != LOST_AND_FOUND {
+                        // It may have made the marker since, and what is beside it.
+                        if path.join(MARKER).exists() {
+                            return self.check_marker();
+                        }
+                        return Err(OpenError::Foreign { path: path.clone() });
+                    }
+                }
+                Ok(())
+            }
+            Err(error) => Err(unreachable(error)),
+        }
+    }
+
+    /// Writes the marker and makes the 256 folders, durably. The marker is written anew each time,
+    /// which shows that the folder can be written to.
+    fn prepare(&self) -> io::Result<()> {
+        let temporary = self.base_path.join(format!("{MARKER}.{}.tmp", Uuid::now_v7()));
+        let written = File::create_new(&temporary).and_then(|mut file| {
+            writeln!(file, "{MARKER_PREFIX}{FORMAT}")?;
+            file.sync_all()?;
+            fs::rename(&temporary, self.base_path.join(MARKER))
+        });
+        if let Err(error) = written {
+            // Best effort: what the caller has to hear is why it could not be written.
+            drop(fs::remove_file(&temporary));
+            return Err(error);
+        }
+        for last_byte in 0..=u8::MAX {
+            let path = self.base_path.join(format!("{last_byte:02x}"));
+            match DirBuilder::new().mode(0o700).create(path) {
+                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+                Ok(()) | Err(_) => {}
+            }
+        }
+        rustix::fs::fsync(&self.base)?;
+        Ok(())
+    }
+
+    /// Where an id's file is below the base.
+    fn relative(id: ContentId) -> String {
+        format!("{:02x}/{id}", last_byte(id))
+    }
+
+    /// Where an id's file is, for messages.
+    pub(super) fn path(&self, id: ContentId) -> PathBuf {
+        self.base_path.join(Self::relative(id))
+    }
+
+    /// Opens an id's file for reading and writing, and says whether for writing: on a file system
+    /// that became read-only, existing files are still read.
+    pub(super) fn open_file(
+        &self,
+        id: ContentId,
+        how: Opening,
+    ) -> Result<(OwnedFd, Access), Error> {
+        let open = |flags| {
+            let mode = Mode::RUSR | Mode::WUSR;
+            rustix::io::retry_on_intr(|| {
+                rustix::fs::openat(&self.base, Self::relative(id), flags | OFlags::CLOEXEC, mode)
+            })
+        };
+        let opened = match how {
+            Opening::Create => {
+                open(OFlags::RDWR | OFlags::CREATE).map(|file| (file, Access::ReadWrite))
+            }
+            Opening::Existing => match open(OFlags::RDWR) {
+                Err(Errno::ROFS) => open(OFlags::RDONLY).map(|file| (file, Access::ReadOnly)),
+                opened => opened.map(|file| (file, Access::ReadWrite)),
+            },
+        };
+        opened.map_err(|errno| match (errno, how) {
+            (Errno::NOENT, Opening::Existing) => Error::Missing(id),
+            (errno, Opening::Existing | Opening::Create) => of_errno("open", self.path(id), errno),
+        })
+    }
+
+    /// Removes an id's file; one that is not there is no error.
+    pub(super) fn unlink(&self, id: ContentId) -> Result<(), Error> {
+        match rustix::fs::unlinkat(&self.base, Self::relative(id), AtFlags::empty()) {
+            Ok(()) | Err(Errno::NOENT) => Ok(()),
+            Err(errno) => Err(of_errno("unlink", self.path(id), errno)),
+        }
+    }
+
+    /// Makes durable which files the folder of `id` has (fsync of a directory, open(2)).
+    pub(super) fn sync_names(&self, id: ContentId) -> rustix::io::Result<()> {
+        rustix::fs::fsync(self.open_part(last_byte(id))?)
+    }
+
+    fn open_part(&self, last_byte: u8) -> rustix::io::Result<OwnedFd> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        rustix::fs::openat(&self.base, format!("{last_byte:02x}"), flags, Mode::empty())
+    }
+
+    /// The `limit` lowest ids after `after`, in order. It goes through all names for that, and keeps
+    /// no more than `limit` of them.
+    pub(super) fn list(
+        &self,
+        after: Option<ContentId>,
+        limit: usize,
+    ) -> Result<Vec<ContentId>, Error> {
+        let mut lowest = BinaryHeap::new();
+        for part in 0..=u8::MAX {
+            self.list_part(part, |id| {
+                if after.is_none_or(|after| id > after) {
+                    lowest.push(id);
+                    if lowest.len() > limit {
+                        lowest.pop();
+                    }
+                }
+            })
+            .map_err(|errno| of_errno("list", self.base_path.join(format!("{part:02x}")), errno))?;
+        }
+        Ok(lowest.into_sorted_vec())
+    }
+
+    fn list_part(&self, part: u8, mut found: impl FnMut(ContentId)) -> rustix::io::Result<()> {
+        for entry in Dir::new(self.open_part(part)?)? {
+            let entry = entry?;
+            // What has another name was not put there by this store.
+            if let Some(id) = entry.file_name().to_str().ok().and_then(parse_name)
+                && last_byte(id) == part
+            {
+                found(id);
+            }
+        }
+        Ok(())
+    }
+
+    /// Room in the file system that holds the folder (statvfs(3)).
+    pub(super) fn capacity(&self) -> Result<Capacity, Error> {
+        let stat = rustix::fs::fstatvfs(&self.base)
+            .map_err(|errno| of_errno("statvfs", self.base_path.clone(), errno))?;
+        let bytes = |blocks: u64| blocks.saturating_mul(stat.f_frsize);
+        Ok(Capacity {
+            total: bytes(stat.f_blocks),
+            free: bytes(stat.f_bfree),
+            available: bytes(stat.f_bavail),
+        })
+    }
+
+    /// Whether reads can be asked for from the page cache alone (RWF_NOWAIT, readv(2)); network file
+    /// systems and old kernels cannot.
+    pub(super) fn reads_without_waiting(&self) -> bool {
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+        let marker = rustix::fs::openat(&self.base, MARKER, flags, Mode::empty());
+        marker.is_ok_and(|marker| {
+            let mut byte = [0];
+            let mut buffers = [io::IoSliceMut::new(&mut byte)];
+            let nowait = rustix::io::ReadWriteFlags::NOWAIT;
+            let read = rustix::io::preadv2(&marker, &mut buffers, 0, nowait);
+            matches!(read, Ok(_) | Err(Errno::AGAIN))
+        })
+    }
+}
+
+/// Whether opening makes a file that is not there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Opening {
+    Existing,
+    Create,
+}
+
+/// What a descriptor was opened for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Access {
+    ReadOnly,
+    ReadWrite,
+}
+
+fn last_byte(id: ContentId) -> u8 {
+    let [.., last] = *id.0.as_bytes();
+    last
+}
+
+fn parse_name(name: &str) -> Option<ContentId> {
+    let id = ContentId(Uuid::try_parse(name).ok()?);
+    (id.to_string() == name).then_some(id)
+}
+
+/// Makes a folder and what leads to it, each name durable.
+fn make_folders(path: &Path) -> io::Result<()> {
+    let missing: Vec<_> = path
+        .ancestors()
+        .take_while(|folder| !folder.as_os_str().is_empty() && !folder.exists())
+        .collect();
+    DirBuilder::new().recursive(true).mode(0o700).create(path)?;
+    for folder in missing {
+        let parent = match folder.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent,
+            Some(_) | None => Path::new("."),
+        };
+        File::open(parent)?.sync_all()?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_ids_in_their_one_form() {
+        let id = ContentId::generate();
+        assert_eq!(parse_name(&id.to_string()), Some(id));
+        for other in [
+            "",
+            "x",
+            MARKER,
+            &id.0.simple().to_string(),
+            &id.to_string().to_uppercase(),
+            &format!("{{{id}}}"),
+        ] {
+            // An id without letters is its own upper case.
+            assert!(other == id.to_string() || parse_name(other).is_none(), "{other}");
+        }
+    }
+
+    #[test]
+    fn ids_made_together_spread_over_the_folders() {
+        let mut counts = [0; 256];
+        for _ in 0..256 * 100 {
+            counts[usize::from(last_byte(ContentId::generate()))] += 1;
+        }
+        assert!(counts.iter().all(|count| (40..200).contains(count)), "{counts:?}");
+    }
+}

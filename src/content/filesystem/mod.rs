@@ -1,0 +1,301 @@
+//! Content as files of a local or shared file system.
+//!
+//! One file is one content, sparse where nothing was written; see [`folder`] for where it lies.
+//! Several processes may use one folder at once, so it is not locked; each sees what the others
+//! have written and removed, as far as the file system shows it.
+//!
+//! - `commit` syncs the file (fdatasync(2)), and at the first time the folder that names it. Several that
+//!   wait for one file are answered by one sync. A sync that failed stays failed, see [`syncs`].
+//! - `list` goes through all names for every page: ask for large ones.
+//! - A call that is cancelled before a thread has taken it is not begun. One that has begun is
+//!   awaited; where its future is dropped it goes on to its end, with its descriptor kept open.
+
+mod descriptors;
+mod error;
+mod file;
+mod folder;
+mod syncs;
+
+pub use error::OpenError;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use rustix::fs::Stat;
+use tokio_util::task::AbortOnDropHandle;
+
+use self::descriptors::{Descriptors, Permit};
+use self::error::of_errno;
+use self::file::OpenFile;
+use self::folder::{Folder, Opening};
+use self::syncs::Syncs;
+use super::{Capacity, ContentStore, Error, MAX_LENGTH, end_of, still_wanted};
+use crate::types::{ContentId, Context};
+
+/// Where a [`FilesystemContent`] keeps its files.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FilesystemSettings {
+    /// The content folder, made where it is missing.
+    pub base_path: PathBuf,
+    /// How many files are kept open, and in use at once; at least 1.
+    pub max_open_files: usize,
+}
+
+/// A content store in files. See the module.
+#[derive(Clone, Debug)]
+pub struct FilesystemContent {
+    shared: Arc<Shared>,
+    /// Whether a read can be asked for without waiting; see [`Folder::reads_without_waiting`].
+    nowait: bool,
+}
+
+#[derive(Debug)]
+struct Shared {
+    folder: Folder,
+    descriptors: Descriptors,
+    syncs: Syncs,
+}
+
+impl FilesystemContent {
+    /// Opens the folder, making it where it is missing.
+    ///
+    /// # Errors
+    /// A folder that cannot be reached or written to, one with other files, and one of a format
+    /// that this version does not know.
+    pub async fn open(settings: FilesystemSettings) -> Result<Self, OpenError> {
+        let FilesystemSettings { base_path, max_open_files } = settings;
+        let opened = tokio::task::spawn_blocking(move || {
+            let folder = Folder::open(base_path)?;
+            let nowait = folder.reads_without_waiting();
+            let descriptors = Descriptors::new(max_open_files);
+            let shared = Shared { folder, descriptors, syncs: Syncs::default() };
+            Ok(Self { shared: Arc::new(shared), nowait })
+        });
+        opened.await.map_err(OpenError::Interrupted)?
+    }
+
+    /// Waits for a permit as long as the call is wanted.
+    async fn permit(&self, cx: &Context) -> Result<Permit, Error> {
+        still_wanted(cx)?;
+        tokio::select! {
+            biased;
+            permit = self.shared.descriptors.permit() => permit,
+            () = cx.cancel.cancelled() => Err(Error::Cancelled),
+        }
+    }
+
+    /// The open file of `id` where it needs no waiting to find and look at it.
+    fn at_hand(&self, id: ContentId) -> Result<Option<(Arc<OpenFile>, Stat)>, Error> {
+        if !self.nowait {
+            return Ok(None);
+        }
+        self.shared.descriptors.cached(&self.shared.folder, id)
+    }
+
+    /// Runs `job` on a thread that may block, with the store and a permit, which it keeps until it is
+    /// over.
+    async fn run<T: Send + 'static>(
+        &self,
+        cx: &Context,
+        permit: Permit,
+        job: impl FnOnce(&Shared, &Permit) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        let shared = Arc::clone(&self.shared);
+        let mut thread = AbortOnDropHandle::new(tokio::task::spawn_blocking(move || {
+            let answer = job(&shared, &permit);
+            drop(permit);
+            answer
+        }));
+        let joined = tokio::select! {
+            biased;
+            joined = &mut thread => joined,
+            () = cx.cancel.cancelled() => {
+                // Takes back a job that no thread has begun.
+                thread.abort();
+                thread.await
+            }
+        };
+        settle(joined)
+    }
+}
+
+fn settle<T>(joined: Result<Result<T, Error>, tokio::task::JoinError>) -> Result<T, Error> {
+    match joined {
+        Ok(answer) => answer,
+        Err(error) if error.is_cancelled() => Err(Error::Cancelled),
+        Err(error) => Err(Error::Io(std::io::Error::other(error))),
+    }
+}
+
+impl Shared {
+    fn open(
+        &self,
+        id: ContentId,
+        how: Opening,
+        permit: &Permit,
+    ) -> Result<(Arc<OpenFile>, Stat), Error> {
+        self.descriptors.open(&self.folder, &self.syncs, id, how, permit)
+    }
+
+    /// Makes content durable that may not be open; of what is missing, that it is.
+    fn commit(&self, id: ContentId, permit: &Permit) -> Result<(), Error> {
+        let file = match self.open(id, Opening::Existing, permit) {
+            Ok((file, _)) => file,
+            Err(Error::Missing(_)) => {
+                let synced = self.folder.sync_names(id);
+                return synced.map_err(|errno| of_errno("sync", self.folder.path(id), errno));
+            }
+            Err(error) => return Err(error),
+        };
+        let target = file.sync_target();
+        let _gate = file.gate.blocking_lock();
+        self.syncs.check(&self.folder, id)?;
+        if file.is_synced_to(target) { Ok(()) } else { self.syncs.sync(&self.folder, &file) }
+    }
+
+    /// Reads what `buffer` lacks after its first `done` bytes.
+    fn read_rest(
+        &self,
+        file: &OpenFile,
+        mut buffer: Vec<u8>,
+        done: usize,
+        offset: u64,
+    ) -> Result<Bytes, Error> {
+        let count = file.read(&self.folder, &mut buffer[done..], offset + done as u64)?;
+        buffer.truncate(done + count);
+        Ok(buffer.into())
+    }
+}
+
+/// A buffer for what there is of `length` bytes from `offset`.
+fn buffer_for(stat: &Stat, offset: u64, length: usize) -> Vec<u8> {
+    let rest = u64::try_from(stat.st_size).unwrap_or(0).saturating_sub(offset);
+    vec![0; length.min(usize::try_from(rest).unwrap_or(usize::MAX))]
+}
+
+#[async_trait::async_trait]
+impl ContentStore for FilesystemContent {
+    async fn read(
+        &self,
+        cx: &Context,
+        id: ContentId,
+        offset: u64,
+        length: usize,
+    ) -> Result<Bytes, Error> {
+        let permit = self.permit(cx).await?;
+        let Some((file, stat)) = self.at_hand(id)? else {
+            return self
+                .run(cx, permit, move |shared, permit| {
+                    let (file, stat) = shared.open(id, Opening::Existing, permit)?;
+                    shared.read_rest(&file, buffer_for(&stat, offset, length), 0, offset)
+                })
+                .await;
+        };
+        let mut buffer = buffer_for(&stat, offset, length);
+        if buffer.is_empty() {
+            return Ok(Bytes::new());
+        }
+        let done = file.read_cached(&mut buffer, offset);
+        if done == buffer.len() {
+            return Ok(buffer.into());
+        }
+        self.run(cx, permit, move |shared, _| shared.read_rest(&file, buffer, done, offset)).await
+    }
+
+    async fn write(
+        &self,
+        cx: &Context,
+        id: ContentId,
+        offset: u64,
+        data: Bytes,
+    ) -> Result<(), Error> {
+        let permit = self.permit(cx).await?;
+        end_of(offset, data.len())?;
+        self.run(cx, permit, move |shared, permit| {
+            let (file, _) = shared.open(id, Opening::Create, permit)?;
+            file.write(&shared.folder, &data, offset)
+        })
+        .await
+    }
+
+    async fn truncate(&self, cx: &Context, id: ContentId, length: u64) -> Result<(), Error> {
+        let permit = self.permit(cx).await?;
+        if length > MAX_LENGTH {
+            return Err(Error::TooLarge);
+        }
+        self.run(cx, permit, move |shared, permit| {
+            let (file, _) = shared.open(id, Opening::Create, permit)?;
+            file.truncate(&shared.folder, length)?;
+            if length == 0 && shared.syncs.check(&shared.folder, id).is_err() {
+                file.forget_syncs();
+                shared.syncs.forget(id);
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    async fn length(&self, cx: &Context, id: ContentId) -> Result<u64, Error> {
+        let permit = self.permit(cx).await?;
+        let stat = match self.at_hand(id)? {
+            Some((_, stat)) => stat,
+            None => {
+                self.run(cx, permit, move |shared, permit| {
+                    shared.open(id, Opening::Existing, permit).map(|(_, stat)| stat)
+                })
+                .await?
+            }
+        };
+        Ok(u64::try_from(stat.st_size).unwrap_or(0))
+    }
+
+    async fn commit(&self, cx: &Context, id: ContentId) -> Result<(), Error> {
+        let permit = self.permit(cx).await?;
+        let Some((file, _)) = self.at_hand(id)? else {
+            return self.run(cx, permit, move |shared, permit| shared.commit(id, permit)).await;
+        };
+        let target = file.sync_target();
+        let gate = tokio::select! {
+            biased;
+            gate = Arc::clone(&file.gate).lock_owned() => gate,
+            () = cx.cancel.cancelled() => return Err(Error::Cancelled),
+        };
+        self.shared.syncs.check(&self.shared.folder, id)?;
+        if file.is_synced_to(target) {
+            return Ok(());
+        }
+        self.run(cx, permit, move |shared, _| {
+            let synced = shared.syncs.sync(&shared.folder, &file);
+            drop(gate);
+            synced
+        })
+        .await
+    }
+
+    async fn remove(&self, id: ContentId) -> Result<(), Error> {
+        let permit = self.shared.descriptors.permit().await?;
+        let shared = Arc::clone(&self.shared);
+        let removed = tokio::task::spawn_blocking(move || {
+            shared.folder.unlink(id)?;
+            shared.syncs.forget(id);
+            let discarded = shared.descriptors.discard_removed(&shared.folder, id);
+            drop(permit);
+            discarded
+        });
+        settle(removed.await)
+    }
+
+    async fn list(&self, after: Option<ContentId>, limit: usize) -> Result<Vec<ContentId>, Error> {
+        let shared = Arc::clone(&self.shared);
+        settle(tokio::task::spawn_blocking(move || shared.folder.list(after, limit)).await)
+    }
+
+    async fn capacity(&self) -> Result<Option<Capacity>, Error> {
+        let shared = Arc::clone(&self.shared);
+        settle(tokio::task::spawn_blocking(move || shared.folder.capacity()).await).map(Some)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,179 @@
+//! Faults of the system below, each had from the kernel itself.
+
+use std::os::unix::fs::symlink;
+use std::sync::atomic::Ordering;
+
+use tempfile::TempDir;
+use tokio::time::{Duration, Instant};
+use tokio_util::sync::CancellationToken;
+
+use super::*;
+use crate::types::{Credentials, ShareId, Timestamp};
+
+fn cx() -> Context {
+    Context {
+        credentials: Credentials::ROOT,
+        client: ([127, 0, 0, 1], 700).into(),
+        share: ShareId(1),
+        now: Timestamp::now(),
+        cancel: CancellationToken::new(),
+        deadline: Instant::now() + Duration::from_secs(60),
+    }
+}
+
+async fn open(folder: &TempDir, max_open_files: usize) -> FilesystemContent {
+    let base_path = folder.path().to_owned();
+    FilesystemContent::open(FilesystemSettings { base_path, max_open_files }).await.unwrap()
+}
+
+/// Content whose file is /dev/full: every write finds no space, every sync fails (full(4)).
+fn full_device(store: &FilesystemContent) -> ContentId {
+    let id = ContentId::generate();
+    symlink("/dev/full", store.shared.folder.path(id)).unwrap();
+    id
+}
+
+fn repair(store: &FilesystemContent, id: ContentId) {
+    let path = store.shared.folder.path(id);
+    std::fs::remove_file(&path).unwrap();
+    std::fs::write(path, b"a good file").unwrap();
+}
+
+async fn write(store: &FilesystemContent, id: ContentId) -> Result<(), Error> {
+    store.write(&cx(), id, 0, Bytes::from_static(b"data")).await
+}
+
+#[tokio::test]
+async fn a_full_device_is_no_space() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(&folder, 8).await;
+    let id = full_device(&store);
+    let error = write(&store, id).await.unwrap_err();
+    let Error::NoSpace(source) = error else { panic!("{error:?}") };
+    assert!(source.to_string().contains(&id.to_string()), "{source}");
+}
+
+#[tokio::test]
+async fn a_failed_sync_stays_failed() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(&folder, 8).await;
+    let id = full_device(&store);
+    write(&store, id).await.unwrap_err();
+    store.commit(&cx(), id).await.unwrap_err();
+    // What lies there now could be synced, but it is not what was written.
+    repair(&store, id);
+    store.shared.descriptors.discard(&store.at_hand(id).unwrap().unwrap().0);
+    for _ in 0..3 {
+        let again = store.commit(&cx(), id).await.unwrap_err();
+        assert!(matches!(again, Error::Io(_)), "{again:?}");
+        write(&store, id).await.unwrap();
+    }
+    let other = ContentId::generate();
+    write(&store, other).await.unwrap();
+    store.commit(&cx(), other).await.unwrap();
+}
+
+#[tokio::test]
+async fn content_removed_or_cut_to_nothing_starts_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(&folder, 8).await;
+    for remove in [true, false] {
+        let id = full_device(&store);
+        store.commit(&cx(), id).await.unwrap_err();
+        repair(&store, id);
+        store.shared.descriptors.discard(&store.at_hand(id).unwrap().unwrap().0);
+        store.truncate(&cx(), id, 1).await.unwrap();
+        store.commit(&cx(), id).await.unwrap_err();
+        if remove {
+            store.remove(id).await.unwrap();
+        } else {
+            store.truncate(&cx(), id, 0).await.unwrap();
+        }
+        write(&store, id).await.unwrap();
+        store.commit(&cx(), id).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_sync_that_fails_on_eviction_is_not_forgotten() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(&folder, 1).await;
+    let id = full_device(&store);
+    write(&store, id).await.unwrap_err();
+    // Takes the only descriptor.
+    write(&store, ContentId::generate()).await.unwrap();
+    repair(&store, id);
+    store.commit(&cx(), id).await.unwrap_err();
+}
+
+#[tokio::test]
+async fn an_evicted_file_was_synced() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(&folder, 1).await;
+    let (first, second) = (ContentId::generate(), ContentId::generate());
+    write(&store, first).await.unwrap();
+    let weak = {
+        let (file, _) = store.at_hand(first).unwrap().unwrap();
+        assert!(file.is_dirty());
+        Arc::downgrade(&file)
+    };
+    write(&store, second).await.unwrap();
+    assert!(weak.upgrade().is_none(), "its descriptor is closed");
+    assert_eq!(store.shared.syncs.begun.load(Ordering::SeqCst), 1);
+    store.length(&cx(), first).await.unwrap();
+    let (file, _) = store.at_hand(first).unwrap().unwrap();
+    assert!(!file.is_dirty(), "reading makes nothing dirty");
+}
+
+#[tokio::test]
+async fn one_sync_answers_those_who_wait_for_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(&folder, 8).await;
+    let id = ContentId::generate();
+    write(&store, id).await.unwrap();
+    let (file, _) = store.at_hand(id).unwrap().unwrap();
+    let gate = Arc::clone(&file.gate).lock_owned().await;
+    let context = cx();
+    let mut waiting = std::pin::pin!(commit_twice(&store, &context, id));
+    let early = tokio::time::timeout(Duration::from_millis(20), &mut waiting).await;
+    assert!(early.is_err(), "they wait for the sync under way");
+    store.shared.syncs.sync(&store.shared.folder, &file).unwrap();
+    drop(gate);
+    waiting.await;
+    assert_eq!(store.shared.syncs.begun.load(Ordering::SeqCst), 1);
+    write(&store, id).await.unwrap();
+    store.commit(&cx(), id).await.unwrap();
+    store.commit(&cx(), id).await.unwrap();
+    assert_eq!(store.shared.syncs.begun.load(Ordering::SeqCst), 2);
+}
+
+async fn commit_twice(store: &FilesystemContent, cx: &Context, id: ContentId) {
+    let (first, second) = tokio::join!(store.commit(cx, id), store.commit(cx, id));
+    first.unwrap();
+    second.unwrap();
+}
+
+#[tokio::test]
+async fn a_write_during_a_sync_is_not_taken_for_synced() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(&folder, 8).await;
+    let id = ContentId::generate();
+    write(&store, id).await.unwrap();
+    store.commit(&cx(), id).await.unwrap();
+    let (file, _) = store.at_hand(id).unwrap().unwrap();
+    assert!(!file.is_dirty() && file.is_synced_to(file.sync_target()));
+    write(&store, id).await.unwrap();
+    assert!(file.is_dirty() && !file.is_synced_to(file.sync_target()));
+}
+
+#[test]
+fn errors_tell_full_read_only_and_too_large_apart() {
+    use rustix::io::Errno;
+    let of = |errno| of_errno("write", PathBuf::from("x"), errno);
+    assert!(matches!(of(Errno::NOSPC), Error::NoSpace(_)));
+    assert!(matches!(of(Errno::DQUOT), Error::NoSpace(_)));
+    assert!(matches!(of(Errno::ROFS), Error::ReadOnly(_)));
+    assert!(matches!(of(Errno::FBIG), Error::TooLarge));
+    assert!(matches!(of(Errno::IO), Error::Io(_)));
+    assert!(matches!(of(Errno::NOENT), Error::Io(_)));
+}

@@ -1,0 +1,115 @@
+//! What the cases share: stores to run on, contexts, and shorter calls.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tempfile::TempDir;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use trunkfs::content::{ContentStore, Error, FilesystemContent, FilesystemSettings, MemoryContent};
+use trunkfs::types::{ContentId, Context, Credentials, ShareId, Timestamp};
+
+/// How long a case may take.
+pub(crate) const CASE_LIMIT: Duration = Duration::from_secs(120);
+
+/// A fresh store, and what has to live as long as it.
+pub(crate) struct Fixture {
+    pub(crate) store: Arc<dyn ContentStore>,
+    _folder: Option<TempDir>,
+}
+
+pub(crate) async fn memory() -> Fixture {
+    Fixture { store: Arc::new(MemoryContent::new()), _folder: None }
+}
+
+pub(crate) async fn filesystem() -> Fixture {
+    filesystem_with(64).await
+}
+
+pub(crate) async fn filesystem_crowded() -> Fixture {
+    filesystem_with(2).await
+}
+
+async fn filesystem_with(max_open_files: usize) -> Fixture {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open_filesystem(&folder, max_open_files).await;
+    Fixture { store: Arc::new(store), _folder: Some(folder) }
+}
+
+pub(crate) async fn open_filesystem(folder: &TempDir, max_open_files: usize) -> FilesystemContent {
+    let base_path = folder.path().join("content");
+    FilesystemContent::open(FilesystemSettings { base_path, max_open_files }).await.unwrap()
+}
+
+/// A call that nothing ends.
+pub(crate) fn cx() -> Context {
+    Context {
+        credentials: Credentials::ROOT,
+        client: ([127, 0, 0, 1], 700).into(),
+        share: ShareId(1),
+        now: Timestamp::now(),
+        cancel: CancellationToken::new(),
+        deadline: Instant::now() + CASE_LIMIT,
+    }
+}
+
+/// A call whose token has fired.
+pub(crate) fn cancelled() -> Context {
+    let cx = cx();
+    cx.cancel.cancel();
+    cx
+}
+
+pub(crate) fn id() -> ContentId {
+    ContentId::generate()
+}
+
+pub(crate) async fn put(store: &dyn ContentStore, id: ContentId, offset: u64, data: &[u8]) {
+    store.write(&cx(), id, offset, Bytes::copy_from_slice(data)).await.unwrap();
+}
+
+pub(crate) async fn get(
+    store: &dyn ContentStore,
+    id: ContentId,
+    offset: u64,
+    length: usize,
+) -> Bytes {
+    store.read(&cx(), id, offset, length).await.unwrap()
+}
+
+/// The whole content, asked for with room to spare.
+pub(crate) async fn whole(store: &dyn ContentStore, id: ContentId) -> Bytes {
+    let length = length(store, id).await;
+    get(store, id, 0, usize::try_from(length).unwrap() + 100).await
+}
+
+pub(crate) async fn length(store: &dyn ContentStore, id: ContentId) -> u64 {
+    store.length(&cx(), id).await.unwrap()
+}
+
+pub(crate) async fn cut(store: &dyn ContentStore, id: ContentId, length: u64) {
+    store.truncate(&cx(), id, length).await.unwrap();
+}
+
+/// Asserts that every way to look at the content says that it is missing.
+pub(crate) async fn assert_missing(store: &dyn ContentStore, wanted: ContentId) {
+    let read = store.read(&cx(), wanted, 0, 10).await;
+    assert!(matches!(read, Err(Error::Missing(id)) if id == wanted), "{read:?}");
+    let nothing = store.read(&cx(), wanted, 0, 0).await;
+    assert!(matches!(nothing, Err(Error::Missing(id)) if id == wanted), "{nothing:?}");
+    let length = store.length(&cx(), wanted).await;
+    assert!(matches!(length, Err(Error::Missing(id)) if id == wanted), "{length:?}");
+    let listed = store.list(None, 10_000).await.unwrap();
+    assert!(!listed.contains(&wanted), "a missing id is listed");
+}
+
+/// `length` bytes that differ between places and between seeds.
+pub(crate) fn pattern(seed: u64, length: usize) -> Vec<u8> {
+    (0..length as u64)
+        .map(|at| {
+            let mixed = (at / 8 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ seed.rotate_left(17);
+            mixed.wrapping_mul(0xbf58_476d_1ce4_e5b9).to_be_bytes()[(at % 8) as usize] | 1
+        })
+        .collect()
+}
