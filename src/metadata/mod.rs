@@ -17,6 +17,7 @@
 
 mod error;
 pub mod memory;
+pub mod postgres;
 pub mod rules;
 mod types;
 

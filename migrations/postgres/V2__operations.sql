@@ -1,0 +1,515 @@
+-- One function an operation, called alone and committed by itself: nothing is left half open by a caller that goes
+-- away. Which caller may do what is decided before the call; a function checks structure, and that the values the
+-- decision rests on still hold. The order of locks, the same in all:
+--   1. the advisory lock of a directory that moves to another parent, in a statement of its own;
+--   2. directories by UUID, then other objects by UUID, in one statement;
+--   3. the writer's slot.
+-- A statement sees one snapshot, and waiting for a lock does not refresh it. So whatever must hold under a lock is
+-- read by a later statement than the one that took the lock (the functions are VOLATILE: each statement has a new snapshot;
+-- `finish` refuses every isolation level but READ COMMITTED).
+--
+-- Every function answers with rows of `answer`: the verdict, and objects in the order that the function's comment says.
+-- A refusal has changed nothing. A row without id stands for an object that is not there.
+
+-- Verdicts: 0 done; 1 again: what the decision rests on has changed, or an object is gone; 2 the directory is not
+-- empty; 3 a directory would become its own descendant; 4 the content is another one; 5 the object is gone.
+CREATE TYPE answer AS (
+    verdict         smallint,
+    id              uuid,
+    fileid          bigint,
+    file_type       smallint,
+    mode            integer,
+    nlink           bigint,
+    uid             bigint,
+    gid             bigint,
+    size            bigint,
+    atime           bigint,
+    mtime           bigint,
+    ctime           bigint,
+    rdev            bigint,
+    content_id      uuid,
+    content_version bigint,
+    mtime_version   integer,
+    parent_id       uuid,
+    create_verifier bigint
+);
+
+-- A refusal.
+CREATE FUNCTION refuse(p_verdict integer) RETURNS SETOF answer
+LANGUAGE sql AS $$
+    SELECT p_verdict::smallint, (NULL::object).*
+$$;
+
+-- An object as it is now.
+CREATE FUNCTION object_now(p_id uuid) RETURNS object
+LANGUAGE plpgsql AS $$
+DECLARE
+    o object;
+BEGIN
+    SELECT v.id, v.fileid, v.file_type, v.mode, v.nlink, v.uid, v.gid, v.size, v.atime, v.mtime, v.ctime, v.rdev,
+           v.content_id, v.content_version, v.mtime_version, v.parent_id, v.create_verifier
+      INTO o FROM objects v WHERE v.id = p_id;
+    RETURN o;
+END $$;
+
+-- The child that an edge names, and the edge's place. The form leaves the planner no index but the primary key, whatever
+-- the statistics say. Holds as long as the directory is locked.
+CREATE FUNCTION edge_now(p_directory uuid, p_name bytea, OUT child uuid, OUT place tid)
+LANGUAGE plpgsql AS $$
+BEGIN
+    SELECT e.child_id, e.place INTO child, place
+      FROM (SELECT m.child_id, m.child_name, m.ctid AS place FROM parent_child_map m
+             WHERE m.parent_id = p_directory AND m.child_name >= p_name
+             ORDER BY m.child_name LIMIT 1) e
+     WHERE e.child_name = p_name;
+END $$;
+
+-- Whether an object is there with the mode, uid and gid that a decision rests on.
+CREATE FUNCTION holds(p_object object, p_guard bigint[]) RETURNS boolean
+LANGUAGE sql IMMUTABLE AS $$
+    SELECT ARRAY[(p_object).mode, (p_object).uid, (p_object).gid]::bigint[] IS NOT DISTINCT FROM p_guard
+$$;
+
+-- Bytes that count as used: what regular files and symbolic links hold.
+CREATE FUNCTION bytes_of(p_object object) RETURNS bigint
+LANGUAGE sql IMMUTABLE AS $$
+    SELECT CASE WHEN (p_object).file_type IN (1, 5) THEN (p_object).size ELSE 0 END
+$$;
+
+-- Ends every mutation: records it in the writer's slot, the last lock, and answers. A slot that has another epoch was
+-- given to another writer, or its call was given up; a slot without a row belongs to an older set of shares.
+CREATE FUNCTION finish(p_slot integer, p_epoch bigint, p_batch bigint, p_share smallint,
+                       p_answer object[], p_files bigint, p_bytes bigint) RETURNS SETOF answer
+LANGUAGE plpgsql AS $$
+BEGIN
+    UPDATE writer_slots
+       SET last_batch = p_batch, last_answer = p_answer, used_at = clock_timestamp(),
+           files = files + p_files, bytes = bytes + p_bytes
+     WHERE slot = p_slot AND share_id = p_share AND epoch = p_epoch;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'writer slot % is fenced', p_slot USING ERRCODE = 'TF001';
+    END IF;
+    IF current_setting('transaction_isolation') <> 'read committed' THEN
+        RAISE EXCEPTION 'the isolation level is not READ COMMITTED' USING ERRCODE = 'TF002';
+    END IF;
+    RETURN QUERY SELECT 0::smallint, o.* FROM unnest(p_answer) o;
+END $$;
+
+-- Gives a connection a slot: the lowest whose lock is free. The lock is the session's, so it ends with the connection. A slot
+-- used a short while ago is left alone, since its last call's outcome may still be asked for. The new epoch fences
+-- whatever an earlier holder still has under way.
+CREATE FUNCTION claim_slot(p_instance uuid, OUT slot integer, OUT epoch bigint)
+LANGUAGE plpgsql AS $$
+BEGIN
+    epoch := nextval('writer_epochs');
+    FOR n IN 1 .. 100000 LOOP
+        CONTINUE WHEN NOT pg_try_advisory_lock(19790, n);
+        IF EXISTS (SELECT FROM writer_slots w
+                    WHERE w.slot = n AND w.used_at > clock_timestamp() - interval '5 minutes') THEN
+            PERFORM pg_advisory_unlock(19790, n);
+            CONTINUE;
+        END IF;
+        slot := n;
+        INSERT INTO writer_slots AS w (share_id, slot, instance, epoch)
+        SELECT s.id, n, p_instance, claim_slot.epoch FROM shares s ORDER BY s.id
+        ON CONFLICT ON CONSTRAINT writer_slots_pkey
+        DO UPDATE SET instance = EXCLUDED.instance, epoch = EXCLUDED.epoch;
+        RETURN;
+    END LOOP;
+    RAISE EXCEPTION 'no writer slot is free' USING ERRCODE = 'TF003';
+END $$;
+
+-- Finds out what became of a call whose answer was lost: waits for it, or fences it. The answer has no row where nothing
+-- was changed, and nothing ever will be. A given-up slot has its epoch negated, so that this may be asked twice.
+CREATE FUNCTION settle(p_share smallint, p_slot integer, p_epoch bigint, p_batch bigint) RETURNS SETOF answer
+LANGUAGE plpgsql AS $$
+BEGIN
+    UPDATE writer_slots SET epoch = -epoch WHERE slot = p_slot AND share_id = p_share AND epoch = p_epoch;
+    RETURN QUERY SELECT 0::smallint, o.*
+      FROM (SELECT w.last_answer FROM writer_slots w
+             WHERE w.slot = p_slot AND w.share_id = p_share AND w.last_batch = p_batch) w,
+           unnest(w.last_answer) o;
+END $$;
+
+-- Makes a share and its root on first use. Takes the advisory lock of share making, so that several instances make one.
+CREATE FUNCTION open_share(p_name text, p_root uuid, p_fsid bigint, p_chunk_size bigint,
+                           p_mode integer, p_uid bigint, p_gid bigint, p_size bigint, p_now bigint,
+                           p_capabilities bigint[]) RETURNS boolean
+LANGUAGE plpgsql AS $$
+DECLARE
+    made smallint;
+BEGIN
+    IF EXISTS (SELECT FROM shares WHERE name = p_name) THEN
+        RETURN false;
+    END IF;
+    PERFORM pg_advisory_xact_lock(19791, 0);
+    IF EXISTS (SELECT FROM shares WHERE name = p_name) THEN
+        RETURN false;
+    END IF;
+    INSERT INTO shares (name, root, fsid, chunk_size) VALUES (p_name, p_root, p_fsid, p_chunk_size)
+    RETURNING id INTO made;
+    INSERT INTO filesystem_capabilities
+    VALUES (made, p_capabilities[1], p_capabilities[2], p_capabilities[3], p_capabilities[4],
+            p_capabilities[5], p_capabilities[6], p_capabilities[7], p_capabilities[8]);
+    INSERT INTO files (id, share_id, file_type, mode, uid, gid, size, atime, mtime, ctime, parent_id)
+    VALUES (p_root, made, 2, p_mode, p_uid, p_gid, p_size, p_now, p_now, p_now, p_root);
+    INSERT INTO writer_slots (share_id, slot, epoch, files) VALUES (made, 0, 0, 1);
+    RETURN true;
+END $$;
+
+-- CREATE, MKDIR, SYMLINK, MKNOD. Answers: the directory before, the directory after, the object.
+-- Locks the directory, which is the lock on its edges; the new rows are seen by nobody yet. RMDIR of this directory
+-- takes the same lock: whoever comes second finds the edge, or no directory.
+CREATE FUNCTION make_object(p_slot integer, p_epoch bigint, p_batch bigint, p_share smallint, p_now bigint,
+                            p_directory uuid, p_name bytea, p_guard bigint[],
+                            p_id uuid, p_type smallint, p_mode integer, p_uid bigint, p_gid bigint, p_size bigint,
+                            p_atime bigint, p_mtime bigint, p_content uuid, p_target bytea, p_rdev bigint,
+                            p_verifier bigint) RETURNS SETOF answer
+LANGUAGE plpgsql AS $$
+DECLARE
+    before object;
+    made   object;
+BEGIN
+    PERFORM 1 FROM files WHERE id = p_directory AND share_id = p_share AND file_type = 2 FOR NO KEY UPDATE;
+    before := object_now(p_directory);
+    IF NOT holds(before, p_guard) THEN
+        RETURN QUERY SELECT * FROM refuse(1);
+        RETURN;
+    END IF;
+    INSERT INTO parent_child_map (parent_id, child_name, child_id) VALUES (p_directory, p_name, p_id)
+    ON CONFLICT (parent_id, child_name) DO NOTHING;
+    IF NOT FOUND THEN
+        RETURN QUERY SELECT * FROM refuse(1);
+        RETURN;
+    END IF;
+    INSERT INTO files (id, share_id, file_type, mode, uid, gid, size, atime, mtime, ctime, content_id, parent_id,
+                       link_target, rdev, create_verifier)
+    VALUES (p_id, p_share, p_type, p_mode, p_uid, p_gid, p_size, p_atime, p_mtime, p_now, p_content,
+            CASE WHEN p_type = 2 THEN p_directory END, p_target, p_rdev, p_verifier);
+    UPDATE files
+       SET ctime = GREATEST(p_now, ctime + 1), mtime = GREATEST(p_now, ctime + 1),
+           subdirs = subdirs + CASE WHEN p_type = 2 THEN 1 ELSE 0 END
+     WHERE id = p_directory;
+    made := object_now(p_id);
+    RETURN QUERY SELECT * FROM finish(p_slot, p_epoch, p_batch, p_share,
+                                      ARRAY[before, object_now(p_directory), made], 1, bytes_of(made));
+END $$;
+
+-- Takes a name from an object that is locked and no directory; the object goes with its last name. Answers with the
+-- object afterwards, nlink 0 where it is gone.
+CREATE FUNCTION drop_name(p_object object, p_now bigint) RETURNS object
+LANGUAGE plpgsql AS $$
+DECLARE
+    gone object := p_object;
+BEGIN
+    IF p_object.nlink > 1 THEN
+        IF p_object.nlink = 2 THEN
+            DELETE FROM link_counts WHERE file_id = p_object.id;
+        ELSE
+            UPDATE link_counts SET link_count = link_count - 1 WHERE file_id = p_object.id;
+        END IF;
+        UPDATE files SET ctime = GREATEST(p_now, ctime + 1) WHERE id = p_object.id;
+        RETURN object_now(p_object.id);
+    END IF;
+    DELETE FROM files WHERE id = p_object.id;
+    gone.nlink := 0;
+    gone.ctime := GREATEST(p_now, gone.ctime + 1);
+    RETURN gone;
+END $$;
+
+-- REMOVE. Answers: the directory before, the directory after, the object afterwards.
+-- Locks the directory, then the object: its link count is read once no LINK can be under way. The object's uid
+-- matters in sticky directories.
+CREATE FUNCTION remove_name(p_slot integer, p_epoch bigint, p_batch bigint, p_share smallint, p_now bigint,
+                            p_directory uuid, p_name bytea, p_guard bigint[], p_child uuid, p_child_uid bigint)
+RETURNS SETOF answer
+LANGUAGE plpgsql AS $$
+DECLARE
+    before object;
+    child  object;
+    gone   object;
+    edge   record;
+BEGIN
+    PERFORM 1 FROM files WHERE id = ANY (ARRAY[p_directory, p_child]) AND share_id = p_share
+      ORDER BY (file_type <> 2), id FOR UPDATE;
+    before := object_now(p_directory);
+    child := object_now(p_child);
+    edge := edge_now(p_directory, p_name);
+    IF NOT holds(before, p_guard) OR edge.child IS DISTINCT FROM p_child OR child.uid IS DISTINCT FROM p_child_uid
+       OR child.file_type = 2 THEN
+        RETURN QUERY SELECT * FROM refuse(1);
+        RETURN;
+    END IF;
+    DELETE FROM parent_child_map WHERE ctid = edge.place;
+    gone := drop_name(child, p_now);
+    UPDATE files SET ctime = GREATEST(p_now, ctime + 1), mtime = GREATEST(p_now, ctime + 1) WHERE id = p_directory;
+    RETURN QUERY SELECT * FROM finish(p_slot, p_epoch, p_batch, p_share, ARRAY[before, object_now(p_directory), gone],
+                                      CASE WHEN gone.nlink = 0 THEN -1 ELSE 0 END,
+                                      CASE WHEN gone.nlink = 0 THEN -bytes_of(child) ELSE 0 END);
+END $$;
+
+-- RMDIR. Answers as REMOVE.
+-- Locks both directories by UUID. Emptiness is read by a later statement, so a CREATE that held the lock is seen;
+-- one that waits for it finds no directory.
+CREATE FUNCTION remove_directory(p_slot integer, p_epoch bigint, p_batch bigint, p_share smallint, p_now bigint,
+                                 p_directory uuid, p_name bytea, p_guard bigint[], p_child uuid, p_child_uid bigint)
+RETURNS SETOF answer
+LANGUAGE plpgsql AS $$
+DECLARE
+    before object;
+    gone   object;
+    edge   record;
+BEGIN
+    PERFORM 1 FROM files WHERE id = ANY (ARRAY[p_directory, p_child]) AND share_id = p_share AND file_type = 2
+      ORDER BY id FOR UPDATE;
+    before := object_now(p_directory);
+    gone := object_now(p_child);
+    edge := edge_now(p_directory, p_name);
+    IF NOT holds(before, p_guard) OR edge.child IS DISTINCT FROM p_child OR gone.uid IS DISTINCT FROM p_child_uid
+       OR gone.file_type <> 2 THEN
+        RETURN QUERY SELECT * FROM refuse(1);
+        RETURN;
+    END IF;
+    IF EXISTS (SELECT FROM parent_child_map WHERE parent_id = p_child) THEN
+        RETURN QUERY SELECT * FROM refuse(2);
+        RETURN;
+    END IF;
+    DELETE FROM parent_child_map WHERE ctid = edge.place;
+    DELETE FROM files WHERE id = p_child;
+    UPDATE files
+       SET ctime = GREATEST(p_now, ctime + 1), mtime = GREATEST(p_now, ctime + 1), subdirs = subdirs - 1
+     WHERE id = p_directory;
+    gone.nlink := 0;
+    gone.ctime := GREATEST(p_now, gone.ctime + 1);
+    RETURN QUERY SELECT * FROM finish(p_slot, p_epoch, p_batch, p_share, ARRAY[before, object_now(p_directory), gone],
+                                      -1, 0);
+END $$;
+
+-- LINK. Answers: the directory before, the directory after, the object afterwards.
+-- Locks the directory, then the object: a REMOVE of its last name goes first or waits, never between.
+CREATE FUNCTION link_object(p_slot integer, p_epoch bigint, p_batch bigint, p_share smallint, p_now bigint,
+                            p_directory uuid, p_name bytea, p_guard bigint[], p_object uuid, p_max_links bigint)
+RETURNS SETOF answer
+LANGUAGE plpgsql AS $$
+DECLARE
+    before object;
+    linked object;
+BEGIN
+    PERFORM 1 FROM files WHERE id = ANY (ARRAY[p_directory, p_object]) AND share_id = p_share
+      ORDER BY (file_type <> 2), id FOR NO KEY UPDATE;
+    before := object_now(p_directory);
+    linked := object_now(p_object);
+    IF NOT holds(before, p_guard) OR linked.id IS NULL OR linked.file_type = 2 OR linked.nlink >= p_max_links THEN
+        RETURN QUERY SELECT * FROM refuse(1);
+        RETURN;
+    END IF;
+    INSERT INTO parent_child_map (parent_id, child_name, child_id) VALUES (p_directory, p_name, p_object)
+    ON CONFLICT (parent_id, child_name) DO NOTHING;
+    IF NOT FOUND THEN
+        RETURN QUERY SELECT * FROM refuse(1);
+        RETURN;
+    END IF;
+    INSERT INTO link_counts VALUES (p_object, linked.nlink + 1)
+    ON CONFLICT (file_id) DO UPDATE SET link_count = EXCLUDED.link_count;
+    UPDATE files SET ctime = GREATEST(p_now, ctime + 1), create_verifier = NULL WHERE id = p_object;
+    UPDATE files SET ctime = GREATEST(p_now, ctime + 1), mtime = GREATEST(p_now, ctime + 1) WHERE id = p_directory;
+    RETURN QUERY SELECT * FROM finish(p_slot, p_epoch, p_batch, p_share,
+                                      ARRAY[before, object_now(p_directory), object_now(p_object)], 0, 0);
+END $$;
+
+-- Whether a directory is, or lies under, another. One step a statement; the caller holds the lock of directory moves, without
+-- which two renames, each legal alone, could cut a cycle loose.
+CREATE FUNCTION lies_under(p_directory uuid, p_above uuid) RETURNS boolean
+LANGUAGE plpgsql AS $$
+DECLARE
+    here   uuid := p_directory;
+    parent uuid;
+BEGIN
+    FOR depth IN 1 .. 1000000 LOOP
+        IF here = p_above THEN
+            RETURN true;
+        END IF;
+        SELECT parent_id INTO parent FROM files WHERE id = here;
+        IF parent IS NULL OR parent = here THEN
+            RETURN false;
+        END IF;
+        here := parent;
+    END LOOP;
+    RAISE EXCEPTION 'directory % has no way to a root', p_directory USING ERRCODE = 'data_corrupted';
+END $$;
+
+-- RENAME. Answers: the source directory before and after, the target directory before and after, the object
+-- afterwards, what it replaced afterwards.
+-- A directory that moves to another parent takes the share's lock of directory moves first, in a statement of its own, so
+-- that the walk to the root sees what the last holder committed. Then all rows in the order of locks. The caller names the
+-- object and what stands in its way; others there mean `again`.
+CREATE FUNCTION rename_entry(p_slot integer, p_epoch bigint, p_batch bigint, p_share smallint, p_now bigint,
+                             p_from uuid, p_from_name bytea, p_from_guard bigint[],
+                             p_to uuid, p_to_name bytea, p_to_guard bigint[],
+                             p_object uuid, p_object_guard bigint[], p_is_directory boolean,
+                             p_replaced uuid, p_replaced_guard bigint[]) RETURNS SETOF answer
+LANGUAGE plpgsql AS $$
+DECLARE
+    moves       boolean := p_is_directory AND p_from <> p_to;
+    from_before object;
+    to_before   object;
+    moved       object;
+    replaced    object;
+    gone        object;
+    from_edge   record;
+    to_edge     record;
+    files_gone  integer := 0;
+    bytes_gone  bigint := 0;
+    dirs_gone   integer := 0;
+BEGIN
+    IF moves THEN
+        PERFORM pg_advisory_xact_lock(19792, p_share);
+    END IF;
+    PERFORM 1 FROM files WHERE id = ANY (ARRAY[p_from, p_to, p_object, p_replaced]) AND share_id = p_share
+      ORDER BY (file_type <> 2), id FOR UPDATE;
+    from_before := object_now(p_from);
+    to_before := object_now(p_to);
+    moved := object_now(p_object);
+    from_edge := edge_now(p_from, p_from_name);
+    to_edge := edge_now(p_to, p_to_name);
+    IF NOT holds(from_before, p_from_guard) OR NOT holds(to_before, p_to_guard)
+       OR NOT holds(moved, p_object_guard)
+       OR from_edge.child IS DISTINCT FROM p_object OR to_edge.child IS DISTINCT FROM p_replaced THEN
+        RETURN QUERY SELECT * FROM refuse(1);
+        RETURN;
+    END IF;
+    IF p_replaced IS NOT NULL THEN
+        replaced := object_now(p_replaced);
+        IF NOT holds(replaced, p_replaced_guard) THEN
+            RETURN QUERY SELECT * FROM refuse(1);
+            RETURN;
+        END IF;
+    END IF;
+    IF moves AND lies_under(p_to, p_object) THEN
+        RETURN QUERY SELECT * FROM refuse(3);
+        RETURN;
+    END IF;
+    IF p_replaced IS NOT NULL AND replaced.file_type = 2 THEN
+        IF EXISTS (SELECT FROM parent_child_map WHERE parent_id = p_replaced) THEN
+            RETURN QUERY SELECT * FROM refuse(2);
+            RETURN;
+        END IF;
+        DELETE FROM files WHERE id = p_replaced;
+        gone := replaced;
+        gone.nlink := 0;
+        gone.ctime := GREATEST(p_now, gone.ctime + 1);
+        dirs_gone := 1;
+    ELSIF p_replaced IS NOT NULL THEN
+        gone := drop_name(replaced, p_now);
+    END IF;
+    IF gone.nlink = 0 THEN
+        files_gone := 1;
+        bytes_gone := bytes_of(replaced);
+    END IF;
+    IF p_replaced IS NULL THEN
+        UPDATE parent_child_map SET parent_id = p_to, child_name = p_to_name WHERE ctid = from_edge.place;
+    ELSE
+        DELETE FROM parent_child_map WHERE ctid = from_edge.place;
+        UPDATE parent_child_map SET child_id = p_object WHERE ctid = to_edge.place;
+    END IF;
+    UPDATE files
+       SET ctime = GREATEST(p_now, ctime + 1), create_verifier = NULL,
+           parent_id = CASE WHEN p_is_directory THEN p_to END
+     WHERE id = p_object;
+    UPDATE files f
+       SET ctime = GREATEST(p_now, f.ctime + 1), mtime = GREATEST(p_now, f.ctime + 1),
+           subdirs = f.subdirs - CASE WHEN moves AND f.id = p_from THEN 1 ELSE 0 END
+                               + CASE WHEN moves AND f.id = p_to THEN 1 ELSE 0 END
+                               - CASE WHEN f.id = p_to THEN dirs_gone ELSE 0 END
+     WHERE f.id = ANY (ARRAY[p_from, p_to]);
+    RETURN QUERY SELECT * FROM finish(p_slot, p_epoch, p_batch, p_share,
+                                      ARRAY[from_before, object_now(p_from), to_before, object_now(p_to),
+                                            object_now(p_object), gone], -files_gone, -bytes_gone);
+END $$;
+
+-- SETATTR. NULL leaves a value; p_ctime is the ctime that the caller's guard was found equal to. Answers: the object
+-- before, the object after. Locks the object.
+CREATE FUNCTION set_attributes(p_slot integer, p_epoch bigint, p_batch bigint, p_share smallint, p_now bigint,
+                               p_id uuid, p_guard bigint[], p_ctime bigint,
+                               p_mode integer, p_uid bigint, p_gid bigint, p_size bigint, p_atime bigint,
+                               p_mtime bigint, p_explicit_mtime boolean, p_content uuid) RETURNS SETOF answer
+LANGUAGE plpgsql AS $$
+DECLARE
+    before object;
+    after  object;
+BEGIN
+    PERFORM 1 FROM files WHERE id = p_id AND share_id = p_share FOR NO KEY UPDATE;
+    before := object_now(p_id);
+    IF NOT holds(before, p_guard) OR before.ctime <> p_ctime THEN
+        RETURN QUERY SELECT * FROM refuse(1);
+        RETURN;
+    END IF;
+    UPDATE files
+       SET mode = p_mode, uid = p_uid, gid = p_gid, size = COALESCE(p_size, size),
+           atime = COALESCE(p_atime, atime), mtime = COALESCE(p_mtime, mtime), ctime = GREATEST(p_now, ctime + 1),
+           content_id = COALESCE(p_content, content_id),
+           content_version = content_version + CASE WHEN p_size IS NULL THEN 0 ELSE 1 END,
+           mtime_version = CASE WHEN NOT p_explicit_mtime THEN mtime_version
+                                WHEN mtime_version = 2147483647 THEN -2147483648
+                                ELSE mtime_version + 1 END,
+           create_verifier = NULL
+     WHERE id = p_id;
+    after := object_now(p_id);
+    RETURN QUERY SELECT * FROM finish(p_slot, p_epoch, p_batch, p_share, ARRAY[before, after],
+                                      0, bytes_of(after) - bytes_of(before));
+END $$;
+
+-- The size, times and cleared mode bits of writes, and the atime; NULL where there is none. Nothing of it is recorded where
+-- the content has another id or version. Answers: the file before, the file after; with verdict 4 the file. Locks the file.
+CREATE FUNCTION record_write(p_slot integer, p_epoch bigint, p_batch bigint, p_share smallint,
+                             p_id uuid, p_atime bigint, p_content uuid, p_version bigint, p_end bigint,
+                             p_mtime bigint, p_mtime_version integer, p_ctime bigint, p_clear_mode integer)
+RETURNS SETOF answer
+LANGUAGE plpgsql AS $$
+DECLARE
+    wrote  boolean := p_content IS NOT NULL;
+    before object;
+    after  object;
+BEGIN
+    PERFORM 1 FROM files WHERE id = p_id AND share_id = p_share FOR NO KEY UPDATE;
+    IF NOT FOUND THEN
+        RETURN QUERY SELECT * FROM refuse(5);
+        RETURN;
+    END IF;
+    before := object_now(p_id);
+    IF wrote AND (before.content_id IS DISTINCT FROM p_content OR before.content_version <> p_version) THEN
+        RETURN QUERY SELECT 4::smallint, before.*;
+        RETURN;
+    END IF;
+    UPDATE files
+       SET atime = GREATEST(atime, p_atime), size = GREATEST(size, p_end),
+           mode = mode & ~COALESCE(p_clear_mode, 0),
+           mtime = CASE WHEN wrote AND mtime_version = p_mtime_version THEN p_mtime ELSE mtime END,
+           ctime = CASE WHEN wrote THEN GREATEST(p_ctime, ctime + 1) ELSE ctime END,
+           create_verifier = CASE WHEN NOT wrote THEN create_verifier END
+     WHERE id = p_id;
+    after := object_now(p_id);
+    RETURN QUERY SELECT * FROM finish(p_slot, p_epoch, p_batch, p_share, ARRAY[before, after],
+                                      0, bytes_of(after) - bytes_of(before));
+END $$;
+
+-- Bumps the content's version before a gap is zeroed. Answers: the file; with verdict 4 too. Locks the file.
+CREATE FUNCTION begin_zeroing(p_slot integer, p_epoch bigint, p_batch bigint, p_share smallint,
+                              p_id uuid, p_content uuid, p_version bigint) RETURNS SETOF answer
+LANGUAGE plpgsql AS $$
+DECLARE
+    before object;
+BEGIN
+    PERFORM 1 FROM files WHERE id = p_id AND share_id = p_share FOR NO KEY UPDATE;
+    IF NOT FOUND THEN
+        RETURN QUERY SELECT * FROM refuse(5);
+        RETURN;
+    END IF;
+    before := object_now(p_id);
+    IF before.content_id IS DISTINCT FROM p_content OR before.content_version <> p_version THEN
+        RETURN QUERY SELECT 4::smallint, before.*;
+        RETURN;
+    END IF;
+    UPDATE files SET content_version = content_version + 1 WHERE id = p_id;
+    RETURN QUERY SELECT * FROM finish(p_slot, p_epoch, p_batch, p_share, ARRAY[object_now(p_id)], 0, 0);
+END $$;

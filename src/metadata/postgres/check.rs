@@ -1,0 +1,30 @@
+//! The invariants, checked by reading everything.
+
+use tokio_postgres::NoTls;
+
+use super::PostgresStore;
+use super::error::{Failure, fatal};
+use super::rows::column;
+use crate::metadata::Error;
+
+const CHECK: &str = include_str!("check.sql");
+
+impl PostgresStore {
+    /// Runs on a connection of its own: it takes long and wants the plans that every other call must not have.
+    pub(super) async fn check(&self) -> Result<Vec<String>, Error> {
+        if self.pool.is_closed() {
+            return Err(Error::Unavailable("the metadata store is closed".into()));
+        }
+        let (client, connection) = self
+            .settings
+            .to_driver()
+            .connect(NoTls)
+            .await
+            .map_err(|error| Failure::from(error).into_error())?;
+        let driver = tokio::spawn(connection);
+        let rows = client.query(CHECK, &[]).await;
+        drop(client);
+        driver.abort();
+        rows.map_err(fatal)?.iter().map(|row| column(row, 0)).collect()
+    }
+}

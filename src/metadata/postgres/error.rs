@@ -1,0 +1,99 @@
+//! What a failure of the database means: the only place that reads SQLSTATE (PostgreSQL manual,
+//! appendix A).
+
+use tokio_postgres::error::{DbError, Severity, SqlState};
+
+use crate::metadata::{Error, Source};
+
+/// A failed call, by what can be done about it.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// Nothing was applied, and a repeat may go through: a deadlock, a lock waited for too long.
+    Transient(Source),
+    /// The connection or the server is gone. Whether a mutation was applied is not known.
+    Lost(Source),
+    /// Nothing was applied, and nothing will be on this connection: its writer slot has another epoch, or
+    /// what it prepared does not hold any more. A new one may do.
+    Retired(Source),
+    /// Nothing was applied, and a repeat would not help.
+    Refused(Error),
+}
+
+/// The SQLSTATE that `finish` raises for a writer that was fenced.
+const FENCED: &str = "TF001";
+impl From<tokio_postgres::Error> for Failure {
+    fn from(error: tokio_postgres::Error) -> Self {
+        let Some(state) = error.code() else {
+            // The socket closed or broke, or what came over it made no sense.
+            return Self::Lost(Box::new(error));
+        };
+        let class = state.code().get(..2).unwrap_or_default();
+        match *state {
+            SqlState::T_R_SERIALIZATION_FAILURE
+            | SqlState::T_R_DEADLOCK_DETECTED
+            | SqlState::LOCK_NOT_AVAILABLE
+            | SqlState::QUERY_CANCELED => Self::Transient(Box::new(error)),
+            // A statement that was prepared before a migration changed what it names.
+            SqlState::FEATURE_NOT_SUPPORTED if says_cached_plan(&error) => {
+                Self::Retired(Box::new(error))
+            }
+            SqlState::READ_ONLY_SQL_TRANSACTION
+            | SqlState::ADMIN_SHUTDOWN
+            | SqlState::CRASH_SHUTDOWN
+            | SqlState::CANNOT_CONNECT_NOW
+            | SqlState::IDLE_SESSION_TIMEOUT
+            | SqlState::TOO_MANY_CONNECTIONS => Self::Lost(Box::new(error)),
+            SqlState::DISK_FULL => Self::Refused(Error::NoSpace(Box::new(error))),
+            SqlState::OUT_OF_MEMORY
+            | SqlState::CONFIGURATION_LIMIT_EXCEEDED
+            | SqlState::INSUFFICIENT_RESOURCES => {
+                Self::Refused(Error::Unavailable(Box::new(error)))
+            }
+            SqlState::DATA_CORRUPTED | SqlState::INDEX_CORRUPTED => {
+                Self::Refused(Error::Damaged(error.to_string()))
+            }
+            _ if state.code() == FENCED => Self::Retired(Box::new(error)),
+            _ if class == "08" => Self::Lost(Box::new(error)),
+            _ => Self::Refused(Error::Backend(Box::new(error))),
+        }
+    }
+}
+
+fn says_cached_plan(error: &tokio_postgres::Error) -> bool {
+    error.as_db_error().is_some_and(|error| error.message().starts_with("cached plan"))
+}
+
+impl Failure {
+    /// The failure of a call that was sent. An error that ended the session says nothing of whether the call was
+    /// applied before.
+    pub(super) fn in_flight(error: tokio_postgres::Error) -> Self {
+        let severity = error.as_db_error().and_then(DbError::parsed_severity);
+        match severity {
+            Some(Severity::Fatal | Severity::Panic) => Self::Lost(Box::new(error)),
+            _ => Self::from(error),
+        }
+    }
+
+    /// Whether the connection is of no more use.
+    pub(super) fn ends_connection(&self) -> bool {
+        match self {
+            Self::Lost(_) | Self::Retired(_) => true,
+            Self::Transient(_) | Self::Refused(_) => false,
+        }
+    }
+
+    /// The error of a call that is not repeated. Only for what certainly changed nothing.
+    pub(super) fn into_error(self) -> Error {
+        match self {
+            Self::Transient(source) | Self::Lost(source) | Self::Retired(source) => {
+                Error::Unavailable(source)
+            }
+            Self::Refused(error) => error,
+        }
+    }
+}
+
+/// An error of the start, where a repeat is for who starts the server.
+pub(super) fn fatal(error: tokio_postgres::Error) -> Error {
+    Error::Backend(Box::new(error))
+}

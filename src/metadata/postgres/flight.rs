@@ -1,0 +1,240 @@
+//! Calls on connections: reads, which may be abandoned, and mutations, whose outcome is always found out.
+//!
+//! Every call runs in a task of its own that holds the connection: a caller that goes away leaves neither a
+//! connection that is still busy to the next caller, nor a mutation without an end.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+use tokio_postgres::Row;
+use tokio_postgres::types::ToSql;
+
+use super::PostgresStore;
+use super::error::Failure;
+use super::pool::Pooled;
+use super::retry::{Patience, jittered, within};
+use super::rows::{self, Stored};
+use super::setup::Slot;
+use crate::metadata::Error;
+use crate::types::{Context, Fsid, ShareId};
+
+/// An argument of a statement.
+pub(super) type Argument = Box<dyn ToSql + Send + Sync>;
+
+/// A statement's arguments.
+macro_rules! arguments {
+    ($($value:expr),* $(,)?) => { vec![$(Box::new($value) as $crate::metadata::postgres::flight::Argument),*] };
+}
+pub(super) use arguments;
+
+/// No call takes longer: `statement_timeout` and a margin. What has not answered by then is lost.
+const FLIGHT_LIMIT: Duration = Duration::from_secs(15);
+/// How long a lost call's outcome is looked for. Shorter than a used slot is left alone (`claim_slot`).
+const SETTLE_LIMIT: Duration = Duration::from_secs(60);
+
+const SETTLE: &str = "SELECT * FROM settle($1, $2, $3, $4)";
+
+/// What a function says of its call; the numbers of `answer.verdict`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// Done.
+    Done,
+    /// What the decision rests on has changed.
+    Again,
+    /// A directory that must be empty is not.
+    NotEmpty,
+    /// A directory would become its own descendant.
+    Loop,
+    /// The content is another one.
+    Superseded,
+    /// The object is gone.
+    Gone,
+}
+
+impl Verdict {
+    fn from_number(number: i16) -> Result<Self, Error> {
+        Ok(match number {
+            0 => Self::Done,
+            1 => Self::Again,
+            2 => Self::NotEmpty,
+            3 => Self::Loop,
+            4 => Self::Superseded,
+            5 => Self::Gone,
+            other => return Err(rows::damaged(format_args!("verdict {other}"))),
+        })
+    }
+}
+
+/// A function's answer.
+#[derive(Debug)]
+pub(super) struct Reply {
+    pub(super) verdict: Verdict,
+    objects: std::vec::IntoIter<Option<Stored>>,
+}
+
+impl Reply {
+    fn from_rows(rows: &[Row], fsid: Fsid) -> Result<Self, Error> {
+        let first = rows.first().ok_or_else(|| rows::damaged("a function gave no answer"))?;
+        let verdict = Verdict::from_number(rows::number(first)?)?;
+        let objects: Result<Vec<_>, _> = rows.iter().map(|row| rows::object(row, fsid)).collect();
+        Ok(Self { verdict, objects: objects?.into_iter() })
+    }
+
+    /// The next object, where there is one.
+    pub(super) fn next_if_there(&mut self) -> Option<crate::types::Attributes> {
+        self.objects.next().flatten().map(|stored| stored.attributes)
+    }
+
+    /// The next object, which must be there.
+    pub(super) fn next(&mut self) -> Result<crate::types::Attributes, Error> {
+        self.next_if_there().ok_or_else(|| rows::damaged("an answer lacks an object"))
+    }
+}
+
+/// A call of a function that changes something; `arguments` follow the writer's slot, epoch, batch and the
+/// share.
+#[derive(Debug)]
+pub(super) struct Mutation {
+    pub(super) statement: &'static str,
+    pub(super) arguments: Vec<Argument>,
+}
+
+/// What is needed to find out what became of a call.
+#[derive(Clone, Copy, Debug)]
+struct Ticket {
+    share: ShareId,
+    slot: Slot,
+    batch: i64,
+}
+
+impl PostgresStore {
+    /// Runs a statement that changes nothing.
+    pub(super) async fn read(
+        &self,
+        cx: &Context,
+        statement: &'static str,
+        arguments: Vec<Argument>,
+    ) -> Result<Vec<Row>, Error> {
+        let arguments = Arc::new(arguments);
+        let mut patience = Patience::new();
+        loop {
+            let failure = match within(cx, self.pool.get()).await? {
+                Ok(connection) => {
+                    let arguments = Arc::clone(&arguments);
+                    let task = tokio::spawn(async move {
+                        let arguments: Vec<&(dyn ToSql + Sync)> =
+                            arguments.iter().map(|it| it.as_ref() as &(dyn ToSql + Sync)).collect();
+                        fly(connection, statement, &arguments).await
+                    });
+                    match within(cx, landed(task)).await? {
+                        Ok(rows) => return Ok(rows),
+                        Err(failure) => failure,
+                    }
+                }
+                Err(failure) => failure,
+            };
+            patience.pause(cx, failure).await?;
+        }
+    }
+
+    /// Runs a mutation. Once it is sent its outcome is awaited, whatever becomes of the call: an error says that
+    /// nothing was changed, unless it says that the outcome is not known.
+    pub(super) async fn mutate(
+        &self,
+        cx: &Context,
+        fsid: Fsid,
+        mutation: Mutation,
+    ) -> Result<Reply, Error> {
+        let mutation = Arc::new(mutation);
+        let share = cx.share;
+        let mut patience = Patience::new();
+        loop {
+            let failure = match within(cx, self.pool.get()).await? {
+                Ok(connection) => {
+                    let ticket = Ticket { share, slot: connection.slot, batch: rand::random() };
+                    let mutation = Arc::clone(&mutation);
+                    let task =
+                        tokio::spawn(async move { send(connection, &mutation, ticket).await });
+                    match landed(task).await {
+                        Ok(rows) => return Reply::from_rows(&rows, fsid),
+                        Err(Failure::Lost(source)) => {
+                            let applied = self.settle(ticket).await?;
+                            if !applied.is_empty() {
+                                return Reply::from_rows(&applied, fsid);
+                            }
+                            Failure::Lost(source)
+                        }
+                        Err(failure) => failure,
+                    }
+                }
+                Err(failure) => failure,
+            };
+            patience.pause(cx, failure).await?;
+        }
+    }
+
+    /// Finds out what became of a call whose answer was lost: its answer, or nothing where it was not applied and never
+    /// will be.
+    async fn settle(&self, ticket: Ticket) -> Result<Vec<Row>, Error> {
+        let until = Instant::now() + SETTLE_LIMIT;
+        let Ticket { share, slot, batch } = ticket;
+        let mut repeat = 0;
+        loop {
+            let asked = async {
+                let connection = self.pool.get().await?;
+                fly(connection, SETTLE, &[&share.0, &slot.number, &slot.epoch, &batch]).await
+            };
+            let unknown = match tokio::time::timeout_at(until, asked).await {
+                Ok(Ok(rows)) => return Ok(rows),
+                Ok(Err(Failure::Refused(error))) => error,
+                Ok(Err(failure)) => failure.into_error(),
+                Err(late) => Error::Backend(Box::new(late)),
+            };
+            repeat += 1;
+            if Instant::now() >= until || self.pool.is_closed() {
+                tracing::error!(error = %unknown, "the outcome of an operation is not known");
+                return Err(Error::Backend("the outcome of the operation is not known".into()));
+            }
+            tokio::time::sleep(jittered(repeat)).await;
+        }
+    }
+}
+
+async fn landed(task: JoinHandle<Result<Vec<Row>, Failure>>) -> Result<Vec<Row>, Failure> {
+    task.await.unwrap_or_else(|panicked| Err(Failure::Lost(Box::new(panicked))))
+}
+
+async fn send(
+    connection: Pooled,
+    mutation: &Mutation,
+    ticket: Ticket,
+) -> Result<Vec<Row>, Failure> {
+    let Ticket { share, slot, batch } = ticket;
+    let mut arguments: Vec<&(dyn ToSql + Sync)> = vec![&slot.number, &slot.epoch, &batch, &share.0];
+    arguments.extend(mutation.arguments.iter().map(|it| it.as_ref() as &(dyn ToSql + Sync)));
+    fly(connection, mutation.statement, &arguments).await
+}
+
+/// One round trip, two where the connection meets the statement for the first time. The connection goes back to the
+/// pool only if it may be used again.
+async fn fly(
+    connection: Pooled,
+    statement: &str,
+    arguments: &[&(dyn ToSql + Sync)],
+) -> Result<Vec<Row>, Failure> {
+    let call = async {
+        let prepared =
+            connection.client.prepare_cached(statement).await.map_err(Failure::in_flight)?;
+        connection.client.query(&prepared, arguments).await.map_err(Failure::in_flight)
+    };
+    let outcome = match tokio::time::timeout(FLIGHT_LIMIT, call).await {
+        Ok(outcome) => outcome,
+        Err(late) => Err(Failure::Lost(Box::new(late))),
+    };
+    if outcome.as_ref().is_err_and(Failure::ends_connection) {
+        drop(Pooled::take(connection));
+    }
+    outcome
+}

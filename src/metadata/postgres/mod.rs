@@ -1,0 +1,211 @@
+//! The store in PostgreSQL 15 or later: any number of instances on one database.
+//!
+//! Reads are one statement. A mutation is a read of what the rules decide on, then one call of a function
+//! (`migrations/postgres`) that repeats the values the decision rests on and is committed by itself; where they have
+//! changed the decision is made again. Nothing is kept in the process but what never changes.
+
+mod check;
+mod create;
+mod error;
+mod flight;
+mod flush;
+mod link;
+mod migrations;
+mod pool;
+mod read;
+mod remove;
+mod rename;
+mod retry;
+mod rows;
+mod setattr;
+mod settings;
+mod setup;
+mod shares;
+mod usage;
+
+use uuid::Uuid;
+
+use self::error::Failure;
+use self::pool::Pool;
+use self::remove::Kind;
+pub use self::settings::Settings;
+use self::shares::Shares;
+use self::usage::Usages;
+use super::{
+    Answer, CreateHow, Created, Error, Flush, FlushOutcome, Link, LinkTarget, Lookup,
+    MetadataStore, Page, Removed, Renamed, SetAttributes, SettingDone, Share, ShareSpec, Usage,
+    ZeroingOutcome,
+};
+use crate::types::{
+    Attributes, ContentRef, Context, Cookie, DeviceNumbers, FileType, Name, ObjectId, ShareId,
+    ShareName, SymlinkTarget,
+};
+
+/// A namespace in a PostgreSQL database. Durable as far as the server's `synchronous_commit` and `fsync` are
+/// (PostgreSQL manual 30.1), and across a failover as far as its standby is synchronous.
+#[derive(Debug)]
+pub struct PostgresStore {
+    settings: Settings,
+    pool: Pool,
+    shares: Shares,
+    usages: Usages,
+}
+
+impl PostgresStore {
+    /// Opens the store, bringing its schema up to date where the settings say so. Instances may start at
+    /// the same time.
+    ///
+    /// # Errors
+    /// [`Error::Backend`] where the database cannot be reached, is older than PostgreSQL 15, has another default
+    /// isolation than READ COMMITTED, or a schema of another version.
+    pub async fn connect(settings: Settings) -> Result<Self, Error> {
+        migrations::prepare(&settings).await?;
+        let pool = Pool::new(&settings, Uuid::new_v4())?;
+        drop(pool.get().await.map_err(Failure::into_error)?);
+        Ok(Self { settings, pool, shares: Shares::default(), usages: Usages::new() })
+    }
+}
+
+#[async_trait::async_trait]
+impl MetadataStore for PostgresStore {
+    async fn open_share(&self, spec: &ShareSpec) -> Result<Share, Error> {
+        self.make_share(spec).await
+    }
+
+    async fn shares(&self) -> Result<Vec<ShareName>, Error> {
+        Ok(self.load_shares().await?.into_iter().map(|share| share.name).collect())
+    }
+
+    async fn getattr(&self, cx: &Context, object: ObjectId) -> Result<Attributes, Error> {
+        self.read_attributes(cx, object).await
+    }
+
+    async fn lookup(&self, cx: &Context, directory: ObjectId, name: &Name) -> Answer<Lookup> {
+        self.read_entry(cx, directory, name).await
+    }
+
+    async fn lookup_parent(&self, cx: &Context, directory: ObjectId) -> Answer<Lookup> {
+        self.read_parent(cx, directory).await
+    }
+
+    async fn readlink(&self, cx: &Context, link: ObjectId) -> Answer<Link> {
+        self.read_link(cx, link).await
+    }
+
+    async fn readdir(
+        &self,
+        cx: &Context,
+        directory: ObjectId,
+        after: Cookie,
+        max_entries: usize,
+        with_attributes: bool,
+    ) -> Answer<Page> {
+        self.read_page(cx, directory, after, max_entries, with_attributes).await
+    }
+
+    async fn setattr(
+        &self,
+        cx: &Context,
+        object: ObjectId,
+        set: &SetAttributes,
+    ) -> Answer<SettingDone> {
+        self.set_object(cx, object, set).await
+    }
+
+    async fn create(
+        &self,
+        cx: &Context,
+        directory: ObjectId,
+        name: &Name,
+        how: &CreateHow,
+    ) -> Answer<Created> {
+        self.create_file(cx, directory, name, how).await
+    }
+
+    async fn mkdir(
+        &self,
+        cx: &Context,
+        directory: ObjectId,
+        name: &Name,
+        set: &SetAttributes,
+    ) -> Answer<Created> {
+        self.create_directory(cx, directory, name, set).await
+    }
+
+    async fn symlink(
+        &self,
+        cx: &Context,
+        directory: ObjectId,
+        name: &Name,
+        target: &SymlinkTarget,
+        set: &SetAttributes,
+    ) -> Answer<Created> {
+        self.create_symlink(cx, directory, name, target, set).await
+    }
+
+    async fn mknod(
+        &self,
+        cx: &Context,
+        directory: ObjectId,
+        name: &Name,
+        kind: FileType,
+        rdev: DeviceNumbers,
+        set: &SetAttributes,
+    ) -> Answer<Created> {
+        self.create_node(cx, directory, name, kind, rdev, set).await
+    }
+
+    async fn remove(&self, cx: &Context, directory: ObjectId, name: &Name) -> Answer<Removed> {
+        self.remove_entry(cx, directory, name, Kind::Other).await
+    }
+
+    async fn rmdir(&self, cx: &Context, directory: ObjectId, name: &Name) -> Answer<Removed> {
+        self.remove_entry(cx, directory, name, Kind::Directory).await
+    }
+
+    async fn rename(
+        &self,
+        cx: &Context,
+        from: ObjectId,
+        from_name: &Name,
+        to: ObjectId,
+        to_name: &Name,
+    ) -> Answer<Renamed> {
+        self.rename_object(cx, (from, from_name), (to, to_name)).await
+    }
+
+    async fn link(
+        &self,
+        cx: &Context,
+        object: ObjectId,
+        directory: ObjectId,
+        name: &Name,
+    ) -> Answer<LinkTarget> {
+        self.link_object(cx, object, directory, name).await
+    }
+
+    async fn flush(&self, cx: &Context, file: ObjectId, flush: &Flush) -> Answer<FlushOutcome> {
+        self.record(cx, file, flush).await
+    }
+
+    async fn begin_zeroing(
+        &self,
+        cx: &Context,
+        file: ObjectId,
+        content: ContentRef,
+    ) -> Answer<ZeroingOutcome> {
+        self.announce_zeroing(cx, file, content).await
+    }
+
+    async fn usage(&self, share: ShareId) -> Result<Usage, Error> {
+        self.usage_of(share).await
+    }
+
+    async fn inconsistencies(&self) -> Result<Vec<String>, Error> {
+        self.check().await
+    }
+
+    async fn close(&self) {
+        self.pool.close();
+    }
+}

@@ -1,0 +1,140 @@
+//! A few connections that calls share, each used by one call at a time.
+
+use std::fmt;
+use std::time::Duration;
+
+use deadpool::managed::{self, Metrics, PoolError, RecycleError, RecycleResult};
+use deadpool_postgres::{ClientWrapper, ManagerConfig, RecyclingMethod};
+use tokio::task::JoinHandle;
+use tokio_postgres::NoTls;
+use uuid::Uuid;
+
+use super::Settings;
+use super::error::Failure;
+use super::setup::{self, Slot};
+
+/// A connection with its writer slot.
+pub(super) struct Connection {
+    pub(super) client: ClientWrapper,
+    pub(super) slot: Slot,
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection").field("slot", &self.slot).finish_non_exhaustive()
+    }
+}
+
+/// A connection that goes back to the pool when it is dropped.
+pub(super) type Pooled = managed::Object<Manager>;
+
+/// Makes connections.
+pub(super) struct Manager {
+    driver: deadpool_postgres::Manager,
+    instance: Uuid,
+    /// One attempt, set-up included, takes no longer.
+    limit: Duration,
+}
+
+impl fmt::Debug for Manager {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Manager").field("instance", &self.instance).finish_non_exhaustive()
+    }
+}
+
+impl managed::Manager for Manager {
+    type Type = Connection;
+    type Error = Failure;
+
+    async fn create(&self) -> Result<Connection, Failure> {
+        let attempt = async {
+            let client = managed::Manager::create(&self.driver).await?;
+            let slot = setup::prepare(&client, self.instance).await?;
+            Ok(Connection { client, slot })
+        };
+        match tokio::time::timeout(self.limit, attempt).await {
+            Ok(outcome) => outcome,
+            Err(late) => Err(Failure::Lost(Box::new(late))),
+        }
+    }
+
+    async fn recycle(&self, connection: &mut Connection, _: &Metrics) -> RecycleResult<Failure> {
+        if connection.client.is_closed() {
+            return Err(RecycleError::message("the connection is closed"));
+        }
+        Ok(())
+    }
+}
+
+/// The connections of one store.
+#[derive(Debug)]
+pub(super) struct Pool {
+    connections: managed::Pool<Manager>,
+    maintenance: JoinHandle<()>,
+}
+
+/// Idle connections beyond this age are given back.
+const IDLE_LIMIT: Duration = Duration::from_secs(300);
+const MAINTENANCE_PERIOD: Duration = Duration::from_secs(30);
+
+impl Pool {
+    /// A pool that has no connection yet.
+    pub(super) fn new(settings: &Settings, instance: Uuid) -> Result<Self, crate::metadata::Error> {
+        let driver = deadpool_postgres::Manager::from_config(
+            settings.to_driver(),
+            NoTls,
+            ManagerConfig { recycling_method: RecyclingMethod::Fast },
+        );
+        let manager = Manager { driver, instance, limit: settings.connect_timeout };
+        let connections = managed::Pool::builder(manager)
+            .max_size(settings.max_connections.max(1))
+            .build()
+            .map_err(|error| crate::metadata::Error::Backend(Box::new(error)))?;
+        let weak = connections.weak();
+        let maintenance = tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(MAINTENANCE_PERIOD).await;
+                let Some(connections) = weak.upgrade() else { return };
+                connections.retain(|connection, metrics| {
+                    !connection.client.is_closed() && metrics.last_used() < IDLE_LIMIT
+                });
+            }
+        });
+        Ok(Self { connections, maintenance })
+    }
+
+    /// A connection, waited for while all are in use. One attempt to connect where none is idle.
+    pub(super) async fn get(&self) -> Result<Pooled, Failure> {
+        self.connections.get().await.map_err(|error| match error {
+            PoolError::Backend(failure) => failure,
+            PoolError::Closed => Failure::Refused(crate::metadata::Error::Backend(
+                "the metadata store is closed".into(),
+            )),
+            PoolError::Timeout(_)
+            | PoolError::NoRuntimeSpecified
+            | PoolError::PostCreateHook(_) => Failure::Lost("no connection".into()),
+        })
+    }
+
+    /// Whether the pool was closed.
+    pub(super) fn is_closed(&self) -> bool {
+        self.connections.is_closed()
+    }
+
+    /// Gives idle connections back, so that new ones claim slots in all shares that are there now.
+    pub(super) fn renew_idle(&self) {
+        self.connections.retain(|_, _| false);
+    }
+
+    /// Gives everything back; whoever waits for a connection is refused.
+    pub(super) fn close(&self) {
+        self.maintenance.abort();
+        self.connections.close();
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        self.close();
+    }
+}

@@ -1,0 +1,310 @@
+//! What changes nothing: each call is one statement, so one snapshot and one round trip.
+//!
+//! An edge is found by its place in the primary key's order and compared, and whatever an edge names by a subquery of
+//! its own (`OFFSET 0` keeps the planner from joining it otherwise): no statistics lead to another plan.
+
+use tokio_postgres::Row;
+
+use super::PostgresStore;
+use super::flight::arguments;
+use super::rows::{self, BEHIND_OBJECT, Stored, column, damaged, object_columns};
+use crate::metadata::{Answer, DirectoryEntry, Error, Link, Lookup, Page, Refusal, Share};
+use crate::types::{Attributes, Context, Cookie, Fileid, Name, ObjectId, SymlinkTarget};
+
+const GETATTR: &str = concat!(
+    "SELECT 0::smallint, ",
+    object_columns!("o"),
+    " FROM objects o WHERE o.id = $1 AND o.share_id = $2"
+);
+
+const READLINK: &str = concat!(
+    "SELECT 0::smallint, ",
+    object_columns!("o"),
+    ", o.link_target
+       FROM objects o WHERE o.id = $1 AND o.share_id = $2"
+);
+
+/// The object that the directory `$directory` has under `$name`, as a row of number `$role`.
+macro_rules! child {
+    ($role:literal, $directory:literal, $name:literal) => {
+        concat!(
+            "SELECT ",
+            $role,
+            "::smallint, ",
+            object_columns!("o"),
+            " FROM (SELECT m.child_id, m.child_name FROM parent_child_map m
+                     WHERE m.parent_id = ",
+            $directory,
+            " AND m.child_name >= ",
+            $name,
+            "
+                     ORDER BY m.child_name LIMIT 1) e,
+              LATERAL (SELECT * FROM objects c WHERE c.id = e.child_id OFFSET 0) o
+             WHERE e.child_name = ",
+            $name
+        )
+    };
+}
+
+/// An object of the share `$share`, as a row of number `$role`.
+macro_rules! named {
+    ($role:literal, $id:literal, $share:literal) => {
+        concat!(
+            "SELECT ",
+            $role,
+            "::smallint, ",
+            object_columns!("o"),
+            " FROM objects o WHERE o.id = ",
+            $id,
+            " AND o.share_id = ",
+            $share
+        )
+    };
+}
+
+const LOOKUP: &str = concat!(named!("0", "$1", "$2"), " UNION ALL ", child!("1", "$1", "$3"));
+
+const LOOKUP_PARENT: &str = concat!(
+    named!("0", "$1", "$2"),
+    " UNION ALL SELECT 1::smallint, ",
+    object_columns!("o"),
+    " FROM (SELECT f.parent_id FROM files f WHERE f.id = $1 OFFSET 0) d,
+      LATERAL (SELECT * FROM objects p WHERE p.id = d.parent_id OFFSET 0) o"
+);
+
+/// 0: the directory, 1: what it has under the name, 2: the object that is to get the name.
+const LOOK_LINK: &str = concat!(
+    named!("0", "$1", "$2"),
+    " UNION ALL ",
+    child!("1", "$1", "$3"),
+    " UNION ALL ",
+    named!("2", "$4", "$2")
+);
+
+/// 0 and 1: the source directory and what it has under the old name; 2 and 3: the target directory and the new.
+const LOOK_RENAME: &str = concat!(
+    named!("0", "$1", "$2"),
+    " UNION ALL ",
+    child!("1", "$1", "$3"),
+    " UNION ALL ",
+    named!("2", "$4", "$2"),
+    " UNION ALL ",
+    child!("3", "$4", "$5")
+);
+
+const LIES_UNDER: &str = "SELECT lies_under($1, $2)";
+
+/// The directory with its parent's fileid, then the entries with their cookies and names.
+macro_rules! page {
+    ($columns:expr, $child:literal) => {
+        concat!(
+            "SELECT 0::smallint, ",
+            object_columns!("o"),
+            ", NULL::bigint AS cookie, NULL::bytea,
+                    (SELECT p.fileid FROM files p WHERE p.id = o.parent_id)
+               FROM objects o WHERE o.id = $1 AND o.share_id = $2
+             UNION ALL
+             SELECT 1::smallint, ",
+            $columns,
+            ", e.cookie, e.child_name, NULL::bigint
+               FROM (SELECT m.child_id, m.child_name, m.cookie FROM parent_child_map m
+                      WHERE m.parent_id = $1 AND m.cookie > $3
+                      ORDER BY m.cookie LIMIT $4) e,
+                    LATERAL (SELECT * FROM ",
+            $child,
+            " c WHERE c.id = e.child_id OFFSET 0) o
+              ORDER BY cookie NULLS FIRST"
+        )
+    };
+}
+
+const READDIR: &str = page!(
+    "o.id, o.fileid, NULL::smallint, NULL::integer, NULL::bigint, NULL::bigint, NULL::bigint, NULL::bigint, \
+     NULL::bigint, NULL::bigint, NULL::bigint, NULL::bigint, NULL::uuid, NULL::bigint, NULL::integer, \
+     NULL::uuid, NULL::bigint",
+    "files"
+);
+const READDIR_ATTRIBUTES: &str = page!(object_columns!("o"), "objects");
+
+/// What a mutation decides on: the objects of a statement's rows, by their numbers.
+#[derive(Debug, Default)]
+pub(super) struct View([Option<Stored>; 4]);
+
+impl View {
+    fn from_rows(rows: &[Row], share: &Share) -> Result<Self, Error> {
+        let mut view = Self::default();
+        for row in rows {
+            let number = rows::number(row)?;
+            let place = usize::try_from(number).ok().and_then(|number| view.0.get_mut(number));
+            *place.ok_or_else(|| damaged(format_args!("row {number} of a look-up")))? =
+                rows::object(row, share.fsid)?;
+        }
+        Ok(view)
+    }
+
+    /// Takes an object out.
+    pub(super) fn take(&mut self, number: usize) -> Option<Stored> {
+        self.0.get_mut(number).and_then(Option::take)
+    }
+}
+
+/// A directory that was asked for by its id.
+pub(super) fn directory(found: Option<Stored>) -> Answer<Attributes> {
+    let attributes = found.ok_or(Error::Stale)?.attributes;
+    if attributes.file_type.is_directory() {
+        Ok(attributes)
+    } else {
+        Err(Refusal::of(Error::NotDirectory, &attributes))
+    }
+}
+
+impl PostgresStore {
+    pub(super) async fn read_attributes(
+        &self,
+        cx: &Context,
+        object: ObjectId,
+    ) -> Result<Attributes, Error> {
+        let share = self.share(cx).await?;
+        let rows = self.read(cx, GETATTR, arguments![object.0, share.id.0]).await?;
+        Ok(rows::present(rows.first().ok_or(Error::Stale)?, share.fsid)?.attributes)
+    }
+
+    /// A directory and the object it has under a name, with what only the store sees of it.
+    pub(super) async fn look(
+        &self,
+        cx: &Context,
+        share: &Share,
+        directory: ObjectId,
+        name: &Name,
+    ) -> Result<View, Error> {
+        let arguments = arguments![directory.0, share.id.0, name.as_bytes().to_vec()];
+        View::from_rows(&self.read(cx, LOOKUP, arguments).await?, share)
+    }
+
+    pub(super) async fn look_for_link(
+        &self,
+        cx: &Context,
+        share: &Share,
+        object: ObjectId,
+        (directory, name): (ObjectId, &Name),
+    ) -> Result<View, Error> {
+        let arguments = arguments![directory.0, share.id.0, name.as_bytes().to_vec(), object.0];
+        View::from_rows(&self.read(cx, LOOK_LINK, arguments).await?, share)
+    }
+
+    pub(super) async fn look_for_rename(
+        &self,
+        cx: &Context,
+        share: &Share,
+        (from, from_name): (ObjectId, &Name),
+        (to, to_name): (ObjectId, &Name),
+    ) -> Result<View, Error> {
+        let arguments = arguments![
+            from.0,
+            share.id.0,
+            from_name.as_bytes().to_vec(),
+            to.0,
+            to_name.as_bytes().to_vec(),
+        ];
+        View::from_rows(&self.read(cx, LOOK_RENAME, arguments).await?, share)
+    }
+
+    /// Whether a directory is, or lies under, another.
+    pub(super) async fn lies_under(
+        &self,
+        cx: &Context,
+        directory: ObjectId,
+        above: ObjectId,
+    ) -> Result<bool, Error> {
+        let rows = self.read(cx, LIES_UNDER, arguments![directory.0, above.0]).await?;
+        column(rows.first().ok_or_else(|| damaged("a function gave no answer"))?, 0)
+    }
+
+    pub(super) async fn read_entry(
+        &self,
+        cx: &Context,
+        parent: ObjectId,
+        name: &Name,
+    ) -> Answer<Lookup> {
+        let share = self.share(cx).await?;
+        let mut view = self.look(cx, &share, parent, name).await?;
+        let directory = directory(view.take(0))?;
+        Ok(Lookup { directory, object: view.take(1).map(|stored| stored.attributes) })
+    }
+
+    pub(super) async fn read_parent(&self, cx: &Context, child: ObjectId) -> Answer<Lookup> {
+        let share = self.share(cx).await?;
+        let rows = self.read(cx, LOOKUP_PARENT, arguments![child.0, share.id.0]).await?;
+        let mut view = View::from_rows(&rows, &share)?;
+        let directory = directory(view.take(0))?;
+        match view.take(1) {
+            Some(parent) => Ok(Lookup { directory, object: Some(parent.attributes) }),
+            None => Err(Refusal::of(damaged("a directory has no parent"), &directory)),
+        }
+    }
+
+    pub(super) async fn read_link(&self, cx: &Context, link: ObjectId) -> Answer<Link> {
+        let share = self.share(cx).await?;
+        let rows = self.read(cx, READLINK, arguments![link.0, share.id.0]).await?;
+        let row = rows.first().ok_or(Error::Stale)?;
+        let attributes = rows::present(row, share.fsid)?.attributes;
+        match column::<Option<&[u8]>>(row, BEHIND_OBJECT)? {
+            Some(target) => {
+                let target = SymlinkTarget::parse(target)
+                    .map_err(|error| damaged(format_args!("{link}: {error}")))?;
+                Ok(Link { attributes, target })
+            }
+            None => Err(Refusal::of(Error::Invalid, &attributes)),
+        }
+    }
+
+    pub(super) async fn read_page(
+        &self,
+        cx: &Context,
+        parent: ObjectId,
+        after: Cookie,
+        max_entries: usize,
+        with_attributes: bool,
+    ) -> Answer<Page> {
+        let share = self.share(cx).await?;
+        // One more than asked for says whether the directory ends here.
+        let limit = i64::try_from(max_entries).unwrap_or(i64::MAX).saturating_add(1);
+        let after = i64::try_from(after.0).unwrap_or(i64::MAX);
+        let statement = if with_attributes { READDIR_ATTRIBUTES } else { READDIR };
+        let rows = self.read(cx, statement, arguments![parent.0, share.id.0, after, limit]).await?;
+        // The directory's row comes first; entries alone are another share's.
+        let Some((first, rest)) =
+            rows.split_first().filter(|(first, _)| rows::number(first).ok() == Some(0))
+        else {
+            return Err(Error::Stale.into());
+        };
+        let directory = directory(rows::object(first, share.fsid)?)?;
+        let parent_fileid = fileid(first, BEHIND_OBJECT + 2)?;
+        let eof = rest.len() <= max_entries;
+        let entries: Result<Vec<_>, Error> =
+            rest.iter().take(max_entries).map(|row| entry(row, &share, with_attributes)).collect();
+        Ok(Page { directory, parent_fileid, entries: entries?, eof })
+    }
+}
+
+fn fileid(row: &Row, index: usize) -> Result<Fileid, Error> {
+    let value: i64 = column(row, index)?;
+    u64::try_from(value).map(Fileid).map_err(|_| damaged(format_args!("fileid {value}")))
+}
+
+fn entry(row: &Row, share: &Share, with_attributes: bool) -> Result<DirectoryEntry, Error> {
+    let cookie: i64 = column(row, BEHIND_OBJECT)?;
+    let name = Name::parse(column(row, BEHIND_OBJECT + 1)?)
+        .map_err(|error| damaged(format_args!("a name: {error}")))?;
+    let attributes =
+        if with_attributes { Some(rows::present(row, share.fsid)?.attributes) } else { None };
+    Ok(DirectoryEntry {
+        cookie: u64::try_from(cookie)
+            .map(Cookie)
+            .map_err(|_| damaged(format_args!("cookie {cookie}")))?,
+        name,
+        fileid: fileid(row, 2)?,
+        object: ObjectId(column(row, 1)?),
+        attributes,
+    })
+}

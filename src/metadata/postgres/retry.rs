@@ -1,0 +1,96 @@
+//! How long a call goes on trying.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::error::Failure;
+use crate::metadata::Error;
+use crate::types::Context;
+
+/// How long a database that is away is waited for; then the caller is told, who may ask again.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// The most repeats of a call that met a deadlock or waited too long for a lock.
+const TRANSIENT_REPEATS: u32 = 16;
+/// The most decisions on values that had changed by the time the call was made.
+const DECISIONS: u32 = 32;
+
+/// Ends with [`Error::Cancelled`] where the call is over.
+pub(super) fn admit(cx: &Context) -> Result<(), Error> {
+    if cx.cancel.is_cancelled() || Instant::now() >= cx.deadline {
+        return Err(Error::Cancelled);
+    }
+    Ok(())
+}
+
+/// Waits for `work`, or until the call is over. Only for what may be dropped half done.
+pub(super) async fn within<T>(cx: &Context, work: impl Future<Output = T>) -> Result<T, Error> {
+    admit(cx)?;
+    tokio::select! {
+        biased;
+        () = cx.cancel.cancelled() => Err(Error::Cancelled),
+        outcome = work => Ok(outcome),
+        () = tokio::time::sleep_until(cx.deadline) => Err(Error::Cancelled),
+    }
+}
+
+/// A call's repeats.
+#[derive(Debug)]
+pub(super) struct Patience {
+    away_since: Option<Instant>,
+    repeats: u32,
+    decisions: u32,
+}
+
+impl Patience {
+    pub(super) fn new() -> Self {
+        Self { away_since: None, repeats: 0, decisions: 0 }
+    }
+
+    /// Pauses before the next try of a call that failed and changed nothing, or ends it.
+    pub(super) async fn pause(&mut self, cx: &Context, failure: Failure) -> Result<(), Error> {
+        let over = match &failure {
+            Failure::Refused(_) => true,
+            Failure::Transient(_) => self.repeats >= TRANSIENT_REPEATS,
+            Failure::Lost(_) | Failure::Retired(_) => {
+                self.away_since.get_or_insert_with(Instant::now).elapsed() >= PATIENCE
+            }
+        };
+        if over {
+            return Err(failure.into_error());
+        }
+        self.repeats += 1;
+        within(cx, tokio::time::sleep(jittered(self.repeats))).await
+    }
+
+    /// Before the decision is made again on values that have changed meanwhile.
+    pub(super) async fn decide_again(&mut self, cx: &Context) -> Result<(), Error> {
+        self.decisions += 1;
+        if self.decisions >= DECISIONS {
+            return Err(Error::Unavailable("others change the same entry all the time".into()));
+        }
+        if self.decisions <= 2 {
+            return admit(cx);
+        }
+        within(cx, tokio::time::sleep(jittered(self.decisions - 2))).await
+    }
+}
+
+/// Between 1 ms and a limit that doubles from 8 ms to 256 ms, so that callers who met do not meet again.
+pub(super) fn jittered(repeat: u32) -> Duration {
+    let limit = 4_u64 << repeat.clamp(1, 6);
+    Duration::from_millis(rand::random_range(1..=limit))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_stay_within_their_bounds() {
+        for repeat in 0..100 {
+            let pause = jittered(repeat);
+            assert!(pause >= Duration::from_millis(1) && pause <= Duration::from_millis(256));
+        }
+    }
+}

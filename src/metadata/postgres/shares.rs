@@ -1,0 +1,132 @@
+//! Shares: made once, known to the process since.
+
+use std::collections::HashMap;
+
+use parking_lot::RwLock;
+use tokio_postgres::Row;
+use uuid::Uuid;
+
+use super::PostgresStore;
+use super::error::Failure;
+use super::rows::{column, damaged};
+use crate::metadata::{Capabilities, Error, Share, ShareSpec, rules};
+use crate::types::{Context, Fsid, ObjectId, ShareId, ShareName, Timestamp};
+
+const OPEN: &str = "SELECT open_share($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
+const ALL: &str = "
+    SELECT s.id, s.name, s.root, s.fsid, s.chunk_size, c.max_read, c.max_write, c.multiple,
+           c.preferred_readdir, c.max_file_size, c.time_delta, c.max_links, c.max_name
+      FROM shares s
+      JOIN filesystem_capabilities c ON c.share_id = s.id
+     ORDER BY s.id";
+
+/// The shares that the process has met. What it holds of a share never changes in the database.
+#[derive(Debug, Default)]
+pub(super) struct Shares(RwLock<HashMap<ShareId, Share>>);
+
+impl PostgresStore {
+    pub(super) async fn make_share(&self, spec: &ShareSpec) -> Result<Share, Error> {
+        let offered = Capabilities::default();
+        let capabilities: Vec<i64> = vec![
+            offered.max_read.into(),
+            offered.max_write.into(),
+            offered.multiple.into(),
+            offered.preferred_readdir.into(),
+            i64::try_from(offered.max_file_size).unwrap_or(i64::MAX),
+            offered.time_delta.into(),
+            offered.max_links.into(),
+            offered.max_name.into(),
+        ];
+        // 63 random bits, so that stores which know nothing of each other give different ones; never 0.
+        let fsid = rand::random_range(1..=i64::MAX);
+        let connection = self.pool.get().await.map_err(Failure::into_error)?;
+        let made = connection
+            .client
+            .query_one(
+                OPEN,
+                &[
+                    &spec.name.as_str(),
+                    &ObjectId::generate().0,
+                    &fsid,
+                    &i64::from(spec.chunk_size),
+                    &(spec.root.mode & rules::MODE_BITS).cast_signed(),
+                    &i64::from(spec.root.uid),
+                    &i64::from(spec.root.gid),
+                    &rules::DIRECTORY_SIZE.cast_signed(),
+                    &Timestamp::now().0,
+                    &capabilities,
+                ],
+            )
+            .await
+            .map_err(|error| Failure::from(error).into_error())?;
+        drop(connection);
+        if column(&made, 0)? {
+            self.pool.renew_idle();
+        }
+        self.load_shares()
+            .await?
+            .into_iter()
+            .find(|share| share.name == spec.name)
+            .ok_or_else(|| damaged(format_args!("share {} was made and is not there", spec.name)))
+    }
+
+    /// Every share; the process knows them from then on.
+    pub(super) async fn load_shares(&self) -> Result<Vec<Share>, Error> {
+        let connection = self.pool.get().await.map_err(Failure::into_error)?;
+        let rows = connection
+            .client
+            .query(ALL, &[])
+            .await
+            .map_err(|error| Failure::from(error).into_error())?;
+        let shares = rows.iter().map(share).collect::<Result<Vec<_>, _>>()?;
+        let mut known = self.shares.0.write();
+        known.extend(shares.iter().map(|share| (share.id, share.clone())));
+        Ok(shares)
+    }
+
+    /// The share that a call is about; [`Error::Stale`] where there is none.
+    pub(super) async fn share(&self, cx: &Context) -> Result<Share, Error> {
+        super::retry::admit(cx)?;
+        self.share_by_id(cx.share).await
+    }
+
+    pub(super) async fn share_by_id(&self, id: ShareId) -> Result<Share, Error> {
+        if self.pool.is_closed() {
+            return Err(Error::Unavailable("the metadata store is closed".into()));
+        }
+        if let Some(share) = self.shares.0.read().get(&id) {
+            return Ok(share.clone());
+        }
+        self.load_shares().await?.into_iter().find(|share| share.id == id).ok_or(Error::Stale)
+    }
+}
+
+fn share(row: &Row) -> Result<Share, Error> {
+    let name: String = column(row, 1)?;
+    let unsigned = |index| {
+        let value: i64 = column(row, index)?;
+        u64::try_from(value).map_err(|_| damaged(format_args!("share {name} has {value}")))
+    };
+    let narrow = |index| {
+        let value: i64 = column(row, index)?;
+        u32::try_from(value).map_err(|_| damaged(format_args!("share {name} has {value}")))
+    };
+    Ok(Share {
+        id: ShareId(column(row, 0)?),
+        name: ShareName::parse(&name)
+            .map_err(|error| damaged(format_args!("share {name}: {error}")))?,
+        root: ObjectId(column::<Uuid>(row, 2)?),
+        fsid: Fsid(unsigned(3)?),
+        chunk_size: narrow(4)?,
+        capabilities: Capabilities {
+            max_read: narrow(5)?,
+            max_write: narrow(6)?,
+            multiple: narrow(7)?,
+            preferred_readdir: narrow(8)?,
+            max_file_size: unsigned(9)?,
+            time_delta: narrow(10)?,
+            max_links: narrow(11)?,
+            max_name: narrow(12)?,
+        },
+    })
+}

@@ -1,0 +1,56 @@
+//! What a share uses: counters that writers keep in their slots, summed at most every five seconds.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use moka::future::Cache;
+
+use super::PostgresStore;
+use super::error::Failure;
+use super::rows::{column, damaged};
+use crate::metadata::{Error, Usage};
+use crate::types::ShareId;
+
+/// How old an answer may be.
+const MAX_AGE: Duration = Duration::from_secs(5);
+
+const SUM: &str = "SELECT COALESCE(sum(files), 0)::bigint, COALESCE(sum(bytes), 0)::text
+                     FROM writer_slots WHERE share_id = $1";
+
+/// The latest sums, by share.
+#[derive(Debug)]
+pub(super) struct Usages(Cache<ShareId, Usage>);
+
+impl Usages {
+    pub(super) fn new() -> Self {
+        // Every share has a number of 16 bits.
+        Self(Cache::builder().max_capacity(1 << 16).time_to_live(MAX_AGE).build())
+    }
+}
+
+impl PostgresStore {
+    pub(super) async fn usage_of(&self, share: ShareId) -> Result<Usage, Error> {
+        self.share_by_id(share).await?;
+        self.usages.0.try_get_with(share, self.sum_usage(share)).await.map_err(|error| {
+            Arc::try_unwrap(error).unwrap_or_else(|it| Error::Unavailable(it.into()))
+        })
+    }
+
+    async fn sum_usage(&self, share: ShareId) -> Result<Usage, Error> {
+        let connection = self.pool.get().await.map_err(Failure::into_error)?;
+        let row = connection
+            .client
+            .query_one(SUM, &[&share.0])
+            .await
+            .map_err(|error| Failure::from(error).into_error())?;
+        let objects: i64 = column(&row, 0)?;
+        let bytes: String = column(&row, 1)?;
+        // Sizes go up to 2⁶³−1, so that the sum may need more than 64 bits.
+        let bytes: u128 = bytes.parse().map_err(|_| damaged(format_args!("{bytes} bytes used")))?;
+        Ok(Usage {
+            objects: u64::try_from(objects)
+                .map_err(|_| damaged(format_args!("{objects} objects")))?,
+            bytes: u64::try_from(bytes).unwrap_or(u64::MAX),
+        })
+    }
+}

@@ -1,0 +1,10 @@
+//! What the PostgreSQL store does beyond the conformance suite: interleavings, lost connections, plans,
+//! round trips, schema versions.
+
+#[cfg(test)]
+mod basics;
+#[cfg(test)]
+#[path = "../support/database.rs"]
+mod database;
+#[cfg(test)]
+mod support;

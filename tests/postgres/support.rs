@@ -1,0 +1,83 @@
+//! A store on a database of its own, and calls on it.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use trunkfs::metadata::postgres::{PostgresStore, Settings};
+use trunkfs::metadata::{CreateHow, MetadataStore, RootSpec, SetAttributes, Share, ShareSpec};
+use trunkfs::types::{Attributes, Context, Credentials, Name, ObjectId, ShareName, Timestamp};
+
+use crate::database::TestDatabase;
+
+/// No test's call takes longer.
+pub(crate) const CALL_LIMIT: Duration = Duration::from_secs(30);
+
+/// A store with one share.
+pub(crate) struct Fixture {
+    pub(crate) store: PostgresStore,
+    pub(crate) share: Share,
+    // Dropped last: the store's connections end first.
+    pub(crate) database: TestDatabase,
+}
+
+pub(crate) fn share_spec() -> ShareSpec {
+    ShareSpec {
+        name: ShareName::parse("/export").unwrap(),
+        root: RootSpec { uid: 0, gid: 0, mode: 0o755 },
+        chunk_size: 1 << 22,
+    }
+}
+
+impl Fixture {
+    pub(crate) async fn new() -> Self {
+        let database = TestDatabase::create().await;
+        Self::on(database.settings(), database).await
+    }
+
+    /// A store that reaches `database` as `settings` say.
+    pub(crate) async fn on(settings: Settings, database: TestDatabase) -> Self {
+        let store = PostgresStore::connect(settings).await.unwrap();
+        let share = store.open_share(&share_spec()).await.unwrap();
+        Self { store, share, database }
+    }
+
+    /// The superuser's call, now.
+    pub(crate) fn cx(&self) -> Context {
+        Context {
+            credentials: Credentials::ROOT,
+            client: SocketAddr::from((Ipv4Addr::LOCALHOST, 700)),
+            share: self.share.id,
+            now: Timestamp::now(),
+            cancel: CancellationToken::new(),
+            deadline: Instant::now() + CALL_LIMIT,
+        }
+    }
+
+    pub(crate) fn root(&self) -> ObjectId {
+        self.share.root
+    }
+
+    pub(crate) async fn file(&self, directory: ObjectId, name: &str) -> Attributes {
+        let how = CreateHow::Guarded(mode(0o644));
+        self.store.create(&self.cx(), directory, &self::name(name), &how).await.unwrap().object
+    }
+
+    pub(crate) async fn directory(&self, directory: ObjectId, name: &str) -> Attributes {
+        let set = mode(0o755);
+        self.store.mkdir(&self.cx(), directory, &self::name(name), &set).await.unwrap().object
+    }
+
+    pub(crate) async fn sound(&self) {
+        assert_eq!(self.store.inconsistencies().await.unwrap(), Vec::<String>::new());
+    }
+}
+
+pub(crate) fn name(text: &str) -> Name {
+    Name::parse(text.as_bytes()).unwrap()
+}
+
+pub(crate) fn mode(mode: u32) -> SetAttributes {
+    SetAttributes { mode: Some(mode), ..SetAttributes::default() }
+}

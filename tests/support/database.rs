@@ -1,0 +1,66 @@
+//! A database of one test's own.
+
+use tokio_postgres::{Client, NoTls};
+use trunkfs::metadata::postgres::Settings;
+use uuid::Uuid;
+
+/// Where tests may make databases: the URL of a superuser's connection to PostgreSQL 15 or later.
+const VARIABLE: &str = "TRUNKFS_TEST_DATABASE_URL";
+
+/// A database that goes with the value.
+#[derive(Debug)]
+pub(crate) struct TestDatabase {
+    server: Settings,
+    name: String,
+}
+
+impl TestDatabase {
+    /// Makes an empty database.
+    pub(crate) async fn create() -> Self {
+        let url = std::env::var(VARIABLE)
+            .unwrap_or_else(|_| panic!("{VARIABLE} is not set: run the tests with ./tests/run.sh"));
+        let server = Settings::from_url(&url).unwrap();
+        let name = format!("trunkfs_test_{}", Uuid::new_v4().simple());
+        connect(&server).await.batch_execute(&format!("CREATE DATABASE {name}")).await.unwrap();
+        Self { server, name }
+    }
+
+    /// How a store reaches it.
+    pub(crate) fn settings(&self) -> Settings {
+        Settings { database: self.name.clone(), ..self.server.clone() }
+    }
+}
+
+impl Drop for TestDatabase {
+    fn drop(&mut self) {
+        let server = self.server.clone();
+        let statement = format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", self.name);
+        // A test's runtime may be ending: the clean-up brings its own.
+        let cleaning = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            runtime.unwrap().block_on(async move {
+                connect(&server).await.batch_execute(&statement).await.unwrap();
+            });
+        });
+        if cleaning.join().is_err() && !std::thread::panicking() {
+            panic!("the database {} was not dropped", self.name);
+        }
+    }
+}
+
+/// A plain connection.
+pub(crate) async fn connect(settings: &Settings) -> Client {
+    let mut config = tokio_postgres::Config::new();
+    config
+        .host(&settings.host)
+        .port(settings.port)
+        .dbname(&settings.database)
+        .user(&settings.user)
+        .connect_timeout(settings.connect_timeout);
+    if let Some(password) = &settings.password {
+        config.password(password);
+    }
+    let (client, connection) = config.connect(NoTls).await.unwrap();
+    tokio::spawn(connection);
+    client
+}
