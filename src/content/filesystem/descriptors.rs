@@ -48,9 +48,9 @@ struct Slot {
 }
 
 enum Room {
-    /// A descriptor may be opened.
+    /// A descriptor may be opened and is counted as opening.
     Made,
-    /// A descriptor may be opened when this one is closed.
+    /// So it is, once this one is closed.
     Closing(Arc<OpenFile>),
     /// This file has to be synced first.
     Dirty(Arc<OpenFile>),
@@ -108,10 +108,10 @@ impl Descriptors {
             Ok((Arc::new(file), stat))
         });
         let mut table = self.table.lock();
-        table.opening -= 1;
-        let (file, stat) = opened?;
         // Two may have opened it at once: the first descriptor is the one that counts changes.
         if let Some(first) = table.use_slot(id) {
+            drop(opened);
+            table.opening -= 1;
             drop(table);
             let stat = first.stat(folder)?;
             if stat.st_nlink > 0 {
@@ -120,35 +120,30 @@ impl Descriptors {
             self.discard(&first);
             return Err(Error::Missing(id));
         }
+        table.opening -= 1;
+        let (file, stat) = opened?;
         table.insert(Arc::clone(&file));
         Ok((file, stat))
     }
 
-    /// Waits until one more descriptor may be opened, and counts it as opening.
+    /// Closes a file if need be, and counts one more descriptor as opening.
     fn make_room(&self, folder: &Folder, syncs: &Syncs) {
         loop {
             let room = self.table.lock().room(self.max);
             match room {
                 Room::Made => return,
-                Room::Closing(file) => drop(file),
+                Room::Closing(file) => return drop(file),
                 Room::Dirty(file) => {
                     if let Err(error) = syncs.sync(folder, &file) {
                         let error = &error as &dyn std::error::Error;
                         tracing::error!(id = %file.id, error, "content is not durable");
                     }
-                    self.close_unused(&file, syncs.check(folder, file.id).is_err());
+                    let failed = syncs.check(folder, file.id).is_err();
+                    if self.table.lock().close_synced(&file, failed) {
+                        return;
+                    }
                 }
             }
-        }
-    }
-
-    /// Takes a file out of the table that was synced, unless it was used or changed again.
-    fn close_unused(&self, file: &Arc<OpenFile>, failed: bool) {
-        // The table's and the caller's.
-        const OWNERS: usize = 2;
-        let mut table = self.table.lock();
-        if Arc::strong_count(file) == OWNERS && (failed || !file.is_dirty()) {
-            table.remove(file);
         }
     }
 
@@ -187,8 +182,21 @@ impl Table {
         }
     }
 
-    /// Counts a descriptor as opening if there is room, else says which file has to go. One that is
-    /// durable goes at once; one that is not is the caller's to sync.
+    /// Puts an opening descriptor in the place of a file that was synced, unless that was used or
+    /// changed again.
+    fn close_synced(&mut self, file: &Arc<OpenFile>, failed: bool) -> bool {
+        // The table's and the caller's.
+        const OWNERS: usize = 2;
+        let unused = Arc::strong_count(file) == OWNERS && (failed || !file.is_dirty());
+        if unused {
+            self.remove(file);
+            self.opening += 1;
+        }
+        unused
+    }
+
+    /// Counts a descriptor as opening if there is room, else takes out a file that nobody uses and
+    /// that is durable; one that is not is the caller's to sync.
     fn room(&mut self, max: usize) -> Room {
         if self.slots.len() + self.opening < max {
             self.opening += 1;
@@ -201,6 +209,7 @@ impl Table {
         let clean = unused().take(LOOK_FOR_CLEAN).find(|file| !file.is_dirty());
         if let Some(file) = clean.map(Arc::clone) {
             self.remove(&file);
+            self.opening += 1;
             return Room::Closing(file);
         }
         match unused().next() {
