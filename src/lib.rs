@@ -11,6 +11,7 @@
 
 pub mod content;
 pub mod metadata;
+pub mod mount;
 pub mod rpc;
 pub mod types;
 pub mod vfs;

@@ -1,0 +1,210 @@
+//! MOUNT version 3 (RFC 1813 appendix I): from paths to handles, and lists for `showmount(8)`.
+//!
+//! Any client may ask with any flavour, as some mount without credentials; handles are no secrets, and
+//! every call that uses one is checked. A path of more than 1,024 bytes is GARBAGE_ARGS.
+
+mod table;
+
+use std::sync::Arc;
+
+use crate::rpc::{Call, Caller, Flavor, Program, Reply};
+use crate::types::FileHandle;
+use crate::vfs::{self, MountError, Vfs};
+use crate::xdr::{DecodeError, Decoder, Encoder};
+use table::Table;
+
+/// The program's number.
+const PROGRAM: u32 = 100_005;
+/// Its version for NFS version 3.
+const VERSION: u32 = 3;
+/// The longest path in bytes (MNTPATHLEN).
+const MAX_PATH_BYTES: usize = 1024;
+/// The flavour that calls of NFS take: AUTH_SYS.
+const AUTH_SYS: u32 = 1;
+
+/// The procedures by number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Procedure {
+    Null,
+    Mount,
+    Dump,
+    Unmount,
+    UnmountAll,
+    Export,
+}
+
+impl Procedure {
+    fn from_number(number: u32) -> Option<Self> {
+        Some(match number {
+            0 => Self::Null,
+            1 => Self::Mount,
+            2 => Self::Dump,
+            3 => Self::Unmount,
+            4 => Self::UnmountAll,
+            5 => Self::Export,
+            _ => return None,
+        })
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Null => "NULL",
+            Self::Mount => "MNT",
+            Self::Dump => "DUMP",
+            Self::Unmount => "UMNT",
+            Self::UnmountAll => "UMNTALL",
+            Self::Export => "EXPORT",
+        }
+    }
+}
+
+/// How MNT ends (mountstat3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+enum Status {
+    Ok = 0,
+    NoEntry = 2,
+    AccessDenied = 13,
+    NotDirectory = 20,
+    NameTooLong = 63,
+    ServerFault = 10006,
+}
+
+impl From<&MountError> for Status {
+    fn from(error: &MountError) -> Self {
+        match error {
+            MountError::NotFound => Self::NoEntry,
+            MountError::AccessDenied => Self::AccessDenied,
+            MountError::NotDirectory => Self::NotDirectory,
+            MountError::NameTooLong => Self::NameTooLong,
+            MountError::Unavailable(_) => Self::ServerFault,
+        }
+    }
+}
+
+/// The MOUNT program.
+#[derive(Debug)]
+pub struct Mount {
+    vfs: Arc<Vfs>,
+    table: Table,
+}
+
+impl Mount {
+    /// The program over a server's exports.
+    #[must_use]
+    pub fn new(vfs: Arc<Vfs>) -> Self {
+        Self { vfs, table: Table::default() }
+    }
+
+    async fn answer(
+        &self,
+        procedure: Procedure,
+        caller: Caller,
+        mut arguments: Decoder,
+    ) -> Result<Encoder, DecodeError> {
+        let mut reply = Encoder::new();
+        match procedure {
+            Procedure::Null => {}
+            Procedure::Mount => {
+                let path = arguments.opaque(MAX_PATH_BYTES)?;
+                mounted(&mut reply, self.mount(caller, &path).await);
+            }
+            Procedure::Dump => self.table.dump(&mut reply),
+            Procedure::Unmount => {
+                let path = arguments.opaque(MAX_PATH_BYTES)?;
+                self.table.remove(caller.address.ip(), &path);
+            }
+            Procedure::UnmountAll => self.table.remove_all(caller.address.ip()),
+            Procedure::Export => self.exports(&mut reply),
+        }
+        Ok(reply)
+    }
+
+    async fn mount(&self, caller: Caller, path: &[u8]) -> Result<FileHandle, Status> {
+        let Caller { address: client, flavor, xid, cancel, deadline } = caller;
+        let identity = match flavor {
+            Flavor::None => None,
+            Flavor::Sys(credentials) => Some(credentials),
+        };
+        let caller = vfs::Caller { address: client, identity, cancel, deadline };
+        let shown = path.escape_ascii();
+        match self.vfs.mount(&caller, path).await {
+            Ok(handle) => {
+                tracing::info!(xid, %client, path = %shown, "mounted");
+                self.table.add(client.ip(), path);
+                Ok(handle)
+            }
+            Err(error) => {
+                let status = Status::from(&error);
+                let error = &error as &dyn std::error::Error;
+                if status == Status::ServerFault {
+                    tracing::error!(xid, %client, path = %shown, error, "a mount failed");
+                } else {
+                    tracing::info!(xid, %client, path = %shown, error, "a mount was refused");
+                }
+                Err(status)
+            }
+        }
+    }
+
+    /// Writes EXPORT's results: each share and the networks that it admits.
+    fn exports(&self, reply: &mut Encoder) {
+        for export in self.vfs.exports() {
+            reply.boolean(true);
+            reply.opaque(export.name.as_str().as_bytes());
+            for network in &export.networks {
+                reply.boolean(true);
+                reply.opaque(network.as_bytes());
+            }
+            reply.boolean(false);
+        }
+        reply.boolean(false);
+    }
+}
+
+/// Writes MNT's results (mountres3).
+fn mounted(reply: &mut Encoder, outcome: Result<FileHandle, Status>) {
+    match outcome {
+        Ok(handle) => {
+            reply.u32(Status::Ok as u32);
+            reply.opaque(handle.to_wire().as_bytes());
+            let flavors = [AUTH_SYS];
+            reply.u32(1);
+            flavors.into_iter().for_each(|flavor| reply.u32(flavor));
+        }
+        Err(status) => reply.u32(status as u32),
+    }
+}
+
+#[async_trait::async_trait]
+impl Program for Mount {
+    fn number(&self) -> u32 {
+        PROGRAM
+    }
+
+    fn version(&self) -> u32 {
+        VERSION
+    }
+
+    fn procedure_name(&self, number: u32) -> Option<&'static str> {
+        Procedure::from_number(number).map(Procedure::name)
+    }
+
+    /// Every one may be done twice.
+    fn is_replayed(&self, _number: u32) -> bool {
+        false
+    }
+
+    async fn call(&self, call: Call) -> Reply {
+        // The dispatcher asks for the name first, so that a number without a procedure does not come here.
+        let Some(procedure) = Procedure::from_number(call.procedure) else {
+            return Reply::SystemError;
+        };
+        match self.answer(procedure, call.caller, call.arguments).await {
+            Ok(reply) => Reply::Success(reply.finish()),
+            Err(DecodeError::Truncated | DecodeError::TooLong | DecodeError::Value) => {
+                Reply::GarbageArguments
+            }
+        }
+    }
+}
