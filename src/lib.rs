@@ -12,6 +12,7 @@
 pub mod content;
 pub mod metadata;
 pub mod mount;
+pub mod nfs3;
 pub mod rpc;
 pub mod types;
 pub mod vfs;

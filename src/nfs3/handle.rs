@@ -1,0 +1,31 @@
+//! File handles on the wire (RFC 1813 section 2.3.3, nfs_fh3).
+
+use super::request::Decoded;
+use super::status::Error;
+use crate::types::{Attributes, FileHandle, MAX_HANDLE_BYTES};
+use crate::xdr::{Decoder, Encoder};
+
+/// Reads a handle: more than 64 bytes cannot be decoded, and bytes that are no canonical handle are
+/// BADHANDLE.
+pub(super) fn decode(arguments: &mut Decoder) -> Decoded<FileHandle> {
+    let bytes = arguments.opaque(MAX_HANDLE_BYTES)?;
+    Ok(FileHandle::parse(&bytes).map_err(|_| Error::BadHandle))
+}
+
+/// The handle of an object in the share of `neighbour`.
+pub(super) fn of(neighbour: &FileHandle, object: &Attributes) -> FileHandle {
+    FileHandle { share: neighbour.share.clone(), object: object.id }
+}
+
+/// Writes a handle.
+pub(super) fn put(reply: &mut Encoder, handle: &FileHandle) {
+    reply.opaque(handle.to_wire().as_bytes());
+}
+
+/// Writes post_op_fh3.
+pub(super) fn post_op(reply: &mut Encoder, handle: Option<&FileHandle>) {
+    reply.boolean(handle.is_some());
+    if let Some(handle) = handle {
+        put(reply, handle);
+    }
+}

@@ -1,0 +1,245 @@
+//! A page of a directory as READDIR and READDIRPLUS show it: `.` and `..` added, cut to the bytes that
+//! the client allows.
+//!
+//! Choices: count and maxcount bound the whole of READDIR3resok and READDIRPLUS3resok, which is
+//! everything behind the status. dircount bounds what READDIR would write for the entries: all of them but
+//! handles and attributes. A page that ends for want of room has eof unset.
+
+use super::attributes::{self, FATTR3_BYTES};
+use super::handle;
+use super::request::{Failure, Request};
+use super::status::Error;
+use crate::metadata::{DirectoryEntry, Page};
+use crate::types::{Attributes, Cookie, FileHandle, Fileid, Name, ObjectId};
+use crate::xdr::Encoder;
+
+/// The most bytes of a page, whatever the client allows: four times what FSINFO recommends.
+const MAX_PAGE_BYTES: u32 = 256 << 10;
+
+/// Cookies are durable: there is nothing to verify.
+const COOKIE_VERIFIER: [u8; 8] = [0; 8];
+
+/// The highest cookie that a store can give out: 63 bits.
+const LAST_COOKIE: u64 = i64::MAX as u64;
+
+const BOOLEAN_BYTES: usize = 4;
+const LENGTH_BYTES: usize = 4;
+/// post_op_attr that is there.
+const ATTRIBUTES_BYTES: usize = BOOLEAN_BYTES + FATTR3_BYTES;
+/// A page without entries: the directory's attributes, the verifier, the list's end, and eof.
+const EMPTY_PAGE_BYTES: usize =
+    ATTRIBUTES_BYTES + COOKIE_VERIFIER.len() + BOOLEAN_BYTES + BOOLEAN_BYTES;
+/// An entry without its name's bytes: that it follows, fileid, name's length, cookie.
+const NAMELESS_ENTRY_BYTES: usize = BOOLEAN_BYTES + 8 + LENGTH_BYTES + 8;
+/// An entry with the shortest name.
+const SHORTEST_ENTRY_BYTES: usize = NAMELESS_ENTRY_BYTES + 4;
+
+/// Which of the two procedures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    /// READDIR: names only.
+    Names,
+    /// READDIRPLUS: with handles and attributes.
+    Plus,
+}
+
+/// How many bytes the client allows.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    /// For all behind the status.
+    page: usize,
+    /// For the entries without handles and attributes.
+    names: usize,
+}
+
+impl Limits {
+    /// READDIR's count.
+    pub(super) fn of_readdir(count: u32) -> Self {
+        Self { page: clipped(count), names: clipped(u32::MAX) }
+    }
+
+    /// READDIRPLUS's dircount and maxcount.
+    pub(super) fn of_readdirplus(dircount: u32, maxcount: u32) -> Self {
+        Self { page: clipped(maxcount), names: clipped(dircount) }
+    }
+
+    /// How many entries there can be room for, at least one: so many are asked for, and one question is
+    /// always enough.
+    fn most_entries(self, form: Form, handle_bytes: usize) -> usize {
+        let shortest = SHORTEST_ENTRY_BYTES
+            + match form {
+                Form::Names => 0,
+                Form::Plus => ATTRIBUTES_BYTES + BOOLEAN_BYTES + opaque_bytes(handle_bytes),
+            };
+        let by_page = self.page.saturating_sub(EMPTY_PAGE_BYTES) / shortest;
+        by_page.min(self.names / SHORTEST_ENTRY_BYTES).max(1)
+    }
+}
+
+fn clipped(count: u32) -> usize {
+    usize::try_from(count.min(MAX_PAGE_BYTES)).unwrap_or(usize::MAX)
+}
+
+/// Variable-length opaque data of `length` bytes.
+fn opaque_bytes(length: usize) -> usize {
+    LENGTH_BYTES + length.next_multiple_of(4)
+}
+
+/// An entry's name.
+#[derive(Debug)]
+enum EntryName {
+    Dot,
+    DotDot,
+    Stored(Name),
+}
+
+impl EntryName {
+    fn as_bytes(&self) -> &[u8] {
+        match self {
+            Self::Dot => b".",
+            Self::DotDot => b"..",
+            Self::Stored(name) => name.as_bytes(),
+        }
+    }
+}
+
+/// One entry of a page.
+#[derive(Debug)]
+struct Entry {
+    fileid: Fileid,
+    name: EntryName,
+    cookie: Cookie,
+    /// The object, for READDIRPLUS.
+    object: Option<ObjectId>,
+    /// Its attributes, for READDIRPLUS and where known.
+    attributes: Option<Attributes>,
+}
+
+impl Entry {
+    /// The bytes that READDIR writes for the entry.
+    fn names_bytes(&self) -> usize {
+        NAMELESS_ENTRY_BYTES + self.name.as_bytes().len().next_multiple_of(4)
+    }
+
+    /// The bytes that READDIRPLUS writes in addition.
+    fn plus_bytes(&self, handle_bytes: usize) -> usize {
+        let attributes = self.attributes.as_ref().map_or(0, |_| FATTR3_BYTES);
+        let handle = self.object.map_or(0, |_| opaque_bytes(handle_bytes));
+        BOOLEAN_BYTES + attributes + BOOLEAN_BYTES + handle
+    }
+}
+
+/// What fits of a directory.
+#[derive(Debug)]
+pub(super) struct Listing {
+    handle: FileHandle,
+    directory: Attributes,
+    form: Form,
+    entries: Vec<Entry>,
+    eof: bool,
+}
+
+impl Listing {
+    /// Reads what follows `cookie` and fits.
+    pub(super) async fn read(
+        request: &Request<'_>,
+        directory: &FileHandle,
+        cookie: u64,
+        form: Form,
+        limits: Limits,
+    ) -> Result<Self, Failure> {
+        // A cookie that no store can give out stands behind every entry.
+        let after = Cookie(cookie.min(LAST_COOKIE));
+        let most = limits.most_entries(form, directory.to_wire().len());
+        let plus = form == Form::Plus;
+        let page = request.vfs.readdir(&request.caller, directory, after, most, plus).await?;
+        Self::cut(directory, after, page, form, limits)
+    }
+
+    /// Adds `.` and `..` to a page and cuts it to what fits.
+    fn cut(
+        handle: &FileHandle,
+        after: Cookie,
+        page: Page,
+        form: Form,
+        limits: Limits,
+    ) -> Result<Self, Failure> {
+        let handle_bytes = handle.to_wire().len();
+        let Page { directory, parent_fileid, entries: stored, eof } = page;
+        let dots = dots(&directory, parent_fileid, form);
+        let stored = stored.into_iter().map(|entry| shown(entry, form));
+        let mut rest = dots.into_iter().filter(|dot| dot.cookie > after).chain(stored).peekable();
+        let (mut page_bytes, mut names_bytes) = (EMPTY_PAGE_BYTES, 0);
+        let mut entries = Vec::new();
+        while let Some(entry) = rest.next_if(|entry| {
+            let plus = match form {
+                Form::Names => 0,
+                Form::Plus => entry.plus_bytes(handle_bytes),
+            };
+            names_bytes += entry.names_bytes();
+            page_bytes += entry.names_bytes() + plus;
+            page_bytes <= limits.page && names_bytes <= limits.names
+        }) {
+            entries.push(entry);
+        }
+        let complete = rest.peek().is_none();
+        if limits.page < EMPTY_PAGE_BYTES || (entries.is_empty() && !complete) {
+            return Err(Failure::of(Error::TooSmall, directory));
+        }
+        Ok(Self { handle: handle.clone(), directory, form, entries, eof: eof && complete })
+    }
+
+    /// Writes the results.
+    pub(super) fn put(self, reply: &mut Encoder) {
+        attributes::post_op(reply, Some(&self.directory));
+        reply.fixed(&COOKIE_VERIFIER);
+        for entry in &self.entries {
+            reply.boolean(true);
+            reply.u64(entry.fileid.0);
+            reply.opaque(entry.name.as_bytes());
+            reply.u64(entry.cookie.0);
+            if self.form == Form::Plus {
+                attributes::post_op(reply, entry.attributes.as_ref());
+                let share = &self.handle.share;
+                let handle = entry.object.map(|object| FileHandle { share: share.clone(), object });
+                handle::post_op(reply, handle.as_ref());
+            }
+        }
+        reply.boolean(false);
+        reply.boolean(self.eof);
+    }
+}
+
+/// The entries that no store keeps.
+fn dots(directory: &Attributes, parent_fileid: Fileid, form: Form) -> [Entry; 2] {
+    let plus = form == Form::Plus;
+    let own = plus.then(|| directory.clone());
+    let parent = directory.parent.filter(|_| plus);
+    // A root is its own parent; another parent's attributes were not read.
+    let parent_attributes = own.clone().filter(|own| parent == Some(own.id));
+    let current = Entry {
+        fileid: directory.fileid,
+        name: EntryName::Dot,
+        cookie: Cookie::DOT,
+        object: plus.then_some(directory.id),
+        attributes: own,
+    };
+    let parent = Entry {
+        fileid: parent_fileid,
+        name: EntryName::DotDot,
+        cookie: Cookie::DOT_DOT,
+        object: parent,
+        attributes: parent_attributes,
+    };
+    [current, parent]
+}
+
+fn shown(entry: DirectoryEntry, form: Form) -> Entry {
+    Entry {
+        fileid: entry.fileid,
+        name: EntryName::Stored(entry.name),
+        cookie: entry.cookie,
+        object: (form == Form::Plus).then_some(entry.object),
+        attributes: entry.attributes,
+    }
+}

@@ -1,0 +1,19 @@
+//! RMDIR (RFC 1813 section 3.3.13). `.` is INVAL and `..` EXIST.
+
+use super::request::{Failure, Request};
+use super::{attributes, handle, names};
+use crate::metadata::Removed;
+use crate::rpc::Reply;
+use crate::xdr::{DecodeError, Decoder, Encoder};
+
+pub(super) async fn handle(
+    request: &Request<'_>,
+    mut arguments: Decoder,
+) -> Result<Reply, DecodeError> {
+    let directory = handle::decode(&mut arguments)?;
+    let name = names::of_directory(&mut arguments)?;
+    let work = async { Ok(request.vfs.rmdir(&request.caller, &directory?, &name?).await?) };
+    let success =
+        |reply: &mut Encoder, removed: Removed| attributes::wcc(reply, &removed.directory);
+    Ok(request.answer(work, success, Failure::unchanged).await)
+}
