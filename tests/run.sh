@@ -1,0 +1,63 @@
+#!/usr/bin/env bash
+# Every test of the package, the ones that need PostgreSQL included, on a machine that may have neither
+# PostgreSQL nor a C compiler yet.
+#
+#   tests/run.sh [ARGUMENT of cargo test]… [-- ARGUMENT of the test programs…]
+#
+# A throw-away PostgreSQL runs on a free port of 127.0.0.1 while the tests do; its URL is in
+# TRUNKFS_TEST_DATABASE_URL. The exit status is that of cargo test.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+# shellcheck source=tests/lib/postgres.sh
+source tests/lib/postgres.sh
+
+require_cargo() {
+    [[ -d ${HOME:-/root}/.cargo/bin ]] && PATH=$PATH:${HOME:-/root}/.cargo/bin
+    command -v cargo >/dev/null && return
+    cat >&2 <<'TEXT'
+Rust is needed and cargo was not found. Install it from https://rustup.rs (or your distribution's rustup package):
+    curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh
+TEXT
+    exit 1
+}
+
+require_compiler() {
+    command -v cc >/dev/null && return
+    apt_install gcc libc6-dev || true
+    command -v cc >/dev/null && return
+    echo "A C compiler (cc) is needed to build: install gcc or clang." >&2
+    exit 1
+}
+
+work=
+# shellcheck disable=SC2317 # called by the trap
+finish() {
+    postgres_stop
+    if [[ -n $work ]]; then rm -rf "$work"; fi
+}
+trap finish EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+trap 'exit 129' HUP
+
+require_cargo
+require_compiler
+postgres_require
+work=$(mktemp -d "${TMPDIR:-/tmp}/trunkfs-tests.XXXXXX")
+chmod 755 "$work"
+postgres_start "$work/postgres"
+export TRUNKFS_TEST_DATABASE_URL=$PG_URL
+
+# Ignored tests run too; whatever stands behind "--" is passed on to the test programs.
+cargo_arguments=() test_arguments=()
+while (($#)) && [[ $1 != -- ]]; do
+    cargo_arguments+=("$1")
+    shift
+done
+if (($#)); then
+    shift
+    test_arguments=("$@")
+fi
+status=0
+cargo test "${cargo_arguments[@]}" -- --include-ignored "${test_arguments[@]}" || status=$?
+exit "$status"
