@@ -15,7 +15,8 @@ pub(super) async fn handle(
     let file = handle::decode(&mut arguments)?;
     let _offset = arguments.u64()?;
     let _count = arguments.u32()?;
-    let work = async { Ok(request.vfs.commit(&request.caller, &file?).await?) };
+    let work =
+        async { request.vfs.commit(&request.caller, &file?).await.map_err(Failure::of_file) };
     let success = |reply: &mut Encoder, done: CommitDone| {
         // What was shown is what becomes durable: a COMMIT changes no attribute, and others may have
         // changed the file between two looks at it.

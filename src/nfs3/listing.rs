@@ -243,3 +243,6 @@ fn shown(entry: DirectoryEntry, form: Form) -> Entry {
         attributes: entry.attributes,
     }
 }
+
+#[cfg(test)]
+mod tests;

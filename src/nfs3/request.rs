@@ -6,6 +6,7 @@ use nfsserve::nfs::nfsstat3;
 
 use super::attributes;
 use super::status::{self, Error, Notice, Verdict};
+use crate::metadata;
 use crate::rpc::{Flavor, Reply};
 use crate::types::{Attributes, FileHandle, MAX_HANDLE_BYTES};
 use crate::vfs::{self, Vfs};
@@ -29,6 +30,21 @@ impl Failure {
     /// A failure that knows its object.
     pub(super) fn of(error: impl Into<Error>, first: Attributes) -> Self {
         Self { error: error.into(), first: Some(Box::new(first)), second: None }
+    }
+
+    /// A failure of SETATTR, WRITE or COMMIT, whose lists of errors have no ISDIR: a directory is an
+    /// invalid argument there.
+    pub(super) fn of_file(mut failure: vfs::Failure) -> Self {
+        if matches!(failure.error, vfs::Error::Metadata(metadata::Error::IsDirectory)) {
+            failure.error = metadata::Error::Invalid.into();
+        }
+        failure.into()
+    }
+
+    /// Why.
+    #[cfg(test)]
+    pub(super) fn error(&self) -> &Error {
+        &self.error
     }
 
     /// Results of a failure: none.

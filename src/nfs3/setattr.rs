@@ -17,7 +17,7 @@ pub(super) async fn handle(
     let work = async {
         let (object, mut set) = (object?, set?);
         set.guard = guard.transpose()?;
-        Ok(request.vfs.setattr(&request.caller, &object, &set).await?)
+        request.vfs.setattr(&request.caller, &object, &set).await.map_err(Failure::of_file)
     };
     let success = |reply: &mut _, change| attributes::wcc(reply, &change);
     Ok(request.answer(work, success, Failure::unchanged).await)

@@ -21,8 +21,13 @@ pub(super) async fn handle(
     if usize::try_from(count) != Ok(data.len()) {
         return Err(DecodeError::Value);
     }
-    let work =
-        async { Ok(request.vfs.write(&request.caller, &file?, offset, data, stability).await?) };
+    let work = async {
+        request
+            .vfs
+            .write(&request.caller, &file?, offset, data, stability)
+            .await
+            .map_err(Failure::of_file)
+    };
     let success = |reply: &mut Encoder, done: WriteDone| {
         attributes::wcc(reply, &done.change);
         reply.u32(done.count);
