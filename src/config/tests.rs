@@ -1,0 +1,290 @@
+//! The example, the defaults, and every way to be wrong.
+
+use std::collections::BTreeSet;
+
+use super::section::Document;
+use super::tree::{Node, Value};
+use super::*;
+
+const EXAMPLE: &str = include_str!("../../config.example.yaml");
+
+const MINIMAL: &str = "
+metadata: { stores: { m: { type: memory } } }
+content: { stores: { c: { type: memory } } }
+shares: [ { name: /e, metadata_store: m, content_store: c, clients: [ { network: '::/0' } ] } ]
+";
+
+fn variable(name: &str) -> Option<String> {
+    match name {
+        "POSTGRES_PASSWORD" => Some("secret".to_owned()),
+        "PORT" => Some("6000".to_owned()),
+        "MODE" => Some("0700".to_owned()),
+        _ => None,
+    }
+}
+
+fn parse(text: &str) -> Result<Config, Error> {
+    Config::parse("t.yaml", text, &variable)
+}
+
+/// Every key of a tree, in the form that `Document::offered` has.
+fn keys(node: &Node, pattern: &str, chosen: bool, out: &mut BTreeSet<String>) {
+    match &node.value {
+        Value::Map(entries) => {
+            for (key, node) in entries {
+                let name = if chosen { "*" } else { &key.value };
+                let path =
+                    if pattern.is_empty() { name.to_owned() } else { format!("{pattern}.{name}") };
+                if !chosen {
+                    out.insert(path.clone());
+                }
+                keys(node, &path, !chosen && key.value == "stores", out);
+            }
+        }
+        Value::List(nodes) => {
+            for node in nodes {
+                keys(node, &format!("{pattern}[]"), false, out);
+            }
+        }
+        Value::Null | Value::Flag(_) | Value::Integer(_) | Value::Float(_) | Value::Text(_) => {}
+    }
+}
+
+#[test]
+fn the_example_shows_every_known_key() {
+    let document = Document::new("config.example.yaml", EXAMPLE, &variable);
+    parse::config(&document).unwrap();
+    let mut shown = BTreeSet::new();
+    keys(&document.parse().unwrap(), "", false, &mut shown);
+    assert_eq!(shown, *document.offered.borrow());
+    assert!(shown.contains("metadata.stores.*.postgres.max_conns"), "{shown:?}");
+    assert!(shown.contains("shares[].clients[].require_reserved_port"), "{shown:?}");
+}
+
+#[test]
+fn the_example_shows_the_defaults() {
+    let config = parse(EXAMPLE).unwrap();
+    let share = &config.shares[0];
+    let defaults = parse(
+        "
+metadata: { stores: { main: { type: postgres, postgres: { password: '${POSTGRES_PASSWORD}' } } } }
+content: { stores: { disk: { type: filesystem, filesystem: { base_path: /var/lib/trunkfs } } } }
+shares:
+  - { name: /export, metadata_store: main, content_store: disk, clients: [ { network: 10.0.0.0/8 } ] }
+",
+    )
+    .unwrap();
+    assert_eq!(config.server, defaults.server);
+    assert_eq!(config.metadata["main"], defaults.metadata["main"]);
+    assert_eq!(config.content["disk"], defaults.content["disk"]);
+    assert_eq!(share.root, defaults.shares[0].root);
+    assert_eq!(share.clients[0], defaults.shares[0].clients[0]);
+}
+
+#[test]
+fn a_minimal_file_has_the_defaults() {
+    let config = parse(MINIMAL).unwrap();
+    assert_eq!(config.server, Server::default());
+    assert_eq!(config.shares[0].root, Root { uid: 0, gid: 0, mode: Mode::ROOT });
+    assert_eq!(config.shares[0].clients[0].squash, Squash::Root);
+}
+
+#[test]
+fn values_take_variables_and_text() {
+    let config = parse(
+        r#"
+server: { listen: "[::1]:${PORT}", request_timeout: 1500ms, drain_timeout: 2m, max_connections: "7" }
+metadata:
+  stores:
+    db: { type: postgres, postgres: { port: "${PORT}", password: "a$${b}", auto_migrate: "false" } }
+content: { stores: { c: { type: memory } } }
+shares:
+  - name: /a/b
+    metadata_store: db
+    content_store: c
+    root: { uid: 4294967294, mode: "${MODE}" }
+    clients:
+      - { network: 192.168.1.7, access: ro, squash: all_squash, anonuid: 99, anongid: 98 }
+"#,
+    )
+    .unwrap();
+    assert_eq!(config.server.listen, "[::1]:6000".parse().unwrap());
+    assert_eq!(config.server.request_timeout, Duration::from_millis(1500));
+    assert_eq!(config.server.drain_timeout, Duration::from_secs(120));
+    assert_eq!(config.server.max_connections, 7);
+    let Metadata::Postgres(postgres) = &config.metadata["db"] else { panic!("{config:?}") };
+    assert_eq!(postgres.port, 6000);
+    assert_eq!(postgres.password.as_ref().unwrap().reveal(), "a${b}");
+    assert!(!postgres.auto_migrate);
+    assert!(!format!("{config:?}").contains("a${b}"));
+    let share = &config.shares[0];
+    assert_eq!((share.root.uid, share.root.mode.bits()), (4_294_967_294, 0o700));
+    let client = &share.clients[0];
+    assert_eq!(client.network, "192.168.1.7/32".parse().unwrap());
+    assert_eq!((client.anonuid, client.anongid), (99, 98));
+    assert_eq!((client.access, client.squash), (Access::ReadOnly, Squash::All));
+}
+
+/// In [`MINIMAL`] `from` becomes `to`; the error has every one of the words.
+fn refused(from: &str, to: &str, words: &[&str]) {
+    assert!(MINIMAL.contains(from), "{from}");
+    let text = MINIMAL.replace(from, to);
+    let error = parse(&text).map(|config| panic!("{to}: taken as {config:?}")).unwrap_err();
+    let shown = error.to_string();
+    for word in words {
+        assert!(shown.contains(word), "{to}: no {word:?} in\n{shown}");
+    }
+    assert!(shown.starts_with("t.yaml:"), "{shown}");
+}
+
+#[test]
+fn wrong_keys_name_the_nearest() {
+    refused("name: /e", "nmae: /e", &["t.yaml:4:13: shares[0].nmae: unknown key", "'name'"]);
+    refused("\nmetadata", "\nmetadta: 1\nmetadata", &["t.yaml:2:1: metadta", "'metadata'"]);
+    refused("\nmetadata", "\nserver: { x: 1 }\nmetadata", &["server.x", "known are listen,"]);
+    refused("network:", "netwrok:", &["shares[0].clients[0].netwrok", "'network'"]);
+    refused("type: memory } } }\nc", "typ: memory } } }\nc", &["metadata.stores.m.typ", "'type'"]);
+    refused("name: /e", "name: /e, name: /e", &["t.yaml:4", "name"]);
+    refused("content_store: c,", "", &["shares[0].content_store: missing"]);
+    refused("name: /e,", "", &["t.yaml:4:11: shares[0].name: missing", "/export"]);
+    refused("metadata_store: m", "metadata_store: mm", &["\"mm\" names no store", "mean 'm'"]);
+}
+
+#[test]
+fn wrong_values_name_the_remedy() {
+    let server = |line: &str, words: &[&str]| {
+        refused("\nmetadata", &format!("\nserver: {{ {line} }}\nmetadata"), words);
+    };
+    server(
+        "listen: localhost:1",
+        &["t.yaml:2:19: server.listen: \"localhost:1\"", "0.0.0.0:12049"],
+    );
+    server("listen: 12049", &["server.listen: the number 12049", "quotes"]);
+    server("listen: '${NOPE}'", &["server.listen", "variable NOPE is not set"]);
+    server("request_timeout: 30", &["the number 30", "unit", "30s"]);
+    server("request_timeout: 30 parsecs", &["\"30 parsecs\"", "unit"]);
+    server("request_timeout: 25h", &["24h"]);
+    server("drain_timeout: 0s", &["1ms"]);
+    server("max_connections: 0", &["the number 0 is no whole number from 1 to"]);
+    server("max_connections: many", &["\"many\""]);
+    server("max_connections: [1]", &["a list"]);
+    refused("name: /e", "name: e", &["\"e\"", "starts with '/'", "/export"]);
+    refused("name: /e", "name: 7", &["the number 7", "quotes"]);
+    refused("'::/0'", "10.0.0.1/8", &["10.0.0.0/8 for the network", "10.0.0.1 for the address"]);
+    refused("'::/0'", "example.org", &["\"example.org\"", "no network"]);
+    refused(
+        "[ { network: '::/0' } ]",
+        "[]",
+        &["shares[0].clients", "nobody", "network: 10.0.0.0/8"],
+    );
+    refused(", clients: [ { network: '::/0' } ]", "", &["shares[0].clients: missing"]);
+    refused(
+        "clients: [",
+        "clients: [ { network: '::/0' },",
+        &["clients[1]", "second rule for ::/0"],
+    );
+    refused("'::/0' }", "'::/0', access: rx }", &["access: \"rx\" is none of rw, ro"]);
+    refused("'::/0' }", "'::/0', squash: root_sqash }", &["mean 'root_squash'"]);
+    refused("'::/0' }", "'::/0', require_reserved_port: yes }", &["\"yes\"", "true nor false"]);
+    refused("'::/0' }", "'::/0', anonuid: -1 }", &["the number -1", "from 0 to 4294967294"]);
+    let root = |mode: &str, words: &[&str]| {
+        refused("name: /e", &format!("name: /e, root: {{ mode: {mode} }}"), words);
+    };
+    root("0755", &["shares[0].root.mode", "in quotes", "\"0755\""]);
+    root("755", &["the number 755", "\"0755\""]);
+    root("'0888'", &["\"0888\"", "octal"]);
+    root("'17777'", &["\"17777\"", "octal"]);
+}
+
+#[test]
+fn wrong_stores_name_the_remedy() {
+    let first = |store: &str, words: &[&str]| {
+        refused("m: { type: memory }", &format!("m: {{ {store} }}"), words);
+    };
+    first("type: postgres", &["metadata.stores.m.postgres: missing", "needs this block"]);
+    first("type: memory, postgres: { port: 1 }", &["another type", "type: postgres"]);
+    first("type: postgrse", &["\"postgrse\" is none of memory, postgres", "mean 'postgres'"]);
+    first("type: ", &["metadata.stores.m.type: missing", "memory or postgres"]);
+    let database = |keys: &str, words: &[&str]| {
+        first(&format!("type: postgres, postgres: {{ {keys} }}"), words);
+    };
+    database("sslmode: verify-full", &["\"verify-full\"", "TLS", "yet", "disable"]);
+    database("port: 70000", &["the number 70000", "65535"]);
+    database("max_connections: 3", &["postgres.max_connections: unknown key", "'max_conns'"]);
+    database("password: 12345", &["password: a number where text", "quotes"]);
+    database("password: '${UNSET}'", &["postgres.password", "UNSET is not set", "$${"]);
+    refused("stores: { m: { type: memory } }", "stores: {}", &["metadata.stores: no store"]);
+    refused(
+        "c: { type: memory }",
+        "c: { type: filesystem, filesystem: { } }",
+        &["base_path: missing"],
+    );
+}
+
+#[test]
+fn passwords_are_not_shown() {
+    refused(
+        "m: { type: memory }",
+        "m: { type: postgres, postgres: { password: 987654, prot: 1 } }",
+        &["prot", "port"],
+    );
+    let text = MINIMAL
+        .replace("m: { type: memory }", "m: { type: postgres, postgres: { password: 987654 } }");
+    assert!(!parse(&text).unwrap_err().to_string().contains("987654"));
+}
+
+#[test]
+fn keys_are_checked_against_each_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().display();
+    refused(
+        "c: { type: memory }",
+        &format!(
+            "c: {{ type: filesystem, filesystem: {{ base_path: {path} }} }}, d: {{ type: filesystem, \
+             filesystem: {{ base_path: {path}/../{}/ }} }}",
+            folder.path().file_name().unwrap().display()
+        ),
+        &["content.stores.d", "store c too", "folder of its own"],
+    );
+    let share =
+        "{ name: /e, metadata_store: m, content_store: c, clients: [ { network: '::/0' } ] }";
+    refused(share, &format!("{share}, {share}"), &["shares[1]", "second share", "/e"]);
+    refused(&format!("[ {share} ]"), "[]", &["shares: no share"]);
+    let nested = share.replace("/e", "/e/f");
+    assert_eq!(
+        parse(&MINIMAL.replace(share, &format!("{share}, {nested}"))).unwrap().shares.len(),
+        2
+    );
+}
+
+#[test]
+fn what_is_no_document_is_an_error() {
+    for (text, words) in [
+        ("", ["metadata", "missing"]),
+        ("just text", ["\"just text\"", "a mapping of server"]),
+        ("a: [1", ["t.yaml:", "1"]),
+        ("a: 1\n---\nb: 1\n", ["t.yaml", ""]),
+    ] {
+        let shown = parse(text).unwrap_err().to_string();
+        for word in words {
+            assert!(shown.contains(word), "{text:?}: no {word:?} in\n{shown}");
+        }
+    }
+}
+
+#[test]
+fn errors_show_the_line() {
+    let shown = parse("server:\n  lisen: 1\n").unwrap_err().to_string();
+    assert_eq!(
+        shown,
+        "t.yaml:2:3: server.lisen: unknown key; did you mean 'listen'?\n 2 |   lisen: 1\n   |   ^"
+    );
+}
+
+#[test]
+fn a_file_that_is_not_there_is_an_error() {
+    let error = Config::load(Path::new("/nonexistent/trunkfs.yaml")).unwrap_err();
+    let shown = error.to_string();
+    assert!(shown.contains("/nonexistent/trunkfs.yaml: cannot be read: "), "{shown}");
+    assert!(std::error::Error::source(&error).is_some());
+}
