@@ -15,6 +15,7 @@ pub mod metadata;
 pub mod mount;
 pub mod nfs3;
 pub mod rpc;
+pub mod server;
 pub mod types;
 pub mod vfs;
 pub mod xdr;

@@ -1,5 +1,13 @@
 //! ONC RPC version 2 (RFC 5531): records, messages, credentials, dispatch, and the replay of replies.
 
+mod auth;
+mod dispatch;
+mod message;
 mod program;
+mod record;
+mod replay;
 
+pub use dispatch::{Dispatcher, DuplicateProgram, Session, Started, Waiting};
+pub use message::Answer;
 pub use program::{AuthStatus, Call, Caller, Flavor, Program, Reply};
+pub use record::{FREE_BYTES, MAX_RECORD_BYTES, RecordError, RecordReader, Step};

@@ -51,6 +51,8 @@ pub enum AuthStatus {
     BadCredentials = 1,
     /// AUTH_REJECTEDCRED: the flavour is not spoken here.
     RejectedCredentials = 2,
+    /// AUTH_BADVERF: the verifier cannot be decoded.
+    BadVerifier = 3,
     /// AUTH_TOOWEAK: the call needs a stronger flavour.
     TooWeak = 5,
 }

@@ -1,0 +1,274 @@
+//! From a record to its answer: header, program, procedure, replay, deadline.
+//!
+//! A call is polled once where its record was read, so that what needs no waiting costs no task; what
+//! does wait becomes a task of its own, which any core may run and which holds up nobody.
+
+use std::any::Any;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::oneshot;
+use tokio::time::{Instant, timeout, timeout_at};
+use tokio_util::sync::CancellationToken;
+use tracing::{Instrument as _, Span};
+
+use super::message::{Answer, CallHeader, Incoming};
+use super::replay::{Begin, ClientCache, Handover, ReplayCache, ReplayLimits, Running};
+use super::{Call, Caller, Program, Reply};
+use crate::xdr::{DecodeError, Decoder};
+
+/// How long a call may go on after its time is over, to undo or to finish what is under way. Then
+/// it is dropped.
+const GRACE: Duration = Duration::from_secs(15);
+/// Calls with more arguments than this are not polled where they were read: moving that much data
+/// is better done beside reading the next call.
+const POLL_AT_ONCE_BYTES: usize = 32 << 10;
+
+/// Two programs have the same number and version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("program {number} version {version} is there twice")]
+pub struct DuplicateProgram {
+    /// The program.
+    pub number: u32,
+    /// Its version.
+    pub version: u32,
+}
+
+/// The programs and what their calls share.
+#[derive(Debug)]
+pub struct Dispatcher {
+    programs: Vec<Arc<dyn Program>>,
+    request_timeout: Duration,
+    replay: Arc<ReplayCache>,
+}
+
+/// One connection's calls.
+#[derive(Debug)]
+pub struct Session {
+    dispatcher: Arc<Dispatcher>,
+    peer: SocketAddr,
+    cancel: CancellationToken,
+    replay: ClientCache,
+}
+
+/// A call that waits for something. `None` where no answer is due on this connection.
+pub type Waiting = Pin<Box<dyn Future<Output = Option<Answer>> + Send>>;
+
+/// What became of a record.
+#[allow(missing_debug_implementations, reason = "a future has none")]
+pub enum Started {
+    /// The answer.
+    Answered(Answer),
+    /// The call waits: to be run as a task.
+    Waiting(Waiting),
+    /// No answer is due.
+    Nothing,
+}
+
+/// One call on its way through a program.
+struct Execution {
+    program: Arc<dyn Program>,
+    call: Call,
+    running: Option<Running>,
+}
+
+impl Dispatcher {
+    /// A dispatcher to `programs`; a call may take `request_timeout` before its token fires.
+    ///
+    /// # Errors
+    /// [`DuplicateProgram`].
+    pub fn new(
+        programs: Vec<Arc<dyn Program>>,
+        request_timeout: Duration,
+    ) -> Result<Arc<Self>, DuplicateProgram> {
+        for (index, program) in programs.iter().enumerate() {
+            let (number, version) = (program.number(), program.version());
+            if programs[..index].iter().any(|p| (p.number(), p.version()) == (number, version)) {
+                return Err(DuplicateProgram { number, version });
+            }
+        }
+        let replay = ReplayCache::new(ReplayLimits::default());
+        Ok(Arc::new(Self { programs, request_timeout, replay }))
+    }
+
+    /// Begins a connection of a client. `cancel` is the parent of its calls' tokens.
+    #[must_use]
+    pub fn session(self: &Arc<Self>, peer: SocketAddr, cancel: CancellationToken) -> Session {
+        let replay = self.replay.connect(peer.ip());
+        Session { dispatcher: self.clone(), peer, cancel, replay }
+    }
+
+    /// The procedure's program and name, or the answer that says what is missing (RFC 5531 section 9).
+    fn find(&self, header: &CallHeader) -> Result<(&Arc<dyn Program>, &'static str), Answer> {
+        let versions = || self.programs.iter().filter(|p| p.number() == header.program);
+        let Some(program) = versions().find(|p| p.version() == header.version) else {
+            let numbers = || versions().map(|p| p.version());
+            return Err(match (numbers().min(), numbers().max()) {
+                (Some(low), Some(high)) => Answer::program_mismatch(header.xid, low, high),
+                _ => Answer::program_unavailable(header.xid),
+            });
+        };
+        match program.procedure_name(header.procedure) {
+            Some(name) => Ok((program, name)),
+            None => Err(Answer::procedure_unavailable(header.xid)),
+        }
+    }
+}
+
+impl Session {
+    /// Takes a record, and answers it at once where nothing has to be waited for.
+    ///
+    /// # Errors
+    /// The record is no message of RPC to which a reply could be addressed.
+    pub fn start(&self, record: Bytes) -> Result<Started, DecodeError> {
+        let (header, arguments) = match Incoming::decode(record)? {
+            Incoming::Call(header, arguments) => (header, arguments),
+            Incoming::Refused(answer) => return Ok(Started::Answered(answer)),
+            Incoming::Reply => return Ok(Started::Nothing),
+        };
+        let (program, name) = match self.dispatcher.find(&header) {
+            Ok(found) => found,
+            Err(answer) => return Ok(Started::Answered(answer)),
+        };
+        let span = tracing::info_span!(
+            "call",
+            xid = header.xid,
+            client = %self.peer,
+            program = header.program,
+            procedure = name
+        );
+        let running = if program.is_replayed(header.procedure) {
+            // A clone shares the bytes.
+            match self.replay.begin(&header, &arguments.clone().rest()) {
+                Begin::Run(running) => Some(running),
+                Begin::Recorded(results) => {
+                    tracing::debug!(parent: &span, "a repeat: the recorded reply");
+                    return Ok(Started::Answered(Answer::success(header.xid, results)));
+                }
+                Begin::Wait(turn) => {
+                    tracing::debug!(parent: &span, "a repeat of a call in progress");
+                    let execution = self.execution(program, header, arguments, None);
+                    return Ok(Started::Waiting(Box::pin(
+                        execution.wait_for(turn).instrument(span),
+                    )));
+                }
+            }
+        } else {
+            None
+        };
+        let large = arguments.remaining() > POLL_AT_ONCE_BYTES;
+        let execution = self.execution(program, header, arguments, running);
+        Ok(poll_at_once(execution, span, large))
+    }
+
+    fn execution(
+        &self,
+        program: &Arc<dyn Program>,
+        header: CallHeader,
+        arguments: Decoder,
+        running: Option<Running>,
+    ) -> Execution {
+        let caller = Caller {
+            address: self.peer,
+            flavor: header.identity.flavor,
+            xid: header.xid,
+            cancel: self.cancel.child_token(),
+            deadline: Instant::now() + self.dispatcher.request_timeout,
+        };
+        let call = Call { caller, procedure: header.procedure, arguments };
+        Execution { program: program.clone(), call, running }
+    }
+}
+
+/// Polls a call once. The waker does nothing: what is pending is polled again as a task.
+fn poll_at_once(execution: Execution, span: Span, large: bool) -> Started {
+    let mut waiting: Waiting = Box::pin(execution.run().instrument(span));
+    if large {
+        return Started::Waiting(waiting);
+    }
+    match waiting.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(Some(answer)) => Started::Answered(answer),
+        Poll::Ready(None) => Started::Nothing,
+        Poll::Pending => Started::Waiting(waiting),
+    }
+}
+
+impl Execution {
+    /// Runs the call to its end, or to the end of its time and [`GRACE`].
+    async fn run(self) -> Option<Answer> {
+        let Self { program, call, running } = self;
+        let xid = call.caller.xid;
+        let cancel = call.caller.cancel.clone();
+        let deadline = call.caller.deadline;
+        let mut work = pin!(Caught { work: program.call(call) });
+        let done = match timeout_at(deadline, &mut work).await {
+            Ok(done) => Some(done),
+            Err(_) => {
+                tracing::warn!("the call's time is over");
+                cancel.cancel();
+                timeout(GRACE, &mut work).await.ok()
+            }
+        };
+        let reply = match done {
+            Some(Ok(reply)) => reply,
+            Some(Err(panic)) => {
+                tracing::error!(panic = message_of(&*panic), "a call's handler panicked");
+                Reply::SystemError
+            }
+            None => {
+                // No answer: one that fails the call would reach an application as EIO, while the
+                // client's retransmission may well succeed.
+                tracing::error!("the call did not end and is dropped without an answer");
+                return None;
+            }
+        };
+        let reply = match running {
+            Some(running) => running.finish(reply, cancel.is_cancelled())?,
+            None => reply,
+        };
+        Some(Answer::new(xid, reply))
+    }
+
+    /// Waits for the call that this one is a copy of, and runs if that one gave up. Stops waiting when
+    /// its own connection ends, so that the reply goes to one that lives.
+    async fn wait_for(self, turn: oneshot::Receiver<Handover>) -> Option<Answer> {
+        let caller = &self.call.caller;
+        let turn = tokio::select! {
+            biased;
+            turn = timeout_at(caller.deadline, turn) => turn.ok()?.ok()?,
+            () = caller.cancel.cancelled() => return None,
+        };
+        match turn {
+            Handover::Reply(reply) => Some(Answer::new(caller.xid, reply)),
+            Handover::Run(running) => Self { running: Some(running), ..self }.run().await,
+        }
+    }
+}
+
+/// A future whose panic is its result. It is not polled again after one.
+struct Caught<F> {
+    work: F,
+}
+
+impl<F: Future + Unpin> Future for Caught<F> {
+    type Output = Result<F::Output, Box<dyn Any + Send>>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let work = &mut self.work;
+        match catch_unwind(AssertUnwindSafe(|| Pin::new(work).poll(context))) {
+            Ok(poll) => poll.map(Ok),
+            Err(panic) => Poll::Ready(Err(panic)),
+        }
+    }
+}
+
+fn message_of(panic: &(dyn Any + Send)) -> &str {
+    let string = panic.downcast_ref::<String>().map(String::as_str);
+    string.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message")
+}

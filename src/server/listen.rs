@@ -1,0 +1,89 @@
+//! Accepting connections.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustix::net::sockopt;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::sleep;
+
+use super::Shared;
+use super::connection::serve;
+use super::limits::Seldom;
+
+/// A silent peer is asked for a sign of life after this time, and every [`KEEPALIVE_INTERVAL`].
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
+/// Unanswered probes after which a peer is gone.
+const KEEPALIVE_PROBES: u32 = 4;
+/// Pauses after errors such as EMFILE, which go on until somebody else closes something.
+const FIRST_PAUSE: Duration = Duration::from_millis(10);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// Accepts connections until the server drains.
+pub(super) async fn accept(listener: TcpListener, shared: Arc<Shared>) {
+    let failures = Seldom::default();
+    let mut pause = FIRST_PAUSE;
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = shared.drain.cancelled() => return,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((stream, peer)) => {
+                pause = FIRST_PAUSE;
+                admit(stream, peer, &shared);
+            }
+            Err(error) if is_about_one_connection(&error) => {}
+            Err(error) => {
+                if let Some(times) = failures.now() {
+                    tracing::error!(%error, times, "connections cannot be accepted");
+                }
+                tokio::select! {
+                    () = shared.drain.cancelled() => return,
+                    () = sleep(pause) => {}
+                }
+                pause = (pause * 2).min(LONGEST_PAUSE);
+            }
+        }
+    }
+}
+
+/// Whether accept(2) only passes on that a connection failed before it was accepted.
+fn is_about_one_connection(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::Interrupted
+    )
+}
+
+/// Serves a connection where there is a place for it, and closes it where there is none.
+fn admit(stream: TcpStream, peer: SocketAddr, shared: &Arc<Shared>) {
+    let Ok(place) = shared.places.clone().try_acquire_owned() else {
+        if let Some(times) = shared.refused.now() {
+            let limit = shared.settings.max_connections;
+            tracing::warn!(%peer, limit, times, "too many connections: refused");
+        }
+        return;
+    };
+    if let Err(error) = prepare(&stream) {
+        // The peer may be gone already; serving it finds out.
+        tracing::debug!(%peer, %error, "socket options");
+    }
+    tokio::spawn(serve(stream, peer, shared.clone(), place));
+}
+
+fn prepare(stream: &TcpStream) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    sockopt::set_socket_keepalive(stream, true)?;
+    sockopt::set_tcp_keepidle(stream, KEEPALIVE_IDLE)?;
+    sockopt::set_tcp_keepintvl(stream, KEEPALIVE_INTERVAL)?;
+    sockopt::set_tcp_keepcnt(stream, KEEPALIVE_PROBES)?;
+    Ok(())
+}

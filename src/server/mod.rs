@@ -1,0 +1,199 @@
+//! The server around the programs: listening, connections, limits, and an orderly end.
+
+mod connection;
+mod limits;
+mod listen;
+mod outbox;
+mod writer;
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use self::limits::{Budget, Seldom};
+use crate::rpc::{Dispatcher, DuplicateProgram, MAX_RECORD_BYTES, Program};
+
+/// How long calls may go on after they were cancelled at the server's end.
+const LAST_GRACE: Duration = Duration::from_secs(5);
+/// The budget holds this many of the longest records at least.
+const LEAST_RECORDS: usize = 4;
+
+/// What the server needs to know.
+#[derive(Clone, Debug)]
+pub struct ServerSettings {
+    /// Where to listen; port 0 for any that is free.
+    pub listen: Vec<SocketAddr>,
+    /// The most connections; more are closed as soon as they are accepted.
+    pub max_connections: usize,
+    /// The most calls in flight of one connection; it is not read on meanwhile.
+    pub calls_per_connection: usize,
+    /// Memory for the large records (over 16 KiB) and replies of all connections, in bytes.
+    pub memory_budget: usize,
+    /// How long a call may take before its token fires.
+    pub request_timeout: Duration,
+    /// How long a peer may pause in the middle of a record.
+    pub record_timeout: Duration,
+    /// How long a peer may take nothing of what is to be written to it.
+    pub write_timeout: Duration,
+    /// How long calls in flight may finish after a shutdown has begun.
+    pub drain_timeout: Duration,
+}
+
+impl ServerSettings {
+    /// The defaults, and where to listen.
+    #[must_use]
+    pub fn new(listen: Vec<SocketAddr>) -> Self {
+        Self {
+            listen,
+            max_connections: 1024,
+            calls_per_connection: 128,
+            memory_budget: 256 << 20,
+            request_timeout: Duration::from_secs(30),
+            record_timeout: Duration::from_secs(60),
+            write_timeout: Duration::from_secs(60),
+            drain_timeout: Duration::from_secs(30),
+        }
+    }
+}
+
+/// Why a server cannot be made.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    /// An address cannot be listened on.
+    #[error("cannot listen on {address}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+    /// There is no address to listen on.
+    #[error("there is no address to listen on")]
+    NoAddress,
+    /// Two programs are the same.
+    #[error(transparent)]
+    Program(#[from] DuplicateProgram),
+}
+
+/// What listeners and connections share.
+#[derive(Debug)]
+struct Shared {
+    settings: ServerSettings,
+    dispatcher: Arc<Dispatcher>,
+    budget: Arc<Budget>,
+    /// A place for every connection. A connection's is free again when its last call has ended.
+    places: Arc<Semaphore>,
+    refused: Seldom,
+    /// No new connections or calls.
+    drain: CancellationToken,
+    /// Calls in flight are cancelled.
+    abort: CancellationToken,
+    /// Whatever is left is dropped.
+    kill: CancellationToken,
+}
+
+/// A server that listens.
+#[derive(Debug)]
+pub struct Server {
+    listeners: Vec<TcpListener>,
+    addresses: Vec<SocketAddr>,
+    shared: Arc<Shared>,
+}
+
+impl Server {
+    /// Listens. Connections wait until [`Server::run`].
+    ///
+    /// # Errors
+    /// [`BindError`].
+    pub async fn bind(
+        settings: ServerSettings,
+        programs: Vec<Arc<dyn Program>>,
+    ) -> Result<Self, BindError> {
+        let mut listeners = Vec::with_capacity(settings.listen.len());
+        let mut addresses = Vec::with_capacity(settings.listen.len());
+        for &address in &settings.listen {
+            let failed = |source| BindError::Listen { address, source };
+            let listener = TcpListener::bind(address).await.map_err(failed)?;
+            addresses.push(listener.local_addr().map_err(failed)?);
+            listeners.push(listener);
+        }
+        if addresses.is_empty() {
+            return Err(BindError::NoAddress);
+        }
+        let abort = CancellationToken::new();
+        let shared = Shared {
+            dispatcher: Dispatcher::new(programs, settings.request_timeout)?,
+            budget: Arc::new(Budget::new(
+                settings.memory_budget.max(LEAST_RECORDS * MAX_RECORD_BYTES),
+            )),
+            places: Arc::new(Semaphore::new(settings.max_connections)),
+            refused: Seldom::default(),
+            drain: abort.child_token(),
+            kill: CancellationToken::new(),
+            abort,
+            settings,
+        };
+        Ok(Self { listeners, addresses, shared: Arc::new(shared) })
+    }
+
+    /// Where the server listens, with the ports it was given, in the settings' order.
+    #[must_use]
+    pub fn local_addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// The first of [`Server::local_addresses`].
+    #[must_use]
+    pub fn local_addr(&self) -> SocketAddr {
+        self.addresses[0]
+    }
+
+    /// Serves until `shutdown` fires. Then nothing new is accepted or read; calls in flight finish
+    /// within the drain timeout, and are cancelled after it; replies are written and connections
+    /// closed.
+    pub async fn run(self, shutdown: CancellationToken) {
+        let Self { listeners, shared, .. } = self;
+        // Whoever drops this future ends the server at once.
+        let _ends = [shared.abort.clone().drop_guard(), shared.kill.clone().drop_guard()];
+        let mut accepting = JoinSet::new();
+        for listener in listeners {
+            accepting.spawn(listen::accept(listener, shared.clone()));
+        }
+        shutdown.cancelled().await;
+        shared.drain.cancel();
+        while accepting.join_next().await.is_some() {}
+        shared.wind_up().await;
+    }
+}
+
+impl Shared {
+    /// Waits for the connections to end, cancels what takes too long, and drops what takes longer.
+    async fn wind_up(&self) {
+        if timeout(self.settings.drain_timeout, self.all_places()).await.is_ok() {
+            return;
+        }
+        tracing::warn!(connections = self.connections(), "calls in flight are cancelled");
+        self.abort.cancel();
+        if timeout(LAST_GRACE, self.all_places()).await.is_err() {
+            tracing::error!(connections = self.connections(), "calls in flight are dropped");
+        }
+        self.kill.cancel();
+    }
+
+    async fn all_places(&self) {
+        let all = u32::try_from(self.settings.max_connections).unwrap_or(u32::MAX);
+        // It fails only where the semaphore is closed, which it never is.
+        drop(self.places.acquire_many(all).await);
+    }
+
+    fn connections(&self) -> usize {
+        self.settings.max_connections - self.places.available_permits()
+    }
+}
