@@ -7,4 +7,14 @@ mod basics;
 #[path = "../support/database.rs"]
 mod database;
 #[cfg(test)]
+mod failures;
+#[cfg(test)]
+mod interleavings;
+#[cfg(test)]
+mod proxy;
+#[cfg(test)]
+mod round_trips;
+#[cfg(test)]
+mod session;
+#[cfg(test)]
 mod support;

@@ -9,7 +9,7 @@ use trunkfs::metadata::postgres::{PostgresStore, Settings};
 use trunkfs::metadata::{CreateHow, MetadataStore, RootSpec, SetAttributes, Share, ShareSpec};
 use trunkfs::types::{Attributes, Context, Credentials, Name, ObjectId, ShareName, Timestamp};
 
-use crate::database::TestDatabase;
+use crate::database::{TestDatabase, connect};
 
 /// No test's call takes longer.
 pub(crate) const CALL_LIMIT: Duration = Duration::from_secs(30);
@@ -80,4 +80,17 @@ pub(crate) fn name(text: &str) -> Name {
 
 pub(crate) fn mode(mode: u32) -> SetAttributes {
     SetAttributes { mode: Some(mode), ..SetAttributes::default() }
+}
+
+/// Waits until `count` sessions of the database are as `condition` on `pg_stat_activity` says.
+pub(crate) async fn until(database: &TestDatabase, what: &str, condition: &str, count: i64) {
+    let client = connect(&database.settings()).await;
+    let statement = format!(
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND {condition}"
+    );
+    let limit = Instant::now() + CALL_LIMIT;
+    while client.query_one(&statement, &[]).await.unwrap().get::<_, i64>(0) != count {
+        assert!(Instant::now() < limit, "{what}: never");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
 }

@@ -107,7 +107,7 @@ impl Pool {
     pub(super) async fn get(&self) -> Result<Pooled, Failure> {
         self.connections.get().await.map_err(|error| match error {
             PoolError::Backend(failure) => failure,
-            PoolError::Closed => Failure::Refused(crate::metadata::Error::Backend(
+            PoolError::Closed => Failure::Refused(crate::metadata::Error::Unavailable(
                 "the metadata store is closed".into(),
             )),
             PoolError::Timeout(_)

@@ -1,0 +1,221 @@
+//! Calls of the store's functions on a plain connection, inside a transaction where a test wants to stand still.
+
+use tokio_postgres::types::ToSql;
+use tokio_postgres::{Client, Error, Row};
+use trunkfs::types::{Attributes, ObjectId, Timestamp};
+use uuid::Uuid;
+
+use crate::database::connect;
+use crate::support::{Fixture, until};
+
+pub(crate) type Argument = Box<dyn ToSql + Send + Sync>;
+
+/// A function's name and what follows slot, epoch, batch and share.
+pub(crate) struct Call(&'static str, Vec<Argument>);
+
+macro_rules! call {
+    ($function:literal, $($argument:expr),* $(,)?) => { Call($function, vec![$(Box::new($argument)),*]) };
+}
+
+/// What a rename names: a directory and a name in it.
+pub(crate) type Place<'a> = (&'a Attributes, &'a str);
+
+fn guard(object: &Attributes) -> Vec<i64> {
+    vec![object.mode.into(), object.uid.into(), object.gid.into()]
+}
+
+fn now() -> i64 {
+    Timestamp::now().0
+}
+
+impl Call {
+    pub(crate) fn create((directory, name): Place<'_>) -> Self {
+        call!(
+            "make_object",
+            now(),
+            directory.id.0,
+            name.as_bytes().to_vec(),
+            guard(directory),
+            ObjectId::generate().0,
+            1_i16,
+            0o644_i32,
+            0_i64,
+            0_i64,
+            0_i64,
+            now(),
+            now(),
+            Some(Uuid::now_v7()),
+            None::<Vec<u8>>,
+            None::<i64>,
+            None::<i64>,
+        )
+    }
+
+    pub(crate) fn remove((directory, name): Place<'_>, child: &Attributes) -> Self {
+        Self::removal("remove_name", (directory, name), child)
+    }
+
+    pub(crate) fn rmdir((directory, name): Place<'_>, child: &Attributes) -> Self {
+        Self::removal("remove_directory", (directory, name), child)
+    }
+
+    fn removal(function: &'static str, (directory, name): Place<'_>, child: &Attributes) -> Self {
+        let name = name.as_bytes().to_vec();
+        let mut call = call!(
+            "",
+            now(),
+            directory.id.0,
+            name,
+            guard(directory),
+            child.id.0,
+            i64::from(child.uid)
+        );
+        call.0 = function;
+        call
+    }
+
+    pub(crate) fn link((directory, name): Place<'_>, object: &Attributes) -> Self {
+        let name = name.as_bytes().to_vec();
+        call!("link_object", now(), directory.id.0, name, guard(directory), object.id.0, 65_000_i64)
+    }
+
+    pub(crate) fn rename(
+        (from, from_name): Place<'_>,
+        (to, to_name): Place<'_>,
+        object: &Attributes,
+        replaced: Option<&Attributes>,
+    ) -> Self {
+        call!(
+            "rename_entry",
+            now(),
+            from.id.0,
+            from_name.as_bytes().to_vec(),
+            guard(from),
+            to.id.0,
+            to_name.as_bytes().to_vec(),
+            guard(to),
+            object.id.0,
+            guard(object),
+            object.file_type.is_directory(),
+            replaced.map(|it| it.id.0),
+            replaced.map(guard),
+        )
+    }
+
+    pub(crate) fn chmod(object: &Attributes, mode: i32) -> Self {
+        Self::set(object, mode, None, None)
+    }
+
+    pub(crate) fn truncate(object: &Attributes) -> Self {
+        Self::set(object, object.mode.cast_signed(), Some(0), Some(Uuid::now_v7()))
+    }
+
+    fn set(object: &Attributes, mode: i32, size: Option<i64>, content: Option<Uuid>) -> Self {
+        call!(
+            "set_attributes",
+            now(),
+            object.id.0,
+            guard(object),
+            None::<i64>,
+            mode,
+            i64::from(object.uid),
+            i64::from(object.gid),
+            size,
+            None::<i64>,
+            None::<i64>,
+            false,
+            content,
+        )
+    }
+
+    pub(crate) fn flush(file: &Attributes, end: i64) -> Self {
+        let content = file.content.unwrap();
+        call!(
+            "record_write",
+            file.id.0,
+            None::<i64>,
+            Some(content.id.0),
+            Some(content.version.0),
+            Some(end),
+            Some(now()),
+            Some(file.mtime_version),
+            Some(now()),
+            Some(0_i32),
+        )
+    }
+
+    pub(crate) fn zero(file: &Attributes) -> Self {
+        let content = file.content.unwrap();
+        call!("begin_zeroing", file.id.0, content.id.0, content.version.0)
+    }
+}
+
+/// A connection that owns a writer slot.
+pub(crate) struct Session {
+    pub(crate) client: Client,
+    pub(crate) slot: i32,
+    pub(crate) epoch: i64,
+    pub(crate) pid: i32,
+    share: i16,
+}
+
+impl Session {
+    pub(crate) async fn open(fixture: &Fixture) -> Self {
+        let client = connect(&fixture.database.settings()).await;
+        client.batch_execute("SET lock_timeout = '20s'; SET enable_seqscan = off").await.unwrap();
+        let instance = Uuid::new_v4();
+        let row = client
+            .query_one("SELECT slot, epoch, pg_backend_pid() FROM claim_slot($1)", &[&instance])
+            .await
+            .unwrap();
+        let (slot, epoch, pid) = (row.get(0), row.get(1), row.get(2));
+        Self { client, slot, epoch, pid, share: fixture.share.id.0 }
+    }
+
+    /// Calls a function under a batch number; its rows.
+    pub(crate) async fn call(&self, batch: i64, call: &Call) -> Result<Vec<Row>, Error> {
+        let mut arguments: Vec<&(dyn ToSql + Sync)> =
+            vec![&self.slot, &self.epoch, &batch, &self.share];
+        arguments.extend(call.1.iter().map(|it| it.as_ref() as &(dyn ToSql + Sync)));
+        let places: Vec<_> = (1..=arguments.len()).map(|place| format!("${place}")).collect();
+        let statement = format!("SELECT * FROM {}({})", call.0, places.join(", "));
+        self.client.query(&statement, &arguments).await
+    }
+
+    /// Asks for the outcome of a call of `other`.
+    pub(crate) async fn settle(&self, other: (i32, i64), batch: i64) -> Vec<Row> {
+        let (slot, epoch) = other;
+        let statement = "SELECT * FROM settle($1, $2, $3, $4)";
+        self.client.query(statement, &[&self.share, &slot, &epoch, &batch]).await.unwrap()
+    }
+
+    /// Waits until this session waits for a lock.
+    pub(crate) async fn waits(fixture: &Fixture, pid: i32) {
+        let condition = format!("pid = {pid} AND wait_event_type = 'Lock'");
+        until(&fixture.database, "the second call waits", &condition, 1).await;
+    }
+}
+
+pub(crate) fn verdict(rows: &[Row]) -> i16 {
+    rows[0].get(0)
+}
+
+/// Makes the first call in a transaction, the second while it is open, and ends the first by `COMMIT` or
+/// `ROLLBACK` once the second waits for it; the second's rows.
+pub(crate) async fn interleave(
+    fixture: &Fixture,
+    first: Call,
+    second: Call,
+    end: &str,
+) -> Vec<Row> {
+    let (one, two) = (Session::open(fixture).await, Session::open(fixture).await);
+    one.client.batch_execute("BEGIN").await.unwrap();
+    assert_eq!(verdict(&one.call(1, &first).await.unwrap()), 0);
+    let pid = two.pid;
+    let waiting = tokio::spawn(async move { two.call(1, &second).await });
+    Session::waits(fixture, pid).await;
+    one.client.batch_execute(end).await.unwrap();
+    let rows = waiting.await.unwrap().unwrap();
+    fixture.sound().await;
+    rows
+}
