@@ -3,4 +3,8 @@
 
 #[cfg(test)]
 mod content;
+#[cfg(test)]
+#[path = "../support/database.rs"]
+mod database;
+#[cfg(test)]
 mod metadata;

@@ -1,0 +1,55 @@
+//! The stores that run the cases: one constructor each.
+
+use std::any::Any;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
+
+use tokio::sync::Mutex;
+use trunkfs::metadata::MetadataStore;
+use trunkfs::metadata::memory::MemoryStore;
+use trunkfs::metadata::postgres::PostgresStore;
+
+use crate::database::TestDatabase;
+
+/// A store for one case. Others may have their shares in it.
+pub(crate) struct Opened {
+    pub(crate) store: Arc<dyn MetadataStore>,
+    /// Dropped after the store is closed.
+    pub(crate) guard: Box<dyn Any + Send>,
+}
+
+pub(crate) async fn memory() -> Opened {
+    Opened { store: Arc::new(MemoryStore::new()), guard: Box::new(()) }
+}
+
+pub(crate) async fn postgres() -> Opened {
+    let shared = shared_database().await;
+    let store = PostgresStore::connect(shared.database.settings()).await.unwrap();
+    Opened { store: Arc::new(store), guard: Box::new(shared) }
+}
+
+/// A database for the cases that run at the same time, since making one takes a second: each has a share of its
+/// own, and the check of the invariants reads one snapshot, which changes under way do not break. It goes
+/// with its last user.
+struct SharedDatabase {
+    database: TestDatabase,
+    users: AtomicUsize,
+}
+
+/// A database takes no more users, since every connection looks at the slots of all before it.
+const MOST_USERS: usize = 40;
+
+async fn shared_database() -> Arc<SharedDatabase> {
+    static PRESENT: Mutex<Weak<SharedDatabase>> = Mutex::const_new(Weak::new());
+    let mut present = PRESENT.lock().await;
+    if let Some(shared) = present.upgrade()
+        && shared.users.fetch_add(1, Ordering::Relaxed) < MOST_USERS
+    {
+        return shared;
+    }
+    let database = TestDatabase::create().await;
+    PostgresStore::connect(database.settings()).await.unwrap().close().await;
+    let shared = Arc::new(SharedDatabase { database, users: AtomicUsize::new(1) });
+    *present = Arc::downgrade(&shared);
+    shared
+}
