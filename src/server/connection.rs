@@ -25,9 +25,9 @@ use crate::xdr::DecodeError;
 /// What one read takes at most, in bytes; allocated while something is there to read only.
 const INPUT_BYTES: usize = 16 << 10;
 /// How often a sender in the middle of a record is looked after.
-const LOOK_AFTER: Duration = Duration::from_secs(1);
+const LOOK_AFTER: Duration = Duration::from_millis(500);
 /// How long a sender may pause within a large record while others wait for memory.
-const PAUSE: Duration = Duration::from_secs(2);
+const PAUSE: Duration = Duration::from_secs(1);
 /// How long a large record may take in all while others wait for memory.
 const LONGEST_UNDER_PRESSURE: Duration = Duration::from_secs(10);
 

@@ -3,3 +3,5 @@
 
 #[cfg(test)]
 mod client;
+#[cfg(test)]
+mod rpc;

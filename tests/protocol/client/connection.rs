@@ -88,14 +88,23 @@ impl Connection {
 
     /// The next record.
     pub(crate) async fn record(&mut self) -> Vec<u8> {
+        patiently(self.read_record()).await.unwrap()
+    }
+
+    /// The next record; `None` where the server ends the connection instead.
+    pub(crate) async fn record_or_end(&mut self) -> Option<Vec<u8>> {
+        patiently(self.read_record()).await.ok()
+    }
+
+    async fn read_record(&mut self) -> std::io::Result<Vec<u8>> {
         let mut record = Vec::new();
         loop {
-            let mark = patiently(self.stream.read_u32()).await.unwrap();
+            let mark = self.stream.read_u32().await?;
             let start = record.len();
             record.resize(start + (mark & !LAST) as usize, 0);
-            patiently(self.stream.read_exact(&mut record[start..])).await.unwrap();
+            self.stream.read_exact(&mut record[start..]).await?;
             if mark & LAST != 0 {
-                return record;
+                return Ok(record);
             }
         }
     }

@@ -1,0 +1,117 @@
+//! Many connections, and what they may cost.
+
+use std::time::{Duration, Instant};
+
+use rustix::process::{Resource, getrlimit, setrlimit};
+
+use super::program::{ECHO, NULL};
+use super::{Fixture, call};
+use crate::client::{Connection, PATIENCE};
+
+/// Each has two descriptors in this process.
+const MANY: usize = 1000;
+
+fn allow_many_descriptors() {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    setrlimit(Resource::Nofile, limit).unwrap();
+    assert!(limit.current.is_none_or(|current| current > 2 * MANY as u64 + 200), "{limit:?}");
+}
+
+/// The process's resident memory, in bytes.
+fn resident() -> usize {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse::<usize>().unwrap() << 10
+}
+
+async fn many(fixture: &Fixture) -> Vec<Connection> {
+    let mut connections = Vec::with_capacity(MANY);
+    for _ in 0..MANY {
+        connections.push(fixture.connect().await);
+    }
+    connections
+}
+
+#[tokio::test]
+async fn a_thousand_idle_connections_cost_little() {
+    allow_many_descriptors();
+    let fixture = Fixture::new().await;
+    fixture.connect().await.call(call(NULL)).await.results().end();
+    let before = resident();
+    let mut connections = many(&fixture).await;
+    for connection in &mut connections {
+        connection.call(call(NULL)).await.results().end();
+    }
+    let grown = resident().saturating_sub(before);
+    // Other cases run beside this one; with a buffer for a record each it would be a gigabyte.
+    assert!(grown < 64 << 20, "{} KiB", grown >> 10);
+    for connection in &mut connections {
+        connection.call(call(NULL)).await.results().end();
+    }
+}
+
+#[tokio::test]
+async fn a_thousand_half_sent_records_claim_little_and_lock_nobody_out() {
+    allow_many_descriptors();
+    let fixture = Fixture::new().await;
+    let before = resident();
+    let mut connections = many(&fixture).await;
+    // A mark of the longest record, and enough of it that the rest has to be reserved.
+    let begin = [&(0x8000_0000_u32 | (1 << 20)).to_be_bytes()[..], &[0; 20 << 10]].concat();
+    for connection in &mut connections {
+        connection.send_bytes(&begin).await;
+    }
+    let began = Instant::now();
+    let mut other = fixture.connect().await;
+    other.call(call(NULL)).await.results().end();
+    assert!(began.elapsed() < Duration::from_secs(5), "small calls need no memory of the budget");
+    let data = vec![7; 1 << 20];
+    let echo = call(ECHO).arguments(data.clone());
+    assert!(other.call(echo).await.results().fixed(data.len()) == data);
+    assert!(began.elapsed() < PATIENCE);
+    let grown = resident().saturating_sub(before);
+    assert!(grown < 200 << 20, "{} KiB", grown >> 10);
+}
+
+#[tokio::test]
+async fn more_large_records_than_memory_are_all_served() {
+    let fixture = Fixture::with(|settings| settings.memory_budget = 0).await;
+    let mut tasks = Vec::new();
+    for _ in 0..32 {
+        let mut connection = fixture.connect().await;
+        tasks.push(tokio::spawn(async move {
+            let data = vec![7; 1 << 20];
+            for _ in 0..4 {
+                let echo = call(ECHO).arguments(data.clone());
+                assert!(connection.call(echo).await.results().fixed(data.len()) == data);
+            }
+        }));
+    }
+    for task in tasks {
+        task.await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn connections_over_the_limit_are_closed_and_others_take_their_places() {
+    let fixture = Fixture::with(|settings| settings.max_connections = 2).await;
+    let mut first = fixture.connect().await;
+    let mut second = fixture.connect().await;
+    first.call(call(NULL)).await.results().end();
+    second.call(call(NULL)).await.results().end();
+    fixture.connect().await.closed().await;
+    first.call(call(NULL)).await.results().end();
+    drop(second);
+    let began = Instant::now();
+    loop {
+        let mut third = fixture.connect().await;
+        let record = call(NULL).encode(1);
+        let mark = 0x8000_0000 | u32::try_from(record.len()).unwrap();
+        let bytes = [&mark.to_be_bytes()[..], &record].concat();
+        if third.try_send_bytes(&bytes).await.is_ok() && third.record_or_end().await.is_some() {
+            break;
+        }
+        assert!(began.elapsed() < PATIENCE, "the place is free again");
+    }
+}

@@ -1,0 +1,63 @@
+//! From the socket to a program's call and back (RFC 5531), with a program made for the purpose.
+
+mod connections;
+mod flow;
+mod messages;
+mod program;
+mod records;
+mod replay;
+mod shutdown;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use trunkfs::server::{Server, ServerSettings};
+
+use self::program::{NUMBER, Scripted, VERSION};
+use crate::client::{Call, Connection, PATIENCE};
+
+/// Long enough for what must not happen to happen.
+const A_WHILE: Duration = Duration::from_millis(150);
+
+/// A server with the scripted program, in this process.
+struct Fixture {
+    address: SocketAddr,
+    script: Arc<Scripted>,
+    shutdown: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+impl Fixture {
+    async fn new() -> Self {
+        Self::with(|_| {}).await
+    }
+
+    async fn with(change: impl FnOnce(&mut ServerSettings)) -> Self {
+        let mut settings = ServerSettings::new(vec![([127, 0, 0, 1], 0).into()]);
+        change(&mut settings);
+        let script = Arc::new(Scripted::default());
+        let server = Server::bind(settings, vec![script.clone()]).await.unwrap();
+        let address = server.local_addr();
+        let shutdown = CancellationToken::new();
+        let task = tokio::spawn(server.run(shutdown.clone()));
+        Self { address, script, shutdown, task }
+    }
+
+    async fn connect(&self) -> Connection {
+        Connection::open(self.address).await
+    }
+
+    /// Waits until the server has ended by itself.
+    async fn ended(self) {
+        timeout(PATIENCE, self.task).await.expect("the server ends in time").unwrap();
+    }
+}
+
+/// A call of the scripted program.
+fn call(procedure: u32) -> Call {
+    Call::new(NUMBER, VERSION, procedure)
+}

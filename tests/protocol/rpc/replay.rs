@@ -1,0 +1,261 @@
+//! The duplicate request cache.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
+
+use super::program::{
+    COUNT, COUNT_STUBBORNLY, COUNT_TRANSIENTLY, ECHO, WAIT, WAIT_AND_COUNT, WAIT_AND_PANIC,
+};
+use super::{A_WHILE, Fixture, call};
+use crate::client::{Auth, Call, Connection, Outcome, Writer};
+
+fn count(xid: u32) -> Call {
+    call(COUNT).xid(xid)
+}
+
+#[tokio::test]
+async fn a_repeat_gets_the_recorded_reply() {
+    let fixture = Fixture::new().await;
+    let mut connection = fixture.connect().await;
+    let first = connection.call(count(1)).await;
+    assert_eq!(first.outcome, Outcome::Success(vec![0, 0, 0, 1]));
+    for _ in 0..3 {
+        assert_eq!(connection.call(count(1)).await, first);
+    }
+    assert_eq!(connection.call(count(2)).await.results().u32(), 2);
+    assert_eq!(fixture.script.count(), 2);
+}
+
+#[tokio::test]
+async fn a_repeat_from_another_port_gets_the_recorded_reply() {
+    let fixture = Fixture::new().await;
+    let mut first = fixture.connect().await;
+    let reply = first.call(count(1)).await;
+    assert_eq!(fixture.connect().await.call(count(1)).await, reply);
+    // Also when the client had no connection in between.
+    drop(first);
+    tokio::time::sleep(A_WHILE).await;
+    assert_eq!(fixture.connect().await.call(count(1)).await, reply);
+    assert_eq!(fixture.script.count(), 1);
+}
+
+#[tokio::test]
+async fn another_client_is_another_call() {
+    let fixture = Fixture::new().await;
+    assert_eq!(fixture.connect().await.call(count(1)).await.results().u32(), 1);
+    let other = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2));
+    let mut other = Connection::open_from(other, fixture.address).await;
+    assert_eq!(other.call(count(1)).await.results().u32(), 2);
+}
+
+#[tokio::test]
+async fn the_same_xid_with_anything_else_is_another_call() {
+    let fixture = Fixture::new().await;
+    let mut connection = fixture.connect().await;
+    let long = |last| [&[0; 252][..], &[0, 0, 0, last]].concat();
+    let different = [
+        count(1),
+        count(1).arguments(Writer::new().u32(1)),
+        count(1).arguments(Writer::new().u32(2)),
+        count(1).arguments(Writer::new().u32(1).u32(0)),
+        count(1).arguments(long(1)),
+        count(1).arguments(long(2)),
+        call(COUNT_STUBBORNLY).xid(1),
+        count(1).credentials(Auth::none()),
+        count(1).credentials(Auth::sys(1, 0)),
+        count(1).credentials(Auth::sys(0, 1)),
+        count(1).credentials(Auth::sys_with(b"another", 0, 0, &[])),
+    ];
+    fixture.script.open_gate(1);
+    let mut expected = 0;
+    for call in &different {
+        expected += 1;
+        assert_eq!(connection.call(call.clone()).await.results().u32(), expected, "{call:?}");
+    }
+    for (call, first) in different.iter().zip(1..) {
+        assert_eq!(connection.call(call.clone()).await.results().u32(), first, "{call:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_stamp_of_auth_sys_makes_no_difference() {
+    let fixture = Fixture::new().await;
+    let mut connection = fixture.connect().await;
+    let mut stamped = count(1);
+    assert_eq!(connection.call(stamped.clone()).await.results().u32(), 1);
+    stamped.credentials.body[..4].copy_from_slice(&[9; 4]);
+    assert_eq!(connection.call(stamped).await.results().u32(), 1);
+}
+
+#[tokio::test]
+async fn a_copy_of_a_call_in_progress_waits_and_gets_the_reply() {
+    let fixture = Fixture::new().await;
+    let mut first = fixture.connect().await;
+    let mut second = fixture.connect().await;
+    let mut third = fixture.connect().await;
+    let call = call(WAIT_AND_COUNT).xid(1);
+    first.send(&call).await;
+    fixture.script.begun(1).await;
+    second.send(&call).await;
+    second.silent_for(A_WHILE).await;
+    third.send(&call).await;
+    third.silent_for(A_WHILE).await;
+    fixture.script.open_gate(1);
+    // The newest connection is answered, once, and no other.
+    assert_eq!(third.reply().await.results().u32(), 1);
+    first.silent_for(A_WHILE).await;
+    second.silent_for(A_WHILE).await;
+    assert_eq!(second.call(call).await.results().u32(), 1);
+    assert_eq!((fixture.script.begun_now(), fixture.script.count()), (1, 1));
+}
+
+#[tokio::test]
+async fn a_copy_on_the_same_connection_makes_one_reply() {
+    let fixture = Fixture::new().await;
+    let mut connection = fixture.connect().await;
+    let call = call(WAIT_AND_COUNT).xid(1);
+    connection.send(&call).await;
+    fixture.script.begun(1).await;
+    connection.send(&call).await;
+    connection.silent_for(A_WHILE).await;
+    fixture.script.open_gate(1);
+    assert_eq!(connection.reply().await.results().u32(), 1);
+    connection.silent_for(A_WHILE).await;
+    assert_eq!(fixture.script.count(), 1);
+}
+
+#[tokio::test]
+async fn the_reply_goes_back_where_the_copys_connection_ends_first() {
+    let fixture = Fixture::new().await;
+    let mut first = fixture.connect().await;
+    let call = call(WAIT_AND_COUNT).xid(1);
+    first.send(&call).await;
+    fixture.script.begun(1).await;
+    let mut second = fixture.connect().await;
+    second.send(&call).await;
+    second.silent_for(A_WHILE).await;
+    drop(second);
+    tokio::time::sleep(A_WHILE).await;
+    fixture.script.open_gate(1);
+    assert_eq!(first.reply().await.results().u32(), 1);
+}
+
+#[tokio::test]
+async fn a_cancelled_call_leaves_the_cache_and_the_copy_that_waits_runs() {
+    let fixture = Fixture::new().await;
+    let mut first = fixture.connect().await;
+    let mut second = fixture.connect().await;
+    let call = call(WAIT_AND_COUNT).xid(1);
+    first.send(&call).await;
+    fixture.script.begun(1).await;
+    second.send(&call).await;
+    second.silent_for(A_WHILE).await;
+    drop(first);
+    fixture.script.cancelled(1).await;
+    fixture.script.begun(2).await;
+    fixture.script.open_gate(1);
+    assert_eq!(second.reply().await.results().u32(), 1);
+    assert_eq!(second.call(call).await.results().u32(), 1);
+    assert_eq!(fixture.script.count(), 1);
+}
+
+#[tokio::test]
+async fn a_call_that_is_cancelled_without_a_copy_may_be_made_again() {
+    let fixture = Fixture::new().await;
+    let mut first = fixture.connect().await;
+    let call = call(WAIT_AND_COUNT).xid(1);
+    first.send(&call).await;
+    fixture.script.begun(1).await;
+    drop(first);
+    fixture.script.cancelled(1).await;
+    fixture.script.open_gate(1);
+    assert_eq!(fixture.connect().await.call(call).await.results().u32(), 1);
+}
+
+#[tokio::test]
+async fn a_call_past_the_point_of_no_return_is_recorded_although_its_connection_is_gone() {
+    let fixture = Fixture::new().await;
+    let mut first = fixture.connect().await;
+    let call = call(COUNT_STUBBORNLY).xid(1);
+    first.send(&call).await;
+    fixture.script.begun(1).await;
+    drop(first);
+    let mut second = fixture.connect().await;
+    second.send(&call).await;
+    second.silent_for(A_WHILE).await;
+    fixture.script.open_gate(1);
+    assert_eq!(second.reply().await.results().u32(), 1);
+    assert_eq!(second.call(call).await.results().u32(), 1);
+    assert_eq!(fixture.script.count(), 1);
+}
+
+#[tokio::test]
+async fn transient_replies_are_not_recorded() {
+    let fixture = Fixture::new().await;
+    let mut connection = fixture.connect().await;
+    let call = call(COUNT_TRANSIENTLY).xid(1);
+    for expected in 1..4 {
+        assert_eq!(connection.call(call.clone()).await.results().u32(), expected);
+    }
+}
+
+#[tokio::test]
+async fn a_panic_is_not_recorded_and_reaches_the_copy_that_waits() {
+    let fixture = Fixture::new().await;
+    let mut first = fixture.connect().await;
+    let mut second = fixture.connect().await;
+    let call = call(WAIT_AND_PANIC).xid(1);
+    first.send(&call).await;
+    fixture.script.begun(1).await;
+    second.send(&call).await;
+    second.silent_for(A_WHILE).await;
+    fixture.script.open_gate(2);
+    assert_eq!(second.reply().await.outcome, Outcome::SystemError);
+    assert_eq!(first.call(call).await.outcome, Outcome::SystemError);
+    assert_eq!(fixture.script.begun_now(), 2);
+}
+
+#[tokio::test]
+async fn calls_that_may_be_repeated_just_run() {
+    let fixture = Fixture::new().await;
+    let mut connection = fixture.connect().await;
+    connection.send(&call(WAIT).xid(1)).await;
+    connection.send(&call(WAIT).xid(1)).await;
+    fixture.script.begun(2).await;
+    fixture.script.open_gate(2);
+    connection.reply().await.results().end();
+    connection.reply().await.results().end();
+    let echo = |value| call(ECHO).xid(2).arguments(Writer::new().u32(value));
+    assert_eq!(connection.call(echo(1)).await.results().u32(), 1);
+    assert_eq!(connection.call(echo(2)).await.results().u32(), 2);
+}
+
+#[tokio::test]
+async fn a_client_keeps_its_newest_1024_calls_and_evicts_no_others() {
+    let fixture = Fixture::new().await;
+    let quiet = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 3));
+    let mut quiet = Connection::open_from(quiet, fixture.address).await;
+    assert_eq!(quiet.call(count(1)).await.results().u32(), 1);
+    let mut busy = fixture.connect().await;
+    for xid in 1..=1100 {
+        assert_eq!(busy.call(count(xid)).await.results().u32(), xid + 1);
+    }
+    assert_eq!(busy.call(count(1100 - 1023)).await.results().u32(), 1100 - 1023 + 1);
+    assert_eq!(busy.call(count(1100 - 1024)).await.results().u32(), 1102);
+    assert_eq!(quiet.call(count(1)).await.results().u32(), 1);
+}
+
+#[tokio::test]
+async fn a_copy_outlives_the_time_of_the_call_it_waits_for() {
+    let fixture = Fixture::with(|settings| settings.request_timeout = Duration::from_secs(1)).await;
+    let mut first = fixture.connect().await;
+    let mut second = fixture.connect().await;
+    let call = call(WAIT_AND_COUNT).xid(1);
+    first.send(&call).await;
+    fixture.script.begun(1).await;
+    second.silent_for(Duration::from_millis(600)).await;
+    second.send(&call).await;
+    fixture.script.cancelled(1).await;
+    fixture.script.open_gate(1);
+    assert_eq!(second.reply().await.results().u32(), 1);
+}
