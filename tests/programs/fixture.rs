@@ -54,6 +54,11 @@ pub(crate) struct Server {
 impl Server {
     /// Exports `/t` to 127.0.0.0/8 and nothing to the others; its root is 0777 and root's.
     pub(crate) async fn new() -> Self {
+        Self::with(MemoryContent::new()).await
+    }
+
+    /// The same over other content.
+    pub(crate) async fn with(content: MemoryContent) -> Self {
         let store = Arc::new(MemoryStore::new());
         let spec = ShareSpec {
             name: ShareName::parse("/t").unwrap(),
@@ -73,7 +78,7 @@ impl Server {
             share,
             rules: vec![rule],
             metadata: Arc::clone(&store) as _,
-            content: Arc::new(MemoryContent::new()),
+            content: Arc::new(content),
             write_behind: WriteBehind::default(),
         };
         let vfs = Vfs::new(vec![export]).unwrap();

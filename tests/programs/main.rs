@@ -7,6 +7,8 @@ mod fixture;
 #[cfg(test)]
 mod forms;
 #[cfg(test)]
+mod log;
+#[cfg(test)]
 mod mount;
 #[cfg(test)]
 mod session;
