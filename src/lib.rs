@@ -9,6 +9,7 @@
 //! `types` holds what crosses layers and imports nothing; `server/stores.rs` alone names concrete
 //! stores; `config` becomes validated types before anything starts.
 
+pub mod cli;
 pub mod config;
 pub mod content;
 pub mod metadata;
@@ -16,6 +17,7 @@ pub mod mount;
 pub mod nfs3;
 pub mod rpc;
 pub mod server;
+pub mod telemetry;
 pub mod types;
 pub mod vfs;
 pub mod xdr;

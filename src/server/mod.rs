@@ -1,9 +1,11 @@
 //! The server around the programs: listening, connections, limits, and an orderly end.
 
 mod connection;
+mod instance;
 mod limits;
 mod listen;
 mod outbox;
+mod stores;
 mod writer;
 
 use std::io;
@@ -17,7 +19,9 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+pub use self::instance::{Instance, StartError};
 use self::limits::{Budget, Seldom};
+pub use self::stores::StoreError;
 use crate::rpc::{Dispatcher, DuplicateProgram, MAX_RECORD_BYTES, Program};
 
 /// How long calls may go on after they were cancelled at the server's end.

@@ -1,0 +1,95 @@
+//! What is said when the server is ready: the command that mounts each share.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use crate::config::{Config, Share};
+
+/// The address, and a mount command a line for each share.
+pub(super) fn message(config: &Config, address: SocketAddr, hostname: &str) -> String {
+    let mut text = format!("ready on {address}; on a client, as root:\n");
+    for share in &config.shares {
+        text.push_str(&mount_command(share, address, hostname));
+        text.push('\n');
+    }
+    text
+}
+
+/// The command of mount(8) for a Linux client (nfs(5)).
+fn mount_command(share: &Share, address: SocketAddr, hostname: &str) -> String {
+    let host = host(share, address, hostname);
+    let proto = if host.starts_with('[') { "tcp6" } else { "tcp" };
+    let port = address.port();
+    format!(
+        "mount -t nfs -o vers=3,proto={proto},port={port},mountport={port},mountproto={proto},nolock \
+         {host}:{} /mnt",
+        share.name
+    )
+}
+
+/// How clients reach the share: where every address is listened on, by the loopback address if no
+/// other client may, else by the host's name.
+fn host(share: &Share, address: SocketAddr, hostname: &str) -> String {
+    let ip = address.ip().to_canonical();
+    if !ip.is_unspecified() {
+        return written(ip);
+    }
+    let allowed = |ip: IpAddr| share.clients.iter().any(|client| client.network.contains(&ip));
+    let local = share.clients.iter().all(|client| client.network.addr().is_loopback());
+    if !local {
+        return hostname.to_owned();
+    }
+    let v4 = IpAddr::V4(Ipv4Addr::LOCALHOST);
+    written(if allowed(v4) || ip.is_ipv4() { v4 } else { IpAddr::V6(Ipv6Addr::LOCALHOST) })
+}
+
+fn written(ip: IpAddr) -> String {
+    match ip {
+        IpAddr::V4(ip) => ip.to_string(),
+        IpAddr::V6(ip) => format!("[{ip}]"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(networks: &[&str]) -> Config {
+        let rules: Vec<_> =
+            networks.iter().map(|each| format!("{{ network: '{each}' }}")).collect();
+        let text = format!(
+            "metadata: {{ stores: {{ m: {{ type: memory }} }} }}
+content: {{ stores: {{ c: {{ type: memory }} }} }}
+shares: [ {{ name: /e, metadata_store: m, content_store: c, clients: [ {} ] }} ]",
+            rules.join(", ")
+        );
+        Config::parse("t.yaml", &text, &|_| None).unwrap()
+    }
+
+    #[test]
+    fn the_command_is_exact() {
+        let text = message(&config(&["::/0"]), "192.168.1.2:2049".parse().unwrap(), "box");
+        assert_eq!(
+            text,
+            "ready on 192.168.1.2:2049; on a client, as root:\nmount -t nfs -o \
+             vers=3,proto=tcp,port=2049,mountport=2049,mountproto=tcp,nolock 192.168.1.2:/e /mnt\n"
+        );
+    }
+
+    #[test]
+    fn the_host_is_one_that_clients_reach() {
+        for (listen, networks, expected) in [
+            ("0.0.0.0:1", &["127.0.0.0/8"][..], "127.0.0.1"),
+            ("0.0.0.0:1", &["127.0.0.1", "10.0.0.0/8"], "box"),
+            ("0.0.0.0:1", &["0.0.0.0/0"], "box"),
+            ("[::]:1", &["::1"], "[::1]"),
+            ("[::]:1", &["127.0.0.0/8", "::1"], "127.0.0.1"),
+            ("[::1]:1", &["::/0"], "[::1]"),
+        ] {
+            let config = config(networks);
+            let host = host(&config.shares[0], listen.parse().unwrap(), "box");
+            assert_eq!(host, expected, "{listen} {networks:?}");
+        }
+        let command = mount_command(&config(&["::1"]).shares[0], "[::1]:1".parse().unwrap(), "box");
+        assert!(command.contains("proto=tcp6,") && command.contains(" [::1]:/e "), "{command}");
+    }
+}

@@ -1,0 +1,118 @@
+//! `trunkfs serve`: from the configuration to a running server, and its end on a signal.
+
+use std::io::Write;
+use std::net::SocketAddr;
+
+use clap::Args;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use super::{Configured, Failure, LOCAL_FOLDER, descriptors, ready};
+use crate::config::{Config, Content, Metadata};
+use crate::server::{BindError, Instance, StartError};
+use crate::telemetry;
+
+/// What `serve` takes.
+#[derive(Debug, Args)]
+pub(super) struct Options {
+    #[command(flatten)]
+    configured: Configured,
+    /// IP address and port to listen on, in place of the configuration's; port 0 takes a free one
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Option<SocketAddr>,
+}
+
+/// Serves until a signal.
+pub(super) fn run(options: &Options) -> Result<(), Failure> {
+    let mut config = options.configured.load()?;
+    if let Some(listen) = options.listen {
+        config.server.listen = listen;
+    }
+    telemetry::start().map_err(Failure::Run)?;
+    descriptors::raise(&config);
+    warn_of_loss(&config, options.configured.config.is_none());
+    let runtime = tokio::runtime::Runtime::new().map_err(|error| Failure::Run(error.into()))?;
+    let done = runtime.block_on(serve(&config));
+    // What still runs was told to stop, and had its time.
+    runtime.shutdown_background();
+    done
+}
+
+async fn serve(config: &Config) -> Result<(), Failure> {
+    let shutdown = CancellationToken::new();
+    watch_signals(&shutdown).map_err(|error| Failure::Run(error.into()))?;
+    let starting = shutdown.run_until_cancelled(Instance::start(config));
+    let Some(started) = starting.await else { return Ok(()) };
+    let instance = started.map_err(explained)?;
+    let hostname = rustix::system::uname();
+    let hostname = hostname.nodename().to_string_lossy();
+    say(&ready::message(config, instance.address(), &hostname));
+    instance.run(shutdown).await;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// Fires `shutdown` on SIGTERM and SIGINT; on a second one the process ends.
+fn watch_signals(shutdown: &CancellationToken) -> std::io::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let shutdown = shutdown.clone();
+    tokio::spawn(async move {
+        either(&mut terminate, &mut interrupt).await;
+        tracing::info!("stopping: requests are finished; a second signal stops at once");
+        shutdown.cancel();
+        either(&mut terminate, &mut interrupt).await;
+        tracing::warn!("stopped at once; clients send unflushed data again");
+        std::process::exit(1);
+    });
+    Ok(())
+}
+
+async fn either(one: &mut Signal, other: &mut Signal) {
+    tokio::select! {
+        _ = one.recv() => {}
+        _ = other.recv() => {}
+    }
+}
+
+/// Prints what standard output is for. That it is closed is no reason not to serve.
+fn say(text: &str) {
+    let mut out = std::io::stdout().lock();
+    if let Err(error) = out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        tracing::warn!(%error, "standard output takes no ready line");
+    }
+}
+
+/// An error, with its remedy where there is a plain one.
+fn explained(error: StartError) -> Failure {
+    let StartError::Bind(BindError::Listen { address, source }) = &error else {
+        return Failure::Run(error.into());
+    };
+    let remedy = match source.kind() {
+        std::io::ErrorKind::AddrInUse => "another program has the port; stop it, or choose another",
+        _ => "choose another address",
+    };
+    let text =
+        format!("cannot listen on {address}: {source}; {remedy} with --listen or server.listen");
+    Failure::Run(text.into())
+}
+
+/// Says which shares are lost when the server stops.
+fn warn_of_loss(config: &Config, local: bool) {
+    for share in &config.shares {
+        let name = &share.name;
+        if matches!(config.metadata.get(&share.metadata_store), Some(Metadata::Memory)) {
+            tracing::warn!(
+                "{name}: metadata is in memory; every file is lost when the server stops"
+            );
+        } else if matches!(config.content.get(&share.content_store), Some(Content::Memory)) {
+            tracing::warn!("{name}: content is in memory; files lose it when the server stops");
+        }
+    }
+    if local {
+        tracing::warn!(
+            "no configuration: content is in ./{LOCAL_FOLDER}, and what earlier runs left there belongs to \
+             no file; see config.example.yaml for shares that stay"
+        );
+    }
+}

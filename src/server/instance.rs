@@ -1,0 +1,111 @@
+//! A whole server from a configuration: stores, exports, programs, the listening server, and their
+//! orderly end.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::stores::{StoreError, Stores};
+use super::{BindError, Server, ServerSettings};
+use crate::config::{self, Config};
+use crate::mount::Mount;
+use crate::nfs3::Nfs3;
+use crate::vfs::{ExportSettings, Vfs};
+
+/// How long unflushed data may take to be written at the end, after the requests.
+const FLUSH_TIME: Duration = Duration::from_secs(10);
+
+/// Why a server cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A store or share cannot be opened.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// There is no random write verifier to be had.
+    #[error("the system has no random numbers")]
+    Random(#[source] std::io::Error),
+    /// The address cannot be listened on.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+}
+
+/// A server that listens on its address and has its shares open, but does not answer yet.
+#[derive(Debug)]
+pub struct Instance {
+    server: Server,
+    vfs: Arc<Vfs>,
+    stores: Stores,
+}
+
+impl Instance {
+    /// Opens the stores and shares, then listens. Clients that connect wait until
+    /// [`Instance::run`].
+    ///
+    /// # Errors
+    /// The first store, share or address that cannot be had; what was open is closed again, and nothing
+    /// listens.
+    pub async fn start(config: &Config) -> Result<Self, StartError> {
+        let mut stores = Stores::default();
+        match Self::assemble(config, &mut stores).await {
+            Ok((server, vfs)) => Ok(Self { server, vfs, stores }),
+            Err(error) => {
+                stores.close().await;
+                Err(error)
+            }
+        }
+    }
+
+    async fn assemble(
+        config: &Config,
+        stores: &mut Stores,
+    ) -> Result<(Server, Arc<Vfs>), StartError> {
+        let mut exports: Vec<ExportSettings> = Vec::with_capacity(config.shares.len());
+        for share in &config.shares {
+            exports.push(stores.export(config, share).await?);
+        }
+        let vfs = Vfs::new(exports).map_err(StartError::Random)?;
+        let server = Server::bind(
+            settings(&config.server),
+            vec![Arc::new(Nfs3::new(vfs.clone())), Arc::new(Mount::new(vfs.clone()))],
+        )
+        .await?;
+        Ok((server, vfs))
+    }
+
+    /// Where the server listens, with the port that it was given.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.server.local_addr()
+    }
+
+    /// Serves until `shutdown` fires; then requests in flight are finished within the drain timeout,
+    /// unflushed data is written and the stores are closed.
+    pub async fn run(self, shutdown: CancellationToken) {
+        let Self { server, vfs, stores } = self;
+        let stopped = CancellationToken::new();
+        let behind = tokio::spawn({
+            let (vfs, stopped) = (vfs.clone(), stopped.clone());
+            async move { vfs.maintain(stopped).await }
+        });
+        server.run(shutdown).await;
+        stopped.cancel();
+        let deadline = Instant::now() + FLUSH_TIME;
+        if tokio::time::timeout_at(deadline, behind).await.is_err() {
+            tracing::warn!("a flush is still running; its clients send its data again");
+        }
+        vfs.flush_all(deadline).await;
+        stores.close().await;
+    }
+}
+
+fn settings(server: &config::Server) -> ServerSettings {
+    ServerSettings {
+        max_connections: server.max_connections,
+        request_timeout: server.request_timeout,
+        drain_timeout: server.drain_timeout,
+        ..ServerSettings::new(vec![server.listen])
+    }
+}

@@ -1,0 +1,185 @@
+//! The one place that names concrete stores: from the configuration to open shares.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::config::{self, Config};
+use crate::content::{
+    ContentStore, FilesystemContent, FilesystemSettings, MemoryContent, OpenError,
+};
+use crate::metadata::memory::MemoryStore;
+use crate::metadata::postgres::{PostgresStore, Settings};
+use crate::metadata::{self, MetadataStore, RootSpec, ShareSpec};
+use crate::types::ShareName;
+use crate::vfs::{ClientRule, ExportSettings, Squash, WriteBehind};
+
+/// The chunk size of a new share in bytes, for content stores that keep chunks.
+const CHUNK_SIZE: u32 = 4 << 20;
+/// How long a store may take to give its connections back.
+const CLOSE_TIME: Duration = Duration::from_secs(5);
+
+/// Why a store cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// A metadata store cannot be opened.
+    #[error("cannot open the metadata store {name}")]
+    Metadata {
+        /// Its name in the configuration.
+        name: String,
+        /// Why.
+        source: metadata::Error,
+    },
+    /// A content store cannot be opened.
+    #[error("cannot open the content store {name}")]
+    Content {
+        /// Its name in the configuration.
+        name: String,
+        /// Why.
+        source: OpenError,
+    },
+    /// A share cannot be opened in its metadata store.
+    #[error("cannot open the share {share} in the metadata store {store}")]
+    Share {
+        /// The share.
+        share: ShareName,
+        /// The store's name in the configuration.
+        store: String,
+        /// Why.
+        source: metadata::Error,
+    },
+    /// A share names a store that the configuration does not have.
+    #[error("the share {share} names the store {name}, which is not configured")]
+    Unknown {
+        /// The share.
+        share: ShareName,
+        /// The name.
+        name: String,
+    },
+}
+
+/// Open stores. Those that no share names stay closed.
+#[derive(Debug, Default)]
+pub(super) struct Stores {
+    metadata: BTreeMap<String, Arc<dyn MetadataStore>>,
+    content: BTreeMap<String, Arc<dyn ContentStore>>,
+}
+
+impl Stores {
+    /// Opens a share, and its stores where they are not open yet.
+    pub(super) async fn export(
+        &mut self,
+        config: &Config,
+        share: &config::Share,
+    ) -> Result<ExportSettings, StoreError> {
+        let content = self.content(config, share).await?;
+        let metadata = self.metadata(config, share).await?;
+        let config::Root { uid, gid, mode } = share.root;
+        let spec = ShareSpec {
+            name: share.name.clone(),
+            root: RootSpec { uid, gid, mode: mode.bits() },
+            chunk_size: CHUNK_SIZE,
+        };
+        let opened = metadata.open_share(&spec).await.map_err(|source| StoreError::Share {
+            share: share.name.clone(),
+            store: share.metadata_store.clone(),
+            source,
+        })?;
+        Ok(ExportSettings {
+            share: opened,
+            rules: share.clients.iter().map(rule).collect(),
+            metadata,
+            content,
+            write_behind: WriteBehind::default(),
+        })
+    }
+
+    async fn metadata(
+        &mut self,
+        config: &Config,
+        share: &config::Share,
+    ) -> Result<Arc<dyn MetadataStore>, StoreError> {
+        let name = &share.metadata_store;
+        if let Some(store) = self.metadata.get(name) {
+            return Ok(store.clone());
+        }
+        let settings = config.metadata.get(name).ok_or_else(|| unknown(share, name))?;
+        let failed = |source| StoreError::Metadata { name: name.clone(), source };
+        let store: Arc<dyn MetadataStore> = match settings {
+            config::Metadata::Memory => Arc::new(MemoryStore::new()),
+            config::Metadata::Postgres(settings) => {
+                Arc::new(PostgresStore::connect(database(settings)).await.map_err(failed)?)
+            }
+        };
+        self.metadata.insert(name.clone(), store.clone());
+        Ok(store)
+    }
+
+    async fn content(
+        &mut self,
+        config: &Config,
+        share: &config::Share,
+    ) -> Result<Arc<dyn ContentStore>, StoreError> {
+        let name = &share.content_store;
+        if let Some(store) = self.content.get(name) {
+            return Ok(store.clone());
+        }
+        let settings = config.content.get(name).ok_or_else(|| unknown(share, name))?;
+        let failed = |source| StoreError::Content { name: name.clone(), source };
+        let store: Arc<dyn ContentStore> = match settings {
+            config::Content::Memory => Arc::new(MemoryContent::new()),
+            config::Content::Filesystem(settings) => {
+                let settings = FilesystemSettings {
+                    base_path: settings.base_path.clone(),
+                    max_open_files: settings.max_open_files,
+                };
+                Arc::new(FilesystemContent::open(settings).await.map_err(failed)?)
+            }
+        };
+        self.content.insert(name.clone(), store.clone());
+        Ok(store)
+    }
+
+    /// Closes every metadata store, for at most a few seconds each.
+    pub(super) async fn close(&self) {
+        for (name, store) in &self.metadata {
+            if tokio::time::timeout(CLOSE_TIME, store.close()).await.is_err() {
+                tracing::warn!(store = name, "the metadata store does not close; left open");
+            }
+        }
+    }
+}
+
+fn unknown(share: &config::Share, name: &str) -> StoreError {
+    StoreError::Unknown { share: share.name.clone(), name: name.to_owned() }
+}
+
+fn database(settings: &config::Postgres) -> Settings {
+    Settings {
+        host: settings.host.clone(),
+        port: settings.port,
+        database: settings.database.clone(),
+        user: settings.user.clone(),
+        password: settings.password.as_ref().map(|password| password.reveal().to_owned()),
+        max_connections: settings.max_connections,
+        auto_migrate: settings.auto_migrate,
+        connect_timeout: settings.connect_timeout,
+    }
+}
+
+fn rule(client: &config::Client) -> ClientRule {
+    ClientRule {
+        network: client.network,
+        read_only: match client.access {
+            config::Access::ReadWrite => false,
+            config::Access::ReadOnly => true,
+        },
+        squash: match client.squash {
+            config::Squash::Root => Squash::Root,
+            config::Squash::None => Squash::None,
+            config::Squash::All => Squash::All,
+        },
+        anonymous: (client.anonuid, client.anongid),
+        reserved_port: client.require_reserved_port,
+    }
+}
