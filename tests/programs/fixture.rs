@@ -59,6 +59,7 @@ impl Server {
 
     /// The same over other content.
     pub(crate) async fn with(content: MemoryContent) -> Self {
+        super::log::keep();
         let store = Arc::new(MemoryStore::new());
         let spec = ShareSpec {
             name: ShareName::parse("/t").unwrap(),

@@ -1,25 +1,21 @@
 //! What is logged of a call that failed: once, with what an operator needs to find it.
 
 use std::io::Write;
-use std::sync::{Arc, Mutex};
+use std::sync::{Mutex, Once};
 
-use tracing_subscriber::fmt::MakeWriter;
 use trunkfs::content::MemoryContent;
+use trunkfs::rpc::{Caller, Reply};
 
-use super::fixture::{Server, created, of};
+use super::fixture::{Args, Server, call, caller, created, of, success};
 
-#[derive(Clone, Default)]
-struct Lines(Arc<Mutex<Vec<u8>>>);
+/// The lines of all tests of this program.
+static LOG: Mutex<Vec<u8>> = Mutex::new(Vec::new());
 
-impl Lines {
-    fn text(&self) -> String {
-        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
-    }
-}
+struct Log;
 
-impl Write for Lines {
+impl Write for Log {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().write(bytes)
+        LOG.lock().unwrap().write(bytes)
     }
 
     fn flush(&mut self) -> std::io::Result<()> {
@@ -27,12 +23,26 @@ impl Write for Lines {
     }
 }
 
-impl<'a> MakeWriter<'a> for Lines {
-    type Writer = Self;
+/// Keeps the log from now on. Before any other call: tracing decides once whether anybody wants a
+/// line, by the subscriber of the thread that is the first to come to it.
+pub(crate) fn keep() {
+    static KEPT: Once = Once::new();
+    KEPT.call_once(|| {
+        let log = tracing_subscriber::fmt().with_max_level(tracing::Level::DEBUG);
+        log.with_ansi(false).with_writer(|| Log).init();
+    });
+}
 
-    fn make_writer(&'a self) -> Self {
-        self.clone()
-    }
+/// The lines about the call with a transaction id.
+fn lines_of(xid: u32) -> Vec<String> {
+    let log = String::from_utf8(LOG.lock().unwrap().clone()).unwrap();
+    let id = format!(" xid={xid} ");
+    log.lines().filter(|line| line.contains(&id)).map(str::to_owned).collect()
+}
+
+async fn status(server: &Server, xid: u32, procedure: u32, arguments: Args) -> u32 {
+    let reply: Reply = call(&server.nfs, procedure, arguments, Caller { xid, ..caller() }).await;
+    success(reply).u32().unwrap()
 }
 
 #[tokio::test]
@@ -40,19 +50,17 @@ async fn a_failure_below_is_logged_once_and_a_refusal_is_not() {
     let server = Server::with(MemoryContent::with_limit(1)).await;
     let make = of(&server.root).opaque(b"f").words(&[1]).mode(0o644);
     let (file, ..) = created(server.results(8, make).await);
-    let lines = Lines::default();
-    let log = tracing_subscriber::fmt().with_max_level(tracing::Level::DEBUG).with_ansi(false);
-    let _guard = tracing::subscriber::set_default(log.with_writer(lines.clone()).finish());
+    let (refused, failed) = (1001, 1002);
 
-    assert_eq!(server.results(3, of(&server.root).opaque(b"g")).await.u32().unwrap(), 2);
-    assert_eq!(lines.text(), "");
+    assert_eq!(status(&server, refused, 3, of(&server.root).opaque(b"g")).await, 2);
+    assert_eq!(lines_of(refused), [""; 0]);
 
     let data = vec![7; 1 << 20];
     let write = of(&file).words(&[0, 0, 1 << 20, 0]).opaque(&data);
-    assert_eq!(server.results(7, write).await.u32().unwrap(), 28);
-    let text = lines.text();
-    assert_eq!(text.lines().count(), 1, "{text}");
-    for part in ["xid=7", "client=127.0.0.1:50000", "WRITE", "/t", "no space left"] {
-        assert!(text.contains(part), "{part}: {text}");
+    assert_eq!(status(&server, failed, 7, write).await, 28);
+    let lines = lines_of(failed);
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    for part in ["client=127.0.0.1:50000", "WRITE", "/t", "no space left"] {
+        assert!(lines[0].contains(part), "{part}: {lines:?}");
     }
 }
