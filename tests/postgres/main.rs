@@ -11,10 +11,16 @@ mod failures;
 #[cfg(test)]
 mod interleavings;
 #[cfg(test)]
+mod load;
+#[cfg(test)]
+mod plans;
+#[cfg(test)]
 mod proxy;
 #[cfg(test)]
 mod round_trips;
 #[cfg(test)]
 mod session;
+#[cfg(test)]
+mod startup;
 #[cfg(test)]
 mod support;

@@ -122,12 +122,7 @@ impl PostgresStore {
         loop {
             let failure = match within(cx, self.pool.get()).await? {
                 Ok(connection) => {
-                    let arguments = Arc::clone(&arguments);
-                    let task = tokio::spawn(async move {
-                        let arguments: Vec<&(dyn ToSql + Sync)> =
-                            arguments.iter().map(|it| it.as_ref() as &(dyn ToSql + Sync)).collect();
-                        fly(connection, statement, &arguments).await
-                    });
+                    let task = query(connection, statement, Arc::clone(&arguments));
                     match within(cx, landed(task)).await? {
                         Ok(rows) => return Ok(rows),
                         Err(failure) => failure,
@@ -175,6 +170,28 @@ impl PostgresStore {
         }
     }
 
+    /// Runs a statement that may be repeated, for a caller without a context.
+    pub(super) async fn ask(
+        &self,
+        statement: &'static str,
+        arguments: Vec<Argument>,
+    ) -> Result<Vec<Row>, Error> {
+        let arguments = Arc::new(arguments);
+        let mut patience = Patience::new();
+        loop {
+            let failure = match self.pool.get().await {
+                Ok(connection) => {
+                    match landed(query(connection, statement, Arc::clone(&arguments))).await {
+                        Ok(rows) => return Ok(rows),
+                        Err(failure) => failure,
+                    }
+                }
+                Err(failure) => failure,
+            };
+            tokio::time::sleep(patience.after(failure)?).await;
+        }
+    }
+
     /// Finds out what became of a call whose answer was lost: its answer, or nothing where it was not applied and never
     /// will be.
     async fn settle(&self, ticket: Ticket) -> Result<Vec<Row>, Error> {
@@ -200,6 +217,19 @@ impl PostgresStore {
             tokio::time::sleep(jittered(repeat)).await;
         }
     }
+}
+
+/// A read in a task of its own.
+fn query(
+    connection: Pooled,
+    statement: &'static str,
+    arguments: Arc<Vec<Argument>>,
+) -> JoinHandle<Result<Vec<Row>, Failure>> {
+    tokio::spawn(async move {
+        let arguments: Vec<_> =
+            arguments.iter().map(|it| it.as_ref() as &(dyn ToSql + Sync)).collect();
+        fly(connection, statement, &arguments).await
+    })
 }
 
 async fn landed(task: JoinHandle<Result<Vec<Row>, Failure>>) -> Result<Vec<Row>, Failure> {

@@ -47,8 +47,8 @@ impl Patience {
         Self { away_since: None, repeats: 0, decisions: 0 }
     }
 
-    /// Pauses before the next try of a call that failed and changed nothing, or ends it.
-    pub(super) async fn pause(&mut self, cx: &Context, failure: Failure) -> Result<(), Error> {
+    /// How long to pause before the next try of a call that failed and changed nothing, unless it is over.
+    pub(super) fn after(&mut self, failure: Failure) -> Result<Duration, Error> {
         let over = match &failure {
             Failure::Refused(_) => true,
             Failure::Transient(_) => self.repeats >= TRANSIENT_REPEATS,
@@ -60,7 +60,13 @@ impl Patience {
             return Err(failure.into_error());
         }
         self.repeats += 1;
-        within(cx, tokio::time::sleep(jittered(self.repeats))).await
+        Ok(jittered(self.repeats))
+    }
+
+    /// Pauses, unless the call is over.
+    pub(super) async fn pause(&mut self, cx: &Context, failure: Failure) -> Result<(), Error> {
+        let pause = self.after(failure)?;
+        within(cx, tokio::time::sleep(pause)).await
     }
 
     /// Before the decision is made again on values that have changed meanwhile.

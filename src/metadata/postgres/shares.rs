@@ -7,7 +7,7 @@ use tokio_postgres::Row;
 use uuid::Uuid;
 
 use super::PostgresStore;
-use super::error::Failure;
+use super::flight::arguments;
 use super::rows::{column, damaged};
 use crate::metadata::{Capabilities, Error, Share, ShareSpec, rules};
 use crate::types::{Context, Fsid, ObjectId, ShareId, ShareName, Timestamp};
@@ -39,28 +39,24 @@ impl PostgresStore {
         ];
         // 63 random bits, so that stores which know nothing of each other give different ones; never 0.
         let fsid = rand::random_range(1..=i64::MAX);
-        let connection = self.pool.get().await.map_err(Failure::into_error)?;
-        let made = connection
-            .client
-            .query_one(
+        let rows = self
+            .ask(
                 OPEN,
-                &[
-                    &spec.name.as_str(),
-                    &ObjectId::generate().0,
-                    &fsid,
-                    &i64::from(spec.chunk_size),
-                    &(spec.root.mode & rules::MODE_BITS).cast_signed(),
-                    &i64::from(spec.root.uid),
-                    &i64::from(spec.root.gid),
-                    &rules::DIRECTORY_SIZE.cast_signed(),
-                    &Timestamp::now().0,
-                    &capabilities,
+                arguments![
+                    spec.name.as_str().to_owned(),
+                    ObjectId::generate().0,
+                    fsid,
+                    i64::from(spec.chunk_size),
+                    (spec.root.mode & rules::MODE_BITS).cast_signed(),
+                    i64::from(spec.root.uid),
+                    i64::from(spec.root.gid),
+                    rules::DIRECTORY_SIZE.cast_signed(),
+                    Timestamp::now().0,
+                    capabilities,
                 ],
             )
-            .await
-            .map_err(|error| Failure::from(error).into_error())?;
-        drop(connection);
-        if column(&made, 0)? {
+            .await?;
+        if column(rows.first().ok_or_else(|| damaged("a function gave no answer"))?, 0)? {
             self.pool.renew_idle();
         }
         self.load_shares()
@@ -72,12 +68,7 @@ impl PostgresStore {
 
     /// Every share; the process knows them from then on.
     pub(super) async fn load_shares(&self) -> Result<Vec<Share>, Error> {
-        let connection = self.pool.get().await.map_err(Failure::into_error)?;
-        let rows = connection
-            .client
-            .query(ALL, &[])
-            .await
-            .map_err(|error| Failure::from(error).into_error())?;
+        let rows = self.ask(ALL, Vec::new()).await?;
         let shares = rows.iter().map(share).collect::<Result<Vec<_>, _>>()?;
         let mut known = self.shares.0.write();
         known.extend(shares.iter().map(|share| (share.id, share.clone())));

@@ -6,7 +6,7 @@ use std::time::Duration;
 use moka::future::Cache;
 
 use super::PostgresStore;
-use super::error::Failure;
+use super::flight::arguments;
 use super::rows::{column, damaged};
 use crate::metadata::{Error, Usage};
 use crate::types::ShareId;
@@ -37,14 +37,10 @@ impl PostgresStore {
     }
 
     async fn sum_usage(&self, share: ShareId) -> Result<Usage, Error> {
-        let connection = self.pool.get().await.map_err(Failure::into_error)?;
-        let row = connection
-            .client
-            .query_one(SUM, &[&share.0])
-            .await
-            .map_err(|error| Failure::from(error).into_error())?;
-        let objects: i64 = column(&row, 0)?;
-        let bytes: String = column(&row, 1)?;
+        let rows = self.ask(SUM, arguments![share.0]).await?;
+        let row = rows.first().ok_or_else(|| damaged("a sum has no row"))?;
+        let objects: i64 = column(row, 0)?;
+        let bytes: String = column(row, 1)?;
         // Sizes go up to 2⁶³−1, so that the sum may need more than 64 bits.
         let bytes: u128 = bytes.parse().map_err(|_| damaged(format_args!("{bytes} bytes used")))?;
         Ok(Usage {

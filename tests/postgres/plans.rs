@@ -1,0 +1,87 @@
+//! Plans stay right while a database fills: what sessions read is counted by the server, in functions too.
+
+use trunkfs::metadata::{CreateHow, MetadataStore, SetAttributes};
+use trunkfs::types::{Cookie, ObjectId};
+
+use crate::database::{TestDatabase, connect};
+use crate::support::{Fixture, mode, name, until};
+
+/// Entries of one directory, and as many files.
+const FILES: i64 = 200_000;
+/// What one round of operations may read from indexes; reading all of a table or directory is far more.
+const MOST_READ: i64 = 3_000;
+
+/// Every kind of statement, in `directory`, whose entry `present` is there.
+async fn round(fixture: &Fixture, directory: ObjectId, present: &str, tag: &str) {
+    let (store, cx) = (&fixture.store, fixture.cx());
+    let [one, two, three, inner] =
+        ["one", "two", "three", "inner"].map(|it| name(&format!("{it}-{tag}")));
+    let how = CreateHow::Unchecked(mode(0o644));
+    let file = store.create(&cx, directory, &one, &how).await.unwrap().object;
+    let found = store.lookup(&cx, directory, &name(present)).await.unwrap().object.unwrap();
+    let missing = store.lookup(&cx, directory, &name("zzz")).await.unwrap();
+    assert_eq!(missing.object, None);
+    store.getattr(&cx, found.id).await.unwrap();
+    store.setattr(&cx, found.id, &SetAttributes::default()).await.unwrap();
+    let sub = store.mkdir(&cx, directory, &inner, &mode(0o755)).await.unwrap().object;
+    store.lookup_parent(&cx, sub.id).await.unwrap();
+    store.link(&cx, file.id, directory, &two).await.unwrap();
+    let page = store.readdir(&cx, directory, Cookie::START, 100, true).await.unwrap();
+    let after = page.entries.last().unwrap().cookie;
+    store.readdir(&cx, directory, after, 100, false).await.unwrap();
+    store.rename(&cx, directory, &one, directory, &three).await.unwrap();
+    store.rename(&cx, directory, &two, sub.id, &two).await.unwrap();
+    store.remove(&cx, sub.id, &two).await.unwrap();
+    store.remove(&cx, directory, &three).await.unwrap();
+    store.rmdir(&cx, directory, &inner).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_plan_of_an_empty_database_outlives_it() {
+    let database = TestDatabase::create().await;
+    let mut settings = database.settings();
+    settings.max_connections = 1;
+    let fixture = Fixture::on(settings, database).await;
+    let client = connect(&fixture.database.settings()).await;
+    let directory = fixture.directory(fixture.root(), "big").await;
+
+    // Plans are made on tables that are known to be all but empty.
+    client.batch_execute("ANALYZE").await.unwrap();
+    fixture.file(directory.id, "present").await;
+    round(&fixture, directory.id, "present", "empty").await;
+    client
+        .batch_execute(&format!(
+            "INSERT INTO files (id, share_id, file_type, mode, uid, gid, size, atime, mtime, ctime, content_id)
+             SELECT md5('f' || i)::uuid, {share}, 1, 420, 0, 0, 0, 1, 1, 1, md5('c' || i)::uuid
+               FROM generate_series(1, {FILES}) i;
+             INSERT INTO parent_child_map (parent_id, child_name, child_id)
+             SELECT '{parent}', convert_to('file-' || i, 'UTF8'), md5('f' || i)::uuid
+               FROM generate_series(1, {FILES}) i",
+            share = fixture.share.id.0,
+            parent = directory.id,
+        ))
+        .await
+        .unwrap();
+    round(&fixture, directory.id, "file-77777", "full").await;
+    // And made again on what is there now.
+    client.batch_execute("ANALYZE").await.unwrap();
+    round(&fixture, directory.id, "file-199999", "known").await;
+
+    // A session's counts are in the statistics once it has ended. Scans that read no row are those that built indexes.
+    fixture.store.close().await;
+    until(&fixture.database, "the session ends", "application_name = 'trunkfs'", 0).await;
+    let tables = "('files', 'parent_child_map', 'link_counts')";
+    let row = client
+        .query_one(
+            &format!(
+                "SELECT (SELECT sum(seq_tup_read)::bigint FROM pg_stat_user_tables WHERE relname IN {tables}),
+                        (SELECT sum(idx_tup_read)::bigint FROM pg_stat_user_indexes WHERE relname IN {tables})"
+            ),
+            &[],
+        )
+        .await
+        .unwrap();
+    let (whole, read): (i64, i64) = (row.get(0), row.get(1));
+    assert_eq!(whole, 0, "a table was read as a whole");
+    assert!(read > 0 && read < 3 * MOST_READ, "{read} index entries were read");
+}
