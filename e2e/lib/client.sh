@@ -1,0 +1,157 @@
+# Where the NFS client runs: on this machine's own kernel, in a User Mode Linux guest, or in an emulated one.
+# In all three the suites see this machine's programs; in a guest the root is its file system, read-only.
+# shellcheck shell=bash
+
+CLIENT_PID=
+TAP=
+
+# client_choose WANTED: sets CLIENT to here, uml or qemu.
+client_choose() {
+    if [[ $1 != auto ]]; then
+        CLIENT=$1
+    elif client_here_works; then
+        CLIENT=here
+    elif client_tap_works; then
+        CLIENT=uml
+    else
+        CLIENT=qemu
+    fi
+    case $CLIENT in
+    uml)
+        need linux.uml user-mode-linux
+        need busybox busybox-static
+        ;;
+    qemu) qemu_require ;;
+    here) ;;
+    *)
+        echo "e2e: --client is auto, here, uml or qemu" >&2
+        return 1
+        ;;
+    esac
+}
+
+client_here_works() {
+    ((EUID == 0)) || return 1
+    modprobe -q nfsv3 2>/dev/null || true
+    grep -qw nfs /proc/filesystems || return 1
+    mkdir -p "$RUN/probe"
+    mount -t tmpfs probe "$RUN/probe" 2>/dev/null && umount "$RUN/probe"
+}
+
+client_tap_works() {
+    client_make_tap 2>/dev/null && client_drop_tap
+}
+
+# A tap and a network of this run's own, should the run share its network namespace with others.
+client_make_tap() {
+    TAP=e2e$$ HOST_ADDRESS=10.$((64 + $$ / 254 % 128)).$(($$ % 254)).1
+    GUEST_ADDRESS=${HOST_ADDRESS%.1}.2
+    ip tuntap add dev "$TAP" mode tap || return 1
+    ip address add "$HOST_ADDRESS/24" dev "$TAP" && ip link set "$TAP" up
+}
+
+client_drop_tap() {
+    [[ -n $TAP ]] || return 0
+    for _ in {1..50}; do # busy until the guest's last process has ended
+        ip tuntap del dev "$TAP" mode tap 2>/dev/null && break
+        sleep 0.1
+    done
+    TAP=
+}
+
+# client_network: sets SERVER_ADDRESS, where the server listens for this client.
+client_network() {
+    SERVER_ADDRESS=127.0.0.1
+    if [[ $CLIENT == uml ]]; then
+        client_make_tap
+        SERVER_ADDRESS=$HOST_ADDRESS
+    fi
+}
+
+# client_start: starts $SUITE in the background. Its output goes to $LOGS/output, the guest's to $LOGS/console.
+client_start() {
+    rm -rf "$RUN/control"
+    mkdir "$RUN/control"
+    local source=$MOUNT_SOURCE
+    # QEMU's user network has this machine's 127.0.0.1 at 10.0.2.2.
+    if [[ $CLIENT == qemu ]]; then source=${source/#127.0.0.1:/10.0.2.2:}; fi
+    {
+        printf 'export %s=%q\n' E2E_SUITE "$SUITE_FILE" E2E_SOURCE "$source" E2E_OPTIONS "$MOUNT_OPTIONS" \
+            E2E_CASES "$CASES" E2E_CONFIG "$CONFIG"
+    } >"$RUN/control/environment"
+    : >"$LOGS/output"
+    : >"$LOGS/console"
+    "client_start_$CLIENT"
+}
+
+client_start_here() {
+    (
+        # shellcheck source=/dev/null
+        source "$RUN/control/environment"
+        export E2E_REPO=$REPO E2E_CONTROL=$RUN/control E2E_MOUNT=$RUN/mnt E2E_LOCAL=$RUN/local
+        mkdir -p "$E2E_LOCAL"
+        exec setsid --wait "$REPO/e2e/guest/run-suite"
+    ) >"$LOGS/output" 2>&1 </dev/null &
+    CLIENT_PID=$!
+}
+
+GUEST_MEMORY=1024 # MiB
+
+client_start_uml() {
+    # The guest's memory is a file: on a tmpfs where one is large enough and may be mapped executable.
+    local memory=$RUN
+    if (($(df --output=avail -m /dev/shm 2>/dev/null | tail -n 1) > GUEST_MEMORY)) &&
+        ! findmnt -no OPTIONS /dev/shm | grep -qw noexec; then
+        memory=/dev/shm
+    fi
+    mkdir -p "$RUN/uml"
+    TMPDIR=$memory setsid linux.uml "mem=${GUEST_MEMORY}M" \
+        root=/dev/root rootfstype=hostfs rootflags=/ ro "init=$REPO/e2e/guest/init" \
+        "uml_dir=$RUN/uml" umid=guest con=null con0=null,fd:1 ssl0=null,fd:5 \
+        "vec0:transport=tap,ifname=$TAP,depth=64,gro=1" quiet norandmaps panic=-1 \
+        "E2E_REPO=$REPO" "E2E_SHARE=$RUN/control" "E2E_ADDRESS=$GUEST_ADDRESS/24" E2E_INTERFACE=vec0 \
+        >"$LOGS/console" 2>&1 5>"$LOGS/output" </dev/null &
+    CLIENT_PID=$!
+}
+
+# client_wait SECONDS: until the suite has ended; answers what it asks for meanwhile. Status 1: too long.
+client_wait() {
+    local deadline=$((SECONDS + $1)) request
+    while kill -0 "$CLIENT_PID" 2>/dev/null; do
+        for request in "$RUN"/control/request.*; do
+            if [[ -d $request ]]; then client_answer "$request"; fi
+        done
+        if ((SECONDS > deadline)); then
+            client_kill
+            return 1
+        fi
+        sleep 0.1
+    done
+    wait "$CLIENT_PID" 2>/dev/null || true
+    CLIENT_PID=
+}
+
+# A suite asks by making the folder request.NUMBER.{kill,start}; the answer is the folder answer.NUMBER.
+client_answer() {
+    local name=${1##*/} number
+    number=${name#request.}
+    number=${number%%.*}
+    case ${name##*.} in
+    kill) server_crash ;;
+    start) server_start || echo "e2e: the server did not start again" >&2 ;;
+    esac
+    rmdir "$1"
+    mkdir "$RUN/control/answer.$number"
+}
+
+# A guest is several processes in a session of its own.
+client_kill() {
+    [[ -n $CLIENT_PID ]] || return 0
+    local pid
+    for pid in $(pgrep -s "$CLIENT_PID" 2>/dev/null) "$CLIENT_PID" $(cat "$RUN/uml/guest/pid" 2>/dev/null); do
+        kill -KILL "$pid" 2>/dev/null || true
+    done
+    wait "$CLIENT_PID" 2>/dev/null || true
+    CLIENT_PID=
+    if [[ $CLIENT == here ]]; then umount -f -l "$RUN/mnt" 2>/dev/null || true; fi
+}

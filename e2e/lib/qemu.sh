@@ -1,0 +1,2 @@
+# shellcheck shell=bash
+qemu_require() { echo no; return 1; }

@@ -1,0 +1,83 @@
+# The server under test: its configuration, its start, its end and its crash.
+# shellcheck shell=bash
+
+SERVER_PID=
+MOUNT_OPTIONS='' MOUNT_SOURCE=''
+
+# server_configure ADDRESS:PORT: a fresh, empty store of each kind that $CONFIG names, METADATA-CONTENT.
+server_configure() {
+    local metadata='{ type: memory }' content='{ type: memory }'
+    rm -rf "$RUN/content"
+    if [[ $CONFIG == postgres-* ]]; then
+        local database=${SUITE//-/_}
+        postgres_sql "DROP DATABASE IF EXISTS $database WITH (FORCE)" 2>/dev/null
+        postgres_sql "CREATE DATABASE $database"
+        metadata="{ type: postgres, postgres: { host: 127.0.0.1, port: $PG_PORT, database: $database, user: postgres,
+        password: none, sslmode: disable, max_conns: 20, auto_migrate: true } }"
+    fi
+    if [[ $CONFIG == *-filesystem ]]; then
+        mkdir "$RUN/content"
+        content="{ type: filesystem, filesystem: { base_path: $RUN/content } }"
+    fi
+    cat >"$RUN/config.yaml" <<YAML
+server: { listen: "$1" }
+metadata: { stores: { names: $metadata } }
+content: { stores: { bytes: $content } }
+shares:
+  - name: /export
+    metadata_store: names
+    content_store: bytes
+    root: { uid: 0, gid: 0, mode: "0755" }
+    clients: [ { network: 0.0.0.0/0, access: rw, squash: no_root_squash } ]
+YAML
+}
+
+# Starts the server and waits for the mount command it prints when it is ready; the suites mount by it.
+server_start() {
+    : >"$RUN/server.out"
+    "$BINARY" serve --config "$RUN/config.yaml" >"$RUN/server.out" 2>>"$LOGS/server.log" </dev/null &
+    SERVER_PID=$!
+    local line
+    for _ in {1..600}; do
+        line=$(grep -m 1 -oE 'mount -t nfs -o [^ ]+ [^ ]+:/export( |$)' "$RUN/server.out") && break
+        kill -0 "$SERVER_PID" 2>/dev/null || break
+        sleep 0.05
+    done
+    if [[ -z $line ]]; then
+        echo "e2e: the server printed no mount command within 30 s" >&2
+        server_log_tail
+        return 1
+    fi
+    read -r _ _ _ _ MOUNT_OPTIONS MOUNT_SOURCE <<<"$line"
+}
+
+server_stop() {
+    [[ -n $SERVER_PID ]] || return 0
+    local status=0
+    kill -TERM "$SERVER_PID" 2>/dev/null || true
+    for _ in {1..300}; do
+        kill -0 "$SERVER_PID" 2>/dev/null || break
+        sleep 0.05
+    done
+    if kill -0 "$SERVER_PID" 2>/dev/null; then
+        echo "e2e: the server did not end within 15 s of SIGTERM" >&2
+        kill -KILL "$SERVER_PID"
+        status=1
+    fi
+    wait "$SERVER_PID" 2>/dev/null || true
+    SERVER_PID=
+    return "$status"
+}
+
+server_crash() {
+    kill -KILL "$SERVER_PID"
+    wait "$SERVER_PID" 2>/dev/null || true
+    SERVER_PID=
+    echo "--- killed by the crash suite" >>"$LOGS/server.log"
+}
+
+server_log_tail() {
+    echo "--- the end of $LOGS/server.log"
+    tail -n 30 "$LOGS/server.log"
+    tail -n 5 "$RUN/server.out"
+}

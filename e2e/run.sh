@@ -1,0 +1,217 @@
+#!/usr/bin/env bash
+# The end-to-end suites: a real Linux NFS client, mounted, against a real server. See e2e/README.md.
+set -euo pipefail
+REPO=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+# shellcheck source=tests/lib/postgres.sh
+source "$REPO/tests/lib/postgres.sh"
+# shellcheck source=e2e/lib/packages.sh
+source "$REPO/e2e/lib/packages.sh"
+# shellcheck source=e2e/lib/server.sh
+source "$REPO/e2e/lib/server.sh"
+# shellcheck source=e2e/lib/client.sh
+source "$REPO/e2e/lib/client.sh"
+# shellcheck source=e2e/lib/qemu.sh
+source "$REPO/e2e/lib/qemu.sh"
+
+ALL_SUITES=(basic permissions links-special rename bigdir io git tar pjdfstest crash)
+CONFIGS=(memory-memory memory-filesystem postgres-memory postgres-filesystem knfsd)
+
+usage() {
+    cat <<TEXT
+usage: sudo e2e/run.sh --config NAME [--suite NAME]… [--case NAME]… [--binary PATH] [--client KIND]
+
+  --config NAME   metadata and content store: memory-memory, memory-filesystem, postgres-memory,
+                  postgres-filesystem; or knfsd, the Linux kernel's own server, as the reference
+  --suite NAME    only this suite (may be repeated): ${ALL_SUITES[*]}
+  --case NAME     only this case of the suite (may be repeated; suites in Python)
+  --binary PATH   the server (default: target/debug/trunkfs, built if it is missing)
+  --client KIND   auto (default), here (this machine's kernel), uml (User Mode Linux) or qemu (emulation)
+
+The logs of the last run are in target/e2e/CONFIG/SUITE/.
+TEXT
+}
+
+CONFIG='' BINARY='' CASES='' WANTED_CLIENT=auto SUITES=()
+ARGUMENTS=("$@")
+while (($#)); do
+    case $1 in
+    --help | -h) usage && exit ;;
+    --config | --suite | --case | --binary | --client) (($# >= 2)) || { usage >&2 && exit 2; } ;;&
+    --config) CONFIG=$2 ;;
+    --suite) SUITES+=("$2") ;;
+    --case) CASES+="$2 " ;;
+    --binary) BINARY=$(realpath "$2") ;;
+    --client) WANTED_CLIENT=$2 ;;
+    *)
+        usage >&2
+        exit 2
+        ;;
+    esac
+    shift 2
+done
+contains() { # contains WORD LIST…
+    local word=$1 item
+    shift
+    for item; do [[ $item == "$word" ]] && return; done
+    return 1
+}
+contains "$CONFIG" "${CONFIGS[@]}" || { usage >&2 && exit 2; }
+((${#SUITES[@]})) || SUITES=("${ALL_SUITES[@]}")
+for SUITE in "${SUITES[@]}"; do
+    contains "$SUITE" "${ALL_SUITES[@]}" || { usage >&2 && exit 2; }
+done
+
+# The outer half makes the run's folder, does all that needs the machine's own network, and runs the inner half
+# in namespaces of its own where it may: its processes, taps, ports and mounts end with it, whatever happens.
+outer() {
+    RUN=$(mktemp -d /tmp/trunkfs-e2e.XXXXXX)
+    chmod 755 "$RUN"
+    INNER=
+    trap outer_end EXIT
+    trap 'exit 130' INT
+    trap 'exit 143' TERM
+    trap 'exit 129' HUP
+    packages_for_suites
+    if [[ $CONFIG == postgres-* ]]; then postgres_require; fi
+    if [[ $CONFIG == knfsd ]]; then
+        knfsd_fetch
+        [[ $WANTED_CLIENT != auto ]] || WANTED_CLIENT=uml
+        BINARY=none
+    elif [[ -z $BINARY ]]; then
+        BINARY=$REPO/target/debug/trunkfs
+        [[ -x $BINARY ]] || (cd "$REPO" && as_invoker cargo build --bin trunkfs)
+    fi
+    if contains pjdfstest "${SUITES[@]}"; then pjdfstest_build; fi
+    client_choose "$WANTED_CLIENT"
+    as_invoker mkdir -p "$REPO/target/e2e"
+
+    local own=()
+    if unshare --net --pid --mount --fork --kill-child --mount-proc true 2>/dev/null; then
+        own=(unshare --net --pid --mount --fork --kill-child --mount-proc)
+    fi
+    E2E_INNER=$RUN E2E_BINARY=$BINARY E2E_CLIENT=$CLIENT \
+        "${own[@]}" "${BASH_SOURCE[0]}" "${ARGUMENTS[@]}" </dev/null &
+    INNER=$!
+    local status=0
+    wait "$INNER" || status=$?
+    INNER=
+    return "$status"
+}
+
+# shellcheck disable=SC2317 # called by the trap
+outer_end() {
+    if [[ -n $INNER ]]; then
+        kill -TERM "$INNER" 2>/dev/null || true
+        for _ in {1..100}; do
+            kill -0 "$INNER" 2>/dev/null || break
+            sleep 0.1
+        done
+        kill -KILL "$INNER" 2>/dev/null || true
+    fi
+    rm -rf "$RUN"
+}
+
+inner() {
+    RUN=$E2E_INNER BINARY=$E2E_BINARY CLIENT=$E2E_CLIENT
+    trap inner_end EXIT
+    trap 'exit 130' INT
+    trap 'exit 143' TERM
+    ip link set lo up 2>/dev/null || true
+    if [[ $CONFIG == postgres-* ]]; then
+        postgres_find
+        postgres_start "$RUN/postgres"
+    fi
+    client_network
+    echo "== e2e $CONFIG, client: $(client_describe)"
+    local failed=() passed=0 start=$SECONDS
+    for SUITE in "${SUITES[@]}"; do
+        if ! suite_applies; then continue; fi
+        if run_suite; then ((++passed)); else failed+=("$SUITE"); fi
+    done
+    echo "== e2e $CONFIG: $passed suites passed, ${#failed[@]} failed${failed[*]:+ (${failed[*]})}, $((SECONDS - start)) s"
+    ((${#failed[@]} == 0))
+}
+
+# shellcheck disable=SC2317 # called by the trap
+inner_end() {
+    client_kill
+    server_stop 2>/dev/null || true
+    postgres_stop
+    client_drop_tap
+}
+
+client_describe() {
+    case $CLIENT in
+    here) echo "this kernel, $(uname -r)" ;;
+    uml) echo "User Mode Linux, $(linux.uml --version)" ;;
+    qemu) echo "QEMU, emulated" ;;
+    esac
+}
+
+# What a configuration cannot promise is not tried: the plan says so, and nothing is counted as passed.
+suite_applies() {
+    local why=
+    if [[ $SUITE == crash ]]; then
+        case $CONFIG in
+        memory-*) why="metadata in memory ends with the process" ;;
+        *-memory) why="content in memory ends with the process" ;;
+        knfsd) why="the guest's kernel cannot be killed alone" ;;
+        esac
+    fi
+    [[ -z $why ]] && return
+    printf '%-14s not applicable: %s\n' "$SUITE" "$why"
+    return 1
+}
+
+suite_seconds() { # the most a suite may take, in seconds
+    local seconds=240
+    case $SUITE in
+    bigdir | pjdfstest) seconds=420 ;;
+    esac
+    if [[ $CLIENT == qemu ]]; then seconds=$((seconds * 4)); fi
+    echo "$seconds"
+}
+
+PORT=12049
+
+run_suite() {
+    LOGS=$REPO/target/e2e/$CONFIG/$SUITE
+    rm -rf "$LOGS"
+    mkdir -p "$LOGS"
+    local begin end known='' file status=0
+    for file in "$REPO/e2e/suites/$SUITE".{py,sh}; do
+        if [[ -f $file ]]; then SUITE_FILE=${file##*/}; fi
+    done
+    begin=$(date +%s%N)
+    if [[ $CONFIG == knfsd ]]; then
+        MOUNT_SOURCE=knfsd
+    else
+        server_configure "$SERVER_ADDRESS:$PORT"
+        server_start || return 1
+    fi
+    client_start
+    client_wait "$(suite_seconds)" || echo "e2e: $SUITE took more than $(suite_seconds) s and was ended"
+    server_stop || status=1
+    end=$(date +%s%N)
+    for file in "$SUITE" "$CONFIG"; do
+        if [[ -f $REPO/e2e/known-failures/$file ]]; then known+="$REPO/e2e/known-failures/$file "; fi
+    done
+    awk -v suite="$SUITE" -v known="$known" -v seconds="$(((end - begin) / 1000000))e-3" \
+        -f "$REPO/e2e/lib/verdict.awk" "$LOGS/output" || status=1
+    if ((status)); then show_logs; fi
+    if [[ -n ${SUDO_UID:-} ]]; then chown -R "$SUDO_UID:${SUDO_GID:-0}" "$REPO/target/e2e"; fi
+    return "$status"
+}
+
+show_logs() {
+    echo "--- the end of $LOGS/output"
+    tail -n 25 "$LOGS/output"
+    if [[ $CLIENT != here ]]; then
+        echo "--- the end of $LOGS/console"
+        tail -n 15 "$LOGS/console"
+    fi
+    if [[ $CONFIG != knfsd ]]; then server_log_tail; fi
+    echo "---"
+}
+
+if [[ -n ${E2E_INNER:-} ]]; then inner; else outer; fi
