@@ -1,8 +1,10 @@
 //! One call on its way: what a procedure's handler needs, and how its answer is put.
 
 use std::error::Error as StdError;
+use std::time::{Duration, Instant};
 
 use nfsserve::nfs::nfsstat3;
+use parking_lot::Mutex;
 
 use super::attributes;
 use super::status::{self, Error, Notice, Verdict};
@@ -82,6 +84,34 @@ impl<E: Into<Error>> From<E> for Failure {
 impl From<vfs::Failure> for Failure {
     fn from(failure: vfs::Failure) -> Self {
         Self { error: failure.error.into(), first: failure.first, second: failure.second }
+    }
+}
+
+/// What is said of outages: a line a second, and how many more there were.
+static OUTAGES: Throttle = Throttle::new(Duration::from_secs(1));
+
+/// Lets one line through in a while, and counts the others.
+#[derive(Debug)]
+struct Throttle {
+    period: Duration,
+    state: Mutex<(Option<Instant>, u64)>,
+}
+
+impl Throttle {
+    const fn new(period: Duration) -> Self {
+        Self { period, state: Mutex::new((None, 0)) }
+    }
+
+    /// How many lines were held back before this one, if this one may be said.
+    fn admit(&self) -> Option<u64> {
+        let mut state = self.state.lock();
+        let (said, unsaid) = &mut *state;
+        if said.is_some_and(|said| said.elapsed() < self.period) {
+            *unsaid += 1;
+            return None;
+        }
+        *said = Some(Instant::now());
+        Some(std::mem::take(unsaid))
     }
 }
 
@@ -174,9 +204,33 @@ impl<'a> Request<'a> {
             Notice::Debug => {
                 tracing::debug!(xid, %client, procedure, share, object, error, "a call failed");
             }
+            Notice::Outage => match OUTAGES.admit() {
+                None => {
+                    tracing::debug!(xid, %client, procedure, share, object, error, "a call failed");
+                }
+                Some(unsaid) => {
+                    tracing::warn!(xid, %client, procedure, share, object, error, unsaid, "a call failed");
+                }
+            },
             Notice::Error => {
                 tracing::error!(xid, %client, procedure, share, object, error, "a call failed");
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_outage_is_told_and_counted() {
+        let throttle = Throttle::new(Duration::from_secs(3600));
+        assert_eq!(throttle.admit(), Some(0));
+        assert_eq!(throttle.admit(), None);
+        let throttle = Throttle::new(Duration::ZERO);
+        throttle.state.lock().1 = 7;
+        assert_eq!(throttle.admit(), Some(7));
+        assert_eq!(throttle.admit(), Some(0));
     }
 }

@@ -120,8 +120,10 @@ fn of_content(error: &content::Error) -> nfsstat3 {
 pub(super) enum Notice {
     /// None: the client asked for what cannot be, or the error was told where it was found.
     None,
-    /// A line for whoever looks closely: the store's own log or its metrics tell it first.
+    /// A line for whoever looks closely.
     Debug,
+    /// A line, but not one for every call of an outage: a store is full, read-only or away.
+    Outage,
     /// A line in every log.
     Error,
 }
@@ -141,7 +143,7 @@ pub(super) fn notice(error: &Error) -> Notice {
             vfs::Error::Busy => Notice::Debug,
             vfs::Error::Content(error) => match error {
                 content::Error::TooLarge | content::Error::Cancelled => Notice::None,
-                content::Error::NoSpace(_) | content::Error::ReadOnly(_) => Notice::Debug,
+                content::Error::NoSpace(_) | content::Error::ReadOnly(_) => Notice::Outage,
                 content::Error::Missing(_) | content::Error::Io(_) => Notice::Error,
             },
             vfs::Error::Metadata(error) => notice_of_metadata(error),
@@ -167,7 +169,7 @@ fn notice_of_metadata(error: &metadata::Error) -> Notice {
         | metadata::Error::Cancelled => Notice::None,
         metadata::Error::NoSpace(_)
         | metadata::Error::ReadOnly(_)
-        | metadata::Error::Unavailable(_) => Notice::Debug,
+        | metadata::Error::Unavailable(_) => Notice::Outage,
         metadata::Error::Damaged(_) | metadata::Error::Backend(_) => Notice::Error,
     }
 }
