@@ -23,15 +23,17 @@ const CLOSE_TIME: Duration = Duration::from_secs(5);
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// A metadata store cannot be opened.
-    #[error("cannot open the metadata store {name}")]
+    #[error("metadata.stores.{name}: cannot open {place}")]
     Metadata {
         /// Its name in the configuration.
         name: String,
+        /// Where it is.
+        place: String,
         /// Why.
         source: metadata::Error,
     },
     /// A content store cannot be opened.
-    #[error("cannot open the content store {name}")]
+    #[error("content.stores.{name}")]
     Content {
         /// Its name in the configuration.
         name: String,
@@ -104,10 +106,14 @@ impl Stores {
             return Ok(store.clone());
         }
         let settings = config.metadata.get(name).ok_or_else(|| unknown(share, name))?;
-        let failed = |source| StoreError::Metadata { name: name.clone(), source };
         let store: Arc<dyn MetadataStore> = match settings {
             config::Metadata::Memory => Arc::new(MemoryStore::new()),
             config::Metadata::Postgres(settings) => {
+                let failed = |source| StoreError::Metadata {
+                    name: name.clone(),
+                    place: place(settings),
+                    source,
+                };
                 Arc::new(PostgresStore::connect(database(settings)).await.map_err(failed)?)
             }
         };
@@ -125,10 +131,10 @@ impl Stores {
             return Ok(store.clone());
         }
         let settings = config.content.get(name).ok_or_else(|| unknown(share, name))?;
-        let failed = |source| StoreError::Content { name: name.clone(), source };
         let store: Arc<dyn ContentStore> = match settings {
             config::Content::Memory => Arc::new(MemoryContent::new()),
             config::Content::Filesystem(settings) => {
+                let failed = |source| StoreError::Content { name: name.clone(), source };
                 let settings = FilesystemSettings {
                     base_path: settings.base_path.clone(),
                     max_open_files: settings.max_open_files,
@@ -152,6 +158,12 @@ impl Stores {
 
 fn unknown(share: &config::Share, name: &str) -> StoreError {
     StoreError::Unknown { share: share.name.clone(), name: name.to_owned() }
+}
+
+/// A database as an error names it.
+fn place(settings: &config::Postgres) -> String {
+    let config::Postgres { host, port, database, user, .. } = settings;
+    format!("the database {database} at {host}, port {port}, as {user}")
 }
 
 fn database(settings: &config::Postgres) -> Settings {

@@ -8,7 +8,7 @@
 //! ```
 //! Everything that waits gives up (and fails the case) after [`PATIENCE`].
 
-#![allow(dead_code, reason = "cases use what they need of the client")]
+#![allow(dead_code, unused_imports, reason = "cases use what they need of the client")]
 
 mod call;
 mod connection;

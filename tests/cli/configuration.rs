@@ -1,0 +1,95 @@
+//! Configurations, right and wrong, before anything is opened or listened on.
+
+use std::net::TcpListener;
+
+use super::process::{folder, run, trunkfs};
+
+const RIGHT: &str = "
+server: { listen: 127.0.0.1:0 }
+metadata: { stores: { m: { type: memory } } }
+content: { stores: { c: { type: memory } } }
+shares:
+  - name: /e
+    metadata_store: m
+    content_store: c
+    clients: [ { network: 127.0.0.0/8 } ]
+";
+
+/// What is replaced in [`RIGHT`], by what, and the words of the error.
+const WRONG: &[(&str, &str, &[&str])] = &[
+    ("listen:", "lisen:", &["t.yaml:2:11: server.lisen: unknown key", "'listen'"]),
+    (
+        "127.0.0.1:0 }",
+        "localhost }",
+        &["t.yaml:2", "server.listen", "\"localhost\"", "0.0.0.0:12049"],
+    ),
+    ("127.0.0.1:0 }", "\"${TRUNKFS_NOT_SET}\" }", &["server.listen", "TRUNKFS_NOT_SET is not set"]),
+    ("type: memory } } }\nc", "type: postgres } } }\nc", &["metadata.stores.m.postgres: missing"]),
+    (
+        "m: { type: memory }",
+        "m: { type: postgres, postgres: { sslmode: require } }",
+        &["t.yaml:3", "sslmode", "\"require\"", "TLS", "disable"],
+    ),
+    ("c: { type: memory }", "c: { type: s3 }", &["content.stores.c.type", "\"s3\"", "filesystem"]),
+    ("content_store: c", "content_store: d", &["t.yaml:8:20", "\"d\" names no store"]),
+    ("name: /e", "name: e", &["t.yaml:6:11: shares[0].name", "/export"]),
+    ("name: /e", "name: /e\n    name: /f", &["t.yaml:7", "name"]),
+    ("name: /e", "name: /e\n    root: { mode: 0755 }", &["root.mode", "\"0755\"", "quotes"]),
+    ("[ { network: 127.0.0.0/8 } ]", "[]", &["t.yaml:9:14: shares[0].clients", "network: "]),
+    ("127.0.0.0/8", "127.0.0.1/8", &["clients[0].network", "127.0.0.0/8"]),
+    ("shares:", "shares: [", &["t.yaml:"]),
+];
+
+#[tokio::test]
+async fn wrong_configurations_fail_before_anything_listens() {
+    // Whoever went as far as listening would find the port taken, which is another error.
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let listen = taken.local_addr().unwrap().to_string();
+    for (from, to, words) in WRONG {
+        assert!(RIGHT.contains(from), "{from}");
+        let folder = folder(&RIGHT.replace(from, to));
+        let serve = ["serve", "--config", "t.yaml", "--listen", &listen];
+        for arguments in [&serve[..], &["check-config", "--config", "t.yaml"]] {
+            run(trunkfs(folder.path(), arguments)).await.failed_with(2, words);
+        }
+        let left: Vec<_> = std::fs::read_dir(folder.path()).unwrap().collect();
+        assert_eq!(left.len(), 1, "nothing is made: {left:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_right_configuration_is_summed_up() {
+    let folder = folder(RIGHT);
+    let checked = run(trunkfs(folder.path(), &["check-config", "--config", "t.yaml"])).await;
+    assert_eq!(checked.status, Some(0), "{checked:?}");
+    assert!(checked.out.contains("t.yaml is right"), "{checked:?}");
+    assert!(checked.out.contains("/e: metadata in m, content in c"), "{checked:?}");
+}
+
+#[tokio::test]
+async fn the_example_is_right() {
+    let folder = folder(include_str!("../../config.example.yaml"));
+    let mut command = trunkfs(folder.path(), &["check-config"]);
+    command.env("TRUNKFS_CONFIG", "t.yaml").env("POSTGRES_PASSWORD", "secret");
+    let checked = run(command).await;
+    assert_eq!(checked.status, Some(0), "{checked:?}");
+    assert!(!checked.out.contains("secret"), "{checked:?}");
+}
+
+#[tokio::test]
+async fn a_file_that_is_not_there_is_named() {
+    let folder = folder("");
+    let command = trunkfs(folder.path(), &["serve", "--config", "none.yaml"]);
+    run(command).await.failed_with(2, &["none.yaml: cannot be read", "--config"]);
+}
+
+#[tokio::test]
+async fn the_command_line_is_checked() {
+    let folder = folder("");
+    run(trunkfs(folder.path(), &["sevre"])).await.failed_with(2, &["sevre", "serve"]);
+    let version = run(trunkfs(folder.path(), &["--version"])).await;
+    assert_eq!((version.status, version.out), (Some(0), "trunkfs 0.1.0\n".to_owned()));
+    let mut command = trunkfs(folder.path(), &["serve", "--listen", "127.0.0.1:0"]);
+    command.env("RUST_LOG", "a=b=c");
+    run(command).await.failed_with(1, &["RUST_LOG"]);
+}

@@ -1,0 +1,16 @@
+//! The program as its users run it: command line, configuration, standard output, exit status, signals.
+
+#[cfg(test)]
+#[path = "../protocol/client/mod.rs"]
+mod client;
+#[cfg(test)]
+mod configuration;
+#[cfg(test)]
+#[path = "../support/database.rs"]
+mod database;
+#[cfg(test)]
+mod durable;
+#[cfg(test)]
+mod process;
+#[cfg(test)]
+mod serving;

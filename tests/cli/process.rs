@@ -1,0 +1,136 @@
+//! The program in a folder of its own.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
+use tokio::process::{Child, ChildStdout, Command};
+use tokio::time::timeout;
+
+/// How long anything may take before the case fails.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What a run of the program left.
+#[derive(Debug)]
+pub(crate) struct Finished {
+    /// Exit status; `None` where a signal ended it.
+    pub(crate) status: Option<i32>,
+    /// Standard output.
+    pub(crate) out: String,
+    /// Standard error.
+    pub(crate) err: String,
+}
+
+impl Finished {
+    /// The case fails unless the status and every word of standard error are as expected.
+    #[track_caller]
+    pub(crate) fn failed_with(&self, status: i32, words: &[&str]) {
+        assert_eq!(self.status, Some(status), "{self:?}");
+        assert_eq!(self.out, "", "nothing is ready: {self:?}");
+        for word in words {
+            assert!(self.err.contains(word), "no {word:?} in\n{}", self.err);
+        }
+    }
+}
+
+/// The program with arguments, in a folder, with no environment but what it is given here.
+pub(crate) fn trunkfs(folder: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_trunkfs"));
+    command
+        .current_dir(folder)
+        .args(arguments)
+        .env_remove("TRUNKFS_CONFIG")
+        .env_remove("RUST_LOG")
+        .stdin(Stdio::null())
+        .kill_on_drop(true);
+    command
+}
+
+/// Runs it to its end.
+pub(crate) async fn run(mut command: Command) -> Finished {
+    let output = patiently(command.output()).await.unwrap();
+    Finished {
+        status: output.status.code(),
+        out: String::from_utf8(output.stdout).unwrap(),
+        err: String::from_utf8(output.stderr).unwrap(),
+    }
+}
+
+/// A server that runs.
+#[derive(Debug)]
+pub(crate) struct Running {
+    child: Child,
+    out: BufReader<ChildStdout>,
+    /// Where it says that it listens.
+    pub(crate) address: SocketAddr,
+    /// What it says when it is ready: one line for each share, after the first.
+    pub(crate) mounts: Vec<String>,
+}
+
+impl Running {
+    /// Starts `serve` with further arguments and waits until it is ready.
+    pub(crate) async fn start(folder: &Path, arguments: &[&str], shares: usize) -> Self {
+        let mut command = trunkfs(folder, &[&["serve"], arguments].concat());
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut out = BufReader::new(child.stdout.take().unwrap());
+        let mut line = String::new();
+        patiently(out.read_line(&mut line)).await.unwrap();
+        let Some(rest) = line.strip_prefix("ready on ") else {
+            let mut err = String::new();
+            patiently(child.stderr.take().unwrap().read_to_string(&mut err)).await.unwrap();
+            panic!("not ready: {line:?}\n{err}");
+        };
+        let address = rest.split(';').next().unwrap().parse().unwrap();
+        let mut mounts = Vec::new();
+        for _ in 0..shares {
+            let mut line = String::new();
+            patiently(out.read_line(&mut line)).await.unwrap();
+            mounts.push(line.trim_end().to_owned());
+        }
+        Self { child, out, address, mounts }
+    }
+
+    /// Sends it a signal.
+    pub(crate) fn signal(&self, signal: Signal) {
+        let id = i32::try_from(self.child.id().unwrap()).unwrap();
+        kill_process(Pid::from_raw(id).unwrap(), signal).unwrap();
+    }
+
+    /// Waits for its end.
+    pub(crate) async fn finish(mut self) -> Finished {
+        let mut out = String::new();
+        let mut err = String::new();
+        let mut stderr = self.child.stderr.take().unwrap();
+        patiently(async {
+            tokio::try_join!(self.out.read_to_string(&mut out), stderr.read_to_string(&mut err))
+        })
+        .await
+        .unwrap();
+        let status = patiently(self.child.wait()).await.unwrap().code();
+        Finished { status, out, err }
+    }
+
+    /// Stops it with SIGTERM: it ends well.
+    pub(crate) async fn stop(self) {
+        self.signal(Signal::TERM);
+        let finished = self.finish().await;
+        assert_eq!(finished.status, Some(0), "{finished:?}");
+    }
+}
+
+/// A folder with a configuration in `t.yaml`.
+pub(crate) fn folder(yaml: &str) -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("t.yaml"), yaml).unwrap();
+    folder
+}
+
+/// Waits for `future`, but not for ever.
+pub(crate) async fn patiently<F: Future>(future: F) -> F::Output {
+    timeout(PATIENCE, future).await.expect("the program does not come to an end in time")
+}
