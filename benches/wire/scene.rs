@@ -1,0 +1,191 @@
+//! What is there while measuring: a directory for each connection, with a file in it.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use tokio::task::JoinSet;
+use uuid::Uuid;
+
+use crate::Result;
+use crate::calls::{self, NFS, Request, Results};
+use crate::client::{Client, Measured};
+
+const FILE: &str = "file";
+/// Calls in flight while removing.
+const CLEARING: usize = 32;
+
+/// A procedure that is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Procedure {
+    Null,
+    Getattr,
+    Lookup,
+    Create,
+}
+
+impl Procedure {
+    pub(crate) const ALL: [Self; 4] = [Self::Null, Self::Getattr, Self::Lookup, Self::Create];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Null => "NULL",
+            Self::Getattr => "GETATTR",
+            Self::Lookup => "LOOKUP",
+            Self::Create => "CREATE",
+        }
+    }
+}
+
+/// One connection's directory.
+#[derive(Clone, Debug)]
+struct Place {
+    name: String,
+    directory: Vec<u8>,
+    file: Vec<u8>,
+}
+
+/// The directories, below one that is made for the purpose.
+#[derive(Debug)]
+pub(crate) struct Scene {
+    address: SocketAddr,
+    user: (u32, u32),
+    root: Vec<u8>,
+    name: String,
+    directory: Vec<u8>,
+    places: Vec<Place>,
+    /// How many files were asked for in each place.
+    created: Vec<AtomicU64>,
+}
+
+impl Scene {
+    /// Mounts, and makes the directories.
+    pub(crate) async fn set(
+        address: SocketAddr,
+        mount: SocketAddr,
+        export: &str,
+        user: (u32, u32),
+        places: usize,
+    ) -> Result<Self> {
+        let reply = Client::connect(mount, user).await?.call(&calls::mount(export)).await?;
+        let mut mounted = Results::of(&reply)?
+            .succeeded()
+            .map_err(|error| format!("mounting {export}: {error}"))?;
+        let root = mounted.opaque()?.to_vec();
+        let mut client = Client::connect(address, user).await?;
+        let name = format!("wire-{}", Uuid::new_v4());
+        let directory = made(&mut client, &calls::mkdir(&root, &name)).await?;
+        let mut scene = Self {
+            address,
+            user,
+            root,
+            name,
+            directory,
+            places: Vec::new(),
+            created: (0..places).map(|_| AtomicU64::new(0)).collect(),
+        };
+        for index in 0..places {
+            let name = format!("connection-{index}");
+            let directory = made(&mut client, &calls::mkdir(&scene.directory, &name)).await?;
+            let file = made(&mut client, &calls::create(&directory, FILE)).await?;
+            scene.places.push(Place { name, directory, file });
+        }
+        Ok(scene)
+    }
+
+    /// Measures one procedure on some connections at once.
+    pub(crate) async fn measure(
+        &self,
+        procedure: Procedure,
+        connections: usize,
+        in_flight: usize,
+        time: Duration,
+    ) -> Result<Measured> {
+        let mut clients = Vec::with_capacity(connections);
+        for _ in 0..connections {
+            clients.push(Client::connect(self.address, self.user).await?);
+        }
+        let end = Instant::now() + time;
+        let mut tasks = JoinSet::new();
+        for (index, mut client) in clients.into_iter().enumerate() {
+            let place = self.places[index].clone();
+            let first = self.created[index].load(Ordering::Relaxed);
+            tasks.spawn(async move {
+                let mut files = first;
+                let next = || {
+                    (Instant::now() < end).then(|| match procedure {
+                        Procedure::Null => Request::new(NFS, 0),
+                        Procedure::Getattr => calls::getattr(&place.file),
+                        Procedure::Lookup => calls::lookup(&place.directory, FILE),
+                        Procedure::Create => {
+                            files += 1;
+                            calls::create(&place.directory, &file_name(files))
+                        }
+                    })
+                };
+                let measured = client.pipeline(in_flight, next, procedure != Procedure::Null).await;
+                (index, files, measured)
+            });
+        }
+        let mut all = Measured::default();
+        let mut failed = None;
+        while let Some(task) = tasks.join_next().await {
+            let (index, files, measured) = task?;
+            self.created[index].store(files, Ordering::Relaxed);
+            match measured {
+                Ok(measured) => all.add(measured),
+                Err(error) => failed = Some(format!("{}: {error}", procedure.name())),
+            }
+        }
+        match failed {
+            Some(error) => Err(error.into()),
+            None if all.calls() == 0 => Err("no call ended in time".into()),
+            None => Ok(all),
+        }
+    }
+
+    /// Removes everything that was made.
+    pub(crate) async fn clear(self) -> Result<()> {
+        let mut tasks = JoinSet::new();
+        for (place, created) in self.places.iter().cloned().zip(&self.created) {
+            let mut client = Client::connect(self.address, self.user).await?;
+            let (parent, mut left) = (self.directory.clone(), created.load(Ordering::Relaxed));
+            tasks.spawn(async move {
+                let remove = || {
+                    left = left.checked_sub(1)?;
+                    Some(calls::remove(&place.directory, &file_name(left + 1)))
+                };
+                // A file whose CREATE failed is not there to be removed.
+                client.pipeline(CLEARING, remove, false).await?;
+                removed(&mut client, &calls::remove(&place.directory, FILE)).await?;
+                removed(&mut client, &calls::rmdir(&parent, &place.name)).await
+            });
+        }
+        while let Some(task) = tasks.join_next().await {
+            task??;
+        }
+        let mut client = Client::connect(self.address, self.user).await?;
+        removed(&mut client, &calls::rmdir(&self.root, &self.name)).await
+    }
+}
+
+fn file_name(number: u64) -> String {
+    format!("created-{number}")
+}
+
+/// Makes a file or directory; gives its handle.
+async fn made(client: &mut Client, request: &Request) -> Result<Vec<u8>> {
+    let reply = client.call(request).await?;
+    let mut results =
+        Results::of(&reply)?.succeeded().map_err(|error| format!("making files: {error}"))?;
+    match results.word()? {
+        1 => Ok(results.opaque()?.to_vec()),
+        _ => Err("the server gives no handle of what it makes".into()),
+    }
+}
+
+async fn removed(client: &mut Client, request: &Request) -> Result<()> {
+    let reply = client.call(request).await?;
+    Results::of(&reply)?.succeeded().map_err(|error| format!("removing files: {error}"))?;
+    Ok(())
+}
