@@ -175,8 +175,7 @@ suite_seconds() { # the most a suite may take, in seconds
 PORT=12049
 
 run_suite() {
-    LOGS=$REPO/target/e2e/$CONFIG/$SUITE
-    rm -rf "$LOGS"
+    LOGS=$RUN/logs/$SUITE
     mkdir -p "$LOGS"
     local begin end known='' file status=0
     for file in "$REPO/e2e/suites/$SUITE".{py,sh}; do
@@ -199,15 +198,23 @@ run_suite() {
     awk -v suite="$SUITE" -v known="$known" -v seconds="$(((end - begin) / 1000000))e-3" \
         -f "$REPO/e2e/lib/verdict.awk" "$LOGS/output" || status=1
     if ((status)); then show_logs; fi
-    if [[ -n ${SUDO_UID:-} ]]; then chown -R "$SUDO_UID:${SUDO_GID:-0}" "$REPO/target/e2e"; fi
+    keep_logs
     return "$status"
 }
 
+keep_logs() {
+    local kept=$REPO/target/e2e/$CONFIG
+    mkdir -p "$kept"
+    rm -rf "${kept:?}/$SUITE"
+    cp -r "$LOGS" "$kept/$SUITE"
+    if [[ -n ${SUDO_UID:-} ]]; then chown -R "$SUDO_UID:${SUDO_GID:-0}" "$kept"; fi
+}
+
 show_logs() {
-    echo "--- the end of $LOGS/output"
+    echo "--- all of it is kept in target/e2e/$CONFIG/$SUITE; the end of output"
     tail -n 25 "$LOGS/output"
     if [[ $CLIENT != here ]]; then
-        echo "--- the end of $LOGS/console"
+        echo "--- the end of console"
         tail -n 15 "$LOGS/console"
     fi
     if [[ $CONFIG != knfsd ]]; then server_log_tail; fi

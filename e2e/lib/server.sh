@@ -77,7 +77,7 @@ server_crash() {
 }
 
 server_log_tail() {
-    echo "--- the end of $LOGS/server.log"
+    echo "--- the end of server.log"
     tail -n 30 "$LOGS/server.log"
     tail -n 5 "$RUN/server.out"
 }

@@ -1,0 +1,284 @@
+#!/usr/bin/env python3
+"""The server is killed (SIGKILL) and started again under a hard mount. Whatever was acknowledged before (fsync or
+close returned, or a rename, link or removal did) is there afterwards, read anew; and no file is ever zeros where its
+data should be."""
+
+import errno
+import os
+import random
+import signal
+import subprocess
+import threading
+import time
+
+from cases import MOUNT, Failed, case, check, equal, folder, join, main, read, remount, wait_for, write
+
+CONTROL = os.environ["E2E_CONTROL"]
+_asked = 0
+
+
+def server(what):
+    """Asks the runner to "kill" or "start" the server, and waits until it is done."""
+    global _asked
+    _asked += 1
+    os.mkdir(join(CONTROL, "request.%d.%s" % (_asked, what)))
+    answer = join(CONTROL, "answer.%d" % _asked)
+    wait_for(lambda: os.path.isdir(answer), 60, "the server's " + what)
+
+
+def restart():
+    server("kill")
+    server("start")
+
+
+def pattern(seed, size):
+    """Bytes that no hole and no other file has."""
+    return random.Random(seed).randbytes(size).replace(b"\0", b"\1")
+
+
+def save(path, data):
+    """As a careful program saves: a new file, synced, renamed over the old one, the folder synced."""
+    temporary = path + ".tmp"
+    descriptor = os.open(temporary, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o644)
+    os.write(descriptor, data)
+    os.fsync(descriptor)
+    os.close(descriptor)
+    try:
+        os.rename(temporary, path)
+    except FileNotFoundError:
+        # The rename was done, its reply died with the server, and the client's second call found nothing left.
+        if os.path.exists(temporary) or read(path) != data:
+            raise
+    descriptor = os.open(os.path.dirname(path), os.O_RDONLY)
+    os.fsync(descriptor)
+    os.close(descriptor)
+
+
+class Work(threading.Thread):
+    """Does step(0), step(1), … until told to stop; `acknowledged` counts those that returned."""
+
+    def __init__(self, step):
+        super().__init__(daemon=True)
+        self.step, self.acknowledged, self.error, self.ended = step, 0, None, False
+        self.start()
+
+    def run(self):
+        try:
+            while not self.ended:
+                self.step(self.acknowledged)
+                self.acknowledged += 1
+        except Exception as error:
+            self.error = error
+
+    def proceed(self, steps, seconds=60):
+        """Waits for so many more steps."""
+        goal = self.acknowledged + steps
+        wait_for(lambda: self.acknowledged >= goal or self.error, seconds, "%d more steps of the writer" % steps)
+        if self.error:
+            raise Failed("the writer failed: %s: %s" % (type(self.error).__name__, self.error))
+
+    def finish(self):
+        self.ended = True
+        self.join(60)
+        check(not self.is_alive(), "the writer hangs")
+        if self.error:
+            raise Failed("the writer failed: %s: %s" % (type(self.error).__name__, self.error))
+
+
+def crash_under(*workers, times=3):
+    for _ in range(times):
+        for worker in workers:
+            worker.proceed(8)
+        restart()
+    for worker in workers:
+        worker.proceed(8)
+        worker.finish()
+    remount()
+
+
+@case
+def files_saved_with_fsync_are_all_there(d):
+    sizes = [1, 100, 4096, 50_000, 1_300_000]
+    worker = Work(lambda i: save(join(d, "file%d" % i), pattern(i, sizes[i % 5])))
+    crash_under(worker, times=4)
+    count = worker.acknowledged
+    check(count >= 40, "only %d files were written" % count)
+    for i in range(count):
+        equal(read(join(d, "file%d" % i)) == pattern(i, sizes[i % 5]), True, "the content of file %d" % i)
+    equal(len(os.listdir(d)), count, "files")
+
+
+@case
+def a_file_replaced_again_and_again_is_always_whole(d):
+    path = join(d, "file")
+    worker = Work(lambda i: save(path, pattern(i, 20_000 + i)))
+    crash_under(worker)
+    equal(read(path) == pattern(worker.acknowledged - 1, 20_000 + worker.acknowledged - 1), True, "the last version")
+    equal(os.listdir(d), ["file"])
+
+
+@case
+def a_synced_log_keeps_every_line(d):
+    path = write(join(d, "log"))
+    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND)
+
+    def step(i):
+        os.write(descriptor, b"line %08d\n" % i)
+        os.fsync(descriptor)
+
+    worker = Work(step)
+    for _ in range(3):
+        worker.proceed(15)
+        restart()
+    worker.proceed(15)
+    worker.finish()
+    os.close(descriptor)
+    remount()
+    equal(read(path) == b"".join(b"line %08d\n" % i for i in range(worker.acknowledged)), True, "every line once")
+
+
+@case
+def blocks_rewritten_in_place_are_the_last_acknowledged(d):
+    block, blocks = 4096, 64
+    path = write(join(d, "file"), pattern(0, block * blocks))
+    descriptor = os.open(path, os.O_RDWR)
+    last = {}
+
+    def step(i):
+        which = i * 7 % blocks
+        os.pwrite(descriptor, pattern(i, block), which * block)
+        os.fdatasync(descriptor)
+        last[which] = i
+
+    worker = Work(step)
+    for _ in range(3):
+        worker.proceed(30)
+        restart()
+    worker.proceed(30)
+    worker.finish()
+    os.close(descriptor)
+    remount()
+    data = read(path)
+    equal(len(data), block * blocks, "size")
+    for which, i in last.items():
+        equal(data[which * block : (which + 1) * block] == pattern(i, block), True, "block %d" % which)
+
+
+@case
+def data_that_was_not_yet_committed_is_sent_again(d):
+    # The client holds what COMMIT has not covered; a new write verifier tells it to send all of it again.
+    data = pattern(1, 24 << 20)
+    path = join(d, "file")
+    descriptor = os.open(path, os.O_CREAT | os.O_RDWR)
+    half = len(data) // 2
+    os.pwrite(descriptor, data[:half], 0)
+    syncer = threading.Thread(target=os.fsync, args=(descriptor,), daemon=True)
+    syncer.start()
+    server("kill")
+    os.pwrite(descriptor, data[half:], half)
+    server("start")
+    syncer.join(120)
+    check(not syncer.is_alive(), "fsync hangs")
+    os.fsync(descriptor)
+    os.close(descriptor)
+    remount()
+    equal(os.stat(path).st_size, len(data), "size")
+    equal(read(path) == data, True, "the content")
+
+
+@case
+def names_made_and_removed_stay_so(d):
+    a, b = folder(join(d, "a")), folder(join(d, "b"))
+
+    def tolerant(number, function, *arguments):
+        """A call whose reply was lost is done twice by the client: the second time says it is done already."""
+        try:
+            function(*arguments)
+        except OSError as error:
+            if error.errno != number:
+                raise
+
+    def step(i):
+        tolerant(errno.EEXIST, os.mkdir, join(a, "folder%d" % i))
+        tolerant(errno.EEXIST, os.symlink, "target%d" % i, join(a, "link%d" % i))
+        write(join(a, "file%d" % i), b"%d" % i)
+        tolerant(errno.EEXIST, os.link, join(a, "file%d" % i), join(b, "hard%d" % i))
+        tolerant(errno.ENOENT, os.rename, join(a, "folder%d" % i), join(b, "folder%d" % i))
+        if i % 2:
+            tolerant(errno.ENOENT, os.unlink, join(a, "file%d" % i))
+            tolerant(errno.ENOENT, os.rmdir, join(b, "folder%d" % i))
+
+    worker = Work(step)
+    crash_under(worker)
+    n = worker.acknowledged
+    want_a = ["link%d" % i for i in range(n)] + ["file%d" % i for i in range(0, n, 2)]
+    want_b = ["hard%d" % i for i in range(n)] + ["folder%d" % i for i in range(0, n, 2)]
+    equal(sorted(os.listdir(a)), sorted(want_a), "names in a")
+    equal(sorted(os.listdir(b)), sorted(want_b), "names in b")
+    equal(os.stat(b).st_nlink, 2 + len(range(0, n, 2)), "links of b")
+    for i in range(n):
+        equal((read(join(b, "hard%d" % i)), os.stat(join(b, "hard%d" % i)).st_nlink), (b"%d" % i, 1 + (i + 1) % 2))
+
+
+@case
+def attributes_that_were_set_stay_set(d):
+    path = write(join(d, "file"), b"x" * 9000)
+
+    def step(i):
+        os.chmod(path, 0o400 + i % 0o377)
+        os.truncate(path, 5000 + i)
+        os.utime(path, ns=(1_000_000_000 + i, 2_000_000_000 + i))
+
+    worker = Work(step)
+    crash_under(worker)
+    i = worker.acknowledged - 1
+    s = os.stat(path)
+    equal((s.st_mode & 0o7777, s.st_size, s.st_mtime_ns), (0o400 + i % 0o377, 5000 + i, 2_000_000_000 + i))
+
+
+@case
+def several_writers_at_once(d):
+    workers = [
+        Work(lambda i, w=w: save(join(d, "writer%d-%d" % (w, i)), pattern(w * 100_000 + i, 30_000))) for w in range(4)
+    ]
+    crash_under(*workers)
+    for w, worker in enumerate(workers):
+        for i in range(worker.acknowledged):
+            data = read(join(d, "writer%d-%d" % (w, i)))
+            equal(data == pattern(w * 100_000 + i, 30_000), True, "file %d of writer %d" % (i, w))
+
+
+@case
+def what_a_dead_client_left_is_no_zeros(d):
+    # A program writes without any fsync; the server is killed, then the program, and the mount is given up. A file
+    # may be missing or short. What it has is its data.
+    size = 200_000
+    child = os.fork()
+    if child == 0:
+        i = 0
+        while True:
+            with open(join(d, "file%d" % i), "wb", buffering=0) as file:
+                for start in range(0, size, 10_000):
+                    file.write(pattern(i, size)[start : start + 10_000])
+            i += 1
+    wait_for(lambda: len(os.listdir(d)) >= 25, 60, "the writing of 25 files")
+    server("kill")
+    time.sleep(0.2)
+    os.kill(child, signal.SIGKILL)
+    subprocess.run(["umount", "-f", "-l", MOUNT], check=False, stdin=subprocess.DEVNULL)
+    server("start")
+    os.waitpid(child, 0)
+    mount = ["mount", "-t", "nfs", "-o", os.environ["E2E_OPTIONS"], os.environ["E2E_SOURCE"], MOUNT]
+    subprocess.run(mount, check=True, stdin=subprocess.DEVNULL, timeout=120)
+    names = os.listdir(d)
+    check(len(names) >= 25, "only %d files are there" % len(names))
+    whole = 0
+    for name in names:
+        data = read(join(d, name))
+        want = pattern(int(name[4:]), size)
+        equal(data == want[: len(data)], True, "the first %d bytes of %s" % (len(data), name))
+        whole += len(data) == size
+    check(whole >= 20, "only %d files are whole, though each was closed before the next" % whole)
+
+
+main()
