@@ -1,5 +1,6 @@
 //! Configurations, right and wrong, before anything is opened or listened on.
 
+use std::collections::BTreeMap;
 use std::net::TcpListener;
 
 use super::process::{folder, run, trunkfs};
@@ -74,6 +75,46 @@ async fn the_example_is_right() {
     let checked = run(command).await;
     assert_eq!(checked.status, Some(0), "{checked:?}");
     assert!(!checked.out.contains("secret"), "{checked:?}");
+}
+
+/// The part of a Compose file that holds configurations.
+#[derive(serde::Deserialize)]
+struct Compose {
+    configs: BTreeMap<String, Inline>,
+}
+
+#[derive(serde::Deserialize)]
+struct Inline {
+    content: String,
+}
+
+#[tokio::test]
+async fn the_configuration_for_containers_is_right() {
+    let compose = include_str!("../../docker-compose.yml");
+    let compose: Compose = serde_saphyr::from_str(compose).unwrap();
+    let folder = folder(&compose.configs["trunkfs"].content.replace("$${", "${"));
+    let mut command = trunkfs(folder.path(), &["check-config", "--config", "t.yaml"]);
+    command.env("POSTGRES_PASSWORD", "secret");
+    let checked = run(command).await;
+    assert_eq!(checked.status, Some(0), "{checked:?}");
+    assert!(checked.out.contains("listens on 0.0.0.0:12049"), "{checked:?}");
+}
+
+/// The first block of YAML after a heading of a page.
+fn sample<'p>(page: &'p str, heading: &str) -> &'p str {
+    let after = page.split_once(heading).unwrap().1.split_once("```yaml\n").unwrap().1;
+    after.split_once("```").unwrap().0
+}
+
+#[tokio::test]
+async fn the_readme_is_right() {
+    let page = include_str!("../../README.md");
+    let folder = folder(sample(page, "## With PostgreSQL"));
+    let mut command = trunkfs(folder.path(), &["check-config", "--config", "t.yaml"]);
+    command.env("POSTGRES_PASSWORD", "secret");
+    let checked = run(command).await;
+    assert_eq!(checked.status, Some(0), "{checked:?}");
+    assert!(checked.out.contains("/export: metadata in main, content in disk, 2 client rules"));
 }
 
 #[tokio::test]
