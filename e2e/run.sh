@@ -172,8 +172,6 @@ suite_seconds() { # the most a suite may take, in seconds
     echo "$seconds"
 }
 
-PORT=12049
-
 run_suite() {
     LOGS=$RUN/logs/$SUITE
     mkdir -p "$LOGS"
@@ -185,7 +183,7 @@ run_suite() {
     if [[ $CONFIG == knfsd ]]; then
         MOUNT_SOURCE=knfsd
     else
-        server_configure "$SERVER_ADDRESS:$PORT"
+        server_configure "$SERVER_ADDRESS"
         server_start || return 1
     fi
     client_start

@@ -59,12 +59,13 @@ client_drop_tap() {
     TAP=
 }
 
-# client_network: sets SERVER_ADDRESS, where the server listens for this client.
+# client_network: sets SERVER_ADDRESS, the address and port where the server listens for this client.
 client_network() {
-    SERVER_ADDRESS=127.0.0.1
     if [[ $CLIENT == uml ]]; then
         client_make_tap
-        SERVER_ADDRESS=$HOST_ADDRESS
+        SERVER_ADDRESS=$HOST_ADDRESS:12049
+    else
+        SERVER_ADDRESS=127.0.0.1:$(free_port)
     fi
 }
 
@@ -109,7 +110,7 @@ client_start_uml() {
         root=/dev/root rootfstype=hostfs rootflags=/ ro "init=$REPO/e2e/guest/init" \
         "uml_dir=$RUN/uml" umid=guest con=null con0=null,fd:1 ssl0=null,fd:5 \
         "vec0:transport=tap,ifname=$TAP,depth=64,gro=1" quiet norandmaps panic=-1 \
-        "E2E_REPO=$REPO" "E2E_SHARE=$RUN/control" "E2E_ADDRESS=$GUEST_ADDRESS/24" E2E_INTERFACE=vec0 \
+        "E2E_REPO=$REPO" "E2E_SHARE=$RUN/control" "E2E_ADDRESS=$GUEST_ADDRESS/24" E2E_INTERFACE=vec0 E2E_OUTPUT=/dev/ttyS0 \
         >"$LOGS/console" 2>&1 5>"$LOGS/output" </dev/null &
     CLIENT_PID=$!
 }
