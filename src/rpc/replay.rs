@@ -369,3 +369,92 @@ impl Drop for Running {
         drop(copy.send(Handover::Run(next)));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::rpc::auth::Identity;
+    use crate::xdr::Encoder;
+
+    fn header(xid: u32) -> CallHeader {
+        let identity = Identity { flavor: Flavor::None, machine: Bytes::new() };
+        CallHeader { xid, program: 1, version: 1, procedure: 1, identity }
+    }
+
+    fn reply(bytes: usize) -> Reply {
+        let mut encoder = Encoder::new();
+        encoder.fixed(&vec![0; bytes]);
+        Reply::Success(encoder.finish())
+    }
+
+    fn record(client: &ClientCache, xid: u32, bytes: usize) {
+        let Begin::Run(running) = client.begin(&header(xid), &[]) else { panic!("{xid} is new") };
+        assert!(running.finish(reply(bytes), false).is_some());
+    }
+
+    fn is_recorded(client: &ClientCache, xid: u32) -> bool {
+        // Dropping what begins anew leaves no trace.
+        matches!(client.begin(&header(xid), &[]), Begin::Recorded(_))
+    }
+
+    fn address(last: u8) -> IpAddr {
+        [10, 0, 0, last].into()
+    }
+
+    #[test]
+    fn replies_are_bounded_in_bytes_at_the_cost_of_who_is_away() {
+        let bytes = 10 * (1000 + OVERHEAD_BYTES);
+        let cache = ReplayCache::new(ReplayLimits { bytes, ..ReplayLimits::default() });
+        let away = cache.connect(address(1));
+        let (there, busy) = (cache.connect(address(2)), cache.connect(address(3)));
+        (0..3).for_each(|xid| record(&away, xid, 1000));
+        drop(away);
+        record(&there, 0, 1000);
+        (0..100).for_each(|xid| {
+            record(&busy, xid, 1000);
+            assert!(cache.bytes.load(Ordering::Relaxed) <= bytes);
+        });
+        assert!(is_recorded(&there, 0) && is_recorded(&busy, 99) && !is_recorded(&busy, 0));
+        assert!(!is_recorded(&cache.connect(address(1)), 0));
+        drop((there, busy));
+        cache.clients.lock().clear();
+        assert_eq!(cache.bytes.load(Ordering::Relaxed), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn clients_that_are_away_are_forgotten_in_time_and_beyond_a_number() {
+        let limits = ReplayLimits { absent_clients: 2, ..ReplayLimits::default() };
+        let cache = ReplayCache::new(limits);
+        for last in 1..=4 {
+            record(&cache.connect(address(last)), 0, 8);
+            tokio::time::advance(Duration::from_secs(1)).await;
+        }
+        let known = |last| {
+            let client = cache.connect(address(last));
+            is_recorded(&client, 0)
+        };
+        assert!(known(4) && known(3) && !known(1));
+        tokio::time::advance(limits.absence).await;
+        assert!(!known(4));
+    }
+
+    #[test]
+    fn a_mapped_address_is_the_same_client() {
+        let cache = ReplayCache::new(ReplayLimits::default());
+        record(&cache.connect(address(1)), 0, 8);
+        let mapped = std::net::Ipv4Addr::new(10, 0, 0, 1).to_ipv6_mapped();
+        assert!(is_recorded(&cache.connect(mapped.into()), 0));
+    }
+
+    #[test]
+    fn a_call_that_ended_without_a_record_is_not_ended_twice() {
+        let cache = ReplayCache::new(ReplayLimits::default());
+        let client = cache.connect(address(1));
+        let Begin::Run(first) = client.begin(&header(1), &[]) else { panic!("new") };
+        assert!(first.finish(Reply::SystemError, false).is_some());
+        let Begin::Run(_second) = client.begin(&header(1), &[]) else { panic!("new again") };
+        assert!(matches!(client.begin(&header(1), &[]), Begin::Wait(_)));
+    }
+}

@@ -86,6 +86,13 @@ impl Connection {
         Reply::decode(self.record().await)
     }
 
+    /// The next reply, if one begins within `time`.
+    pub(crate) async fn reply_within(&mut self, time: Duration) -> Option<Reply> {
+        let mut byte = [0];
+        timeout(time, self.stream.peek(&mut byte)).await.ok()?.unwrap();
+        Some(self.reply().await)
+    }
+
     /// The next record.
     pub(crate) async fn record(&mut self) -> Vec<u8> {
         patiently(self.read_record()).await.unwrap()

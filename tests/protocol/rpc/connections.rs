@@ -74,7 +74,7 @@ async fn a_thousand_half_sent_records_claim_little_and_lock_nobody_out() {
     assert!(grown < 200 << 20, "{} KiB", grown >> 10);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn more_large_records_than_memory_are_all_served() {
     let fixture = Fixture::with(|settings| settings.memory_budget = 0).await;
     let mut tasks = Vec::new();

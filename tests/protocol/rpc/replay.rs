@@ -259,3 +259,41 @@ async fn a_copy_outlives_the_time_of_the_call_it_waits_for() {
     fixture.script.open_gate(1);
     assert_eq!(second.reply().await.results().u32(), 1);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn copies_from_connections_that_come_and_go_count_once_each() {
+    let fixture = Fixture::new().await;
+    let calls = 200;
+    let script = fixture.script.clone();
+    let opening = tokio::spawn(async move {
+        loop {
+            script.open_gate(1);
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    });
+    let mut clients = Vec::new();
+    for seed in 0..4_u64 {
+        let address = fixture.address;
+        clients.push(tokio::spawn(async move {
+            let mut connection = Connection::open(address).await;
+            for xid in 0..calls {
+                // Every call is sent by all four, some of them leaving before the answer.
+                let call = call(COUNT_STUBBORNLY).xid(xid);
+                connection.send(&call).await;
+                if (u64::from(xid) + seed).is_multiple_of(3) {
+                    connection = Connection::open(address).await;
+                    continue;
+                }
+                // A copy that a newer one displaced gets no answer: ask again.
+                while connection.reply_within(A_WHILE).await.is_none() {
+                    connection.send(&call).await;
+                }
+            }
+        }));
+    }
+    for client in clients {
+        client.await.unwrap();
+    }
+    opening.abort();
+    assert_eq!(fixture.script.count(), calls);
+}
