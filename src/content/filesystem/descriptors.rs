@@ -68,6 +68,11 @@ impl Descriptors {
         permit.map_err(|closed| Error::Io(std::io::Error::other(closed)))
     }
 
+    #[cfg(test)]
+    pub(super) fn free_permits(&self) -> usize {
+        self.permits.available_permits()
+    }
+
     /// The open file of `id` and its state, where it is open and still the content of that name.
     pub(super) fn cached(
         &self,

@@ -20,10 +20,10 @@ pub use error::OpenError;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use rustix::fs::Stat;
-use tokio_util::task::AbortOnDropHandle;
 
 use self::descriptors::{Descriptors, Permit};
 use self::error::of_errno;
@@ -102,17 +102,25 @@ impl FilesystemContent {
         job: impl FnOnce(&Shared, &Permit) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
         let shared = Arc::clone(&self.shared);
-        let mut thread = AbortOnDropHandle::new(tokio::task::spawn_blocking(move || {
+        let turn = Turn::default();
+        let threads = turn.clone();
+        let mut thread = tokio::task::spawn_blocking(move || {
+            if !threads.take() {
+                return Err(Error::Cancelled);
+            }
             let answer = job(&shared, &permit);
             drop(permit);
             answer
-        }));
+        });
+        // However this future ends, a job that no thread has begun is taken back.
+        let callers = CallersTurn(turn);
         let joined = tokio::select! {
             biased;
             joined = &mut thread => joined,
             () = cx.cancel.cancelled() => {
-                // Takes back a job that no thread has begun.
-                thread.abort();
+                if callers.0.take() {
+                    return Err(Error::Cancelled);
+                }
                 thread.await
             }
         };
@@ -120,9 +128,29 @@ impl FilesystemContent {
     }
 }
 
+/// Whoever takes it first, the thread that would do a job or the caller who gives it up, has it.
+#[derive(Clone, Debug, Default)]
+struct Turn(Arc<AtomicBool>);
+
+impl Turn {
+    fn take(&self) -> bool {
+        !self.0.swap(true, Ordering::SeqCst)
+    }
+}
+
+/// Takes the turn when the caller goes away.
+struct CallersTurn(Turn);
+
+impl Drop for CallersTurn {
+    fn drop(&mut self) {
+        self.0.take();
+    }
+}
+
 fn settle<T>(joined: Result<Result<T, Error>, tokio::task::JoinError>) -> Result<T, Error> {
     match joined {
         Ok(answer) => answer,
+        // The runtime is shutting down.
         Err(error) if error.is_cancelled() => Err(Error::Cancelled),
         Err(error) => Err(Error::Io(std::io::Error::other(error))),
     }

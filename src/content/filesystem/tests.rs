@@ -154,6 +154,26 @@ async fn commit_twice(store: &FilesystemContent, cx: &Context, id: ContentId) {
 }
 
 #[tokio::test]
+async fn the_first_commit_syncs_the_name_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(&folder, 8).await;
+    let (unnamed, named) = (ContentId::generate(), ContentId::generate());
+    write(&store, unnamed).await.unwrap();
+    write(&store, named).await.unwrap();
+    store.commit(&cx(), named).await.unwrap();
+    // The files stay open while the folders that name them cannot be.
+    for id in [unnamed, named] {
+        let part = store.shared.folder.path(id).parent().unwrap().to_owned();
+        // Both may be in one folder.
+        drop(std::fs::rename(&part, part.with_extension("away")));
+    }
+    write(&store, named).await.unwrap();
+    store.commit(&cx(), named).await.unwrap();
+    let error = store.commit(&cx(), unnamed).await.unwrap_err();
+    assert!(matches!(error, Error::Io(_)), "{error:?}");
+}
+
+#[tokio::test]
 async fn a_write_during_a_sync_is_not_taken_for_synced() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(&folder, 8).await;
@@ -164,6 +184,60 @@ async fn a_write_during_a_sync_is_not_taken_for_synced() {
     assert!(!file.is_dirty() && file.is_synced_to(file.sync_target()));
     write(&store, id).await.unwrap();
     assert!(file.is_dirty() && !file.is_synced_to(file.sync_target()));
+}
+
+#[tokio::test]
+async fn what_a_thread_has_begun_is_awaited() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(&folder, 8).await;
+    let (begun, has_begun) = tokio::sync::oneshot::channel();
+    let (finish, may_finish) = std::sync::mpsc::channel();
+    let cx = cx();
+    let permit = store.permit(&cx).await.unwrap();
+    let mut call = std::pin::pin!(store.run(&cx, permit, move |_, _| {
+        begun.send(()).unwrap();
+        may_finish.recv().unwrap();
+        Ok(7)
+    }));
+    tokio::select! {
+        _ = &mut call => panic!("it cannot be over"),
+        began = has_begun => began.unwrap(),
+    }
+    cx.cancel.cancel();
+    let early = tokio::time::timeout(Duration::from_millis(20), &mut call).await;
+    assert!(early.is_err(), "it is under way");
+    finish.send(()).unwrap();
+    assert_eq!(call.await.unwrap(), 7);
+}
+
+#[test]
+fn what_no_thread_has_begun_is_taken_back() {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(1)
+        .build()
+        .unwrap();
+    let case = async {
+        let folder = tempfile::tempdir().unwrap();
+        let store = open(&folder, 8).await;
+        let (finish, may_finish) = std::sync::mpsc::channel::<()>();
+        let busy = tokio::task::spawn_blocking(move || may_finish.recv());
+        let id = ContentId::generate();
+        let (cancelled, dropped) = (cx(), cx());
+        let data = Bytes::from_static(b"lost");
+        let stop = async { cancelled.cancel.cancel() };
+        let (answer, ()) = tokio::join!(store.write(&cancelled, id, 0, data.clone()), stop);
+        assert!(matches!(answer, Err(Error::Cancelled)), "{answer:?}");
+        let write = store.write(&dropped, id, 0, data);
+        tokio::time::timeout(Duration::from_millis(20), write).await.unwrap_err();
+        finish.send(()).unwrap();
+        busy.await.unwrap().unwrap();
+        let found = store.length(&cx(), id).await;
+        assert!(matches!(found, Err(Error::Missing(_))), "{found:?}");
+        assert_eq!(store.shared.descriptors.free_permits(), 8);
+    };
+    let limit = async { tokio::time::timeout(Duration::from_secs(10), case).await };
+    runtime.block_on(limit).expect("it ends in time");
 }
 
 #[test]

@@ -192,6 +192,24 @@ async fn holes_take_no_blocks() {
 }
 
 #[tokio::test]
+async fn what_the_page_cache_lacks_is_read_from_the_device() {
+    let folder = tempdir().unwrap();
+    let store = open_filesystem(&folder, 8).await;
+    let (id, data) = (id(), pattern(8, 1 << 20));
+    // In pieces, since the page cache forgets whole folios.
+    for (piece, bytes) in data.chunks(64 << 10).enumerate() {
+        put(&store, id, (piece as u64) << 16, bytes).await;
+    }
+    store.commit(&cx(), id).await.unwrap();
+    let file = fs::File::open(path_of(&base(&folder), id)).unwrap();
+    for (offset, length) in [(512 << 10, 512 << 10), (0, 4_096), (256 << 10, 8_192), (0, 1 << 20)] {
+        let length = std::num::NonZeroU64::new(length);
+        rustix::fs::fadvise(&file, offset, length, rustix::fs::Advice::DontNeed).unwrap();
+        assert_eq!(get(&store, id, 0, 1 << 20).await, data);
+    }
+}
+
+#[tokio::test]
 async fn a_folder_is_made_with_all_above_it() {
     let folder = tempdir().unwrap();
     let deep = folder.path().join("a/b/c");
