@@ -4,4 +4,9 @@
 #[cfg(test)]
 mod client;
 #[cfg(test)]
+#[path = "../support/database.rs"]
+mod database;
+#[cfg(test)]
+mod nfs;
+#[cfg(test)]
 mod rpc;

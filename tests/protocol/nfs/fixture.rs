@@ -1,0 +1,305 @@
+//! Servers in this process, one for each pair of stores, shared by all cases that run at the time;
+//! every case has a directory of its own.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, Weak};
+
+use tempfile::TempDir;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use trunkfs::content::{ContentStore, FilesystemContent, FilesystemSettings, MemoryContent};
+use trunkfs::metadata::memory::MemoryStore;
+use trunkfs::metadata::postgres::PostgresStore;
+use trunkfs::metadata::{MetadataStore, RootSpec, ShareSpec};
+use trunkfs::mount::Mount;
+use trunkfs::nfs3::Nfs3;
+use trunkfs::server::{Server, ServerSettings};
+use trunkfs::types::{FileHandle, ShareName};
+use trunkfs::vfs::{ClientRule, ExportSettings, Squash, Vfs, WriteBehind};
+
+use super::client::Client;
+use super::rpc::{user, wait};
+use super::types::{Handle, mode};
+use crate::database::TestDatabase;
+
+/// Whom squashed callers are taken for: uid and gid.
+pub(crate) const ANONYMOUS: (u32, u32) = (65_534, 65_533);
+
+/// Makes of each case a test for every pair of stores.
+macro_rules! cases {
+    ($($case:ident),* $(,)?) => {
+        mod memory {
+            $(#[test]
+            fn $case() {
+                super::$case(&crate::nfs::fixture::Fs::new(crate::nfs::fixture::Pair::Memory));
+            })*
+        }
+        mod postgres {
+            $(#[test]
+            fn $case() {
+                super::$case(&crate::nfs::fixture::Fs::new(crate::nfs::fixture::Pair::Postgres));
+            })*
+        }
+    };
+}
+pub(crate) use cases;
+
+/// Which stores.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Pair {
+    /// Everything in memory.
+    Memory,
+    /// PostgreSQL, and content in files.
+    Postgres,
+}
+
+/// What a server stands on, and what a restarted one finds again.
+#[derive(Debug)]
+pub(crate) struct Stores {
+    metadata: Arc<dyn MetadataStore>,
+    content: Arc<dyn ContentStore>,
+    durable: Option<(TempDir, TestDatabase)>,
+}
+
+impl Stores {
+    pub(crate) async fn new(pair: Pair) -> Self {
+        match pair {
+            Pair::Memory => Self {
+                metadata: Arc::new(MemoryStore::new()),
+                content: Arc::new(MemoryContent::new()),
+                durable: None,
+            },
+            Pair::Postgres => {
+                Self::over(tempfile::tempdir().unwrap(), TestDatabase::create().await).await
+            }
+        }
+    }
+
+    async fn over(folder: TempDir, database: TestDatabase) -> Self {
+        let settings =
+            FilesystemSettings { base_path: folder.path().join("content"), max_open_files: 256 };
+        Self {
+            metadata: Arc::new(PostgresStore::connect(database.settings()).await.unwrap()),
+            content: Arc::new(FilesystemContent::open(settings).await.unwrap()),
+            durable: Some((folder, database)),
+        }
+    }
+
+    /// The same stores as another process finds them; those in memory stay as they are.
+    pub(crate) async fn reopened(self) -> Self {
+        let Self { metadata, content, durable } = self;
+        match durable {
+            None => Self { metadata, content, durable },
+            Some((folder, database)) => {
+                metadata.close().await;
+                drop(content);
+                Self::over(folder, database).await
+            }
+        }
+    }
+}
+
+/// A server that listens on a port of its own.
+#[derive(Debug)]
+pub(crate) struct TestServer {
+    pub(crate) address: SocketAddr,
+    roots: Vec<(&'static str, Handle)>,
+    stores: Option<Stores>,
+    shutdown: CancellationToken,
+    task: Option<JoinHandle<()>>,
+}
+
+fn rule(network: &str, squash: Squash) -> ClientRule {
+    ClientRule {
+        network: network.parse().unwrap(),
+        read_only: false,
+        squash,
+        anonymous: ANONYMOUS,
+        reserved_port: false,
+    }
+}
+
+/// The shares: their names, their roots' modes and their rules. Clients call from 127.0.0.1, or from
+/// 127.0.0.2 where a case needs a client of other rights.
+fn shares() -> Vec<(&'static str, u32, Vec<ClientRule>)> {
+    let all = "127.0.0.0/8";
+    let read_only = ClientRule { read_only: true, ..rule("127.0.0.1/32", Squash::None) };
+    let reserved = ClientRule { reserved_port: true, ..rule("127.0.0.1/32", Squash::None) };
+    vec![
+        ("/t", 0o755, vec![rule(all, Squash::None)]),
+        ("/squash", 0o777, vec![rule(all, Squash::Root)]),
+        ("/all", 0o777, vec![rule(all, Squash::All)]),
+        ("/ro", 0o777, vec![rule(all, Squash::None), read_only]),
+        ("/port", 0o777, vec![rule(all, Squash::None), reserved]),
+        ("/narrow", 0o777, vec![rule("127.0.0.2/32", Squash::None)]),
+    ]
+}
+
+impl TestServer {
+    pub(crate) async fn start(stores: Stores) -> Self {
+        let (mut roots, mut exports) = (Vec::new(), Vec::new());
+        for (name, mode, rules) in shares() {
+            let spec = ShareSpec {
+                name: ShareName::parse(name).unwrap(),
+                root: RootSpec { uid: 0, gid: 0, mode },
+                chunk_size: 1 << 16,
+            };
+            let share = stores.metadata.open_share(&spec).await.unwrap();
+            let root = FileHandle { share: share.name.clone(), object: share.root };
+            roots.push((name, root.to_wire().into_bytes()));
+            exports.push(ExportSettings {
+                share,
+                rules,
+                metadata: stores.metadata.clone(),
+                content: stores.content.clone(),
+                write_behind: WriteBehind::default(),
+            });
+        }
+        let vfs = Vfs::new(exports).unwrap();
+        let settings = ServerSettings::new(vec!["127.0.0.1:0".parse().unwrap()]);
+        let server = Server::bind(
+            settings,
+            vec![Arc::new(Nfs3::new(vfs.clone())), Arc::new(Mount::new(vfs.clone()))],
+        );
+        let server = server.await.unwrap();
+        let (address, shutdown) = (server.local_addr(), CancellationToken::new());
+        let token = shutdown.clone();
+        let task = tokio::spawn(async move {
+            tokio::join!(server.run(token.clone()), vfs.maintain(token));
+        });
+        Self { address, roots, stores: Some(stores), shutdown, task: Some(task) }
+    }
+
+    /// Ends the server without flushing anything, as a crash does, and gives back what it stood on.
+    pub(crate) fn stop(mut self) -> Stores {
+        wait(self.end());
+        self.stores.take().unwrap()
+    }
+
+    async fn end(&mut self) {
+        self.shutdown.cancel();
+        if let Some(task) = self.task.take() {
+            task.await.unwrap();
+        }
+    }
+
+    /// A share's root.
+    pub(crate) fn root_of(&self, share: &str) -> Handle {
+        self.roots.iter().find(|(name, _)| *name == share).expect("the share").1.clone()
+    }
+
+    pub(crate) fn client(&self, uid: u32) -> Client {
+        Client::connect(self.address, user(uid, uid, &[]))
+    }
+}
+
+impl Drop for TestServer {
+    fn drop(&mut self) {
+        let stores = self.stores.take();
+        let broken = wait(async {
+            self.end().await;
+            let Some(stores) = stores else { return Vec::new() };
+            let broken = stores.metadata.inconsistencies().await.unwrap();
+            stores.metadata.close().await;
+            broken
+        });
+        if !std::thread::panicking() {
+            assert_eq!(broken, [""; 0], "broken invariants of the metadata store");
+        }
+    }
+}
+
+/// The server of a pair that other cases use now, or a new one.
+fn shared(pair: Pair) -> Arc<TestServer> {
+    static SERVERS: [Mutex<Weak<TestServer>>; 2] = [const { Mutex::new(Weak::new()) }; 2];
+    let slot = &SERVERS[match pair {
+        Pair::Memory => 0,
+        Pair::Postgres => 1,
+    }];
+    let mut slot = slot.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    if let Some(server) = slot.upgrade() {
+        return server;
+    }
+    let server = Arc::new(wait(async { TestServer::start(Stores::new(pair).await).await }));
+    *slot = Arc::downgrade(&server);
+    server
+}
+
+/// What a case works with: three users on one connection, and a directory that all may write.
+#[derive(Debug)]
+pub(crate) struct Fs {
+    /// uid 0, which is not squashed.
+    pub(crate) root: Client,
+    /// uid and gid 1000.
+    pub(crate) alice: Client,
+    /// uid and gid 1001.
+    pub(crate) bob: Client,
+    /// The root of the share `/t`.
+    pub(crate) share: Handle,
+    /// The case's own directory in it: owned by root, of mode 0777.
+    pub(crate) dir: Handle,
+    pub(crate) pair: Pair,
+    pub(crate) server: Arc<TestServer>,
+}
+
+impl Fs {
+    pub(crate) fn new(pair: Pair) -> Self {
+        let server = shared(pair);
+        let root = server.client(0);
+        let share = server.root_of("/t");
+        let dir = root.dir_of(&share, Self::fresh_name().as_bytes(), 0o777);
+        Self {
+            alice: root.user(1000, 1000, &[]),
+            bob: root.user(1001, 1001, &[]),
+            root,
+            share,
+            dir,
+            pair,
+            server,
+        }
+    }
+
+    /// Runs `work` in `count` threads at once, each with its number and a connection of alice's.
+    pub(crate) fn together<T: Send>(
+        &self,
+        count: usize,
+        work: impl Fn(usize, &Client) -> T + Sync,
+    ) -> Vec<T> {
+        let clients: Vec<_> = (0..count).map(|_| self.alice.reconnect()).collect();
+        std::thread::scope(|scope| {
+            let work = &work;
+            let threads: Vec<_> = clients
+                .iter()
+                .enumerate()
+                .map(|(number, client)| scope.spawn(move || work(number, client)))
+                .collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+        })
+    }
+
+    /// A name that no other case uses.
+    pub(crate) fn fresh_name() -> String {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        format!("case-{}", NEXT.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// The root of another share.
+    pub(crate) fn root_of(&self, share: &str) -> Handle {
+        self.server.root_of(share)
+    }
+
+    /// A client with other rights: it calls from 127.0.0.2.
+    pub(crate) fn elsewhere(&self, uid: u32) -> Client {
+        let address = [127, 0, 0, 2].into();
+        Client::connect_from(address, self.server.address, user(uid, uid, &[]))
+    }
+
+    /// A new directory of mode 0777 in another share, made by a client that may.
+    pub(crate) fn dir_in(&self, share: &str) -> (Client, Handle) {
+        let client = self.elsewhere(1000);
+        let name = Self::fresh_name();
+        let made = client.mkdir(&self.root_of(share), name.as_bytes(), &mode(0o777));
+        (client, made.handle())
+    }
+}

@@ -1,0 +1,37 @@
+//! NFSv3 and MOUNT over the wire, procedure by procedure (RFC 1813), on every pair of stores.
+//!
+//! `client` and `results` are a client that reads every reply strictly; `fixture` has the servers; the
+//! other files hold the cases, each a plain function that [`fixture::cases`] makes tests of, named
+//! `nfs::<file>::<pair>::<case>`.
+
+mod args;
+mod client;
+mod create;
+mod exclusive;
+mod exports;
+mod filesystem;
+mod fixture;
+mod getattr;
+mod handles;
+mod hostile;
+mod link;
+mod lookup;
+mod mkdir;
+mod mount;
+mod names;
+mod programs;
+mod read;
+mod readdir;
+mod readdirplus;
+mod remove;
+mod rename;
+mod replay;
+mod restart;
+mod results;
+mod rpc;
+mod setattr;
+mod times;
+mod types;
+mod wcc;
+mod write;
+mod xdr;

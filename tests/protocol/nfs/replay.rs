@@ -1,0 +1,204 @@
+//! Copies of calls: a client that hears nothing sends the same call again, and what was done once must
+//! not be done twice.
+
+use super::args::{self, *};
+use super::client::Client;
+use super::fixture::{Fs, cases};
+use super::results::{self, status_of};
+use super::rpc::{Connection, NFS, wait};
+use super::types::*;
+use super::xdr::Args;
+
+cases! {
+    a_guarded_create, an_exclusive_create, mkdir, symlink, mknod, remove, rmdir, rename, link,
+    a_guarded_setattr, write_keeps_its_reply, a_copy_on_another_connection,
+    a_copy_of_a_refused_call, another_call_with_the_same_id, another_user_with_the_same_id,
+    another_procedure_with_the_same_id, many_copies, copies_that_arrive_together,
+    a_copy_after_other_calls, reads_are_not_recorded,
+}
+
+/// An id that is not the client's own next one.
+fn xid() -> u32 {
+    use std::sync::atomic::{AtomicU32, Ordering};
+    static NEXT: AtomicU32 = AtomicU32::new(0x7000_0000);
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}
+
+/// The whole reply to a call with an id of one's own.
+fn reply(client: &Client, xid: u32, procedure: u32, args: &Args) -> Vec<u8> {
+    client.wire.exchange(xid, &client.prepare(NFS, 3, procedure, &args.bytes))
+}
+
+/// The results in a reply whose header is that of a success.
+fn body(reply: &[u8]) -> &[u8] {
+    const HEADER: usize = 24;
+    assert_eq!(reply[4..HEADER], [0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+    &reply[HEADER..]
+}
+
+/// Sends a call and its copy; both replies must be the same bytes, and a success.
+fn twice(client: &Client, procedure: u32, args: &Args) -> Vec<u8> {
+    let xid = xid();
+    let first = reply(client, xid, procedure, args);
+    let second = reply(client, xid, procedure, args);
+    assert_eq!(status_of(body(&first)), OK);
+    assert_eq!(first, second, "the recorded reply");
+    body(&first).to_vec()
+}
+
+fn a_guarded_create(t: &Fs) {
+    let args = args::create(&t.dir, b"f", &How::Guarded(mode(0o644)));
+    let made = results::created(&twice(&t.alice, CREATE, &args));
+    assert_eq!(t.alice.find(&t.dir, b"f"), made.handle());
+    assert_eq!(status_of(&t.alice.nfs(CREATE, &args)), EXIST, "with an id of its own");
+}
+
+fn an_exclusive_create(t: &Fs) {
+    let args = args::create(&t.dir, b"f", &How::Exclusive([5; 8]));
+    let xid = xid();
+    let first = reply(&t.alice, xid, CREATE, &args);
+    let file = results::created(body(&first)).handle();
+    t.alice.set(&file, &mode(0o644));
+    assert_eq!(reply(&t.alice, xid, CREATE, &args), first, "though the verifier is forgotten");
+}
+
+fn mkdir(t: &Fs) {
+    twice(&t.alice, MKDIR, &args::mkdir(&t.dir, b"d", &mode(0o755)));
+    assert_eq!(t.alice.names(&t.dir), [b"d"]);
+}
+
+fn symlink(t: &Fs) {
+    twice(&t.alice, SYMLINK, &args::symlink(&t.dir, b"l", b"target", &mode(0o777)));
+    assert_eq!(t.alice.names(&t.dir), [b"l"]);
+}
+
+fn mknod(t: &Fs) {
+    twice(&t.alice, MKNOD, &args::mknod(&t.dir, b"p", FIFO, &mode(0o644), (0, 0)));
+    assert_eq!(t.alice.names(&t.dir), [b"p"]);
+}
+
+fn remove(t: &Fs) {
+    t.alice.file(&t.dir, b"f");
+    twice(&t.alice, REMOVE, &args::entry(&t.dir, b"f"));
+    assert_eq!(t.alice.remove(&t.dir, b"f").status, NOENT);
+}
+
+fn rmdir(t: &Fs) {
+    t.alice.dir(&t.dir, b"d");
+    twice(&t.alice, RMDIR, &args::entry(&t.dir, b"d"));
+    assert_eq!(t.alice.rmdir(&t.dir, b"d").status, NOENT);
+}
+
+fn rename(t: &Fs) {
+    let file = t.alice.file(&t.dir, b"a");
+    twice(&t.alice, RENAME, &args::rename(&t.dir, b"a", &t.dir, b"b"));
+    assert_eq!(t.alice.find(&t.dir, b"b"), file);
+}
+
+fn link(t: &Fs) {
+    let file = t.alice.file(&t.dir, b"a");
+    twice(&t.alice, LINK, &args::link(&file, &t.dir, b"b"));
+    assert_eq!(t.alice.attr(&file).nlink, 2);
+}
+
+fn a_guarded_setattr(t: &Fs) {
+    let file = t.alice.file(&t.dir, b"f");
+    let guard = t.alice.attr(&file).ctime;
+    twice(&t.alice, SETATTR, &args::setattr(&file, &mode(0o600), Some(guard)));
+    let again = t.alice.setattr_guarded(&file, &mode(0o600), Some(guard));
+    assert_eq!(again.status, NOT_SYNC);
+}
+
+fn write_keeps_its_reply(t: &Fs) {
+    let file = t.alice.file(&t.dir, b"f");
+    let (xid, args) = (xid(), args::write(&file, 0, 3, FILE_SYNC, b"old"));
+    let first = reply(&t.alice, xid, WRITE, &args);
+    t.alice.put(&file, 0, b"new");
+    assert_eq!(reply(&t.alice, xid, WRITE, &args), first);
+    assert_eq!(t.alice.get(&file), b"new", "a late copy undoes nothing");
+}
+
+fn a_copy_on_another_connection(t: &Fs) {
+    t.alice.file(&t.dir, b"f");
+    let (xid, args) = (xid(), args::entry(&t.dir, b"f"));
+    let first = reply(&t.alice, xid, REMOVE, &args);
+    let second = reply(&t.alice.reconnect(), xid, REMOVE, &args);
+    assert_eq!((status_of(body(&first)), first == second), (OK, true));
+}
+
+fn a_copy_of_a_refused_call(t: &Fs) {
+    let (xid, args) = (xid(), args::entry(&t.dir, b"f"));
+    let first = reply(&t.alice, xid, REMOVE, &args);
+    assert_eq!(status_of(body(&first)), NOENT);
+    let file = t.alice.file(&t.dir, b"f");
+    assert_eq!(reply(&t.alice, xid, REMOVE, &args), first);
+    assert_eq!(t.alice.find(&t.dir, b"f"), file);
+}
+
+fn another_call_with_the_same_id(t: &Fs) {
+    let xid = xid();
+    for name in [b"a", b"b"] {
+        let args = args::mkdir(&t.dir, name, &mode(0o755));
+        assert_eq!(status_of(body(&reply(&t.alice, xid, MKDIR, &args))), OK);
+    }
+    assert_eq!(t.alice.names(&t.dir), [b"a", b"b"]);
+}
+
+fn another_user_with_the_same_id(t: &Fs) {
+    let (xid, args) = (xid(), args::mkdir(&t.dir, b"d", &mode(0o755)));
+    assert_eq!(status_of(body(&reply(&t.alice, xid, MKDIR, &args))), OK);
+    assert_eq!(status_of(body(&reply(&t.bob, xid, MKDIR, &args))), EXIST);
+}
+
+fn another_procedure_with_the_same_id(t: &Fs) {
+    t.alice.dir(&t.dir, b"d");
+    let (xid, args) = (xid(), args::entry(&t.dir, b"d"));
+    assert_eq!(status_of(body(&reply(&t.alice, xid, REMOVE, &args))), ISDIR);
+    assert_eq!(status_of(body(&reply(&t.alice, xid, RMDIR, &args))), OK);
+}
+
+fn many_copies(t: &Fs) {
+    let (xid, args) = (xid(), args::mkdir(&t.dir, b"d", &mode(0o755)));
+    let first = reply(&t.alice, xid, MKDIR, &args);
+    for _ in 0..10 {
+        assert_eq!(reply(&t.alice, xid, MKDIR, &args), first);
+    }
+}
+
+fn copies_that_arrive_together(t: &Fs) {
+    for round in 0..5 {
+        let name = format!("d{round}");
+        let (xid, args) = (xid(), args::mkdir(&t.dir, name.as_bytes(), &mode(0o755)));
+        let record = t.alice.prepare(NFS, 3, MKDIR, &args.bytes).encode(xid);
+        // Whichever copy is seen first, the reply goes to the connection of the later one.
+        let reply = wait(async {
+            let mut one = Connection::open(t.server.address).await;
+            let mut two = Connection::open(t.server.address).await;
+            tokio::join!(one.send_record(&record), two.send_record(&record));
+            tokio::select! {
+                reply = one.record() => reply,
+                reply = two.record() => reply,
+            }
+        });
+        assert_eq!(status_of(body(&reply)), OK);
+    }
+    assert_eq!(t.alice.list(&t.dir).len(), 5);
+}
+
+fn a_copy_after_other_calls(t: &Fs) {
+    let (xid, args) = (xid(), args::mkdir(&t.dir, b"d", &mode(0o755)));
+    let first = reply(&t.alice, xid, MKDIR, &args);
+    for n in 0..100 {
+        t.alice.file(&t.dir, format!("f{n}").as_bytes());
+    }
+    assert_eq!(reply(&t.alice, xid, MKDIR, &args), first);
+}
+
+fn reads_are_not_recorded(t: &Fs) {
+    let file = t.alice.file(&t.dir, b"f");
+    let (xid, args) = (xid(), args::handle(&file));
+    let first = results::getattr(body(&reply(&t.alice, xid, GETATTR, &args))).unwrap();
+    t.alice.put(&file, 0, b"bytes");
+    let second = results::getattr(body(&reply(&t.alice, xid, GETATTR, &args))).unwrap();
+    assert_eq!((first.size, second.size), (0, 5));
+}
