@@ -13,6 +13,8 @@ mod interleavings;
 #[cfg(test)]
 mod load;
 #[cfg(test)]
+mod oracle;
+#[cfg(test)]
 mod plans;
 #[cfg(test)]
 mod proxy;
