@@ -101,12 +101,14 @@ outer() {
 # shellcheck disable=SC2317 # called by the trap
 outer_end() {
     if [[ -n $INNER ]]; then
-        kill -TERM "$INNER" 2>/dev/null || true
+        # unshare ignores signals; its only child, the inner half, does not.
+        kill -TERM "$(pgrep -o -P "$INNER" -f run.sh || echo "$INNER")" 2>/dev/null || true
         for _ in {1..100}; do
             kill -0 "$INNER" 2>/dev/null || break
             sleep 0.1
         done
         kill -KILL "$INNER" 2>/dev/null || true
+        wait "$INNER" 2>/dev/null || true
     fi
     rm -rf "$RUN"
 }

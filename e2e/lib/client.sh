@@ -11,7 +11,7 @@ client_choose() {
         CLIENT=$1
     elif client_here_works; then
         CLIENT=here
-    elif client_tap_works; then
+    elif client_tap_works && need linux.uml user-mode-linux 2>/dev/null; then
         CLIENT=uml
     else
         CLIENT=qemu

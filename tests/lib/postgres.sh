@@ -86,7 +86,7 @@ postgres_start() {
         PG_PORT=$(free_port) || return 1
         # fsync is off: what is tested is the crash of a client of PostgreSQL, never of the machine.
         postgres_as "$PG_BIN/postgres" -D "$PG_DATA" -p "$PG_PORT" -h 127.0.0.1 -k "$folder" \
-            -c max_connections=300 -c fsync=off -c full_page_writes=off -c shared_buffers=128MB >>"$PG_LOG" 2>&1 </dev/null &
+            -c max_connections=300 -c fsync=off -c full_page_writes=off -c dynamic_shared_memory_type=mmap >>"$PG_LOG" 2>&1 </dev/null &
         PG_PID=$!
         for _ in {1..300}; do
             kill -0 "$PG_PID" 2>/dev/null || continue 2
