@@ -131,6 +131,10 @@ impl ContentStore for MemoryContent {
         Ok(())
     }
 
+    fn max_length(&self) -> u64 {
+        MAX_LENGTH
+    }
+
     async fn length(&self, cx: &Context, id: ContentId) -> Result<u64, Error> {
         still_wanted(cx)?;
         let content = self.find(id)?;

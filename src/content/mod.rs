@@ -61,6 +61,10 @@ pub trait ContentStore: std::fmt::Debug + Send + Sync + 'static {
     /// How long the content is; [`Error::Missing`] where there is none.
     async fn length(&self, cx: &Context, id: ContentId) -> Result<u64, Error>;
 
+    /// The longest that content can be here, in bytes; nothing beyond it can be written. Constant for as
+    /// long as the store is open.
+    fn max_length(&self) -> u64;
+
     /// Makes everything done to `id` so far durable. Content that is missing is no error: nothing was
     /// written to it.
     async fn commit(&self, cx: &Context, id: ContentId) -> Result<(), Error>;

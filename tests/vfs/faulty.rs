@@ -76,6 +76,10 @@ impl ContentStore for FaultyContent {
         self.inner.truncate(cx, id, length).await
     }
 
+    fn max_length(&self) -> u64 {
+        self.inner.max_length()
+    }
+
     async fn length(&self, cx: &Context, id: ContentId) -> Result<u64, Error> {
         self.inner.length(cx, id).await
     }

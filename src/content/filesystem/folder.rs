@@ -18,7 +18,7 @@ use rustix::io::Errno;
 use uuid::Uuid;
 
 use super::error::{OpenError, of_errno};
-use crate::content::{Capacity, Error};
+use crate::content::{Capacity, Error, MAX_LENGTH};
 use crate::types::ContentId;
 
 const MARKER: &str = ".trunkfs-content";
@@ -211,6 +211,27 @@ impl Folder {
             free: bytes(stat.f_bfree),
             available: bytes(stat.f_bavail),
         })
+    }
+
+    /// The longest file that the file system under the folder takes, which it tells nowhere: found by
+    /// halving, with a sparse file that is removed again.
+    pub(super) fn longest_file(&self) -> Result<u64, OpenError> {
+        let not_writable = |source| OpenError::NotWritable { path: self.base_path.clone(), source };
+        let temporary = self.base_path.join(format!("{MARKER}.{}.tmp", Uuid::now_v7()));
+        let file = File::create_new(&temporary).map_err(not_writable)?;
+        fs::remove_file(&temporary).map_err(not_writable)?;
+        let limit = rustix::process::getrlimit(rustix::process::Resource::Fsize).current;
+        let (mut fits, mut beyond) = (0, MAX_LENGTH.min(limit.unwrap_or(MAX_LENGTH)) + 1);
+        while beyond - fits > 1 {
+            let middle = fits + (beyond - fits) / 2;
+            match rustix::fs::ftruncate(&file, middle) {
+                Ok(()) => fits = middle,
+                Err(Errno::FBIG | Errno::INVAL) => beyond = middle,
+                Err(Errno::INTR) => {}
+                Err(errno) => return Err(not_writable(errno.into())),
+            }
+        }
+        Ok(fits)
     }
 
     /// Whether reads can be asked for from the page cache alone (RWF_NOWAIT, readv(2)); network file

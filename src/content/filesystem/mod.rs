@@ -30,7 +30,7 @@ use self::error::of_errno;
 use self::file::OpenFile;
 use self::folder::{Folder, Opening};
 use self::syncs::Syncs;
-use super::{Capacity, ContentStore, Error, MAX_LENGTH, end_of, still_wanted};
+use super::{Capacity, ContentStore, Error, end_of, still_wanted};
 use crate::types::{ContentId, Context};
 
 /// Where a [`FilesystemContent`] keeps its files.
@@ -48,6 +48,8 @@ pub struct FilesystemContent {
     shared: Arc<Shared>,
     /// Whether a read can be asked for without waiting; see [`Folder::reads_without_waiting`].
     nowait: bool,
+    /// See [`Folder::longest_file`].
+    max_length: u64,
 }
 
 #[derive(Debug)]
@@ -68,9 +70,10 @@ impl FilesystemContent {
         let opened = tokio::task::spawn_blocking(move || {
             let folder = Folder::open(base_path)?;
             let nowait = folder.reads_without_waiting();
+            let max_length = folder.longest_file()?;
             let descriptors = Descriptors::new(max_open_files);
             let shared = Shared { folder, descriptors, syncs: Syncs::default() };
-            Ok(Self { shared: Arc::new(shared), nowait })
+            Ok(Self { shared: Arc::new(shared), nowait, max_length })
         });
         opened.await.map_err(OpenError::Interrupted)?
     }
@@ -249,7 +252,7 @@ impl ContentStore for FilesystemContent {
 
     async fn truncate(&self, cx: &Context, id: ContentId, length: u64) -> Result<(), Error> {
         let permit = self.permit(cx).await?;
-        if length > MAX_LENGTH {
+        if length > self.max_length {
             return Err(Error::TooLarge);
         }
         self.run(cx, permit, move |shared, permit| {
@@ -262,6 +265,10 @@ impl ContentStore for FilesystemContent {
             Ok(())
         })
         .await
+    }
+
+    fn max_length(&self) -> u64 {
+        self.max_length
     }
 
     async fn length(&self, cx: &Context, id: ContentId) -> Result<u64, Error> {

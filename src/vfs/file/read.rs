@@ -58,8 +58,15 @@ impl Export {
         }
         let content = content_of(file)?;
         let wanted = usize::try_from(there).unwrap_or(usize::MAX);
-        match self.content.read(cx, content.id, offset, wanted).await {
+        let stored = self.content_length(file.size).saturating_sub(offset).min(there);
+        let stored = usize::try_from(stored).unwrap_or(usize::MAX);
+        match self.content.read(cx, content.id, offset, stored).await {
             Ok(data) if data.len() == wanted => Ok(Some(data)),
+            Ok(data) if data.len() == stored => {
+                let mut bytes = data.to_vec();
+                bytes.resize(wanted, 0);
+                Ok(Some(bytes.into()))
+            }
             Ok(_) | Err(content::Error::Missing(_)) => Ok(None),
             Err(error) => Err(Failure::of(error, file.clone())),
         }

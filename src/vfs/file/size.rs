@@ -47,7 +47,7 @@ impl Export {
         let done = self.metadata.setattr(cx, object, set).await?;
         let content = content_of(&done.change.after)?;
         if size > 0 && size < done.change.before.size {
-            match self.content.truncate(cx, content.id, size).await {
+            match self.content.truncate(cx, content.id, self.content_length(size)).await {
                 Ok(()) => state.overlay.lock().set_clean_tail(Some(content)),
                 // The size holds already, and nothing beyond it is trusted.
                 Err(error) => tracing::warn!(share = %self.share.name, object = %object,
@@ -86,7 +86,7 @@ impl Export {
             return Ok(());
         }
         let content = self.cut_tail(cx, &file, state).await?;
-        let grown = self.content.truncate(cx, content.id, size).await;
+        let grown = self.content.truncate(cx, content.id, self.content_length(size)).await;
         grown.map_err(|error| Failure::of(error, file.clone()))?;
         // The size must not become durable before the bytes that it speaks of.
         self.content.commit(cx, content.id).await.map_err(|error| Failure::of(error, file))
@@ -125,10 +125,11 @@ impl Export {
             Err(content::Error::Missing(_)) => 0,
             Err(error) => return Err(Failure::of(error, file.clone())),
         };
-        if length < file.size {
+        let wanted = self.content_length(file.size);
+        if length < wanted {
             return Err(self.content_lost(file.clone()));
         }
-        if length == file.size {
+        if length == wanted {
             return Ok(content);
         }
         let begun = match self.metadata.begin_zeroing(cx, file.id, content).await? {
@@ -136,8 +137,14 @@ impl Export {
             ZeroingOutcome::Superseded(_) => return Err(Failure::of(Error::Busy, file.clone())),
         };
         state.overlay.lock().moved(content, begun);
-        let cut = self.content.truncate(cx, content.id, file.size).await;
+        let cut = self.content.truncate(cx, content.id, wanted).await;
         cut.map_err(|error| Failure::of(error, file.clone()))?;
         Ok(begun)
+    }
+
+    /// How long the content of a file of `size` bytes is: where the store's longest is shorter, nothing
+    /// can have been written to the rest, which is zeros.
+    pub(super) fn content_length(&self, size: u64) -> u64 {
+        size.min(self.content.max_length())
     }
 }
