@@ -4,6 +4,8 @@
 #[cfg(test)]
 mod basics;
 #[cfg(test)]
+mod damage;
+#[cfg(test)]
 #[path = "../support/database.rs"]
 mod database;
 #[cfg(test)]
