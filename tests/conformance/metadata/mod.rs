@@ -6,12 +6,14 @@
 //! for broken invariants.
 
 mod cases;
+mod model;
 mod stores;
 mod world;
 
 use std::future::Future;
 use std::time::Duration;
 
+use self::cases::*;
 use self::stores::Opened;
 use self::world::World;
 
@@ -35,7 +37,7 @@ macro_rules! tests {
             #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
             async fn $case() {
                 let opened = $open().await;
-                crate::metadata::run(opened, crate::metadata::cases::$theme::$case).await;
+                crate::metadata::run(opened, crate::metadata::$theme::$case).await;
             }
         )* }
     )* };
@@ -285,6 +287,9 @@ macro_rules! every_case {
                 renames_both_ways_lose_nothing
                 scans_during_changes
                 anything_at_once_leaves_the_store_sound
+            }
+            model {
+                random_operations_are_answered_as_in_memory
             }
         }
     };
