@@ -92,6 +92,10 @@ BEGIN
     IF current_setting('transaction_isolation') <> 'read committed' THEN
         RAISE EXCEPTION 'the isolation level is not READ COMMITTED' USING ERRCODE = 'TF002';
     END IF;
+    -- The locks are free as soon as the commit is in the log, before it is on the disk: whoever waits for a busy directory
+    -- does not wait for the disk too. The caller sends a statement with a synchronous commit right behind this one,
+    -- and answers nobody before that has returned.
+    PERFORM set_config('synchronous_commit', 'off', true);
     RETURN QUERY SELECT 0::smallint, o.* FROM unnest(p_answer) o;
 END $$;
 
@@ -125,6 +129,8 @@ CREATE FUNCTION settle(p_share smallint, p_slot integer, p_epoch bigint, p_batch
 LANGUAGE plpgsql AS $$
 BEGIN
     UPDATE writer_slots SET epoch = -epoch WHERE slot = p_slot AND share_id = p_share AND epoch = p_epoch;
+    -- Something to commit in any case, so that what is answered is durable.
+    PERFORM pg_logical_emit_message(true, 'trunkfs', '');
     RETURN QUERY SELECT 0::smallint, o.*
       FROM (SELECT w.last_answer FROM writer_slots w
              WHERE w.slot = p_slot AND w.share_id = p_share AND w.last_batch = p_batch) w,

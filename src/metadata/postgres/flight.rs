@@ -34,6 +34,9 @@ const FLIGHT_LIMIT: Duration = Duration::from_secs(15);
 /// How long a lost call's outcome is looked for. Shorter than a used slot is left alone (`claim_slot`).
 const SETTLE_LIMIT: Duration = Duration::from_secs(60);
 
+/// Waits until everything committed before it is durable: its own commit is a synchronous one. Sent right behind a
+/// mutation, which commits without waiting so that its row locks are free while the disk turns (`finish`).
+pub(super) const FLUSH: &str = "SELECT pg_logical_emit_message(true, 'trunkfs', '')";
 const SETTLE: &str = "SELECT * FROM settle($1, $2, $3, $4)";
 
 /// What a function says of its call; the numbers of `answer.verdict`.
@@ -244,25 +247,50 @@ async fn send(
     let Ticket { share, slot, batch } = ticket;
     let mut arguments: Vec<&(dyn ToSql + Sync)> = vec![&slot.number, &slot.epoch, &batch, &share.0];
     arguments.extend(mutation.arguments.iter().map(|it| it.as_ref() as &(dyn ToSql + Sync)));
-    fly(connection, mutation.statement, &arguments).await
+    let client = &connection.client;
+    let call = async {
+        let prepare = |statement| client.prepare_cached(statement);
+        let prepared = prepare(mutation.statement).await.map_err(Failure::in_flight)?;
+        let flush = prepare(FLUSH).await.map_err(Failure::in_flight)?;
+        // Polled in this order, both leave in one flight.
+        let (done, flushed) =
+            tokio::join!(client.query(&prepared, &arguments), client.execute(&flush, &[]));
+        let done = done.map_err(Failure::in_flight)?;
+        // Done, but perhaps not durable: whatever the reason, the outcome has to be settled.
+        flushed.map_err(|error| Failure::Lost(Box::new(error)))?;
+        Ok(done)
+    };
+    let outcome = bounded(call).await;
+    give_back(connection, outcome)
 }
 
-/// One round trip, two where the connection meets the statement for the first time. The connection goes back to the
-/// pool only if it may be used again.
+/// One round trip, two where the connection meets the statement for the first time.
 async fn fly(
     connection: Pooled,
     statement: &str,
     arguments: &[&(dyn ToSql + Sync)],
 ) -> Result<Vec<Row>, Failure> {
+    let client = &connection.client;
     let call = async {
-        let prepared =
-            connection.client.prepare_cached(statement).await.map_err(Failure::in_flight)?;
-        connection.client.query(&prepared, arguments).await.map_err(Failure::in_flight)
+        let prepared = client.prepare_cached(statement).await.map_err(Failure::in_flight)?;
+        client.query(&prepared, arguments).await.map_err(Failure::in_flight)
     };
-    let outcome = match tokio::time::timeout(FLIGHT_LIMIT, call).await {
+    let outcome = bounded(call).await;
+    give_back(connection, outcome)
+}
+
+/// Waits for a call as long as one may take.
+async fn bounded(
+    call: impl Future<Output = Result<Vec<Row>, Failure>>,
+) -> Result<Vec<Row>, Failure> {
+    match tokio::time::timeout(FLIGHT_LIMIT, call).await {
         Ok(outcome) => outcome,
         Err(late) => Err(Failure::Lost(Box::new(late))),
-    };
+    }
+}
+
+/// Gives a connection back to the pool, if it may be used again.
+fn give_back(connection: Pooled, outcome: Result<Vec<Row>, Failure>) -> Result<Vec<Row>, Failure> {
     if outcome.as_ref().is_err_and(Failure::ends_connection) {
         drop(Pooled::take(connection));
     }

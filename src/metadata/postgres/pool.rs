@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use super::Settings;
 use super::error::Failure;
+use super::flight::FLUSH;
 use super::setup::{self, Slot};
 
 /// A connection with its writer slot.
@@ -50,6 +51,7 @@ impl managed::Manager for Manager {
         let attempt = async {
             let client = managed::Manager::create(&self.driver).await?;
             let slot = setup::prepare(&client, self.instance).await?;
+            client.prepare_cached(FLUSH).await?;
             Ok(Connection { client, slot })
         };
         match tokio::time::timeout(self.limit, attempt).await {
