@@ -137,7 +137,9 @@ pub(crate) async fn a_dropped_call_leaves_the_store_usable(world: World) {
             tokio::time::timeout(moment(), root.page(dir, 0, 10)).await.ok();
             tokio::time::timeout(moment(), root.remove(dir, &name)).await.ok();
         }
-        assert!(world.store.inconsistencies().await.unwrap().is_empty());
+        if number % 10 == 0 {
+            assert_eq!(world.store.inconsistencies().await.unwrap(), [""; 0]);
+        }
     }
     assert!(root.create(world.root, "last").await.unwrap().made);
 }
