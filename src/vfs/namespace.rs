@@ -90,10 +90,13 @@ impl Vfs {
         how: &CreateHow,
     ) -> Result<Created> {
         let (export, cx) = self.enter(caller, directory, Intent::Write)?;
+        // Found out later, it would leave a file behind.
+        if size_asked_for(how).is_some_and(|size| size > export.share.capabilities.max_file_size) {
+            return Err(metadata::Error::TooLarge.into());
+        }
         let mut created = export.metadata.create(&cx, directory.object, name, how).await?;
         created.object = export.laid(created.object);
-        if let Some(size) = size_to_apply(how, &created) {
-            let set = SetAttributes { size: Some(size), ..SetAttributes::default() };
+        if let Some(set) = size_to_apply(how, &created) {
             let object = created.object.id;
             let set = export.setattr(&cx, object, &set).await;
             let change =
@@ -230,12 +233,25 @@ impl Vfs {
     }
 }
 
-/// The size that a CREATE still has to set: any for a file that was there, and one above 0 for a
-/// new one.
-fn size_to_apply(how: &CreateHow, created: &Created) -> Option<u64> {
+/// What a CREATE still has to set: the size of a file that was there, whatever it is, and one above 0
+/// of a new file, beside what a new size would else change.
+fn size_to_apply(how: &CreateHow, created: &Created) -> Option<SetAttributes> {
+    let asked = match how {
+        CreateHow::Unchecked(set) | CreateHow::Guarded(set) => set,
+        CreateHow::Exclusive(_) => return None,
+    };
+    let size = asked.size.filter(|&size| !created.made || size > 0)?;
+    let set = SetAttributes { size: Some(size), ..SetAttributes::default() };
+    Some(if created.made {
+        SetAttributes { mode: asked.mode, mtime: asked.mtime, ..set }
+    } else {
+        set
+    })
+}
+
+fn size_asked_for(how: &CreateHow) -> Option<u64> {
     match how {
-        CreateHow::Unchecked(set) => set.size.filter(|&size| !created.made || size > 0),
-        CreateHow::Guarded(set) => set.size.filter(|&size| created.made && size > 0),
+        CreateHow::Unchecked(set) | CreateHow::Guarded(set) => set.size,
         CreateHow::Exclusive(_) => None,
     }
 }
