@@ -11,7 +11,7 @@ cases! {
     unchecked_applies_the_size_only, unchecked_of_another_users_file_needs_write_permission_to_size,
     unchecked_of_another_users_file_without_size, unchecked_over_a_directory,
     unchecked_over_a_symlink, unchecked_over_a_fifo, guarded_over_anything_is_exist,
-    create_with_a_size, create_needs_permission, create_needs_search_permission,
+    create_with_a_size, everything_at_once, create_needs_permission, create_needs_search_permission,
     create_in_a_file, create_in_a_removed_directory, create_changes_the_directory,
     create_keeps_the_directorys_nlink, wcc_data_is_exact, wcc_data_of_exist,
     owner_is_the_caller, owner_in_the_attributes_is_ignored_of_users,
@@ -19,6 +19,7 @@ cases! {
     set_id_bits_in_a_create, setgid_in_a_create_outside_of_the_group,
     an_unknown_createhow_is_garbage, names_are_bytes, names_differ_in_case,
     a_hundred_files_in_one_directory, parallel_creates_of_one_name, the_group_may_create,
+    an_impossible_size_makes_nothing, an_impossible_size_of_a_file_that_is_there, truncating_open_of_ones_own_read_only_file,
 }
 
 fn create_makes_a_file(t: &Fs) {
@@ -123,6 +124,15 @@ fn create_with_a_size(t: &Fs) {
         assert_eq!(made.object().size, 5000);
         assert_eq!(t.alice.get(&made.handle()), [0; 5000]);
     }
+}
+
+fn everything_at_once(t: &Fs) {
+    let set = Sattr { mode: Some(0o4755), size: Some(10), ..mtime(SetTime::Client(7, 8)) };
+    let set = Sattr { atime: SetTime::Client(9, 10), ..set };
+    let made = t.alice.create(&t.dir, b"f", How::Guarded(set));
+    let attr = made.object().clone();
+    assert_eq!((attr.mode, attr.size, attr.mtime, attr.atime), (0o4755, 10, (7, 8), (9, 10)));
+    assert_eq!(t.alice.attr(&made.handle()), attr);
 }
 
 fn create_needs_permission(t: &Fs) {
@@ -271,4 +281,26 @@ fn the_group_may_create(t: &Fs) {
     let dir = t.alice.dir_of(&t.dir, b"d", 0o770);
     t.root.user(1005, 1005, &[3, 1000]).file(&dir, b"f");
     assert_eq!(t.bob.create(&dir, b"g", How::Guarded(mode(0o644))).status, ACCES);
+}
+
+fn an_impossible_size_makes_nothing(t: &Fs) {
+    for length in [1 << 63, u64::MAX] {
+        assert_eq!(t.alice.create(&t.dir, b"u", How::Unchecked(size(length))).status, FBIG);
+        assert_eq!(t.alice.create(&t.dir, b"g", How::Guarded(size(length))).status, FBIG);
+    }
+    assert!(t.alice.list(&t.dir).is_empty(), "a refused create leaves no file");
+}
+
+fn an_impossible_size_of_a_file_that_is_there(t: &Fs) {
+    let file = t.alice.file_with(&t.dir, b"f", b"bytes");
+    assert_eq!(t.alice.create(&t.dir, b"f", How::Unchecked(size(u64::MAX))).status, FBIG);
+    assert_eq!(t.alice.get(&file), b"bytes");
+}
+
+fn truncating_open_of_ones_own_read_only_file(t: &Fs) {
+    let file = t.alice.file_with(&t.dir, b"f", b"bytes");
+    t.alice.set(&file, &mode(0o444));
+    let set = Sattr { mode: Some(0o444), ..size(0) };
+    assert_eq!(t.alice.create(&t.dir, b"f", How::Unchecked(set)).object().size, 0);
+    assert_eq!(t.bob.create(&t.dir, b"f", How::Unchecked(set)).status, ACCES);
 }

@@ -26,6 +26,9 @@ use crate::database::TestDatabase;
 /// Whom squashed callers are taken for: uid and gid.
 pub(crate) const ANONYMOUS: (u32, u32) = (65_534, 65_533);
 
+/// A share whose name is as long as may be, so that its handles have 64 bytes.
+pub(crate) const LONG_SHARE: &str = "/a-share-whose-name-has-32-bytes";
+
 /// Makes of each case a test for every pair of stores.
 macro_rules! cases {
     ($($case:ident),* $(,)?) => {
@@ -59,7 +62,7 @@ pub(crate) enum Pair {
 pub(crate) struct Stores {
     metadata: Arc<dyn MetadataStore>,
     content: Arc<dyn ContentStore>,
-    durable: Option<(TempDir, TestDatabase)>,
+    durable: Option<Arc<(TempDir, TestDatabase)>>,
 }
 
 impl Stores {
@@ -71,18 +74,32 @@ impl Stores {
                 durable: None,
             },
             Pair::Postgres => {
-                Self::over(tempfile::tempdir().unwrap(), TestDatabase::create().await).await
+                let folder = tempfile::tempdir().unwrap();
+                Self::open(Arc::new((folder, TestDatabase::create().await))).await
             }
         }
     }
 
-    async fn over(folder: TempDir, database: TestDatabase) -> Self {
+    async fn open(durable: Arc<(TempDir, TestDatabase)>) -> Self {
+        let (folder, database) = durable.as_ref();
         let settings =
             FilesystemSettings { base_path: folder.path().join("content"), max_open_files: 256 };
         Self {
             metadata: Arc::new(PostgresStore::connect(database.settings()).await.unwrap()),
             content: Arc::new(FilesystemContent::open(settings).await.unwrap()),
-            durable: Some((folder, database)),
+            durable: Some(durable),
+        }
+    }
+
+    /// The same stores for a second server beside the first; those in memory are shared.
+    pub(crate) async fn beside(&self) -> Self {
+        match &self.durable {
+            None => Self {
+                metadata: self.metadata.clone(),
+                content: self.content.clone(),
+                durable: None,
+            },
+            Some(durable) => Self::open(durable.clone()).await,
         }
     }
 
@@ -91,10 +108,10 @@ impl Stores {
         let Self { metadata, content, durable } = self;
         match durable {
             None => Self { metadata, content, durable },
-            Some((folder, database)) => {
+            Some(durable) => {
                 metadata.close().await;
                 drop(content);
-                Self::over(folder, database).await
+                Self::open(durable).await
             }
         }
     }
@@ -133,6 +150,7 @@ fn shares() -> Vec<(&'static str, u32, Vec<ClientRule>)> {
         ("/ro", 0o777, vec![rule(all, Squash::None), read_only]),
         ("/port", 0o777, vec![rule(all, Squash::None), reserved]),
         ("/narrow", 0o777, vec![rule("127.0.0.2/32", Squash::None)]),
+        (LONG_SHARE, 0o777, vec![rule(all, Squash::None)]),
     ]
 }
 
@@ -201,7 +219,10 @@ impl Drop for TestServer {
             self.end().await;
             let Some(stores) = stores else { return Vec::new() };
             let broken = stores.metadata.inconsistencies().await.unwrap();
-            stores.metadata.close().await;
+            // What is in memory may be another server's too.
+            if stores.durable.is_some() {
+                stores.metadata.close().await;
+            }
             broken
         });
         if !std::thread::panicking() {

@@ -2,7 +2,7 @@
 
 use super::args::{self, *};
 use super::client::Client;
-use super::fixture::{Fs, cases};
+use super::fixture::{Fs, LONG_SHARE, cases};
 use super::results::status_of;
 use super::rpc::{NFS, Reply};
 use super::types::*;
@@ -15,6 +15,7 @@ cases! {
     a_removed_directory_is_stale, every_single_bit_counts, another_form_of_the_same_bytes_is_bad,
     handles_outlive_renames, handles_outlive_connections, handles_are_distinct,
     handles_of_one_object_are_equal, an_object_of_another_share_is_stale,
+    handles_of_64_bytes,
 }
 
 /// One call of every procedure that takes a handle, with `bad` as each of its handles in turn.
@@ -186,4 +187,17 @@ fn an_object_of_another_share_is_stale(t: &Fs) {
         let other_way = matches!(procedure, RENAME | LINK) && status == XDEV;
         assert!(status == STALE || other_way, "procedure {procedure}: {status:?}");
     }
+}
+
+fn handles_of_64_bytes(t: &Fs) {
+    let root = t.root_of(LONG_SHARE);
+    assert_eq!(root.len(), 64);
+    let name = Fs::fresh_name();
+    let dir = t.alice.dir(&root, name.as_bytes());
+    let file = t.alice.file_with(&dir, b"f", b"bytes");
+    assert_eq!((dir.len(), file.len()), (64, 64));
+    assert_eq!(t.alice.get(&t.bob.find(&dir, b"f")), b"bytes");
+    assert_eq!(t.alice.rename(&dir, b"f", &root, format!("{name}-f").as_bytes()).status, OK);
+    assert_eq!(t.alice.readdirplus(&root, 0, [0; 8], 4096, 8192).status, OK);
+    assert_eq!(t.alice.rename(&dir, b"f", &t.dir, b"f").status, XDEV);
 }

@@ -158,3 +158,40 @@ fn link_of_another_users_file(t: &Fs) {
     let done = t.bob.link(&file, &t.dir, b"g");
     assert_eq!((done.status, t.alice.attr(&file).uid), (OK, 1000));
 }
+
+/// As many links as there may be take PostgreSQL minutes.
+mod memory_only {
+    use super::*;
+    use crate::nfs::fixture::Pair;
+    use crate::nfs::rpc::{Connection, NFS, Reply, wait};
+    use crate::nfs::{args, results};
+
+    #[test]
+    fn as_many_links_as_there_may_be() {
+        let t = &Fs::new(Pair::Memory);
+        let file = t.alice.file(&t.dir, b"f");
+        let most = t.alice.pathconf(&t.share).unwrap().link_max;
+        assert_eq!(most, 65_000);
+        wait(async {
+            let mut connection = Connection::open(t.server.address).await;
+            for first in (1..most).step_by(100) {
+                let names = first..most.min(first + 100);
+                for n in names.clone() {
+                    let args = args::link(&file, &t.dir, format!("l{n}").as_bytes());
+                    connection.send(&t.alice.prepare(NFS, 3, args::LINK, &args.bytes)).await;
+                }
+                for _ in names {
+                    match connection.reply().await.outcome {
+                        Reply::Success(body) => assert_eq!(results::status_of(&body), OK),
+                        other => panic!("{other:?}"),
+                    }
+                }
+            }
+        });
+        assert_eq!(t.alice.attr(&file).nlink, most);
+        assert_eq!(t.alice.link(&file, &t.dir, b"one-more").status, MLINK);
+        assert_eq!(t.alice.attr(&file).nlink, most);
+        assert_eq!(t.alice.remove(&t.dir, b"l1").status, OK);
+        assert_eq!(t.alice.link(&file, &t.dir, b"one-more").status, OK);
+    }
+}

@@ -14,6 +14,7 @@ mod fixture;
 mod getattr;
 mod handles;
 mod hostile;
+mod instances;
 mod link;
 mod lookup;
 mod mkdir;

@@ -1,7 +1,7 @@
 //! MOUNT version 3 (RFC 1813 appendix I).
 
 use super::client::Client;
-use super::fixture::{Fs, cases};
+use super::fixture::{Fs, LONG_SHARE, cases};
 use super::rpc::{Auth, MOUNT, Reply};
 use super::types::*;
 use super::xdr::{Args, Results};
@@ -65,6 +65,7 @@ fn null_answers_nothing(t: &Fs) {
 fn mnt_of_a_share(t: &Fs) {
     assert_eq!(mnt(&t.root, b"/t"), Ok(t.share.clone()));
     assert_eq!(mnt(&t.alice, b"/squash"), Ok(t.root_of("/squash")));
+    assert_eq!(mnt(&t.alice, LONG_SHARE.as_bytes()), Ok(t.root_of(LONG_SHARE)));
 }
 
 fn mnt_of_a_directory_in_a_share(t: &Fs) {
@@ -204,8 +205,11 @@ fn export_lists_shares(t: &Fs) {
     results.finish();
     shares.sort();
     let names: Vec<_> = shares.iter().map(|(name, _)| name.as_slice()).collect();
-    assert_eq!(names, [&b"/all"[..], b"/narrow", b"/port", b"/ro", b"/squash", b"/t"]);
-    let narrow = &shares[1].1;
+    assert_eq!(
+        names,
+        [LONG_SHARE.as_bytes(), b"/all", b"/narrow", b"/port", b"/ro", b"/squash", b"/t"]
+    );
+    let narrow = &shares[2].1;
     assert_eq!(narrow, &[b"127.0.0.2/32"]);
 }
 

@@ -19,6 +19,7 @@ cases! {
     the_cookie_verifier_is_constant, readdir_has_attributes, a_cookie_behind_everything_shows_later_entries,
     long_names_and_bytes, two_scans_at_once, a_replaced_entry_comes_once,
     a_scan_during_many_changes,
+    any_cookie_verifier_is_answered, cookies_of_dot_and_dot_dot,
 }
 
 /// Names in the order of a scan in pages of `count` bytes.
@@ -375,4 +376,27 @@ fn a_scan_during_many_changes(t: &Fs) {
         }
         stop.store(true, std::sync::atomic::Ordering::Relaxed);
     });
+}
+
+fn any_cookie_verifier_is_answered(t: &Fs) {
+    fill(t, 5);
+    let first = t.alice.readdir(&t.dir, 0, [0xff; 8], 4096);
+    assert!(first.status == OK || first.status == BAD_COOKIE, "{first:?}");
+    let page = t.alice.readdir(&t.dir, 0, [0; 8], 200);
+    let cookie = page.entries.last().unwrap().cookie;
+    let next = t.alice.readdir(&t.dir, cookie, [0x5a; 8], 4096);
+    assert!(next.status == OK || next.status == BAD_COOKIE, "{next:?}");
+    let zero = t.alice.readdir(&t.dir, cookie, page.verifier, 4096);
+    assert_eq!(zero.status, OK);
+}
+
+fn cookies_of_dot_and_dot_dot(t: &Fs) {
+    fill(t, 3);
+    let all = t.alice.readdir(&t.dir, 0, [0; 8], 4096);
+    for (index, entry) in all.entries.iter().enumerate() {
+        let rest = t.alice.readdir(&t.dir, entry.cookie, all.verifier, 4096);
+        assert_eq!(rest.entries, all.entries[index + 1..]);
+        let plus = t.alice.readdirplus(&t.dir, entry.cookie, all.verifier, 4096, 8192);
+        assert_eq!(plus.names(), rest.names());
+    }
 }

@@ -23,6 +23,7 @@ cases! {
     parallel_directory_renames_make_no_cycle, parallel_renames_over_one_name,
     rename_of_a_directory_to_its_own_name, a_lost_name_changes_the_files_ctime,
     rename_back_and_forth_between_directories,
+    rename_into_a_very_deep_descendant,
 }
 
 fn rename_in_one_directory(t: &Fs) {
@@ -418,4 +419,14 @@ fn rename_back_and_forth_between_directories(t: &Fs) {
     }
     assert_eq!((t.alice.names(&a), t.alice.list(&b).len()), (vec![b"f".to_vec()], 0));
     assert_eq!(t.alice.find(&a, b"f"), file);
+}
+
+fn rename_into_a_very_deep_descendant(t: &Fs) {
+    let mut deepest = t.alice.dir(&t.dir, b"top");
+    for _ in 0..150 {
+        deepest = t.alice.dir(&deepest, b"d");
+    }
+    assert_eq!(t.alice.rename(&t.dir, b"top", &deepest, b"x").status, INVAL);
+    t.alice.dir(&t.dir, b"other");
+    assert_eq!(t.alice.rename(&t.dir, b"other", &deepest, b"x").status, OK);
 }

@@ -5,7 +5,7 @@ use super::args::{self, *};
 use super::client::Client;
 use super::fixture::{Fs, cases};
 use super::results::{self, status_of};
-use super::rpc::{Connection, NFS, wait};
+use super::rpc::{Auth, Connection, NFS, wait};
 use super::types::*;
 use super::xdr::Args;
 
@@ -15,6 +15,7 @@ cases! {
     a_copy_of_a_refused_call, another_call_with_the_same_id, another_user_with_the_same_id,
     another_procedure_with_the_same_id, many_copies, copies_that_arrive_together,
     a_copy_after_other_calls, reads_are_not_recorded,
+    a_copy_with_another_stamp, another_machine_with_the_same_id, another_address_with_the_same_id,
 }
 
 /// An id that is not the client's own next one.
@@ -201,4 +202,25 @@ fn reads_are_not_recorded(t: &Fs) {
     t.alice.put(&file, 0, b"bytes");
     let second = results::getattr(body(&reply(&t.alice, xid, GETATTR, &args))).unwrap();
     assert_eq!((first.size, second.size), (0, 5));
+}
+
+fn a_copy_with_another_stamp(t: &Fs) {
+    let (xid, args) = (xid(), args::mkdir(&t.dir, b"d", &mode(0o755)));
+    let first = reply(&t.alice, xid, MKDIR, &args);
+    let mut auth = t.alice.auth.clone();
+    auth.body[..4].copy_from_slice(&[9; 4]);
+    assert_eq!(reply(&t.alice.with(auth), xid, MKDIR, &args), first);
+}
+
+fn another_machine_with_the_same_id(t: &Fs) {
+    let (xid, args) = (xid(), args::mkdir(&t.dir, b"d", &mode(0o755)));
+    assert_eq!(status_of(body(&reply(&t.alice, xid, MKDIR, &args))), OK);
+    let other = t.alice.with(Auth::sys_with(b"other", 1000, 1000, &[]));
+    assert_eq!(status_of(body(&reply(&other, xid, MKDIR, &args))), EXIST);
+}
+
+fn another_address_with_the_same_id(t: &Fs) {
+    let (xid, args) = (xid(), args::mkdir(&t.dir, b"d", &mode(0o755)));
+    assert_eq!(status_of(body(&reply(&t.alice, xid, MKDIR, &args))), OK);
+    assert_eq!(status_of(body(&reply(&t.elsewhere(1000), xid, MKDIR, &args))), EXIST);
 }

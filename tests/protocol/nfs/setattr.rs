@@ -23,6 +23,7 @@ cases! {
     size_by_root_keeps_setuid, mode_changes_ctime_only, wcc_data_is_exact,
     a_symlinks_owner_can_be_set, an_unknown_time_how_is_garbage, a_boolean_of_2_is_garbage,
     sizes_with_unstable_data_around, mode_of_every_kind_of_object,
+    uids_of_all_32_bits, size_by_the_owner_clears_setuid,
 }
 
 fn owner_sets_the_mode(t: &Fs) {
@@ -391,4 +392,22 @@ fn mode_of_every_kind_of_object(t: &Fs) {
         let attr = t.root.attr(&made);
         assert_eq!((attr.kind, attr.mode, attr.uid, attr.gid), (kind, 0o666, 3, 4));
     }
+}
+
+fn uids_of_all_32_bits(t: &Fs) {
+    let file = t.root.file(&t.dir, b"f");
+    for id in [1 << 31, (1 << 31) - 1, u32::MAX - 1, 65_534] {
+        t.root.set(&file, &owner(id, id));
+        let attr = t.root.attr(&file);
+        assert_eq!((attr.uid, attr.gid), (id, id));
+    }
+    let status = t.root.setattr(&file, &uid(u32::MAX)).status;
+    assert!(status == OK || status == INVAL, "{status:?}");
+}
+
+fn size_by_the_owner_clears_setuid(t: &Fs) {
+    let file = t.alice.file_with(&t.dir, b"f", b"bytes");
+    t.alice.set(&file, &mode(0o6755));
+    t.alice.set(&file, &size(1));
+    assert_eq!(t.alice.attr(&file).mode, 0o755);
 }

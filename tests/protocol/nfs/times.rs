@@ -14,6 +14,7 @@ cases! {
     explicit_mtime_after_unstable_data, a_write_after_an_explicit_mtime,
     reading_moves_atime_and_not_ctime, creates_take_client_times,
     setting_times_changes_ctime, a_later_read_does_not_undo_an_explicit_atime_in_the_future,
+    an_explicit_mtime_beside_a_size,
 }
 
 fn client_times_are_kept_to_the_nanosecond(t: &Fs) {
@@ -231,4 +232,13 @@ fn a_later_read_does_not_undo_an_explicit_atime_in_the_future(t: &Fs) {
     t.alice.set(&file, &atime(SetTime::Client(4_000_000_000, 5)));
     t.alice.get(&file);
     assert_eq!(t.alice.attr(&file).atime, (4_000_000_000, 5));
+}
+
+fn an_explicit_mtime_beside_a_size(t: &Fs) {
+    let file = t.alice.file_with(&t.dir, b"f", b"bytes");
+    t.alice.set(&file, &Sattr { size: Some(2), ..mtime(SetTime::Client(77, 7)) });
+    let attr = t.alice.attr(&file);
+    assert_eq!((attr.size, attr.mtime), (2, (77, 7)));
+    let set = Sattr { size: Some(0), ..mtime(SetTime::Client(88, 8)) };
+    assert_eq!(t.alice.create(&t.dir, b"g", How::Guarded(set)).object().mtime, (88, 8));
 }

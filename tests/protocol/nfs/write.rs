@@ -20,6 +20,7 @@ cases! {
     commit_of_a_removed_file, commit_of_what_is_no_file, commit_keeps_what_was_shown,
     commit_has_wcc_data, sync_writes_around_unstable_ones, many_small_unstable_writes,
     writes_of_several_users_meet, parallel_writes_to_one_file,
+    reads_and_writes_during_truncations,
 }
 
 fn written_bytes_are_read(t: &Fs) {
@@ -387,4 +388,30 @@ fn parallel_writes_to_one_file(t: &Fs) {
     let expected: Vec<u8> = (1..=4).flat_map(|part| [part; 16_000]).collect();
     assert!(t.alice.get(&file) == expected);
     assert_eq!(t.alice.attr(&file).size, 64_000);
+}
+
+fn reads_and_writes_during_truncations(t: &Fs) {
+    let file = t.alice.file(&t.dir, b"f");
+    t.together(3, |number, client| {
+        for step in 0..40_u64 {
+            match number {
+                0 => {
+                    let length = [0, 5000, 100, 20_000][step as usize % 4];
+                    assert_eq!(client.setattr(&file, &size(length)).status, OK);
+                }
+                1 => {
+                    let stable = if step % 8 == 7 { FILE_SYNC } else { UNSTABLE };
+                    let written = client.write(&file, step * 500, stable, &[7; 500]);
+                    assert_eq!((written.status, written.count), (OK, 500));
+                }
+                _ => {
+                    let part = client.read(&file, 0, 32_768);
+                    assert_eq!(part.status, OK);
+                    assert!(part.data.iter().all(|byte| *byte == 0 || *byte == 7));
+                }
+            }
+        }
+    });
+    assert_eq!(t.alice.commit(&file, 0, 0).status, OK);
+    assert_eq!(t.alice.get(&file).len() as u64, t.alice.attr(&file).size);
 }
