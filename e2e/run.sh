@@ -71,6 +71,11 @@ outer() {
     trap 'exit 130' INT
     trap 'exit 143' TERM
     trap 'exit 129' HUP
+    as_invoker mkdir -p "$REPO/target/e2e"
+    # Two runs at once install and build after each other.
+    local lock
+    exec {lock}>>"$REPO/target/e2e/lock"
+    flock "$lock"
     packages_for_suites
     if [[ $CONFIG == postgres-* ]]; then postgres_require; fi
     if [[ $CONFIG == knfsd ]]; then
@@ -83,7 +88,7 @@ outer() {
     fi
     if contains pjdfstest "${SUITES[@]}"; then pjdfstest_build; fi
     client_choose "$WANTED_CLIENT"
-    as_invoker mkdir -p "$REPO/target/e2e"
+    exec {lock}>&-
 
     local own=()
     if unshare --net --pid --mount --fork --kill-child --mount-proc true 2>/dev/null; then

@@ -17,8 +17,8 @@ apt_install() {
     local log status=0
     log=$(mktemp)
     export DEBIAN_FRONTEND=noninteractive
-    apt-get install -y --no-install-recommends "$@" </dev/null >"$log" 2>&1 ||
-        { apt-get update && apt-get install -y --no-install-recommends "$@"; } </dev/null >"$log" 2>&1 || status=1
+    apt-get install -y --no-install-recommends -o DPkg::Lock::Timeout=300 "$@" </dev/null >"$log" 2>&1 ||
+        { apt-get update && apt-get install -y --no-install-recommends -o DPkg::Lock::Timeout=300 "$@"; } </dev/null >"$log" 2>&1 || status=1
     if ((status)); then tail -n 20 "$log" >&2; fi
     rm -f "$log"
     return "$status"
