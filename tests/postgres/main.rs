@@ -13,6 +13,8 @@ mod failures;
 #[cfg(test)]
 mod interleavings;
 #[cfg(test)]
+mod links;
+#[cfg(test)]
 mod load;
 #[cfg(test)]
 mod oracle;

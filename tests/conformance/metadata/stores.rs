@@ -9,6 +9,7 @@ use trunkfs::metadata::MetadataStore;
 use trunkfs::metadata::memory::MemoryStore;
 use trunkfs::metadata::postgres::PostgresStore;
 
+use super::instances::Instances;
 use crate::database::TestDatabase;
 
 /// A store for one case. Others may have their shares in it.
@@ -26,6 +27,13 @@ pub(crate) async fn postgres() -> Opened {
     let shared = shared_database().await;
     let store = PostgresStore::connect(shared.database.settings()).await.unwrap();
     Opened { store: Arc::new(store), guard: Box::new(shared) }
+}
+
+pub(crate) async fn postgres_instances() -> Opened {
+    let shared = shared_database().await;
+    let open = || PostgresStore::connect(shared.database.settings());
+    let instances = [open().await.unwrap(), open().await.unwrap()];
+    Opened { store: Arc::new(Instances::new(instances)), guard: Box::new(shared) }
 }
 
 /// A database for the cases that run at the same time, since making one takes a second: each has a share of its
