@@ -132,7 +132,7 @@ client_wait() {
     CLIENT_PID=
 }
 
-# A suite asks by making the folder request.NUMBER.{kill,start}; the answer is the folder answer.NUMBER.
+# A suite asks by making the folder request.NUMBER.{kill,start,kill-database,start-database}; the answer is the folder answer.NUMBER.
 client_answer() {
     local name=${1##*/} number
     number=${name#request.}
@@ -140,6 +140,8 @@ client_answer() {
     case ${name##*.} in
     kill) server_crash ;;
     start) server_start || echo "e2e: the server did not start again" >&2 ;;
+    kill-database) postgres_crash ;;
+    start-database) postgres_run || echo "e2e: PostgreSQL did not start again" >&2 ;;
     esac
     rmdir "$1"
     mkdir "$RUN/control/answer.$number"

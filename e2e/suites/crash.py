@@ -85,6 +85,15 @@ class Work(threading.Thread):
             raise Failed("the writer failed: %s: %s" % (type(self.error).__name__, self.error))
 
 
+def tolerant(number, function, *arguments):
+    """A call whose reply was lost is done twice by the client: the second time says it is done already."""
+    try:
+        function(*arguments)
+    except OSError as error:
+        if error.errno != number:
+            raise
+
+
 def crash_under(*workers, times=3):
     for _ in range(times):
         for worker in workers:
@@ -190,14 +199,6 @@ def data_that_was_not_yet_committed_is_sent_again(d):
 def names_made_and_removed_stay_so(d):
     a, b = folder(join(d, "a")), folder(join(d, "b"))
 
-    def tolerant(number, function, *arguments):
-        """A call whose reply was lost is done twice by the client: the second time says it is done already."""
-        try:
-            function(*arguments)
-        except OSError as error:
-            if error.errno != number:
-                raise
-
     def step(i):
         tolerant(errno.EEXIST, os.mkdir, join(a, "folder%d" % i))
         tolerant(errno.EEXIST, os.symlink, "target%d" % i, join(a, "link%d" % i))
@@ -234,6 +235,33 @@ def attributes_that_were_set_stay_set(d):
     i = worker.acknowledged - 1
     s = os.stat(path)
     equal((s.st_mode & 0o7777, s.st_size, s.st_mtime_ns), (0o400 + i % 0o377, 5000 + i, 2_000_000_000 + i))
+
+
+if os.environ["E2E_CONFIG"].startswith("postgres-"):
+
+    @case
+    def the_database_loses_nothing_that_was_acknowledged(d):
+        # Its processes are killed, and with them all that they had not given to the operating system. The server stays
+        # and finds its way back by itself.
+        def step(i, w):
+            path = join(d, "%d-%d" % (w, i))
+            tolerant(errno.EEXIST, os.mkdir, path)
+            tolerant(errno.ENOENT, os.rename, path, path + ".done")
+
+        workers = [Work(lambda i, w=w: step(i, w)) for w in range(4)]
+        for _ in range(4):
+            for worker in workers:
+                worker.proceed(20)
+            server("kill-database")
+            server("start-database")
+        for worker in workers:
+            worker.proceed(1)
+            worker.finish()
+        remount()
+        names = set(os.listdir(d))
+        for w, worker in enumerate(workers):
+            want = {"%d-%d.done" % (w, i) for i in range(worker.acknowledged)}
+            equal(sorted(want - names), [], "what is missing of writer %d" % w)
 
 
 @case

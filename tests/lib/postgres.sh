@@ -84,24 +84,35 @@ postgres_start() {
     }
     for _ in {1..5}; do # another process may take the port in between
         PG_PORT=$(free_port) || return 1
-        # fsync is off: what is tested is the crash of a client of PostgreSQL, never of the machine.
-        postgres_as "$PG_BIN/postgres" -D "$PG_DATA" -p "$PG_PORT" -h 127.0.0.1 -k "$folder" \
-            -c max_connections=300 -c fsync=off -c full_page_writes=off -c dynamic_shared_memory_type=mmap >>"$PG_LOG" 2>&1 </dev/null &
-        PG_PID=$!
-        for _ in {1..300}; do
-            kill -0 "$PG_PID" 2>/dev/null || continue 2
-            if postgres_sql "SELECT 1" >/dev/null 2>&1; then
-                # shellcheck disable=SC2034 # read by those who source this
-                PG_URL=postgres://postgres@127.0.0.1:$PG_PORT/postgres
-                return 0
-            fi
-            sleep 0.1
-        done
-        break
+        # shellcheck disable=SC2034 # read by those who source this
+        PG_URL=postgres://postgres@127.0.0.1:$PG_PORT/postgres
+        postgres_run && return 0
+        kill -0 "$PG_PID" 2>/dev/null && break
     done
     echo "PostgreSQL did not start; the end of its log:" >&2
     tail -n 20 "$PG_LOG" >&2
     return 1
+}
+
+# Starts the server of a cluster that is there, on its port. Status 1: it ended, or does not answer.
+postgres_run() {
+    # fsync is off: what is tested is the crash of processes, PostgreSQL's among them, never of the machine.
+    postgres_as "$PG_BIN/postgres" -D "$PG_DATA" -p "$PG_PORT" -h 127.0.0.1 -k "${PG_DATA%/*}" \
+        -c max_connections=300 -c fsync=off -c full_page_writes=off -c dynamic_shared_memory_type=mmap >>"$PG_LOG" 2>&1 </dev/null &
+    PG_PID=$!
+    for _ in {1..300}; do
+        kill -0 "$PG_PID" 2>/dev/null || return 1
+        if postgres_sql "SELECT 1" >/dev/null 2>&1; then return 0; fi
+        sleep 0.1
+    done
+    return 1
+}
+
+# Kills every process of the server at once: what they had not given to the operating system is gone.
+postgres_crash() {
+    # shellcheck disable=SC2046 # one word for each process
+    kill -KILL "$PG_PID" $(pgrep -P "$PG_PID") 2>/dev/null || true
+    wait "$PG_PID" 2>/dev/null || true
 }
 
 postgres_sql() {
