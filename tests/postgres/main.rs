@@ -17,8 +17,6 @@ mod links;
 #[cfg(test)]
 mod load;
 #[cfg(test)]
-mod oracle;
-#[cfg(test)]
 mod plans;
 #[cfg(test)]
 mod proxy;
