@@ -66,7 +66,7 @@ done
 outer() {
     RUN=$(mktemp -d /tmp/trunkfs-e2e.XXXXXX)
     chmod 755 "$RUN"
-    INNER=
+    INNER='' own=()
     trap outer_end EXIT
     trap 'exit 130' INT
     trap 'exit 143' TERM
@@ -90,7 +90,6 @@ outer() {
     client_choose "$WANTED_CLIENT"
     exec {lock}>&-
 
-    local own=()
     if unshare --net --pid --mount --fork --kill-child --mount-proc true 2>/dev/null; then
         own=(unshare --net --pid --mount --fork --kill-child --mount-proc)
     fi
@@ -106,8 +105,8 @@ outer() {
 # shellcheck disable=SC2317 # called by the trap
 outer_end() {
     if [[ -n $INNER ]]; then
-        # unshare ignores signals; its only child, the inner half, does not.
-        kill -TERM "$(pgrep -o -P "$INNER" -f run.sh || echo "$INNER")" 2>/dev/null || true
+        # unshare ignores signals; the inner half, its only child, does not.
+        if ((${#own[@]})); then pkill -TERM -P "$INNER" || true; else kill -TERM "$INNER" || true; fi
         for _ in {1..100}; do
             kill -0 "$INNER" 2>/dev/null || break
             sleep 0.1

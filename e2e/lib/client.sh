@@ -106,7 +106,9 @@ client_start_uml() {
         memory=/dev/shm
     fi
     mkdir -p "$RUN/uml"
-    TMPDIR=$memory setsid linux.uml "mem=${GUEST_MEMORY}M" \
+    # The shell between keeps it out of this run's output when a guest, switched off, ends by abort().
+    # shellcheck disable=SC2016 # expanded by that shell
+    TMPDIR=$memory setsid sh -c '"$@"; true' guest linux.uml "mem=${GUEST_MEMORY}M" \
         root=/dev/root rootfstype=hostfs rootflags=/ ro "init=$REPO/e2e/guest/init" \
         "uml_dir=$RUN/uml" umid=guest con=null con0=null,fd:1 ssl0=null,fd:5 \
         "vec0:transport=tap,ifname=$TAP,depth=64,gro=1" quiet norandmaps panic=-1 \
@@ -147,14 +149,18 @@ client_answer() {
     mkdir "$RUN/control/answer.$number"
 }
 
-# A guest is several processes in a session of its own.
+# A UML guest is many processes in sessions of their own; all name this run's folder in their command lines.
 client_kill() {
     [[ -n $CLIENT_PID ]] || return 0
-    local pid
-    for pid in $(pgrep -s "$CLIENT_PID" 2>/dev/null) "$CLIENT_PID" $(cat "$RUN/uml/guest/pid" 2>/dev/null); do
-        kill -KILL "$pid" 2>/dev/null || true
+    local pid pids
+    for _ in {1..50}; do
+        pids=$(pgrep -s "$CLIENT_PID"; pgrep -f "uml_dir=$RUN/uml") || true
+        [[ -n $pids ]] || break
+        for pid in $pids; do kill -KILL "$pid" 2>/dev/null || true; done
+        sleep 0.1
     done
     wait "$CLIENT_PID" 2>/dev/null || true
     CLIENT_PID=
-    if [[ $CLIENT == here ]]; then umount -f -l "$RUN/mnt" 2>/dev/null || true; fi
-}
+    rm -rf "$RUN/uml"
+    if [[ $CLIENT == here ]]; then umount -f -l "$RUN/mnt" || true; fi
+} 2>/dev/null # bash's word on what was killed
