@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use deadpool::managed::{self, Metrics, PoolError, RecycleError, RecycleResult};
+use deadpool::managed::{self, Metrics, PoolError, QueueMode, RecycleError, RecycleResult};
 use deadpool_postgres::{ClientWrapper, ManagerConfig, RecyclingMethod};
 use tokio::task::JoinHandle;
 use tokio_postgres::NoTls;
@@ -90,6 +90,8 @@ impl Pool {
         let manager = Manager { driver, instance, limit: settings.connect_timeout };
         let connections = managed::Pool::builder(manager)
             .max_size(settings.max_connections.max(1))
+            // The one used last has everything at hand; taking turns would make every call a cold one.
+            .queue_mode(QueueMode::Lifo)
             .build()
             .map_err(|error| crate::metadata::Error::Backend(Box::new(error)))?;
         let weak = connections.weak();
