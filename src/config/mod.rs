@@ -2,31 +2,36 @@
 //! the line, the key, the value and the remedy. Nothing here opens, listens or connects.
 //!
 //! `tree` reads YAML into nodes that know their place, `section` reads a mapping's keys, `values`
-//! what stands behind them, and `parse` makes the types of this module and checks across keys.
+//! what stands behind them; a file for each part has its types and reads its keys, and `parse` makes the
+//! whole and checks across them.
 
 mod environment;
 mod error;
+mod filesystem;
 mod parse;
+mod postgres;
 mod section;
+mod server;
+mod share;
+mod stores;
 mod tree;
 mod values;
 
 pub use error::Error;
+pub use filesystem::Filesystem;
+pub use postgres::Postgres;
+pub use server::{DEFAULT_PORT, Server};
+pub use share::{Access, Client, NOBODY, Root, Share, Squash};
+pub use stores::{Content, Metadata};
 pub use values::{Mode, Password};
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::path::Path;
 
 use ipnet::IpNet;
 
 use crate::types::ShareName;
-
-/// The port that is listened on where the configuration names none.
-pub const DEFAULT_PORT: u16 = 12049;
-/// The user and group that squashed callers become where the configuration names none.
-pub const NOBODY: u32 = 65534;
 
 /// A whole configuration. Every store that a share names is there.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,141 +44,6 @@ pub struct Config {
     pub content: BTreeMap<String, Content>,
     /// The shares, at least one, each name once.
     pub shares: Vec<Share>,
-}
-
-/// How the server listens and what it bounds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Server {
-    /// Where NFS and MOUNT are served.
-    pub listen: SocketAddr,
-    /// How long a request may take before it is given up.
-    pub request_timeout: Duration,
-    /// How long running requests may take after the signal to stop.
-    pub drain_timeout: Duration,
-    /// How many connections may be open at once.
-    pub max_connections: usize,
-}
-
-impl Default for Server {
-    fn default() -> Self {
-        Self {
-            listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), DEFAULT_PORT),
-            request_timeout: Duration::from_secs(30),
-            drain_timeout: Duration::from_secs(20),
-            max_connections: 1024,
-        }
-    }
-}
-
-/// Where a namespace lives.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Metadata {
-    /// In this process; gone when it stops.
-    Memory,
-    /// In a PostgreSQL database.
-    Postgres(Postgres),
-}
-
-/// A PostgreSQL database.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Postgres {
-    /// Host name, address, or the folder of a Unix socket.
-    pub host: String,
-    /// Port.
-    pub port: u16,
-    /// Database.
-    pub database: String,
-    /// User.
-    pub user: String,
-    /// Password, where one is needed.
-    pub password: Option<Password>,
-    /// How many connections may be open at once.
-    pub max_connections: usize,
-    /// Whether the schema is brought up to date at start.
-    pub auto_migrate: bool,
-    /// How long making a connection may take.
-    pub connect_timeout: Duration,
-}
-
-/// Where file bytes live.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Content {
-    /// In this process; gone when it stops.
-    Memory,
-    /// In a folder.
-    Filesystem(Filesystem),
-}
-
-/// A folder of file content.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Filesystem {
-    /// The folder; relative to the working directory.
-    pub base_path: PathBuf,
-    /// How many files are kept open.
-    pub max_open_files: usize,
-}
-
-/// What clients mount.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Share {
-    /// Its name, which is the path that clients mount.
-    pub name: ShareName,
-    /// The name of its metadata store.
-    pub metadata_store: String,
-    /// The name of its content store.
-    pub content_store: String,
-    /// Its root directory when it is made.
-    pub root: Root,
-    /// Who may mount it, at least one, no network twice; the narrowest that holds a client counts.
-    pub clients: Vec<Client>,
-}
-
-/// A root directory's owner and mode when it is made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Root {
-    /// Owner.
-    pub uid: u32,
-    /// Group.
-    pub gid: u32,
-    /// Permission bits.
-    pub mode: Mode,
-}
-
-/// Clients of a network and what they may.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Client {
-    /// Their addresses.
-    pub network: IpNet,
-    /// Whether they may change anything.
-    pub access: Access,
-    /// Whose identity is replaced by the anonymous one.
-    pub squash: Squash,
-    /// The anonymous user.
-    pub anonuid: u32,
-    /// The anonymous group.
-    pub anongid: u32,
-    /// Whether calls must come from a port below 1024.
-    pub require_reserved_port: bool,
-}
-
-/// What clients may do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Access {
-    /// Read and change.
-    ReadWrite,
-    /// Read.
-    ReadOnly,
-}
-
-/// Whose identity is replaced by the anonymous one (exports(5), "User ID Mapping").
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Squash {
-    /// The superuser's.
-    Root,
-    /// Nobody's.
-    None,
-    /// Everybody's.
-    All,
 }
 
 impl Config {

@@ -1,6 +1,7 @@
 //! The example, the defaults, and every way to be wrong.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use super::section::Document;
 use super::tree::{Node, Value};

@@ -10,6 +10,8 @@ use super::error::Error;
 use super::section::{Field, hint};
 use super::tree::Value;
 
+/// The largest number of connections and open files that a configuration may ask for.
+pub(super) const MOST: u32 = 1 << 20;
 /// How many content files are kept open where the configuration does not say.
 pub(super) const DEFAULT_OPEN_FILES: usize = 1024;
 

@@ -1,0 +1,157 @@
+//! `shares`: what clients mount, and who may.
+
+use ipnet::IpNet;
+
+use super::error::Error;
+use super::section::{Field, Section};
+use super::stores::{Stores, store};
+use super::values::{Mode, flag, mode, network, number, word};
+use super::{Content, Metadata};
+use crate::types::ShareName;
+
+/// The user and group that squashed callers become where the configuration names none.
+pub const NOBODY: u32 = 65534;
+
+/// What clients mount.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Share {
+    /// Its name, which is the path that clients mount.
+    pub name: ShareName,
+    /// The name of its metadata store.
+    pub metadata_store: String,
+    /// The name of its content store.
+    pub content_store: String,
+    /// Its root directory when it is made.
+    pub root: Root,
+    /// Who may mount it, at least one, no network twice; the narrowest that holds a client counts.
+    pub clients: Vec<Client>,
+}
+
+/// A root directory's owner and mode when it is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Root {
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+    /// Permission bits.
+    pub mode: Mode,
+}
+
+/// Clients of a network and what they may.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Client {
+    /// Their addresses.
+    pub network: IpNet,
+    /// Whether they may change anything.
+    pub access: Access,
+    /// Whose identity is replaced by the anonymous one.
+    pub squash: Squash,
+    /// The anonymous user.
+    pub anonuid: u32,
+    /// The anonymous group.
+    pub anongid: u32,
+    /// Whether calls must come from a port below 1024.
+    pub require_reserved_port: bool,
+}
+
+/// What clients may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Read and change.
+    ReadWrite,
+    /// Read.
+    ReadOnly,
+}
+
+/// Whose identity is replaced by the anonymous one (exports(5), "User ID Mapping").
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Squash {
+    /// The superuser's.
+    Root,
+    /// Nobody's.
+    None,
+    /// Everybody's.
+    All,
+}
+
+pub(super) fn share(
+    field: &Field<'_>,
+    metadata: &Stores<'_, Metadata>,
+    content: &Stores<'_, Content>,
+) -> Result<Share, Error> {
+    let section = field.section(&["name", "metadata_store", "content_store", "root", "clients"])?;
+    let named = section.required("name", "write the path that clients mount, such as /export")?;
+    let text = named.text()?;
+    let name = ShareName::parse(&text)
+        .map_err(|error| named.error(format!("{text:?}: {error}; write one such as /export")))?;
+    let default = Root { uid: 0, gid: 0, mode: Mode::ROOT };
+    Ok(Share {
+        name,
+        metadata_store: store(&section, "metadata_store", metadata)?,
+        content_store: store(&section, "content_store", content)?,
+        root: section.or("root", default, root)?,
+        clients: clients(&section)?,
+    })
+}
+
+fn root(field: &Field<'_>) -> Result<Root, Error> {
+    let section = field.section(&["uid", "gid", "mode"])?;
+    Ok(Root {
+        uid: section.or("uid", 0, identity)?,
+        gid: section.or("gid", 0, identity)?,
+        mode: section.or("mode", Mode::ROOT, mode)?,
+    })
+}
+
+/// A uid or gid. The last of 32 bits means "nobody in particular" to chown(2).
+fn identity(field: &Field<'_>) -> Result<u32, Error> {
+    number(field, 0, u32::MAX - 1)
+}
+
+fn clients(section: &Section<'_>) -> Result<Vec<Client>, Error> {
+    let remedy = "say who may mount the share, such as - { network: 10.0.0.0/8, access: rw }";
+    let field = section.required("clients", remedy)?;
+    let mut clients: Vec<Client> = Vec::new();
+    for field in field.list()? {
+        let client = client(&field)?;
+        if clients.iter().any(|other| other.network == client.network) {
+            return Err(field.error(format!(
+                "a second rule for {}, which would never count; keep one",
+                client.network
+            )));
+        }
+        clients.push(client);
+    }
+    if clients.is_empty() {
+        return Err(field.error(format!("an empty list lets nobody in; {remedy}")));
+    }
+    Ok(clients)
+}
+
+fn client(field: &Field<'_>) -> Result<Client, Error> {
+    let section = field.section(&[
+        "network",
+        "access",
+        "squash",
+        "anonuid",
+        "anongid",
+        "require_reserved_port",
+    ])?;
+    let squashes = [
+        ("root_squash", Squash::Root),
+        ("no_root_squash", Squash::None),
+        ("all_squash", Squash::All),
+    ];
+    let remedy = "write the clients' network, such as 10.0.0.0/8";
+    Ok(Client {
+        network: network(&section.required("network", remedy)?)?,
+        access: section.or("access", Access::ReadWrite, |field| {
+            word(field, &[("rw", Access::ReadWrite), ("ro", Access::ReadOnly)])
+        })?,
+        squash: section.or("squash", Squash::Root, |field| word(field, &squashes))?,
+        anonuid: section.or("anonuid", NOBODY, identity)?,
+        anongid: section.or("anongid", NOBODY, identity)?,
+        require_reserved_port: section.or("require_reserved_port", false, flag)?,
+    })
+}

@@ -1,0 +1,105 @@
+//! `metadata.stores` and `content.stores`: stores under names of the user's choice, each with a type
+//! and that type's block.
+
+use std::collections::BTreeMap;
+
+use super::error::Error;
+use super::filesystem::{Filesystem, filesystem};
+use super::postgres::{Postgres, postgres};
+use super::section::{Field, Section, hint};
+use super::values::word;
+
+/// Where a namespace lives.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Metadata {
+    /// In this process; gone when it stops.
+    Memory,
+    /// In a PostgreSQL database.
+    Postgres(Postgres),
+}
+
+/// Where file bytes live.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Content {
+    /// In this process; gone when it stops.
+    Memory,
+    /// In a folder.
+    Filesystem(Filesystem),
+}
+
+/// Stores by name, each with its place in the file.
+pub(super) type Stores<'a, T> = BTreeMap<String, (Field<'a>, T)>;
+
+pub(super) fn kept<T>(stores: Stores<'_, T>) -> BTreeMap<String, T> {
+    stores.into_iter().map(|(name, (_, store))| (name, store)).collect()
+}
+
+pub(super) fn stores<'a, T>(
+    top: &Section<'a>,
+    key: &str,
+    read: impl Fn(&Field<'a>) -> Result<T, Error>,
+) -> Result<Stores<'a, T>, Error> {
+    let remedy = "name at least one store";
+    let section =
+        top.required(key, "it says where the shares' data lives")?.section(&["stores"])?;
+    let listed = section.required("stores", remedy)?;
+    let mut stores = BTreeMap::new();
+    for (name, field) in listed.named()? {
+        let store = read(&field)?;
+        stores.insert(name, (field, store));
+    }
+    if stores.is_empty() {
+        return Err(listed.error(format!("no store; {remedy}")));
+    }
+    Ok(stores)
+}
+
+/// The block of the store's type, which has its name; `None` for the type memory, which has none.
+fn block<'a>(section: &Section<'a>, blocks: &[&'static str]) -> Result<Option<Field<'a>>, Error> {
+    let words: Vec<_> = ["memory"].iter().chain(blocks).map(|name| (*name, *name)).collect();
+    let known = words.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(" or ");
+    let kind = word(&section.required("type", &format!("write {known}"))?, &words)?;
+    for other in blocks.iter().filter(|other| **other != kind) {
+        if let Some(field) = section.optional(other) {
+            return Err(field.error(format!(
+                "a block of another type than the store's, which is {kind}; remove it, or write type: \
+                 {other}"
+            )));
+        }
+    }
+    if !blocks.contains(&kind) {
+        return Ok(None);
+    }
+    section.required(kind, &format!("a store of type {kind} needs this block")).map(Some)
+}
+
+pub(super) fn metadata(field: &Field<'_>) -> Result<Metadata, Error> {
+    let section = field.section(&["type", "postgres"])?;
+    Ok(match block(&section, &["postgres"])? {
+        None => Metadata::Memory,
+        Some(field) => Metadata::Postgres(postgres(&field)?),
+    })
+}
+
+pub(super) fn content(field: &Field<'_>) -> Result<Content, Error> {
+    let section = field.section(&["type", "filesystem"])?;
+    Ok(match block(&section, &["filesystem"])? {
+        None => Content::Memory,
+        Some(field) => Content::Filesystem(filesystem(&field)?),
+    })
+}
+
+/// The name of a store that is there.
+pub(super) fn store<T>(
+    section: &Section<'_>,
+    key: &str,
+    stores: &Stores<'_, T>,
+) -> Result<String, Error> {
+    let field = section.required(key, "name the store that holds the share")?;
+    let name = field.text()?;
+    if !stores.contains_key(&name) {
+        let near = hint(&name, stores.keys().map(String::as_str));
+        return Err(field.error(format!("{name:?} names no store{near}")));
+    }
+    Ok(name)
+}
