@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::error::Error;
 use super::section::Field;
-use super::values::{MOST, address, count, duration};
+use super::values::{MOST, address, count, duration, size};
 
 /// The port that is listened on where the configuration names none.
 pub const DEFAULT_PORT: u16 = 12049;
@@ -21,6 +21,10 @@ pub struct Server {
     pub drain_timeout: Duration,
     /// How many connections may be open at once.
     pub max_connections: usize,
+    /// How many of them may come from one address.
+    pub max_connections_per_client: usize,
+    /// How many bytes the large requests and replies of all connections may take.
+    pub memory_budget: u64,
 }
 
 impl Default for Server {
@@ -30,19 +34,38 @@ impl Default for Server {
             request_timeout: Duration::from_secs(30),
             drain_timeout: Duration::from_secs(20),
             max_connections: 1024,
+            max_connections_per_client: 256,
+            memory_budget: 256 << 20,
         }
     }
 }
 
+/// The least and the most of `memory_budget`, in bytes: some of the longest requests, and more than any
+/// machine has.
+const BUDGETS: (u64, u64) = (16 << 20, 16 << 40);
+
 pub(super) fn server(field: &Field<'_>) -> Result<Server, Error> {
-    let section =
-        field.section(&["listen", "request_timeout", "drain_timeout", "max_connections"])?;
+    let section = field.section(&[
+        "listen",
+        "request_timeout",
+        "drain_timeout",
+        "max_connections",
+        "max_connections_per_client",
+        "memory_budget",
+    ])?;
     let default = Server::default();
+    let connections = |key, default| section.or(key, default, |field| count(field, MOST));
     Ok(Server {
         listen: section.or("listen", default.listen, address)?,
         request_timeout: section.or("request_timeout", default.request_timeout, duration)?,
         drain_timeout: section.or("drain_timeout", default.drain_timeout, duration)?,
-        max_connections: section
-            .or("max_connections", default.max_connections, |field| count(field, MOST))?,
+        max_connections: connections("max_connections", default.max_connections)?,
+        max_connections_per_client: connections(
+            "max_connections_per_client",
+            default.max_connections_per_client,
+        )?,
+        memory_budget: section.or("memory_budget", default.memory_budget, |field| {
+            size(field, BUDGETS.0, BUDGETS.1)
+        })?,
     })
 }

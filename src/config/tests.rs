@@ -94,7 +94,7 @@ fn a_minimal_file_has_the_defaults() {
 fn values_take_variables_and_text() {
     let config = parse(
         r#"
-server: { listen: "[::1]:${PORT}", request_timeout: 1500ms, drain_timeout: 2m, max_connections: "7" }
+server: { listen: "[::1]:${PORT}", request_timeout: 1500ms, drain_timeout: 2m, max_connections: "7", memory_budget: "${PORT}MiB" }
 metadata:
   stores:
     db: { type: postgres, postgres: { port: "${PORT}", password: "a$${b}", auto_migrate: "false" } }
@@ -113,6 +113,7 @@ shares:
     assert_eq!(config.server.request_timeout, Duration::from_millis(1500));
     assert_eq!(config.server.drain_timeout, Duration::from_secs(120));
     assert_eq!(config.server.max_connections, 7);
+    assert_eq!(config.server.memory_budget, 6000 << 20);
     let Metadata::Postgres(postgres) = &config.metadata["db"] else { panic!("{config:?}") };
     assert_eq!(postgres.port, 6000);
     assert_eq!(postgres.password.as_ref().unwrap().reveal(), "a${b}");
@@ -169,6 +170,11 @@ fn wrong_values_name_the_remedy() {
     server("max_connections: 0", &["the number 0 is no whole number from 1 to"]);
     server("max_connections: many", &["\"many\""]);
     server("max_connections: [1]", &["a list"]);
+    server("max_connections_per_client: 0", &["the number 0 is no whole number from 1 to"]);
+    server("memory_budget: 268435456", &["16MiB", "16TiB", "unit", "256MiB"]);
+    server("memory_budget: 256MB", &["\"256MB\"", "MiB"]);
+    server("memory_budget: 1KiB", &["\"1KiB\"", "from 16MiB"]);
+    server("memory_budget: 99999999999TiB", &["to 16TiB"]);
     refused("name: /e", "name: e", &["\"e\"", "starts with '/'", "/export"]);
     refused("name: /e", "name: 7", &["the number 7", "quotes"]);
     refused("'::/0'", "10.0.0.1/8", &["10.0.0.0/8 for the network", "10.0.0.1 for the address"]);

@@ -135,6 +135,44 @@ pub(super) fn duration(field: &Field<'_>) -> Result<Duration, Error> {
         .ok_or_else(wrong)
 }
 
+/// A number of bytes with its unit, from `least` to `most` bytes.
+pub(super) fn size(field: &Field<'_>, least: u64, most: u64) -> Result<u64, Error> {
+    let wrong = || {
+        field.error(format!(
+            "{} is no size from {} to {}; write a whole number and its unit (B, KiB, MiB, GiB or TiB), such \
+             as 256MiB",
+            field.shown(),
+            Size(least),
+            Size(most)
+        ))
+    };
+    if !matches!(field.value(), Value::Text(_)) {
+        return Err(wrong());
+    }
+    let text = field.text()?;
+    let split = text.find(|each: char| !each.is_ascii_digit()).ok_or_else(wrong)?;
+    let (number, unit) = text.split_at(split);
+    let number: u64 = number.parse().map_err(|_| wrong())?;
+    let unit = UNITS.iter().find(|(_, name)| *name == unit.trim()).ok_or_else(wrong)?.0;
+    let bytes = number.checked_mul(unit).filter(|bytes| (least..=most).contains(bytes));
+    bytes.ok_or_else(wrong)
+}
+
+/// Units of sizes, the largest first.
+const UNITS: [(u64, &str); 5] =
+    [(1 << 40, "TiB"), (1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"), (1, "B")];
+
+/// A number of bytes in the largest unit in which it is whole.
+pub(super) struct Size(pub(super) u64);
+
+impl fmt::Display for Size {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let fits = |unit: u64| self.0 >= unit && self.0.is_multiple_of(unit);
+        let (unit, name) = UNITS.into_iter().find(|(unit, _)| fits(*unit)).unwrap_or((1, "B"));
+        write!(f, "{}{name}", self.0 / unit)
+    }
+}
+
 /// An address and a port; port 0 takes one that is free.
 pub(super) fn address(field: &Field<'_>) -> Result<SocketAddr, Error> {
     let text = field.text()?;

@@ -10,7 +10,6 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use tokio::net::TcpStream;
 use tokio::net::tcp::OwnedReadHalf;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::yield_now;
 use tokio::time::{Instant, timeout};
 use tokio_util::io::poll_read_buf;
@@ -18,6 +17,7 @@ use tokio_util::io::poll_read_buf;
 use super::Shared;
 use super::limits::Reservation;
 use super::outbox::Outbox;
+use super::places::Place;
 use super::writer::write_replies;
 use crate::rpc::{RecordError, RecordReader, Session, Started, Step};
 use crate::xdr::DecodeError;
@@ -74,12 +74,7 @@ impl Drop for CloseAtEnd {
 }
 
 /// Serves a connection to its end.
-pub(super) async fn serve(
-    stream: TcpStream,
-    peer: SocketAddr,
-    shared: Arc<Shared>,
-    place: OwnedSemaphorePermit,
-) {
+pub(super) async fn serve(stream: TcpStream, peer: SocketAddr, shared: Arc<Shared>, place: Place) {
     let cancel = shared.abort.child_token();
     let stop = shared.drain.child_token();
     let settings = &shared.settings;

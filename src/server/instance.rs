@@ -8,8 +8,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::stores::{StoreError, Stores};
-use super::{BindError, Server, ServerSettings};
+use super::stores::{self, StoreError, Stores};
+use super::{BindError, LAST_GRACE, Server, ServerSettings};
 use crate::config::{self, Config};
 use crate::mount::Mount;
 use crate::nfs3::Nfs3;
@@ -17,6 +17,10 @@ use crate::vfs::{ExportSettings, Vfs};
 
 /// How long unflushed data may take to be written at the end, after the requests.
 const FLUSH_TIME: Duration = Duration::from_secs(10);
+/// How long the end may take after the drain timeout: cancelled requests, unflushed data, and stores that
+/// are closed.
+pub const AFTER_DRAIN: Duration =
+    LAST_GRACE.saturating_add(FLUSH_TIME).saturating_add(stores::CLOSE_TIME);
 
 /// Why a server cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -104,6 +108,8 @@ impl Instance {
 fn settings(server: &config::Server) -> ServerSettings {
     ServerSettings {
         max_connections: server.max_connections,
+        max_connections_per_client: server.max_connections_per_client,
+        memory_budget: usize::try_from(server.memory_budget).unwrap_or(usize::MAX),
         request_timeout: server.request_timeout,
         drain_timeout: server.drain_timeout,
         ..ServerSettings::new(vec![server.listen])

@@ -12,6 +12,7 @@ use tokio::time::sleep;
 use super::Shared;
 use super::connection::serve;
 use super::limits::Seldom;
+use super::places::Full;
 
 /// A silent peer is asked for a sign of life after this time, and every [`KEEPALIVE_INTERVAL`].
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
@@ -65,18 +66,35 @@ fn is_about_one_connection(error: &io::Error) -> bool {
 
 /// Serves a connection where there is a place for it, and closes it where there is none.
 fn admit(stream: TcpStream, peer: SocketAddr, shared: &Arc<Shared>) {
-    let Ok(place) = shared.places.clone().try_acquire_owned() else {
-        if let Some(times) = shared.refused.now() {
-            let limit = shared.settings.max_connections;
-            tracing::warn!(%peer, limit, times, "too many connections: refused");
-        }
-        return;
+    let place = match shared.places.take(peer.ip()) {
+        Ok(place) => place,
+        Err(full) => return refuse(peer, full, shared),
     };
     if let Err(error) = prepare(&stream) {
         // The peer may be gone already; serving it finds out.
         tracing::debug!(%peer, %error, "socket options");
     }
     tokio::spawn(serve(stream, peer, shared.clone(), place));
+}
+
+/// Says that a connection is closed for want of a place, and by which limit.
+fn refuse(peer: SocketAddr, full: Full, shared: &Shared) {
+    let settings = &shared.settings;
+    match full {
+        Full::Server => {
+            if let Some(times) = shared.refused.now() {
+                let limit = settings.max_connections;
+                tracing::warn!(%peer, limit, times, "refused: server.max_connections are open");
+            }
+        }
+        Full::Client => {
+            if let Some(times) = shared.refused_clients.now() {
+                let limit = settings.max_connections_per_client;
+                tracing::warn!(%peer, limit, times,
+                    "refused: server.max_connections_per_client are open from this address");
+            }
+        }
+    }
 }
 
 fn prepare(stream: &TcpStream) -> io::Result<()> {

@@ -5,6 +5,8 @@ mod instance;
 mod limits;
 mod listen;
 mod outbox;
+mod places;
+mod probe;
 mod stores;
 mod writer;
 
@@ -14,13 +16,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-pub use self::instance::{Instance, StartError};
+pub use self::instance::{AFTER_DRAIN, Instance, StartError};
 use self::limits::{Budget, Seldom};
+use self::places::Places;
+pub use self::probe::{ProbeError, Service, own_address, probe};
 pub use self::stores::StoreError;
 use crate::rpc::{Dispatcher, DuplicateProgram, MAX_RECORD_BYTES, Program};
 
@@ -36,6 +39,8 @@ pub struct ServerSettings {
     pub listen: Vec<SocketAddr>,
     /// The most connections; more are closed as soon as they are accepted.
     pub max_connections: usize,
+    /// The most connections from one address, in the same way.
+    pub max_connections_per_client: usize,
     /// The most calls in flight of one connection; it is not read on meanwhile.
     pub calls_per_connection: usize,
     /// Memory for the large records (over 16 KiB) and replies of all connections, in bytes.
@@ -57,6 +62,7 @@ impl ServerSettings {
         Self {
             listen,
             max_connections: 1024,
+            max_connections_per_client: 1024,
             calls_per_connection: 128,
             memory_budget: 256 << 20,
             request_timeout: Duration::from_secs(30),
@@ -93,8 +99,9 @@ struct Shared {
     dispatcher: Arc<Dispatcher>,
     budget: Arc<Budget>,
     /// A place for every connection. A connection's is free again when its last call has ended.
-    places: Arc<Semaphore>,
+    places: Arc<Places>,
     refused: Seldom,
+    refused_clients: Seldom,
     /// No new connections or calls.
     drain: CancellationToken,
     /// Calls in flight are cancelled.
@@ -137,8 +144,9 @@ impl Server {
             budget: Arc::new(Budget::new(
                 settings.memory_budget.max(LEAST_RECORDS * MAX_RECORD_BYTES),
             )),
-            places: Arc::new(Semaphore::new(settings.max_connections)),
+            places: Places::new(settings.max_connections, settings.max_connections_per_client),
             refused: Seldom::default(),
+            refused_clients: Seldom::default(),
             drain: abort.child_token(),
             kill: CancellationToken::new(),
             abort,
@@ -180,24 +188,14 @@ impl Server {
 impl Shared {
     /// Waits for the connections to end, cancels what takes too long, and drops what takes longer.
     async fn wind_up(&self) {
-        if timeout(self.settings.drain_timeout, self.all_places()).await.is_ok() {
+        if timeout(self.settings.drain_timeout, self.places.all_free()).await.is_ok() {
             return;
         }
-        tracing::warn!(connections = self.connections(), "calls in flight are cancelled");
+        tracing::warn!(connections = self.places.taken(), "calls in flight are cancelled");
         self.abort.cancel();
-        if timeout(LAST_GRACE, self.all_places()).await.is_err() {
-            tracing::error!(connections = self.connections(), "calls in flight are dropped");
+        if timeout(LAST_GRACE, self.places.all_free()).await.is_err() {
+            tracing::error!(connections = self.places.taken(), "calls in flight are dropped");
         }
         self.kill.cancel();
-    }
-
-    async fn all_places(&self) {
-        let all = u32::try_from(self.settings.max_connections).unwrap_or(u32::MAX);
-        // It fails only where the semaphore is closed, which it never is.
-        drop(self.places.acquire_many(all).await);
-    }
-
-    fn connections(&self) -> usize {
-        self.settings.max_connections - self.places.available_permits()
     }
 }

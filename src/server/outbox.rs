@@ -5,10 +5,11 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use tokio::sync::{Notify, OwnedSemaphorePermit};
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::limits::{Budget, Reservation};
+use super::places::Place;
 use crate::rpc::Answer;
 
 /// Bytes of calls in flight and replies not yet written at which a connection stops reading.
@@ -31,7 +32,7 @@ pub(super) struct Outbox {
     /// Fires when the connection is of no more use: its calls may stop.
     cancel: CancellationToken,
     /// The connection's place among the server's, held until its last call has ended.
-    _place: OwnedSemaphorePermit,
+    _place: Place,
 }
 
 #[derive(Debug, Default)]
@@ -84,7 +85,7 @@ impl Outbox {
         max_calls: usize,
         budget: Arc<Budget>,
         cancel: CancellationToken,
-        place: OwnedSemaphorePermit,
+        place: Place,
     ) -> Arc<Self> {
         Arc::new(Self {
             state: Mutex::default(),

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::task::JoinSet;
+
 use crate::config::{self, Config};
 use crate::content::{
     ContentStore, FilesystemContent, FilesystemSettings, MemoryContent, OpenError,
@@ -16,8 +18,8 @@ use crate::vfs::{ClientRule, ExportSettings, Squash, WriteBehind};
 
 /// The chunk size of a new share in bytes, for content stores that keep chunks.
 const CHUNK_SIZE: u32 = 4 << 20;
-/// How long a store may take to give its connections back.
-const CLOSE_TIME: Duration = Duration::from_secs(5);
+/// How long stores may take to give their connections back.
+pub(super) const CLOSE_TIME: Duration = Duration::from_secs(5);
 
 /// Why a store cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -146,13 +148,17 @@ impl Stores {
         Ok(store)
     }
 
-    /// Closes every metadata store, for at most a few seconds each.
+    /// Closes every metadata store, for at most [`CLOSE_TIME`].
     pub(super) async fn close(&self) {
-        for (name, store) in &self.metadata {
-            if tokio::time::timeout(CLOSE_TIME, store.close()).await.is_err() {
-                tracing::warn!(store = name, "the metadata store does not close; left open");
-            }
+        let mut closing = JoinSet::new();
+        for (name, store) in self.metadata.clone() {
+            closing.spawn(async move {
+                if tokio::time::timeout(CLOSE_TIME, store.close()).await.is_err() {
+                    tracing::warn!(store = name, "the metadata store does not close; left open");
+                }
+            });
         }
+        closing.join_all().await;
     }
 }
 

@@ -103,15 +103,36 @@ async fn connections_over_the_limit_are_closed_and_others_take_their_places() {
     fixture.connect().await.closed().await;
     first.call(call(NULL)).await.results().end();
     drop(second);
+    free_again(&fixture).await;
+}
+
+/// Waits until a connection from 127.0.0.1 is served.
+async fn free_again(fixture: &Fixture) {
     let began = Instant::now();
     loop {
-        let mut third = fixture.connect().await;
+        let mut another = fixture.connect().await;
         let record = call(NULL).encode(1);
         let mark = 0x8000_0000 | u32::try_from(record.len()).unwrap();
         let bytes = [&mark.to_be_bytes()[..], &record].concat();
-        if third.try_send_bytes(&bytes).await.is_ok() && third.record_or_end().await.is_some() {
-            break;
+        if another.try_send_bytes(&bytes).await.is_ok() && another.record_or_end().await.is_some() {
+            return;
         }
         assert!(began.elapsed() < PATIENCE, "the place is free again");
     }
+}
+
+#[tokio::test]
+async fn one_client_leaves_places_to_others() {
+    let fixture = Fixture::with(|settings| settings.max_connections_per_client = 2).await;
+    let mut first = fixture.connect().await;
+    let mut second = fixture.connect().await;
+    first.call(call(NULL)).await.results().end();
+    second.call(call(NULL)).await.results().end();
+    fixture.connect().await.closed().await;
+    let other = [127, 0, 0, 2].into();
+    let mut other = Connection::open_from(other, fixture.address).await;
+    other.call(call(NULL)).await.results().end();
+    second.call(call(NULL)).await.results().end();
+    drop(first);
+    free_again(&fixture).await;
 }
