@@ -7,6 +7,8 @@ mod check_config;
 mod descriptors;
 mod ready;
 mod serve;
+mod status;
+mod systemd;
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
@@ -37,6 +39,8 @@ enum Command {
     Serve(serve::Options),
     /// Say whether a configuration is right, without connecting or listening.
     CheckConfig(Configured),
+    /// Ask whether a server answers: exit status 0 where NFS and MOUNT do, 1 where not.
+    Status(status::Options),
 }
 
 /// Which configuration a command is about.
@@ -83,6 +87,7 @@ pub fn run() -> ExitCode {
     let done = match cli.command {
         Command::Serve(options) => serve::run(&options),
         Command::CheckConfig(configured) => check_config::run(&configured),
+        Command::Status(options) => status::run(&options),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -14,6 +14,12 @@ pub(super) fn message(config: &Config, address: SocketAddr, hostname: &str) -> S
     text
 }
 
+/// The same in a few words.
+pub(super) fn status(config: &Config, address: SocketAddr) -> String {
+    let names: Vec<_> = config.shares.iter().map(|share| share.name.as_str()).collect();
+    format!("serving {} on {address}", names.join(", "))
+}
+
 /// The command of mount(8) for a Linux client (nfs(5)).
 fn mount_command(share: &Share, address: SocketAddr, hostname: &str) -> String {
     let host = host(share, address, hostname);

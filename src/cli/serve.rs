@@ -2,15 +2,23 @@
 
 use std::io::Write;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use clap::Args;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
-use super::{Configured, Failure, LOCAL_FOLDER, descriptors, ready};
+use super::systemd::Notifier;
+use super::{Configured, Failure, LOCAL_FOLDER, chain, descriptors, ready};
 use crate::config::{Config, Content, Metadata};
-use crate::server::{BindError, Instance, StartError};
+use crate::server::{AFTER_DRAIN, BindError, Instance, Service, StartError, own_address, probe};
 use crate::telemetry;
+
+/// How long the server may take from listening to its first answer.
+const ANSWER_TIME: Duration = Duration::from_secs(10);
+/// Between two attempts to have it.
+const ANSWER_PAUSE: Duration = Duration::from_millis(50);
 
 /// What `serve` takes.
 #[derive(Debug, Args)]
@@ -39,27 +47,73 @@ pub(super) fn run(options: &Options) -> Result<(), Failure> {
 }
 
 async fn serve(config: &Config) -> Result<(), Failure> {
+    let notifier = Notifier::from_environment();
     let shutdown = CancellationToken::new();
-    watch_signals(&shutdown).map_err(|error| Failure::Run(error.into()))?;
+    let end = config.server.drain_timeout + AFTER_DRAIN;
+    watch_signals(&shutdown, &notifier, end).map_err(|error| Failure::Run(error.into()))?;
+    notifier.status("opening stores");
     let starting = shutdown.run_until_cancelled(Instance::start(config));
     let Some(started) = starting.await else { return Ok(()) };
     let instance = started.map_err(explained)?;
-    let hostname = rustix::system::uname();
-    let hostname = hostname.nodename().to_string_lossy();
-    say(&ready::message(config, instance.address(), &hostname));
-    instance.run(shutdown).await;
+    let address = instance.address();
+    let running = tokio::spawn(instance.run(shutdown.clone()));
+    let answers = match shutdown.run_until_cancelled(answers(own_address(address))).await {
+        Some(Ok(())) => {
+            let hostname = rustix::system::uname();
+            let hostname = hostname.nodename().to_string_lossy();
+            say(&ready::message(config, address, &hostname));
+            notifier.ready(&ready::status(config, address));
+            tokio::spawn(notifier.watch(own_address(address), shutdown));
+            Ok(())
+        }
+        // Told to stop already.
+        None => Ok(()),
+        Some(Err(error)) => {
+            shutdown.cancel();
+            Err(error)
+        }
+    };
+    running.await.map_err(|error| Failure::Run(error.into()))?;
     tracing::info!("stopped");
-    Ok(())
+    answers
 }
 
-/// Fires `shutdown` on SIGTERM and SIGINT; on a second one the process ends.
-fn watch_signals(shutdown: &CancellationToken) -> std::io::Result<()> {
+/// Waits until the server answers on its own port, or takes connections at least: clients that wait for it
+/// may have taken every place.
+async fn answers(address: SocketAddr) -> Result<(), Failure> {
+    let start = Instant::now();
+    loop {
+        let error = match probe(address, Service::Nfs, ANSWER_TIME / 4).await {
+            Ok(()) => return Ok(()),
+            Err(error) if error.is_alive() => return Ok(()),
+            Err(error) => error,
+        };
+        if start.elapsed() >= ANSWER_TIME {
+            let text = format!(
+                "the server does not answer on its own address {address}: {}; let this machine connect to \
+                 it (a packet filter, or IPAddressDeny= of a systemd unit, may keep it from that)",
+                chain(&error)
+            );
+            return Err(Failure::Run(text.into()));
+        }
+        sleep(ANSWER_PAUSE).await;
+    }
+}
+
+/// Fires `shutdown` on SIGTERM and SIGINT, after which the end may take `end`; on a second one the process
+/// ends.
+fn watch_signals(
+    shutdown: &CancellationToken,
+    notifier: &Notifier,
+    end: Duration,
+) -> std::io::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    let shutdown = shutdown.clone();
+    let (shutdown, notifier) = (shutdown.clone(), notifier.clone());
     tokio::spawn(async move {
         either(&mut terminate, &mut interrupt).await;
         tracing::info!("stopping: requests are finished; a second signal stops at once");
+        notifier.stopping(end);
         shutdown.cancel();
         either(&mut terminate, &mut interrupt).await;
         tracing::warn!("stopped at once; clients send unflushed data again");

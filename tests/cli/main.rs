@@ -11,6 +11,12 @@ mod database;
 #[cfg(test)]
 mod durable;
 #[cfg(test)]
+mod limits;
+#[cfg(test)]
 mod process;
 #[cfg(test)]
 mod serving;
+#[cfg(test)]
+mod status;
+#[cfg(test)]
+mod systemd;

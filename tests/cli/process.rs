@@ -13,7 +13,7 @@ use tokio::process::{Child, ChildStdout, Command};
 use tokio::time::timeout;
 
 /// How long anything may take before the case fails.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What a run of the program left.
 #[derive(Debug)]
@@ -46,6 +46,8 @@ pub(crate) fn trunkfs(folder: &Path, arguments: &[&str]) -> Command {
         .args(arguments)
         .env_remove("TRUNKFS_CONFIG")
         .env_remove("RUST_LOG")
+        .env_remove("NOTIFY_SOCKET")
+        .env_remove("WATCHDOG_USEC")
         .stdin(Stdio::null())
         .kill_on_drop(true);
     command
@@ -75,7 +77,11 @@ pub(crate) struct Running {
 impl Running {
     /// Starts `serve` with further arguments and waits until it is ready.
     pub(crate) async fn start(folder: &Path, arguments: &[&str], shares: usize) -> Self {
-        let mut command = trunkfs(folder, &[&["serve"], arguments].concat());
+        Self::spawn(trunkfs(folder, &[&["serve"], arguments].concat()), shares).await
+    }
+
+    /// Starts a command that serves and waits until it is ready.
+    pub(crate) async fn spawn(mut command: Command, shares: usize) -> Self {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let mut out = BufReader::new(child.stdout.take().unwrap());
         let mut line = String::new();
@@ -116,10 +122,11 @@ impl Running {
     }
 
     /// Stops it with SIGTERM: it ends well.
-    pub(crate) async fn stop(self) {
+    pub(crate) async fn stop(self) -> Finished {
         self.signal(Signal::TERM);
         let finished = self.finish().await;
         assert_eq!(finished.status, Some(0), "{finished:?}");
+        finished
     }
 }
 

@@ -1,0 +1,51 @@
+//! `trunkfs status`: whether a server answers, for people, health checks and probes.
+
+use std::io::Write;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use clap::Args;
+
+use super::{Configured, Failure, chain};
+use crate::server::{Service, own_address, probe};
+
+/// How long each program may take to answer.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// What `status` takes.
+#[derive(Debug, Args)]
+pub(super) struct Options {
+    #[command(flatten)]
+    configured: Configured,
+    /// IP address and port of the server [default: the configuration's server.listen, on this machine]
+    #[arg(value_name = "ADDRESS")]
+    address: Option<SocketAddr>,
+}
+
+/// Calls NULL of each program and says how long it took.
+pub(super) fn run(options: &Options) -> Result<(), Failure> {
+    let address = match options.address {
+        Some(address) => address,
+        None => own_address(options.configured.load()?.server.listen),
+    };
+    if address.port() == 0 {
+        let text =
+            format!("{address}: port 0 is none to ask; name the address, such as 127.0.0.1:12049");
+        return Err(Failure::Run(text.into()));
+    }
+    let failed = |error: std::io::Error| Failure::Run(error.into());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.map_err(failed)?.block_on(async {
+        for service in Service::ALL {
+            let name = service.name();
+            let start = Instant::now();
+            probe(address, service, PATIENCE).await.map_err(|error| {
+                Failure::Run(format!("{address}: {name}: {}", chain(&error)).into())
+            })?;
+            let took = start.elapsed().as_secs_f64() * 1000.0;
+            let mut out = std::io::stdout().lock();
+            writeln!(out, "{address}: {name} answers ({took:.1} ms)").map_err(failed)?;
+        }
+        Ok(())
+    })
+}

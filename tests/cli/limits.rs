@@ -1,0 +1,66 @@
+//! Limits, as whoever meets them and whoever set them sees them.
+
+use super::client::{Call, Connection};
+use super::process::{Running, folder};
+
+/// NULL of NFS.
+fn null() -> Call {
+    Call::new(100_003, 3, 0)
+}
+
+/// A configuration with further keys of `server`.
+fn limited(keys: &str) -> tempfile::TempDir {
+    folder(&format!(
+        "
+server: {{ listen: '127.0.0.1:0', {keys} }}
+metadata: {{ stores: {{ m: {{ type: memory }} }} }}
+content: {{ stores: {{ c: {{ type: memory }} }} }}
+shares:
+  - {{ name: /e, metadata_store: m, content_store: c, clients: [ {{ network: 127.0.0.0/8 }} ] }}
+"
+    ))
+}
+
+#[tokio::test]
+async fn who_has_too_many_connections_is_refused_and_named() {
+    let folder = limited("max_connections_per_client: 1");
+    let server = Running::start(folder.path(), &["--config", "t.yaml"], 1).await;
+    let client = [127, 0, 0, 2].into();
+    let mut first = Connection::open_from(client, server.address).await;
+    first.call(null()).await.results().end();
+    let mut second = Connection::open_from(client, server.address).await;
+    let refused = second.local();
+    second.closed().await;
+    let mut other = Connection::open_from([127, 0, 0, 3].into(), server.address).await;
+    other.call(null()).await.results().end();
+    let err = server.stop().await.err;
+    let line = err.lines().find(|line| line.contains(&refused.to_string()));
+    let line = line.unwrap_or_else(|| panic!("{refused} is not named in\n{err}"));
+    assert!(line.contains("server.max_connections_per_client"), "{line}");
+    assert!(line.contains("limit=1"), "{line}");
+}
+
+#[tokio::test]
+async fn a_server_that_is_full_says_whom_it_refuses() {
+    let folder = limited("max_connections: 2");
+    let server = Running::start(folder.path(), &["--config", "t.yaml"], 1).await;
+    // The server's call to itself, by which it knew that it answers, may not have ended yet.
+    let mut held = Vec::new();
+    let mut refused = Vec::new();
+    while held.len() < 2 || refused.is_empty() {
+        let mut connection = Connection::open(server.address).await;
+        let record = null().encode(1);
+        let mark = 0x8000_0000 | u32::try_from(record.len()).unwrap();
+        let sent = connection.try_send_bytes(&[&mark.to_be_bytes()[..], &record].concat()).await;
+        if sent.is_ok() && connection.record_or_end().await.is_some() {
+            held.push(connection);
+        } else {
+            refused.push(connection.local().to_string());
+        }
+    }
+    assert_eq!(held.len(), 2);
+    let err = server.stop().await.err;
+    let line = err.lines().find(|line| line.contains("server.max_connections are open")).unwrap();
+    assert!(refused.iter().any(|address| line.contains(address)), "{refused:?}: {line}");
+    assert!(line.contains("limit=2"), "{line}");
+}

@@ -1,0 +1,56 @@
+//! `trunkfs status`, as health checks use it.
+
+use std::net::TcpListener;
+
+use super::process::{Running, folder, run, trunkfs};
+
+#[tokio::test]
+async fn a_server_that_serves_is_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Running::start(folder.path(), &["--listen", "127.0.0.1:0"], 1).await;
+    let address = server.address.to_string();
+    let asked = run(trunkfs(folder.path(), &["status", &address])).await;
+    assert_eq!(asked.status, Some(0), "{asked:?}");
+    for program in ["NFS version 3 answers (", "MOUNT version 3 answers ("] {
+        assert!(asked.out.contains(&format!("{address}: {program}")), "{asked:?}");
+    }
+    server.stop().await;
+    let asked = run(trunkfs(folder.path(), &["status", &address])).await;
+    asked.failed_with(1, &[&address, "NFS version 3", "no connection", "refused"]);
+}
+
+#[tokio::test]
+async fn the_configuration_says_whom_to_ask() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port();
+    drop(taken);
+    let folder = folder(&format!(
+        "
+server: {{ listen: '0.0.0.0:{port}' }}
+metadata: {{ stores: {{ m: {{ type: memory }} }} }}
+content: {{ stores: {{ c: {{ type: memory }} }} }}
+shares:
+  - {{ name: /e, metadata_store: m, content_store: c, clients: [ {{ network: 127.0.0.0/8 }} ] }}
+"
+    ));
+    let asked = run(trunkfs(folder.path(), &["status", "--config", "t.yaml"])).await;
+    asked.failed_with(1, &[&format!("127.0.0.1:{port}: NFS version 3: no connection")]);
+    let asked = run(trunkfs(folder.path(), &["status", "0.0.0.0:0"])).await;
+    asked.failed_with(1, &["port 0", "127.0.0.1:12049"]);
+}
+
+#[tokio::test]
+async fn another_program_is_no_server() {
+    let other = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = other.local_addr().unwrap().to_string();
+    tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = other.accept().await.unwrap();
+            let said = b"SSH-2.0-OpenSSH_9.2\r\n";
+            tokio::io::AsyncWriteExt::write_all(&mut stream, said).await.unwrap();
+        }
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let asked = run(trunkfs(folder.path(), &["status", &address])).await;
+    asked.failed_with(1, &[&address, "speaks no ONC RPC"]);
+}
