@@ -17,6 +17,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::{self, Config};
+use crate::types::Chain;
 
 /// The command line or the configuration is wrong.
 const WRONG: u8 = 2;
@@ -96,24 +97,8 @@ pub fn run() -> ExitCode {
             ExitCode::from(WRONG)
         }
         Err(Failure::Run(error)) => {
-            eprintln!("error: {}", chain(error.as_ref()));
+            eprintln!("error: {}", Chain(error.as_ref()));
             ExitCode::FAILURE
         }
     }
-}
-
-/// An error and its sources on one line.
-fn chain(error: &(dyn Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        let part = error.to_string();
-        // Some libraries repeat the source's words in their own.
-        if !text.ends_with(&part) {
-            text.push_str(": ");
-            text.push_str(&part);
-        }
-        source = error.source();
-    }
-    text
 }

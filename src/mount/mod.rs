@@ -8,7 +8,7 @@ mod table;
 use std::sync::Arc;
 
 use crate::rpc::{Call, Caller, Flavor, Program, Reply};
-use crate::types::FileHandle;
+use crate::types::{Chain, FileHandle};
 use crate::vfs::{self, MountError, Vfs};
 use crate::xdr::{DecodeError, Decoder, Encoder};
 use table::Table;
@@ -121,12 +121,13 @@ impl Mount {
     }
 
     async fn mount(&self, caller: Caller, path: &[u8]) -> Result<FileHandle, Status> {
-        let Caller { address: client, flavor, xid, cancel, deadline } = caller;
+        let Caller { address: client, flavor, cancel, deadline, trail } = caller;
         let identity = match flavor {
             Flavor::None => None,
             Flavor::Sys(credentials) => Some(credentials),
         };
-        let caller = vfs::Caller { address: client, identity, cancel, deadline };
+        let xid = trail.xid;
+        let caller = vfs::Caller { address: client, identity, cancel, deadline, trail };
         let shown = path.escape_ascii();
         match self.vfs.mount(&caller, path).await {
             Ok(handle) => {
@@ -136,11 +137,11 @@ impl Mount {
             }
             Err(error) => {
                 let status = Status::from(&error);
-                let error = &error as &dyn std::error::Error;
+                let error = Chain(&error);
                 if status == Status::ServerFault {
-                    tracing::error!(xid, %client, path = %shown, error, "a mount failed");
+                    tracing::error!(xid, %client, path = %shown, %error, "a mount failed");
                 } else {
-                    tracing::info!(xid, %client, path = %shown, error, "a mount was refused");
+                    tracing::info!(xid, %client, path = %shown, %error, "a mount was refused");
                 }
                 Err(status)
             }
@@ -193,6 +194,17 @@ impl Program for Mount {
     /// Every one may be done twice.
     fn is_replayed(&self, _number: u32) -> bool {
         false
+    }
+
+    /// The path.
+    fn subject(&self, number: u32, arguments: &Decoder) -> Option<String> {
+        match Procedure::from_number(number)? {
+            Procedure::Mount | Procedure::Unmount => {
+                let path = arguments.clone().opaque(MAX_PATH_BYTES).ok()?;
+                Some(path.escape_ascii().to_string())
+            }
+            Procedure::Null | Procedure::Dump | Procedure::UnmountAll | Procedure::Export => None,
+        }
     }
 
     async fn call(&self, call: Call) -> Reply {

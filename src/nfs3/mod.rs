@@ -135,6 +135,11 @@ impl Program for Nfs3 {
         procedure(number).is_some_and(|procedure| procedure.repeat == Replayed)
     }
 
+    /// The handle.
+    fn subject(&self, _number: u32, arguments: &Decoder) -> Option<String> {
+        handle::shown(arguments)
+    }
+
     async fn call(&self, call: Call) -> Reply {
         // The dispatcher asks for the name first, so that a number without a procedure does not come here.
         let Some(procedure) = procedure(call.procedure) else { return Reply::SystemError };

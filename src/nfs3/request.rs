@@ -1,16 +1,16 @@
 //! One call on its way: what a procedure's handler needs, and how its answer is put.
 
-use std::error::Error as StdError;
-use std::time::{Duration, Instant};
+use std::hash::{Hash, Hasher};
+use std::sync::LazyLock;
+use std::time::Duration;
 
 use nfsserve::nfs::nfsstat3;
-use parking_lot::Mutex;
 
-use super::attributes;
 use super::status::{self, Error, Notice, Verdict};
+use super::{attributes, handle};
 use crate::metadata;
-use crate::rpc::{Flavor, Reply};
-use crate::types::{Attributes, FileHandle, MAX_HANDLE_BYTES};
+use crate::rpc::{Bursts, Flavor, Reply};
+use crate::types::{Attributes, Chain};
 use crate::vfs::{self, Vfs};
 use crate::xdr::{DecodeError, Decoder, Encoder};
 
@@ -87,33 +87,48 @@ impl From<vfs::Failure> for Failure {
     }
 }
 
-/// What is said of outages: a line a second, and how many more there were.
-static OUTAGES: Throttle = Throttle::new(Duration::from_secs(1));
-
-/// Lets one line through in a while, and counts the others.
-#[derive(Debug)]
-struct Throttle {
-    period: Duration,
-    state: Mutex<(Option<Instant>, u64)>,
+/// Failures that are counted together in the log.
+#[derive(Clone, Copy, Debug)]
+struct Kind {
+    notice: Notice,
+    status: nfsstat3,
+    procedure: &'static str,
 }
 
-impl Throttle {
-    const fn new(period: Duration) -> Self {
-        Self { period, state: Mutex::new((None, 0)) }
+impl Kind {
+    fn key(&self) -> (Notice, u32, &'static str) {
+        (self.notice, self.status as u32, self.procedure)
     }
 
-    /// How many lines were held back before this one, if this one may be said.
-    fn admit(&self) -> Option<u64> {
-        let mut state = self.state.lock();
-        let (said, unsaid) = &mut *state;
-        if said.is_some_and(|said| said.elapsed() < self.period) {
-            *unsaid += 1;
-            return None;
+    fn tell(self, more: u64) {
+        let Self { notice, status, procedure } = self;
+        match notice {
+            Notice::Refusal => {}
+            Notice::Outage => tracing::warn!(procedure, ?status, more, "more calls failed alike"),
+            Notice::Fault => tracing::error!(procedure, ?status, more, "more calls failed alike"),
         }
-        *said = Some(Instant::now());
-        Some(std::mem::take(unsaid))
     }
 }
+
+impl PartialEq for Kind {
+    fn eq(&self, other: &Self) -> bool {
+        self.key() == other.key()
+    }
+}
+
+impl Eq for Kind {}
+
+impl Hash for Kind {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.key().hash(state);
+    }
+}
+
+/// How long failures of one kind are counted before the count is said.
+const WINDOW: Duration = Duration::from_secs(10);
+/// An outage is one line: what matters is the store. Faults may be of many objects.
+static OUTAGES: LazyLock<Bursts<Kind>> = LazyLock::new(|| Bursts::new(1, WINDOW, Kind::tell));
+static FAULTS: LazyLock<Bursts<Kind>> = LazyLock::new(|| Bursts::new(10, WINDOW, Kind::tell));
 
 /// One call.
 #[derive(Debug)]
@@ -122,11 +137,9 @@ pub(super) struct Request<'a> {
     pub(super) vfs: &'a Vfs,
     /// Who asks.
     pub(super) caller: vfs::Caller,
-    /// For the log: the call's transaction id,
-    xid: u32,
-    /// its procedure's name,
+    /// For the log: the procedure's name,
     procedure: &'static str,
-    /// and its arguments, of which the first is a handle.
+    /// and the arguments, of which the first is a handle.
     arguments: Decoder,
 }
 
@@ -144,12 +157,12 @@ impl<'a> Request<'a> {
         };
         Self {
             vfs,
-            xid: caller.xid,
             caller: vfs::Caller {
                 address: caller.address,
                 identity,
                 cancel: caller.cancel,
                 deadline: caller.deadline,
+                trail: caller.trail,
             },
             procedure,
             arguments: arguments.clone(),
@@ -173,11 +186,11 @@ impl<'a> Request<'a> {
             }
             Err(failed) => failed,
         };
-        self.log(&failed.error);
         let status = match status::verdict(&failed.error) {
             Verdict::Status(status) => status,
             Verdict::Credentials(refusal) => return Reply::Refused(refusal),
         };
+        self.log(&failed.error, status);
         attributes::put(&mut reply, &status);
         failure(&failed, &mut reply);
         if matches!(status, nfsstat3::NFS3ERR_JUKEBOX) {
@@ -188,49 +201,26 @@ impl<'a> Request<'a> {
     }
 
     /// The one place where what goes wrong below is logged.
-    fn log(&self, error: &Error) {
-        let notice = status::notice(error);
-        if notice == Notice::None {
-            return;
-        }
-        let handle = self.arguments.clone().opaque(MAX_HANDLE_BYTES).unwrap_or_default();
-        let handle = FileHandle::parse(&handle).ok();
-        let share = handle.as_ref().map(|handle| handle.share.to_string());
-        let object = handle.as_ref().map(|handle| handle.object.to_string());
-        let (xid, procedure, client) = (self.xid, self.procedure, self.caller.address);
-        let error = error as &dyn StdError;
+    fn log(&self, error: &Error, status: nfsstat3) {
+        let (notice, procedure) = (status::notice(error), self.procedure);
+        let said = match notice {
+            Notice::Refusal => false,
+            Notice::Outage => OUTAGES.admit(Kind { notice, status, procedure }),
+            Notice::Fault => FAULTS.admit(Kind { notice, status, procedure }),
+        };
+        let (xid, client) = (self.caller.trail.xid, self.caller.address);
+        let handle = || handle::shown(&self.arguments);
+        let error = Chain(error);
         match notice {
-            Notice::None => {}
-            Notice::Debug => {
-                tracing::debug!(xid, %client, procedure, share, object, error, "a call failed");
+            Notice::Outage if said => {
+                tracing::warn!(xid, %client, procedure, handle = handle(), ?status, %error, "a call failed");
             }
-            Notice::Outage => match OUTAGES.admit() {
-                None => {
-                    tracing::debug!(xid, %client, procedure, share, object, error, "a call failed");
-                }
-                Some(unsaid) => {
-                    tracing::warn!(xid, %client, procedure, share, object, error, unsaid, "a call failed");
-                }
-            },
-            Notice::Error => {
-                tracing::error!(xid, %client, procedure, share, object, error, "a call failed");
+            Notice::Fault if said => {
+                tracing::error!(xid, %client, procedure, handle = handle(), ?status, %error, "a call failed");
+            }
+            Notice::Refusal | Notice::Outage | Notice::Fault => {
+                tracing::debug!(xid, %client, procedure, handle = handle(), ?status, %error, "a call was refused");
             }
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_outage_is_told_and_counted() {
-        let throttle = Throttle::new(Duration::from_secs(3600));
-        assert_eq!(throttle.admit(), Some(0));
-        assert_eq!(throttle.admit(), None);
-        let throttle = Throttle::new(Duration::ZERO);
-        throttle.state.lock().1 = 7;
-        assert_eq!(throttle.admit(), Some(7));
-        assert_eq!(throttle.admit(), Some(0));
     }
 }

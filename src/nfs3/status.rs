@@ -74,7 +74,7 @@ pub(super) fn verdict(error: &Error) -> Verdict {
             vfs::Error::ReadOnly => nfsstat3::NFS3ERR_ROFS,
             vfs::Error::TooWeak => return Verdict::Credentials(AuthStatus::TooWeak),
             vfs::Error::CrossShare => nfsstat3::NFS3ERR_XDEV,
-            vfs::Error::ContentLost => nfsstat3::NFS3ERR_IO,
+            vfs::Error::ContentLost { .. } => nfsstat3::NFS3ERR_IO,
             vfs::Error::Busy => nfsstat3::NFS3ERR_JUKEBOX,
         },
     })
@@ -116,22 +116,20 @@ fn of_content(error: &content::Error) -> nfsstat3 {
 }
 
 /// How much of the operator's attention an error deserves.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Notice {
-    /// None: the client asked for what cannot be, or the error was told where it was found.
-    None,
-    /// A line for whoever looks closely.
-    Debug,
+    /// A line for whoever looks closely: the client asked for what cannot be, or gave up.
+    Refusal,
     /// A line, but not one for every call of an outage: a store is full, read-only or away.
     Outage,
     /// A line in every log.
-    Error,
+    Fault,
 }
 
-/// How much attention `error` deserves. A lost content is told by `vfs`, which knows its id.
+/// How much attention `error` deserves.
 pub(super) fn notice(error: &Error) -> Notice {
     match error {
-        Error::BadHandle | Error::NameTooLong | Error::TooSmall => Notice::None,
+        Error::BadHandle | Error::NameTooLong | Error::TooSmall => Notice::Refusal,
         Error::Vfs(error) => match error {
             vfs::Error::UnknownShare
             | vfs::Error::ClientRefused
@@ -139,12 +137,12 @@ pub(super) fn notice(error: &Error) -> Notice {
             | vfs::Error::ReadOnly
             | vfs::Error::TooWeak
             | vfs::Error::CrossShare
-            | vfs::Error::ContentLost => Notice::None,
-            vfs::Error::Busy => Notice::Debug,
+            | vfs::Error::Busy => Notice::Refusal,
+            vfs::Error::ContentLost { .. } => Notice::Fault,
             vfs::Error::Content(error) => match error {
-                content::Error::TooLarge | content::Error::Cancelled => Notice::None,
+                content::Error::TooLarge | content::Error::Cancelled => Notice::Refusal,
                 content::Error::NoSpace(_) | content::Error::ReadOnly(_) => Notice::Outage,
-                content::Error::Missing(_) | content::Error::Io(_) => Notice::Error,
+                content::Error::Missing(_) | content::Error::Io(_) => Notice::Fault,
             },
             vfs::Error::Metadata(error) => notice_of_metadata(error),
         },
@@ -166,10 +164,10 @@ fn notice_of_metadata(error: &metadata::Error) -> Notice {
         | metadata::Error::TooManyLinks
         | metadata::Error::NotSync
         | metadata::Error::TooLarge
-        | metadata::Error::Cancelled => Notice::None,
+        | metadata::Error::Cancelled => Notice::Refusal,
         metadata::Error::NoSpace(_)
         | metadata::Error::ReadOnly(_)
         | metadata::Error::Unavailable(_) => Notice::Outage,
-        metadata::Error::Damaged(_) | metadata::Error::Backend(_) => Notice::Error,
+        metadata::Error::Damaged(_) | metadata::Error::Backend(_) => Notice::Fault,
     }
 }

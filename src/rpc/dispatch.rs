@@ -18,9 +18,11 @@ use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, Span};
 
+use super::about::About;
 use super::message::{Answer, CallHeader, Incoming};
 use super::replay::{Begin, ClientCache, Handover, ReplayCache, ReplayLimits, Running};
 use super::{Call, Caller, Program, Reply};
+use crate::types::Trail;
 use crate::xdr::{DecodeError, Decoder};
 
 /// How long a call may go on after its time is over, to undo or to finish what is under way. Then
@@ -45,6 +47,7 @@ pub struct DuplicateProgram {
 pub struct Dispatcher {
     programs: Vec<Arc<dyn Program>>,
     request_timeout: Duration,
+    slow_calls: Duration,
     replay: Arc<ReplayCache>,
 }
 
@@ -75,17 +78,21 @@ pub enum Started {
 struct Execution {
     program: Arc<dyn Program>,
     call: Call,
+    about: About,
+    slow: Duration,
     running: Option<Running>,
 }
 
 impl Dispatcher {
-    /// A dispatcher to `programs`; a call may take `request_timeout` before its token fires.
+    /// A dispatcher to `programs`; a call may take `request_timeout` before its token fires, and is logged if it
+    /// takes `slow_calls`, where that is not zero.
     ///
     /// # Errors
     /// [`DuplicateProgram`].
     pub fn new(
         programs: Vec<Arc<dyn Program>>,
         request_timeout: Duration,
+        slow_calls: Duration,
     ) -> Result<Arc<Self>, DuplicateProgram> {
         for (index, program) in programs.iter().enumerate() {
             let (number, version) = (program.number(), program.version());
@@ -94,7 +101,7 @@ impl Dispatcher {
             }
         }
         let replay = ReplayCache::new(ReplayLimits::default());
-        Ok(Arc::new(Self { programs, request_timeout, replay }))
+        Ok(Arc::new(Self { programs, request_timeout, slow_calls, replay }))
     }
 
     /// Begins a connection of a client. `cancel` is the parent of its calls' tokens.
@@ -136,12 +143,14 @@ impl Session {
             Ok(found) => found,
             Err(answer) => return Ok(Started::Answered(answer)),
         };
-        let span = tracing::info_span!(
+        // What is said at a higher level names the call itself: this costs nothing where debug is off.
+        let span = tracing::debug_span!(
             "call",
             xid = header.xid,
             client = %self.peer,
             program = header.program,
-            procedure = name
+            procedure = name,
+            handle = program.subject(header.procedure, &arguments)
         );
         let running = if program.is_replayed(header.procedure) {
             // A clone shares the bytes.
@@ -153,7 +162,7 @@ impl Session {
                 }
                 Begin::Wait(turn) => {
                     tracing::debug!(parent: &span, "a repeat of a call in progress");
-                    let execution = self.execution(program, header, arguments, None);
+                    let execution = self.execution((program, name), header, arguments, None);
                     return Ok(Started::Waiting(Box::pin(
                         execution.wait_for(turn).instrument(span),
                     )));
@@ -163,13 +172,13 @@ impl Session {
             None
         };
         let large = arguments.remaining() > POLL_AT_ONCE_BYTES;
-        let execution = self.execution(program, header, arguments, running);
+        let execution = self.execution((program, name), header, arguments, running);
         Ok(poll_at_once(execution, span, large))
     }
 
     fn execution(
         &self,
-        program: &Arc<dyn Program>,
+        (program, name): (&Arc<dyn Program>, &'static str),
         header: CallHeader,
         arguments: Decoder,
         running: Option<Running>,
@@ -177,12 +186,14 @@ impl Session {
         let caller = Caller {
             address: self.peer,
             flavor: header.identity.flavor,
-            xid: header.xid,
             cancel: self.cancel.child_token(),
             deadline: Instant::now() + self.dispatcher.request_timeout,
+            trail: Arc::new(Trail::new(header.xid)),
         };
         let call = Call { caller, procedure: header.procedure, arguments };
-        Execution { program: program.clone(), call, running }
+        let about = About::new(program.clone(), name, &call);
+        let slow = self.dispatcher.slow_calls;
+        Execution { program: program.clone(), call, about, slow, running }
     }
 }
 
@@ -202,15 +213,15 @@ fn poll_at_once(execution: Execution, span: Span, large: bool) -> Started {
 impl Execution {
     /// Runs the call to its end, or to the end of its time and [`GRACE`].
     async fn run(self) -> Option<Answer> {
-        let Self { program, call, running } = self;
-        let xid = call.caller.xid;
+        let Self { program, call, about, slow, running } = self;
+        let xid = about.trail.xid;
         let cancel = call.caller.cancel.clone();
         let deadline = call.caller.deadline;
         let mut work = pin!(Caught { work: program.call(call) });
         let done = match timeout_at(deadline, &mut work).await {
             Ok(done) => Some(done),
             Err(_) => {
-                tracing::warn!("the call's time is over");
+                about.is_late();
                 cancel.cancel();
                 timeout(GRACE, &mut work).await.ok()
             }
@@ -218,13 +229,13 @@ impl Execution {
         let reply = match done {
             Some(Ok(reply)) => reply,
             Some(Err(panic)) => {
-                tracing::error!(panic = message_of(&*panic), "a call's handler panicked");
+                about.panicked(message_of(&*panic));
                 Reply::SystemError
             }
             None => {
                 // No answer: one that fails the call would reach an application as EIO, while the
                 // client's retransmission may well succeed.
-                tracing::error!("the call did not end and is dropped without an answer");
+                about.is_dropped();
                 return None;
             }
         };
@@ -232,6 +243,7 @@ impl Execution {
             Some(running) => running.finish(reply, cancel.is_cancelled())?,
             None => reply,
         };
+        about.ended(slow);
         Some(Answer::new(xid, reply))
     }
 
@@ -245,7 +257,7 @@ impl Execution {
             () = caller.cancel.cancelled() => return None,
         };
         match turn {
-            Handover::Reply(reply) => Some(Answer::new(caller.xid, reply)),
+            Handover::Reply(reply) => Some(Answer::new(caller.trail.xid, reply)),
             Handover::Run(running) => Self { running: Some(running), ..self }.run().await,
         }
     }

@@ -1,12 +1,15 @@
 //! ONC RPC version 2 (RFC 5531): records, messages, credentials, dispatch, and the replay of replies.
 
+mod about;
 mod auth;
+mod bursts;
 mod dispatch;
 mod message;
 mod program;
 mod record;
 mod replay;
 
+pub use bursts::Bursts;
 pub use dispatch::{Dispatcher, DuplicateProgram, Session, Started, Waiting};
 pub use message::Answer;
 pub use program::{AuthStatus, Call, Caller, Flavor, Program, Reply};

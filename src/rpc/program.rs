@@ -1,11 +1,12 @@
 //! What a program (NFS, MOUNT) is to the RPC layer.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::types::Credentials;
+use crate::types::{Credentials, Trail};
 use crate::xdr::{Decoder, Message};
 
 /// Who a call says it comes from (RFC 5531 section 8.2), as far as this server takes it.
@@ -24,12 +25,12 @@ pub struct Caller {
     pub address: SocketAddr,
     /// Its credentials.
     pub flavor: Flavor,
-    /// The call's transaction id, for the log.
-    pub xid: u32,
     /// Fires on disconnect, request timeout and shutdown.
     pub cancel: CancellationToken,
     /// When the request's time is over.
     pub deadline: Instant,
+    /// For the log: the call's transaction id, and where its time goes.
+    pub trail: Arc<Trail>,
 }
 
 /// One call of a procedure that the program has.
@@ -89,6 +90,11 @@ pub trait Program: std::fmt::Debug + Send + Sync + 'static {
     /// Whether a repeat of the call must get the recorded reply, since doing it twice is not doing it
     /// once.
     fn is_replayed(&self, procedure: u32) -> bool;
+
+    /// What a call is about, as the log shows it: a handle, a path. Asked for calls that get a line.
+    fn subject(&self, _procedure: u32, _arguments: &Decoder) -> Option<String> {
+        None
+    }
 
     /// Answers a call. Dropping the future must be safe at any await.
     async fn call(&self, call: Call) -> Reply;

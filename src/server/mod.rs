@@ -47,6 +47,8 @@ pub struct ServerSettings {
     pub memory_budget: usize,
     /// How long a call may take before its token fires.
     pub request_timeout: Duration,
+    /// A call that takes this long is logged, with where its time went; zero: none.
+    pub slow_calls: Duration,
     /// How long a peer may pause in the middle of a record.
     pub record_timeout: Duration,
     /// How long a peer may take nothing of what is to be written to it.
@@ -66,6 +68,7 @@ impl ServerSettings {
             calls_per_connection: 128,
             memory_budget: 256 << 20,
             request_timeout: Duration::from_secs(30),
+            slow_calls: Duration::from_secs(1),
             record_timeout: Duration::from_secs(60),
             write_timeout: Duration::from_secs(60),
             drain_timeout: Duration::from_secs(30),
@@ -140,7 +143,7 @@ impl Server {
         }
         let abort = CancellationToken::new();
         let shared = Shared {
-            dispatcher: Dispatcher::new(programs, settings.request_timeout)?,
+            dispatcher: Dispatcher::new(programs, settings.request_timeout, settings.slow_calls)?,
             budget: Arc::new(Budget::new(
                 settings.memory_budget.max(LEAST_RECORDS * MAX_RECORD_BYTES),
             )),

@@ -1,11 +1,12 @@
 //! What every call into a store carries.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::{Credentials, ShareId, Timestamp};
+use super::{Credentials, ShareId, Timestamp, Trail};
 
 /// The context of one call: who asks, for which share, until when, and the token that ends it.
 #[derive(Clone, Debug)]
@@ -22,4 +23,6 @@ pub struct Context {
     pub cancel: CancellationToken,
     /// When the answer is no longer of use.
     pub deadline: Instant,
+    /// For the log: the call, and where its time goes.
+    pub trail: Arc<Trail>,
 }

@@ -3,14 +3,17 @@
 //! This module imports nothing from the rest of the crate.
 
 mod attributes;
+mod chain;
 mod context;
 mod credentials;
 mod handle;
 mod ids;
 mod name;
 mod time;
+mod trail;
 
 pub use attributes::{Attributes, ContentRef, DeviceNumbers, FileType};
+pub use chain::Chain;
 pub use context::Context;
 pub use credentials::{Credentials, MAX_GIDS};
 pub use handle::{FileHandle, HandleError, MAX_HANDLE_BYTES};
@@ -20,3 +23,4 @@ pub use name::{
     ShareNameError, SymlinkTarget, TargetError,
 };
 pub use time::Timestamp;
+pub use trail::{Trail, Wait};

@@ -2,7 +2,7 @@
 
 use crate::content;
 use crate::metadata::{self, Refusal};
-use crate::types::Attributes;
+use crate::types::{Attributes, ContentId};
 
 /// What stands between a call and its result.
 #[derive(Debug, thiserror::Error)]
@@ -32,8 +32,13 @@ pub enum Error {
     #[error("the two objects are in different shares")]
     CrossShare,
     /// The namespace has a file whose bytes the content store does not have.
-    #[error("the content of a file is missing or too short")]
-    ContentLost,
+    #[error("content {content} is missing or shorter than the file, which has {size} bytes")]
+    ContentLost {
+        /// Where the bytes should be.
+        content: ContentId,
+        /// The file's size.
+        size: u64,
+    },
     /// The content moved under the call again and again.
     #[error("the file's content is being replaced; try again")]
     Busy,

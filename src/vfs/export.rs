@@ -11,7 +11,7 @@ use super::file::Files;
 use super::{Caller, ClientRule, Error, Vfs};
 use crate::content::ContentStore;
 use crate::metadata::{MetadataStore, Share};
-use crate::types::{ContentId, Context, Credentials, FileHandle, Timestamp};
+use crate::types::{Chain, ContentId, Context, Credentials, FileHandle, Timestamp, Wait};
 
 /// How often old state is looked for.
 pub(super) const MAINTENANCE_PERIOD: Duration = Duration::from_secs(1);
@@ -112,15 +112,16 @@ impl Export {
             now: Timestamp::now(),
             cancel: CancellationToken::new(),
             deadline: Instant::now() + BACKGROUND_TIME,
+            trail: Arc::default(),
         }
     }
 
     /// Removes content that nothing names any more. A failure leaves garbage and no harm.
-    pub(super) async fn discard(&self, content: Option<ContentId>) {
+    pub(super) async fn discard(&self, cx: &Context, content: Option<ContentId>) {
         let Some(id) = content else { return };
-        if let Err(error) = self.content.remove(id).await {
-            tracing::warn!(share = %self.share.name, content = %id, error = &error as &dyn std::error::Error,
-                "unused content stays until it is collected");
+        if let Err(error) = cx.trail.timed(Wait::Content, self.content.remove(id)).await {
+            tracing::warn!(xid = cx.trail.xid, client = %cx.client, share = %self.share.name, content = %id,
+                error = %Chain(&error), "unused content stays until it is collected");
         }
     }
 }
@@ -152,6 +153,7 @@ impl Vfs {
             now: Timestamp::now(),
             cancel: caller.cancel.clone(),
             deadline: caller.deadline,
+            trail: caller.trail.clone(),
         };
         Ok((export, context))
     }

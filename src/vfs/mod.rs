@@ -24,7 +24,7 @@ pub use mount::{ExportEntry, MountError};
 pub use policy::{ClientRule, Squash};
 
 use crate::metadata::Change;
-use crate::types::{Attributes, Credentials, ShareName};
+use crate::types::{Attributes, Credentials, ShareName, Trail};
 use export::Export;
 
 /// Where a call comes from.
@@ -38,6 +38,8 @@ pub struct Caller {
     pub cancel: CancellationToken,
     /// When the request's time is over.
     pub deadline: Instant,
+    /// For the log: the call, and where its time goes.
+    pub trail: Arc<Trail>,
 }
 
 /// How durable written data is (RFC 1813 section 3.3.7, stable_how).

@@ -7,7 +7,7 @@ use crate::metadata::{
     SetAttributes, rules,
 };
 use crate::types::{
-    Attributes, Component, Context, Cookie, DeviceNumbers, FileHandle, FileType, Name,
+    Attributes, Chain, Component, Context, Cookie, DeviceNumbers, FileHandle, FileType, Name,
     SymlinkTarget,
 };
 
@@ -264,7 +264,7 @@ impl Export {
             let attributes = self.flush_after_change(cx, object.attributes).await;
             return Replaced { attributes, freed: object.freed };
         }
-        self.bury(object.attributes.id, object.freed).await;
+        self.bury(cx, object.attributes.id, object.freed).await;
         object
     }
 
@@ -272,8 +272,8 @@ impl Export {
     /// unflushed goes to the store now. A failure keeps it for the next flush, which retries.
     async fn flush_after_change(&self, cx: &Context, attributes: Attributes) -> Attributes {
         if let Err(failure) = self.flush_before_change(cx, attributes.id).await {
-            tracing::debug!(share = %self.share.name, object = %attributes.id,
-                error = &failure.error as &dyn std::error::Error, "unflushed state waits for the next flush");
+            tracing::debug!(xid = cx.trail.xid, client = %cx.client, share = %self.share.name,
+                object = %attributes.id, error = %Chain(&failure.error), "unflushed state waits for the next flush");
         }
         self.laid(attributes)
     }

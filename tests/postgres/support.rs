@@ -52,6 +52,7 @@ impl Fixture {
             now: Timestamp::now(),
             cancel: CancellationToken::new(),
             deadline: Instant::now() + CALL_LIMIT,
+            trail: std::sync::Arc::default(),
         }
     }
 

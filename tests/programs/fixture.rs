@@ -12,7 +12,7 @@ use trunkfs::metadata::{MetadataStore, RootSpec, ShareSpec};
 use trunkfs::mount::Mount;
 use trunkfs::nfs3::Nfs3;
 use trunkfs::rpc::{Call, Caller, Flavor, Program, Reply};
-use trunkfs::types::{Credentials, FileHandle, ShareName};
+use trunkfs::types::{Credentials, FileHandle, ShareName, Trail};
 use trunkfs::vfs::{ClientRule, ExportSettings, Squash, Vfs, WriteBehind};
 use trunkfs::xdr::{Decoder, Encoder};
 
@@ -107,9 +107,9 @@ pub(crate) fn caller() -> Caller {
     Caller {
         address: "127.0.0.1:50000".parse().unwrap(),
         flavor: Flavor::Sys(Credentials { uid: 1000, gid: 1000, gids: Vec::new() }),
-        xid: 7,
         cancel: CancellationToken::new(),
         deadline: Instant::now() + Duration::from_secs(60),
+        trail: Arc::new(Trail::new(7)),
     }
 }
 

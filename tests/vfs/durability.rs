@@ -161,7 +161,7 @@ async fn missing_content_is_an_error_and_never_zeros() {
     use trunkfs::content::ContentStore as _;
     fixture.content.remove(content.id).await.unwrap();
     let lost = fixture.one.read(&caller(0), &file, 0, 5).await.unwrap_err();
-    assert!(matches!(lost.error, Error::ContentLost));
+    assert!(matches!(lost.error, Error::ContentLost { .. }));
     let lost = write(&fixture.one, &file, 100, b"x", Stability::Unstable).await.unwrap_err();
-    assert!(matches!(lost.error, Error::ContentLost));
+    assert!(matches!(lost.error, Error::ContentLost { .. }));
 }

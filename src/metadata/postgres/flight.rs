@@ -18,7 +18,7 @@ use super::retry::{Patience, jittered, within};
 use super::rows::{self, Stored};
 use super::setup::Slot;
 use crate::metadata::Error;
-use crate::types::{Context, Fsid, ShareId};
+use crate::types::{Context, Fsid, ShareId, Wait};
 
 /// An argument of a statement.
 pub(super) type Argument = Box<dyn ToSql + Send + Sync>;
@@ -104,6 +104,11 @@ pub(super) struct Mutation {
     pub(super) arguments: Vec<Argument>,
 }
 
+/// A mutation may have been applied, and there is no finding out.
+#[derive(Debug, thiserror::Error)]
+#[error("the outcome of the operation is not known")]
+struct UnknownOutcome(#[source] Error);
+
 /// What is needed to find out what became of a call.
 #[derive(Clone, Copy, Debug)]
 struct Ticket {
@@ -123,10 +128,10 @@ impl PostgresStore {
         let arguments = Arc::new(arguments);
         let mut patience = Patience::new();
         loop {
-            let failure = match within(cx, self.pool.get()).await? {
+            let failure = match self.connection(cx).await? {
                 Ok(connection) => {
                     let task = query(connection, statement, Arc::clone(&arguments));
-                    match within(cx, landed(task)).await? {
+                    match cx.trail.timed(Wait::Database, within(cx, landed(task))).await? {
                         Ok(rows) => return Ok(rows),
                         Err(failure) => failure,
                     }
@@ -135,6 +140,10 @@ impl PostgresStore {
             };
             patience.pause(cx, failure).await?;
         }
+    }
+
+    async fn connection(&self, cx: &Context) -> Result<Result<Pooled, Failure>, Error> {
+        cx.trail.timed(Wait::Connection, within(cx, self.pool.get())).await
     }
 
     /// Runs a mutation. Once it is sent its outcome is awaited, whatever becomes of the call: an error says that
@@ -149,16 +158,17 @@ impl PostgresStore {
         let share = cx.share;
         let mut patience = Patience::new();
         loop {
-            let failure = match within(cx, self.pool.get()).await? {
+            let failure = match self.connection(cx).await? {
                 Ok(connection) => {
                     let ticket = Ticket { share, slot: connection.slot, batch: rand::random() };
                     let mutation = Arc::clone(&mutation);
                     let task =
                         tokio::spawn(async move { send(connection, &mutation, ticket).await });
-                    match landed(task).await {
+                    match cx.trail.timed(Wait::Database, landed(task)).await {
                         Ok(rows) => return Reply::from_rows(&rows, fsid),
                         Err(Failure::Lost(source)) => {
-                            let applied = self.settle(ticket).await?;
+                            let settling = self.settle(ticket);
+                            let applied = cx.trail.timed(Wait::Database, settling).await?;
                             if !applied.is_empty() {
                                 return Reply::from_rows(&applied, fsid);
                             }
@@ -214,8 +224,7 @@ impl PostgresStore {
             };
             repeat += 1;
             if Instant::now() >= until || self.pool.is_closed() {
-                tracing::error!(error = %unknown, "the outcome of an operation is not known");
-                return Err(Error::Backend("the outcome of the operation is not known".into()));
+                return Err(Error::Backend(Box::new(UnknownOutcome(unknown))));
             }
             tokio::time::sleep(jittered(repeat)).await;
         }

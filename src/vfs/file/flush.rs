@@ -8,7 +8,7 @@ use super::state::{FileState, Overlay, Snapshot, Task};
 use crate::content;
 use crate::metadata::{self, FlushOutcome};
 use crate::metadata::{Change, rules};
-use crate::types::{Attributes, ContentId, Context, FileHandle, ObjectId};
+use crate::types::{Attributes, Chain, ContentId, Context, FileHandle, ObjectId, Wait};
 use crate::vfs::export::{Export, Intent};
 use crate::vfs::{Caller, CommitDone, Error, Failure, Result, Vfs};
 
@@ -76,7 +76,7 @@ impl Export {
                 Ok(Flushed::Recorded(Box::new(change.after)))
             }
             Ok(FlushOutcome::Superseded(attributes)) => {
-                self.drop_superseded(file, state, &snapshot);
+                self.drop_superseded(cx, file, state, &snapshot);
                 Ok(Flushed::Superseded(Some(Box::new(attributes))))
             }
             Err(metadata::Error::Stale) => {
@@ -92,7 +92,7 @@ impl Export {
         cx: &Context,
         content: ContentId,
     ) -> std::result::Result<(), Error> {
-        let committed = self.content.commit(cx, content).await;
+        let committed = cx.trail.timed(Wait::Content, self.content.commit(cx, content)).await;
         match &committed {
             Ok(()) | Err(content::Error::Cancelled) => {}
             Err(_) => self.change_verifier(),
@@ -100,8 +100,14 @@ impl Export {
         Ok(committed?)
     }
 
-    fn drop_superseded(&self, file: ObjectId, state: &FileState, snapshot: &Snapshot) {
-        tracing::info!(share = %self.share.name, object = %file,
+    fn drop_superseded(
+        &self,
+        cx: &Context,
+        file: ObjectId,
+        state: &FileState,
+        snapshot: &Snapshot,
+    ) {
+        tracing::info!(xid = cx.trail.xid, client = %cx.client, share = %self.share.name, object = %file,
             "a file's content was replaced before it was flushed; its writers send their data again");
         // First the verifier: whoever sees the overlay without these writes must see it changed.
         self.change_verifier();
@@ -122,14 +128,19 @@ impl Export {
 
     /// The file lost its last name: what waits goes with it, and then its content, so that no write
     /// under way makes it anew.
-    pub(in crate::vfs) async fn bury(&self, object: ObjectId, content: Option<ContentId>) {
+    pub(in crate::vfs) async fn bury(
+        &self,
+        cx: &Context,
+        object: ObjectId,
+        content: Option<ContentId>,
+    ) {
         if let Some(state) = self.files.existing(object) {
             let _alone = state.io.write().await;
             state.overlay.lock().bury();
             self.files.forget(object);
-            self.discard(content).await;
+            self.discard(cx, content).await;
         } else {
-            self.discard(content).await;
+            self.discard(cx, content).await;
         }
     }
 
@@ -156,7 +167,7 @@ impl Export {
             match self.flush(&cx, object, &state, None).await {
                 Ok(_) | Err(Error::Metadata(metadata::Error::Stale)) => {}
                 Err(error) => tracing::warn!(share = %self.share.name, object = %object,
-                    error = &error as &dyn std::error::Error, "a flush failed and is tried again"),
+                    error = %Chain(&error), "a flush failed and is tried again"),
             }
         }
     }

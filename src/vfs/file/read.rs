@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use crate::content;
 use crate::metadata::{self, rules};
-use crate::types::{Attributes, Context, FileHandle, ObjectId};
+use crate::types::{Attributes, Context, FileHandle, ObjectId, Wait};
 use crate::vfs::export::{Export, Intent};
 use crate::vfs::{Caller, Error, Failure, ReadDone, Result, Vfs};
 
@@ -35,7 +35,7 @@ impl Vfs {
             }
             let state = (attributes.content, attributes.size);
             if previous.replace(state) == Some(state) {
-                return Err(export.content_lost(attributes));
+                return Err(content_lost(attributes));
             }
         }
         Err(Error::Busy.into())
@@ -60,7 +60,8 @@ impl Export {
         let wanted = usize::try_from(there).unwrap_or(usize::MAX);
         let stored = self.content_length(file.size).saturating_sub(offset).min(there);
         let stored = usize::try_from(stored).unwrap_or(usize::MAX);
-        match self.content.read(cx, content.id, offset, stored).await {
+        match cx.trail.timed(Wait::Content, self.content.read(cx, content.id, offset, stored)).await
+        {
             Ok(data) if data.len() == wanted => Ok(Some(data)),
             Ok(data) if data.len() == stored => {
                 let mut bytes = data.to_vec();
@@ -86,13 +87,15 @@ impl Export {
         let end = offset.saturating_add(data.len() as u64);
         ReadDone { eof: end >= attributes.size, data, attributes }
     }
+}
 
-    /// The namespace has a size that the content has no bytes for: said loudly, never shown as zeros.
-    pub(super) fn content_lost(&self, file: Attributes) -> Failure {
-        let content = file.content.map(|content| content.id.to_string());
-        tracing::error!(share = %self.share.name, object = %file.id, size = file.size, content,
-            "the content of a file is missing or too short");
-        Failure::of(Error::ContentLost, file)
+/// The namespace has a size that the content has no bytes for: said loudly, never shown as zeros.
+pub(super) fn content_lost(file: Attributes) -> Failure {
+    match content_of(&file) {
+        Ok(content) => {
+            Failure::of(Error::ContentLost { content: content.id, size: file.size }, file)
+        }
+        Err(failure) => failure,
     }
 }
 

@@ -1,10 +1,10 @@
 //! SETATTR, and the bytes beyond a file's end.
 
-use super::read::content_of;
+use super::read::{content_lost, content_of};
 use super::state::FileState;
 use crate::content;
 use crate::metadata::{Change, SetAttributes, ZeroingOutcome, rules};
-use crate::types::{Attributes, ContentId, ContentRef, Context, FileType, ObjectId};
+use crate::types::{Attributes, Chain, ContentId, ContentRef, Context, FileType, ObjectId, Wait};
 use crate::vfs::export::Export;
 use crate::vfs::{Error, Failure, Result};
 
@@ -47,16 +47,25 @@ impl Export {
         let done = self.metadata.setattr(cx, object, set).await?;
         let content = content_of(&done.change.after)?;
         if size > 0 && size < done.change.before.size {
-            match self.content.truncate(cx, content.id, self.content_length(size)).await {
+            match cx
+                .trail
+                .timed(
+                    Wait::Content,
+                    self.content.truncate(cx, content.id, self.content_length(size)),
+                )
+                .await
+            {
                 Ok(()) => state.overlay.lock().set_clean_tail(Some(content)),
                 // The size holds already, and nothing beyond it is trusted.
-                Err(error) => tracing::warn!(share = %self.share.name, object = %object,
-                    error = &error as &dyn std::error::Error, "bytes beyond a file's end could not be cut off"),
+                Err(error) => {
+                    tracing::warn!(xid = cx.trail.xid, client = %cx.client, share = %self.share.name, object = %object,
+                    error = %Chain(&error), "bytes beyond a file's end could not be cut off")
+                }
             }
         } else {
             state.overlay.lock().set_clean_tail(Some(content));
         }
-        self.discard(done.freed).await;
+        self.discard(cx, done.freed).await;
         Ok(done.change)
     }
 
@@ -86,10 +95,16 @@ impl Export {
             return Ok(());
         }
         let content = self.cut_tail(cx, &file, state).await?;
-        let grown = self.content.truncate(cx, content.id, self.content_length(size)).await;
+        let grown = cx
+            .trail
+            .timed(Wait::Content, self.content.truncate(cx, content.id, self.content_length(size)))
+            .await;
         grown.map_err(|error| Failure::of(error, file.clone()))?;
         // The size must not become durable before the bytes that it speaks of.
-        self.content.commit(cx, content.id).await.map_err(|error| Failure::of(error, file))
+        cx.trail
+            .timed(Wait::Content, self.content.commit(cx, content.id))
+            .await
+            .map_err(|error| Failure::of(error, file))
     }
 
     /// Makes sure that nothing but zeros lies beyond the end that clients see, alone against the file's
@@ -120,14 +135,15 @@ impl Export {
         if state.overlay.lock().has_clean_tail(content) {
             return Ok(content);
         }
-        let length = match self.content.length(cx, content.id).await {
+        let length = match cx.trail.timed(Wait::Content, self.content.length(cx, content.id)).await
+        {
             Ok(length) => length,
             Err(content::Error::Missing(_)) => 0,
             Err(error) => return Err(Failure::of(error, file.clone())),
         };
         let wanted = self.content_length(file.size);
         if length < wanted {
-            return Err(self.content_lost(file.clone()));
+            return Err(content_lost(file.clone()));
         }
         if length == wanted {
             return Ok(content);
@@ -137,7 +153,8 @@ impl Export {
             ZeroingOutcome::Superseded(_) => return Err(Failure::of(Error::Busy, file.clone())),
         };
         state.overlay.lock().moved(content, begun);
-        let cut = self.content.truncate(cx, content.id, wanted).await;
+        let cut =
+            cx.trail.timed(Wait::Content, self.content.truncate(cx, content.id, wanted)).await;
         cut.map_err(|error| Failure::of(error, file.clone()))?;
         Ok(begun)
     }

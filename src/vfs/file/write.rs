@@ -6,7 +6,7 @@ use super::flush::{Flushed, laid_after};
 use super::read::content_of;
 use super::state::{FileState, Recorded};
 use crate::metadata::{self, Change, rules};
-use crate::types::{Attributes, Context, FileHandle, ObjectId};
+use crate::types::{Attributes, Context, FileHandle, ObjectId, Wait};
 use crate::vfs::export::{Export, Intent};
 use crate::vfs::{Caller, Error, Failure, Result, Stability, Vfs, WriteDone};
 
@@ -81,7 +81,13 @@ impl Export {
             return Ok(Attempt::DirtyTail);
         }
         let unfinished = Unfinished(state);
-        let written = self.content.write(cx, content.id, write.offset, write.data.clone()).await;
+        let written = cx
+            .trail
+            .timed(
+                Wait::Content,
+                self.content.write(cx, content.id, write.offset, write.data.clone()),
+            )
+            .await;
         written.map_err(|error| Failure::of(error, seen.clone()))?;
         unfinished.finish();
         let lost = rules::bits_lost_by_write(&cx.credentials, &seen);

@@ -51,6 +51,7 @@ pub(crate) fn cx() -> Context {
         now: Timestamp::now(),
         cancel: CancellationToken::new(),
         deadline: Instant::now() + CASE_LIMIT,
+        trail: Arc::default(),
     }
 }
 

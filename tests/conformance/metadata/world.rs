@@ -176,6 +176,7 @@ impl Caller {
             now: self.now.unwrap_or_else(Timestamp::now),
             cancel: self.cancel.clone(),
             deadline: self.deadline,
+            trail: Arc::default(),
         }
     }
 
