@@ -13,7 +13,7 @@ pub(super) fn config(document: &Document<'_>) -> Result<Config, Error> {
     let node = document.parse()?;
     let top = document.root(&node).section(&["server", "metadata", "content", "shares"])?;
     let server = top.or("server", Server::default(), server)?;
-    let metadata = stores(&top, "metadata", metadata)?;
+    let metadata = stores(&top, "metadata", |field| metadata(field, server.request_timeout))?;
     let content = stores(&top, "content", content)?;
     distinct_folders(&content)?;
     let listed = top.required("shares", "name at least one share that clients mount")?;

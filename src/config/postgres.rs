@@ -1,61 +1,207 @@
-//! `metadata.stores.*.postgres`.
+//! `metadata.stores.*.postgres`: keys of their own, a URL, or both where they do not contradict each other.
 
 use std::time::Duration;
 
 use super::error::Error;
-use super::section::Field;
-use super::values::{MOST, Password, count, duration, flag, nonempty, number, password};
+use super::section::{Field, Section};
+use super::tree::Value;
+use super::values::{MOST, count, duration, flag, number, password};
+use crate::types::database::{Parameters, Target};
 
-/// A PostgreSQL database.
+/// A PostgreSQL database, and how it is used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Postgres {
-    /// Host name, address, or the folder of a Unix socket.
-    pub host: String,
-    /// Port.
-    pub port: u16,
-    /// Database.
-    pub database: String,
-    /// User.
-    pub user: String,
-    /// Password, where one is needed.
-    pub password: Option<Password>,
+    /// The database.
+    pub target: Target,
     /// How many connections may be open at once.
     pub max_connections: usize,
-    /// Whether the schema is brought up to date at start.
-    pub auto_migrate: bool,
+    /// How many are kept open.
+    pub min_connections: usize,
+    /// How long a connection beyond those may be idle.
+    pub max_idle_time: Duration,
+    /// How often idle connections are checked.
+    pub health_check_period: Duration,
     /// How long making a connection may take.
     pub connect_timeout: Duration,
+    /// How long a request waits for a connection.
+    pub acquire_timeout: Duration,
+    /// How long a statement may run.
+    pub statement_timeout: Duration,
+    /// Whether the schema is brought up to date at start.
+    pub auto_migrate: bool,
 }
 
-pub(super) fn postgres(field: &Field<'_>) -> Result<Postgres, Error> {
+/// The longest that a statement may run: what became of a call is known to the database for some minutes only.
+const LONGEST_STATEMENT: Duration = Duration::from_secs(60);
+/// The shortest: below that, a busy disk looks like a failure.
+const SHORTEST_STATEMENT: Duration = Duration::from_millis(100);
+
+pub(super) fn postgres(field: &Field<'_>, request_timeout: Duration) -> Result<Postgres, Error> {
     let section = field.section(&[
+        "url",
         "host",
         "port",
         "database",
         "user",
         "password",
         "sslmode",
+        "sslrootcert",
+        "sslcert",
+        "sslkey",
+        "channel_binding",
+        "target_session_attrs",
+        "application_name",
         "max_conns",
-        "auto_migrate",
+        "min_conns",
+        "max_idle_time",
+        "health_check_period",
         "connect_timeout",
+        "acquire_timeout",
+        "statement_timeout",
+        "auto_migrate",
     ])?;
-    if let Some(field) = section.optional("sslmode") {
-        let text = field.text()?;
-        if text != "disable" {
-            return Err(field.error(format!(
-                "{text:?} asks for TLS, which connections to PostgreSQL do not have yet; write disable, and \
-                 keep the way to the database private (loopback, a Unix socket, a VPN)"
-            )));
+    let (target, connect_timeout) = target(field, &section)?;
+    let max_connections = section.or("max_conns", 15, |field| count(field, MOST))?;
+    let min_connections = section.or("min_conns", 2.min(max_connections), |field| {
+        let fewest = number::<u32>(field, 0, MOST)?;
+        match usize::try_from(fewest) {
+            Ok(fewest) if fewest <= max_connections => Ok(fewest),
+            _ => Err(field.error(format!(
+                "{fewest} is more than max_conns, which is {max_connections}; lower it, or raise max_conns"
+            ))),
+        }
+    })?;
+    // Defaults give way to a short request_timeout; what is written must fit it.
+    let within_request = |key, default: Duration| {
+        section.or(key, default.min(request_timeout), |field| {
+            let value = duration(field)?;
+            if value > request_timeout {
+                return Err(field.error(format!(
+                    "{value:?} is longer than server.request_timeout, which is {request_timeout:?}; lower \
+                     it, or raise server.request_timeout"
+                )));
+            }
+            Ok(value)
+        })
+    };
+    let statement_timeout = within_request("statement_timeout", Duration::from_secs(10))?;
+    if let Some(field) = section.optional("statement_timeout") {
+        if !(SHORTEST_STATEMENT..=LONGEST_STATEMENT).contains(&statement_timeout) {
+            return Err(field.error("write a duration from 100ms to 60s"));
         }
     }
     Ok(Postgres {
-        host: section.or("host", "localhost".to_owned(), nonempty)?,
-        port: section.or("port", 5432, |field| number(field, 1, u16::MAX))?,
-        database: section.or("database", "trunkfs".to_owned(), nonempty)?,
-        user: section.or("user", "trunkfs".to_owned(), nonempty)?,
-        password: section.or("password", None, |field| password(field).map(Some))?,
-        max_connections: section.or("max_conns", 15, |field| count(field, MOST))?,
+        target,
+        max_connections,
+        min_connections,
+        max_idle_time: section.or("max_idle_time", Duration::from_secs(300), duration)?,
+        health_check_period: section.or(
+            "health_check_period",
+            Duration::from_secs(30),
+            duration,
+        )?,
+        connect_timeout,
+        acquire_timeout: within_request("acquire_timeout", Duration::from_secs(5))?,
+        statement_timeout: statement_timeout.max(SHORTEST_STATEMENT),
         auto_migrate: section.or("auto_migrate", true, flag)?,
-        connect_timeout: section.or("connect_timeout", Duration::from_secs(10), duration)?,
     })
 }
+
+/// The database, and how long connecting to it may take.
+fn target(field: &Field<'_>, section: &Section<'_>) -> Result<(Target, Duration), Error> {
+    let text = |key| section.optional(key).map(|field| field.text()).transpose();
+    let mut given = Parameters {
+        host: section.optional("host").map(|field| joined(&field)).transpose()?,
+        port: section.optional("port").map(|field| joined(&field)).transpose()?,
+        database: text("database")?,
+        user: text("user")?,
+        password: section.or("password", None, |it| Ok(Some(password(it)?.reveal().to_owned())))?,
+        application_name: text("application_name")?,
+        sslmode: text("sslmode")?,
+        sslrootcert: text("sslrootcert")?,
+        sslcert: text("sslcert")?,
+        sslkey: text("sslkey")?,
+        channel_binding: text("channel_binding")?,
+        target_session_attrs: text("target_session_attrs")?,
+        connect_timeout: section.or("connect_timeout", None, |it| duration(it).map(Some))?,
+    };
+    let url = section.optional("url");
+    if let Some(url) = &url {
+        let named =
+            Parameters::from_url(&url.text()?).map_err(|error| url.error(error.to_string()))?;
+        merge(section, &mut given, named)?;
+    }
+    let connect_timeout = given.connect_timeout.unwrap_or(Duration::from_secs(10));
+    let target = given.into_target().map_err(|wrong| {
+        let place = section.optional(wrong.name);
+        let message = match (&place, &url) {
+            (None, Some(_)) => wrong.to_string(),
+            (Some(_), _) | (None, None) => wrong.message,
+        };
+        place.as_ref().or(url.as_ref()).unwrap_or(field).error(message)
+    })?;
+    Ok((target, connect_timeout))
+}
+
+/// Adds what a URL names; nothing may stand in both.
+fn merge(section: &Section<'_>, given: &mut Parameters, url: Parameters) -> Result<(), Error> {
+    if let Some(field) = section.optional("port") {
+        return Err(field.error("the url says the port; write one of the two"));
+    }
+    let Parameters { host, port, database, user, password, .. } = url;
+    given.port = port;
+    let both = |key: &str| match section.optional(key) {
+        Some(field) => Err(field.error(format!("the url says {key} too; write it once"))),
+        None => Ok(()),
+    };
+    for (key, given, named) in [
+        ("host", &mut given.host, host),
+        ("database", &mut given.database, database),
+        ("user", &mut given.user, user),
+        ("password", &mut given.password, password),
+        ("application_name", &mut given.application_name, url.application_name),
+        ("sslmode", &mut given.sslmode, url.sslmode),
+        ("sslrootcert", &mut given.sslrootcert, url.sslrootcert),
+        ("sslcert", &mut given.sslcert, url.sslcert),
+        ("sslkey", &mut given.sslkey, url.sslkey),
+        ("channel_binding", &mut given.channel_binding, url.channel_binding),
+        ("target_session_attrs", &mut given.target_session_attrs, url.target_session_attrs),
+    ] {
+        if named.is_some() {
+            both(key)?;
+            *given = named;
+        }
+    }
+    if url.connect_timeout.is_some() {
+        both("connect_timeout")?;
+        given.connect_timeout = url.connect_timeout;
+    }
+    Ok(())
+}
+
+/// Text or numbers, one or a list of them, with commas between.
+fn joined(field: &Field<'_>) -> Result<String, Error> {
+    let one = |field: &Field<'_>| match field.value() {
+        Value::Integer(number) => Ok(number.to_string()),
+        Value::Null
+        | Value::Flag(_)
+        | Value::Float(_)
+        | Value::Text(_)
+        | Value::List(_)
+        | Value::Map(_) => field.text(),
+    };
+    match field.value() {
+        Value::List(_) => {
+            Ok(field.list()?.iter().map(one).collect::<Result<Vec<_>, _>>()?.join(","))
+        }
+        Value::Null
+        | Value::Flag(_)
+        | Value::Integer(_)
+        | Value::Float(_)
+        | Value::Text(_)
+        | Value::Map(_) => one(field),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -59,7 +59,8 @@ impl<'a> Document<'a> {
         }
         let index = usize::try_from(location.line()).ok()?.checked_sub(1)?;
         let line = self.text.lines().nth(index).unwrap_or_default();
-        let shown = !line.contains("password") && line.len() <= 200;
+        // A URL may hold a password.
+        let shown = !line.contains("password") && !line.contains("://") && line.len() <= 200;
         Some(Place {
             line: location.line(),
             column: location.column(),

@@ -2,6 +2,7 @@
 //! and that type's block.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use super::error::Error;
 use super::filesystem::{Filesystem, filesystem};
@@ -73,11 +74,11 @@ fn block<'a>(section: &Section<'a>, blocks: &[&'static str]) -> Result<Option<Fi
     section.required(kind, &format!("a store of type {kind} needs this block")).map(Some)
 }
 
-pub(super) fn metadata(field: &Field<'_>) -> Result<Metadata, Error> {
+pub(super) fn metadata(field: &Field<'_>, request_timeout: Duration) -> Result<Metadata, Error> {
     let section = field.section(&["type", "postgres"])?;
     Ok(match block(&section, &["postgres"])? {
         None => Metadata::Memory,
-        Some(field) => Metadata::Postgres(postgres(&field)?),
+        Some(field) => Metadata::Postgres(postgres(&field, request_timeout)?),
     })
 }
 

@@ -115,8 +115,8 @@ shares:
     assert_eq!(config.server.max_connections, 7);
     assert_eq!(config.server.memory_budget, 6000 << 20);
     let Metadata::Postgres(postgres) = &config.metadata["db"] else { panic!("{config:?}") };
-    assert_eq!(postgres.port, 6000);
-    assert_eq!(postgres.password.as_ref().unwrap().reveal(), "a${b}");
+    assert_eq!(postgres.target.hosts[0].port, 6000);
+    assert_eq!(postgres.target.password.as_deref(), Some("a${b}"));
     assert!(!postgres.auto_migrate);
     assert!(!format!("{config:?}").contains("a${b}"));
     let share = &config.shares[0];
@@ -215,8 +215,11 @@ fn wrong_stores_name_the_remedy() {
     let database = |keys: &str, words: &[&str]| {
         first(&format!("type: postgres, postgres: {{ {keys} }}"), words);
     };
-    database("sslmode: verify-full", &["\"verify-full\"", "TLS", "yet", "disable"]);
-    database("port: 70000", &["the number 70000", "65535"]);
+    database(
+        "sslmode: verify_full",
+        &["\"verify_full\"", "disable, require, verify-ca, verify-full"],
+    );
+    database("port: 70000", &["70000", "65535"]);
     database("max_connections: 3", &["postgres.max_connections: unknown key", "'max_conns'"]);
     database("password: 12345", &["password: a number where text", "quotes"]);
     database("password: '${UNSET}'", &["postgres.password", "UNSET is not set", "$${"]);

@@ -113,7 +113,7 @@ impl Stores {
             config::Metadata::Postgres(settings) => {
                 let failed = |source| StoreError::Metadata {
                     name: name.clone(),
-                    place: place(settings),
+                    place: settings.target.to_string(),
                     source,
                 };
                 Arc::new(PostgresStore::connect(database(settings)).await.map_err(failed)?)
@@ -166,22 +166,17 @@ fn unknown(share: &config::Share, name: &str) -> StoreError {
     StoreError::Unknown { share: share.name.clone(), name: name.to_owned() }
 }
 
-/// A database as an error names it.
-fn place(settings: &config::Postgres) -> String {
-    let config::Postgres { host, port, database, user, .. } = settings;
-    format!("the database {database} at {host}, port {port}, as {user}")
-}
-
 fn database(settings: &config::Postgres) -> Settings {
     Settings {
-        host: settings.host.clone(),
-        port: settings.port,
-        database: settings.database.clone(),
-        user: settings.user.clone(),
-        password: settings.password.as_ref().map(|password| password.reveal().to_owned()),
+        target: settings.target.clone(),
         max_connections: settings.max_connections,
-        auto_migrate: settings.auto_migrate,
+        min_connections: settings.min_connections,
+        max_idle_time: settings.max_idle_time,
+        health_check_period: settings.health_check_period,
         connect_timeout: settings.connect_timeout,
+        acquire_timeout: settings.acquire_timeout,
+        statement_timeout: settings.statement_timeout,
+        auto_migrate: settings.auto_migrate,
     }
 }
 

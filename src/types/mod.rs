@@ -6,6 +6,7 @@ mod attributes;
 mod chain;
 mod context;
 mod credentials;
+pub mod database;
 mod handle;
 mod ids;
 mod name;

@@ -28,8 +28,8 @@ const WRONG: &[(&str, &str, &[&str])] = &[
     ("type: memory } } }\nc", "type: postgres } } }\nc", &["metadata.stores.m.postgres: missing"]),
     (
         "m: { type: memory }",
-        "m: { type: postgres, postgres: { sslmode: require } }",
-        &["t.yaml:3", "sslmode", "\"require\"", "TLS", "disable"],
+        "m: { type: postgres, postgres: { sslmode: prefer } }",
+        &["t.yaml:3", "sslmode", "prefer", "verify-full", "disable"],
     ),
     ("c: { type: memory }", "c: { type: s3 }", &["content.stores.c.type", "\"s3\"", "filesystem"]),
     ("content_store: c", "content_store: d", &["t.yaml:8:20", "\"d\" names no store"]),

@@ -14,7 +14,7 @@ const NFS: u32 = 100_003;
 
 /// A configuration with metadata in a database and content in a folder.
 fn configured(database: &TestDatabase, drain_timeout: &str) -> TempDir {
-    let settings = database.settings();
+    let target = database.settings().target;
     folder(&format!(
         "
 server: {{ listen: '127.0.0.1:0', drain_timeout: {drain_timeout} }}
@@ -36,11 +36,11 @@ shares:
     root: {{ mode: '0700' }}
     clients: [ {{ network: 127.0.0.0/8, squash: no_root_squash }} ]
 ",
-        settings.host,
-        settings.port,
-        settings.database,
-        settings.user,
-        settings.password.unwrap_or_default()
+        target.hosts[0].name,
+        target.hosts[0].port,
+        target.database,
+        target.user,
+        target.password.unwrap_or_default()
     ))
 }
 

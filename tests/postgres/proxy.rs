@@ -7,6 +7,7 @@ use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UnixStream};
 use trunkfs::metadata::postgres::Settings;
+use trunkfs::types::database::Host;
 
 /// How a connection ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,7 +75,10 @@ impl Proxy {
 
     /// Settings that lead through the proxy.
     pub(crate) fn settings(&self, server: &Settings) -> Settings {
-        Settings { host: Ipv4Addr::LOCALHOST.to_string(), port: self.port, ..server.clone() }
+        let mut settings = server.clone();
+        settings.target.hosts =
+            vec![Host { name: Ipv4Addr::LOCALHOST.to_string(), port: self.port }];
+        settings
     }
 
     /// Round trips since the last time this was asked.
@@ -99,11 +103,12 @@ impl Proxy {
 }
 
 async fn upstream(server: &Settings) -> Box<dyn Stream> {
-    if server.host.starts_with('/') {
-        let path = format!("{}/.s.PGSQL.{}", server.host, server.port);
+    let host = &server.target.hosts[0];
+    if host.is_socket() {
+        let path = format!("{}/.s.PGSQL.{}", host.name, host.port);
         Box::new(UnixStream::connect(path).await.unwrap())
     } else {
-        Box::new(TcpStream::connect((server.host.as_str(), server.port)).await.unwrap())
+        Box::new(TcpStream::connect((host.name.as_str(), host.port)).await.unwrap())
     }
 }
 

@@ -79,7 +79,7 @@ async fn another_default_isolation_is_refused() {
     let settings = database.settings();
     let statement = format!(
         "ALTER DATABASE {} SET default_transaction_isolation = 'repeatable read'",
-        settings.database
+        settings.target.database
     );
     connect(&settings).await.batch_execute(&statement).await.unwrap();
     let refused = text(PostgresStore::connect(settings).await.unwrap_err());
@@ -92,10 +92,10 @@ async fn a_server_that_is_not_there_is_an_error_at_once() {
     let mut settings = database.settings();
     // A port that was free a moment ago.
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    settings.host = "127.0.0.1".to_owned();
-    settings.port = listener.local_addr().unwrap().port();
+    let host = &mut settings.target.hosts[0];
+    (host.name, host.port) = ("127.0.0.1".to_owned(), listener.local_addr().unwrap().port());
     drop(listener);
-    assert!(matches!(PostgresStore::connect(settings).await, Err(Error::Backend(_))));
+    assert!(matches!(PostgresStore::connect(settings).await, Err(Error::Unavailable(_))));
 }
 
 /// The highest slot that has a row, and the highest that was used.

@@ -27,7 +27,9 @@ impl TestDatabase {
 
     /// How a store reaches it.
     pub(crate) fn settings(&self) -> Settings {
-        Settings { database: self.name.clone(), ..self.server.clone() }
+        let mut settings = self.server.clone();
+        settings.target.database.clone_from(&self.name);
+        settings
     }
 }
 
@@ -51,13 +53,14 @@ impl Drop for TestDatabase {
 /// A plain connection.
 pub(crate) async fn connect(settings: &Settings) -> Client {
     let mut config = tokio_postgres::Config::new();
+    let target = &settings.target;
     config
-        .host(&settings.host)
-        .port(settings.port)
-        .dbname(&settings.database)
-        .user(&settings.user)
+        .host(&target.hosts[0].name)
+        .port(target.hosts[0].port)
+        .dbname(&target.database)
+        .user(&target.user)
         .connect_timeout(settings.connect_timeout);
-    if let Some(password) = &settings.password {
+    if let Some(password) = &target.password {
         config.password(password);
     }
     let (client, connection) = config.connect(NoTls).await.unwrap();

@@ -1,8 +1,7 @@
 //! The invariants, checked by reading everything.
 
-use tokio_postgres::NoTls;
-
 use super::PostgresStore;
+use super::connect::Connector;
 use super::error::{Failure, fatal};
 use super::rows::column;
 use crate::metadata::Error;
@@ -17,19 +16,11 @@ impl PostgresStore {
         if self.pool.is_closed() {
             return Err(Error::Unavailable("the metadata store is closed".into()));
         }
-        let (client, connection) = self
-            .settings
-            .to_driver()
-            .connect(NoTls)
-            .await
-            .map_err(|error| Failure::from(error).into_error())?;
-        let driver = tokio::spawn(connection);
+        let client = Connector::new(&self.settings).connect().await.map_err(Failure::into_error)?;
         let rows = match client.batch_execute(SESSION).await {
             Ok(()) => client.query(CHECK, &[]).await,
             Err(error) => Err(error),
         };
-        drop(client);
-        driver.abort();
         rows.map_err(fatal)?.iter().map(|row| column(row, 0)).collect()
     }
 }

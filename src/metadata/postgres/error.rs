@@ -97,3 +97,43 @@ impl Failure {
 pub(super) fn fatal(error: tokio_postgres::Error) -> Error {
     Error::Backend(Box::new(error))
 }
+
+/// Why a server refused a login.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Login {
+    /// The password is wrong, or the server will not say that the role is missing.
+    WrongPassword,
+    /// No such role.
+    NoRole,
+    /// No such database.
+    NoDatabase,
+    /// The server's rules of admission have no place for it.
+    NotAdmitted,
+    /// The role may not connect to the database.
+    NoPrivilege,
+    /// As many connections as there may be.
+    TooMany,
+    /// It is starting, stopping, or recovering.
+    NotNow,
+    /// Anything else, with its SQLSTATE.
+    Other(String),
+}
+
+/// Why a login failed. The server's messages may be in any language, its routines' names are not.
+pub(super) fn login(error: &tokio_postgres::Error) -> Login {
+    let Some(error) = error.as_db_error() else { return Login::Other(String::new()) };
+    match *error.code() {
+        SqlState::INVALID_PASSWORD => Login::WrongPassword,
+        SqlState::INVALID_AUTHORIZATION_SPECIFICATION => match error.routine() {
+            Some("InitializeSessionUserId") => Login::NoRole,
+            _ => Login::NotAdmitted,
+        },
+        SqlState::INVALID_CATALOG_NAME => Login::NoDatabase,
+        SqlState::INSUFFICIENT_PRIVILEGE => Login::NoPrivilege,
+        SqlState::TOO_MANY_CONNECTIONS => Login::TooMany,
+        SqlState::CANNOT_CONNECT_NOW | SqlState::ADMIN_SHUTDOWN | SqlState::CRASH_SHUTDOWN => {
+            Login::NotNow
+        }
+        ref other => Login::Other(other.code().to_owned()),
+    }
+}

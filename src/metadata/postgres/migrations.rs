@@ -1,10 +1,10 @@
 //! The schema's versions (`migrations/postgres`).
 
-use tokio_postgres::{Client, NoTls};
+use tokio_postgres::Client;
 
 use super::Settings;
+use super::connect::Connector;
 use super::error::{Failure, fatal};
-use super::setup;
 use crate::metadata::Error;
 
 mod embedded {
@@ -17,25 +17,13 @@ const LOCK: &str = "SELECT pg_advisory_lock(19793, 0)";
 /// Checks the server, and brings the schema to this program's version where that is allowed.
 ///
 /// # Errors
-/// [`Error::Backend`] where the server or the schema does not fit this program, and where there is no way to it.
+/// [`Error::Backend`] where the server or the schema does not fit this program, or refuses the login;
+/// [`Error::Unavailable`] where no server answers.
 pub(super) async fn prepare(settings: &Settings) -> Result<(), Error> {
-    let connecting = settings.to_driver();
-    let connecting = connecting.connect(NoTls);
-    let (mut client, connection) = tokio::time::timeout(settings.connect_timeout, connecting)
-        .await
-        .map_err(|late| Error::Backend(Box::new(late)))?
-        .map_err(fatal)?;
     // Ends when the client is dropped, and its lock with it.
-    let driver = tokio::spawn(connection);
-    let outcome = async {
-        setup::check_server(&client).await.map_err(Failure::into_error)?;
-        client.batch_execute(LOCK).await.map_err(fatal)?;
-        migrate(&mut client, settings.auto_migrate).await
-    }
-    .await;
-    drop(client);
-    driver.abort();
-    outcome
+    let mut client = Connector::new(settings).connect().await.map_err(Failure::into_error)?;
+    client.batch_execute(LOCK).await.map_err(fatal)?;
+    migrate(&mut client, settings.auto_migrate).await
 }
 
 async fn migrate(client: &mut Client, allowed: bool) -> Result<(), Error> {

@@ -5,12 +5,14 @@
 //! changed the decision is made again. Nothing is kept in the process but what never changes.
 
 mod check;
+mod connect;
 mod create;
 mod error;
 mod flight;
 mod flush;
 mod link;
 mod migrations;
+mod obstacle;
 mod pool;
 mod read;
 mod remove;
@@ -21,6 +23,7 @@ mod setattr;
 mod settings;
 mod setup;
 mod shares;
+mod tls;
 mod usage;
 
 use uuid::Uuid;

@@ -4,12 +4,12 @@ use std::fmt;
 use std::time::Duration;
 
 use deadpool::managed::{self, Metrics, PoolError, QueueMode, RecycleError, RecycleResult};
-use deadpool_postgres::{ClientWrapper, ManagerConfig, RecyclingMethod};
+use deadpool_postgres::ClientWrapper;
 use tokio::task::JoinHandle;
-use tokio_postgres::NoTls;
 use uuid::Uuid;
 
 use super::Settings;
+use super::connect::Connector;
 use super::error::Failure;
 use super::flight::FLUSH;
 use super::setup::{self, Slot};
@@ -31,9 +31,9 @@ pub(super) type Pooled = managed::Object<Manager>;
 
 /// Makes connections.
 pub(super) struct Manager {
-    driver: deadpool_postgres::Manager,
+    connector: Connector,
     instance: Uuid,
-    /// One attempt, set-up included, takes no longer.
+    /// Setting a connection up takes no longer.
     limit: Duration,
 }
 
@@ -48,13 +48,14 @@ impl managed::Manager for Manager {
     type Error = Failure;
 
     async fn create(&self) -> Result<Connection, Failure> {
-        let attempt = async {
-            let client = managed::Manager::create(&self.driver).await?;
+        // Bounded by itself, for each address.
+        let client = self.connector.connect().await?;
+        let setting_up = async {
             let slot = setup::prepare(&client, self.instance).await?;
             client.prepare_cached(FLUSH).await?;
             Ok(Connection { client, slot })
         };
-        match tokio::time::timeout(self.limit, attempt).await {
+        match tokio::time::timeout(self.limit, setting_up).await {
             Ok(outcome) => outcome,
             Err(late) => Err(Failure::Lost(Box::new(late))),
         }
@@ -82,12 +83,8 @@ const MAINTENANCE_PERIOD: Duration = Duration::from_secs(30);
 impl Pool {
     /// A pool that has no connection yet.
     pub(super) fn new(settings: &Settings, instance: Uuid) -> Result<Self, crate::metadata::Error> {
-        let driver = deadpool_postgres::Manager::from_config(
-            settings.to_driver(),
-            NoTls,
-            ManagerConfig { recycling_method: RecyclingMethod::Fast },
-        );
-        let manager = Manager { driver, instance, limit: settings.connect_timeout };
+        let connector = Connector::new(settings);
+        let manager = Manager { connector, instance, limit: settings.connect_timeout };
         let connections = managed::Pool::builder(manager)
             .max_size(settings.max_connections.max(1))
             // The one used last has everything at hand; taking turns would make every call a cold one.

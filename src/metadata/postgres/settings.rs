@@ -1,122 +1,61 @@
 //! Where the database is, and how the store uses it.
 
-use std::fmt;
 use std::time::Duration;
 
-use tokio_postgres::config::Host;
-
 use crate::metadata::Error;
+use crate::types::database::{Parameters, Target};
 
-/// How to reach the database.
-#[derive(Clone)]
+/// How to reach the database, and how it is used.
+#[derive(Clone, Debug)]
 pub struct Settings {
-    /// Host name, address, or the directory of a Unix socket.
-    pub host: String,
-    /// TCP port.
-    pub port: u16,
-    /// Database name.
-    pub database: String,
-    /// Role.
-    pub user: String,
-    /// Its password, where the server asks for one.
-    pub password: Option<String>,
+    /// The database.
+    pub target: Target,
     /// The most connections at a time; few do more than many.
     pub max_connections: usize,
+    /// The fewest that are kept open, made ahead of their use.
+    pub min_connections: usize,
+    /// How long a connection beyond the fewest may be idle before it is closed.
+    pub max_idle_time: Duration,
+    /// How often idle connections are asked whether they still work.
+    pub health_check_period: Duration,
+    /// How long one attempt to connect to one address may take, TLS and login included.
+    pub connect_timeout: Duration,
+    /// How long a call waits for a connection before it is told to come again.
+    pub acquire_timeout: Duration,
+    /// How long one statement may run; waiting for a lock, a third of it.
+    pub statement_timeout: Duration,
     /// Whether a schema that is behind is brought up to date when the store opens.
     pub auto_migrate: bool,
-    /// How long one attempt to connect may take.
-    pub connect_timeout: Duration,
 }
 
 impl Settings {
-    /// The most connections where nothing else is said.
-    pub const DEFAULT_CONNECTIONS: usize = 8;
-    /// How long an attempt to connect takes where nothing else is said.
-    pub const DEFAULT_CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+    /// Settings with defaults for all but the database.
+    #[must_use]
+    pub fn new(target: Target) -> Self {
+        Self {
+            target,
+            max_connections: 8,
+            min_connections: 0,
+            max_idle_time: Duration::from_secs(300),
+            health_check_period: Duration::from_secs(30),
+            connect_timeout: Duration::from_secs(5),
+            acquire_timeout: Duration::from_secs(5),
+            statement_timeout: Duration::from_secs(10),
+            auto_migrate: true,
+        }
+    }
 
-    /// Settings from a connection URL of the form `postgres://user:password@host:port/database`
-    /// (PostgreSQL manual 34.1.1.2) with defaults for the rest.
+    /// Settings from a connection URL (PostgreSQL manual 34.1.1.2) with defaults for the rest.
     ///
     /// # Errors
-    /// [`Error::Backend`] where the URL has another form, or names no user or database.
+    /// [`Error::Backend`] where the URL is wrong; never shows the password.
     pub fn from_url(url: &str) -> Result<Self, Error> {
-        let config: tokio_postgres::Config =
-            url.parse().map_err(|error: tokio_postgres::Error| Error::Backend(error.into()))?;
-        let missing = |what: &str| Error::Backend(format!("the database URL has no {what}").into());
-        let host = match config.get_hosts().first() {
-            Some(Host::Tcp(host)) => host.clone(),
-            #[cfg(unix)]
-            Some(Host::Unix(path)) => path.display().to_string(),
-            None => return Err(missing("host")),
-        };
-        Ok(Self {
-            host,
-            port: config.get_ports().first().copied().unwrap_or(5432),
-            database: config.get_dbname().ok_or_else(|| missing("database"))?.to_owned(),
-            user: config.get_user().ok_or_else(|| missing("user"))?.to_owned(),
-            password: config
-                .get_password()
-                .map(|password| String::from_utf8_lossy(password).into_owned()),
-            max_connections: Self::DEFAULT_CONNECTIONS,
-            auto_migrate: true,
-            connect_timeout: Self::DEFAULT_CONNECT_TIMEOUT,
-        })
-    }
-
-    /// The driver's form of it.
-    pub(super) fn to_driver(&self) -> tokio_postgres::Config {
-        let mut config = tokio_postgres::Config::new();
-        config
-            .host(&self.host)
-            .port(self.port)
-            .dbname(&self.database)
-            .user(&self.user)
-            .application_name("trunkfs")
-            .connect_timeout(self.connect_timeout)
-            .keepalives_idle(Duration::from_secs(15))
-            .keepalives_interval(Duration::from_secs(5))
-            .keepalives_retries(3)
-            .tcp_user_timeout(Duration::from_secs(30));
-        if let Some(password) = &self.password {
-            config.password(password);
-        }
-        config
-    }
-}
-
-/// Never shows the password.
-impl fmt::Debug for Settings {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Settings")
-            .field("host", &self.host)
-            .field("port", &self.port)
-            .field("database", &self.database)
-            .field("user", &self.user)
-            .field("max_connections", &self.max_connections)
-            .field("auto_migrate", &self.auto_migrate)
-            .finish_non_exhaustive()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_url_becomes_settings_and_the_password_stays_hidden() {
-        let settings = Settings::from_url("postgres://fs:secret@db.example:5433/trunk").unwrap();
-        assert_eq!(settings.host, "db.example");
-        assert_eq!(settings.port, 5433);
-        assert_eq!(settings.database, "trunk");
-        assert_eq!(settings.user, "fs");
-        assert_eq!(settings.password.as_deref(), Some("secret"));
-        assert!(!format!("{settings:?}").contains("secret"));
-    }
-
-    #[test]
-    fn a_url_without_a_user_or_host_is_refused() {
-        assert!(Settings::from_url("postgres://db.example/trunk").is_err());
-        assert!(Settings::from_url("postgres:///trunk?user=fs").is_err());
-        assert!(Settings::from_url("mysql://x").is_err());
+        let refused = |error: Box<dyn std::error::Error + Send + Sync>| Error::Backend(error);
+        let parameters = Parameters::from_url(url).map_err(|error| refused(error.into()))?;
+        let connect_timeout = parameters.connect_timeout;
+        let target = parameters.into_target().map_err(|error| refused(error.into()))?;
+        let settings = Self::new(target);
+        let connect_timeout = connect_timeout.unwrap_or(settings.connect_timeout);
+        Ok(Self { connect_timeout, ..settings })
     }
 }

@@ -4,7 +4,8 @@ use tokio_postgres::{Client, SimpleQueryMessage};
 use uuid::Uuid;
 
 use super::error::Failure;
-use crate::metadata::Error;
+use super::obstacle::Obstacle;
+use crate::types::database::{Host, SessionAttributes, Target};
 
 /// The oldest server, as `server_version_num` counts.
 const OLDEST_SERVER: u32 = 150_000;
@@ -36,40 +37,50 @@ pub(super) struct Slot {
 }
 
 /// Refuses a server that is too old, or whose default isolation is another than READ COMMITTED: the
-/// functions rely on each statement's seeing what was committed before it.
-pub(super) async fn check_server(client: &Client) -> Result<(), Failure> {
+/// functions rely on each statement's seeing what was committed before it. A standby is not refused for good: it may be
+/// the primary soon.
+pub(super) async fn check_server(
+    client: &Client,
+    target: &Target,
+    host: &Host,
+) -> Result<(), Obstacle> {
     let answer = client
         .simple_query(
             "SELECT current_setting('server_version_num'), current_setting('server_version'), \
-             current_setting('default_transaction_isolation'), current_setting('transaction_read_only')",
+             current_setting('default_transaction_isolation'), current_setting('transaction_read_only'), \
+             pg_is_in_recovery()",
         )
-        .await?;
+        .await
+        .map_err(|error| Obstacle::of(&error, target, host))?;
     let row = answer.iter().find_map(|message| match message {
         SimpleQueryMessage::Row(row) => Some(row),
         _ => None,
     });
     let column = |index| row.and_then(|row| row.get(index)).unwrap_or_default();
-    let refuse = |text: String| Err(Failure::Refused(Error::Backend(text.into())));
     if column(0).parse::<u32>().unwrap_or(0) < OLDEST_SERVER {
-        return refuse(format!("PostgreSQL 15 or later is needed, this is {}", column(1)));
+        let text = format!("PostgreSQL 15 or later is needed, this is {}", column(1));
+        return Err(Obstacle::lasting(text));
     }
     if column(2) != "read committed" {
-        return refuse(format!(
+        return Err(Obstacle::lasting(format!(
             "default_transaction_isolation is '{}'; TrunkFS needs 'read committed' \
              (ALTER ROLE or ALTER DATABASE … RESET default_transaction_isolation)",
             column(2)
-        ));
+        )));
     }
-    if column(3) != "off" {
-        // A standby, or a primary that was told to take no changes: another server may be the primary soon.
-        return Err(Failure::Lost("the database takes no changes".into()));
+    match (target.session, column(3), column(4)) {
+        (SessionAttributes::Any, _, _) | (SessionAttributes::ReadWrite, "off", _) => Ok(()),
+        (SessionAttributes::ReadWrite, _, "t") => {
+            Err(Obstacle::passing("a standby, which takes no changes; name the primary's host too"))
+        }
+        (SessionAttributes::ReadWrite, _, _) => Err(Obstacle::passing(
+            "the database takes no changes (default_transaction_read_only is on); turn that off",
+        )),
     }
-    Ok(())
 }
 
 /// Sets a new connection up and gives it a writer slot.
 pub(super) async fn prepare(client: &Client, instance: Uuid) -> Result<Slot, Failure> {
-    check_server(client).await?;
     client.batch_execute(SESSION).await?;
     let row = client.query_one("SELECT slot, epoch FROM claim_slot($1)", &[&instance]).await?;
     Ok(Slot { number: row.try_get(0)?, epoch: row.try_get(1)? })

@@ -1,0 +1,223 @@
+//! New connections: every host and address is tried, and the first server that fits is taken.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use deadpool_postgres::ClientWrapper;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use tokio_postgres::config::{
+    ChannelBinding as DriverBinding, SslMode as DriverMode, TargetSessionAttrs,
+};
+use tokio_postgres::{Config, NoTls, Socket, tls::MakeTlsConnect, tls::TlsConnect};
+use tokio_postgres_rustls::MakeRustlsConnect;
+
+use super::Settings;
+use super::error::Failure;
+use super::obstacle::Obstacle;
+use super::{setup, tls};
+use crate::metadata::Error;
+use crate::types::database::{ChannelBinding, Host, SslMode, Target};
+
+/// How long an attempt is alone before the next address is tried beside it, so that one that does not answer
+/// holds nobody up.
+const HEAD_START: Duration = Duration::from_millis(300);
+
+/// Makes connections to one database.
+#[derive(Clone)]
+pub(super) struct Connector {
+    target: Arc<Target>,
+    limit: Duration,
+}
+
+impl fmt::Debug for Connector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connector").field("target", &self.target).finish_non_exhaustive()
+    }
+}
+
+/// Where there is no connection: what stands in the way, by place.
+struct Failed(Vec<(String, Obstacle)>);
+
+impl Connector {
+    pub(super) fn new(settings: &Settings) -> Self {
+        Self { target: Arc::new(settings.target.clone()), limit: settings.connect_timeout }
+    }
+
+    /// A connection to the first server that answers, lets the role in and fits the settings. It ends when it is
+    /// dropped. Every address has the time limit of the settings, TLS and login included.
+    ///
+    /// The failure is [`Failure::Lost`] where a server may come back by itself, and [`Failure::Refused`] where somebody
+    /// has to change something.
+    pub(super) async fn connect(&self) -> Result<ClientWrapper, Failure> {
+        let target = Arc::clone(&self.target);
+        let tls = tokio::task::spawn_blocking(move || tls::connector(&target))
+            .await
+            .map_err(|panicked| Failure::Lost(Box::new(panicked)))?;
+        let tls = tls.map_err(|obstacle| Failure::Refused(Error::Backend(obstacle.text.into())))?;
+        let attempts = self.target.hosts.iter().map(|host| {
+            let way = Way { connector: self.clone(), tls: tls.clone(), host: host.clone() };
+            way.connect()
+        });
+        race(attempts.collect()).await.map_err(Failed::into_failure)
+    }
+}
+
+/// One host, and how it is reached.
+#[derive(Clone)]
+struct Way {
+    connector: Connector,
+    tls: Option<MakeRustlsConnect>,
+    host: Host,
+}
+
+impl Way {
+    async fn connect(self) -> Result<ClientWrapper, Failed> {
+        if self.host.is_socket() {
+            return self.attempt(None).await;
+        }
+        let host = &self.host;
+        let found =
+            timeout(self.connector.limit, tokio::net::lookup_host((host.name.as_str(), host.port)));
+        let addresses: Vec<IpAddr> = match found.await {
+            Ok(Ok(found)) => found.map(|address: SocketAddr| address.ip()).collect(),
+            Ok(Err(error)) => return Err(self.failed(None, Obstacle::unknown_host(&error))),
+            Err(_) => return Err(self.failed(None, Obstacle::late(self.connector.limit))),
+        };
+        let attempts = addresses.into_iter().map(|address| {
+            let way = self.clone();
+            async move { way.attempt(Some(address)).await }
+        });
+        race(attempts.collect()).await
+    }
+
+    async fn attempt(&self, address: Option<IpAddr>) -> Result<ClientWrapper, Failed> {
+        let config = self.config(address);
+        let attempt = async {
+            // A Unix socket has no TLS.
+            let client = match self.tls.clone().filter(|_| address.is_some()) {
+                Some(tls) => open(&config, tls).await,
+                None => open(&config, NoTls).await,
+            };
+            let target = &self.connector.target;
+            let client = client.map_err(|error| Obstacle::of(&error, target, &self.host))?;
+            setup::check_server(&client, target, &self.host).await?;
+            Ok(client)
+        };
+        match timeout(self.connector.limit, attempt).await {
+            Ok(outcome) => outcome.map_err(|obstacle| self.failed(address, obstacle)),
+            Err(_) => Err(self.failed(address, Obstacle::late(self.connector.limit))),
+        }
+    }
+
+    /// The driver's form of it.
+    fn config(&self, address: Option<IpAddr>) -> Config {
+        let Target { database, user, password, application_name, sslmode, .. } =
+            &*self.connector.target;
+        let mut config = Config::new();
+        config
+            .host(&self.host.name)
+            .port(self.host.port)
+            .dbname(database)
+            .user(user)
+            .application_name(application_name)
+            .target_session_attrs(TargetSessionAttrs::Any)
+            .channel_binding(match self.connector.target.channel_binding {
+                ChannelBinding::Disable => DriverBinding::Disable,
+                ChannelBinding::Prefer => DriverBinding::Prefer,
+                ChannelBinding::Require => DriverBinding::Require,
+            })
+            .ssl_mode(match sslmode {
+                SslMode::Disable => DriverMode::Disable,
+                SslMode::Require | SslMode::VerifyCa | SslMode::VerifyFull => DriverMode::Require,
+            })
+            .connect_timeout(self.connector.limit)
+            .keepalives_idle(Duration::from_secs(15))
+            .keepalives_interval(Duration::from_secs(5))
+            .keepalives_retries(3)
+            .tcp_user_timeout(Duration::from_secs(30));
+        match address {
+            Some(address) => config.hostaddr(address),
+            None => config.ssl_mode(DriverMode::Disable),
+        };
+        if let Some(password) = password {
+            config.password(password);
+        }
+        config
+    }
+
+    fn failed(&self, address: Option<IpAddr>, obstacle: Obstacle) -> Failed {
+        let Host { name, port } = &self.host;
+        let place = match address.map(|address| address.to_string()) {
+            Some(address) if address != *name => format!("{name} ({address}), port {port}"),
+            Some(_) | None => self.host.to_string(),
+        };
+        Failed(vec![(place, obstacle)])
+    }
+}
+
+async fn open<T>(config: &Config, tls: T) -> Result<ClientWrapper, tokio_postgres::Error>
+where
+    T: MakeTlsConnect<Socket>,
+    T::Stream: Send + 'static,
+    T::TlsConnect: Send,
+    <T::TlsConnect as TlsConnect<Socket>>::Future: Send,
+{
+    let (client, connection) = config.connect(tls).await?;
+    // Its end is noticed by whoever uses the client.
+    let driver = tokio::spawn(async move {
+        if let Err(error) = connection.await {
+            tracing::debug!(%error, "a connection to PostgreSQL ended");
+        }
+    });
+    Ok(ClientWrapper::new(client, driver))
+}
+
+/// Makes the attempts in their order, the next as soon as one has failed or has had its head start. The first that
+/// succeeds ends the others.
+async fn race<T: Send + 'static>(
+    attempts: Vec<impl Future<Output = Result<T, Failed>> + Send + 'static>,
+) -> Result<T, Failed> {
+    let mut waiting = attempts.into_iter();
+    let mut running = JoinSet::new();
+    let mut failed = Failed(Vec::new());
+    loop {
+        if let Some(next) = waiting.next() {
+            running.spawn(next);
+        }
+        let alone = if waiting.len() == 0 { Duration::MAX } else { HEAD_START };
+        match timeout(alone, running.join_next()).await {
+            Ok(Some(Ok(Ok(first)))) => return Ok(first),
+            Ok(Some(Ok(Err(more)))) => failed.0.extend(more.0),
+            Ok(Some(Err(panicked))) => {
+                failed.0.push((String::new(), Obstacle::passing(panicked.to_string())));
+            }
+            Ok(None) => return Err(failed),
+            Err(_) => {}
+        }
+    }
+}
+
+impl Failed {
+    /// One line that names every place; what stands in the way of several is said once.
+    fn into_failure(self) -> Failure {
+        let lasting = self.0.iter().all(|(_, obstacle)| obstacle.lasting);
+        let mut lines: Vec<(String, String)> = Vec::new();
+        for (place, obstacle) in self.0 {
+            match lines.iter_mut().find(|(_, text)| *text == obstacle.text) {
+                Some((places, _)) => *places = format!("{places} and {place}"),
+                None => lines.push((place, obstacle.text)),
+            }
+        }
+        let lines: Vec<_> =
+            lines.into_iter().map(|(places, text)| format!("{places}: {text}")).collect();
+        let text = lines.join("; ");
+        if lasting {
+            Failure::Refused(Error::Backend(text.into()))
+        } else {
+            Failure::Lost(text.into())
+        }
+    }
+}

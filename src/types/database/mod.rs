@@ -1,0 +1,150 @@
+//! Which PostgreSQL database, and how it is reached: what the configuration says and the store uses.
+//!
+//! `parameters` makes a [`Target`] of keys in words, `url` reads those from a connection URL.
+
+mod parameters;
+mod url;
+
+pub use parameters::{Parameters, WrongParameter};
+pub use url::UrlError;
+
+use std::fmt;
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+/// A database, and how it is reached.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Target {
+    /// Where to ask, at least one.
+    pub hosts: Vec<Host>,
+    /// Database name.
+    pub database: String,
+    /// Role.
+    pub user: String,
+    /// Its password, where the server asks for one.
+    pub password: Option<String>,
+    /// How connections are called in `pg_stat_activity`.
+    pub application_name: String,
+    /// Whether connections are encrypted, and what is checked.
+    pub sslmode: SslMode,
+    /// Who may sign the server's certificate.
+    pub roots: Roots,
+    /// What this side shows to a server that asks who it is.
+    pub identity: Option<Identity>,
+    /// Whether a login is bound to the TLS connection that it runs over.
+    pub channel_binding: ChannelBinding,
+    /// Which of the hosts may be used.
+    pub session: SessionAttributes,
+}
+
+/// One server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Host {
+    /// Host name, address, or the directory of a Unix socket.
+    pub name: String,
+    /// TCP port; names the socket too.
+    pub port: u16,
+}
+
+/// Whether a connection is encrypted, and what is checked (PostgreSQL manual 34.19.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SslMode {
+    /// No TLS.
+    Disable,
+    /// TLS; whoever answers is taken for the server.
+    Require,
+    /// TLS with a certificate that a trusted authority signed for anybody.
+    VerifyCa,
+    /// TLS with a certificate that a trusted authority signed for this host.
+    VerifyFull,
+}
+
+/// Whose signature makes a server's certificate good.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Roots {
+    /// The operating system's authorities.
+    System,
+    /// The certificates in a PEM file.
+    File(PathBuf),
+}
+
+/// A client certificate with its key, PEM files both.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// The certificate, followed by those that lead to its root.
+    pub certificate: PathBuf,
+    /// Its private key, not encrypted.
+    pub key: PathBuf,
+}
+
+/// Whether SCRAM is bound to the TLS connection (PostgreSQL manual 34.1.2, `channel_binding`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ChannelBinding {
+    /// Never.
+    Disable,
+    /// Where the server offers it.
+    Prefer,
+    /// Always: a login without it is refused.
+    Require,
+}
+
+/// Which servers may be used (PostgreSQL manual 34.1.2, `target_session_attrs`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SessionAttributes {
+    /// The first that answers.
+    Any,
+    /// The first that takes changes: standbys are skipped.
+    ReadWrite,
+}
+
+impl Host {
+    /// Whether it is the directory of a Unix socket.
+    #[must_use]
+    pub fn is_socket(&self) -> bool {
+        self.name.starts_with('/')
+    }
+
+    /// Whether nothing that is sent to it leaves this machine.
+    #[must_use]
+    pub fn is_local(&self) -> bool {
+        self.is_socket()
+            || self.name == "localhost"
+            || self.name.parse().is_ok_and(|address: IpAddr| address.is_loopback())
+    }
+}
+
+impl fmt::Display for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}, port {}", self.name, self.port)
+    }
+}
+
+/// Never shows the password.
+impl fmt::Debug for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Target")
+            .field("hosts", &self.hosts)
+            .field("database", &self.database)
+            .field("user", &self.user)
+            .field("sslmode", &self.sslmode)
+            .field("roots", &self.roots)
+            .field("identity", &self.identity)
+            .field("session", &self.session)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What an error calls it.
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the database {} at ", self.database)?;
+        for (index, host) in self.hosts.iter().enumerate() {
+            let between = if index == 0 { "" } else { " or " };
+            write!(f, "{between}{host}")?;
+        }
+        write!(f, ", as {}", self.user)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,262 @@
+//! From words to a [`Target`]: the checks that the YAML keys and a URL's parameters share.
+
+use std::fmt;
+use std::net::Ipv6Addr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::url::{self, UrlError};
+use super::{ChannelBinding, Host, Identity, Roots, SessionAttributes, SslMode, Target};
+
+/// The connection's parameters in words, under their names in the configuration. What is left out has a default.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Parameters {
+    /// Hosts with commas between them.
+    pub host: Option<String>,
+    /// One port for all of them, or one each.
+    pub port: Option<String>,
+    /// Database.
+    pub database: Option<String>,
+    /// Role.
+    pub user: Option<String>,
+    /// Password.
+    pub password: Option<String>,
+    /// Name in `pg_stat_activity`.
+    pub application_name: Option<String>,
+    /// `disable`, `require`, `verify-ca` or `verify-full`.
+    pub sslmode: Option<String>,
+    /// A file, or `system`.
+    pub sslrootcert: Option<String>,
+    /// A file.
+    pub sslcert: Option<String>,
+    /// A file.
+    pub sslkey: Option<String>,
+    /// `disable`, `prefer` or `require`.
+    pub channel_binding: Option<String>,
+    /// `any` or `read-write`.
+    pub target_session_attrs: Option<String>,
+    /// How long making a connection may take. Not a part of the target.
+    pub connect_timeout: Option<Duration>,
+}
+
+/// Shows nothing, since it may hold a password.
+impl fmt::Debug for Parameters {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Parameters").finish_non_exhaustive()
+    }
+}
+
+/// A parameter that makes no sense.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{name}: {message}")]
+pub struct WrongParameter {
+    /// Its name in the configuration.
+    pub name: &'static str,
+    /// What is wrong, and what to write.
+    pub message: String,
+}
+
+/// Where nothing else is said.
+const DEFAULT_HOST: &str = "localhost";
+pub(super) const DEFAULT_PORT: u16 = 5432;
+const DEFAULT_NAME: &str = "trunkfs";
+/// The most hosts: each is asked again and again while no server answers.
+const MOST_HOSTS: usize = 16;
+
+fn wrong(name: &'static str, message: impl Into<String>) -> WrongParameter {
+    WrongParameter { name, message: message.into() }
+}
+
+impl Parameters {
+    /// The parameters that a URL names.
+    ///
+    /// # Errors
+    /// The first thing that is wrong with it. No error shows a part of the URL that may be a password.
+    pub fn from_url(text: &str) -> Result<Self, UrlError> {
+        url::parse(text)
+    }
+
+    /// A checked target, with defaults for what is left out.
+    ///
+    /// # Errors
+    /// The first parameter that makes no sense.
+    pub fn into_target(self) -> Result<Target, WrongParameter> {
+        let hosts = hosts(self.host.as_deref(), self.port.as_deref())?;
+        let local = hosts.iter().all(Host::is_local);
+        let sslmode = match &self.sslmode {
+            Some(word) => sslmode(word)?,
+            None if local => SslMode::Disable,
+            None => SslMode::VerifyFull,
+        };
+        let named = |name, value: Option<String>| match value {
+            Some(empty) if empty.is_empty() => Err(wrong(name, "it is empty; write a name")),
+            Some(value) => without_nul(name, value),
+            None => Ok(DEFAULT_NAME.to_owned()),
+        };
+        Ok(Target {
+            hosts,
+            sslmode,
+            roots: roots(self.sslrootcert, sslmode)?,
+            identity: identity(self.sslcert, self.sslkey, sslmode)?,
+            channel_binding: channel_binding(self.channel_binding.as_deref(), sslmode)?,
+            session: session(self.target_session_attrs.as_deref())?,
+            database: named("database", self.database)?,
+            user: named("user", self.user)?,
+            application_name: named("application_name", self.application_name)?,
+            password: self.password.map(|it| without_nul("password", it)).transpose()?,
+        })
+    }
+}
+
+/// The protocol ends its strings with a NUL.
+fn without_nul(name: &'static str, value: String) -> Result<String, WrongParameter> {
+    if value.contains('\0') {
+        return Err(wrong(name, "it holds a NUL character, which PostgreSQL cannot take"));
+    }
+    Ok(value)
+}
+
+fn hosts(names: Option<&str>, ports: Option<&str>) -> Result<Vec<Host>, WrongParameter> {
+    let names: Vec<&str> = names.unwrap_or(DEFAULT_HOST).split(',').map(str::trim).collect();
+    if names.iter().any(|name| name.is_empty()) {
+        return Err(wrong("host", "an empty host; write a name, an address or a folder"));
+    }
+    if names.len() > MOST_HOSTS {
+        return Err(wrong("host", format!("more than {MOST_HOSTS} hosts; name fewer")));
+    }
+    for name in names.iter().filter(|name| !name.starts_with('/')) {
+        if name.contains("://") {
+            return Err(wrong("host", "a URL where a host is expected; write it under url"));
+        }
+        if name.contains(|it: char| it.is_whitespace() || it.is_control() || "[]@?".contains(it)) {
+            let remedy =
+                "write a name, an address without brackets, or the folder of a Unix socket";
+            return Err(wrong("host", format!("{name:?} is no host; {remedy}")));
+        }
+        // A link-local address may have a zone, which is not for this to check.
+        let is_address = name.parse::<Ipv6Addr>().is_ok() || name.contains('%');
+        if name.contains(':') && !is_address {
+            return Err(wrong("host", format!("{name:?} has a port; write it under port")));
+        }
+    }
+    let ports = match ports {
+        None => vec![DEFAULT_PORT],
+        Some(ports) => ports.split(',').map(|it| port(it.trim())).collect::<Result<_, _>>()?,
+    };
+    if ports.len() != 1 && ports.len() != names.len() {
+        let (ports, hosts) = (ports.len(), names.len());
+        let message =
+            format!("{ports} ports for {hosts} hosts; write one port for all, or one for each");
+        return Err(wrong("port", message));
+    }
+    let each = names.iter().zip(ports.into_iter().cycle());
+    let mut hosts: Vec<Host> = Vec::new();
+    for host in each.map(|(name, port)| Host { name: (*name).to_owned(), port }) {
+        if hosts.contains(&host) {
+            return Err(wrong("host", format!("{host} stands twice; write it once")));
+        }
+        hosts.push(host);
+    }
+    Ok(hosts)
+}
+
+fn port(text: &str) -> Result<u16, WrongParameter> {
+    let port = text.parse().ok().filter(|port| *port != 0);
+    port.ok_or_else(|| {
+        wrong("port", format!("{text:?} is no port; write a whole number from 1 to 65535"))
+    })
+}
+
+fn sslmode(word: &str) -> Result<SslMode, WrongParameter> {
+    Ok(match word {
+        "disable" => SslMode::Disable,
+        "require" => SslMode::Require,
+        "verify-ca" => SslMode::VerifyCa,
+        "verify-full" => SslMode::VerifyFull,
+        "allow" | "prefer" => {
+            return Err(wrong(
+                "sslmode",
+                format!(
+                    "{word} would go on without encryption where somebody on the way asks for it; write \
+                     verify-full, or disable where the way to the database is private"
+                ),
+            ));
+        }
+        _ => {
+            let known = "disable, require, verify-ca, verify-full";
+            return Err(wrong("sslmode", format!("{word:?} is none of {known}")));
+        }
+    })
+}
+
+/// A file of TLS, which must not be named in vain.
+fn file(name: &'static str, path: String, sslmode: SslMode) -> Result<PathBuf, WrongParameter> {
+    if path.is_empty() {
+        return Err(wrong(name, "it is empty; write the path of a PEM file"));
+    }
+    if sslmode == SslMode::Disable {
+        let remedy = "write sslmode: verify-full, or remove this";
+        return Err(wrong(name, format!("connections have no TLS (sslmode: disable); {remedy}")));
+    }
+    Ok(PathBuf::from(path))
+}
+
+fn roots(path: Option<String>, sslmode: SslMode) -> Result<Roots, WrongParameter> {
+    let Some(path) = path else { return Ok(Roots::System) };
+    let path = file("sslrootcert", path, sslmode)?;
+    if sslmode == SslMode::Require {
+        let remedy = "write sslmode: verify-full, or verify-ca, or remove this";
+        return Err(wrong(
+            "sslrootcert",
+            format!("sslmode: require checks no certificate; {remedy}"),
+        ));
+    }
+    Ok(if path.as_os_str() == "system" { Roots::System } else { Roots::File(path) })
+}
+
+fn identity(
+    certificate: Option<String>,
+    key: Option<String>,
+    sslmode: SslMode,
+) -> Result<Option<Identity>, WrongParameter> {
+    match (certificate, key) {
+        (None, None) => Ok(None),
+        (Some(certificate), Some(key)) => Ok(Some(Identity {
+            certificate: file("sslcert", certificate, sslmode)?,
+            key: file("sslkey", key, sslmode)?,
+        })),
+        (Some(_), None) => Err(wrong("sslcert", "it has no key; name its key's file under sslkey")),
+        (None, Some(_)) => {
+            Err(wrong("sslkey", "it has no certificate; name its file under sslcert"))
+        }
+    }
+}
+
+fn channel_binding(word: Option<&str>, sslmode: SslMode) -> Result<ChannelBinding, WrongParameter> {
+    match word {
+        None | Some("prefer") => Ok(ChannelBinding::Prefer),
+        Some("disable") => Ok(ChannelBinding::Disable),
+        Some("require") if sslmode == SslMode::Disable => Err(wrong(
+            "channel_binding",
+            "there is no TLS to bind to (sslmode: disable); write sslmode: verify-full, or remove this",
+        )),
+        Some("require") => Ok(ChannelBinding::Require),
+        Some(word) => {
+            let message = format!("{word:?} is none of disable, prefer, require");
+            Err(wrong("channel_binding", message))
+        }
+    }
+}
+
+fn session(word: Option<&str>) -> Result<SessionAttributes, WrongParameter> {
+    match word {
+        None | Some("read-write") => Ok(SessionAttributes::ReadWrite),
+        Some("any") => Ok(SessionAttributes::Any),
+        Some(word) => {
+            let message = format!(
+                "{word:?} is neither any nor read-write; TrunkFS needs a server that takes changes"
+            );
+            Err(wrong("target_session_attrs", message))
+        }
+    }
+}
