@@ -10,10 +10,11 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::systemd::Notifier;
-use super::{Configured, Failure, LOCAL_FOLDER, chain, descriptors, ready};
+use super::{Configured, Failure, LOCAL_FOLDER, descriptors, ready};
 use crate::config::{Config, Content, Metadata};
 use crate::server::{AFTER_DRAIN, BindError, Instance, Service, StartError, own_address, probe};
 use crate::telemetry;
+use crate::types::Chain;
 
 /// How long the server may take from listening to its first answer.
 const ANSWER_TIME: Duration = Duration::from_secs(10);
@@ -92,7 +93,7 @@ async fn answers(address: SocketAddr) -> Result<(), Failure> {
             let text = format!(
                 "the server does not answer on its own address {address}: {}; let this machine connect to \
                  it (a packet filter, or IPAddressDeny= of a systemd unit, may keep it from that)",
-                chain(&error)
+                Chain(&error)
             );
             return Err(Failure::Run(text.into()));
         }

@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 
-use super::{Configured, Failure, chain};
+use super::{Configured, Failure};
 use crate::server::{Service, own_address, probe};
+use crate::types::Chain;
 
 /// How long each program may take to answer.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -40,7 +41,7 @@ pub(super) fn run(options: &Options) -> Result<(), Failure> {
             let name = service.name();
             let start = Instant::now();
             probe(address, service, PATIENCE).await.map_err(|error| {
-                Failure::Run(format!("{address}: {name}: {}", chain(&error)).into())
+                Failure::Run(format!("{address}: {name}: {}", Chain(&error)).into())
             })?;
             let took = start.elapsed().as_secs_f64() * 1000.0;
             let mut out = std::io::stdout().lock();

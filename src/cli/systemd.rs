@@ -9,8 +9,8 @@ use sd_notify::NotifyState;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
-use super::chain;
 use crate::server::{Service, probe};
+use crate::types::Chain;
 
 /// How long the receiver may take to have room for a notice.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -101,7 +101,7 @@ async fn lives(address: SocketAddr, patience: Duration) -> bool {
         Ok(()) => true,
         Err(error) if error.is_alive() => true,
         Err(error) => {
-            tracing::error!(%address, error = chain(&error),
+            tracing::error!(%address, error = %Chain(&error),
                 "the server does not answer on its own port; systemd's watchdog is not told that it lives");
             false
         }
