@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use parking_lot::RwLock;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -69,7 +70,8 @@ pub(super) enum Intent {
 #[derive(Debug)]
 pub(super) struct Export {
     pub(super) share: Share,
-    pub(super) rules: Vec<ClientRule>,
+    /// Replaced as a whole, and held only to look one up.
+    pub(super) rules: RwLock<Vec<ClientRule>>,
     pub(super) metadata: Arc<dyn MetadataStore>,
     pub(super) content: Arc<dyn ContentStore>,
     pub(super) write_behind: WriteBehind,
@@ -82,7 +84,7 @@ impl Export {
         let ExportSettings { share, rules, metadata, content, write_behind } = settings;
         Ok(Self {
             share,
-            rules,
+            rules: RwLock::new(rules),
             metadata,
             content,
             write_behind,
@@ -135,8 +137,8 @@ impl Vfs {
         intent: Intent,
     ) -> Result<(&Arc<Export>, Context), Error> {
         let export = self.exports.get(&handle.share).ok_or(Error::UnknownShare)?;
-        let rule =
-            ClientRule::find(&export.rules, caller.address.ip()).ok_or(Error::ClientRefused)?;
+        let rules = export.rules.read();
+        let rule = ClientRule::find(&rules, caller.address.ip()).ok_or(Error::ClientRefused)?;
         rule.check_port(caller)?;
         if intent == Intent::Write && rule.read_only {
             return Err(Error::ReadOnly);
@@ -146,6 +148,7 @@ impl Vfs {
             Err(Error::TooWeak) if attaches => rule.anonymous(),
             squashed => squashed?,
         };
+        drop(rules);
         let context = Context {
             credentials,
             client: caller.address,
@@ -160,6 +163,7 @@ impl Vfs {
 
     /// Whether the share is read-only for the caller.
     pub(super) fn is_read_only(export: &Export, caller: &Caller) -> bool {
-        ClientRule::find(&export.rules, caller.address.ip()).is_none_or(|rule| rule.read_only)
+        let rules = export.rules.read();
+        ClientRule::find(&rules, caller.address.ip()).is_none_or(|rule| rule.read_only)
     }
 }

@@ -114,6 +114,14 @@ impl Vfs {
         Ok(Arc::new(Self { exports }))
     }
 
+    /// Replaces a share's rules, from the next call on: those under way were admitted by the rules before.
+    /// Nothing where there is no such share.
+    pub fn set_rules(&self, share: &ShareName, rules: Vec<ClientRule>) {
+        if let Some(export) = self.exports.get(share) {
+            *export.rules.write() = rules;
+        }
+    }
+
     /// Writes behind: flushes what is old, until `shutdown` fires.
     pub async fn maintain(&self, shutdown: CancellationToken) {
         let mut tick = tokio::time::interval(export::MAINTENANCE_PERIOD);

@@ -48,9 +48,12 @@ impl Vfs {
     pub async fn mount(&self, caller: &Caller, path: &[u8]) -> Result<FileHandle, MountError> {
         let steps = steps(path);
         let (export, depth) = self.longest_share(&steps).ok_or(MountError::NotFound)?;
-        let rule =
-            ClientRule::find(&export.rules, caller.address.ip()).ok_or(MountError::AccessDenied)?;
-        rule.check_port(caller).map_err(|_| MountError::AccessDenied)?;
+        {
+            let rules = export.rules.read();
+            let rule = ClientRule::find(&rules, caller.address.ip());
+            let rule = rule.ok_or(MountError::AccessDenied)?;
+            rule.check_port(caller).map_err(|_| MountError::AccessDenied)?;
+        }
         let context = Context {
             credentials: Credentials::ROOT,
             client: caller.address,
@@ -71,7 +74,7 @@ impl Vfs {
             .values()
             .map(|export| ExportEntry {
                 name: export.share.name.clone(),
-                networks: export.rules.iter().map(|rule| rule.network.to_string()).collect(),
+                networks: export.rules.read().iter().map(|rule| rule.network.to_string()).collect(),
             })
             .collect()
     }

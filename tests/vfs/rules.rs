@@ -1,10 +1,13 @@
 //! Export rules on calls.
 
+use std::time::Duration;
+
+use tokio::time::Instant;
 use trunkfs::metadata::rules::access;
 use trunkfs::types::Component;
-use trunkfs::vfs::{ClientRule, Error, MountError, Squash, WriteBehind};
+use trunkfs::vfs::{ClientRule, Error, MountError, Squash, Stability, WriteBehind};
 
-use crate::fixture::{Fixture, caller, rule, write};
+use crate::fixture::{Fixture, caller, read, rule, unstable, write};
 
 #[tokio::test]
 async fn a_read_only_export_refuses_changes_and_grants_none() {
@@ -59,4 +62,30 @@ async fn paths_are_mounted_by_the_longest_share_and_step_by_step() {
     assert!(matches!(mount(b"/t/none").await, Err(MountError::NotFound)));
     assert!(matches!(mount(b"/tt").await, Err(MountError::NotFound)));
     assert!(matches!(mount(b"/").await, Err(MountError::NotFound)));
+}
+
+#[tokio::test]
+async fn new_rules_count_from_the_next_call_on() {
+    let fixture = Fixture::new().await;
+    let file = fixture.file("f").await;
+    unstable(&fixture.one, &file, 0, b"one").await;
+    let set = |rules| fixture.one.set_rules(&fixture.share.name, rules);
+
+    set(vec![ClientRule { read_only: true, ..rule() }]);
+    let refused = write(&fixture.one, &file, 0, b"two", Stability::Unstable).await.unwrap_err();
+    assert!(matches!(refused.error, Error::ReadOnly), "{refused:?}");
+    assert_eq!(read(&fixture.one, &file).await, b"one");
+
+    set(vec![ClientRule { network: "10.0.0.0/8".parse().unwrap(), ..rule() }]);
+    let refused = fixture.one.read(&caller(0), &file, 0, 1).await.unwrap_err();
+    assert!(matches!(refused.error, Error::ClientRefused), "{refused:?}");
+    let refused = fixture.one.mount(&caller(0), b"/t").await.unwrap_err();
+    assert!(matches!(refused, MountError::AccessDenied), "{refused:?}");
+    assert_eq!(fixture.one.exports()[0].networks, ["10.0.0.0/8"]);
+
+    // What was written while the client was admitted is kept.
+    fixture.one.flush_all(Instant::now() + Duration::from_secs(60)).await;
+    assert_eq!(fixture.committed(&file).await.size, 3);
+    set(vec![rule()]);
+    assert_eq!(read(&fixture.one, &file).await, b"one");
 }
