@@ -100,7 +100,9 @@ fn read_hosts(text: &str, found: &mut Parameters) -> Result<(), UrlError> {
         } else {
             match each.split_once(':') {
                 Some((_, more)) if more.contains(':') => {
-                    return Err(wrong("a host has several ':'; an address of IPv6 stands in brackets"));
+                    return Err(wrong(
+                        "a host has several ':'; an address of IPv6 stands in brackets",
+                    ));
                 }
                 Some((name, port)) => (name, Some(port)),
                 None => (each, None),
