@@ -9,10 +9,7 @@ pub(super) fn run(configured: &Configured) -> Result<(), Failure> {
     let config = configured.load()?;
     let mut out = std::io::stdout().lock();
     let mut say = || {
-        match &configured.config {
-            Some(file) => writeln!(out, "{} is right", file.display())?,
-            None => writeln!(out, "no file; the built-in configuration is used")?,
-        }
+        writeln!(out, "{} is right", configured.source())?;
         writeln!(out, "listens on {}", config.server.listen)?;
         for share in &config.shares {
             writeln!(

@@ -11,18 +11,16 @@ mod status;
 mod systemd;
 
 use std::error::Error;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::config::{self, Config};
+use crate::config::{self, Config, Source};
 use crate::types::Chain;
 
 /// The command line or the configuration is wrong.
 const WRONG: u8 = 2;
-/// The folder of file content where no configuration is given.
-const LOCAL_FOLDER: &str = "trunkfs-data";
 
 #[derive(Debug, Parser)]
 #[command(name = "trunkfs", version, about = "An NFSv3 server whose namespace lives in PostgreSQL")]
@@ -47,22 +45,36 @@ enum Command {
 /// Which configuration a command is about.
 #[derive(Debug, Args)]
 struct Configured {
-    /// YAML file [default: /export for this machine alone, names in memory, content in ./trunkfs-data]
+    /// YAML file [default: ./config.yaml or /etc/trunkfs/config.yaml where there is one; else /export for
+    /// this machine alone, names in memory, content in ./trunkfs-data]
     #[arg(long, value_name = "FILE", env = "TRUNKFS_CONFIG")]
     config: Option<PathBuf>,
 }
 
+/// Where a configuration is looked for that is not named.
+const PLACES: [&str; 2] = ["./config.yaml", "/etc/trunkfs/config.yaml"];
+
 impl Configured {
-    /// The file's configuration, or the one that needs no file.
-    fn load(&self) -> Result<Config, Failure> {
-        match &self.config {
-            Some(file) => Ok(Config::load(file)?),
-            None => {
-                let uid = rustix::process::geteuid().as_raw();
-                let gid = rustix::process::getegid().as_raw();
-                Config::local(Path::new(LOCAL_FOLDER), uid, gid).map_err(|e| Failure::Run(e.into()))
-            }
+    /// Where the configuration is.
+    fn source(&self) -> Source {
+        // One that is there and cannot be read is an error, so only what is surely not there is passed over.
+        let missing = |path: &PathBuf| {
+            let found = std::fs::symlink_metadata(path);
+            found.is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound)
+        };
+        let found = || PLACES.iter().map(PathBuf::from).find(|path| !missing(path));
+        match self.config.clone().or_else(found) {
+            Some(file) => Source::File(file),
+            None => Source::Local {
+                uid: rustix::process::geteuid().as_raw(),
+                gid: rustix::process::getegid().as_raw(),
+            },
         }
+    }
+
+    /// What counts, with the environment's overrides.
+    fn load(&self) -> Result<Config, Failure> {
+        Ok(self.source().load()?.config)
     }
 }
 
@@ -70,13 +82,13 @@ impl Configured {
 #[derive(Debug)]
 enum Failure {
     /// The configuration is wrong.
-    Configuration(config::Error),
+    Configuration(config::Errors),
     /// Something failed while it was carried out.
     Run(Box<dyn Error + Send + Sync>),
 }
 
-impl From<config::Error> for Failure {
-    fn from(error: config::Error) -> Self {
+impl From<config::Errors> for Failure {
+    fn from(error: config::Errors) -> Self {
         Self::Configuration(error)
     }
 }
@@ -92,8 +104,10 @@ pub fn run() -> ExitCode {
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
-        Err(Failure::Configuration(error)) => {
-            eprintln!("error: {error}");
+        Err(Failure::Configuration(errors)) => {
+            for error in errors.iter() {
+                eprintln!("error: {error}");
+            }
             ExitCode::from(WRONG)
         }
         Err(Failure::Run(error)) => {

@@ -10,8 +10,8 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::systemd::Notifier;
-use super::{Configured, Failure, LOCAL_FOLDER, descriptors, ready};
-use crate::config::{Config, Content, Metadata};
+use super::{Configured, Failure, descriptors, ready};
+use crate::config::{Config, Content, Loaded, Metadata, Source};
 use crate::server::{AFTER_DRAIN, BindError, Instance, Service, StartError, own_address, probe};
 use crate::telemetry;
 use crate::types::Chain;
@@ -33,13 +33,22 @@ pub(super) struct Options {
 
 /// Serves until a signal.
 pub(super) fn run(options: &Options) -> Result<(), Failure> {
-    let mut config = options.configured.load()?;
+    let source = options.configured.source();
+    let Loaded { mut config, warnings, overrides, .. } = source.load()?;
     if let Some(listen) = options.listen {
         config.server.listen = listen;
     }
     telemetry::start().map_err(Failure::Run)?;
+    if overrides.is_empty() {
+        tracing::info!("configured by {source}");
+    } else {
+        tracing::info!("configured by {source} and {}", overrides.join(", "));
+    }
+    for warning in warnings {
+        tracing::warn!("{warning}");
+    }
     descriptors::raise(&config);
-    warn_of_loss(&config, options.configured.config.is_none());
+    warn_of_loss(&config, &source);
     let runtime = tokio::runtime::Runtime::new().map_err(|error| Failure::Run(error.into()))?;
     let done = runtime.block_on(serve(&config));
     // What still runs was told to stop, and had its time.
@@ -153,7 +162,7 @@ fn explained(error: StartError) -> Failure {
 }
 
 /// Says which shares are lost when the server stops.
-fn warn_of_loss(config: &Config, local: bool) {
+fn warn_of_loss(config: &Config, source: &Source) {
     for share in &config.shares {
         let name = &share.name;
         if matches!(config.metadata.get(&share.metadata_store), Some(Metadata::Memory)) {
@@ -164,10 +173,10 @@ fn warn_of_loss(config: &Config, local: bool) {
             tracing::warn!("{name}: content is in memory; files lose it when the server stops");
         }
     }
-    if local {
+    if let Source::Local { .. } = source {
         tracing::warn!(
-            "no configuration: content is in ./{LOCAL_FOLDER}, and what earlier runs left there belongs to \
-             no file; see config.example.yaml for shares that stay"
+            "no configuration: content is in ./trunkfs-data, and what earlier runs left there belongs to no \
+             file; see config.example.yaml for shares that stay"
         );
     }
 }

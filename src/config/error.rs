@@ -2,51 +2,68 @@
 
 use std::fmt;
 
-/// The first thing that is wrong with a configuration: where it stands, which key, and the remedy.
+/// One thing that is wrong with a configuration: where it stands, which key, and the remedy.
 #[derive(Debug)]
 pub struct Error {
-    file: String,
-    place: Option<Place>,
+    place: Place,
     key: String,
     message: String,
     source: Option<std::io::Error>,
 }
 
-/// A place in the file.
+/// Where something stands.
 #[derive(Clone, Debug)]
-pub(super) struct Place {
-    /// Line, from 1.
-    pub(super) line: u64,
-    /// Column, from 1.
-    pub(super) column: u64,
-    /// The line itself, where it may be shown.
-    pub(super) excerpt: Option<String>,
+pub(super) enum Place {
+    /// A file as a whole.
+    File(String),
+    /// A line of a file.
+    Line {
+        /// The file.
+        file: String,
+        /// Line, from 1.
+        line: u64,
+        /// Column, from 1.
+        column: u64,
+        /// The line itself, where it may be shown.
+        excerpt: Option<String>,
+    },
+    /// An environment variable.
+    Variable(String),
 }
 
 impl Error {
     /// The file cannot be read.
     pub(super) fn unreadable(file: String, source: std::io::Error) -> Self {
         let message = format!("cannot be read: {source}; name a file with --config");
-        Self { file, place: None, key: String::new(), message, source: Some(source) }
+        Self { place: Place::File(file), key: String::new(), message, source: Some(source) }
     }
 
-    /// Something at a place, about a key (the empty one is the whole file).
-    pub(super) fn at(file: &str, place: Option<Place>, key: &str, message: String) -> Self {
-        Self { file: file.to_owned(), place, key: key.to_owned(), message, source: None }
+    /// Something at a place, about a key (the empty one is all that is there).
+    pub(super) fn at(place: Place, key: &str, message: String) -> Self {
+        Self { place, key: key.to_owned(), message, source: None }
+    }
+
+    /// Variables first, then by line.
+    fn order(&self) -> (u64, u64) {
+        match &self.place {
+            Place::File(_) | Place::Variable(_) => (0, 0),
+            Place::Line { line, column, .. } => (*line, *column),
+        }
     }
 }
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.file)?;
-        if let Some(place) = &self.place {
-            write!(f, ":{}:{}", place.line, place.column)?;
+        match &self.place {
+            Place::File(file) => f.write_str(file)?,
+            Place::Line { file, line, column, .. } => write!(f, "{file}:{line}:{column}")?,
+            Place::Variable(name) => write!(f, "the environment variable {name}")?,
         }
         if !self.key.is_empty() {
             write!(f, ": {}", self.key)?;
         }
         write!(f, ": {}", self.message)?;
-        let Some(Place { line, column, excerpt: Some(excerpt) }) = &self.place else {
+        let Place::Line { line, column, excerpt: Some(excerpt), .. } = &self.place else {
             return Ok(());
         };
         let line = line.to_string();
@@ -59,5 +76,46 @@ impl fmt::Display for Error {
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         self.source.as_ref().map(|source| source as _)
+    }
+}
+
+/// What is wrong with a configuration, in the order of the file; at least one thing.
+#[derive(Debug)]
+pub struct Errors(Vec<Error>);
+
+impl Errors {
+    /// In order.
+    pub(super) fn new(mut errors: Vec<Error>) -> Self {
+        errors.sort_by_key(Error::order);
+        Self(errors)
+    }
+
+    /// Each of them.
+    pub fn iter(&self) -> impl Iterator<Item = &Error> {
+        self.0.iter()
+    }
+}
+
+impl From<Error> for Errors {
+    fn from(error: Error) -> Self {
+        Self(vec![error])
+    }
+}
+
+impl fmt::Display for Errors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, error) in self.0.iter().enumerate() {
+            if index > 0 {
+                f.write_str("\n")?;
+            }
+            error.fmt(f)?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Errors {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.0.first().and_then(std::error::Error::source)
     }
 }

@@ -7,7 +7,7 @@ use super::Content;
 use super::error::Error;
 use super::section::Field;
 use super::stores::Stores;
-use super::values::{DEFAULT_OPEN_FILES, MOST, count, nonempty};
+use super::values::{MOST, count, nonempty};
 
 /// A folder of file content.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,8 +23,7 @@ pub(super) fn filesystem(field: &Field<'_>) -> Result<Filesystem, Error> {
     let base_path = section.required("base_path", "name the folder that holds file content")?;
     Ok(Filesystem {
         base_path: nonempty(&base_path).map(PathBuf::from)?,
-        max_open_files: section
-            .or("max_open_files", DEFAULT_OPEN_FILES, |field| count(field, MOST))?,
+        max_open_files: section.or("max_open_files", 1024, |field| count(field, MOST))?,
     })
 }
 

@@ -5,11 +5,15 @@
 //! what stands behind them; a file for each part has its types and reads its keys, and `parse` makes the
 //! whole and checks across them.
 
+mod effective;
 mod environment;
 mod error;
 mod filesystem;
+mod load;
+mod overrides;
 mod parse;
 mod postgres;
+mod secrets;
 mod section;
 mod server;
 mod share;
@@ -17,21 +21,17 @@ mod stores;
 mod tree;
 mod values;
 
-pub use error::Error;
+pub use error::{Error, Errors};
 pub use filesystem::Filesystem;
+pub use load::{Loaded, Source};
 pub use postgres::Postgres;
+pub use secrets::Secret;
 pub use server::{DEFAULT_PORT, Server};
 pub use share::{Access, Client, NOBODY, Root, Share, Squash};
 pub use stores::{Content, Metadata};
-pub use values::{Mode, Password};
+pub use values::Mode;
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::Path;
-
-use ipnet::IpNet;
-
-use crate::types::ShareName;
 
 /// A whole configuration. Every store that a share names is there.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,59 +47,17 @@ pub struct Config {
 }
 
 impl Config {
-    /// Reads a file; `${VAR}` in its values is taken from this process's environment.
+    /// Reads `text`; `file` is its name in errors, `variable` looks a `${VAR}` up. No variable overrides
+    /// anything.
     ///
     /// # Errors
-    /// The first thing that is wrong with it.
-    pub fn load(file: &Path) -> Result<Self, Error> {
-        let text = std::fs::read_to_string(file)
-            .map_err(|error| Error::unreadable(file.display().to_string(), error))?;
-        Self::parse(&file.display().to_string(), &text, &|name| std::env::var(name).ok())
-    }
-
-    /// Reads `text`; `file` is its name in errors, `variable` looks a `${VAR}` up.
-    ///
-    /// # Errors
-    /// The first thing that is wrong with it.
+    /// What is wrong with it.
     pub fn parse(
         file: &str,
         text: &str,
         variable: &dyn Fn(&str) -> Option<String>,
-    ) -> Result<Self, Error> {
-        parse::config(&section::Document::new(file, text, variable))
-    }
-
-    /// What is served without a configuration: `/export` to this machine alone, writable for
-    /// `uid` and for the superuser, with memory metadata and file content in `folder`.
-    ///
-    /// # Errors
-    /// None in practice: the names in it are valid.
-    pub fn local(folder: &Path, uid: u32, gid: u32) -> Result<Self, crate::types::ShareNameError> {
-        let listen = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), DEFAULT_PORT);
-        let client = Client {
-            network: IpNet::V4(ipnet::Ipv4Net::new_assert(Ipv4Addr::new(127, 0, 0, 0), 8)),
-            access: Access::ReadWrite,
-            squash: Squash::None,
-            anonuid: NOBODY,
-            anongid: NOBODY,
-            require_reserved_port: false,
-        };
-        let filesystem = Filesystem {
-            base_path: folder.to_path_buf(),
-            max_open_files: values::DEFAULT_OPEN_FILES,
-        };
-        Ok(Self {
-            server: Server { listen, ..Server::default() },
-            metadata: BTreeMap::from([("memory".to_owned(), Metadata::Memory)]),
-            content: BTreeMap::from([("files".to_owned(), Content::Filesystem(filesystem))]),
-            shares: vec![Share {
-                name: ShareName::parse("/export")?,
-                metadata_store: "memory".to_owned(),
-                content_store: "files".to_owned(),
-                root: Root { uid, gid, mode: Mode::ROOT },
-                clients: vec![client],
-            }],
-        })
+    ) -> Result<Self, Errors> {
+        parse::config(&section::Document::new(file, text, variable, &[]))
     }
 }
 

@@ -1,35 +1,65 @@
 //! The whole document, and the checks across its parts.
 
 use super::Config;
-use super::error::Error;
+use super::error::{Error, Errors};
 use super::filesystem::distinct_folders;
-use super::section::Document;
-use super::server::{Server, server};
+use super::section::{Document, Field};
+use super::server::server;
 use super::share::{Share, share};
-use super::stores::{content, kept, metadata, stores};
+use super::stores::{Found, content, metadata, stores};
 
 /// The whole document.
-pub(super) fn config(document: &Document<'_>) -> Result<Config, Error> {
-    let node = document.parse()?;
-    let top = document.root(&node).section(&["server", "metadata", "content", "shares"])?;
-    let server = top.or("server", Server::default(), server)?;
-    let metadata = stores(&top, "metadata", |field| metadata(field, server.request_timeout))?;
-    let content = stores(&top, "content", content)?;
-    distinct_folders(&content)?;
+///
+/// # Errors
+/// All that is wrong with it, as far as one reading finds it.
+pub(super) fn config(document: &Document<'_>) -> Result<Config, Errors> {
+    let read = top(document);
+    let mut errors = document.take_errors();
+    match read {
+        Ok(config) if errors.is_empty() => Ok(config),
+        Ok(_) => Err(Errors::new(errors)),
+        Err(error) => {
+            errors.push(error);
+            Err(Errors::new(errors))
+        }
+    }
+}
+
+fn top(document: &Document<'_>) -> Result<Config, Error> {
+    let top = document.root(document.parse()?);
+    let top = top.section(&["server", "metadata", "content", "shares"])?;
+    let server = top.part("server", server)?;
+    let metadata = document
+        .keep(stores(&top, "metadata", |field| metadata(field, server.request_timeout)))
+        .unwrap_or_default();
+    let content = document.keep(stores(&top, "content", content)).unwrap_or_default();
+    document.keep(distinct_folders(&content.stores));
     let listed = top.required("shares", "name at least one share that clients mount")?;
+    let shares = shares(&listed, &metadata, &content)?;
+    Ok(Config { server, metadata: metadata.kept(), content: content.kept(), shares })
+}
+
+fn shares(
+    listed: &Field<'_>,
+    metadata: &Found<'_, super::Metadata>,
+    content: &Found<'_, super::Content>,
+) -> Result<Vec<Share>, Error> {
+    let fields = listed.list()?;
+    if fields.is_empty() {
+        return Err(listed.error("no share; name at least one that clients mount"));
+    }
     let mut shares: Vec<Share> = Vec::new();
-    for field in listed.list()? {
-        let share = share(&field, &metadata, &content)?;
+    for field in fields {
+        let Some(share) = field.keep(share(&field, &metadata.names, &content.names)) else {
+            continue;
+        };
         if shares.iter().any(|other| other.name == share.name) {
-            return Err(field.error(format!(
+            field.keep::<()>(Err(field.error(format!(
                 "a second share of the name {}; give each share a name of its own",
                 share.name
-            )));
+            ))));
         }
         shares.push(share);
     }
-    if shares.is_empty() {
-        return Err(listed.error("no share; name at least one that clients mount"));
-    }
-    Ok(Config { server, metadata: kept(metadata), content: kept(content), shares })
+    Ok(shares)
 }

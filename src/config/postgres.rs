@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use super::error::Error;
+use super::secrets::Hidden;
 use super::section::{Field, Section};
 use super::tree::Value;
-use super::values::{MOST, count, duration, flag, number, password};
+use super::values::{MOST, count, duration, flag, number};
 use crate::types::database::{Parameters, Target};
 
 /// A PostgreSQL database, and how it is used.
@@ -37,13 +38,11 @@ const LONGEST_STATEMENT: Duration = Duration::from_secs(60);
 const SHORTEST_STATEMENT: Duration = Duration::from_millis(100);
 
 pub(super) fn postgres(field: &Field<'_>, request_timeout: Duration) -> Result<Postgres, Error> {
-    let section = field.section(&[
-        "url",
+    let keys = [
         "host",
         "port",
         "database",
         "user",
-        "password",
         "sslmode",
         "sslrootcert",
         "sslcert",
@@ -59,7 +58,9 @@ pub(super) fn postgres(field: &Field<'_>, request_timeout: Duration) -> Result<P
         "acquire_timeout",
         "statement_timeout",
         "auto_migrate",
-    ])?;
+    ];
+    let secrets = [("url", Hidden::InUrl), ("password", Hidden::Whole)];
+    let section = field.section_with(&keys, &secrets)?;
     let (target, connect_timeout) = target(field, &section)?;
     let max_connections = section.or("max_conns", 15, |field| count(field, MOST))?;
     let min_connections = section.or("min_conns", 2.min(max_connections), |field| {
@@ -109,29 +110,45 @@ pub(super) fn postgres(field: &Field<'_>, request_timeout: Duration) -> Result<P
 
 /// The database, and how long connecting to it may take.
 fn target(field: &Field<'_>, section: &Section<'_>) -> Result<(Target, Duration), Error> {
-    let text = |key| section.optional(key).map(|field| field.text()).transpose();
+    let url = section.secret_at("url")?;
+    let text = |key| section.maybe(key, Field::text);
+    // Beside a URL, what is left out is the URL's to say.
+    let alone = url.is_none();
+    let or = |key, default: &str| match alone {
+        true => section.or(key, default, Field::text).map(Some),
+        false => text(key),
+    };
     let mut given = Parameters {
-        host: section.optional("host").map(|field| joined(&field)).transpose()?,
-        port: section.optional("port").map(|field| joined(&field)).transpose()?,
-        database: text("database")?,
-        user: text("user")?,
-        password: section.or("password", None, |it| Ok(Some(password(it)?.reveal().to_owned())))?,
-        application_name: text("application_name")?,
+        host: match alone {
+            true => Some(section.or("host", "localhost", joined)?),
+            false => section.maybe("host", joined)?,
+        },
+        port: match alone {
+            true => Some(section.or("port", 5432, joined)?),
+            false => section.maybe("port", joined)?,
+        },
+        database: or("database", "trunkfs")?,
+        user: or("user", "trunkfs")?,
+        password: section.secret("password")?.map(|it| it.reveal().to_owned()),
+        application_name: or("application_name", "trunkfs")?,
         sslmode: text("sslmode")?,
         sslrootcert: text("sslrootcert")?,
         sslcert: text("sslcert")?,
         sslkey: text("sslkey")?,
-        channel_binding: text("channel_binding")?,
-        target_session_attrs: text("target_session_attrs")?,
-        connect_timeout: section.or("connect_timeout", None, |it| duration(it).map(Some))?,
+        channel_binding: or("channel_binding", "prefer")?,
+        target_session_attrs: or("target_session_attrs", "read-write")?,
+        connect_timeout: match alone {
+            true => Some(section.or("connect_timeout", "10s", duration)?),
+            false => section.maybe("connect_timeout", duration)?,
+        },
     };
-    let url = section.optional("url");
-    if let Some(url) = &url {
+    if let Some((url, text)) = &url {
         let named =
-            Parameters::from_url(&url.text()?).map_err(|error| url.error(error.to_string()))?;
+            Parameters::from_url(text.reveal()).map_err(|error| url.error(error.to_string()))?;
         merge(section, &mut given, named)?;
     }
     let connect_timeout = given.connect_timeout.unwrap_or(Duration::from_secs(10));
+    let url = url.map(|(field, _)| field);
     let target = given.into_target().map_err(|wrong| {
         let place = section.optional(wrong.name);
         let message = match (&place, &url) {
@@ -140,6 +157,9 @@ fn target(field: &Field<'_>, section: &Section<'_>) -> Result<(Target, Duration)
         };
         place.as_ref().or(url.as_ref()).unwrap_or(field).error(message)
     })?;
+    if url.is_none() {
+        section.counts("sslmode", target.sslmode.word());
+    }
     Ok((target, connect_timeout))
 }
 

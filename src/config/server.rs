@@ -1,6 +1,6 @@
 //! `server`: how the server listens and what it bounds.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::error::Error;
@@ -27,19 +27,6 @@ pub struct Server {
     pub memory_budget: u64,
 }
 
-impl Default for Server {
-    fn default() -> Self {
-        Self {
-            listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), DEFAULT_PORT),
-            request_timeout: Duration::from_secs(30),
-            drain_timeout: Duration::from_secs(20),
-            max_connections: 1024,
-            max_connections_per_client: 256,
-            memory_budget: 256 << 20,
-        }
-    }
-}
-
 /// The least and the most of `memory_budget`, in bytes: some of the longest requests, and more than any
 /// machine has.
 const BUDGETS: (u64, u64) = (16 << 20, 16 << 40);
@@ -53,19 +40,14 @@ pub(super) fn server(field: &Field<'_>) -> Result<Server, Error> {
         "max_connections_per_client",
         "memory_budget",
     ])?;
-    let default = Server::default();
-    let connections = |key, default| section.or(key, default, |field| count(field, MOST));
+    let connections = |key, default: i32| section.or(key, default, |field| count(field, MOST));
     Ok(Server {
-        listen: section.or("listen", default.listen, address)?,
-        request_timeout: section.or("request_timeout", default.request_timeout, duration)?,
-        drain_timeout: section.or("drain_timeout", default.drain_timeout, duration)?,
-        max_connections: connections("max_connections", default.max_connections)?,
-        max_connections_per_client: connections(
-            "max_connections_per_client",
-            default.max_connections_per_client,
-        )?,
-        memory_budget: section.or("memory_budget", default.memory_budget, |field| {
-            size(field, BUDGETS.0, BUDGETS.1)
-        })?,
+        listen: section.or("listen", format!("0.0.0.0:{DEFAULT_PORT}"), address)?,
+        request_timeout: section.or("request_timeout", "30s", duration)?,
+        drain_timeout: section.or("drain_timeout", "20s", duration)?,
+        max_connections: connections("max_connections", 1024)?,
+        max_connections_per_client: connections("max_connections_per_client", 256)?,
+        memory_budget: section
+            .or("memory_budget", "256MiB", |field| size(field, BUDGETS.0, BUDGETS.1))?,
     })
 }

@@ -1,12 +1,13 @@
 //! `shares`: what clients mount, and who may.
 
+use std::collections::BTreeSet;
+
 use ipnet::IpNet;
 
 use super::error::Error;
 use super::section::{Field, Section};
-use super::stores::{Stores, store};
+use super::stores::store;
 use super::values::{Mode, flag, mode, network, number, word};
-use super::{Content, Metadata};
 use crate::types::ShareName;
 
 /// The user and group that squashed callers become where the configuration names none.
@@ -77,20 +78,19 @@ pub enum Squash {
 
 pub(super) fn share(
     field: &Field<'_>,
-    metadata: &Stores<'_, Metadata>,
-    content: &Stores<'_, Content>,
+    metadata: &BTreeSet<String>,
+    content: &BTreeSet<String>,
 ) -> Result<Share, Error> {
     let section = field.section(&["name", "metadata_store", "content_store", "root", "clients"])?;
     let named = section.required("name", "write the path that clients mount, such as /export")?;
     let text = named.text()?;
     let name = ShareName::parse(&text)
         .map_err(|error| named.error(format!("{text:?}: {error}; write one such as /export")))?;
-    let default = Root { uid: 0, gid: 0, mode: Mode::ROOT };
     Ok(Share {
         name,
         metadata_store: store(&section, "metadata_store", metadata)?,
         content_store: store(&section, "content_store", content)?,
-        root: section.or("root", default, root)?,
+        root: section.part("root", root)?,
         clients: clients(&section)?,
     })
 }
@@ -100,7 +100,7 @@ fn root(field: &Field<'_>) -> Result<Root, Error> {
     Ok(Root {
         uid: section.or("uid", 0, identity)?,
         gid: section.or("gid", 0, identity)?,
-        mode: section.or("mode", Mode::ROOT, mode)?,
+        mode: section.or("mode", "0755", mode)?,
     })
 }
 
@@ -113,18 +113,19 @@ fn clients(section: &Section<'_>) -> Result<Vec<Client>, Error> {
     let remedy = "say who may mount the share, such as - { network: 10.0.0.0/8, access: rw }";
     let field = section.required("clients", remedy)?;
     let mut clients: Vec<Client> = Vec::new();
-    for field in field.list()? {
-        let client = client(&field)?;
+    let fields = field.list()?;
+    if fields.is_empty() {
+        return Err(field.error(format!("an empty list lets nobody in; {remedy}")));
+    }
+    for field in fields {
+        let Some(client) = field.keep(client(&field)) else { continue };
         if clients.iter().any(|other| other.network == client.network) {
-            return Err(field.error(format!(
+            field.keep::<()>(Err(field.error(format!(
                 "a second rule for {}, which would never count; keep one",
                 client.network
-            )));
+            ))));
         }
         clients.push(client);
-    }
-    if clients.is_empty() {
-        return Err(field.error(format!("an empty list lets nobody in; {remedy}")));
     }
     Ok(clients)
 }
@@ -146,10 +147,10 @@ fn client(field: &Field<'_>) -> Result<Client, Error> {
     let remedy = "write the clients' network, such as 10.0.0.0/8";
     Ok(Client {
         network: network(&section.required("network", remedy)?)?,
-        access: section.or("access", Access::ReadWrite, |field| {
+        access: section.or("access", "rw", |field| {
             word(field, &[("rw", Access::ReadWrite), ("ro", Access::ReadOnly)])
         })?,
-        squash: section.or("squash", Squash::Root, |field| word(field, &squashes))?,
+        squash: section.or("squash", "root_squash", |field| word(field, &squashes))?,
         anonuid: section.or("anonuid", NOBODY, identity)?,
         anongid: section.or("anongid", NOBODY, identity)?,
         require_reserved_port: section.or("require_reserved_port", false, flag)?,

@@ -1,7 +1,7 @@
 //! `metadata.stores` and `content.stores`: stores under names of the user's choice, each with a type
 //! and that type's block.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::error::Error;
@@ -31,28 +31,61 @@ pub enum Content {
 /// Stores by name, each with its place in the file.
 pub(super) type Stores<'a, T> = BTreeMap<String, (Field<'a>, T)>;
 
-pub(super) fn kept<T>(stores: Stores<'_, T>) -> BTreeMap<String, T> {
-    stores.into_iter().map(|(name, (_, store))| (name, store)).collect()
+/// Stores, and the names of those that are wrong too.
+pub(super) struct Found<'a, T> {
+    /// Those that are right.
+    pub(super) stores: Stores<'a, T>,
+    /// The names of all; none where they cannot be read.
+    pub(super) names: BTreeSet<String>,
+}
+
+impl<T> Default for Found<'_, T> {
+    fn default() -> Self {
+        Self { stores: BTreeMap::new(), names: BTreeSet::new() }
+    }
+}
+
+impl<T> Found<'_, T> {
+    /// By name alone.
+    pub(super) fn kept(self) -> BTreeMap<String, T> {
+        self.stores.into_iter().map(|(name, (_, store))| (name, store)).collect()
+    }
 }
 
 pub(super) fn stores<'a, T>(
     top: &Section<'a>,
     key: &str,
     read: impl Fn(&Field<'a>) -> Result<T, Error>,
-) -> Result<Stores<'a, T>, Error> {
+) -> Result<Found<'a, T>, Error> {
     let remedy = "name at least one store";
     let section =
         top.required(key, "it says where the shares' data lives")?.section(&["stores"])?;
     let listed = section.required("stores", remedy)?;
-    let mut stores = BTreeMap::new();
+    let mut found = Found::default();
     for (name, field) in listed.named()? {
-        let store = read(&field)?;
-        stores.insert(name, (field, store));
+        found.names.insert(name.clone());
+        let store = check_name(&field, &name).and_then(|()| read(&field));
+        if let Some(store) = field.keep(store) {
+            found.stores.insert(name, (field, store));
+        }
     }
-    if stores.is_empty() {
+    if found.names.is_empty() {
         return Err(listed.error(format!("no store; {remedy}")));
     }
-    Ok(stores)
+    Ok(found)
+}
+
+/// A store's name is a part of the names of environment variables, which two underscores take apart.
+fn check_name(field: &Field<'_>, name: &str) -> Result<(), Error> {
+    let fits = |each: char| each.is_ascii_lowercase() || each.is_ascii_digit() || each == '_';
+    let parts = name.split('_').all(|part| !part.is_empty());
+    if parts && name.chars().all(fits) {
+        return Ok(());
+    }
+    Err(field.error(format!(
+        "{name:?} is no name of a store; write a to z, 0 to 9 and single '_' between them, such as main or \
+         disk_2"
+    )))
 }
 
 /// The block of the store's type, which has its name; `None` for the type memory, which has none.
@@ -91,15 +124,16 @@ pub(super) fn content(field: &Field<'_>) -> Result<Content, Error> {
 }
 
 /// The name of a store that is there.
-pub(super) fn store<T>(
+pub(super) fn store(
     section: &Section<'_>,
     key: &str,
-    stores: &Stores<'_, T>,
+    names: &BTreeSet<String>,
 ) -> Result<String, Error> {
     let field = section.required(key, "name the store that holds the share")?;
     let name = field.text()?;
-    if !stores.contains_key(&name) {
-        let near = hint(&name, stores.keys().map(String::as_str));
+    // Where the stores cannot be read, that is told already.
+    if !names.is_empty() && !names.contains(&name) {
+        let near = hint(&name, names.iter().map(String::as_str));
         return Err(field.error(format!("{name:?} names no store{near}")));
     }
     Ok(name)

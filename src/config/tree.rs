@@ -1,13 +1,37 @@
-//! YAML as a tree whose nodes know their place.
+//! YAML as a tree whose nodes know where they come from.
 
 use std::fmt;
+use std::rc::Rc;
+use std::time::Duration;
 
 use serde::Deserialize;
 use serde::de::{MapAccess, SeqAccess, Visitor};
 use serde_saphyr::{Location, Spanned};
 
-/// A node and where it stands.
-pub(super) type Node = Spanned<Value>;
+/// A value and where it comes from.
+#[derive(Clone, Debug)]
+pub(super) struct Node {
+    /// The value.
+    pub(super) value: Value,
+    /// Where it comes from.
+    pub(super) origin: Origin,
+}
+
+/// Where something comes from.
+#[derive(Clone, Debug)]
+pub(super) enum Origin {
+    /// This place of the file.
+    File(Location),
+    /// An environment variable that overrides the file.
+    Variable {
+        /// Its name.
+        name: Rc<str>,
+        /// What it holds, as it stands.
+        text: Rc<str>,
+    },
+    /// The default of a key that was left out.
+    Default,
+}
 
 /// A node's value (YAML 1.2.2 section 10.3, the core schema).
 #[derive(Clone, Debug)]
@@ -23,9 +47,20 @@ pub(super) enum Value {
     /// Text, quoted or not.
     Text(String),
     /// A sequence.
-    List(Vec<Node>),
+    List(Vec<Rc<Node>>),
     /// A mapping in the order of the file; no key twice.
-    Map(Vec<(Spanned<String>, Node)>),
+    Map(Vec<Entry>),
+}
+
+/// A key of a mapping and what stands behind it.
+#[derive(Clone, Debug)]
+pub(super) struct Entry {
+    /// The key.
+    pub(super) key: String,
+    /// Where the key comes from.
+    pub(super) origin: Origin,
+    /// What stands behind it.
+    pub(super) node: Rc<Node>,
 }
 
 impl Value {
@@ -39,6 +74,54 @@ impl Value {
             Self::List(_) => "a list",
             Self::Map(_) => "a mapping",
         }
+    }
+}
+
+impl From<&str> for Value {
+    fn from(text: &str) -> Self {
+        Self::Text(text.to_owned())
+    }
+}
+
+impl From<String> for Value {
+    fn from(text: String) -> Self {
+        Self::Text(text)
+    }
+}
+
+impl From<bool> for Value {
+    fn from(flag: bool) -> Self {
+        Self::Flag(flag)
+    }
+}
+
+impl From<i32> for Value {
+    fn from(number: i32) -> Self {
+        Self::Integer(number.into())
+    }
+}
+
+impl From<u32> for Value {
+    fn from(number: u32) -> Self {
+        Self::Integer(number.into())
+    }
+}
+
+impl From<usize> for Value {
+    fn from(number: usize) -> Self {
+        Self::Integer(i128::try_from(number).unwrap_or(i128::MAX))
+    }
+}
+
+impl From<Duration> for Value {
+    /// As a file would have it: a whole number of seconds where it is one.
+    fn from(duration: Duration) -> Self {
+        let millis = duration.as_millis();
+        Self::Text(if millis.is_multiple_of(1000) {
+            format!("{}s", millis / 1000)
+        } else {
+            format!("{millis}ms")
+        })
     }
 }
 
@@ -64,6 +147,13 @@ pub(super) fn parse(text: &str) -> Result<Node, SyntaxError> {
         location: error.location(),
         message: error.without_snippet().to_string(),
     })
+}
+
+impl<'de> Deserialize<'de> for Node {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let spanned = Spanned::<Value>::deserialize(deserializer)?;
+        Ok(Self { origin: Origin::File(spanned.referenced), value: spanned.value })
+    }
 }
 
 impl<'de> Deserialize<'de> for Value {
@@ -123,16 +213,17 @@ impl<'de> Visitor<'de> for ValueVisitor {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Value, A::Error> {
         let mut nodes = Vec::new();
-        while let Some(node) = list.next_element()? {
-            nodes.push(node);
+        while let Some(node) = list.next_element::<Node>()? {
+            nodes.push(Rc::new(node));
         }
         Ok(Value::List(nodes))
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
         let mut entries = Vec::new();
-        while let Some(entry) = map.next_entry()? {
-            entries.push(entry);
+        while let Some((key, node)) = map.next_entry::<Spanned<String>, Node>()? {
+            let origin = Origin::File(key.referenced);
+            entries.push(Entry { key: key.value, origin, node: Rc::new(node) });
         }
         Ok(Value::Map(entries))
     }

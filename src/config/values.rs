@@ -1,4 +1,4 @@
-//! The values behind keys: numbers, flags, durations, addresses, networks, modes, passwords.
+//! The values behind keys: numbers, flags, durations, addresses, networks, modes.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -12,8 +12,6 @@ use super::tree::Value;
 
 /// The largest number of connections and open files that a configuration may ask for.
 pub(super) const MOST: u32 = 1 << 20;
-/// How many content files are kept open where the configuration does not say.
-pub(super) const DEFAULT_OPEN_FILES: usize = 1024;
 
 /// Permission bits with set-uid, set-gid and sticky: `0o7777` at most.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -36,24 +34,6 @@ impl fmt::Debug for Mode {
     }
 }
 
-/// A password; shown by nothing.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Password(String);
-
-impl Password {
-    /// What to send to the server.
-    #[must_use]
-    pub fn reveal(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Password {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("(hidden)")
-    }
-}
-
 /// Text of at least one character.
 pub(super) fn nonempty(field: &Field<'_>) -> Result<String, Error> {
     let text = field.text()?;
@@ -61,11 +41,6 @@ pub(super) fn nonempty(field: &Field<'_>) -> Result<String, Error> {
         return Err(field.error("the empty text is nothing to go by; write a value"));
     }
     Ok(text)
-}
-
-/// A password; the empty one too.
-pub(super) fn password(field: &Field<'_>) -> Result<Password, Error> {
-    field.text().map(Password)
 }
 
 /// A whole number from `least` to `most`; text that is one counts, since variables are text.
@@ -103,64 +78,63 @@ pub(super) fn flag(field: &Field<'_>) -> Result<bool, Error> {
     flag.ok_or_else(|| field.error(format!("{} is neither true nor false", field.shown())))
 }
 
-/// A duration with its unit, from one millisecond to a day.
-pub(super) fn duration(field: &Field<'_>) -> Result<Duration, Error> {
-    let wrong = || {
-        field.error(format!(
-            "{} is no duration from 1ms to 24h; write a whole number and its unit (ms, s, m or h), such as \
-             30s",
-            field.shown()
-        ))
-    };
-    if !matches!(field.value(), Value::Text(_)) {
-        return Err(wrong());
-    }
-    let text = field.text()?;
-    let split = text.find(|each: char| !each.is_ascii_digit()).ok_or_else(wrong)?;
-    let (number, unit) = text.split_at(split);
-    let number: u64 = number.parse().map_err(|_| wrong())?;
-    let unit: u64 = match unit.trim() {
-        "ms" => 1,
-        "s" => 1000,
-        "m" => 60_000,
-        "h" => 3_600_000,
-        _ => return Err(wrong()),
-    };
-    number
-        .checked_mul(unit)
-        .map(Duration::from_millis)
-        .filter(|duration| {
-            (Duration::from_millis(1)..=Duration::from_secs(86_400)).contains(duration)
-        })
-        .ok_or_else(wrong)
+/// The units of durations in milliseconds.
+const TIMES: [(&str, u64); 5] =
+    [("ms", 1), ("s", 1000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
+/// The units of sizes in bytes; the binary ones first, the largest of them first.
+const SIZES: [(&str, u64); 9] = [
+    ("TiB", 1 << 40),
+    ("GiB", 1 << 30),
+    ("MiB", 1 << 20),
+    ("KiB", 1 << 10),
+    ("B", 1),
+    ("TB", 1_000_000_000_000),
+    ("GB", 1_000_000_000),
+    ("MB", 1_000_000),
+    ("kB", 1000),
+];
+
+/// A whole number and its unit, in the smallest unit.
+fn with_unit(text: &str, units: &[(&str, u64)]) -> Option<u64> {
+    let (number, unit) = text.split_at(text.find(|each: char| !each.is_ascii_digit())?);
+    let (_, factor) = units.iter().find(|(each, _)| *each == unit.trim_start())?;
+    number.parse::<u64>().ok()?.checked_mul(*factor)
 }
 
-/// A number of bytes with its unit, from `least` to `most` bytes.
-pub(super) fn size(field: &Field<'_>, least: u64, most: u64) -> Result<u64, Error> {
-    let wrong = || {
+/// A duration with its unit, from one millisecond to a day.
+pub(super) fn duration(field: &Field<'_>) -> Result<Duration, Error> {
+    let millis = if field.is_text() { with_unit(&field.text()?, &TIMES) } else { None };
+    let duration =
+        millis.filter(|millis| (1..=86_400_000).contains(millis)).map(Duration::from_millis);
+    duration.ok_or_else(|| {
         field.error(format!(
-            "{} is no size from {} to {}; write a whole number and its unit (B, KiB, MiB, GiB or TiB), such \
-             as 256MiB",
+            "{} is no duration from 1ms to 24h; write a whole number and its unit (ms, s, m, h or d), such \
+             as 30s",
+            field.shown()
+        ))
+    })
+}
+
+/// A size in bytes, from `least` to `most`; a number without a unit is bytes.
+pub(super) fn size(field: &Field<'_>, least: u64, most: u64) -> Result<u64, Error> {
+    let bytes = match field.value() {
+        Value::Integer(number) => u64::try_from(*number).ok(),
+        Value::Text(_) => {
+            let text = field.text()?;
+            text.parse().ok().or_else(|| with_unit(&text, &SIZES))
+        }
+        Value::Null | Value::Flag(_) | Value::Float(_) | Value::List(_) | Value::Map(_) => None,
+    };
+    bytes.filter(|bytes| (least..=most).contains(bytes)).ok_or_else(|| {
+        field.error(format!(
+            "{} is no size from {} to {}; write a whole number and its unit (B, KiB, MiB, GiB, TiB, kB, MB, GB \
+             or TB; without one it is bytes), such as 256MiB",
             field.shown(),
             Size(least),
             Size(most)
         ))
-    };
-    if !matches!(field.value(), Value::Text(_)) {
-        return Err(wrong());
-    }
-    let text = field.text()?;
-    let split = text.find(|each: char| !each.is_ascii_digit()).ok_or_else(wrong)?;
-    let (number, unit) = text.split_at(split);
-    let number: u64 = number.parse().map_err(|_| wrong())?;
-    let unit = UNITS.iter().find(|(_, name)| *name == unit.trim()).ok_or_else(wrong)?.0;
-    let bytes = number.checked_mul(unit).filter(|bytes| (least..=most).contains(bytes));
-    bytes.ok_or_else(wrong)
+    })
 }
-
-/// Units of sizes, the largest first.
-const UNITS: [(u64, &str); 5] =
-    [(1 << 40, "TiB"), (1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"), (1, "B")];
 
 /// A number of bytes in the largest unit in which it is whole.
 pub(super) struct Size(pub(super) u64);
@@ -168,7 +142,7 @@ pub(super) struct Size(pub(super) u64);
 impl fmt::Display for Size {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let fits = |unit: u64| self.0 >= unit && self.0.is_multiple_of(unit);
-        let (unit, name) = UNITS.into_iter().find(|(unit, _)| fits(*unit)).unwrap_or((1, "B"));
+        let (name, unit) = SIZES.into_iter().find(|(_, unit)| fits(*unit)).unwrap_or(("B", 1));
         write!(f, "{}{name}", self.0 / unit)
     }
 }
@@ -209,12 +183,12 @@ pub(super) fn network(field: &Field<'_>) -> Result<IpNet, Error> {
 /// A mode in octal. A bare number is refused: YAML 1.2 reads 0755 as seven hundred fifty-five.
 pub(super) fn mode(field: &Field<'_>) -> Result<Mode, Error> {
     let remedy = "write permission bits in octal and in quotes, such as \"0755\"";
-    let Value::Text(_) = field.value() else {
+    if !field.is_text() {
         return Err(field.error(format!(
             "{} is no mode in quotes (YAML reads digits without quotes as decimal); {remedy}",
             field.shown()
         )));
-    };
+    }
     let text = field.text()?;
     let digits = text.strip_prefix("0o").unwrap_or(&text);
     let octal = !digits.is_empty() && digits.bytes().all(|digit| matches!(digit, b'0'..=b'7'));

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use super::super::{Config, Error, Metadata};
+use super::super::{Config, Errors, Metadata};
 use super::Postgres;
 use crate::types::database::{Host, Roots, SessionAttributes, SslMode};
 
-fn parse(server: &str, keys: &str) -> Result<Postgres, Error> {
+fn parse(server: &str, keys: &str) -> Result<Postgres, Errors> {
     let text = format!(
         "server: {{ {server} }}
 metadata: {{ stores: {{ m: {{ type: postgres, postgres: {{ {keys} }} }} }} }}

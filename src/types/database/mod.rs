@@ -97,6 +97,19 @@ pub enum SessionAttributes {
     ReadWrite,
 }
 
+impl SslMode {
+    /// The word for it in configurations and URLs.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Disable => "disable",
+            Self::Require => "require",
+            Self::VerifyCa => "verify-ca",
+            Self::VerifyFull => "verify-full",
+        }
+    }
+}
+
 impl Host {
     /// Whether it is the directory of a Unix socket.
     #[must_use]

@@ -1,0 +1,109 @@
+//! From a file or the defaults of `serve`, and the environment, to what counts.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::path::PathBuf;
+
+use super::error::{Error, Errors};
+use super::overrides::{self, Override};
+use super::section::Document;
+use super::server::DEFAULT_PORT;
+use super::{Config, parse};
+
+/// Where a configuration comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// A file.
+    File(PathBuf),
+    /// What is served without one: `/export` to this machine alone, writable for `uid` and for the
+    /// superuser, with metadata in memory and content in `./trunkfs-data`.
+    Local {
+        /// The root directory's owner.
+        uid: u32,
+        /// The root directory's group.
+        gid: u32,
+    },
+}
+
+/// A configuration, and what is to be said of it.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// What counts.
+    pub config: Config,
+    /// The same as YAML, with every key, secrets masked.
+    pub effective: String,
+    /// What is no error and still not as it should be.
+    pub warnings: Vec<String>,
+    /// The environment variables that override keys.
+    pub overrides: Vec<String>,
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => path.display().fmt(f),
+            Self::Local { .. } => f.write_str("the built-in configuration"),
+        }
+    }
+}
+
+impl Source {
+    /// Reads it with this process's environment: `${VAR}` in values, and `TRUNKFS__…` over keys.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn load(&self) -> Result<Loaded, Errors> {
+        let overrides = overrides::among(std::env::vars_os());
+        self.read(&|name| std::env::var(name).ok(), &overrides)
+    }
+
+    /// The same with other variables.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn load_with(&self, variables: &[(OsString, OsString)]) -> Result<Loaded, Errors> {
+        let overrides = overrides::among(variables.iter().cloned());
+        let variable = |name: &str| {
+            let (_, text) = variables.iter().find(|(each, _)| each == name)?;
+            text.to_str().map(str::to_owned)
+        };
+        self.read(&variable, &overrides)
+    }
+
+    fn read(
+        &self,
+        variable: &dyn Fn(&str) -> Option<String>,
+        overrides: &[Override],
+    ) -> Result<Loaded, Errors> {
+        let name = self.to_string();
+        let text = match self {
+            Self::File(path) => std::fs::read_to_string(path)
+                .map_err(|error| Error::unreadable(name.clone(), error))?,
+            Self::Local { uid, gid } => local(*uid, *gid),
+        };
+        let document = Document::new(&name, &text, variable, overrides);
+        let config = parse::config(&document)?;
+        Ok(Loaded {
+            config,
+            effective: document.effective(),
+            warnings: document.take_warnings(),
+            overrides: overrides.iter().map(|each| each.name().to_owned()).collect(),
+        })
+    }
+}
+
+/// What is served without a file.
+fn local(uid: u32, gid: u32) -> String {
+    format!(
+        "server: {{ listen: 127.0.0.1:{DEFAULT_PORT} }}
+metadata: {{ stores: {{ memory: {{ type: memory }} }} }}
+content: {{ stores: {{ files: {{ type: filesystem, filesystem: {{ base_path: ./trunkfs-data }} }} }} }}
+shares:
+  - name: /export
+    metadata_store: memory
+    content_store: files
+    root: {{ uid: {uid}, gid: {gid} }}
+    clients: [ {{ network: 127.0.0.0/8, squash: no_root_squash }} ]
+"
+    )
+}

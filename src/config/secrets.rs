@@ -1,0 +1,180 @@
+//! Secrets: under the key itself, in a file, or as a credential of systemd.
+
+use std::fmt;
+use std::fs::File;
+use std::io::Read as _;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+use super::effective::MASK;
+use super::error::Error;
+use super::section::{Field, Section};
+
+/// The longest file that holds a secret, in bytes.
+const MAX_BYTES: u64 = 64 << 10;
+/// The folder of the service's credentials (systemd.exec(5), CREDENTIALS).
+const CREDENTIALS: &str = "CREDENTIALS_DIRECTORY";
+
+/// A password or another secret; shown by nothing.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// The secret itself.
+    #[must_use]
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("(hidden)")
+    }
+}
+
+/// How much of a value is hidden.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Hidden {
+    /// All of it.
+    Whole,
+    /// What looks like a password in a URL.
+    InUrl,
+}
+
+impl Hidden {
+    /// What may be shown of `text`.
+    pub(super) fn mask(self, text: &str) -> String {
+        match self {
+            Self::Whole => MASK.to_owned(),
+            Self::InUrl => mask_url(text),
+        }
+    }
+}
+
+/// A URL without its password. What is no URL is hidden whole.
+fn mask_url(text: &str) -> String {
+    let Some((scheme, rest)) = text.split_once("://") else { return MASK.to_owned() };
+    // The last '@': a password that was not escaped may have others.
+    let (user, rest) = match rest.rsplit_once('@') {
+        Some((user, rest)) => match user.split_once(':') {
+            Some((user, _)) => (format!("{user}:{MASK}@"), rest),
+            None => (format!("{user}@"), rest),
+        },
+        None => (String::new(), rest),
+    };
+    let Some((place, query)) = rest.split_once('?') else {
+        return format!("{scheme}://{user}{rest}");
+    };
+    let parts = query.split('&').map(|part| match part.split_once('=') {
+        Some((key, _)) if key.to_ascii_lowercase().contains("pass") => format!("{key}={MASK}"),
+        Some(_) | None => part.to_owned(),
+    });
+    format!("{scheme}://{user}{place}?{}", parts.collect::<Vec<_>>().join("&"))
+}
+
+/// The keys that a secret may stand under.
+pub(super) fn forms(key: &str) -> [String; 3] {
+    [key.to_owned(), format!("{key}_file"), format!("{key}_credential")]
+}
+
+impl<'a> Section<'a> {
+    /// A secret, from the one of `key`, `key_file` and `key_credential` that is there. The section names it as
+    /// a secret.
+    pub(super) fn secret(&self, key: &str) -> Result<Option<Secret>, Error> {
+        Ok(self.secret_at(key)?.map(|(_, secret)| secret))
+    }
+
+    /// The same, and the field that names it.
+    pub(super) fn secret_at(&self, key: &str) -> Result<Option<(Field<'a>, Secret)>, Error> {
+        let [whole, file, credential] = forms(key).map(|key| self.optional(&key));
+        let given: Vec<_> = [&whole, &file, &credential].into_iter().flatten().collect();
+        if let [first, second, ..] = given[..] {
+            return Err(second.error(format!(
+                "a second source beside {}; keep one (an environment variable that is empty takes a key away)",
+                first.key()
+            )));
+        }
+        let folder = |field: &Field<'_>| {
+            field.variable(CREDENTIALS).ok_or_else(|| {
+                field.error(format!(
+                    "the environment variable {CREDENTIALS} is not set, so there are no credentials; start the \
+                     service with LoadCredential= or write {key}_file"
+                ))
+            })
+        };
+        if let Some(field) = whole {
+            let text = field.text()?;
+            return Ok(Some((field, Secret(text))));
+        }
+        if let Some(field) = file {
+            let secret = from_file(&field, Path::new(&field.text()?))?;
+            return Ok(Some((field, secret)));
+        }
+        if let Some(field) = credential {
+            let name = field.text()?;
+            if name.is_empty() || name.contains('/') || name == "." || name == ".." {
+                return Err(field.error(format!(
+                    "{name:?} is no name of a credential; write the one of LoadCredential="
+                )));
+            }
+            let secret = from_file(&field, &PathBuf::from(folder(&field)?).join(name))?;
+            return Ok(Some((field, secret)));
+        }
+        self.absent(key);
+        Ok(None)
+    }
+}
+
+/// What a file holds, without the newline at its end.
+fn from_file(field: &Field<'_>, path: &Path) -> Result<Secret, Error> {
+    let shown = path.display();
+    let failed = |error: std::io::Error| {
+        field.error(format!(
+            "cannot read {shown}: {error}; name a file that this user can read and that holds the secret alone"
+        ))
+    };
+    let file = File::open(path).map_err(failed)?;
+    let mode = file.metadata().map_err(failed)?.mode();
+    let mut bytes = Vec::new();
+    file.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(failed)?;
+    if bytes.len() as u64 > MAX_BYTES {
+        return Err(
+            field.error(format!("{shown} has more than {MAX_BYTES} bytes, which is no secret"))
+        );
+    }
+    let text = String::from_utf8(bytes).map_err(|_| {
+        field.error(format!("{shown} holds no text in UTF-8; write the secret as text"))
+    })?;
+    let text = text.strip_suffix('\n').unwrap_or(&text);
+    let text = text.strip_suffix('\r').unwrap_or(text);
+    if text.is_empty() {
+        return Err(field.error(format!("{shown} is empty; write the secret into it")));
+    }
+    if mode & 0o004 != 0 {
+        field.warn(format!(
+            "{shown} can be read by every user of this machine; take that away with chmod o-r"
+        ));
+    }
+    Ok(Secret(text.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_lose_their_passwords_alone() {
+        for (url, shown) in [
+            ("postgres://host/db", "postgres://host/db"),
+            ("postgres://user@host/db?sslmode=require", "postgres://user@host/db?sslmode=require"),
+            ("postgres://user:pa:ss@w/ord@host:5/db", "postgres://user:***@host:5/db"),
+            ("postgres://h/db?user=u&password=p&x=1", "postgres://h/db?user=u&password=***&x=1"),
+            ("host=a password=b", "***"),
+            ("", "***"),
+        ] {
+            assert_eq!(Hidden::InUrl.mask(url), shown);
+        }
+        assert_eq!(Hidden::Whole.mask("a://b"), "***");
+    }
+}
