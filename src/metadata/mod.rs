@@ -19,6 +19,8 @@ mod error;
 pub mod memory;
 pub mod postgres;
 pub mod rules;
+mod serial;
+pub mod sqlite;
 mod types;
 
 pub use error::{Answer, Error, Refusal, Source};

@@ -1,19 +1,16 @@
 //! The store in memory: one lock around tables that look like a database's. It keeps nothing
 //! across a restart; tests and trials use it, and it is the oracle of the other stores.
 //!
-//! Each operation decides first, on the tables as they are, and changes them only after its last check:
-//! the changing half cannot fail.
+//! The operations that change it are those of [`super::serial`]; the lock makes their caller the only writer.
 
-mod attributes;
 mod check;
-mod create;
-mod link;
 mod read;
-mod remove;
-mod rename;
 mod state;
+mod tables;
 #[cfg(test)]
 mod tests;
+
+use std::convert::Infallible;
 
 use parking_lot::{Mutex, MutexGuard};
 use tokio::time::Instant;
@@ -24,6 +21,7 @@ use crate::types::{
 };
 
 use self::state::State;
+use super::serial::{self, Stop};
 use super::{
     Answer, CreateHow, Created, Error, Flush, FlushOutcome, Link, LinkTarget, Lookup,
     MetadataStore, Page, Removed, Renamed, SetAttributes, SettingDone, Share, ShareSpec, Usage,
@@ -58,6 +56,17 @@ impl MemoryStore {
             return Err(Error::Cancelled);
         }
         self.open()
+    }
+
+    /// Carries out a change, unless the call is over already.
+    fn change<T>(
+        &self,
+        cx: &Context,
+        work: impl FnOnce(&mut State) -> Result<T, Stop<Infallible>>,
+    ) -> Answer<T> {
+        work(&mut *self.admit(cx)?).map_err(|stop| match stop {
+            Stop::Refused(refusal) => refusal,
+        })
     }
 }
 
@@ -104,7 +113,7 @@ impl MetadataStore for MemoryStore {
         object: ObjectId,
         set: &SetAttributes,
     ) -> Answer<SettingDone> {
-        self.admit(cx)?.setattr(cx, object, set)
+        self.change(cx, |tables| serial::setattr(tables, cx, object, set))
     }
 
     async fn create(
@@ -114,7 +123,7 @@ impl MetadataStore for MemoryStore {
         name: &Name,
         how: &CreateHow,
     ) -> Answer<Created> {
-        self.admit(cx)?.create(cx, directory, name, how)
+        self.change(cx, |tables| serial::create(tables, cx, directory, name, how))
     }
 
     async fn mkdir(
@@ -124,7 +133,7 @@ impl MetadataStore for MemoryStore {
         name: &Name,
         set: &SetAttributes,
     ) -> Answer<Created> {
-        self.admit(cx)?.mkdir(cx, directory, name, set)
+        self.change(cx, |tables| serial::mkdir(tables, cx, directory, name, set))
     }
 
     async fn symlink(
@@ -135,7 +144,7 @@ impl MetadataStore for MemoryStore {
         target: &SymlinkTarget,
         set: &SetAttributes,
     ) -> Answer<Created> {
-        self.admit(cx)?.symlink(cx, directory, name, target, set)
+        self.change(cx, |tables| serial::symlink(tables, cx, directory, name, target, set))
     }
 
     async fn mknod(
@@ -147,15 +156,15 @@ impl MetadataStore for MemoryStore {
         rdev: DeviceNumbers,
         set: &SetAttributes,
     ) -> Answer<Created> {
-        self.admit(cx)?.mknod(cx, directory, name, kind, rdev, set)
+        self.change(cx, |tables| serial::mknod(tables, cx, directory, name, (kind, rdev), set))
     }
 
     async fn remove(&self, cx: &Context, directory: ObjectId, name: &Name) -> Answer<Removed> {
-        self.admit(cx)?.remove(cx, directory, name)
+        self.change(cx, |tables| serial::remove(tables, cx, directory, name))
     }
 
     async fn rmdir(&self, cx: &Context, directory: ObjectId, name: &Name) -> Answer<Removed> {
-        self.admit(cx)?.rmdir(cx, directory, name)
+        self.change(cx, |tables| serial::rmdir(tables, cx, directory, name))
     }
 
     async fn rename(
@@ -166,7 +175,7 @@ impl MetadataStore for MemoryStore {
         to: ObjectId,
         to_name: &Name,
     ) -> Answer<Renamed> {
-        self.admit(cx)?.rename(cx, (from, from_name), (to, to_name))
+        self.change(cx, |tables| serial::rename(tables, cx, (from, from_name), (to, to_name)))
     }
 
     async fn link(
@@ -176,11 +185,11 @@ impl MetadataStore for MemoryStore {
         directory: ObjectId,
         name: &Name,
     ) -> Answer<LinkTarget> {
-        self.admit(cx)?.link(cx, object, directory, name)
+        self.change(cx, |tables| serial::link(tables, cx, object, directory, name))
     }
 
     async fn flush(&self, cx: &Context, file: ObjectId, flush: &Flush) -> Answer<FlushOutcome> {
-        self.admit(cx)?.flush(cx, file, flush)
+        self.change(cx, |tables| serial::flush(tables, cx, file, flush))
     }
 
     async fn begin_zeroing(
@@ -189,7 +198,7 @@ impl MetadataStore for MemoryStore {
         file: ObjectId,
         content: ContentRef,
     ) -> Answer<ZeroingOutcome> {
-        self.admit(cx)?.begin_zeroing(cx, file, content)
+        self.change(cx, |tables| serial::begin_zeroing(tables, cx, file, content))
     }
 
     async fn usage(&self, share: ShareId) -> Result<Usage, Error> {

@@ -3,12 +3,11 @@
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
 
-use crate::metadata::{
-    Answer, Capabilities, Change, Error, Refusal, Replaced, Share, ShareSpec, Usage, rules,
-};
+use crate::metadata::serial::{Edge, counted_bytes};
+use crate::metadata::{Answer, Capabilities, Error, Refusal, Share, ShareSpec, Usage, rules};
 use crate::types::{
-    Attributes, Context, Cookie, FileType, Fileid, Fsid, Name, ObjectId, ShareId, ShareName,
-    SymlinkTarget, Timestamp,
+    Attributes, Context, Cookie, Fileid, Fsid, Name, ObjectId, ShareId, ShareName, SymlinkTarget,
+    Timestamp,
 };
 
 /// Everything that the store holds.
@@ -66,13 +65,6 @@ impl Tally {
         self.objects -= 1;
         self.bytes -= counted_bytes(object);
     }
-}
-
-/// A directory's entry.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Edge {
-    pub(super) child: ObjectId,
-    pub(super) cookie: Cookie,
 }
 
 /// A directory's entries, by name and by cookie.
@@ -173,32 +165,6 @@ impl State {
         }
     }
 
-    /// A directory in which the caller may ask for names.
-    pub(super) fn searchable(&self, cx: &Context, directory: ObjectId) -> Answer<&Attributes> {
-        let directory = self.directory(cx, directory)?;
-        rules::may_search(&cx.credentials, directory)
-            .map_err(|error| Refusal::of(error, directory))?;
-        Ok(directory)
-    }
-
-    /// The two objects that a call names.
-    pub(super) fn pair(
-        &self,
-        cx: &Context,
-        first: ObjectId,
-        second: ObjectId,
-    ) -> Answer<(Attributes, Attributes)> {
-        let known = |id| self.object(cx, id).ok().cloned();
-        match (known(first), known(second)) {
-            (Some(first), Some(second)) => Ok((first, second)),
-            (first, second) => Err(Refusal {
-                error: Error::Stale,
-                first: first.map(Box::new),
-                second: second.map(Box::new),
-            }),
-        }
-    }
-
     /// The entry of that name.
     pub(super) fn edge(&self, directory: ObjectId, name: &Name) -> Option<Edge> {
         self.entries.get(&directory)?.by_name.get(name).copied()
@@ -207,11 +173,6 @@ impl State {
     /// What a directory has under a name.
     pub(super) fn child(&self, directory: ObjectId, name: &Name) -> Option<&Attributes> {
         self.objects.get(&self.edge(directory, name)?.child)
-    }
-
-    /// Whether a directory has entries.
-    pub(super) fn is_empty(&self, directory: ObjectId) -> bool {
-        self.entries.get(&directory).is_none_or(|entries| entries.by_name.is_empty())
     }
 
     pub(super) fn next_fileid(&mut self) -> Fileid {
@@ -234,7 +195,7 @@ impl State {
     }
 
     /// Drops an object and all that belongs to it.
-    fn discard(&mut self, id: ObjectId) {
+    pub(super) fn discard(&mut self, id: ObjectId) {
         if let Some(old) = self.objects.remove(&id) {
             self.usage.entry(old.fsid).or_default().subtract(&old);
         }
@@ -253,47 +214,4 @@ impl State {
             entries.remove(name);
         }
     }
-
-    /// Takes a name from an object, which goes with its last one. The entry is the caller's.
-    pub(super) fn lose_name(&mut self, mut object: Attributes, now: Timestamp) -> Replaced {
-        object.ctime = now.after(object.ctime);
-        object.nlink = match object.file_type {
-            FileType::Directory => 0,
-            FileType::Regular
-            | FileType::BlockDevice
-            | FileType::CharacterDevice
-            | FileType::Symlink
-            | FileType::Socket
-            | FileType::Fifo => object.nlink.saturating_sub(1),
-        };
-        if object.nlink > 0 {
-            self.put(object.clone());
-            return Replaced { attributes: object, freed: None };
-        }
-        self.discard(object.id);
-        let freed = object.content.map(|content| content.id);
-        Replaced { attributes: object, freed }
-    }
-}
-
-/// What an object adds to [`Usage::bytes`].
-fn counted_bytes(object: &Attributes) -> u128 {
-    match object.file_type {
-        FileType::Regular | FileType::Symlink => object.size.into(),
-        FileType::Directory
-        | FileType::BlockDevice
-        | FileType::CharacterDevice
-        | FileType::Socket
-        | FileType::Fifo => 0,
-    }
-}
-
-/// A directory before and after its entries change: mtime and ctime move together, and `subdirs`
-/// directories more or fewer are in it.
-pub(super) fn entries_changed(directory: &Attributes, now: Timestamp, subdirs: i32) -> Change {
-    let mut after = directory.clone();
-    after.ctime = now.after(directory.ctime);
-    after.mtime = after.ctime;
-    after.nlink = directory.nlink.saturating_add_signed(subdirs);
-    Change { before: directory.clone(), after }
 }

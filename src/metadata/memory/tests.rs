@@ -70,7 +70,11 @@ async fn every_kind_of_damage_is_found() {
             let edge = state.edge(s.root, &name("d")).unwrap();
             let cookie = state.next_cookie();
             state.objects.get_mut(&s.root).unwrap().nlink += 1;
-            state.put_edge(s.root, &name("again"), super::state::Edge { cookie, ..edge });
+            state.put_edge(
+                s.root,
+                &name("again"),
+                crate::metadata::serial::Edge { cookie, ..edge },
+            );
         }),
         ("a wrong parent", |s, state| {
             state.objects.get_mut(&s.directory.id).unwrap().parent = Some(s.directory.id);

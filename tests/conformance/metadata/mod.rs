@@ -40,6 +40,11 @@ mod memory {
     meeting_cases!(crate::metadata::stores::memory);
 }
 
+mod sqlite {
+    single_cases!(crate::metadata::stores::sqlite);
+    meeting_cases!(crate::metadata::stores::sqlite);
+}
+
 mod postgres {
     single_cases!(crate::metadata::stores::postgres);
     meeting_cases!(crate::metadata::stores::postgres);

@@ -8,6 +8,7 @@ use tokio::sync::Mutex;
 use trunkfs::metadata::MetadataStore;
 use trunkfs::metadata::memory::MemoryStore;
 use trunkfs::metadata::postgres::PostgresStore;
+use trunkfs::metadata::sqlite::{Settings, SqliteStore};
 
 use super::instances::Instances;
 use crate::database::TestDatabase;
@@ -21,6 +22,13 @@ pub(crate) struct Opened {
 
 pub(crate) async fn memory() -> Opened {
     Opened { store: Arc::new(MemoryStore::new()), guard: Box::new(()) }
+}
+
+pub(crate) async fn sqlite() -> Opened {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = Settings::new(folder.path().join("metadata.sqlite"));
+    let store = SqliteStore::open(settings).await.unwrap();
+    Opened { store: Arc::new(store), guard: Box::new(folder) }
 }
 
 pub(crate) async fn postgres() -> Opened {

@@ -1,0 +1,84 @@
+//! The tables as the operations see them.
+
+use std::convert::Infallible;
+
+use super::state::{Entries, State};
+use crate::metadata::Capabilities;
+use crate::metadata::serial::{Edge, Outcome, Tables};
+use crate::types::{Attributes, Cookie, Fileid, Fsid, Name, ObjectId, ShareId, SymlinkTarget};
+
+impl Tables for State {
+    type Failure = Infallible;
+
+    fn share(&self, share: ShareId) -> Option<(Fsid, Capabilities)> {
+        self.shares.get(&share).map(|share| (share.fsid, share.capabilities))
+    }
+
+    fn object(&mut self, id: ObjectId) -> Outcome<Option<Attributes>, Self> {
+        Ok(self.objects.get(&id).cloned())
+    }
+
+    fn verifier(&mut self, file: ObjectId) -> Outcome<Option<u64>, Self> {
+        Ok(self.verifiers.get(&file).copied())
+    }
+
+    fn edge(&mut self, directory: ObjectId, name: &Name) -> Outcome<Option<Edge>, Self> {
+        Ok(State::edge(self, directory, name))
+    }
+
+    fn is_empty(&mut self, directory: ObjectId) -> Outcome<bool, Self> {
+        Ok(self.entries.get(&directory).is_none_or(|entries| entries.by_name.is_empty()))
+    }
+
+    fn next_fileid(&mut self) -> Outcome<Fileid, Self> {
+        Ok(State::next_fileid(self))
+    }
+
+    fn next_cookie(&mut self) -> Outcome<Cookie, Self> {
+        Ok(State::next_cookie(self))
+    }
+
+    fn insert(
+        &mut self,
+        object: &Attributes,
+        target: Option<&SymlinkTarget>,
+        verifier: Option<u64>,
+    ) -> Outcome<(), Self> {
+        if object.file_type.is_directory() {
+            self.entries.insert(object.id, Entries::default());
+        }
+        if let Some(target) = target {
+            self.targets.insert(object.id, target.clone());
+        }
+        if let Some(verifier) = verifier {
+            self.verifiers.insert(object.id, verifier);
+        }
+        State::put(self, object.clone());
+        Ok(())
+    }
+
+    fn put(&mut self, object: &Attributes) -> Outcome<(), Self> {
+        State::put(self, object.clone());
+        Ok(())
+    }
+
+    fn forget_verifier(&mut self, file: ObjectId) -> Outcome<(), Self> {
+        self.verifiers.remove(&file);
+        Ok(())
+    }
+
+    fn discard(&mut self, object: ObjectId) -> Outcome<(), Self> {
+        State::discard(self, object);
+        Ok(())
+    }
+
+    fn put_edge(&mut self, directory: ObjectId, name: &Name, edge: Edge) -> Outcome<(), Self> {
+        State::put_edge(self, directory, name, edge);
+        Ok(())
+    }
+
+    fn remove_edge(&mut self, directory: ObjectId, name: &Name) -> Outcome<(), Self> {
+        State::remove_edge(self, directory, name);
+        Ok(())
+    }
+}

@@ -1,0 +1,156 @@
+//! Opening the file.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, OpenFlags};
+
+use super::error::{Failure, REMEDY};
+use super::migrations;
+use crate::metadata::Error;
+
+/// Where the store is, and what it may use.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// The database; its folder is made where it is missing. SQLite keeps files beside it, named `-wal` and `-shm` at their end.
+    pub path: PathBuf,
+    /// Whether the whole file is checked at start (`PRAGMA quick_check`).
+    pub quick_check: bool,
+    /// How many bytes of pages the writer keeps, and all readers together.
+    pub cache_size: usize,
+    /// How many bytes the write-ahead log may take before changes are refused: a reader holds it.
+    pub log_limit: u64,
+}
+
+impl Settings {
+    /// A store in a file, all else as it is by default.
+    #[must_use]
+    pub fn new(path: PathBuf) -> Self {
+        Self { path, quick_check: false, cache_size: 64 << 20, log_limit: 1 << 30 }
+    }
+}
+
+/// How long a statement waits for another process that looks into the file.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How many prepared statements a connection keeps: more than there are.
+const STATEMENTS: usize = 64;
+/// What the write-ahead log shrinks to, where it had grown, in bytes.
+const LOG_KEPT: i64 = super::log::RESTART as i64;
+
+/// Opens the connection that writes, making the file where it is missing and bringing its schema up to date.
+///
+/// # Errors
+/// What is wrong with the file, and what to do about it.
+pub(super) fn writer(settings: &Settings) -> Result<Connection, Error> {
+    let path = &settings.path;
+    make_file(path).map_err(unmade)?;
+    let mut connection = open(path, settings.cache_size)?;
+    if connection.is_readonly("main").map_err(failed)? {
+        return Err(Error::ReadOnly("this process may not write the file".into()));
+    }
+    let mode: String =
+        connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0)).map_err(failed)?;
+    if mode != "wal" {
+        return Err(Error::Backend(
+            "its file system cannot share memory, which a write-ahead log needs; choose a local disk".into(),
+        ));
+    }
+    connection
+        .execute_batch(&format!(
+            "PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 0; PRAGMA journal_size_limit = {LOG_KEPT}"
+        ))
+        .map_err(failed)?;
+    if settings.quick_check {
+        check(&connection)?;
+    }
+    migrations::apply(&mut connection)?;
+    Ok(connection)
+}
+
+/// Opens a connection that only reads, with a share of the pages' memory in bytes.
+pub(super) fn reader(path: &Path, cache_size: usize) -> Result<Connection, Error> {
+    let connection = open(path, cache_size)?;
+    connection.execute_batch("PRAGMA query_only = ON").map_err(failed)?;
+    Ok(connection)
+}
+
+/// Opens the connection that moves the log's pages into the file.
+pub(super) fn mover(path: &Path) -> Result<Connection, Error> {
+    let connection = open(path, 1 << 20)?;
+    connection.execute_batch("PRAGMA synchronous = FULL").map_err(failed)?;
+    Ok(connection)
+}
+
+fn open(path: &Path, cache_size: usize) -> Result<Connection, Error> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags).map_err(failed)?;
+    connection.busy_timeout(PATIENCE).map_err(failed)?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS);
+    // Whoever closes last does not touch the log, unless it is told to.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map_err(failed)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false).map_err(failed)?;
+    let kibibytes = (cache_size / 1024).max(256);
+    connection
+        .execute_batch(&format!(
+            "PRAGMA foreign_keys = OFF; PRAGMA temp_store = MEMORY; PRAGMA cell_size_check = ON;
+             PRAGMA cache_size = -{kibibytes}"
+        ))
+        .map_err(failed)?;
+    Ok(connection)
+}
+
+fn failed(error: rusqlite::Error) -> Error {
+    Failure::from(error).into_error()
+}
+
+/// Makes the folder of a file where it is missing, durably.
+pub(super) fn make_folder_of(path: &Path) -> Result<(), Error> {
+    make_folder(above(path)).map_err(unmade)
+}
+
+fn unmade(error: io::Error) -> Error {
+    match error.kind() {
+        io::ErrorKind::ReadOnlyFilesystem => Error::ReadOnly(Box::new(error)),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            Error::NoSpace(Box::new(error))
+        }
+        _ => Error::Backend(Box::new(error)),
+    }
+}
+
+/// The folder that holds a path.
+fn above(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// Makes the file, which nobody else may read, durably.
+fn make_file(path: &Path) -> io::Result<()> {
+    // Closed again before SQLite opens it: a descriptor that is closed later would take SQLite's locks along.
+    match File::options().write(true).create_new(true).mode(0o600).open(path) {
+        Ok(_) => File::open(above(path))?.sync_all(),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+fn make_folder(folder: &Path) -> io::Result<()> {
+    if folder.is_dir() {
+        return Ok(());
+    }
+    make_folder(above(folder))?;
+    match fs::create_dir(folder) {
+        Ok(()) => File::open(above(folder))?.sync_all(),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+fn check(connection: &Connection) -> Result<(), Error> {
+    let said: String =
+        connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)).map_err(failed)?;
+    if said == "ok" { Ok(()) } else { Err(Error::Damaged(format!("{said}; {REMEDY}"))) }
+}

@@ -1,0 +1,102 @@
+//! What a failure of SQLite means: the only place that reads its result codes (sqlite.org/rescode.html).
+
+use std::sync::Arc;
+
+use rusqlite::ErrorCode;
+use rusqlite::ffi;
+
+use crate::metadata::Error;
+use crate::metadata::serial::Stop;
+
+/// A failed statement, or a row that the schema does not allow.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Failure {
+    /// SQLite failed.
+    #[error(transparent)]
+    Sql(#[from] rusqlite::Error),
+    /// The tables hold what they must not hold.
+    #[error("{0}")]
+    Damaged(String),
+}
+
+impl From<rusqlite::Error> for Stop<Failure> {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+impl From<Failure> for Stop<Failure> {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(failure)
+    }
+}
+
+/// What remains of the store after a failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Remains {
+    /// All: what failed was undone.
+    Whole,
+    /// The disk failed at a write; it may have become read-only.
+    Unwritten,
+    /// What was handed to the disk may be lost, or the file is not what it was: nothing may be written on top of it.
+    Doubtful,
+}
+
+impl Failure {
+    fn code(&self) -> Option<ffi::Error> {
+        match self {
+            Self::Sql(error) => error.sqlite_error().copied(),
+            Self::Damaged(_) => None,
+        }
+    }
+
+    /// What remains of the store.
+    pub(super) fn remains(&self) -> Remains {
+        let Some(error) = self.code() else { return Remains::Whole };
+        match (error.code, error.extended_code) {
+            (ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase, _) => Remains::Doubtful,
+            (ErrorCode::SystemIoFailure, ffi::SQLITE_IOERR_FSYNC | ffi::SQLITE_IOERR_DIR_FSYNC) => {
+                Remains::Doubtful
+            }
+            (ErrorCode::SystemIoFailure, _) => Remains::Unwritten,
+            _ => Remains::Whole,
+        }
+    }
+
+    /// Whether another connection is in the way.
+    pub(super) fn is_busy(&self) -> bool {
+        self.code().is_some_and(|error| error.code == ErrorCode::DatabaseBusy)
+    }
+
+    /// The answer to a call that failed so. The same failure may have been that of several.
+    pub(super) fn to_error(self: &Arc<Self>) -> Error {
+        let source = Box::new(self.clone());
+        let Some(error) = self.code() else {
+            return match &**self {
+                Self::Damaged(what) => Error::Damaged(what.clone()),
+                Self::Sql(_) => Error::Backend(source),
+            };
+        };
+        match error.code {
+            ErrorCode::DiskFull => Error::NoSpace(source),
+            ErrorCode::ReadOnly => Error::ReadOnly(source),
+            ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase => {
+                Error::Damaged(format!("{self}; {REMEDY}"))
+            }
+            ErrorCode::DatabaseBusy
+            | ErrorCode::DatabaseLocked
+            | ErrorCode::OutOfMemory
+            | ErrorCode::OperationInterrupted => Error::Unavailable(source),
+            _ => Error::Backend(source),
+        }
+    }
+
+    /// The answer to the one call that failed so.
+    pub(super) fn into_error(self) -> Error {
+        Arc::new(self).to_error()
+    }
+}
+
+/// What to do about a damaged file.
+pub(super) const REMEDY: &str = "stop the server, keep a copy of the file and its -wal, and restore a backup or recover what is left \
+                      with `sqlite3 FILE .recover`";

@@ -1,0 +1,233 @@
+//! The write-ahead log and the thread that moves its pages into the file, beside the writer.
+//!
+//! Under constant load a log is never all moved, and only then can the writer start it anew. So when it has
+//! grown, the thread has the writer pause for the last pages. What a reader's snapshot still needs cannot be moved:
+//! readers of this process that last long are ended when the log becomes too large, and where one of another process holds
+//! it then, changes are refused until it is gone.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex, MutexGuard};
+use rusqlite::wal::CheckpointMode;
+use rusqlite::{Connection, InterruptHandle};
+
+use super::error::{Failure, Remains};
+use super::health::Health;
+
+/// Bytes of a page, and about those of its place in the log.
+const PAGE: u64 = 4096;
+/// Pages are moved when the log has this many new bytes.
+const MOVE: u64 = 8 << 20;
+/// Beyond this size in bytes the log is started anew.
+pub(super) const RESTART: u64 = 64 << 20;
+/// A log with anything new in it is moved at least this often.
+const IDLE: Duration = Duration::from_secs(2);
+/// How long after a reader kept the log from being started anew that is tried again.
+const AGAIN: Duration = Duration::from_millis(200);
+/// How long readers of the end of the log may take while the writer pauses.
+const PAUSE: Duration = Duration::from_millis(20);
+/// How often a log that a reader holds is told of.
+const TELL: Duration = Duration::from_secs(60);
+
+/// What the writer, the mover and the readers share.
+pub(super) struct Log {
+    /// Pages in the log.
+    pages: AtomicU64,
+    /// How many bytes it may take.
+    limit: u64,
+    /// Held by the writer in each transaction, and by the mover while the writer pauses.
+    turn: Mutex<()>,
+    news: Mutex<News>,
+    woken: Condvar,
+    /// Readers of this process that last long.
+    readers: Mutex<Vec<Arc<InterruptHandle>>>,
+}
+
+impl std::fmt::Debug for Log {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Log")
+            .field("bytes", &self.bytes())
+            .field("limit", &self.limit)
+            .finish_non_exhaustive()
+    }
+}
+
+#[derive(Debug, Default)]
+struct News {
+    /// Whether there is something to move.
+    pages: bool,
+    /// Whether there is much of it.
+    many: bool,
+    /// Whether the store is being closed.
+    closed: bool,
+}
+
+impl Log {
+    /// A log that may take `limit` bytes.
+    pub(super) fn new(limit: u64) -> Self {
+        Self {
+            pages: AtomicU64::new(0),
+            limit,
+            turn: Mutex::new(()),
+            news: Mutex::default(),
+            woken: Condvar::new(),
+            readers: Mutex::default(),
+        }
+    }
+
+    /// Whether the log takes no more: a reader holds it.
+    pub(super) fn is_full(&self) -> bool {
+        self.bytes() > self.limit
+    }
+
+    fn bytes(&self) -> u64 {
+        self.pages.load(Ordering::Relaxed) * PAGE
+    }
+
+    /// The writer's turn.
+    pub(super) fn turn(&self) -> MutexGuard<'_, ()> {
+        self.turn.lock()
+    }
+
+    /// What the writer says after a commit: the log has so many pages.
+    fn grew(&self, pages: u64) {
+        self.pages.store(pages, Ordering::Relaxed);
+    }
+
+    /// Told by the writer between two transactions.
+    pub(super) fn settle(&self, moved_at: &mut u64) {
+        let pages = self.pages.load(Ordering::Relaxed);
+        if pages < *moved_at {
+            *moved_at = 0;
+        }
+        let many = (pages - *moved_at) * PAGE >= MOVE;
+        let mut news = self.news.lock();
+        news.pages = true;
+        if many && !news.many {
+            *moved_at = pages;
+            news.many = true;
+            self.woken.notify_one();
+        }
+    }
+
+    /// Has the connection of the writer tell how long the log is.
+    pub(super) fn watch(self: &Arc<Self>, writer: &mut Connection) -> rusqlite::Result<()> {
+        let log = self.clone();
+        writer.wal_hook(Some(move |_: &mut rusqlite::hooks::Wal, pages: std::ffi::c_int| {
+            log.grew(u64::try_from(pages).unwrap_or(0));
+            Ok(())
+        }))
+    }
+
+    /// Names a reader that may last long, for as long as the answer lives.
+    pub(super) fn long_reader(self: &Arc<Self>, connection: &Connection) -> LongReader {
+        let handle = Arc::new(connection.get_interrupt_handle());
+        self.readers.lock().push(handle.clone());
+        LongReader { log: self.clone(), handle }
+    }
+
+    /// Ends the mover.
+    pub(super) fn close(&self) {
+        self.news.lock().closed = true;
+        self.woken.notify_one();
+    }
+
+    /// Moves pages until the store is closed or its health is gone.
+    pub(super) fn keep_moving(&self, connection: &Connection, health: &Health) {
+        let mut told: Option<Instant> = None;
+        let mut held = false;
+        loop {
+            if !self.wait(if held { AGAIN } else { IDLE }) {
+                return;
+            }
+            if health.error().is_some() {
+                return;
+            }
+            match self.move_pages(connection) {
+                Ok(is_held) => held = is_held,
+                Err(failure) if failure.remains() == Remains::Doubtful => {
+                    health.lost(&failure);
+                    return;
+                }
+                Err(failure) => {
+                    tracing::error!(%failure, "pages of the write-ahead log cannot be moved into the file");
+                    held = true;
+                }
+            }
+            if held && self.bytes() > self.limit / 2 {
+                self.end_readers();
+                if told.is_none_or(|told| told.elapsed() > TELL) {
+                    told = Some(Instant::now());
+                    tracing::warn!(
+                        bytes = self.bytes(),
+                        limit = self.limit,
+                        "a reader holds the write-ahead log, which grows; at its limit changes are refused: end programs \
+                         that have the database open"
+                    );
+                }
+            }
+        }
+    }
+
+    /// Waits until there is something to do; false where the store is closed.
+    fn wait(&self, most: Duration) -> bool {
+        let mut news = self.news.lock();
+        let until = Instant::now() + most;
+        while !news.closed && !news.many {
+            if self.woken.wait_until(&mut news, until).timed_out() && news.pages {
+                break;
+            }
+            if !news.pages && Instant::now() >= until {
+                self.woken.wait(&mut news);
+            }
+        }
+        news.many = false;
+        news.pages = false;
+        !news.closed
+    }
+
+    /// Whether a reader keeps a log that should be from being started anew.
+    fn move_pages(&self, connection: &Connection) -> Result<bool, Failure> {
+        let checkpoint = |mode| connection.wal_checkpoint_v2(Some("main"), mode);
+        checkpoint(CheckpointMode::PASSIVE)?;
+        if self.bytes() <= RESTART.min(self.limit / 4) {
+            return Ok(false);
+        }
+        let _turn = self.turn();
+        let (pages, moved) = checkpoint(CheckpointMode::PASSIVE)?;
+        if moved < pages {
+            return Ok(true);
+        }
+        connection.busy_timeout(PAUSE)?;
+        match checkpoint(CheckpointMode::RESTART) {
+            Ok(_) => {
+                self.pages.store(0, Ordering::Relaxed);
+                Ok(false)
+            }
+            Err(error) => {
+                let failure = Failure::from(error);
+                if failure.is_busy() { Ok(true) } else { Err(failure) }
+            }
+        }
+    }
+
+    fn end_readers(&self) {
+        for reader in self.readers.lock().iter() {
+            reader.interrupt();
+        }
+    }
+}
+
+/// A reader that may last long.
+pub(super) struct LongReader {
+    log: Arc<Log>,
+    handle: Arc<InterruptHandle>,
+}
+
+impl Drop for LongReader {
+    fn drop(&mut self) {
+        self.log.readers.lock().retain(|each| !Arc::ptr_eq(each, &self.handle));
+    }
+}

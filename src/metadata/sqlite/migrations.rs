@@ -1,0 +1,73 @@
+//! The schema's versions (`migrations/sqlite`). The file belongs to this process, so they are always applied.
+
+use rusqlite::{Connection, OptionalExtension as _};
+
+use super::error::Failure;
+use crate::metadata::Error;
+
+mod embedded {
+    refinery::embed_migrations!("migrations/sqlite");
+}
+
+/// Marks a file as this program's ("TRFS"); the first migration sets it.
+const APPLICATION: i32 = 0x5452_4653;
+
+/// Brings the schema to this program's version.
+///
+/// # Errors
+/// [`Error::Backend`] where the file is another program's, or its schema newer than this program.
+pub(super) fn apply(connection: &mut Connection) -> Result<(), Error> {
+    let runner = embedded::migrations::runner();
+    let wanted = runner.get_migrations().iter().map(|it| it.version()).max().unwrap_or(0);
+    let present = present_version(connection)?;
+    if present > wanted {
+        return Err(Error::Backend(
+            format!(
+                "the database has schema version {present}, this program knows {wanted}: \
+                 a newer one is needed"
+            )
+            .into(),
+        ));
+    }
+    if present < wanted {
+        runner.run(connection).map_err(|error| Error::Backend(Box::new(error)))?;
+        tracing::info!(from = present, to = wanted, "the schema was brought up to date");
+    }
+    Ok(())
+}
+
+/// The newest version that was applied; 0 in an empty file.
+fn present_version(connection: &Connection) -> Result<i32, Error> {
+    let failed = |error: rusqlite::Error| Failure::from(error).into_error();
+    let tables: i64 = connection
+        .query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))
+        .map_err(failed)?;
+    if tables == 0 {
+        return Ok(0);
+    }
+    let history = connection
+        .query_row(
+            "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'refinery_schema_history'",
+            [],
+            |_| Ok(()),
+        )
+        .optional()
+        .map_err(failed)?;
+    let newest = match history {
+        None => 0,
+        Some(()) => connection
+            .query_row("SELECT COALESCE(max(version), 0) FROM refinery_schema_history", [], |row| {
+                row.get(0)
+            })
+            .map_err(failed)?,
+    };
+    let application: i32 =
+        connection.query_row("PRAGMA application_id", [], |row| row.get(0)).map_err(failed)?;
+    // The history alone is what a first start that was cut short leaves.
+    if newest > 0 && application != APPLICATION
+        || newest == 0 && tables > 1 + i64::from(history.is_some())
+    {
+        return Err(Error::Backend("the file is another program's database".into()));
+    }
+    Ok(newest)
+}

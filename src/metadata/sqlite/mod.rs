@@ -1,0 +1,394 @@
+//! The store in one SQLite file, of one server on one machine.
+//!
+//! One thread writes: it takes all calls that wait into one transaction, decides each with the operations of
+//! [`super::serial`] on the tables as they are, and answers after the commit, whose log is on the disk then
+//! (`synchronous = FULL`). Readers have connections and snapshots of their own. A third thread moves the log's pages into
+//! the file.
+
+mod check;
+mod connect;
+mod error;
+mod health;
+mod lock;
+mod log;
+mod migrations;
+mod queue;
+mod read;
+mod readers;
+mod rows;
+mod shares;
+mod tables;
+#[cfg(test)]
+mod tests;
+mod usage;
+mod writer;
+
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use parking_lot::Mutex;
+use rusqlite::Connection;
+use rusqlite::config::DbConfig;
+use tokio::time::Instant;
+
+pub use self::connect::Settings;
+use self::error::Failure;
+use self::health::Health;
+use self::lock::Lock;
+use self::log::Log;
+use self::queue::{Pending, Queue, closed};
+use self::readers::Readers;
+use self::shares::Shares;
+use self::tables::Writable;
+use self::writer::Writer;
+use super::serial::{self, Stop};
+use super::{
+    Answer, CreateHow, Created, Error, Flush, FlushOutcome, Link, LinkTarget, Lookup,
+    MetadataStore, Page, Removed, Renamed, SetAttributes, SettingDone, Share, ShareSpec, Usage,
+    ZeroingOutcome,
+};
+use crate::types::{
+    Attributes, ContentRef, Context, Cookie, DeviceNumbers, FileType, Name, ObjectId, ShareId,
+    ShareName, SymlinkTarget,
+};
+
+/// A namespace in a SQLite file. A change is on the disk before its answer, as far as the disk does what fsync(2) asks.
+#[derive(Debug)]
+pub struct SqliteStore {
+    settings: Settings,
+    shares: Arc<Shares>,
+    readers: Arc<Readers>,
+    queue: Arc<Queue>,
+    log: Arc<Log>,
+    threads: Mutex<Option<Threads>>,
+}
+
+/// What is given back when the store is closed.
+#[derive(Debug)]
+struct Threads {
+    writer: JoinHandle<Connection>,
+    mover: JoinHandle<()>,
+    readers: Arc<Readers>,
+    health: Arc<Health>,
+    /// Given back last.
+    lock: Arc<Lock>,
+}
+
+impl SqliteStore {
+    /// Opens the store, making the file where there is none and bringing its schema up to date.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] where another server has it; [`Error::Damaged`] for a file that is no whole database;
+    /// [`Error::ReadOnly`]; [`Error::Backend`] for all else, a newer schema included.
+    pub async fn open(settings: Settings) -> Result<Self, Error> {
+        tokio::task::spawn_blocking(move || Self::open_blocking(settings))
+            .await
+            .map_err(|error| Error::Backend(Box::new(error)))?
+    }
+
+    fn open_blocking(settings: Settings) -> Result<Self, Error> {
+        connect::make_folder_of(&settings.path)?;
+        let lock = Arc::new(Lock::take(&settings.path)?);
+        let mut connection = connect::writer(&settings)?;
+        let shares = Arc::new(Shares::default());
+        shares.load(&connection).map_err(Failure::into_error)?;
+        let readers = Arc::new(Readers::open(&settings)?);
+        let mover = connect::mover(&settings.path)?;
+        let (queue, health) = (Arc::new(Queue::default()), Arc::new(Health::default()));
+        let log = Arc::new(Log::new(settings.log_limit));
+        log.watch(&mut connection).map_err(|error| Failure::from(error).into_error())?;
+        let writer = Writer {
+            connection,
+            queue: queue.clone(),
+            shares: shares.clone(),
+            log: log.clone(),
+            health: health.clone(),
+            lock: lock.clone(),
+        };
+        let (moved, moving_health) = (log.clone(), health.clone());
+        let threads = Threads {
+            writer: spawn("sqlite-writer", move || writer.run())?,
+            mover: spawn("sqlite-log", move || moved.keep_moving(&mover, &moving_health))?,
+            readers: readers.clone(),
+            health,
+            lock,
+        };
+        Ok(Self { settings, shares, readers, queue, log, threads: Mutex::new(Some(threads)) })
+    }
+
+    /// The share that a call is about, unless the call is over already.
+    fn admit(&self, cx: &Context) -> Result<Share, Error> {
+        if cx.cancel.is_cancelled() || Instant::now() >= cx.deadline {
+            return Err(Error::Cancelled);
+        }
+        if self.queue.is_closed() {
+            return Err(closed());
+        }
+        self.shares.find(cx.share).ok_or(Error::Stale)
+    }
+
+    /// Has the writer carry out a change.
+    async fn change<T: Send + 'static>(
+        &self,
+        cx: &Context,
+        mut work: impl FnMut(&mut Writable<'_>, &Context) -> Result<T, Stop<Failure>> + Send + 'static,
+    ) -> Answer<T> {
+        self.admit(cx)?;
+        let context = cx.clone();
+        let mut pending = self.queue.add(Some(cx), move |tables| work(tables, &context))?;
+        tokio::select! {
+            biased;
+            answer = &mut pending.answer => return answer.unwrap_or_else(|_| Err(closed().into())),
+            () = cx.cancel.cancelled() => {}
+            () = tokio::time::sleep_until(cx.deadline) => {}
+        }
+        if pending.ticket.leave() {
+            return Err(Error::Cancelled.into());
+        }
+        outcome(pending).await
+    }
+
+    /// Tells the threads to end; the first to ask gets them.
+    fn end(&self) -> Option<Threads> {
+        self.queue.close();
+        self.log.close();
+        self.threads.lock().take()
+    }
+}
+
+impl Threads {
+    /// Waits for the last commit and gives the file back.
+    fn join(self) {
+        let connection = self.writer.join();
+        self.mover.join().ok();
+        self.readers.close();
+        // The last to close moves the log into the file and removes it, unless what the disk holds is in doubt.
+        if let Ok(connection) = connection
+            && self.health.error().is_none()
+            && let Err(error) =
+                connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)
+        {
+            tracing::warn!(%error, "the write-ahead log is left beside the file");
+        }
+        drop(self.lock);
+    }
+}
+
+/// A dropped store is given back like a closed one; whoever waited is gone.
+impl Drop for SqliteStore {
+    fn drop(&mut self) {
+        if let Some(threads) = self.end() {
+            threads.join();
+        }
+    }
+}
+
+/// What a call comes to that the writer has taken.
+async fn outcome<T>(mut pending: Pending<T>) -> Answer<T> {
+    (&mut pending.answer).await.unwrap_or_else(|_| Err(closed().into()))
+}
+
+fn spawn<T: Send + 'static>(
+    name: &str,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<JoinHandle<T>, Error> {
+    std::thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(work)
+        .map_err(|error| Error::Unavailable(Box::new(error)))
+}
+
+#[async_trait::async_trait]
+impl MetadataStore for SqliteStore {
+    async fn open_share(&self, spec: &ShareSpec) -> Result<Share, Error> {
+        let wanted = spec.clone();
+        let pending = self.queue.add(None, move |tables| tables.open_share(&wanted))?;
+        outcome(pending).await.map_err(|refusal| refusal.error)?;
+        let shares = self.readers.point(|connection| Ok(self.shares.load(connection)?));
+        let shares = shares.map_err(|refusal| refusal.error)?;
+        shares
+            .into_iter()
+            .find(|share| share.name == spec.name)
+            .ok_or_else(|| Error::Damaged(format!("share {} was made and is not there", spec.name)))
+    }
+
+    async fn shares(&self) -> Result<Vec<ShareName>, Error> {
+        let shares = self.readers.point(|connection| Ok(self.shares.load(connection)?));
+        let shares = shares.map_err(|refusal| refusal.error)?;
+        Ok(shares.into_iter().map(|share| share.name).collect())
+    }
+
+    async fn getattr(&self, cx: &Context, object: ObjectId) -> Result<Attributes, Error> {
+        let share = self.admit(cx)?;
+        self.readers
+            .point(|connection| read::attributes(connection, &share, object))
+            .map_err(|refusal| refusal.error)
+    }
+
+    async fn lookup(&self, cx: &Context, directory: ObjectId, name: &Name) -> Answer<Lookup> {
+        let share = self.admit(cx)?;
+        self.readers.point(|connection| read::lookup(connection, &share, directory, name))
+    }
+
+    async fn lookup_parent(&self, cx: &Context, directory: ObjectId) -> Answer<Lookup> {
+        let share = self.admit(cx)?;
+        self.readers.point(|connection| read::lookup_parent(connection, &share, directory))
+    }
+
+    async fn readlink(&self, cx: &Context, link: ObjectId) -> Answer<Link> {
+        let share = self.admit(cx)?;
+        self.readers.point(|connection| read::readlink(connection, &share, link))
+    }
+
+    async fn readdir(
+        &self,
+        cx: &Context,
+        directory: ObjectId,
+        after: Cookie,
+        max_entries: usize,
+        with_attributes: bool,
+    ) -> Answer<Page> {
+        let share = self.admit(cx)?;
+        self.readers
+            .scan(cx, move |connection| {
+                read::readdir(connection, &share, directory, after, max_entries, with_attributes)
+            })
+            .await
+    }
+
+    async fn setattr(
+        &self,
+        cx: &Context,
+        object: ObjectId,
+        set: &SetAttributes,
+    ) -> Answer<SettingDone> {
+        let set = set.clone();
+        self.change(cx, move |tables, cx| serial::setattr(tables, cx, object, &set)).await
+    }
+
+    async fn create(
+        &self,
+        cx: &Context,
+        directory: ObjectId,
+        name: &Name,
+        how: &CreateHow,
+    ) -> Answer<Created> {
+        let (name, how) = (name.clone(), how.clone());
+        self.change(cx, move |tables, cx| serial::create(tables, cx, directory, &name, &how)).await
+    }
+
+    async fn mkdir(
+        &self,
+        cx: &Context,
+        directory: ObjectId,
+        name: &Name,
+        set: &SetAttributes,
+    ) -> Answer<Created> {
+        let (name, set) = (name.clone(), set.clone());
+        self.change(cx, move |tables, cx| serial::mkdir(tables, cx, directory, &name, &set)).await
+    }
+
+    async fn symlink(
+        &self,
+        cx: &Context,
+        directory: ObjectId,
+        name: &Name,
+        target: &SymlinkTarget,
+        set: &SetAttributes,
+    ) -> Answer<Created> {
+        let (name, target, set) = (name.clone(), target.clone(), set.clone());
+        self.change(cx, move |tables, cx| {
+            serial::symlink(tables, cx, directory, &name, &target, &set)
+        })
+        .await
+    }
+
+    async fn mknod(
+        &self,
+        cx: &Context,
+        directory: ObjectId,
+        name: &Name,
+        kind: FileType,
+        rdev: DeviceNumbers,
+        set: &SetAttributes,
+    ) -> Answer<Created> {
+        let (name, set) = (name.clone(), set.clone());
+        self.change(cx, move |tables, cx| {
+            serial::mknod(tables, cx, directory, &name, (kind, rdev), &set)
+        })
+        .await
+    }
+
+    async fn remove(&self, cx: &Context, directory: ObjectId, name: &Name) -> Answer<Removed> {
+        let name = name.clone();
+        self.change(cx, move |tables, cx| serial::remove(tables, cx, directory, &name)).await
+    }
+
+    async fn rmdir(&self, cx: &Context, directory: ObjectId, name: &Name) -> Answer<Removed> {
+        let name = name.clone();
+        self.change(cx, move |tables, cx| serial::rmdir(tables, cx, directory, &name)).await
+    }
+
+    async fn rename(
+        &self,
+        cx: &Context,
+        from: ObjectId,
+        from_name: &Name,
+        to: ObjectId,
+        to_name: &Name,
+    ) -> Answer<Renamed> {
+        let (from_name, to_name) = (from_name.clone(), to_name.clone());
+        self.change(cx, move |tables, cx| {
+            serial::rename(tables, cx, (from, &from_name), (to, &to_name))
+        })
+        .await
+    }
+
+    async fn link(
+        &self,
+        cx: &Context,
+        object: ObjectId,
+        directory: ObjectId,
+        name: &Name,
+    ) -> Answer<LinkTarget> {
+        let name = name.clone();
+        self.change(cx, move |tables, cx| serial::link(tables, cx, object, directory, &name)).await
+    }
+
+    async fn flush(&self, cx: &Context, file: ObjectId, flush: &Flush) -> Answer<FlushOutcome> {
+        let flush = flush.clone();
+        self.change(cx, move |tables, cx| serial::flush(tables, cx, file, &flush)).await
+    }
+
+    async fn begin_zeroing(
+        &self,
+        cx: &Context,
+        file: ObjectId,
+        content: ContentRef,
+    ) -> Answer<ZeroingOutcome> {
+        self.change(cx, move |tables, cx| serial::begin_zeroing(tables, cx, file, content)).await
+    }
+
+    async fn usage(&self, share: ShareId) -> Result<Usage, Error> {
+        self.readers
+            .point(|connection| usage::usage(connection, share))
+            .map_err(|refusal| refusal.error)
+    }
+
+    async fn inconsistencies(&self) -> Result<Vec<String>, Error> {
+        if self.queue.is_closed() {
+            return Err(closed());
+        }
+        let (path, log) = (self.settings.path.clone(), self.log.clone());
+        tokio::task::spawn_blocking(move || check::inconsistencies(&path, &log))
+            .await
+            .map_err(|error| Error::Backend(Box::new(error)))?
+    }
+
+    async fn close(&self) {
+        let Some(threads) = self.end() else { return };
+        if let Err(error) = tokio::task::spawn_blocking(|| threads.join()).await {
+            tracing::error!(%error, "the store was not closed well");
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! Shares: made once, known to the process since. What it holds of a share never changes in the database.
+
+use std::collections::HashMap;
+
+use parking_lot::RwLock;
+use rusqlite::{Connection, OptionalExtension as _, Row, params};
+
+use super::error::Failure;
+use super::rows::{damaged, number, uuid};
+use crate::metadata::{Capabilities, Share, ShareSpec, rules};
+use crate::types::{Fsid, ObjectId, ShareId, ShareName, Timestamp};
+
+const ALL: &str = "
+    SELECT s.id, s.name, s.root, s.fsid, s.chunk_size, c.max_read, c.max_write, c.multiple,
+           c.preferred_readdir, c.max_file_size, c.time_delta, c.max_links, c.max_name
+      FROM shares s
+      JOIN filesystem_capabilities c ON c.share_id = s.id
+     ORDER BY s.id";
+
+/// The shares of the store.
+#[derive(Debug, Default)]
+pub(super) struct Shares(RwLock<HashMap<ShareId, Share>>);
+
+impl Shares {
+    /// A share; `None` where there is none of that number.
+    pub(super) fn find(&self, id: ShareId) -> Option<Share> {
+        self.0.read().get(&id).cloned()
+    }
+
+    /// A share's file system identity and what it offers.
+    pub(super) fn facts(&self, id: ShareId) -> Option<(Fsid, Capabilities)> {
+        self.0.read().get(&id).map(|share| (share.fsid, share.capabilities))
+    }
+
+    /// A share's file system identity.
+    pub(super) fn fsid(&self, id: ShareId) -> Option<Fsid> {
+        self.facts(id).map(|(fsid, _)| fsid)
+    }
+
+    /// The share that has a file system identity.
+    pub(super) fn by_fsid(&self, fsid: Fsid) -> Option<ShareId> {
+        self.0.read().values().find(|share| share.fsid == fsid).map(|share| share.id)
+    }
+
+    /// Reads every share; the process knows them from then on.
+    pub(super) fn load(&self, connection: &Connection) -> Result<Vec<Share>, Failure> {
+        let mut statement = connection.prepare_cached(ALL)?;
+        let mut rows = statement.query([])?;
+        let mut shares = Vec::new();
+        while let Some(row) = rows.next()? {
+            shares.push(share(row)?);
+        }
+        self.0.write().extend(shares.iter().map(|share| (share.id, share.clone())));
+        Ok(shares)
+    }
+}
+
+fn share(row: &Row<'_>) -> Result<Share, Failure> {
+    let name: String = row.get(1)?;
+    Ok(Share {
+        id: ShareId(number(row, 0)?),
+        name: ShareName::parse(&name)
+            .map_err(|error| damaged(format_args!("share {name}: {error}")))?,
+        root: ObjectId(uuid(row, 2)?),
+        fsid: Fsid(number(row, 3)?),
+        chunk_size: number(row, 4)?,
+        capabilities: Capabilities {
+            max_read: number(row, 5)?,
+            max_write: number(row, 6)?,
+            multiple: number(row, 7)?,
+            preferred_readdir: number(row, 8)?,
+            max_file_size: number(row, 9)?,
+            time_delta: number(row, 10)?,
+            max_links: number(row, 11)?,
+            max_name: number(row, 12)?,
+        },
+    })
+}
+
+/// Makes a share's rows where there is none of its name; its root, with what it uses, is for the caller. `None` where it is
+/// there.
+pub(super) fn make(connection: &Connection, spec: &ShareSpec) -> Result<Option<Share>, Failure> {
+    let name = spec.name.as_str();
+    let known = connection
+        .prepare_cached("SELECT 1 FROM shares WHERE name = ?1")?
+        .query_row([name], |_| Ok(()))
+        .optional()?;
+    if known.is_some() {
+        return Ok(None);
+    }
+    let root = ObjectId::generate();
+    // 63 random bits, so that stores which know nothing of each other give different ones; never 0.
+    let fsid = rand::random_range(1..=i64::MAX);
+    let id: i16 = connection
+        .prepare_cached(
+            "INSERT INTO shares (id, name, root, fsid, chunk_size)
+             SELECT COALESCE(max(id), 0) + 1, ?1, ?2, ?3, ?4 FROM shares RETURNING id",
+        )?
+        .query_row(params![name, root.0.as_bytes(), fsid, spec.chunk_size], |row| row.get(0))?;
+    let capabilities = Capabilities::default();
+    connection
+        .prepare_cached(
+            "INSERT INTO filesystem_capabilities VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+        )?
+        .execute(params![
+            id,
+            capabilities.max_read,
+            capabilities.max_write,
+            capabilities.multiple,
+            capabilities.preferred_readdir,
+            capabilities.max_file_size.cast_signed(),
+            capabilities.time_delta,
+            capabilities.max_links,
+            capabilities.max_name,
+        ])?;
+    connection.prepare_cached("INSERT INTO share_usage VALUES (?1, 0, 0, 0)")?.execute([id])?;
+    Ok(Some(Share {
+        id: ShareId(id),
+        name: spec.name.clone(),
+        root,
+        fsid: Fsid(fsid.cast_unsigned()),
+        chunk_size: spec.chunk_size,
+        capabilities,
+    }))
+}
+
+/// The attributes of a new share's root.
+pub(super) fn root(
+    share: &Share,
+    spec: &ShareSpec,
+    fileid: crate::types::Fileid,
+) -> crate::types::Attributes {
+    rules::root(share.root, fileid, share.fsid, spec.root, Timestamp::now())
+}

@@ -1,0 +1,398 @@
+//! The tables as the writer sees them, inside its transaction.
+//!
+//! The writer is alone, so what it has read of an object still holds: it keeps the objects it met last. A change of an
+//! object stays there until the end of the batch, so that a directory in which many entries change is written once.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use rusqlite::{Connection, params};
+
+use super::error::Failure;
+use super::read::OBJECT;
+use super::rows::{self, Stored, damaged, stored_device};
+use super::shares::{self, Shares};
+use super::usage::Tally;
+use crate::metadata::serial::{Edge, Outcome, Stop, Tables};
+use crate::metadata::{Capabilities, ShareSpec};
+use crate::types::{Attributes, Cookie, Fileid, Fsid, Name, ObjectId, ShareId, SymlinkTarget};
+
+/// How many objects are kept at least, where that many were met.
+const KEPT: usize = 1 << 15;
+/// How many numbers of a sequence are taken at once.
+const RUN: i64 = 1024;
+
+const TAKE_RUN: &str = "UPDATE sequences SET next = next + ?2 WHERE name = ?1 RETURNING next";
+const INSERT: &str = "
+    INSERT INTO files (id, share_id, fileid, file_type, mode, uid, gid, size, atime, mtime, ctime, subdirs, content_id,
+                       content_version, mtime_version, parent_id, link_target, rdev, create_verifier)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19)";
+const UPDATE: &str = "
+    UPDATE files SET mode = ?2, uid = ?3, gid = ?4, size = ?5, atime = ?6, mtime = ?7, ctime = ?8, subdirs = ?9,
+                     content_id = ?10, content_version = ?11, mtime_version = ?12, parent_id = ?13,
+                     create_verifier = ?14
+     WHERE id = ?1";
+const DELETE: &str = "DELETE FROM files WHERE id = ?1";
+const EDGE: &str =
+    "SELECT child_id, cookie FROM parent_child_map WHERE parent_id = ?1 AND child_name = ?2";
+const ANY_EDGE: &str = "SELECT EXISTS (SELECT 1 FROM parent_child_map WHERE parent_id = ?1)";
+const PUT_EDGE: &str = "
+    INSERT INTO parent_child_map (parent_id, child_name, child_id, cookie) VALUES (?1, ?2, ?3, ?4)
+    ON CONFLICT (parent_id, child_name) DO UPDATE SET child_id = excluded.child_id, cookie = excluded.cookie";
+const DELETE_EDGE: &str = "DELETE FROM parent_child_map WHERE parent_id = ?1 AND child_name = ?2";
+const PUT_LINKS: &str = "
+    INSERT INTO link_counts (file_id, link_count) VALUES (?1, ?2)
+    ON CONFLICT (file_id) DO UPDATE SET link_count = excluded.link_count";
+const DELETE_LINKS: &str = "DELETE FROM link_counts WHERE file_id = ?1";
+
+/// Every statement of the writer that takes parameters, for the test of their plans.
+#[cfg(test)]
+pub(super) const STATEMENTS: [&str; 10] = [
+    TAKE_RUN,
+    INSERT,
+    UPDATE,
+    DELETE,
+    EDGE,
+    ANY_EDGE,
+    PUT_EDGE,
+    DELETE_EDGE,
+    PUT_LINKS,
+    DELETE_LINKS,
+];
+
+/// The numbers of a sequence that were taken and not given out.
+#[derive(Clone, Copy, Debug, Default)]
+struct Run {
+    next: i64,
+    end: i64,
+}
+
+impl Run {
+    fn next(&mut self, connection: &Connection, name: &str) -> Result<u64, Failure> {
+        if self.next == self.end {
+            let end = connection
+                .prepare_cached(TAKE_RUN)?
+                .query_row(params![name, RUN], |row| row.get(0))?;
+            *self = Self { next: end - RUN, end };
+        }
+        self.next += 1;
+        Ok((self.next - 1).cast_unsigned())
+    }
+}
+
+/// An object that the writer knows.
+#[derive(Debug)]
+struct Known {
+    stored: Stored,
+    /// Whether the row differs.
+    changed: bool,
+}
+
+/// A tally that the writer knows.
+#[derive(Debug)]
+struct Counted {
+    tally: Tally,
+    changed: bool,
+}
+
+/// The tables inside the writer's transaction.
+#[derive(Debug)]
+pub(super) struct Writable<'c> {
+    connection: &'c Connection,
+    shares: Arc<Shares>,
+    /// Objects met lately.
+    recent: HashMap<ObjectId, Known>,
+    /// Objects met before those; none has changed.
+    earlier: HashMap<ObjectId, Known>,
+    /// Objects whose rows differ.
+    changed: Vec<ObjectId>,
+    usage: HashMap<ShareId, Counted>,
+    fileids: Run,
+    cookies: Run,
+}
+
+impl<'c> Writable<'c> {
+    pub(super) fn new(connection: &'c Connection, shares: Arc<Shares>) -> Self {
+        Self {
+            connection,
+            shares,
+            recent: HashMap::new(),
+            earlier: HashMap::new(),
+            changed: Vec::new(),
+            usage: HashMap::new(),
+            fileids: Run::default(),
+            cookies: Run::default(),
+        }
+    }
+
+    /// Forgets everything: the transaction was undone, or somebody else wrote.
+    pub(super) fn forget(&mut self) {
+        *self = Self::new(self.connection, self.shares.clone());
+    }
+
+    /// Writes what was changed; the commit follows.
+    pub(super) fn write_back(&mut self) -> Result<(), Failure> {
+        for id in std::mem::take(&mut self.changed) {
+            // What is not there any more was changed first and then dropped.
+            if let Some(known) = self.recent.get_mut(&id).filter(|known| known.changed) {
+                update(self.connection, &known.stored)?;
+                known.changed = false;
+            }
+        }
+        for (share, counted) in self.usage.iter_mut().filter(|(_, counted)| counted.changed) {
+            counted.tally.write(self.connection, *share)?;
+            counted.changed = false;
+        }
+        Ok(())
+    }
+
+    /// Lets go of objects that were not met for long. Nothing is to be written back.
+    pub(super) fn trim(&mut self) {
+        if self.recent.len() > KEPT {
+            self.earlier = std::mem::take(&mut self.recent);
+        }
+    }
+
+    /// Makes a share and its root on first use.
+    pub(super) fn open_share(&mut self, spec: &ShareSpec) -> Result<(), Stop<Failure>> {
+        if let Some(share) = shares::make(self.connection, spec)? {
+            let fileid = Fileid(self.fileids.next(self.connection, "fileids")?);
+            let root = shares::root(&share, spec, fileid);
+            self.add(share.id, &root, None, None)?;
+        }
+        Ok(())
+    }
+
+    /// An object, which is among the recent ones from then on.
+    fn known(&mut self, id: ObjectId) -> Result<Option<&mut Known>, Failure> {
+        if !self.recent.contains_key(&id) {
+            let known = match self.earlier.remove(&id) {
+                Some(known) => known,
+                None => match self.load(id)? {
+                    Some(stored) => Known { stored, changed: false },
+                    None => return Ok(None),
+                },
+            };
+            self.recent.insert(id, known);
+        }
+        Ok(self.recent.get_mut(&id))
+    }
+
+    fn load(&self, id: ObjectId) -> Result<Option<Stored>, Failure> {
+        let mut statement = self.connection.prepare_cached(OBJECT)?;
+        let mut rows = statement.query(params![id.0.as_bytes()])?;
+        let Some(row) = rows.next()? else { return Ok(None) };
+        rows::object(row, 0, |share| self.shares.fsid(share)).map(Some)
+    }
+
+    /// An object that an operation has met.
+    fn present(&mut self, id: ObjectId) -> Result<&mut Known, Failure> {
+        self.known(id)?.ok_or_else(|| damaged(format_args!("object {id} went away")))
+    }
+
+    /// The object's row differs from now on.
+    fn touch(&mut self, id: ObjectId) -> Result<&mut Stored, Failure> {
+        if !self.present(id)?.changed {
+            self.changed.push(id);
+        }
+        let known = self.present(id)?;
+        known.changed = true;
+        Ok(&mut known.stored)
+    }
+
+    fn tally(&mut self, share: ShareId) -> Result<&mut Tally, Failure> {
+        if !self.usage.contains_key(&share) {
+            let tally = Tally::read(self.connection, share)?
+                .ok_or_else(|| damaged(format_args!("share {} has no counters", share.0)))?;
+            self.usage.insert(share, Counted { tally, changed: false });
+        }
+        let counted = self
+            .usage
+            .get_mut(&share)
+            .ok_or_else(|| damaged(format_args!("share {} is not counted", share.0)))?;
+        counted.changed = true;
+        Ok(&mut counted.tally)
+    }
+
+    /// Adds an object to a share.
+    fn add(
+        &mut self,
+        share: ShareId,
+        object: &Attributes,
+        target: Option<&SymlinkTarget>,
+        verifier: Option<u64>,
+    ) -> Result<(), Failure> {
+        let stored = Stored { share, attributes: object.clone(), verifier };
+        insert(self.connection, &stored, target)?;
+        self.tally(share)?.add(object);
+        self.recent.insert(object.id, Known { stored, changed: false });
+        Ok(())
+    }
+
+    /// Writes how many names an object has, unless it is a directory.
+    fn count_names(&self, object: &Attributes) -> Result<(), Failure> {
+        let id = object.id.0.as_bytes();
+        if object.nlink > 1 {
+            self.connection.prepare_cached(PUT_LINKS)?.execute(params![id, object.nlink])?;
+        } else {
+            self.connection.prepare_cached(DELETE_LINKS)?.execute(params![id])?;
+        }
+        Ok(())
+    }
+}
+
+impl Tables for Writable<'_> {
+    type Failure = Failure;
+
+    fn share(&self, share: ShareId) -> Option<(Fsid, Capabilities)> {
+        self.shares.facts(share)
+    }
+
+    fn object(&mut self, id: ObjectId) -> Outcome<Option<Attributes>, Self> {
+        Ok(self.known(id)?.map(|known| known.stored.attributes.clone()))
+    }
+
+    fn verifier(&mut self, file: ObjectId) -> Outcome<Option<u64>, Self> {
+        Ok(self.known(file)?.and_then(|known| known.stored.verifier))
+    }
+
+    fn edge(&mut self, directory: ObjectId, name: &Name) -> Outcome<Option<Edge>, Self> {
+        let mut statement = self.connection.prepare_cached(EDGE)?;
+        let mut rows = statement.query(params![directory.0.as_bytes(), name.as_bytes()])?;
+        let Some(row) = rows.next()? else { return Ok(None) };
+        let child = ObjectId(rows::uuid(row, 0)?);
+        Ok(Some(Edge { child, cookie: Cookie(rows::number(row, 1)?) }))
+    }
+
+    fn is_empty(&mut self, directory: ObjectId) -> Outcome<bool, Self> {
+        let mut statement = self.connection.prepare_cached(ANY_EDGE)?;
+        let any: bool = statement.query_row(params![directory.0.as_bytes()], |row| row.get(0))?;
+        Ok(!any)
+    }
+
+    fn next_fileid(&mut self) -> Outcome<Fileid, Self> {
+        Ok(Fileid(self.fileids.next(self.connection, "fileids")?))
+    }
+
+    fn next_cookie(&mut self) -> Outcome<Cookie, Self> {
+        Ok(Cookie(self.cookies.next(self.connection, "cookies")?))
+    }
+
+    fn insert(
+        &mut self,
+        object: &Attributes,
+        target: Option<&SymlinkTarget>,
+        verifier: Option<u64>,
+    ) -> Outcome<(), Self> {
+        let share = self.shares.by_fsid(object.fsid);
+        let share =
+            share.ok_or_else(|| damaged(format_args!("no share has fsid {}", object.fsid.0)))?;
+        Ok(self.add(share, object, target, verifier)?)
+    }
+
+    fn put(&mut self, object: &Attributes) -> Outcome<(), Self> {
+        let before = self.present(object.id)?;
+        let share = before.stored.share;
+        let (old_nlink, old_size) = (before.stored.attributes.nlink, before.stored.attributes.size);
+        if old_nlink != object.nlink && !object.file_type.is_directory() {
+            self.count_names(object)?;
+        }
+        if old_size != object.size {
+            let old = Attributes { size: old_size, ..object.clone() };
+            let tally = self.tally(share)?;
+            tally.subtract(&old);
+            tally.add(object);
+        }
+        self.touch(object.id)?.attributes = object.clone();
+        Ok(())
+    }
+
+    fn forget_verifier(&mut self, file: ObjectId) -> Outcome<(), Self> {
+        if self.present(file)?.stored.verifier.is_some() {
+            self.touch(file)?.verifier = None;
+        }
+        Ok(())
+    }
+
+    fn discard(&mut self, object: ObjectId) -> Outcome<(), Self> {
+        let known = self.present(object)?;
+        let (share, attributes) = (known.stored.share, known.stored.attributes.clone());
+        self.connection.prepare_cached(DELETE)?.execute(params![object.0.as_bytes()])?;
+        self.tally(share)?.subtract(&attributes);
+        self.recent.remove(&object);
+        Ok(())
+    }
+
+    fn put_edge(&mut self, directory: ObjectId, name: &Name, edge: Edge) -> Outcome<(), Self> {
+        self.connection.prepare_cached(PUT_EDGE)?.execute(params![
+            directory.0.as_bytes(),
+            name.as_bytes(),
+            edge.child.0.as_bytes(),
+            edge.cookie.0.cast_signed(),
+        ])?;
+        Ok(())
+    }
+
+    fn remove_edge(&mut self, directory: ObjectId, name: &Name) -> Outcome<(), Self> {
+        self.connection
+            .prepare_cached(DELETE_EDGE)?
+            .execute(params![directory.0.as_bytes(), name.as_bytes()])?;
+        Ok(())
+    }
+}
+
+/// A directory's subdirectories; no other object has any.
+fn subdirs(object: &Attributes) -> u32 {
+    if object.file_type.is_directory() { object.nlink.saturating_sub(2) } else { 0 }
+}
+
+fn insert(
+    connection: &Connection,
+    stored: &Stored,
+    target: Option<&SymlinkTarget>,
+) -> Result<(), Failure> {
+    let it = &stored.attributes;
+    connection.prepare_cached(INSERT)?.execute(params![
+        it.id.0.as_bytes(),
+        stored.share.0,
+        it.fileid.0.cast_signed(),
+        it.file_type.number(),
+        it.mode,
+        it.uid,
+        it.gid,
+        it.size.cast_signed(),
+        it.atime.0,
+        it.mtime.0,
+        it.ctime.0,
+        subdirs(it),
+        it.content.as_ref().map(|content| content.id.0.as_bytes()),
+        it.content.map_or(0, |content| content.version.0),
+        it.mtime_version,
+        it.parent.as_ref().map(|parent| parent.0.as_bytes()),
+        target.map(SymlinkTarget::as_bytes),
+        stored_device(it.rdev),
+        stored.verifier.map(u64::cast_signed),
+    ])?;
+    Ok(())
+}
+
+fn update(connection: &Connection, stored: &Stored) -> Result<(), Failure> {
+    let it = &stored.attributes;
+    connection.prepare_cached(UPDATE)?.execute(params![
+        it.id.0.as_bytes(),
+        it.mode,
+        it.uid,
+        it.gid,
+        it.size.cast_signed(),
+        it.atime.0,
+        it.mtime.0,
+        it.ctime.0,
+        subdirs(it),
+        it.content.as_ref().map(|content| content.id.0.as_bytes()),
+        it.content.map_or(0, |content| content.version.0),
+        it.mtime_version,
+        it.parent.as_ref().map(|parent| parent.0.as_bytes()),
+        stored.verifier.map(u64::cast_signed),
+    ])?;
+    Ok(())
+}

@@ -1,0 +1,150 @@
+//! The one thread that writes: all that waits goes into one transaction, and is answered after its commit.
+
+use std::sync::Arc;
+
+use rusqlite::Connection;
+
+use super::error::{Failure, Remains};
+use super::health::Health;
+use super::lock::Lock;
+use super::log::Log;
+use super::queue::{Job, Queue};
+use super::shares::Shares;
+use super::tables::Writable;
+use crate::metadata::Error;
+
+/// How many calls go into one transaction.
+const MOST: usize = 1024;
+
+/// What the writer works with.
+pub(super) struct Writer {
+    pub(super) connection: Connection,
+    pub(super) queue: Arc<Queue>,
+    pub(super) shares: Arc<Shares>,
+    pub(super) log: Arc<Log>,
+    pub(super) health: Arc<Health>,
+    pub(super) lock: Arc<Lock>,
+}
+
+/// Drops the calls that nobody will carry out, however the thread ends.
+struct Abandon(Arc<Queue>);
+
+impl Drop for Abandon {
+    fn drop(&mut self) {
+        self.0.abandon();
+    }
+}
+
+impl Writer {
+    /// Carries calls out until the queue is closed; gives the connection back.
+    pub(super) fn run(self) -> Connection {
+        let _abandon = Abandon(self.queue.clone());
+        let mut tables = Writable::new(&self.connection, self.shares.clone());
+        let mut version = None;
+        let mut moved_at = 0;
+        while let Some(mut batch) = self.queue.take(MOST) {
+            batch.retain_mut(|job| job.take());
+            if !batch.is_empty() {
+                let _turn = self.log.turn();
+                self.carry_out(&mut batch, &mut tables, &mut version);
+                tables.trim();
+            }
+            self.log.settle(&mut moved_at);
+        }
+        drop(tables);
+        self.connection
+    }
+
+    /// Carries calls out together; where that fails, each by itself, so that none fails for another's sake.
+    fn carry_out(
+        &self,
+        batch: &mut [Box<dyn Job>],
+        tables: &mut Writable<'_>,
+        version: &mut Option<i64>,
+    ) {
+        if self.refused(batch) {
+            return;
+        }
+        let failure = match self.attempt(batch, tables, version) {
+            Ok(()) => {
+                for job in batch {
+                    job.answer();
+                }
+                return;
+            }
+            Err(failure) => Arc::new(failure),
+        };
+        tables.forget();
+        let failure = self.undo().err().map_or(failure, Arc::new);
+        match failure.remains() {
+            Remains::Whole if batch.len() > 1 => {
+                for job in batch.chunks_mut(1) {
+                    self.carry_out(job, tables, version);
+                }
+                return;
+            }
+            Remains::Whole | Remains::Unwritten => {}
+            Remains::Doubtful => self.health.lost(&failure),
+        }
+        let read_only = failure.remains() != Remains::Whole && self.lock.is_read_only();
+        for job in batch {
+            job.fail(if read_only {
+                Error::ReadOnly(Box::new(failure.clone()))
+            } else {
+                failure.to_error()
+            });
+        }
+    }
+
+    /// Answers calls that cannot be carried out whatever they are.
+    fn refused(&self, batch: &mut [Box<dyn Job>]) -> bool {
+        let why = || {
+            if self.log.is_full() {
+                return Some(Error::Unavailable(
+                    "a reader of another process holds the write-ahead log, which is as long as it may be".into(),
+                ));
+            }
+            self.health.error()
+        };
+        if why().is_none() {
+            return false;
+        }
+        for job in batch {
+            job.fail(why().unwrap_or(Error::Cancelled));
+        }
+        true
+    }
+
+    /// One transaction, which a failure leaves open.
+    fn attempt(
+        &self,
+        batch: &mut [Box<dyn Job>],
+        tables: &mut Writable<'_>,
+        version: &mut Option<i64>,
+    ) -> Result<(), Failure> {
+        let run = |sql: &str| self.connection.prepare_cached(sql)?.execute([]);
+        run("BEGIN IMMEDIATE")?;
+        // It changes where another process has written to the file: what is known of it holds no more.
+        let now = self
+            .connection
+            .prepare_cached("PRAGMA data_version")?
+            .query_row([], |row| row.get::<_, i64>(0))?;
+        if version.replace(now).is_some_and(|before| before != now) {
+            tables.forget();
+        }
+        for job in batch.iter_mut() {
+            job.run(tables)?;
+        }
+        tables.write_back()?;
+        run("COMMIT")?;
+        Ok(())
+    }
+
+    /// Ends the transaction without a trace, where SQLite has not done so itself.
+    fn undo(&self) -> Result<(), Failure> {
+        if !self.connection.is_autocommit() {
+            self.connection.execute_batch("ROLLBACK")?;
+        }
+        Ok(())
+    }
+}
