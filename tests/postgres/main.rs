@@ -21,6 +21,8 @@ mod plans;
 #[cfg(test)]
 mod proxy;
 #[cfg(test)]
+mod refusals;
+#[cfg(test)]
 mod round_trips;
 #[cfg(test)]
 mod session;

@@ -16,7 +16,8 @@ impl PostgresStore {
         if self.pool.is_closed() {
             return Err(Error::Unavailable("the metadata store is closed".into()));
         }
-        let client = Connector::new(&self.settings).connect().await.map_err(Failure::into_error)?;
+        let client =
+            Connector::new(&self.settings).connect().await.map_err(Failure::into_error)?.client;
         let rows = match client.batch_execute(SESSION).await {
             Ok(()) => client.query(CHECK, &[]).await,
             Err(error) => Err(error),

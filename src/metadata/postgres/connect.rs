@@ -17,6 +17,7 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 use super::Settings;
 use super::error::Failure;
 use super::obstacle::Obstacle;
+use super::setup::Standing;
 use super::{setup, tls};
 use crate::metadata::Error;
 use crate::types::database::{ChannelBinding, Host, SslMode, Target};
@@ -38,6 +39,12 @@ impl fmt::Debug for Connector {
     }
 }
 
+/// A connection to a server, and what that takes.
+pub(super) struct Connected {
+    pub(super) client: ClientWrapper,
+    pub(super) standing: Standing,
+}
+
 /// Where there is no connection: what stands in the way, by place.
 struct Failed(Vec<(String, Obstacle)>);
 
@@ -46,12 +53,13 @@ impl Connector {
         Self { target: Arc::new(settings.target.clone()), limit: settings.connect_timeout }
     }
 
-    /// A connection to the first server that answers, lets the role in and fits the settings. It ends when it is
+    /// A connection to the first server that answers, lets the role in and fits the settings; one that takes no changes
+    /// only where no other is to be had. It ends when it is
     /// dropped. Every address has the time limit of the settings, TLS and login included.
     ///
     /// The failure is [`Failure::Lost`] where a server may come back by itself, and [`Failure::Refused`] where somebody
     /// has to change something.
-    pub(super) async fn connect(&self) -> Result<ClientWrapper, Failure> {
+    pub(super) async fn connect(&self) -> Result<Connected, Failure> {
         let target = Arc::clone(&self.target);
         let tls = tokio::task::spawn_blocking(move || tls::connector(&target))
             .await
@@ -74,7 +82,7 @@ struct Way {
 }
 
 impl Way {
-    async fn connect(self) -> Result<ClientWrapper, Failed> {
+    async fn connect(self) -> Result<Connected, Failed> {
         if self.host.is_socket() {
             return self.attempt(None).await;
         }
@@ -93,7 +101,7 @@ impl Way {
         race(attempts.collect()).await
     }
 
-    async fn attempt(&self, address: Option<IpAddr>) -> Result<ClientWrapper, Failed> {
+    async fn attempt(&self, address: Option<IpAddr>) -> Result<Connected, Failed> {
         let config = self.config(address);
         let attempt = async {
             // A Unix socket has no TLS.
@@ -103,8 +111,8 @@ impl Way {
             };
             let target = &self.connector.target;
             let client = client.map_err(|error| Obstacle::of(&error, target, &self.host))?;
-            setup::check_server(&client, target, &self.host).await?;
-            Ok(client)
+            let standing = setup::check_server(&client, target, &self.host).await?;
+            Ok(Connected { client, standing })
         };
         match timeout(self.connector.limit, attempt).await {
             Ok(outcome) => outcome.map_err(|obstacle| self.failed(address, obstacle)),
@@ -175,26 +183,28 @@ where
     Ok(ClientWrapper::new(client, driver))
 }
 
-/// Makes the attempts in their order, the next as soon as one has failed or has had its head start. The first that
-/// succeeds ends the others.
-async fn race<T: Send + 'static>(
-    attempts: Vec<impl Future<Output = Result<T, Failed>> + Send + 'static>,
-) -> Result<T, Failed> {
+/// Makes the attempts in their order, the next as soon as one has failed or has had its head start. The first to find
+/// a server that takes changes ends the others; where all are over, one that takes none will do.
+async fn race(
+    attempts: Vec<impl Future<Output = Result<Connected, Failed>> + Send + 'static>,
+) -> Result<Connected, Failed> {
     let mut waiting = attempts.into_iter();
     let mut running = JoinSet::new();
     let mut failed = Failed(Vec::new());
+    let mut second_best = None;
     loop {
         if let Some(next) = waiting.next() {
             running.spawn(next);
         }
         let alone = if waiting.len() == 0 { Duration::MAX } else { HEAD_START };
         match timeout(alone, running.join_next()).await {
-            Ok(Some(Ok(Ok(first)))) => return Ok(first),
+            Ok(Some(Ok(Ok(first)))) if first.standing == Standing::Primary => return Ok(first),
+            Ok(Some(Ok(Ok(other)))) => second_best = second_best.or(Some(other)),
             Ok(Some(Ok(Err(more)))) => failed.0.extend(more.0),
             Ok(Some(Err(panicked))) => {
                 failed.0.push((String::new(), Obstacle::passing(panicked.to_string())));
             }
-            Ok(None) => return Err(failed),
+            Ok(None) => return second_best.ok_or(failed),
             Err(_) => {}
         }
     }

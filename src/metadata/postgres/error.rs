@@ -15,6 +15,8 @@ pub(super) enum Failure {
     /// Nothing was applied, and nothing will be on this connection: its writer slot has another epoch, or
     /// what it prepared does not hold any more. A new one may do.
     Retired(Source),
+    /// Nothing was applied: the server takes no changes now, or did not when the connection was made.
+    ReadOnly(Source),
     /// Nothing was applied, and a repeat would not help.
     Refused(Error),
 }
@@ -37,8 +39,8 @@ impl From<tokio_postgres::Error> for Failure {
             SqlState::FEATURE_NOT_SUPPORTED if says_cached_plan(&error) => {
                 Self::Retired(Box::new(error))
             }
-            SqlState::READ_ONLY_SQL_TRANSACTION
-            | SqlState::ADMIN_SHUTDOWN
+            SqlState::READ_ONLY_SQL_TRANSACTION => Self::ReadOnly(Box::new(error)),
+            SqlState::ADMIN_SHUTDOWN
             | SqlState::CRASH_SHUTDOWN
             | SqlState::CANNOT_CONNECT_NOW
             | SqlState::IDLE_SESSION_TIMEOUT
@@ -78,7 +80,7 @@ impl Failure {
     pub(super) fn ends_connection(&self) -> bool {
         match self {
             Self::Lost(_) | Self::Retired(_) => true,
-            Self::Transient(_) | Self::Refused(_) => false,
+            Self::Transient(_) | Self::ReadOnly(_) | Self::Refused(_) => false,
         }
     }
 
@@ -88,14 +90,15 @@ impl Failure {
             Self::Transient(source) | Self::Lost(source) | Self::Retired(source) => {
                 Error::Unavailable(source)
             }
+            Self::ReadOnly(source) => Error::ReadOnly(source),
             Self::Refused(error) => error,
         }
     }
 }
 
-/// An error of the start, where a repeat is for who starts the server.
+/// An error of the start, where nothing is repeated here.
 pub(super) fn fatal(error: tokio_postgres::Error) -> Error {
-    Error::Backend(Box::new(error))
+    Failure::in_flight(error).into_error()
 }
 
 /// Why a server refused a login.

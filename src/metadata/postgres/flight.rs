@@ -10,14 +10,15 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
+use uuid::Uuid;
 
 use super::PostgresStore;
 use super::error::Failure;
-use super::pool::Pooled;
+use super::pool::{Pooled, Refusal};
 use super::retry::{Patience, jittered, within};
 use super::rows::{self, Stored};
-use super::setup::Slot;
-use crate::metadata::Error;
+use super::setup::{self, Slot};
+use crate::metadata::{Error, Source};
 use crate::types::{Context, Fsid, ShareId, Wait};
 
 /// An argument of a statement.
@@ -146,6 +147,38 @@ impl PostgresStore {
         cx.trail.timed(Wait::Connection, within(cx, self.pool.get())).await
     }
 
+    /// A connection with a writer slot.
+    async fn writer(&self, cx: &Context) -> Result<Result<(Pooled, Slot), Failure>, Error> {
+        let connection = match self.connection(cx).await? {
+            Ok(connection) => connection,
+            Err(failure) => return Ok(Err(failure)),
+        };
+        if let Some(slot) = connection.slot {
+            return Ok(Ok((connection, slot)));
+        }
+        let refusal = connection.refusal();
+        let claiming = tokio::spawn(claimed(connection, self.pool.instance()));
+        let claiming = async {
+            claiming.await.unwrap_or_else(|panicked| Err(Failure::Lost(Box::new(panicked))))
+        };
+        Ok(match cx.trail.timed(Wait::Connection, within(cx, claiming)).await? {
+            Err(Failure::ReadOnly(source)) => Err(self.refused(refusal, source)),
+            claimed => claimed,
+        })
+    }
+
+    /// The failure of a change that a server refused because it is read-only. Where it may be otherwise by now,
+    /// every idle connection is as old as that, and is given up.
+    fn refused(&self, refusal: Refusal, source: Source) -> Failure {
+        match refusal {
+            Refusal::Meant => Failure::ReadOnly(source),
+            Refusal::Passing => {
+                self.pool.renew_idle();
+                Failure::Retired(source)
+            }
+        }
+    }
+
     /// Runs a mutation. Once it is sent its outcome is awaited, whatever becomes of the call: an error says that
     /// nothing was changed, unless it says that the outcome is not known.
     pub(super) async fn mutate(
@@ -158,10 +191,11 @@ impl PostgresStore {
         let share = cx.share;
         let mut patience = Patience::new();
         loop {
-            let failure = match self.connection(cx).await? {
-                Ok(connection) => {
-                    let ticket = Ticket { share, slot: connection.slot, batch: rand::random() };
+            let failure = match self.writer(cx).await? {
+                Ok((connection, slot)) => {
+                    let ticket = Ticket { share, slot, batch: rand::random() };
                     let mutation = Arc::clone(&mutation);
+                    let refusal = connection.refusal();
                     let task =
                         tokio::spawn(async move { send(connection, &mutation, ticket).await });
                     match cx.trail.timed(Wait::Database, landed(task)).await {
@@ -174,6 +208,7 @@ impl PostgresStore {
                             }
                             Failure::Lost(source)
                         }
+                        Err(Failure::ReadOnly(source)) => self.refused(refusal, source),
                         Err(failure) => failure,
                     }
                 }
@@ -227,6 +262,26 @@ impl PostgresStore {
                 return Err(Error::Backend(Box::new(UnknownOutcome(unknown))));
             }
             tokio::time::sleep(jittered(repeat)).await;
+        }
+    }
+}
+
+/// Claims a writer slot for a connection that has none. Nothing is applied where it fails.
+async fn claimed(mut connection: Pooled, instance: Uuid) -> Result<(Pooled, Slot), Failure> {
+    match tokio::time::timeout(FLIGHT_LIMIT, setup::claim(&connection.client, instance)).await {
+        Ok(Ok(slot)) => {
+            connection.slot = Some(slot);
+            Ok((connection, slot))
+        }
+        Ok(Err(failure)) => {
+            if failure.ends_connection() {
+                drop(Pooled::take(connection));
+            }
+            Err(failure)
+        }
+        Err(late) => {
+            drop(Pooled::take(connection));
+            Err(Failure::Lost(Box::new(late)))
         }
     }
 }

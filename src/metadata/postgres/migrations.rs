@@ -21,7 +21,7 @@ const LOCK: &str = "SELECT pg_advisory_lock(19793, 0)";
 /// [`Error::Unavailable`] where no server answers.
 pub(super) async fn prepare(settings: &Settings) -> Result<(), Error> {
     // Ends when the client is dropped, and its lock with it.
-    let mut client = Connector::new(settings).connect().await.map_err(Failure::into_error)?;
+    let mut client = Connector::new(settings).connect().await.map_err(Failure::into_error)?.client;
     client.batch_execute(LOCK).await.map_err(fatal)?;
     migrate(&mut client, settings.auto_migrate).await
 }

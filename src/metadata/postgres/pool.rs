@@ -1,7 +1,8 @@
 //! A few connections that calls share, each used by one call at a time.
 
 use std::fmt;
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use deadpool::managed::{self, Metrics, PoolError, QueueMode, RecycleError, RecycleResult};
 use deadpool_postgres::ClientWrapper;
@@ -9,15 +10,42 @@ use tokio::task::JoinHandle;
 use uuid::Uuid;
 
 use super::Settings;
-use super::connect::Connector;
+use super::connect::{Connected, Connector};
 use super::error::Failure;
 use super::flight::FLUSH;
-use super::setup::{self, Slot};
+use super::setup::{self, Slot, Standing};
 
-/// A connection with its writer slot.
+/// How long what a server said of itself when it was connected to is taken for true.
+const STANDING_HOLDS: Duration = Duration::from_secs(2);
+
+/// A connection.
 pub(super) struct Connection {
     pub(super) client: ClientWrapper,
-    pub(super) slot: Slot,
+    /// Its writer slot, which a connection that only reads may lack.
+    pub(super) slot: Option<Slot>,
+    standing: Standing,
+    since: Instant,
+}
+
+/// What is to be thought of a server that refuses a change because it is read-only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Refusal {
+    /// It stays so until somebody turns it off.
+    Meant,
+    /// Another connection may lead to a server that takes changes.
+    Passing,
+}
+
+impl Connection {
+    /// What a refusal on this connection means: an old one may be to a server that was the primary, or that takes
+    /// changes again by now.
+    pub(super) fn refusal(&self) -> Refusal {
+        if self.standing == Standing::Standby || self.since.elapsed() >= STANDING_HOLDS {
+            Refusal::Passing
+        } else {
+            Refusal::Meant
+        }
+    }
 }
 
 impl fmt::Debug for Connection {
@@ -35,6 +63,28 @@ pub(super) struct Manager {
     instance: Uuid,
     /// Setting a connection up takes no longer.
     limit: Duration,
+    /// Whether the last server that was connected to took changes.
+    writable: AtomicBool,
+}
+
+impl Manager {
+    /// Says when the database stops taking changes, and when it takes them again.
+    fn note(&self, standing: Standing) {
+        let writable = standing == Standing::Primary;
+        if self.writable.swap(writable, Ordering::Relaxed) == writable {
+            return;
+        }
+        match standing {
+            Standing::Primary => tracing::info!("the database takes changes again"),
+            Standing::ReadOnly => tracing::warn!(
+                "the database takes no changes (default_transaction_read_only is on): clients can read, and are \
+                 refused what would change something"
+            ),
+            Standing::Standby => tracing::warn!(
+                "no primary is to be had, only a standby: clients can read, and what would change something waits"
+            ),
+        }
+    }
 }
 
 impl fmt::Debug for Manager {
@@ -49,11 +99,12 @@ impl managed::Manager for Manager {
 
     async fn create(&self) -> Result<Connection, Failure> {
         // Bounded by itself, for each address.
-        let client = self.connector.connect().await?;
+        let Connected { client, standing } = self.connector.connect().await?;
+        self.note(standing);
         let setting_up = async {
-            let slot = setup::prepare(&client, self.instance).await?;
+            let slot = setup::prepare(&client, self.instance, standing).await?;
             client.prepare_cached(FLUSH).await?;
-            Ok(Connection { client, slot })
+            Ok(Connection { client, slot, standing, since: Instant::now() })
         };
         match tokio::time::timeout(self.limit, setting_up).await {
             Ok(outcome) => outcome,
@@ -84,7 +135,12 @@ impl Pool {
     /// A pool that has no connection yet.
     pub(super) fn new(settings: &Settings, instance: Uuid) -> Result<Self, crate::metadata::Error> {
         let connector = Connector::new(settings);
-        let manager = Manager { connector, instance, limit: settings.connect_timeout };
+        let manager = Manager {
+            connector,
+            instance,
+            limit: settings.connect_timeout,
+            writable: AtomicBool::new(true),
+        };
         let connections = managed::Pool::builder(manager)
             .max_size(settings.max_connections.max(1))
             // The one used last has everything at hand; taking turns would make every call a cold one.
@@ -115,6 +171,11 @@ impl Pool {
             | PoolError::NoRuntimeSpecified
             | PoolError::PostCreateHook(_) => Failure::Lost("no connection".into()),
         })
+    }
+
+    /// Who claims writer slots.
+    pub(super) fn instance(&self) -> Uuid {
+        self.connections.manager().instance
     }
 
     /// Whether the pool was closed.

@@ -50,7 +50,7 @@ impl Patience {
     /// How long to pause before the next try of a call that failed and changed nothing, unless it is over.
     pub(super) fn after(&mut self, failure: Failure) -> Result<Duration, Error> {
         let over = match &failure {
-            Failure::Refused(_) => true,
+            Failure::Refused(_) | Failure::ReadOnly(_) => true,
             Failure::Transient(_) => self.repeats >= TRANSIENT_REPEATS,
             Failure::Lost(_) | Failure::Retired(_) => {
                 self.away_since.get_or_insert_with(Instant::now).elapsed() >= PATIENCE

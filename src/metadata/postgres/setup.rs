@@ -5,6 +5,7 @@ use uuid::Uuid;
 
 use super::error::Failure;
 use super::obstacle::Obstacle;
+use crate::metadata::Error;
 use crate::types::database::{Host, SessionAttributes, Target};
 
 /// The oldest server, as `server_version_num` counts.
@@ -36,6 +37,17 @@ pub(super) struct Slot {
     pub(super) epoch: i64,
 }
 
+/// What a server takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// Changes too.
+    Primary,
+    /// Reads alone, because somebody wants it so.
+    ReadOnly,
+    /// Reads alone: it follows a primary, and may be one soon.
+    Standby,
+}
+
 /// Refuses a server that is too old, or whose default isolation is another than READ COMMITTED: the
 /// functions rely on each statement's seeing what was committed before it. A standby is not refused for good: it may be
 /// the primary soon.
@@ -43,7 +55,7 @@ pub(super) async fn check_server(
     client: &Client,
     target: &Target,
     host: &Host,
-) -> Result<(), Obstacle> {
+) -> Result<Standing, Obstacle> {
     let answer = client
         .simple_query(
             "SELECT current_setting('server_version_num'), current_setting('server_version'), \
@@ -68,20 +80,36 @@ pub(super) async fn check_server(
             column(2)
         )));
     }
-    match (target.session, column(3), column(4)) {
-        (SessionAttributes::Any, _, _) | (SessionAttributes::ReadWrite, "off", _) => Ok(()),
-        (SessionAttributes::ReadWrite, _, "t") => {
+    match (column(4), column(3), target.session) {
+        ("t", _, SessionAttributes::ReadWrite) => {
             Err(Obstacle::passing("a standby, which takes no changes; name the primary's host too"))
         }
-        (SessionAttributes::ReadWrite, _, _) => Err(Obstacle::passing(
-            "the database takes no changes (default_transaction_read_only is on); turn that off",
-        )),
+        ("t", _, SessionAttributes::Any) => Ok(Standing::Standby),
+        (_, "off", _) => Ok(Standing::Primary),
+        (_, _, _) => Ok(Standing::ReadOnly),
     }
 }
 
-/// Sets a new connection up and gives it a writer slot.
-pub(super) async fn prepare(client: &Client, instance: Uuid) -> Result<Slot, Failure> {
+/// Sets a new connection up. One to a server that takes changes gets a writer slot, unless there is no room to note
+/// it: whatever only reads needs none.
+pub(super) async fn prepare(
+    client: &Client,
+    instance: Uuid,
+    standing: Standing,
+) -> Result<Option<Slot>, Failure> {
     client.batch_execute(SESSION).await?;
+    if standing != Standing::Primary {
+        return Ok(None);
+    }
+    match claim(client, instance).await {
+        Ok(slot) => Ok(Some(slot)),
+        Err(Failure::ReadOnly(_) | Failure::Refused(Error::NoSpace(_))) => Ok(None),
+        Err(failure) => Err(failure),
+    }
+}
+
+/// Gives a connection a writer slot. One round trip.
+pub(super) async fn claim(client: &Client, instance: Uuid) -> Result<Slot, Failure> {
     let row = client.query_one("SELECT slot, epoch FROM claim_slot($1)", &[&instance]).await?;
     Ok(Slot { number: row.try_get(0)?, epoch: row.try_get(1)? })
 }
