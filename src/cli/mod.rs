@@ -46,10 +46,16 @@ enum Command {
 #[derive(Debug, Args)]
 struct Configured {
     /// YAML file [default: ./config.yaml or /etc/trunkfs/config.yaml where there is one; else /export for
-    /// this machine alone, names in memory, content in ./trunkfs-data]
+    /// this machine alone, everything in ./trunkfs-data]
     #[arg(long, value_name = "FILE", env = "TRUNKFS_CONFIG")]
     config: Option<PathBuf>,
+    /// Serve /export for this machine alone, everything in this folder, instead of a configuration
+    #[arg(long, value_name = "DIR", conflicts_with = "config")]
+    data: Option<String>,
 }
+
+/// The folder of everything where neither a configuration nor a folder is given.
+const LOCAL_FOLDER: &str = "./trunkfs-data";
 
 /// Where a configuration is looked for that is not named.
 const PLACES: [&str; 2] = ["./config.yaml", "/etc/trunkfs/config.yaml"];
@@ -63,12 +69,15 @@ impl Configured {
             found.is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound)
         };
         let found = || PLACES.iter().map(PathBuf::from).find(|path| !missing(path));
-        match self.config.clone().or_else(found) {
-            Some(file) => Source::File(file),
-            None => Source::Local {
-                uid: rustix::process::geteuid().as_raw(),
-                gid: rustix::process::getegid().as_raw(),
-            },
+        let local = |data: &str| Source::Local {
+            data: data.to_owned(),
+            uid: rustix::process::geteuid().as_raw(),
+            gid: rustix::process::getegid().as_raw(),
+        };
+        match (&self.data, &self.config) {
+            (Some(data), _) => local(data),
+            (None, Some(file)) => Source::File(file.clone()),
+            (None, None) => found().map_or_else(|| local(LOCAL_FOLDER), Source::File),
         }
     }
 

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::systemd::Notifier;
 use super::{Configured, Failure, descriptors, ready};
-use crate::config::{Config, Content, Loaded, Metadata, Source};
+use crate::config::{Config, Content, Loaded, Metadata};
 use crate::server::{AFTER_DRAIN, BindError, Instance, Service, StartError, own_address, probe};
 use crate::telemetry;
 use crate::types::Chain;
@@ -48,7 +48,7 @@ pub(super) fn run(options: &Options) -> Result<(), Failure> {
         tracing::warn!("{warning}");
     }
     descriptors::raise(&config);
-    warn_of_loss(&config, &source);
+    warn_of_loss(&config);
     let runtime = tokio::runtime::Runtime::new().map_err(|error| Failure::Run(error.into()))?;
     let done = runtime.block_on(serve(&config));
     // What still runs was told to stop, and had its time.
@@ -162,7 +162,7 @@ fn explained(error: StartError) -> Failure {
 }
 
 /// Says which shares are lost when the server stops.
-fn warn_of_loss(config: &Config, source: &Source) {
+fn warn_of_loss(config: &Config) {
     for share in &config.shares {
         let name = &share.name;
         if matches!(config.metadata.get(&share.metadata_store), Some(Metadata::Memory)) {
@@ -172,11 +172,5 @@ fn warn_of_loss(config: &Config, source: &Source) {
         } else if matches!(config.content.get(&share.content_store), Some(Content::Memory)) {
             tracing::warn!("{name}: content is in memory; files lose it when the server stops");
         }
-    }
-    if let Source::Local { .. } = source {
-        tracing::warn!(
-            "no configuration: content is in ./trunkfs-data, and what earlier runs left there belongs to no \
-             file; see config.example.yaml for shares that stay"
-        );
     }
 }

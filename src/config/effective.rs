@@ -182,7 +182,7 @@ pub(super) fn scalar(value: &Value) -> String {
 }
 
 /// Text in double quotes. JSON leaves some control characters as they are, which YAML does not take.
-fn quoted(text: &str) -> String {
+pub(super) fn quoted(text: &str) -> String {
     let mut out = String::new();
     for each in serde_json::Value::from(text).to_string().chars() {
         if each.is_control() {

@@ -44,7 +44,7 @@ pub(super) fn distinct_folders(stores: &Stores<'_, Content>) -> Result<(), Error
 }
 
 /// The folder itself where it is there; else what its path says.
-fn resolved(path: &Path) -> PathBuf {
+pub(super) fn resolved(path: &Path) -> PathBuf {
     let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
     absolute.canonicalize().unwrap_or_else(|_| absolute.components().collect())
 }

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::fmt;
 use std::path::PathBuf;
 
+use super::effective::quoted;
 use super::error::{Error, Errors};
 use super::overrides::{self, Override};
 use super::section::Document;
@@ -16,8 +17,10 @@ pub enum Source {
     /// A file.
     File(PathBuf),
     /// What is served without one: `/export` to this machine alone, writable for `uid` and for the
-    /// superuser, with metadata in memory and content in `./trunkfs-data`.
+    /// superuser, with metadata in a SQLite file.
     Local {
+        /// The folder that holds everything; relative to the working directory.
+        data: String,
         /// The root directory's owner.
         uid: u32,
         /// The root directory's group.
@@ -79,7 +82,7 @@ impl Source {
         let text = match self {
             Self::File(path) => std::fs::read_to_string(path)
                 .map_err(|error| Error::unreadable(name.clone(), error))?,
-            Self::Local { uid, gid } => local(*uid, *gid),
+            Self::Local { data, uid, gid } => local(data, *uid, *gid),
         };
         let document = Document::new(&name, &text, variable, overrides);
         let config = parse::config(&document)?;
@@ -93,14 +96,16 @@ impl Source {
 }
 
 /// What is served without a file.
-fn local(uid: u32, gid: u32) -> String {
+fn local(data: &str, uid: u32, gid: u32) -> String {
+    let within = |name| quoted(&format!("{}/{name}", data.replace("${", "$${")));
+    let (metadata, content) = (within("metadata.sqlite"), within("content"));
     format!(
         "server: {{ listen: 127.0.0.1:{DEFAULT_PORT} }}
-metadata: {{ stores: {{ memory: {{ type: memory }} }} }}
-content: {{ stores: {{ files: {{ type: filesystem, filesystem: {{ base_path: ./trunkfs-data }} }} }} }}
+metadata: {{ stores: {{ names: {{ type: sqlite, sqlite: {{ path: {metadata} }} }} }} }}
+content: {{ stores: {{ files: {{ type: filesystem, filesystem: {{ base_path: {content} }} }} }} }}
 shares:
   - name: /export
-    metadata_store: memory
+    metadata_store: names
     content_store: files
     root: {{ uid: {uid}, gid: {gid} }}
     clients: [ {{ network: 127.0.0.0/8, squash: no_root_squash }} ]

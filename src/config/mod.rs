@@ -17,6 +17,7 @@ mod secrets;
 mod section;
 mod server;
 mod share;
+mod sqlite;
 mod stores;
 mod tree;
 mod values;
@@ -28,6 +29,7 @@ pub use postgres::Postgres;
 pub use secrets::Secret;
 pub use server::{DEFAULT_PORT, Server};
 pub use share::{Access, Client, NOBODY, Root, Share, Squash};
+pub use sqlite::Sqlite;
 pub use stores::{Content, Metadata};
 pub use values::Mode;
 

@@ -6,6 +6,7 @@ use super::filesystem::distinct_folders;
 use super::section::{Document, Field};
 use super::server::server;
 use super::share::{Share, share};
+use super::sqlite::distinct_files;
 use super::stores::{Found, content, metadata, stores};
 
 /// The whole document.
@@ -34,6 +35,7 @@ fn top(document: &Document<'_>) -> Result<Config, Error> {
         .unwrap_or_default();
     let content = document.keep(stores(&top, "content", content)).unwrap_or_default();
     document.keep(distinct_folders(&content.stores));
+    document.keep(distinct_files(&metadata.stores));
     let listed = top.required("shares", "name at least one share that clients mount")?;
     let shares = shares(&listed, &metadata, &content)?;
     Ok(Config { server, metadata: metadata.kept(), content: content.kept(), shares })

@@ -8,6 +8,7 @@ use super::error::Error;
 use super::filesystem::{Filesystem, filesystem};
 use super::postgres::{Postgres, postgres};
 use super::section::{Field, Section, hint};
+use super::sqlite::{Sqlite, sqlite};
 use super::values::word;
 
 /// Where a namespace lives.
@@ -15,6 +16,8 @@ use super::values::word;
 pub enum Metadata {
     /// In this process; gone when it stops.
     Memory,
+    /// In a SQLite file.
+    Sqlite(Sqlite),
     /// In a PostgreSQL database.
     Postgres(Postgres),
 }
@@ -88,8 +91,11 @@ fn check_name(field: &Field<'_>, name: &str) -> Result<(), Error> {
     )))
 }
 
-/// The block of the store's type, which has its name; `None` for the type memory, which has none.
-fn block<'a>(section: &Section<'a>, blocks: &[&'static str]) -> Result<Option<Field<'a>>, Error> {
+/// The store's type and the block of its name; `None` for the type memory, which has none.
+fn block<'a>(
+    section: &Section<'a>,
+    blocks: &[&'static str],
+) -> Result<Option<(&'static str, Field<'a>)>, Error> {
     let words: Vec<_> = ["memory"].iter().chain(blocks).map(|name| (*name, *name)).collect();
     let known = words.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(" or ");
     let kind = word(&section.required("type", &format!("write {known}"))?, &words)?;
@@ -104,14 +110,16 @@ fn block<'a>(section: &Section<'a>, blocks: &[&'static str]) -> Result<Option<Fi
     if !blocks.contains(&kind) {
         return Ok(None);
     }
-    section.required(kind, &format!("a store of type {kind} needs this block")).map(Some)
+    let field = section.required(kind, &format!("a store of type {kind} needs this block"))?;
+    Ok(Some((kind, field)))
 }
 
 pub(super) fn metadata(field: &Field<'_>, request_timeout: Duration) -> Result<Metadata, Error> {
-    let section = field.section(&["type", "postgres"])?;
-    Ok(match block(&section, &["postgres"])? {
+    let section = field.section(&["type", "sqlite", "postgres"])?;
+    Ok(match block(&section, &["sqlite", "postgres"])? {
         None => Metadata::Memory,
-        Some(field) => Metadata::Postgres(postgres(&field, request_timeout)?),
+        Some(("sqlite", field)) => Metadata::Sqlite(sqlite(&field)?),
+        Some((_, field)) => Metadata::Postgres(postgres(&field, request_timeout)?),
     })
 }
 
@@ -119,7 +127,7 @@ pub(super) fn content(field: &Field<'_>) -> Result<Content, Error> {
     let section = field.section(&["type", "filesystem"])?;
     Ok(match block(&section, &["filesystem"])? {
         None => Content::Memory,
-        Some(field) => Content::Filesystem(filesystem(&field)?),
+        Some((_, field)) => Content::Filesystem(filesystem(&field)?),
     })
 }
 

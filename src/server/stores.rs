@@ -12,6 +12,7 @@ use crate::content::{
 };
 use crate::metadata::memory::MemoryStore;
 use crate::metadata::postgres::{PostgresStore, Settings};
+use crate::metadata::sqlite::{self, SqliteStore};
 use crate::metadata::{self, MetadataStore, RootSpec, ShareSpec};
 use crate::types::ShareName;
 use crate::vfs::{ClientRule, ExportSettings, Squash, WriteBehind};
@@ -110,6 +111,14 @@ impl Stores {
         let settings = config.metadata.get(name).ok_or_else(|| unknown(share, name))?;
         let store: Arc<dyn MetadataStore> = match settings {
             config::Metadata::Memory => Arc::new(MemoryStore::new()),
+            config::Metadata::Sqlite(settings) => {
+                let failed = |source| StoreError::Metadata {
+                    name: name.clone(),
+                    place: settings.path.display().to_string(),
+                    source,
+                };
+                Arc::new(SqliteStore::open(file(settings)).await.map_err(failed)?)
+            }
             config::Metadata::Postgres(settings) => {
                 let failed = |source| StoreError::Metadata {
                     name: name.clone(),
@@ -164,6 +173,14 @@ impl Stores {
 
 fn unknown(share: &config::Share, name: &str) -> StoreError {
     StoreError::Unknown { share: share.name.clone(), name: name.to_owned() }
+}
+
+fn file(settings: &config::Sqlite) -> sqlite::Settings {
+    sqlite::Settings {
+        quick_check: settings.quick_check,
+        cache_size: settings.cache_size,
+        ..sqlite::Settings::new(settings.path.clone())
+    }
 }
 
 fn database(settings: &config::Postgres) -> Settings {

@@ -52,13 +52,41 @@ async fn without_a_configuration_it_serves_this_machine() {
     assert_eq!(mkdir(&mut connection, starter, &root, "starter's").await, 0);
     assert_eq!(mkdir(&mut connection, starter + 1, &root, "other's").await, 13, "NFS3ERR_ACCES");
     assert_eq!(mount(&mut connection, "/other").await, Err(2), "MNT3ERR_NOENT");
-    assert!(folder.path().join("trunkfs-data").is_dir());
+    let data = folder.path().join("trunkfs-data");
+    assert!(data.join("metadata.sqlite").is_file() && data.join("content").is_dir());
 
     server.signal(Signal::TERM);
     let finished = server.finish().await;
     assert_eq!(finished.status, Some(0), "{finished:?}");
-    assert!(finished.err.contains("every file is lost when the server stops"), "{finished:?}");
+    assert!(!finished.err.contains("WARN"), "{finished:?}");
     connection.closed().await;
+    let left: Vec<_> =
+        std::fs::read_dir(&data).unwrap().map(|it| it.unwrap().file_name()).collect();
+    assert!(
+        !left.iter().any(|name| name == "metadata.sqlite-wal"),
+        "one file has it all: {left:?}"
+    );
+
+    // A second start finds everything; the folder may be named.
+    let arguments = ["--listen", "127.0.0.1:0", "--data", data.to_str().unwrap()];
+    let server = Running::start(folder.path(), &arguments, 1).await;
+    let mut connection = Connection::open(server.address).await;
+    assert_eq!(mount(&mut connection, "/export").await.unwrap(), root);
+    assert_eq!(mkdir(&mut connection, 0, &root, "root's").await, 17, "NFS3ERR_EXIST");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_folder_takes_one_server() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Running::start(folder.path(), &["--listen", "127.0.0.1:0"], 1).await;
+    let second = run(trunkfs(folder.path(), &["serve", "--listen", "127.0.0.1:0"])).await;
+    let holder = format!("process {} on ", server.id());
+    second.failed_with(1, &["metadata.stores.names", "another server has it", &holder, " since 2"]);
+    // However it ends, the next one may have it.
+    server.signal(Signal::KILL);
+    assert_eq!(server.finish().await.status, None);
+    Running::start(folder.path(), &["--listen", "127.0.0.1:0"], 1).await.stop().await;
 }
 
 #[tokio::test]
