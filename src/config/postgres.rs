@@ -86,10 +86,10 @@ pub(super) fn postgres(field: &Field<'_>, request_timeout: Duration) -> Result<P
         })
     };
     let statement_timeout = within_request("statement_timeout", Duration::from_secs(10))?;
-    if let Some(field) = section.optional("statement_timeout") {
-        if !(SHORTEST_STATEMENT..=LONGEST_STATEMENT).contains(&statement_timeout) {
-            return Err(field.error("write a duration from 100ms to 60s"));
-        }
+    if let Some(field) = section.optional("statement_timeout")
+        && !(SHORTEST_STATEMENT..=LONGEST_STATEMENT).contains(&statement_timeout)
+    {
+        return Err(field.error("write a duration from 100ms to 60s"));
     }
     Ok(Postgres {
         target,

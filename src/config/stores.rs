@@ -19,7 +19,7 @@ pub enum Metadata {
     /// In a SQLite file.
     Sqlite(Sqlite),
     /// In a PostgreSQL database.
-    Postgres(Postgres),
+    Postgres(Box<Postgres>),
 }
 
 /// Where file bytes live.
@@ -119,7 +119,7 @@ pub(super) fn metadata(field: &Field<'_>, request_timeout: Duration) -> Result<M
     Ok(match block(&section, &["sqlite", "postgres"])? {
         None => Metadata::Memory,
         Some(("sqlite", field)) => Metadata::Sqlite(sqlite(&field)?),
-        Some((_, field)) => Metadata::Postgres(postgres(&field, request_timeout)?),
+        Some((_, field)) => Metadata::Postgres(Box::new(postgres(&field, request_timeout)?)),
     })
 }
 

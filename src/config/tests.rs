@@ -216,8 +216,17 @@ fn wrong_stores_name_the_remedy() {
     };
     first("type: postgres", &["metadata.stores.m.postgres: missing", "needs this block"]);
     first("type: memory, postgres: { port: 1 }", &["another type", "type: postgres"]);
-    first("type: postgrse", &["\"postgrse\" is none of memory, postgres", "mean 'postgres'"]);
-    first("type: ", &["metadata.stores.m.type: missing", "memory or postgres"]);
+    first(
+        "type: postgrse",
+        &["\"postgrse\" is none of memory, sqlite, postgres", "mean 'postgres'"],
+    );
+    first("type: ", &["metadata.stores.m.type: missing", "memory or sqlite or postgres"]);
+    first("type: sqlite, sqlite: { }", &["sqlite.path: missing", "name the file"]);
+    first("type: sqlite, sqlite: { path: m, cache_size: 1KiB }", &["\"1KiB\"", "from 1MiB"]);
+    first(
+        "type: sqlite, sqlite: { path: d/m } }, n: { type: sqlite, sqlite: { path: ./d/m }",
+        &["metadata.stores.n", "store m too", "a file of its own"],
+    );
     let database = |keys: &str, words: &[&str]| {
         first(&format!("type: postgres, postgres: {{ {keys} }}"), words);
     };

@@ -16,7 +16,7 @@ shares: [ {{ name: /e, metadata_store: m, content_store: c, clients: [ {{ networ
     );
     let config = Config::parse("t.yaml", &text, &|_| None)?;
     match &config.metadata["m"] {
-        Metadata::Postgres(postgres) => Ok(postgres.clone()),
+        Metadata::Postgres(postgres) => Ok((**postgres).clone()),
         other => panic!("{other:?}"),
     }
 }
