@@ -12,6 +12,7 @@
 pub mod cli;
 pub mod config;
 pub mod content;
+pub mod dump;
 pub mod metadata;
 pub mod mount;
 pub mod nfs3;

@@ -22,12 +22,16 @@ pub mod rules;
 mod serial;
 pub mod sqlite;
 mod types;
+mod upkeep;
 
 pub use error::{Answer, Error, Refusal, Source};
 pub use types::{
     Capabilities, Change, CreateHow, Created, DirectoryEntry, Flush, FlushOutcome, Link,
     LinkTarget, Lookup, Page, Removed, Renamed, Replaced, RootSpec, SetAttributes, SetTime,
     SettingDone, Share, ShareSpec, Usage, Written, ZeroingOutcome,
+};
+pub use upkeep::{
+    EntryRecord, LoadError, LoadHow, Loaded, ObjectRecord, PORTION, Portion, Record, Upkeep,
 };
 
 use crate::types::{

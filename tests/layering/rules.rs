@@ -15,6 +15,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("portmap", &["rpc", "xdr", "types"]),
     ("metadata", &["types"]),
     ("content", &["types"]),
+    ("dump", &["metadata", "types"]),
     ("vfs", &["metadata", "content", "types"]),
     ("mount", &["vfs", "rpc", "xdr", "types"]),
     ("nlm", &["vfs", "rpc", "xdr", "types"]),
@@ -37,7 +38,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "types",
         ],
     ),
-    ("cli", &["server", "config", "telemetry", "vfs", "metadata", "content", "types"]),
+    ("cli", &["server", "config", "telemetry", "dump", "vfs", "metadata", "content", "types"]),
     ("main", &["cli"]),
 ];
 

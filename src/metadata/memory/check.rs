@@ -143,9 +143,10 @@ impl State {
     }
 
     fn check_fileids(&self, found: &mut Vec<String>) {
-        let distinct: HashSet<_> = self.objects.values().map(|object| object.fileid).collect();
+        let distinct: HashSet<_> =
+            self.objects.values().map(|object| (object.fsid, object.fileid)).collect();
         if distinct.len() != self.objects.len() {
-            found.push("two objects have one fileid".to_owned());
+            found.push("two objects of a share have one fileid".to_owned());
         }
         let strays = self.targets.keys().chain(self.verifiers.keys());
         for id in strays.filter(|id| !self.objects.contains_key(id)) {

@@ -9,6 +9,7 @@ mod state;
 mod tables;
 #[cfg(test)]
 mod tests;
+mod upkeep;
 
 use std::convert::Infallible;
 

@@ -102,19 +102,14 @@ impl State {
         if let Some(share) = self.shares.values().find(|share| share.name == spec.name) {
             return Ok(share.clone());
         }
-        let number = self
-            .last_share
-            .checked_add(1)
-            .ok_or_else(|| Error::NoSpace("the store holds no more shares".into()))?;
         let share = Share {
-            id: ShareId(number),
+            id: self.next_share()?,
             name: spec.name.clone(),
             root: ObjectId::generate(),
             fsid: self.fresh_fsid(),
             chunk_size: spec.chunk_size,
             capabilities: Capabilities::default(),
         };
-        self.last_share = number;
         let fileid = self.next_fileid();
         let root = rules::root(share.root, fileid, share.fsid, spec.root, Timestamp::now());
         self.usage.insert(share.fsid, Tally::default());
@@ -124,11 +119,19 @@ impl State {
         Ok(share)
     }
 
-    /// Random, so that stores which know nothing of each other give different ones.
+    /// The number of one more share.
+    pub(super) fn next_share(&mut self) -> Result<ShareId, Error> {
+        let number = self.last_share.checked_add(1);
+        self.last_share =
+            number.ok_or_else(|| Error::NoSpace("the store holds no more shares".into()))?;
+        Ok(ShareId(self.last_share))
+    }
+
+    /// 63 random bits, so that stores which know nothing of each other give different ones; never 0.
     fn fresh_fsid(&self) -> Fsid {
         loop {
-            let fsid = Fsid(rand::random());
-            if fsid.0 != 0 && !self.usage.contains_key(&fsid) {
+            let fsid = Fsid(rand::random_range(1..=i64::MAX as u64));
+            if !self.usage.contains_key(&fsid) {
                 return fsid;
             }
         }

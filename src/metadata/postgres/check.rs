@@ -1,8 +1,9 @@
 //! The invariants, checked by reading everything.
 
+use tokio_postgres::GenericClient;
+
 use super::PostgresStore;
-use super::connect::Connector;
-use super::error::{Failure, fatal};
+use super::error::fatal;
 use super::rows::column;
 use crate::metadata::Error;
 
@@ -13,15 +14,13 @@ const SESSION: &str = "SET enable_nestloop = off; SET jit = off";
 impl PostgresStore {
     /// Runs on a connection of its own: it takes long and wants the plans that every other call must not have.
     pub(super) async fn check(&self) -> Result<Vec<String>, Error> {
-        if self.pool.is_closed() {
-            return Err(Error::Unavailable("the metadata store is closed".into()));
-        }
-        let client =
-            Connector::new(&self.settings).connect().await.map_err(Failure::into_error)?.client;
-        let rows = match client.batch_execute(SESSION).await {
-            Ok(()) => client.query(CHECK, &[]).await,
-            Err(error) => Err(error),
-        };
-        rows.map_err(fatal)?.iter().map(|row| column(row, 0)).collect()
+        broken(&*self.connect_apart().await?).await
     }
+}
+
+/// What is broken as `client` sees it.
+pub(super) async fn broken(client: &impl GenericClient) -> Result<Vec<String>, Error> {
+    client.batch_execute(SESSION).await.map_err(fatal)?;
+    let rows = client.query(CHECK, &[]).await.map_err(fatal)?;
+    rows.iter().map(|row| column(row, 0)).collect()
 }

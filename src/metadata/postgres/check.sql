@@ -66,8 +66,8 @@ UNION ALL
 SELECT format('%s belongs to no share', f.id)
   FROM files f LEFT JOIN shares s ON s.id = f.share_id WHERE s.id IS NULL
 UNION ALL
-SELECT format('fileid %s belongs to %s objects', f.fileid, count(*))
-  FROM files f GROUP BY f.fileid HAVING count(*) > 1
+SELECT format('fileid %s belongs to %s objects of one share', f.fileid, count(*))
+  FROM files f GROUP BY f.share_id, f.fileid HAVING count(*) > 1
 UNION ALL
 SELECT format('%s has fileid %s', f.id, f.fileid) FROM files f WHERE f.fileid <= 0
 UNION ALL

@@ -96,6 +96,12 @@ impl Failure {
     }
 }
 
+/// The constraint that a row breaks by being there twice.
+pub(super) fn duplicate_of(error: &tokio_postgres::Error) -> Option<&str> {
+    let error = error.as_db_error()?;
+    (*error.code() == SqlState::UNIQUE_VIOLATION).then(|| error.constraint().unwrap_or("unnamed"))
+}
+
 /// An error of the start, where nothing is repeated here.
 pub(super) fn fatal(error: tokio_postgres::Error) -> Error {
     Failure::in_flight(error).into_error()

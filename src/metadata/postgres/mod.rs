@@ -4,13 +4,16 @@
 //! (`migrations/postgres`) that repeats the values the decision rests on and is committed by itself; where they have
 //! changed the decision is made again. Nothing is kept in the process but what never changes.
 
+mod apart;
 mod check;
 mod connect;
 mod create;
+mod dump;
 mod error;
 mod flight;
 mod flush;
 mod link;
+mod load;
 mod migrations;
 mod obstacle;
 mod pool;
@@ -26,6 +29,7 @@ mod shares;
 mod tls;
 mod usage;
 
+use tokio::sync::mpsc;
 use uuid::Uuid;
 
 use self::error::Failure;
@@ -35,9 +39,9 @@ pub use self::settings::Settings;
 use self::shares::Shares;
 use self::usage::Usages;
 use super::{
-    Answer, CreateHow, Created, Error, Flush, FlushOutcome, Link, LinkTarget, Lookup,
-    MetadataStore, Page, Removed, Renamed, SetAttributes, SettingDone, Share, ShareSpec, Usage,
-    ZeroingOutcome,
+    Answer, CreateHow, Created, Error, Flush, FlushOutcome, Link, LinkTarget, LoadError, LoadHow,
+    Loaded, Lookup, MetadataStore, Page, Portion, Record, Removed, Renamed, SetAttributes,
+    SettingDone, Share, ShareSpec, Upkeep, Usage, ZeroingOutcome,
 };
 use crate::types::{
     Attributes, ContentRef, Context, Cookie, DeviceNumbers, FileType, Name, ObjectId, ShareId,
@@ -52,6 +56,8 @@ pub struct PostgresStore {
     pool: Pool,
     shares: Shares,
     usages: Usages,
+    /// What its connections call themselves in their writer slots.
+    instance: Uuid,
 }
 
 impl PostgresStore {
@@ -63,9 +69,10 @@ impl PostgresStore {
     /// isolation than READ COMMITTED, or a schema of another version.
     pub async fn connect(settings: Settings) -> Result<Self, Error> {
         migrations::prepare(&settings).await?;
-        let pool = Pool::new(&settings, Uuid::new_v4())?;
+        let instance = Uuid::new_v4();
+        let pool = Pool::new(&settings, instance)?;
         drop(pool.get().await.map_err(Failure::into_error)?);
-        Ok(Self { settings, pool, shares: Shares::default(), usages: Usages::new() })
+        Ok(Self { settings, pool, shares: Shares::default(), usages: Usages::new(), instance })
     }
 }
 
@@ -210,5 +217,24 @@ impl MetadataStore for PostgresStore {
 
     async fn close(&self) {
         self.pool.close();
+    }
+}
+
+#[async_trait::async_trait]
+impl Upkeep for PostgresStore {
+    async fn dump(
+        &self,
+        share: Option<&ShareName>,
+        to: mpsc::Sender<Vec<Record>>,
+    ) -> Result<(), Error> {
+        self.send_all(share, to).await
+    }
+
+    async fn load(
+        &self,
+        how: &LoadHow,
+        from: mpsc::Receiver<Portion>,
+    ) -> Result<Loaded, LoadError> {
+        self.take_all(how, from).await
     }
 }

@@ -13,7 +13,7 @@ use crate::metadata::{Capabilities, Error, Share, ShareSpec, rules};
 use crate::types::{Context, Fsid, ObjectId, ShareId, ShareName, Timestamp};
 
 const OPEN: &str = "SELECT open_share($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
-const ALL: &str = "
+pub(super) const ALL: &str = "
     SELECT s.id, s.name, s.root, s.fsid, s.chunk_size, c.max_read, c.max_write, c.multiple,
            c.preferred_readdir, c.max_file_size, c.time_delta, c.max_links, c.max_name
       FROM shares s
@@ -92,7 +92,7 @@ impl PostgresStore {
     }
 }
 
-fn share(row: &Row) -> Result<Share, Error> {
+pub(super) fn share(row: &Row) -> Result<Share, Error> {
     let name: String = column(row, 1)?;
     let unsigned = |index| {
         let value: i64 = column(row, index)?;

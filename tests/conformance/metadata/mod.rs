@@ -12,6 +12,7 @@ mod cases;
 mod instances;
 mod model;
 mod stores;
+mod upkeep;
 mod world;
 
 use std::future::Future;

@@ -5,10 +5,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 
 use tokio::sync::Mutex;
-use trunkfs::metadata::MetadataStore;
+
 use trunkfs::metadata::memory::MemoryStore;
 use trunkfs::metadata::postgres::PostgresStore;
 use trunkfs::metadata::sqlite::{Settings, SqliteStore};
+use trunkfs::metadata::{MetadataStore, Upkeep};
 
 use super::instances::Instances;
 use crate::database::TestDatabase;
@@ -54,6 +55,23 @@ struct SharedDatabase {
 
 /// A database takes no more users, since every connection looks at the slots of all before it.
 const MOST_USERS: usize = 40;
+
+/// A store that can be dumped and loaded, with nothing in it.
+pub(crate) struct Kept {
+    pub(crate) store: Arc<dyn Upkeep>,
+    /// Dropped after the store is closed.
+    pub(crate) guard: Box<dyn Any + Send>,
+}
+
+pub(crate) async fn kept_memory() -> Kept {
+    Kept { store: Arc::new(MemoryStore::new()), guard: Box::new(()) }
+}
+
+pub(crate) async fn kept_postgres() -> Kept {
+    let database = TestDatabase::create().await;
+    let store = PostgresStore::connect(database.settings()).await.unwrap();
+    Kept { store: Arc::new(store), guard: Box::new(database) }
+}
 
 async fn shared_database() -> Arc<SharedDatabase> {
     static PRESENT: Mutex<Weak<SharedDatabase>> = Mutex::const_new(Weak::new());

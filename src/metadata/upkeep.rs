@@ -1,0 +1,120 @@
+//! What maintenance does with a store beside the calls of clients: its whole content out, and in again.
+
+use tokio::sync::mpsc;
+
+use super::{Error, MetadataStore, Share};
+use crate::types::{Attributes, Cookie, Name, ObjectId, ShareName, SymlinkTarget};
+
+/// A piece of a store's content. A share's record stands before its objects' and entries'.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Record {
+    /// A share. Its number is the store's own, and counts for nothing elsewhere.
+    Share(Share),
+    /// An object of the share before it.
+    Object(ObjectRecord),
+    /// A directory's entry, in the share before it.
+    Entry(EntryRecord),
+}
+
+/// An object with all that belongs to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ObjectRecord {
+    /// Its attributes, as of the last flush.
+    pub attributes: Attributes,
+    /// A symbolic link's target.
+    pub target: Option<SymlinkTarget>,
+    /// The verifier of the exclusive create that made it, if nothing has touched it since.
+    pub verifier: Option<u64>,
+}
+
+/// A directory's entry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EntryRecord {
+    /// The directory.
+    pub directory: ObjectId,
+    /// The name.
+    pub name: Name,
+    /// What it names.
+    pub child: ObjectId,
+    /// Its place in READDIR.
+    pub cookie: Cookie,
+}
+
+/// What [`Upkeep::load`] is given. A source that ends without [`Portion::End`] was cut off.
+#[derive(Debug)]
+pub enum Portion {
+    /// Some records, in the order of the dump.
+    Records(Vec<Record>),
+    /// There are no more: what came is whole.
+    End,
+}
+
+/// How many records go together at most.
+pub const PORTION: usize = 1024;
+
+/// How a load treats what is there.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LoadHow {
+    /// Another name for the one share of the dump.
+    pub name: Option<ShareName>,
+    /// Whether shares of the same names give way.
+    pub replace: bool,
+}
+
+/// What a load brought in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Loaded {
+    /// Shares.
+    pub shares: u64,
+    /// Objects, roots included.
+    pub objects: u64,
+    /// Directory entries.
+    pub entries: u64,
+}
+
+/// Why nothing was loaded.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// A share of that name is there.
+    #[error("the store has a share {0} already")]
+    Present(ShareName),
+    /// Another name was given, and the dump has several shares, or none.
+    #[error("the dump has {0} shares; another name can be given to one alone")]
+    NotOne(u64),
+    /// An object of the dump is there already, in another share.
+    #[error("the store has objects of the dump in another share; a copy needs another store")]
+    Collides,
+    /// Instances have the share open.
+    #[error("the share {0} is being served")]
+    Served(ShareName),
+    /// The records contradict each other.
+    #[error("the dump is not sound: {0}")]
+    Unsound(String),
+    /// The records ended before they were whole.
+    #[error("the dump ended early")]
+    Incomplete,
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] Error),
+}
+
+/// A store that can be dumped and loaded.
+#[async_trait::async_trait]
+pub trait Upkeep: MetadataStore {
+    /// Sends every share, or the one named, to `to` as of one moment, while calls go on. A share that is not
+    /// there sends nothing. Ends with [`Error::Cancelled`] when nobody receives any more. What clients
+    /// have written and the server has not flushed is not in it.
+    async fn dump(
+        &self,
+        share: Option<&ShareName>,
+        to: mpsc::Sender<Vec<Record>>,
+    ) -> Result<(), Error>;
+
+    /// Brings in what `from` sends, wholly or not at all: ids, file numbers, cookies, times and link counts are
+    /// kept, so that handles of clients hold. File numbers and cookies of objects made afterwards are greater.
+    ///
+    /// # Errors
+    /// Nothing was changed then.
+    async fn load(&self, how: &LoadHow, from: mpsc::Receiver<Portion>)
+    -> Result<Loaded, LoadError>;
+}
