@@ -25,7 +25,7 @@ const WRONG: u8 = 2;
 #[derive(Debug, Parser)]
 #[command(name = "trunkfs", version, about = "An NFSv3 server whose namespace lives in PostgreSQL")]
 #[command(
-    after_help = "RUST_LOG sets what is logged: error, warn, info (default), debug or trace."
+    after_help = "RUST_LOG overrides what is logged: error, warn, info, debug or trace, or info,trunkfs::metadata=debug."
 )]
 struct Cli {
     #[command(subcommand)]
@@ -92,6 +92,8 @@ impl Configured {
 enum Failure {
     /// The configuration is wrong.
     Configuration(config::Errors),
+    /// A variable of the environment is wrong.
+    Environment(Box<dyn Error + Send + Sync>),
     /// Something failed while it was carried out.
     Run(Box<dyn Error + Send + Sync>),
 }
@@ -117,6 +119,10 @@ pub fn run() -> ExitCode {
             for error in errors.iter() {
                 eprintln!("error: {error}");
             }
+            ExitCode::from(WRONG)
+        }
+        Err(Failure::Environment(error)) => {
+            eprintln!("error: {}", Chain(error.as_ref()));
             ExitCode::from(WRONG)
         }
         Err(Failure::Run(error)) => {

@@ -38,7 +38,10 @@ pub(super) fn run(options: &Options) -> Result<(), Failure> {
     if let Some(listen) = options.listen {
         config.server.listen = listen;
     }
-    telemetry::start().map_err(Failure::Run)?;
+    telemetry::start(&config.logging).map_err(|error| match error {
+        telemetry::StartError::Variable(_) => Failure::Environment(error.into()),
+        telemetry::StartError::Twice(_) => Failure::Run(error.into()),
+    })?;
     if overrides.is_empty() {
         tracing::info!("configured by {source}");
     } else {

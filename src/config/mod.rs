@@ -10,6 +10,7 @@ mod environment;
 mod error;
 mod filesystem;
 mod load;
+mod logging;
 mod overrides;
 mod parse;
 mod postgres;
@@ -25,6 +26,7 @@ mod values;
 pub use error::{Error, Errors};
 pub use filesystem::Filesystem;
 pub use load::{Loaded, Source};
+pub use logging::{Level, Levels, LevelsError, LogFormat, Logging};
 pub use postgres::Postgres;
 pub use secrets::Secret;
 pub use server::{DEFAULT_PORT, Server};
@@ -40,6 +42,8 @@ use std::collections::BTreeMap;
 pub struct Config {
     /// How the server listens and what it bounds.
     pub server: Server,
+    /// What is logged, and how.
+    pub logging: Logging,
     /// Metadata stores by name.
     pub metadata: BTreeMap<String, Metadata>,
     /// Content stores by name.

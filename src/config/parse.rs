@@ -3,6 +3,7 @@
 use super::Config;
 use super::error::{Error, Errors};
 use super::filesystem::distinct_folders;
+use super::logging::logging;
 use super::section::{Document, Field};
 use super::server::server;
 use super::share::{Share, share};
@@ -28,8 +29,9 @@ pub(super) fn config(document: &Document<'_>) -> Result<Config, Errors> {
 
 fn top(document: &Document<'_>) -> Result<Config, Error> {
     let top = document.root(document.parse()?);
-    let top = top.section(&["server", "metadata", "content", "shares"])?;
+    let top = top.section(&["server", "logging", "metadata", "content", "shares"])?;
     let server = top.part("server", server)?;
+    let logging = top.part("logging", logging)?;
     let metadata = document
         .keep(stores(&top, "metadata", |field| metadata(field, server.request_timeout)))
         .unwrap_or_default();
@@ -38,7 +40,7 @@ fn top(document: &Document<'_>) -> Result<Config, Error> {
     document.keep(distinct_files(&metadata.stores));
     let listed = top.required("shares", "name at least one share that clients mount")?;
     let shares = shares(&listed, &metadata, &content)?;
-    Ok(Config { server, metadata: metadata.kept(), content: content.kept(), shares })
+    Ok(Config { server, logging, metadata: metadata.kept(), content: content.kept(), shares })
 }
 
 fn shares(

@@ -6,7 +6,7 @@ use super::error::Error;
 use super::secrets::Hidden;
 use super::section::{Field, Section};
 use super::tree::Value;
-use super::values::{MOST, count, duration, flag, number};
+use super::values::{MOST, count, duration, duration_or_none, flag, number};
 use crate::types::database::{Parameters, Target};
 
 /// A PostgreSQL database, and how it is used.
@@ -28,6 +28,8 @@ pub struct Postgres {
     pub acquire_timeout: Duration,
     /// How long a statement may run.
     pub statement_timeout: Duration,
+    /// How long a database that is not there at the start is waited for; zero: not at all.
+    pub connect_retry: Duration,
     /// Whether the schema is brought up to date at start.
     pub auto_migrate: bool,
 }
@@ -57,6 +59,7 @@ pub(super) fn postgres(field: &Field<'_>, request_timeout: Duration) -> Result<P
         "connect_timeout",
         "acquire_timeout",
         "statement_timeout",
+        "connect_retry",
         "auto_migrate",
     ];
     let secrets = [("url", Hidden::InUrl), ("password", Hidden::Whole)];
@@ -104,6 +107,7 @@ pub(super) fn postgres(field: &Field<'_>, request_timeout: Duration) -> Result<P
         connect_timeout,
         acquire_timeout: within_request("acquire_timeout", Duration::from_secs(5))?,
         statement_timeout: statement_timeout.max(SHORTEST_STATEMENT),
+        connect_retry: section.or("connect_retry", "60s", duration_or_none)?,
         auto_migrate: section.or("auto_migrate", true, flag)?,
     })
 }

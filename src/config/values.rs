@@ -103,12 +103,21 @@ fn with_unit(text: &str, units: &[(&str, u64)]) -> Option<u64> {
 
 /// A duration with its unit, from one millisecond to a day.
 pub(super) fn duration(field: &Field<'_>) -> Result<Duration, Error> {
+    duration_from(field, 1, "1ms")
+}
+
+/// The same, or zero.
+pub(super) fn duration_or_none(field: &Field<'_>) -> Result<Duration, Error> {
+    duration_from(field, 0, "0s")
+}
+
+fn duration_from(field: &Field<'_>, least: u64, shown: &str) -> Result<Duration, Error> {
     let millis = if field.is_text() { with_unit(&field.text()?, &TIMES) } else { None };
     let duration =
-        millis.filter(|millis| (1..=86_400_000).contains(millis)).map(Duration::from_millis);
+        millis.filter(|millis| (least..=86_400_000).contains(millis)).map(Duration::from_millis);
     duration.ok_or_else(|| {
         field.error(format!(
-            "{} is no duration from 1ms to 24h; write a whole number and its unit (ms, s, m, h or d), such \
+            "{} is no duration from {shown} to 24h; write a whole number and its unit (ms, s, m, h or d), such \
              as 30s",
             field.shown()
         ))

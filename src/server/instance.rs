@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::stores::{self, StoreError, Stores};
 use super::{BindError, LAST_GRACE, Server, ServerSettings};
-use crate::config::{self, Config};
+use crate::config::Config;
 use crate::mount::Mount;
 use crate::nfs3::Nfs3;
 use crate::vfs::{ExportSettings, Vfs};
@@ -72,7 +72,7 @@ impl Instance {
         }
         let vfs = Vfs::new(exports).map_err(StartError::Random)?;
         let server = Server::bind(
-            settings(&config.server),
+            settings(config),
             vec![Arc::new(Nfs3::new(vfs.clone())), Arc::new(Mount::new(vfs.clone()))],
         )
         .await?;
@@ -105,13 +105,15 @@ impl Instance {
     }
 }
 
-fn settings(server: &config::Server) -> ServerSettings {
+fn settings(config: &Config) -> ServerSettings {
+    let server = &config.server;
     ServerSettings {
         max_connections: server.max_connections,
         max_connections_per_client: server.max_connections_per_client,
         memory_budget: usize::try_from(server.memory_budget).unwrap_or(usize::MAX),
         request_timeout: server.request_timeout,
         drain_timeout: server.drain_timeout,
+        slow_calls: config.logging.slow_calls,
         ..ServerSettings::new(vec![server.listen])
     }
 }

@@ -8,6 +8,7 @@ mod outbox;
 mod places;
 mod probe;
 mod stores;
+mod waiting;
 mod writer;
 
 use std::io;

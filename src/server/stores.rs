@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::task::JoinSet;
 
+use super::waiting::{Failed, opened};
 use crate::config::{self, Config};
 use crate::content::{
     ContentStore, FilesystemContent, FilesystemSettings, MemoryContent, OpenError,
@@ -26,12 +27,14 @@ pub(super) const CLOSE_TIME: Duration = Duration::from_secs(5);
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// A metadata store cannot be opened.
-    #[error("metadata.stores.{name}: cannot open {place}")]
+    #[error("metadata.stores.{name}: cannot open {place}{}", after(waited.as_ref()))]
     Metadata {
         /// Its name in the configuration.
         name: String,
         /// Where it is.
         place: String,
+        /// How long it was waited for, where it was.
+        waited: Option<Duration>,
         /// Why.
         source: metadata::Error,
     },
@@ -85,10 +88,14 @@ impl Stores {
             root: RootSpec { uid, gid, mode: mode.bits() },
             chunk_size: CHUNK_SIZE,
         };
-        let opened = metadata.open_share(&spec).await.map_err(|source| StoreError::Share {
+        let what = format!("the share {}", share.name);
+        let limit = config.metadata.get(&share.metadata_store).map_or(Duration::ZERO, patience);
+        let open = async || metadata.open_share(&spec).await;
+        let opened = opened(&what, limit, open, is_away).await;
+        let opened = opened.map_err(|failed| StoreError::Share {
             share: share.name.clone(),
             store: share.metadata_store.clone(),
-            source,
+            source: failed.error,
         })?;
         Ok(ExportSettings {
             share: opened,
@@ -120,12 +127,15 @@ impl Stores {
                 Arc::new(SqliteStore::open(file(settings)).await.map_err(failed)?)
             }
             config::Metadata::Postgres(settings) => {
-                let failed = |source| StoreError::Metadata {
+                let place = settings.target.to_string();
+                let open = async || PostgresStore::connect(database(settings)).await;
+                let store = opened(&place, settings.connect_retry, open, is_away).await;
+                Arc::new(store.map_err(|Failed { error, waited }| StoreError::Metadata {
                     name: name.clone(),
-                    place: settings.target.to_string(),
-                    source,
-                };
-                Arc::new(PostgresStore::connect(database(settings)).await.map_err(failed)?)
+                    place,
+                    waited,
+                    source: error,
+                })?)
             }
         };
         self.metadata.insert(name.clone(), store.clone());
@@ -169,6 +179,23 @@ impl Stores {
         }
         closing.join_all().await;
     }
+}
+
+/// How long a store that is not there at the start is waited for.
+fn patience(store: &config::Metadata) -> Duration {
+    match store {
+        config::Metadata::Memory => Duration::ZERO,
+        config::Metadata::Postgres(settings) => settings.connect_retry,
+    }
+}
+
+/// Whether a store may come by itself.
+fn is_away(error: &metadata::Error) -> bool {
+    matches!(error, metadata::Error::Unavailable(_))
+}
+
+fn after(waited: Option<&Duration>) -> String {
+    waited.map(|waited| format!(" after {waited:.0?} (connect_retry)")).unwrap_or_default()
 }
 
 fn unknown(share: &config::Share, name: &str) -> StoreError {

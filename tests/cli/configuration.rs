@@ -132,5 +132,5 @@ async fn the_command_line_is_checked() {
     assert_eq!((version.status, version.out), (Some(0), "trunkfs 0.1.0\n".to_owned()));
     let mut command = trunkfs(folder.path(), &["serve", "--listen", "127.0.0.1:0"]);
     command.env("RUST_LOG", "a=b=c");
-    run(command).await.failed_with(1, &["RUST_LOG"]);
+    run(command).await.failed_with(2, &["RUST_LOG", "\"b=c\" is no level", "info"]);
 }

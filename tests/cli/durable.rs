@@ -6,74 +6,15 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 use tempfile::TempDir;
 
-use super::client::{Call, Connection, Reader, Writer};
+use super::client::Call;
 use super::database::{TestDatabase, connect};
-use super::process::{Running, folder};
-
-const NFS: u32 = 100_003;
-
-/// A configuration with metadata in a database and content in a folder.
-fn configured(database: &TestDatabase, drain_timeout: &str) -> TempDir {
-    let target = database.settings().target;
-    folder(&format!(
-        "
-server: {{ listen: '127.0.0.1:0', drain_timeout: {drain_timeout} }}
-metadata:
-  stores:
-    db:
-      type: postgres
-      postgres:
-        host: {:?}
-        port: {}
-        database: {:?}
-        user: {:?}
-        password: {:?}
-content: {{ stores: {{ disk: {{ type: filesystem, filesystem: {{ base_path: content }} }} }} }}
-shares:
-  - name: /e
-    metadata_store: db
-    content_store: disk
-    root: {{ mode: '0700' }}
-    clients: [ {{ network: 127.0.0.0/8, squash: no_root_squash }} ]
-",
-        target.hosts[0].name,
-        target.hosts[0].port,
-        target.database,
-        target.user,
-        target.password.unwrap_or_default()
-    ))
-}
-
-async fn started(folder: &TempDir) -> (Running, Connection) {
-    let server = Running::start(folder.path(), &["--config", "t.yaml"], 1).await;
-    let connection = Connection::open(server.address).await;
-    (server, connection)
-}
-
-/// MNT of `/e`.
-async fn root(connection: &mut Connection) -> Vec<u8> {
-    let call = Call::new(100_005, 3, 1).arguments(Writer::new().opaque(b"/e"));
-    let mut results = connection.call(call).await.results();
-    assert_eq!(results.u32(), 0, "mountstat3");
-    results.opaque()
-}
-
-/// A call of NFS that succeeds: what follows its status.
-async fn ok(connection: &mut Connection, procedure: u32, arguments: Writer) -> Reader {
-    let call = Call::new(NFS, 3, procedure).arguments(arguments);
-    let mut results = connection.call(call).await.results();
-    assert_eq!(results.u32(), 0, "nfsstat3 of procedure {procedure}");
-    results
-}
-
-fn of(handle: &[u8]) -> Writer {
-    Writer::new().opaque(handle)
-}
+use super::process::Running;
+use super::scene::{NFS, Scene, of, ok, root, started};
 
 #[tokio::test]
 async fn unstable_writes_outlive_a_stop() {
     let database = TestDatabase::create().await;
-    let folder = configured(&database, "20s");
+    let folder = Scene::of(&database).folder();
     let (server, mut connection) = started(&folder).await;
     let top = root(&mut connection).await;
     // CREATE, unchecked, with a mode; post_op_fh3 follows.
@@ -120,7 +61,7 @@ async fn hanging(folder: &TempDir, database: &TestDatabase) -> (Running, tokio_p
 #[tokio::test]
 async fn the_drain_timeout_bounds_the_end() {
     let database = TestDatabase::create().await;
-    let folder = configured(&database, "1s");
+    let folder = Scene { drain_timeout: "1s", ..Scene::of(&database) }.folder();
     let (server, _lock) = hanging(&folder, &database).await;
     let start = Instant::now();
     server.signal(Signal::TERM);
@@ -134,7 +75,7 @@ async fn the_drain_timeout_bounds_the_end() {
 #[tokio::test]
 async fn a_second_signal_ends_it_at_once() {
     let database = TestDatabase::create().await;
-    let folder = configured(&database, "1h");
+    let folder = Scene { drain_timeout: "1h", ..Scene::of(&database) }.folder();
     let (server, _lock) = hanging(&folder, &database).await;
     server.signal(Signal::TERM);
     // It drains: nobody is let in any more.

@@ -15,8 +15,12 @@ mod limits;
 #[cfg(test)]
 mod process;
 #[cfg(test)]
+mod scene;
+#[cfg(test)]
 mod serving;
 #[cfg(test)]
 mod status;
 #[cfg(test)]
 mod systemd;
+#[cfg(test)]
+mod waiting;

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
-use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
-use tokio::process::{Child, ChildStdout, Command};
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader, Lines};
+use tokio::process::{Child, ChildStderr, ChildStdout, Command};
 use tokio::time::timeout;
 
 /// How long anything may take before the case fails.
@@ -132,6 +132,62 @@ impl Running {
         let finished = self.finish().await;
         assert_eq!(finished.status, Some(0), "{finished:?}");
         finished
+    }
+}
+
+/// A program whose standard error is read as it runs.
+#[derive(Debug)]
+pub(crate) struct Watched {
+    pub(crate) child: Child,
+    lines: Lines<BufReader<ChildStderr>>,
+    seen: Vec<String>,
+}
+
+impl Watched {
+    pub(crate) fn start(mut command: Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        Self { child, lines, seen: Vec::new() }
+    }
+
+    /// Waits until it is ready: where it listens.
+    pub(crate) async fn ready(&mut self) -> SocketAddr {
+        let mut out = BufReader::new(self.child.stdout.as_mut().unwrap());
+        let mut line = String::new();
+        patiently(out.read_line(&mut line)).await.unwrap();
+        let address = line.strip_prefix("ready on ").and_then(|rest| rest.split(';').next());
+        address.unwrap_or_else(|| panic!("not ready: {line:?}")).parse().unwrap()
+    }
+
+    /// Waits for a line that has the words.
+    pub(crate) async fn line_with(&mut self, words: &[&str]) -> String {
+        loop {
+            let Some(line) = patiently(self.lines.next_line()).await.unwrap() else {
+                panic!("no line with {words:?} in {:#?}", self.seen);
+            };
+            self.seen.push(line.clone());
+            if words.iter().all(|word| line.contains(word)) {
+                return line;
+            }
+        }
+    }
+
+    /// Sends it a signal.
+    pub(crate) fn signal(&self, signal: Signal) {
+        let id = i32::try_from(self.child.id().unwrap()).unwrap();
+        kill_process(Pid::from_raw(id).unwrap(), signal).unwrap();
+    }
+
+    /// Waits for its end.
+    pub(crate) async fn finish(mut self) -> Finished {
+        let mut out = String::new();
+        let mut stdout = self.child.stdout.take().unwrap();
+        patiently(stdout.read_to_string(&mut out)).await.unwrap();
+        while let Some(line) = patiently(self.lines.next_line()).await.unwrap() {
+            self.seen.push(line);
+        }
+        let status = patiently(self.child.wait()).await.unwrap().code();
+        Finished { status, out, err: self.seen.join("\n") }
     }
 }
 

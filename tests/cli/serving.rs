@@ -162,7 +162,7 @@ metadata:
   stores:
     db:
       type: postgres
-      postgres: {{ host: 127.0.0.1, port: {port}, connect_timeout: {connect_timeout} }}
+      postgres: {{ host: 127.0.0.1, port: {port}, connect_timeout: {connect_timeout}, connect_retry: 0s }}
 content: {{ stores: {{ c: {{ type: memory }} }} }}
 shares:
   - {{ name: /e, metadata_store: db, content_store: c, clients: [ {{ network: 127.0.0.0/8 }} ] }}

@@ -1,0 +1,87 @@
+//! A database that is not there yet when the server starts.
+
+use std::net::TcpListener;
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+use tokio::net::TcpStream;
+
+use super::database::TestDatabase;
+use super::process::{Finished, Watched, patiently, run, trunkfs};
+use super::scene::Scene;
+
+const SERVE: [&str; 3] = ["serve", "--config", "t.yaml"];
+
+/// A port that nobody listens on.
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// From now on the port leads to the database.
+async fn open_way(port: u16, database: &TestDatabase) {
+    let host = database.settings().target.hosts[0].clone();
+    let listener = tokio::net::TcpListener::bind(("127.0.0.1", port)).await.unwrap();
+    tokio::spawn(async move {
+        loop {
+            let (mut client, _) = listener.accept().await.unwrap();
+            let host = host.clone();
+            tokio::spawn(async move {
+                let mut server = TcpStream::connect((host.name.as_str(), host.port)).await.unwrap();
+                tokio::io::copy_bidirectional(&mut client, &mut server).await.ok();
+            });
+        }
+    });
+}
+
+#[tokio::test]
+async fn a_database_that_comes_late_is_waited_for() {
+    let database = TestDatabase::create().await;
+    let port = free_port();
+    let folder = Scene::at("127.0.0.1", port, &database).folder();
+    let mut server = Watched::start(trunkfs(folder.path(), &SERVE));
+    let waiting = server.line_with(&["waiting for the database"]).await;
+    assert!(waiting.contains("WARN") && waiting.contains(&port.to_string()), "{waiting}");
+    assert!(waiting.contains("refused") && waiting.contains("at most 60s"), "{waiting}");
+    open_way(port, &database).await;
+    server.line_with(&["INFO", "the database", "is there after"]).await;
+    server.ready().await;
+    server.signal(Signal::TERM);
+    assert_eq!(server.finish().await.status, Some(0));
+}
+
+#[tokio::test]
+async fn a_signal_ends_the_wait() {
+    let database = TestDatabase::create().await;
+    let folder = Scene::at("127.0.0.1", free_port(), &database).folder();
+    let mut server = Watched::start(trunkfs(folder.path(), &SERVE));
+    server.line_with(&["waiting for the database"]).await;
+    let start = Instant::now();
+    server.signal(Signal::TERM);
+    let finished = server.finish().await;
+    assert_eq!((finished.status, finished.out.as_str()), (Some(0), ""), "{finished:?}");
+    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+}
+
+async fn failed(scene: &Scene<'_>) -> Finished {
+    let folder = scene.folder();
+    patiently(run(trunkfs(folder.path(), &SERVE))).await
+}
+
+#[tokio::test]
+async fn the_wait_has_an_end() {
+    let database = TestDatabase::create().await;
+    let scene = Scene::at("127.0.0.1", free_port(), &database);
+    let finished = failed(&Scene { store: ", connect_retry: 1s", ..scene }).await;
+    finished.failed_with(1, &["metadata.stores.db", "after 1s (connect_retry)", "refused"]);
+}
+
+#[tokio::test]
+async fn what_waiting_does_not_mend_is_not_waited_for() {
+    let database = TestDatabase::create().await;
+    let scene = Scene::of(&database);
+    let name = database.settings().target.database;
+    let elsewhere = scene.database.replace(&name, "trunkfs_is_not_there");
+    let finished = failed(&Scene { database: elsewhere, ..scene }).await;
+    finished.failed_with(1, &["trunkfs_is_not_there", "createdb"]);
+    assert!(!finished.err.contains("waiting"), "{finished:?}");
+}
