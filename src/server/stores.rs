@@ -122,6 +122,7 @@ impl Stores {
                 let failed = |source| StoreError::Metadata {
                     name: name.clone(),
                     place: settings.path.display().to_string(),
+                    waited: None,
                     source,
                 };
                 Arc::new(SqliteStore::open(file(settings)).await.map_err(failed)?)
@@ -184,7 +185,7 @@ impl Stores {
 /// How long a store that is not there at the start is waited for.
 fn patience(store: &config::Metadata) -> Duration {
     match store {
-        config::Metadata::Memory => Duration::ZERO,
+        config::Metadata::Memory | config::Metadata::Sqlite(_) => Duration::ZERO,
         config::Metadata::Postgres(settings) => settings.connect_retry,
     }
 }
