@@ -13,7 +13,7 @@ use bytes::Bytes;
 use parking_lot::RwLock;
 
 use super::{Capacity, ContentStore, Error, MAX_LENGTH, end_of, still_wanted};
-use crate::types::{ContentId, Context};
+use crate::types::{ContentId, ContentIdentity, Context};
 
 /// Bytes in a full block.
 const BLOCK_BYTES: u64 = 64 * 1024;
@@ -163,6 +163,10 @@ impl ContentStore for MemoryContent {
         let start = after.map_or(Bound::Unbounded, Bound::Excluded);
         let contents = self.contents.read();
         Ok(contents.range((start, Bound::Unbounded)).map(|(id, _)| *id).take(limit).collect())
+    }
+
+    fn identity(&self) -> Option<ContentIdentity> {
+        None
     }
 
     async fn capacity(&self) -> Result<Option<Capacity>, Error> {

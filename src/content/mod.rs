@@ -20,7 +20,18 @@ pub use memory::MemoryContent;
 
 use bytes::Bytes;
 
-use crate::types::{ContentId, Context};
+use crate::types::{ContentId, ContentIdentity, Context};
+
+/// Whether a content store may be made where there is none yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Making {
+    /// It may, with a fresh identity.
+    Allowed,
+    /// It may, with this identity.
+    As(ContentIdentity),
+    /// It may not: content must be there already.
+    Never,
+}
 
 /// What a content store has room for, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,6 +85,11 @@ pub trait ContentStore: std::fmt::Debug + Send + Sync + 'static {
 
     /// Up to `limit` ids after `after`, in order.
     async fn list(&self, after: Option<ContentId>, limit: usize) -> Result<Vec<ContentId>, Error>;
+
+    /// Which body of content this is; `None` where it goes with the process. A store that lasts keeps its identity
+    /// with its content, makes it once (the first of several processes that open a new store at the same time
+    /// does, and the others take it over), and never changes it. Constant for as long as the store is open.
+    fn identity(&self) -> Option<ContentIdentity>;
 
     /// Room; `None` where the store has no bound.
     async fn capacity(&self) -> Result<Option<Capacity>, Error>;

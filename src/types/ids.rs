@@ -41,6 +41,25 @@ impl fmt::Display for ContentId {
     }
 }
 
+/// Tells one body of content from every other. It is kept with the content and goes where that goes, and is
+/// the same for every process that reaches it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ContentIdentity(pub Uuid);
+
+impl ContentIdentity {
+    /// A fresh identity.
+    #[must_use]
+    pub fn generate() -> Self {
+        Self(Uuid::now_v7())
+    }
+}
+
+impl fmt::Display for ContentIdentity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
 /// Counts the times a file's content was truncated or a gap in it zeroed. A size recorded under an
 /// older version is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -18,7 +18,9 @@ pub use chain::Chain;
 pub use context::Context;
 pub use credentials::{Credentials, MAX_GIDS};
 pub use handle::{FileHandle, HandleError, MAX_HANDLE_BYTES};
-pub use ids::{ContentId, ContentVersion, Cookie, Fileid, Fsid, ObjectId, ShareId};
+pub use ids::{
+    ContentId, ContentIdentity, ContentVersion, Cookie, Fileid, Fsid, ObjectId, ShareId,
+};
 pub use name::{
     Component, MAX_NAME_BYTES, MAX_SHARE_NAME_BYTES, MAX_TARGET_BYTES, Name, NameError, ShareName,
     ShareNameError, SymlinkTarget, TargetError,

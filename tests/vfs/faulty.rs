@@ -7,7 +7,7 @@ use bytes::Bytes;
 use tokio::sync::Semaphore;
 use trunkfs::content::MemoryContent;
 use trunkfs::content::{Capacity, ContentStore, Error};
-use trunkfs::types::{ContentId, Context};
+use trunkfs::types::{ContentId, ContentIdentity, Context};
 
 /// Memory content with switches.
 #[derive(Debug)]
@@ -98,6 +98,10 @@ impl ContentStore for FaultyContent {
 
     async fn list(&self, after: Option<ContentId>, limit: usize) -> Result<Vec<ContentId>, Error> {
         self.inner.list(after, limit).await
+    }
+
+    fn identity(&self) -> Option<ContentIdentity> {
+        self.inner.identity()
     }
 
     async fn capacity(&self) -> Result<Option<Capacity>, Error> {

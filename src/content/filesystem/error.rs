@@ -44,6 +44,21 @@ pub enum OpenError {
         #[source]
         source: std::io::Error,
     },
+    /// There is no content, and none may be made.
+    #[error("{} holds no TrunkFS content", path.display())]
+    Absent {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// What tells the folder from others cannot be read.
+    #[error(
+        "{} does not hold an identity as TrunkFS writes it: restore the file from a backup of the folder",
+        path.display()
+    )]
+    Identity {
+        /// The file.
+        path: PathBuf,
+    },
     /// Nothing can be made in the folder.
     #[error(
         "cannot write to the content folder {}: give it to the user that runs the server, or set base_path to another",

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! .trunkfs-content       the marker: which format the rest is in
+//! .trunkfs-content.id    which body of content this is
 //! 00/ 01/ … ff/          by the id's last byte, which is random where its front is the time
 //!     <id>               one content
 //! ```
@@ -18,10 +19,11 @@ use rustix::io::Errno;
 use uuid::Uuid;
 
 use super::error::{OpenError, of_errno};
-use crate::content::{Capacity, Error, MAX_LENGTH};
-use crate::types::ContentId;
+use super::identity;
+use crate::content::{Capacity, Error, MAX_LENGTH, Making};
+use crate::types::{ContentId, ContentIdentity};
 
-const MARKER: &str = ".trunkfs-content";
+pub(super) const MARKER: &str = ".trunkfs-content";
 const MARKER_PREFIX: &str = "TrunkFS content, format ";
 const FORMAT: u32 = 1;
 /// More than any marker has.
@@ -39,7 +41,13 @@ pub(super) struct Folder {
 impl Folder {
     /// Opens the folder, making it and its parts where they are missing. Several processes may do
     /// that at once.
-    pub(super) fn open(base_path: PathBuf) -> Result<Self, OpenError> {
+    pub(super) fn open(
+        base_path: PathBuf,
+        making: Making,
+    ) -> Result<(Self, ContentIdentity), OpenError> {
+        if making == Making::Never && !base_path.join(MARKER).exists() {
+            return Err(OpenError::Absent { path: base_path });
+        }
         let unreachable = |source| OpenError::Unreachable { path: base_path.clone(), source };
         make_folders(&base_path).map_err(unreachable)?;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
@@ -50,7 +58,8 @@ impl Folder {
         folder
             .prepare()
             .map_err(|source| OpenError::NotWritable { path: folder.base_path.clone(), source })?;
-        Ok(folder)
+        let identity = identity::find_or_make(&folder.base_path, making)?;
+        Ok((folder, identity))
     }
 
     /// Takes a folder that is marked, and one that is empty; no other.

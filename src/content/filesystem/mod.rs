@@ -14,6 +14,7 @@ mod descriptors;
 mod error;
 mod file;
 mod folder;
+mod identity;
 mod syncs;
 
 pub use error::OpenError;
@@ -30,8 +31,8 @@ use self::error::of_errno;
 use self::file::OpenFile;
 use self::folder::{Folder, Opening};
 use self::syncs::Syncs;
-use super::{Capacity, ContentStore, Error, end_of, still_wanted};
-use crate::types::{ContentId, Context};
+use super::{Capacity, ContentStore, Error, Making, end_of, still_wanted};
+use crate::types::{ContentId, ContentIdentity, Context};
 
 /// Where a [`FilesystemContent`] keeps its files.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,6 +51,7 @@ pub struct FilesystemContent {
     nowait: bool,
     /// See [`Folder::longest_file`].
     max_length: u64,
+    identity: ContentIdentity,
 }
 
 #[derive(Debug)]
@@ -66,14 +68,25 @@ impl FilesystemContent {
     /// A folder that cannot be reached or written to, one with other files, and one of a format
     /// that this version does not know.
     pub async fn open(settings: FilesystemSettings) -> Result<Self, OpenError> {
+        Self::open_or_make(settings, Making::Allowed).await
+    }
+
+    /// Opens the folder, and makes it where it is missing or empty if that is allowed.
+    ///
+    /// # Errors
+    /// Those of [`Self::open`], and [`OpenError::Absent`] where it may not be made.
+    pub async fn open_or_make(
+        settings: FilesystemSettings,
+        making: Making,
+    ) -> Result<Self, OpenError> {
         let FilesystemSettings { base_path, max_open_files } = settings;
         let opened = tokio::task::spawn_blocking(move || {
-            let folder = Folder::open(base_path)?;
+            let (folder, identity) = Folder::open(base_path, making)?;
             let nowait = folder.reads_without_waiting();
             let max_length = folder.longest_file()?;
             let descriptors = Descriptors::new(max_open_files);
             let shared = Shared { folder, descriptors, syncs: Syncs::default() };
-            Ok(Self { shared: Arc::new(shared), nowait, max_length })
+            Ok(Self { shared: Arc::new(shared), nowait, max_length, identity })
         });
         opened.await.map_err(OpenError::Interrupted)?
     }
@@ -324,6 +337,10 @@ impl ContentStore for FilesystemContent {
     async fn list(&self, after: Option<ContentId>, limit: usize) -> Result<Vec<ContentId>, Error> {
         let shared = Arc::clone(&self.shared);
         settle(tokio::task::spawn_blocking(move || shared.folder.list(after, limit)).await)
+    }
+
+    fn identity(&self) -> Option<ContentIdentity> {
+        Some(self.identity)
     }
 
     async fn capacity(&self) -> Result<Option<Capacity>, Error> {

@@ -15,6 +15,7 @@ mod ranges;
 mod support;
 
 mod filesystem_only;
+mod identity;
 mod memory_only;
 
 /// The tests of one store; `$open` makes a [`support::Fixture`].
