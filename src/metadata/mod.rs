@@ -49,6 +49,18 @@ pub trait MetadataStore: std::fmt::Debug + Send + Sync + 'static {
     /// The shares that the store holds.
     async fn shares(&self) -> Result<Vec<ShareName>, Error>;
 
+    /// A setting that all instances share; `None` where it was never set.
+    async fn setting(&self, key: &str) -> Result<Option<String>, Error>;
+
+    /// Sets a setting whose present value is `seen`, durably, and leaves any other as it is. Answers with what
+    /// holds afterwards: `value`, or what somebody else has set.
+    async fn set_setting(
+        &self,
+        key: &str,
+        seen: Option<&str>,
+        value: &str,
+    ) -> Result<Option<String>, Error>;
+
     /// An object's attributes (RFC 1813 section 3.3.1). [`Error::Stale`] where it is gone.
     async fn getattr(
         &self,

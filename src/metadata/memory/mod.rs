@@ -81,6 +81,19 @@ impl MetadataStore for MemoryStore {
         Ok(self.open()?.share_names())
     }
 
+    async fn setting(&self, key: &str) -> Result<Option<String>, Error> {
+        Ok(self.open()?.settings.get(key).cloned())
+    }
+
+    async fn set_setting(
+        &self,
+        key: &str,
+        seen: Option<&str>,
+        value: &str,
+    ) -> Result<Option<String>, Error> {
+        Ok(self.open()?.set_setting(key, seen, value))
+    }
+
     async fn getattr(&self, cx: &Context, object: ObjectId) -> Result<Attributes, Error> {
         self.admit(cx)?.object(cx, object).cloned()
     }

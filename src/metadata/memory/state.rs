@@ -26,6 +26,8 @@ pub(super) struct State {
     pub(super) targets: HashMap<ObjectId, SymlinkTarget>,
     /// EXCLUSIVE's verifiers, of files that nothing was done to since.
     pub(super) verifiers: HashMap<ObjectId, u64>,
+    /// What all instances would share.
+    pub(super) settings: HashMap<String, String>,
     last_share: i16,
     pub(super) last_fileid: Fileid,
     pub(super) last_cookie: Cookie,
@@ -41,6 +43,7 @@ impl Default for State {
             entries: HashMap::new(),
             targets: HashMap::new(),
             verifiers: HashMap::new(),
+            settings: HashMap::new(),
             last_share: 0,
             last_fileid: Fileid(0),
             last_cookie: Cookie(Cookie::FIRST_ENTRY.0 - 1),
@@ -135,6 +138,19 @@ impl State {
                 return fsid;
             }
         }
+    }
+
+    /// See [`crate::metadata::MetadataStore::set_setting`].
+    pub(super) fn set_setting(
+        &mut self,
+        key: &str,
+        seen: Option<&str>,
+        value: &str,
+    ) -> Option<String> {
+        if self.settings.get(key).map(String::as_str) == seen {
+            self.settings.insert(key.to_owned(), value.to_owned());
+        }
+        self.settings.get(key).cloned()
     }
 
     pub(super) fn share_names(&self) -> Vec<ShareName> {

@@ -86,6 +86,19 @@ impl MetadataStore for PostgresStore {
         Ok(self.load_shares().await?.into_iter().map(|share| share.name).collect())
     }
 
+    async fn setting(&self, key: &str) -> Result<Option<String>, Error> {
+        self.find_setting(key).await
+    }
+
+    async fn set_setting(
+        &self,
+        key: &str,
+        seen: Option<&str>,
+        value: &str,
+    ) -> Result<Option<String>, Error> {
+        self.change_setting(key, seen, value).await
+    }
+
     async fn getattr(&self, cx: &Context, object: ObjectId) -> Result<Attributes, Error> {
         self.read_attributes(cx, object).await
     }

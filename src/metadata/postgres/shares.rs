@@ -20,6 +20,14 @@ pub(super) const ALL: &str = "
       JOIN filesystem_capabilities c ON c.share_id = s.id
      ORDER BY s.id";
 
+const SETTING: &str = "SELECT value FROM server_config WHERE key = $1";
+/// Asked again after a lost answer, it changes nothing more, and what is read afterwards is the same.
+const SET: &str = "
+    INSERT INTO server_config AS c (key, value)
+    SELECT $1, $3
+     WHERE $2::text IS NULL OR EXISTS (SELECT FROM server_config WHERE key = $1 AND value = $2)
+        ON CONFLICT (key) DO UPDATE SET value = EXCLUDED.value WHERE c.value = $2";
+
 /// The shares that the process has met. What it holds of a share never changes in the database.
 #[derive(Debug, Default)]
 pub(super) struct Shares(RwLock<HashMap<ShareId, Share>>);
@@ -64,6 +72,22 @@ impl PostgresStore {
             .into_iter()
             .find(|share| share.name == spec.name)
             .ok_or_else(|| damaged(format_args!("share {} was made and is not there", spec.name)))
+    }
+
+    pub(super) async fn find_setting(&self, key: &str) -> Result<Option<String>, Error> {
+        let rows = self.ask(SETTING, arguments![key.to_owned()]).await?;
+        rows.first().map(|row| column(row, 0)).transpose()
+    }
+
+    pub(super) async fn change_setting(
+        &self,
+        key: &str,
+        seen: Option<&str>,
+        value: &str,
+    ) -> Result<Option<String>, Error> {
+        let seen = seen.map(str::to_owned);
+        self.ask(SET, arguments![key.to_owned(), seen, value.to_owned()]).await?;
+        self.find_setting(key).await
     }
 
     /// Every share; the process knows them from then on.

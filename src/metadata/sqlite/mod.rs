@@ -218,6 +218,26 @@ impl MetadataStore for SqliteStore {
         Ok(shares.into_iter().map(|share| share.name).collect())
     }
 
+    async fn setting(&self, key: &str) -> Result<Option<String>, Error> {
+        let found = self.readers.point(|connection| Ok(shares::setting(connection, key)?));
+        found.map_err(|refusal| refusal.error)
+    }
+
+    async fn set_setting(
+        &self,
+        key: &str,
+        seen: Option<&str>,
+        value: &str,
+    ) -> Result<Option<String>, Error> {
+        let wanted = (key.to_owned(), seen.map(str::to_owned), value.to_owned());
+        let pending = self.queue.add(None, move |tables| {
+            let (key, seen, value) = &wanted;
+            tables.set_setting(key, seen.as_deref(), value)
+        })?;
+        outcome(pending).await.map_err(|refusal| refusal.error)?;
+        self.setting(key).await
+    }
+
     async fn getattr(&self, cx: &Context, object: ObjectId) -> Result<Attributes, Error> {
         let share = self.admit(cx)?;
         self.readers

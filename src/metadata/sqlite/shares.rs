@@ -124,6 +124,28 @@ pub(super) fn make(connection: &Connection, spec: &ShareSpec) -> Result<Option<S
     }))
 }
 
+/// A setting; `None` where it was never set.
+pub(super) fn setting(connection: &Connection, key: &str) -> Result<Option<String>, Failure> {
+    let mut statement =
+        connection.prepare_cached("SELECT value FROM server_config WHERE key = ?1")?;
+    Ok(statement.query_row([key], |row| row.get(0)).optional()?)
+}
+
+/// Sets a setting whose present value is `seen`.
+pub(super) fn set_setting(
+    connection: &Connection,
+    key: &str,
+    seen: Option<&str>,
+    value: &str,
+) -> Result<(), Failure> {
+    if setting(connection, key)?.as_deref() == seen {
+        connection
+            .prepare_cached("INSERT OR REPLACE INTO server_config (key, value) VALUES (?1, ?2)")?
+            .execute([key, value])?;
+    }
+    Ok(())
+}
+
 /// The attributes of a new share's root.
 pub(super) fn root(
     share: &Share,

@@ -163,6 +163,16 @@ impl<'c> Writable<'c> {
         Ok(())
     }
 
+    /// Sets a setting whose present value is `seen`.
+    pub(super) fn set_setting(
+        &mut self,
+        key: &str,
+        seen: Option<&str>,
+        value: &str,
+    ) -> Result<(), Stop<Failure>> {
+        Ok(shares::set_setting(self.connection, key, seen, value)?)
+    }
+
     /// An object, which is among the recent ones from then on.
     fn known(&mut self, id: ObjectId) -> Result<Option<&mut Known>, Failure> {
         if !self.recent.contains_key(&id) {

@@ -39,6 +39,19 @@ impl<S: MetadataStore> MetadataStore for Instances<S> {
         self.next().shares().await
     }
 
+    async fn setting(&self, key: &str) -> Result<Option<String>, Error> {
+        self.next().setting(key).await
+    }
+
+    async fn set_setting(
+        &self,
+        key: &str,
+        seen: Option<&str>,
+        value: &str,
+    ) -> Result<Option<String>, Error> {
+        self.next().set_setting(key, seen, value).await
+    }
+
     async fn getattr(&self, cx: &Context, object: ObjectId) -> Result<Attributes, Error> {
         self.next().getattr(cx, object).await
     }

@@ -258,6 +258,10 @@ macro_rules! meeting_cases {
                 creates_meet_a_directory_that_closes
                 links_and_removals_of_one_object
             }
+            settings {
+                a_setting_changes_from_what_was_seen_only
+                one_setting_is_made_by_many
+            }
             load {
                 creates_in_one_directory_form_one_chain
                 every_kind_of_change_joins_the_chain

@@ -17,6 +17,7 @@ pub(crate) mod remove;
 pub(crate) mod rename;
 pub(crate) mod rename_directory;
 pub(crate) mod setattr;
+pub(crate) mod settings;
 pub(crate) mod shares;
 pub(crate) mod symlink;
 pub(crate) mod times;
