@@ -3,12 +3,13 @@
 use std::collections::BTreeSet;
 
 use ipnet::IpNet;
+use uuid::Uuid;
 
 use super::error::Error;
 use super::section::{Field, Section};
 use super::stores::store;
 use super::values::{Mode, flag, mode, network, number, word};
-use crate::types::ShareName;
+use crate::types::{ContentIdentity, ShareName};
 
 /// The user and group that squashed callers become where the configuration names none.
 pub const NOBODY: u32 = 65534;
@@ -24,6 +25,8 @@ pub struct Share {
     pub content_store: String,
     /// Its root directory when it is made.
     pub root: Root,
+    /// Content that the share goes on with though another is recorded, and that a new store gets.
+    pub content_identity: Option<ContentIdentity>,
     /// Who may mount it, at least one, no network twice; the narrowest that holds a client counts.
     pub clients: Vec<Client>,
 }
@@ -81,7 +84,14 @@ pub(super) fn share(
     metadata: &BTreeSet<String>,
     content: &BTreeSet<String>,
 ) -> Result<Share, Error> {
-    let section = field.section(&["name", "metadata_store", "content_store", "root", "clients"])?;
+    let section = field.section(&[
+        "name",
+        "metadata_store",
+        "content_store",
+        "content_identity",
+        "root",
+        "clients",
+    ])?;
     let named = section.required("name", "write the path that clients mount, such as /export")?;
     let text = named.text()?;
     let name = ShareName::parse(&text)
@@ -90,8 +100,18 @@ pub(super) fn share(
         name,
         metadata_store: store(&section, "metadata_store", metadata)?,
         content_store: store(&section, "content_store", content)?,
+        content_identity: section.maybe("content_identity", content_identity)?,
         root: section.part("root", root)?,
         clients: clients(&section)?,
+    })
+}
+
+fn content_identity(field: &Field<'_>) -> Result<ContentIdentity, Error> {
+    let text = field.text()?;
+    Uuid::try_parse(&text).map(ContentIdentity).map_err(|_| {
+        field.error(format!(
+            "{text:?} is no identity; write the one that the server asks for, or remove the key"
+        ))
     })
 }
 

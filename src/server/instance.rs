@@ -8,12 +8,13 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::shares;
 use super::stores::{self, StoreError, Stores};
 use super::{BindError, LAST_GRACE, Server, ServerSettings};
 use crate::config::Config;
 use crate::mount::Mount;
 use crate::nfs3::Nfs3;
-use crate::vfs::{ExportSettings, Vfs};
+use crate::vfs::Vfs;
 
 /// How long unflushed data may take to be written at the end, after the requests.
 const FLUSH_TIME: Duration = Duration::from_secs(10);
@@ -66,10 +67,7 @@ impl Instance {
         config: &Config,
         stores: &mut Stores,
     ) -> Result<(Server, Arc<Vfs>), StartError> {
-        let mut exports: Vec<ExportSettings> = Vec::with_capacity(config.shares.len());
-        for share in &config.shares {
-            exports.push(stores.export(config, share).await?);
-        }
+        let exports = shares::open(stores, config).await?;
         let vfs = Vfs::new(exports).map_err(StartError::Random)?;
         let server = Server::bind(
             settings(config),

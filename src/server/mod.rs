@@ -1,12 +1,14 @@
 //! The server around the programs: listening, connections, limits, and an orderly end.
 
 mod connection;
+mod homes;
 mod instance;
 mod limits;
 mod listen;
 mod outbox;
 mod places;
 mod probe;
+mod shares;
 mod stores;
 mod waiting;
 mod writer;
@@ -25,6 +27,7 @@ pub use self::instance::{AFTER_DRAIN, Instance, StartError};
 use self::limits::{Budget, Seldom};
 use self::places::Places;
 pub use self::probe::{ProbeError, Service, own_address, probe};
+pub use self::shares::HomeError;
 pub use self::stores::StoreError;
 use crate::rpc::{Dispatcher, DuplicateProgram, MAX_RECORD_BYTES, Program};
 

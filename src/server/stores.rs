@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use tokio::task::JoinSet;
 
+use super::shares::HomeError;
 use super::waiting::{Failed, opened};
 use crate::config::{self, Config};
 use crate::content::{
-    ContentStore, FilesystemContent, FilesystemSettings, MemoryContent, OpenError,
+    self, ContentStore, FilesystemContent, FilesystemSettings, Making, MemoryContent, OpenError,
 };
 use crate::metadata::memory::MemoryStore;
 use crate::metadata::postgres::{PostgresStore, Settings};
@@ -46,6 +47,25 @@ pub enum StoreError {
         /// Why.
         source: OpenError,
     },
+    /// A content store that must be there is not.
+    #[error("content.stores.{name}")]
+    NoContent {
+        /// Its name in the configuration.
+        name: String,
+        /// What is missing.
+        source: OpenError,
+    },
+    /// What a content store holds cannot be listed.
+    #[error("content.stores.{name}: cannot be listed")]
+    Unlisted {
+        /// Its name in the configuration.
+        name: String,
+        /// Why.
+        source: content::Error,
+    },
+    /// A share's content is elsewhere.
+    #[error(transparent)]
+    Home(Box<HomeError>),
     /// A share cannot be opened in its metadata store.
     #[error("cannot open the share {share} in the metadata store {store}")]
     Share {
@@ -66,6 +86,12 @@ pub enum StoreError {
     },
 }
 
+impl From<HomeError> for StoreError {
+    fn from(error: HomeError) -> Self {
+        Self::Home(Box::new(error))
+    }
+}
+
 /// Open stores. Those that no share names stay closed.
 #[derive(Debug, Default)]
 pub(super) struct Stores {
@@ -74,13 +100,13 @@ pub(super) struct Stores {
 }
 
 impl Stores {
-    /// Opens a share, and its stores where they are not open yet.
+    /// Opens a share whose stores are open.
     pub(super) async fn export(
         &mut self,
         config: &Config,
         share: &config::Share,
     ) -> Result<ExportSettings, StoreError> {
-        let content = self.content(config, share).await?;
+        let content = self.content(config, share, Making::Never).await?;
         let metadata = self.metadata(config, share).await?;
         let config::Root { uid, gid, mode } = share.root;
         let spec = ShareSpec {
@@ -106,7 +132,8 @@ impl Stores {
         })
     }
 
-    async fn metadata(
+    /// A metadata store, opened where it is not open yet.
+    pub(super) async fn metadata(
         &mut self,
         config: &Config,
         share: &config::Share,
@@ -143,10 +170,12 @@ impl Stores {
         Ok(store)
     }
 
-    async fn content(
+    /// A content store, opened or made where it is not open yet.
+    pub(super) async fn content(
         &mut self,
         config: &Config,
         share: &config::Share,
+        making: Making,
     ) -> Result<Arc<dyn ContentStore>, StoreError> {
         let name = &share.content_store;
         if let Some(store) = self.content.get(name) {
@@ -156,12 +185,17 @@ impl Stores {
         let store: Arc<dyn ContentStore> = match settings {
             config::Content::Memory => Arc::new(MemoryContent::new()),
             config::Content::Filesystem(settings) => {
-                let failed = |source| StoreError::Content { name: name.clone(), source };
+                let failed = |source| match source {
+                    OpenError::Absent { .. } => {
+                        StoreError::NoContent { name: name.clone(), source }
+                    }
+                    source => StoreError::Content { name: name.clone(), source },
+                };
                 let settings = FilesystemSettings {
                     base_path: settings.base_path.clone(),
                     max_open_files: settings.max_open_files,
                 };
-                Arc::new(FilesystemContent::open(settings).await.map_err(failed)?)
+                Arc::new(FilesystemContent::open_or_make(settings, making).await.map_err(failed)?)
             }
         };
         self.content.insert(name.clone(), store.clone());

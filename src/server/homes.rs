@@ -1,0 +1,173 @@
+//! Where a share's content is: recorded in the share's metadata store when it is first served, and held against
+//! what the configuration names at every start. A share is never served over content that is not its own.
+//!
+//! The record is a setting of the metadata store: the identity of the content, and the name that its store had in the
+//! configuration.
+
+use std::fmt;
+
+use uuid::Uuid;
+
+use crate::content::Making;
+use crate::metadata::{self, MetadataStore};
+use crate::types::{ContentIdentity, ShareName};
+
+/// Where a share's content is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Home {
+    /// The content.
+    pub(super) identity: ContentIdentity,
+    /// The name of its store in the configuration when it was recorded.
+    pub(super) store: String,
+}
+
+impl fmt::Display for Home {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.identity, self.store)
+    }
+}
+
+impl Home {
+    fn parse(text: &str) -> Result<Self, metadata::Error> {
+        let parts = text.split_once(' ');
+        let home = parts.and_then(|(identity, store)| {
+            let identity = ContentIdentity(Uuid::try_parse(identity).ok()?);
+            Some(Self { identity, store: store.to_owned() })
+        });
+        home.ok_or_else(|| {
+            metadata::Error::Damaged(format!("{text:?} does not say where a share's content is"))
+        })
+    }
+}
+
+fn key(share: &ShareName) -> String {
+    format!("content of {share}")
+}
+
+/// What is recorded of a share.
+pub(super) async fn recorded(
+    store: &dyn MetadataStore,
+    share: &ShareName,
+) -> Result<Option<Home>, metadata::Error> {
+    store.setting(&key(share)).await?.map(|text| Home::parse(&text)).transpose()
+}
+
+/// Records where a share's content is, and answers with what is recorded then: another instance may have been
+/// first.
+pub(super) async fn record(
+    store: &dyn MetadataStore,
+    share: &ShareName,
+    seen: Option<&Home>,
+    home: &Home,
+) -> Result<Option<Home>, metadata::Error> {
+    let seen = seen.map(Home::to_string);
+    let now = store.set_setting(&key(share), seen.as_deref(), &home.to_string()).await?;
+    now.map(|text| Home::parse(&text)).transpose()
+}
+
+/// Whether content may be made for a share: not where the share has some already, unless the
+/// configuration accepts other content.
+pub(super) fn making(recorded: Option<&Home>, accepted: Option<ContentIdentity>) -> Making {
+    match (recorded, accepted) {
+        (_, Some(identity)) => Making::As(identity),
+        (Some(_), None) => Making::Never,
+        (None, None) => Making::Allowed,
+    }
+}
+
+/// What holds for several shares of one content store: the strictest.
+pub(super) fn strictest(one: Making, other: Making) -> Making {
+    match (one, other) {
+        (Making::Never, _) | (_, Making::Never) => Making::Never,
+        (Making::As(identity), _) | (_, Making::As(identity)) => Making::As(identity),
+        (Making::Allowed, Making::Allowed) => Making::Allowed,
+    }
+}
+
+/// What to do with a share whose record and content are known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// It is served as it is.
+    Serve,
+    /// It is served, and recorded.
+    Record,
+    /// It is served over other content than before, as the configuration accepts, and recorded.
+    Replace,
+    /// Its content is elsewhere.
+    Elsewhere,
+    /// The configuration accepts other content than what is there.
+    NotAccepted,
+}
+
+/// Holds the record against the content that the configuration names, which is `found` and under `store`.
+pub(super) fn judge(
+    recorded: Option<&Home>,
+    found: Option<ContentIdentity>,
+    store: &str,
+    accepted: Option<ContentIdentity>,
+) -> Verdict {
+    match (recorded, found) {
+        (Some(home), Some(found)) if home.identity == found => {
+            if home.store == store {
+                Verdict::Serve
+            } else {
+                Verdict::Record
+            }
+        }
+        (Some(_), Some(_)) if accepted == found => Verdict::Replace,
+        (Some(_), _) => Verdict::Elsewhere,
+        (None, found) if accepted.is_some() && accepted != found => Verdict::NotAccepted,
+        (None, Some(_)) => Verdict::Record,
+        // In memory: there is nothing to find again.
+        (None, None) => Verdict::Serve,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_reads_as_it_was_written() {
+        let home = Home { identity: ContentIdentity::generate(), store: "disk_2".to_owned() };
+        assert_eq!(Home::parse(&home.to_string()).unwrap(), home);
+        for text in ["", "disk", "x disk", &home.identity.to_string()] {
+            assert!(Home::parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn content_that_is_not_the_shares_is_not_served() {
+        let [one, other] = [(); 2].map(|()| ContentIdentity::generate());
+        let home = Home { identity: one, store: "disk".to_owned() };
+        let home = Some(&home);
+        for (recorded, found, store, accepted, verdict) in [
+            (home, Some(one), "disk", None, Verdict::Serve),
+            (home, Some(one), "renamed", None, Verdict::Record),
+            (home, Some(one), "disk", Some(other), Verdict::Serve),
+            (home, Some(other), "disk", None, Verdict::Elsewhere),
+            (home, Some(other), "disk", Some(other), Verdict::Replace),
+            (home, Some(other), "disk", Some(one), Verdict::Elsewhere),
+            (home, None, "memory", None, Verdict::Elsewhere),
+            (None, Some(one), "disk", None, Verdict::Record),
+            (None, Some(one), "disk", Some(one), Verdict::Record),
+            (None, Some(one), "disk", Some(other), Verdict::NotAccepted),
+            (None, None, "memory", Some(one), Verdict::NotAccepted),
+            (None, None, "memory", None, Verdict::Serve),
+        ] {
+            assert_eq!(judge(recorded, found, store, accepted), verdict, "{recorded:?} {found:?}");
+        }
+    }
+
+    #[test]
+    fn content_is_made_for_new_shares_alone() {
+        let identity = ContentIdentity::generate();
+        let home = Home { identity, store: "disk".to_owned() };
+        assert_eq!(making(None, None), Making::Allowed);
+        assert_eq!(making(Some(&home), None), Making::Never);
+        assert_eq!(making(Some(&home), Some(identity)), Making::As(identity));
+        assert_eq!(strictest(Making::Allowed, Making::Never), Making::Never);
+        assert_eq!(strictest(Making::As(identity), Making::Never), Making::Never);
+        assert_eq!(strictest(Making::As(identity), Making::Allowed), Making::As(identity));
+    }
+}

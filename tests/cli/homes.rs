@@ -1,0 +1,189 @@
+//! Shares and the content that is theirs: what an administrator mistakes is refused with its remedy, and
+//! what is meant goes on.
+
+use std::fs;
+use std::path::Path;
+
+use tempfile::TempDir;
+
+use super::process::{Finished, Running, run, trunkfs};
+
+/// A configuration: shares, each with its content store and what else it says; content stores, each with its folder.
+fn write(folder: &Path, metadata: &str, content: &[(&str, &str)], shares: &[(&str, &str, &str)]) {
+    let mut text = format!(
+        "server: {{ listen: '127.0.0.1:0' }}
+metadata: {{ stores: {{ db: {{ type: sqlite, sqlite: {{ path: {metadata} }} }} }} }}
+content:
+  stores:
+"
+    );
+    for (name, path) in content {
+        text += &match *path {
+            "" => format!("    {name}: {{ type: memory }}\n"),
+            path => {
+                format!("    {name}: {{ type: filesystem, filesystem: {{ base_path: {path} }} }}\n")
+            }
+        };
+    }
+    text += "shares:\n";
+    for (name, store, more) in shares {
+        text += &format!(
+            "  - {{ name: {name}, metadata_store: db, content_store: {store}, clients: [ {{ network: 127.0.0.1 \
+             }} ]{more} }}\n"
+        );
+    }
+    fs::write(folder.join("t.yaml"), text).unwrap();
+}
+
+const ARGUMENTS: [&str; 3] = ["serve", "--config", "t.yaml"];
+
+/// Starts, stops, and gives what it said.
+async fn serves(folder: &Path, shares: usize) -> String {
+    let server = Running::start(folder, &ARGUMENTS[1..], shares).await;
+    server.signal(rustix::process::Signal::TERM);
+    let Finished { status, err, .. } = server.finish().await;
+    assert_eq!(status, Some(0), "{err}");
+    err
+}
+
+/// Does not start, for a reason that has the words. Answers with what was said.
+async fn refuses(folder: &Path, words: &[&str]) -> String {
+    let finished = run(trunkfs(folder, &ARGUMENTS)).await;
+    finished.failed_with(1, words);
+    finished.err
+}
+
+fn identity(folder: &TempDir, content: &str) -> String {
+    let file = folder.path().join(content).join(".trunkfs-content.id");
+    fs::read_to_string(file).unwrap().trim_end().to_owned()
+}
+
+/// Puts content there that a client might have written.
+fn fill(folder: &TempDir, content: &str) {
+    let id = "01930000-0000-7000-8000-0000000000aa";
+    fs::write(folder.path().join(content).join("aa").join(id), "bytes").unwrap();
+}
+
+fn is_empty(path: &Path) -> bool {
+    fs::read_dir(path).map_or(true, |mut entries| entries.next().is_none())
+}
+
+#[tokio::test]
+async fn a_disk_that_is_not_mounted_is_noticed() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    write(at, "db", &[("disk", "disk")], &[("/e", "disk", "")]);
+    assert!(serves(at, 1).await.contains("/e: its content is in disk"));
+    let known = identity(&folder, "disk");
+    fs::rename(at.join("disk"), at.join("away")).unwrap();
+    fs::create_dir(at.join("disk")).unwrap();
+    let said = refuses(
+        at,
+        &[
+            "the share /e keeps its content in the content store disk",
+            &known,
+            "mount its disk",
+            "content_identity: ",
+        ],
+    )
+    .await;
+    assert!(is_empty(&at.join("disk")), "nothing is made there");
+    // A further share on the same store changes nothing about that.
+    write(at, "db", &[("disk", "disk")], &[("/new", "disk", ""), ("/e", "disk", "")]);
+    refuses(at, &["the share /e keeps", &known]).await;
+    assert!(is_empty(&at.join("disk")), "nothing is made there");
+
+    // The administrator gives the disk up: what the error said to write is what the new store becomes.
+    let fresh = said.split("content_identity: ").nth(1).unwrap().split_whitespace().next().unwrap();
+    let accepting = format!(", content_identity: {fresh}");
+    write(at, "db", &[("disk", "disk")], &[("/e", "disk", &accepting)]);
+    assert!(serves(at, 1).await.contains("files from that time have no bytes"));
+    assert_eq!(identity(&folder, "disk"), fresh);
+    assert!(!serves(at, 1).await.contains("no bytes"), "the second time there is nothing to say");
+    // The key may stay, and protects as before.
+    fs::remove_dir_all(at.join("disk")).unwrap();
+    fs::rename(at.join("away"), at.join("disk")).unwrap();
+    refuses(at, &[fresh, &known]).await;
+}
+
+#[tokio::test]
+async fn content_that_is_anothers_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    let stores = [("one", "one"), ("two", "two"), ("mem", "")];
+    write(at, "db", &stores, &[("/a", "one", ""), ("/b", "two", "")]);
+    serves(at, 2).await;
+    let (one, two) = (identity(&folder, "one"), identity(&folder, "two"));
+
+    write(at, "db", &stores, &[("/a", "two", ""), ("/b", "two", "")]);
+    refuses(
+        at,
+        &[
+            &format!("the share /a keeps its content in the content store one (identity {one})"),
+            &format!("content_store two (two) holds the content {two}: point content_store"),
+            &format!("write content_identity: {two} under the share"),
+        ],
+    )
+    .await;
+    write(at, "db", &stores, &[("/a", "mem", ""), ("/b", "two", "")]);
+    refuses(at, &["/a keeps its content", "(in memory) holds nothing that lasts"]).await;
+
+    // A store of another name over the same content is the same, wherever the folder is now.
+    fs::rename(at.join("one"), at.join("moved")).unwrap();
+    write(
+        at,
+        "db",
+        &[("renamed", "moved"), ("two", "two")],
+        &[("/a", "renamed", ""), ("/b", "two", "")],
+    );
+    assert!(serves(at, 2).await.contains("/a: its content store one is now renamed"));
+
+    let accepting = format!(", content_identity: {one}");
+    write(at, "db", &[("two", "two")], &[("/c", "two", &accepting)]);
+    refuses(at, &[&format!("/c is to have the content {one}"), &two, "remove content_identity"])
+        .await;
+}
+
+#[tokio::test]
+async fn a_database_that_was_mistaken_is_noticed() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    write(at, "db", &[("disk", "disk")], &[("/e", "disk", "")]);
+    serves(at, 1).await;
+    fill(&folder, "disk");
+    write(at, "other", &[("disk", "disk")], &[("/e", "disk", "")]);
+    let identity = identity(&folder, "disk");
+    refuses(
+        at,
+        &[
+            "the metadata store db has no share /e yet",
+            "content_store disk (disk) holds content of shares that this metadata store does not know",
+            &format!("content_identity: {identity}"),
+        ],
+    )
+    .await;
+    // A further share of the database that knows the content may have it.
+    write(at, "db", &[("disk", "disk")], &[("/e", "disk", ""), ("/f", "disk", "")]);
+    serves(at, 2).await;
+    let accepting = format!(", content_identity: {identity}");
+    write(at, "other", &[("disk", "disk")], &[("/e", "disk", &accepting)]);
+    serves(at, 1).await;
+}
+
+#[tokio::test]
+async fn a_share_that_is_not_named_any_more_is_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    write(at, "db", &[("disk", "disk")], &[("/e", "disk", ""), ("/old", "disk", "")]);
+    serves(at, 2).await;
+    write(at, "db", &[("disk", "disk")], &[("/e", "disk", "")]);
+    let said = serves(at, 1).await;
+    assert!(
+        said.contains(
+            "the metadata store db has the share /old, which the configuration does not name"
+        ),
+        "{said}"
+    );
+    write(at, "db", &[("disk", "disk")], &[("/old", "gone", "")]);
+    run(trunkfs(at, &ARGUMENTS)).await.failed_with(2, &["\"gone\" names no store"]);
+}
