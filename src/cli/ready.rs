@@ -7,11 +7,20 @@ use crate::config::{Config, Share};
 /// The address, and a mount command a line for each share.
 pub(super) fn message(config: &Config, address: SocketAddr, hostname: &str) -> String {
     let mut text = format!("ready on {address}; on a client, as root:\n");
-    for share in &config.shares {
-        text.push_str(&mount_command(share, address, hostname));
+    for command in mount_commands(config, address, hostname) {
+        text.push_str(&command);
         text.push('\n');
     }
     text
+}
+
+/// The command that mounts each share.
+pub(super) fn mount_commands(
+    config: &Config,
+    address: SocketAddr,
+    hostname: &str,
+) -> impl Iterator<Item = String> {
+    config.shares.iter().map(move |share| mount_command(share, address, hostname))
 }
 
 /// The same in a few words.

@@ -79,10 +79,9 @@ impl Override {
             return Err(self.error(keys, "holds no Unicode text"));
         };
         let trimmed = text.trim();
-        if let Some(quote @ ('"' | '\'')) = trimmed.chars().next() {
-            let quoted = trimmed.len() > 1 && trimmed.ends_with(quote);
+        if trimmed.starts_with(['"', '\'']) {
             return match tree::parse(trimmed) {
-                Ok(Node { value: value @ Value::Text(_), .. }) if quoted => Ok(value),
+                Ok(Node { value: value @ Value::Text(_), .. }) if is_quoted(trimmed) => Ok(value),
                 Ok(_) | Err(_) => Err(self.error(
                     keys,
                     "begins with a quotation mark and is no text in quotes as YAML has it; put the whole of \
@@ -90,7 +89,9 @@ impl Override {
                 )),
             };
         }
-        if trimmed.starts_with(['[', '{']) {
+        // An address such as [::1]:1 is text.
+        let within = |open, close| trimmed.starts_with(open) && trimmed.ends_with(close);
+        if within('[', ']') || within('{', '}') {
             return Err(self.error(
                 keys,
                 format!(
@@ -101,13 +102,34 @@ impl Override {
             ));
         }
         // Nothing in these has a meaning to YAML beyond that of numbers, flags and null.
-        let plain = |each: char| each.is_ascii_alphanumeric() || matches!(each, '.' | '+' | '-');
+        let plain =
+            |each: char| each.is_ascii_alphanumeric() || matches!(each, '.' | '+' | '-' | '~');
         Ok(match tree::parse(trimmed) {
             _ if trimmed.is_empty() => Value::Null,
             Ok(Node { value, .. }) if trimmed.chars().all(plain) && trimmed != "-" => value,
             Ok(_) | Err(_) => Value::Text(text.to_string()),
         })
     }
+}
+
+/// Whether the quotation marks at both ends belong together, with nothing but one text between them.
+fn is_quoted(text: &str) -> bool {
+    let Some(quote) = text.chars().next() else { return false };
+    let Some(inner) = text[1..].strip_suffix(quote) else { return false };
+    let escape = if quote == '"' { '\\' } else { quote };
+    let mut characters = inner.chars();
+    while let Some(each) = characters.next() {
+        if each == escape {
+            // '' stands for ' between single ones.
+            match characters.next() {
+                Some(next) if escape != quote || next == quote => {}
+                Some(_) | None => return false,
+            }
+        } else if each == quote {
+            return false;
+        }
+    }
+    true
 }
 
 /// Lays the variables on the tree, in the order of the keys that they name.
@@ -207,3 +229,6 @@ fn set(
     };
     set(Rc::make_mut(below), keys, depth + 1, variable, value)
 }
+
+#[cfg(test)]
+mod tests;

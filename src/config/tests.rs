@@ -1,5 +1,7 @@
 //! The example, the defaults, and every way to be wrong.
 
+mod documentation;
+
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -179,6 +181,9 @@ fn wrong_values_name_the_remedy() {
     server("max_connections_per_client: 0", &["the number 0 is no whole number from 1 to"]);
     server("memory_budget: 1048576", &["the number 1048576", "16MiB", "16TiB", "unit", "256MiB"]);
     server("memory_budget: 256mb", &["\"256mb\"", "MiB"]);
+    server("memory_budget: 256 mb", &["\"256 mb\""]);
+    server("memory_budget: 1.5GiB", &["\"1.5GiB\"", "whole number"]);
+    server("request_timeout: 2d", &["24h"]);
     server("memory_budget: 1KiB", &["\"1KiB\"", "from 16MiB"]);
     server("memory_budget: 99999999999TiB", &["to 16TiB"]);
     refused("name: /e", "name: e", &["\"e\"", "starts with '/'", "/export"]);
@@ -207,6 +212,31 @@ fn wrong_values_name_the_remedy() {
     root("755", &["the number 755", "\"0755\""]);
     root("'0888'", &["\"0888\"", "octal"]);
     root("'17777'", &["\"17777\"", "octal"]);
+}
+
+#[test]
+fn units_of_durations_and_sizes() {
+    let server = |keys: &str| parse(&format!("{MINIMAL}\nserver: {{ {keys} }}")).unwrap().server;
+    for (text, millis) in
+        [("250ms", 250), ("3s", 3_000), ("2m", 120_000), ("5 h", 18_000_000), ("1d", 86_400_000)]
+    {
+        assert_eq!(server(&format!("request_timeout: {text}")).request_timeout.as_millis(), millis);
+    }
+    for (text, bytes) in [
+        ("33554432", 33_554_432),
+        ("'33554432'", 33_554_432),
+        ("33554432B", 33_554_432),
+        ("32768KiB", 33_554_432),
+        ("32 MiB", 33_554_432),
+        ("2GiB", 2 << 30),
+        ("1TiB", 1 << 40),
+        ("40000kB", 40_000_000),
+        ("40MB", 40_000_000),
+        ("1GB", 1_000_000_000),
+        ("1TB", 1_000_000_000_000),
+    ] {
+        assert_eq!(server(&format!("memory_budget: {text}")).memory_budget, bytes, "{text}");
+    }
 }
 
 #[test]

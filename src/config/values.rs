@@ -101,6 +101,12 @@ fn with_unit(text: &str, units: &[(&str, u64)]) -> Option<u64> {
     number.parse::<u64>().ok()?.checked_mul(*factor)
 }
 
+/// A duration in milliseconds, for the test of the documentation.
+#[cfg(test)]
+pub(super) fn millis(text: &str) -> Option<u64> {
+    with_unit(text, &TIMES)
+}
+
 /// A duration with its unit, from one millisecond to a day.
 pub(super) fn duration(field: &Field<'_>) -> Result<Duration, Error> {
     duration_from(field, 1, "1ms")

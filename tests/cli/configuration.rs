@@ -64,7 +64,7 @@ async fn a_right_configuration_is_summed_up() {
     let checked = run(trunkfs(folder.path(), &["check-config", "--config", "t.yaml"])).await;
     assert_eq!(checked.status, Some(0), "{checked:?}");
     assert!(checked.out.contains("t.yaml is right"), "{checked:?}");
-    assert!(checked.out.contains("/e: metadata in m, content in c"), "{checked:?}");
+    assert!(checked.out.contains("    metadata_store: m\n    content_store: c\n"), "{checked:?}");
 }
 
 #[tokio::test]
@@ -97,7 +97,7 @@ async fn the_configuration_for_containers_is_right() {
     command.env("POSTGRES_PASSWORD", "secret");
     let checked = run(command).await;
     assert_eq!(checked.status, Some(0), "{checked:?}");
-    assert!(checked.out.contains("listens on 0.0.0.0:12049"), "{checked:?}");
+    assert!(checked.out.contains("  listen: 0.0.0.0:12049\n"), "{checked:?}");
 }
 
 /// The first block of YAML after a heading of a page.
@@ -114,7 +114,7 @@ async fn the_readme_is_right() {
     command.env("POSTGRES_PASSWORD", "secret");
     let checked = run(command).await;
     assert_eq!(checked.status, Some(0), "{checked:?}");
-    assert!(checked.out.contains("/export: metadata in main, content in disk, 2 client rules"));
+    assert!(checked.out.contains("  - name: /export\n    metadata_store: main\n"));
 }
 
 #[tokio::test]

@@ -11,6 +11,10 @@ mod database;
 #[cfg(test)]
 mod durable;
 #[cfg(test)]
+mod environment;
+#[cfg(test)]
+mod homes;
+#[cfg(test)]
 mod limits;
 #[cfg(test)]
 mod process;
