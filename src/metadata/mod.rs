@@ -31,7 +31,7 @@ pub use types::{
     SettingDone, Share, ShareSpec, Usage, Written, ZeroingOutcome,
 };
 pub use upkeep::{
-    EntryRecord, LoadError, LoadHow, Loaded, ObjectRecord, PORTION, Portion, Record, Upkeep,
+    Dump, EntryRecord, LoadError, LoadHow, Loaded, ObjectRecord, PORTION, Portion, Record, Upkeep,
 };
 
 use crate::types::{

@@ -98,9 +98,9 @@ pub enum LoadError {
     Store(#[from] Error),
 }
 
-/// A store that can be dumped and loaded.
+/// What can be dumped: a store, or what one keeps on disk.
 #[async_trait::async_trait]
-pub trait Upkeep: MetadataStore {
+pub trait Dump: std::fmt::Debug + Send + Sync {
     /// Sends every share, or the one named, to `to` as of one moment, while calls go on. A share that is not
     /// there sends nothing. Ends with [`Error::Cancelled`] when nobody receives any more. What clients
     /// have written and the server has not flushed is not in it.
@@ -109,7 +109,11 @@ pub trait Upkeep: MetadataStore {
         share: Option<&ShareName>,
         to: mpsc::Sender<Vec<Record>>,
     ) -> Result<(), Error>;
+}
 
+/// A store that can be dumped and loaded.
+#[async_trait::async_trait]
+pub trait Upkeep: MetadataStore + Dump {
     /// Brings in what `from` sends, wholly or not at all: ids, file numbers, cookies, times and link counts are
     /// kept, so that handles of clients hold. File numbers and cookies of objects made afterwards are greater.
     ///

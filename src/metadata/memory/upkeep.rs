@@ -8,13 +8,13 @@ use super::MemoryStore;
 use super::state::{Entries, State};
 use crate::metadata::serial::Edge;
 use crate::metadata::{
-    EntryRecord, Error, LoadError, LoadHow, Loaded, ObjectRecord, PORTION, Portion, Record, Share,
-    Upkeep,
+    Dump, EntryRecord, Error, LoadError, LoadHow, Loaded, ObjectRecord, PORTION, Portion, Record,
+    Share, Upkeep,
 };
 use crate::types::{Fsid, ShareName};
 
 #[async_trait::async_trait]
-impl Upkeep for MemoryStore {
+impl Dump for MemoryStore {
     async fn dump(
         &self,
         share: Option<&ShareName>,
@@ -28,7 +28,10 @@ impl Upkeep for MemoryStore {
         }
         Ok(())
     }
+}
 
+#[async_trait::async_trait]
+impl Upkeep for MemoryStore {
     async fn load(
         &self,
         how: &LoadHow,

@@ -39,8 +39,8 @@ pub use self::settings::Settings;
 use self::shares::Shares;
 use self::usage::Usages;
 use super::{
-    Answer, CreateHow, Created, Error, Flush, FlushOutcome, Link, LinkTarget, LoadError, LoadHow,
-    Loaded, Lookup, MetadataStore, Page, Portion, Record, Removed, Renamed, SetAttributes,
+    Answer, CreateHow, Created, Dump, Error, Flush, FlushOutcome, Link, LinkTarget, LoadError,
+    LoadHow, Loaded, Lookup, MetadataStore, Page, Portion, Record, Removed, Renamed, SetAttributes,
     SettingDone, Share, ShareSpec, Upkeep, Usage, ZeroingOutcome,
 };
 use crate::types::{
@@ -234,7 +234,7 @@ impl MetadataStore for PostgresStore {
 }
 
 #[async_trait::async_trait]
-impl Upkeep for PostgresStore {
+impl Dump for PostgresStore {
     async fn dump(
         &self,
         share: Option<&ShareName>,
@@ -242,7 +242,10 @@ impl Upkeep for PostgresStore {
     ) -> Result<(), Error> {
         self.send_all(share, to).await
     }
+}
 
+#[async_trait::async_trait]
+impl Upkeep for PostgresStore {
     async fn load(
         &self,
         how: &LoadHow,

@@ -30,10 +30,15 @@ pub(super) fn inconsistencies(path: &Path, log: &Arc<Log>) -> Result<Vec<String>
     find(&connection).map_err(Failure::into_error)
 }
 
-fn find(connection: &Connection) -> Result<Vec<String>, Failure> {
-    let snapshot = connection.unchecked_transaction()?;
+/// What is broken as of one moment.
+pub(super) fn find(connection: &Connection) -> Result<Vec<String>, Failure> {
+    broken(&*connection.unchecked_transaction()?)
+}
+
+/// What is broken in the transaction that is open.
+pub(super) fn broken(connection: &Connection) -> Result<Vec<String>, Failure> {
     let mut found = Vec::new();
-    let mut statement = snapshot.prepare("PRAGMA integrity_check")?;
+    let mut statement = connection.prepare("PRAGMA integrity_check")?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
         let said: String = row.get(0)?;
@@ -41,12 +46,12 @@ fn find(connection: &Connection) -> Result<Vec<String>, Failure> {
             found.push(said);
         }
     }
-    let mut statement = snapshot.prepare(CHECK)?;
+    let mut statement = connection.prepare(CHECK)?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
         found.push(String::from_utf8_lossy(row.get_ref(0)?.as_bytes().unwrap_or_default()).into());
     }
-    let mut statement = snapshot.prepare(COUNTERS)?;
+    let mut statement = connection.prepare(COUNTERS)?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
         let name: String = row.get(0)?;

@@ -62,7 +62,8 @@ SELECT format('the root of share %s has a name', s.name) FROM shares s JOIN name
 UNION ALL
 SELECT format('%s belongs to no share', name) FROM objects WHERE root IS NULL
 UNION ALL
-SELECT format('fileid %d belongs to %d objects', fileid, count(*)) FROM files GROUP BY fileid HAVING count(*) > 1
+SELECT format('fileid %d belongs to %d objects of one share', fileid, count(*))
+  FROM files GROUP BY share_id, fileid HAVING count(*) > 1
 UNION ALL
 SELECT format('%s has fileid %d', name, fileid)
   FROM objects WHERE fileid <= 0 OR fileid >= (SELECT next FROM sequences WHERE name = 'fileids')

@@ -63,6 +63,11 @@ impl Failure {
         }
     }
 
+    /// Whether a row is one that the schema does not allow.
+    pub(super) fn is_constraint(&self) -> bool {
+        self.code().is_some_and(|error| error.code == ErrorCode::ConstraintViolation)
+    }
+
     /// Whether another connection is in the way.
     pub(super) fn is_busy(&self) -> bool {
         self.code().is_some_and(|error| error.code == ErrorCode::DatabaseBusy)
@@ -94,6 +99,20 @@ impl Failure {
     /// The answer to the one call that failed so.
     pub(super) fn into_error(self) -> Error {
         Arc::new(self).to_error()
+    }
+}
+
+/// The columns whose value is there already, where that is why a row is refused.
+pub(super) fn duplicate_of(failure: &Failure) -> Option<&str> {
+    match failure {
+        Failure::Sql(rusqlite::Error::SqliteFailure(error, said)) => {
+            let codes = [ffi::SQLITE_CONSTRAINT_PRIMARYKEY, ffi::SQLITE_CONSTRAINT_UNIQUE];
+            let said = said.as_deref().unwrap_or_default();
+            codes
+                .contains(&error.extended_code)
+                .then(|| said.split_once(": ").map_or(said, |(_, columns)| columns))
+        }
+        Failure::Sql(_) | Failure::Damaged(_) => None,
     }
 }
 

@@ -18,6 +18,35 @@ const APPLICATION: i32 = 0x5452_4653;
 /// [`Error::Backend`] where the file is another program's, or its schema newer than this program.
 pub(super) fn apply(connection: &mut Connection) -> Result<(), Error> {
     let runner = embedded::migrations::runner();
+    let (present, wanted) = versions(connection)?;
+    if present < wanted {
+        runner.run(connection).map_err(|error| Error::Backend(Box::new(error)))?;
+        tracing::info!(from = present, to = wanted, "the schema was brought up to date");
+    }
+    Ok(())
+}
+
+/// Looks whether the schema is this program's, and changes nothing.
+///
+/// # Errors
+/// [`Error::Backend`] where it is another.
+pub(super) fn check(connection: &Connection) -> Result<(), Error> {
+    let (present, wanted) = versions(connection)?;
+    if present < wanted {
+        return Err(Error::Backend(
+            format!(
+                "the database has schema version {present}, this program needs {wanted}: \
+                 `trunkfs serve` brings it up to date"
+            )
+            .into(),
+        ));
+    }
+    Ok(())
+}
+
+/// The version that is there, which is not newer than the one of this program, and that one.
+fn versions(connection: &Connection) -> Result<(i32, i32), Error> {
+    let runner = embedded::migrations::runner();
     let wanted = runner.get_migrations().iter().map(|it| it.version()).max().unwrap_or(0);
     let present = present_version(connection)?;
     if present > wanted {
@@ -29,11 +58,7 @@ pub(super) fn apply(connection: &mut Connection) -> Result<(), Error> {
             .into(),
         ));
     }
-    if present < wanted {
-        runner.run(connection).map_err(|error| Error::Backend(Box::new(error)))?;
-        tracing::info!(from = present, to = wanted, "the schema was brought up to date");
-    }
-    Ok(())
+    Ok((present, wanted))
 }
 
 /// The newest version that was applied; 0 in an empty file.

@@ -7,8 +7,10 @@
 
 mod check;
 mod connect;
+mod dump;
 mod error;
 mod health;
+mod load;
 mod lock;
 mod log;
 mod migrations;
@@ -29,9 +31,11 @@ use std::thread::JoinHandle;
 use parking_lot::Mutex;
 use rusqlite::Connection;
 use rusqlite::config::DbConfig;
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 pub use self::connect::Settings;
+pub use self::dump::SqliteFile;
 use self::error::Failure;
 use self::health::Health;
 use self::lock::Lock;
@@ -43,9 +47,9 @@ use self::tables::Writable;
 use self::writer::Writer;
 use super::serial::{self, Stop};
 use super::{
-    Answer, CreateHow, Created, Error, Flush, FlushOutcome, Link, LinkTarget, Lookup,
-    MetadataStore, Page, Removed, Renamed, SetAttributes, SettingDone, Share, ShareSpec, Usage,
-    ZeroingOutcome,
+    Answer, CreateHow, Created, Dump, Error, Flush, FlushOutcome, Link, LinkTarget, LoadError,
+    LoadHow, Loaded, Lookup, MetadataStore, Page, Portion, Record, Removed, Renamed, SetAttributes,
+    SettingDone, Share, ShareSpec, Upkeep, Usage, ZeroingOutcome,
 };
 use crate::types::{
     Attributes, ContentRef, Context, Cookie, DeviceNumbers, FileType, Name, ObjectId, ShareId,
@@ -410,5 +414,27 @@ impl MetadataStore for SqliteStore {
         if let Err(error) = tokio::task::spawn_blocking(|| threads.join()).await {
             tracing::error!(%error, "the store was not closed well");
         }
+    }
+}
+
+#[async_trait::async_trait]
+impl Dump for SqliteStore {
+    async fn dump(
+        &self,
+        share: Option<&ShareName>,
+        to: mpsc::Sender<Vec<Record>>,
+    ) -> Result<(), Error> {
+        self.dump_shares(share, to).await
+    }
+}
+
+#[async_trait::async_trait]
+impl Upkeep for SqliteStore {
+    async fn load(
+        &self,
+        how: &LoadHow,
+        from: mpsc::Receiver<Portion>,
+    ) -> Result<Loaded, LoadError> {
+        self.take_all(how, from).await
     }
 }

@@ -44,15 +44,21 @@ impl Shares {
 
     /// Reads every share; the process knows them from then on.
     pub(super) fn load(&self, connection: &Connection) -> Result<Vec<Share>, Failure> {
-        let mut statement = connection.prepare_cached(ALL)?;
-        let mut rows = statement.query([])?;
-        let mut shares = Vec::new();
-        while let Some(row) = rows.next()? {
-            shares.push(share(row)?);
-        }
+        let shares = all(connection)?;
         self.0.write().extend(shares.iter().map(|share| (share.id, share.clone())));
         Ok(shares)
     }
+}
+
+/// Every share.
+pub(super) fn all(connection: &Connection) -> Result<Vec<Share>, Failure> {
+    let mut statement = connection.prepare_cached(ALL)?;
+    let mut rows = statement.query([])?;
+    let mut shares = Vec::new();
+    while let Some(row) = rows.next()? {
+        shares.push(share(row)?);
+    }
+    Ok(shares)
 }
 
 fn share(row: &Row<'_>) -> Result<Share, Failure> {

@@ -67,6 +67,12 @@ pub(crate) async fn kept_memory() -> Kept {
     Kept { store: Arc::new(MemoryStore::new()), guard: Box::new(()) }
 }
 
+pub(crate) async fn kept_sqlite() -> Kept {
+    let folder = tempfile::tempdir().unwrap();
+    let store = SqliteStore::open(Settings::new(folder.path().join("kept.db"))).await.unwrap();
+    Kept { store: Arc::new(store), guard: Box::new(folder) }
+}
+
 pub(crate) async fn kept_postgres() -> Kept {
     let database = TestDatabase::create().await;
     let store = PostgresStore::connect(database.settings()).await.unwrap();

@@ -340,3 +340,11 @@ mod memory_to_postgres {
 mod postgres_to_memory {
     upkeep_cases!(kept_postgres, kept_memory);
 }
+
+mod sqlite_to_postgres {
+    upkeep_cases!(kept_sqlite, kept_postgres);
+}
+
+mod postgres_to_sqlite {
+    upkeep_cases!(kept_postgres, kept_sqlite);
+}

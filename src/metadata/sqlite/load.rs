@@ -1,0 +1,275 @@
+//! The whole content in again: one transaction on a connection of its own. Whoever else writes meanwhile is told that the
+//! store is not available.
+
+use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior, params};
+use tokio::sync::mpsc;
+
+use super::dump::blocking;
+use super::error::{Failure, duplicate_of};
+use super::rows::stored_device;
+use super::usage::Tally;
+use super::{SqliteStore, check, connect};
+use crate::metadata::{
+    EntryRecord, LoadError, LoadHow, Loaded, ObjectRecord, Portion, Record, Share,
+};
+use crate::types::{Attributes, ShareId, ShareName};
+
+const DROP: [&str; 6] = [
+    "DELETE FROM parent_child_map WHERE parent_id IN (SELECT id FROM files WHERE share_id = ?1)",
+    "DELETE FROM link_counts WHERE file_id IN (SELECT id FROM files WHERE share_id = ?1)",
+    "DELETE FROM files WHERE share_id = ?1",
+    "DELETE FROM share_usage WHERE share_id = ?1",
+    "DELETE FROM filesystem_capabilities WHERE share_id = ?1",
+    "DELETE FROM shares WHERE id = ?1",
+];
+const MAKE: &str = "
+    INSERT INTO shares (id, name, root, fsid, chunk_size)
+    SELECT COALESCE(max(id), 0) + 1, ?1, ?2, ?3, ?4 FROM shares RETURNING id";
+const CAPABILITIES: &str =
+    "INSERT INTO filesystem_capabilities VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
+const COUNTED: &str = "INSERT INTO share_usage VALUES (?1, 0, 0, 0)";
+const OBJECT: &str = "
+    INSERT INTO files (id, share_id, fileid, file_type, mode, uid, gid, size, atime, mtime, ctime, subdirs, content_id,
+                       content_version, mtime_version, parent_id, link_target, rdev, create_verifier)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19)";
+const ENTRY: &str = "
+    INSERT INTO parent_child_map (parent_id, child_name, child_id, cookie) VALUES (?1, ?2, ?3, ?4)";
+const LINKS: &str = "INSERT INTO link_counts (file_id, link_count) VALUES (?1, ?2)";
+const RAISE: &str = "UPDATE sequences SET next = max(next, ?2 + 1) WHERE name = ?1";
+
+/// What came in so far.
+#[derive(Debug, Default)]
+struct Incoming {
+    loaded: Loaded,
+    shares: Vec<(ShareId, Tally)>,
+    last_fileid: i64,
+    last_cookie: i64,
+}
+
+impl SqliteStore {
+    pub(super) async fn take_all(
+        &self,
+        how: &LoadHow,
+        mut from: mpsc::Receiver<Portion>,
+    ) -> Result<Loaded, LoadError> {
+        if self.queue.is_closed() {
+            return Err(super::closed().into());
+        }
+        let (settings, how) = (self.settings.clone(), how.clone());
+        let loaded = blocking(move || {
+            let mut connection = connect::writer(&settings)?;
+            // What is broken already is not the dump's.
+            let before = check::find(&connection).map_err(Failure::into_error)?;
+            let transaction = connection
+                .transaction_with_behavior(TransactionBehavior::Immediate)
+                .map_err(failed)?;
+            let mut incoming = Incoming::default();
+            loop {
+                match from.blocking_recv() {
+                    Some(Portion::Records(records)) => {
+                        for record in records {
+                            incoming.take_in(&transaction, &how, record)?;
+                        }
+                    }
+                    Some(Portion::End) => break,
+                    None => return Err(LoadError::Incomplete),
+                }
+            }
+            incoming.finish(&transaction, &how)?;
+            let after = check::broken(&transaction).map_err(Failure::into_error)?;
+            if let Some(new) = after.into_iter().find(|it| !before.contains(it)) {
+                return Err(LoadError::Unsound(new));
+            }
+            transaction.commit().map_err(failed)?;
+            Ok(incoming.loaded)
+        })
+        .await?;
+        let shares = self.readers.point(|connection| Ok(self.shares.load(connection)?));
+        shares.map_err(|refusal| refusal.error)?;
+        Ok(loaded)
+    }
+}
+
+impl Incoming {
+    fn take_in(
+        &mut self,
+        connection: &Connection,
+        how: &LoadHow,
+        record: Record,
+    ) -> Result<(), LoadError> {
+        match record {
+            Record::Share(share) => self.make_share(connection, how, share),
+            Record::Object(object) => self.put_object(connection, &object),
+            Record::Entry(entry) => self.put_entry(connection, &entry),
+        }
+    }
+
+    /// Makes the share; one of the same name gives way, where it may.
+    fn make_share(
+        &mut self,
+        connection: &Connection,
+        how: &LoadHow,
+        share: Share,
+    ) -> Result<(), LoadError> {
+        self.loaded.shares += 1;
+        if how.name.is_some() && self.loaded.shares > 1 {
+            return Err(LoadError::NotOne(self.loaded.shares));
+        }
+        let name = how.name.clone().unwrap_or(share.name);
+        self.make_room(connection, how, &name)?;
+        let fsid = signed("the share", share.fsid.0)?;
+        let taken = connection
+            .prepare_cached("SELECT 1 FROM shares WHERE fsid = ?1")
+            .and_then(|mut statement| statement.exists([fsid]));
+        if taken.map_err(failed)? {
+            return Err(LoadError::Collides);
+        }
+        let values = params![name.as_str(), share.root.0.as_bytes(), fsid, share.chunk_size];
+        let number: i16 = connection.query_row(MAKE, values, |row| row.get(0)).map_err(failed)?;
+        let it = share.capabilities;
+        connection
+            .execute(
+                CAPABILITIES,
+                params![
+                    number,
+                    it.max_read,
+                    it.max_write,
+                    it.multiple,
+                    it.preferred_readdir,
+                    signed("the share", it.max_file_size)?,
+                    it.time_delta,
+                    it.max_links,
+                    it.max_name,
+                ],
+            )
+            .map_err(failed)?;
+        connection.execute(COUNTED, [number]).map_err(failed)?;
+        self.shares.push((ShareId(number), Tally::default()));
+        Ok(())
+    }
+
+    fn make_room(
+        &self,
+        connection: &Connection,
+        how: &LoadHow,
+        name: &ShareName,
+    ) -> Result<(), LoadError> {
+        let present: Option<i16> = connection
+            .query_row("SELECT id FROM shares WHERE name = ?1", [name.as_str()], |row| row.get(0))
+            .optional()
+            .map_err(failed)?;
+        let Some(number) = present else { return Ok(()) };
+        if self.shares.iter().any(|(share, _)| share.0 == number) {
+            return Err(LoadError::Unsound(format!("the share {name} is there twice")));
+        }
+        if !how.replace {
+            return Err(LoadError::Present(name.clone()));
+        }
+        for statement in DROP {
+            connection.execute(statement, [number]).map_err(failed)?;
+        }
+        Ok(())
+    }
+
+    fn put_object(
+        &mut self,
+        connection: &Connection,
+        object: &ObjectRecord,
+    ) -> Result<(), LoadError> {
+        let ObjectRecord { attributes: it, target, verifier } = object;
+        let (share, tally) = self
+            .shares
+            .last_mut()
+            .ok_or_else(|| LoadError::Unsound("an object before its share".to_owned()))?;
+        let fileid = signed(it.id, it.fileid.0)?;
+        put_links(connection, it)?;
+        connection
+            .prepare_cached(OBJECT)
+            .and_then(|mut statement| {
+                statement.execute(params![
+                    it.id.0.as_bytes(),
+                    share.0,
+                    fileid,
+                    it.file_type.number(),
+                    it.mode,
+                    it.uid,
+                    it.gid,
+                    it.size.cast_signed(),
+                    it.atime.0,
+                    it.mtime.0,
+                    it.ctime.0,
+                    if it.file_type.is_directory() { i64::from(it.nlink) - 2 } else { 0 },
+                    it.content.map(|content| *content.id.0.as_bytes()),
+                    it.content.map_or(0, |content| content.version.0),
+                    it.mtime_version,
+                    it.parent.map(|parent| *parent.0.as_bytes()),
+                    target.as_ref().map(|target| target.as_bytes()),
+                    stored_device(it.rdev),
+                    verifier.map(u64::cast_signed),
+                ])
+            })
+            .map_err(failed)?;
+        tally.add(it);
+        self.last_fileid = self.last_fileid.max(fileid);
+        self.loaded.objects += 1;
+        Ok(())
+    }
+
+    fn put_entry(&mut self, connection: &Connection, entry: &EntryRecord) -> Result<(), LoadError> {
+        let cookie = signed(entry.directory, entry.cookie.0)?;
+        connection
+            .prepare_cached(ENTRY)
+            .and_then(|mut statement| {
+                statement.execute(params![
+                    entry.directory.0.as_bytes(),
+                    entry.name.as_bytes(),
+                    entry.child.0.as_bytes(),
+                    cookie,
+                ])
+            })
+            .map_err(failed)?;
+        self.last_cookie = self.last_cookie.max(cookie);
+        self.loaded.entries += 1;
+        Ok(())
+    }
+
+    /// What is known only at the end.
+    fn finish(&self, connection: &Connection, how: &LoadHow) -> Result<(), LoadError> {
+        if how.name.is_some() && self.loaded.shares != 1 {
+            return Err(LoadError::NotOne(self.loaded.shares));
+        }
+        for (share, tally) in &self.shares {
+            tally.write(connection, *share).map_err(Failure::into_error)?;
+        }
+        connection.execute(RAISE, params!["fileids", self.last_fileid]).map_err(failed)?;
+        connection.execute(RAISE, params!["cookies", self.last_cookie]).map_err(failed)?;
+        Ok(())
+    }
+}
+
+/// The count of names, where there is more than one.
+fn put_links(connection: &Connection, it: &Attributes) -> Result<(), LoadError> {
+    if it.file_type.is_directory() || it.nlink < 2 {
+        return Ok(());
+    }
+    connection
+        .prepare_cached(LINKS)
+        .and_then(|mut statement| statement.execute(params![it.id.0.as_bytes(), it.nlink]))
+        .map_err(failed)?;
+    Ok(())
+}
+
+fn signed(what: impl std::fmt::Display, value: u64) -> Result<i64, LoadError> {
+    i64::try_from(value).map_err(|_| LoadError::Unsound(format!("{what} has {value}")))
+}
+
+/// What the database refuses to take.
+fn failed(error: rusqlite::Error) -> LoadError {
+    let failure = Failure::from(error);
+    match duplicate_of(&failure) {
+        Some(column) if column.starts_with("files.id") => LoadError::Collides,
+        Some(column) => LoadError::Unsound(format!("a value is there twice ({column})")),
+        None if failure.is_constraint() => LoadError::Unsound(failure.to_string()),
+        None => LoadError::Store(failure.into_error()),
+    }
+}
