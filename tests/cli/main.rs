@@ -17,6 +17,8 @@ mod homes;
 #[cfg(test)]
 mod limits;
 #[cfg(test)]
+mod logging;
+#[cfg(test)]
 mod process;
 #[cfg(test)]
 mod scene;

@@ -5,6 +5,8 @@
 //! file (`#[cfg(test)] mod …`) may name what they like.
 
 #[cfg(test)]
+mod messages;
+#[cfg(test)]
 mod paths;
 #[cfg(test)]
 mod rules;
@@ -16,6 +18,7 @@ mod tree {
     use std::fs;
     use std::path::Path;
 
+    use crate::messages::{invented, unexplained};
     use crate::paths::{Source, path};
     use crate::rules::{
         all_arrows, exported_stores, long_files, misplaced_words, store_names, wrong_arrows,
@@ -52,6 +55,14 @@ mod tree {
         let sources: Vec<_> = ["src", "tests"].into_iter().flat_map(read_tree).collect();
         assert!(sources.iter().any(|source| source.path == "tests/layering/main.rs"));
         assert_none(long_files(&sources));
+    }
+
+    #[test]
+    fn troubleshooting_has_the_messages() {
+        let page = include_str!("../../docs/troubleshooting.md");
+        let sources = read_tree("src");
+        assert_none(invented(page, &sources));
+        assert_none(unexplained(page, &sources));
     }
 
     fn assert_none(violations: Vec<String>) {

@@ -1,0 +1,153 @@
+//! What the log says of calls: read as JSON, as a program would.
+
+use std::time::Duration;
+
+use rustix::process::Signal;
+use serde_json::Value;
+
+use super::client::{Call, Connection, Writer};
+use super::database::{TestDatabase, connect};
+use super::process::{Watched, folder, run, trunkfs};
+use super::scene::{NFS, Scene, of, ok, root};
+
+const SERVE: [&str; 3] = ["serve", "--config", "t.yaml"];
+const GETATTR: u32 = 1;
+const MKDIR: u32 = 9;
+const ROFS: u32 = 30;
+
+/// The object of the next line whose message is this.
+async fn line(server: &mut Watched, message: &str) -> Value {
+    let line = server.line_with(&[&format!("\"message\":\"{message}\"")]).await;
+    serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line}"))
+}
+
+/// MKDIR's arguments: no attributes are set.
+fn mkdir(directory: &[u8], name: &str) -> Writer {
+    of(directory).opaque(name.as_bytes()).u32(0).u32(0).u32(0).u32(0).u32(0).u32(0)
+}
+
+#[tokio::test]
+async fn a_slow_call_says_where_its_time_went() {
+    let database = TestDatabase::create().await;
+    let top = "logging: { format: json, slow_calls: 300ms }";
+    let folder = Scene { top, ..Scene::of(&database) }.folder();
+    let mut server = Watched::start(trunkfs(folder.path(), &SERVE));
+    let mut connection = Connection::open(server.ready().await).await;
+    let top = root(&mut connection).await;
+    ok(&mut connection, GETATTR, of(&top)).await;
+
+    let mut lock = connect(&database.settings()).await;
+    let held = lock.transaction().await.unwrap();
+    held.batch_execute("LOCK TABLE files IN ACCESS EXCLUSIVE MODE").await.unwrap();
+    let xid = connection.send(&Call::new(NFS, 3, GETATTR).arguments(of(&top))).await;
+    tokio::time::sleep(Duration::from_millis(400)).await;
+    held.rollback().await.unwrap();
+    assert_eq!(connection.reply().await.results().u32(), 0);
+
+    let slow = line(&mut server, "a call was slow").await;
+    assert_eq!((&slow["level"], &slow["xid"]), (&"WARN".into(), &xid.into()), "{slow}");
+    assert_eq!(slow["client"], connection.local().to_string(), "{slow}");
+    assert_eq!(slow["procedure"], "GETATTR", "{slow}");
+    assert!(slow["handle"].as_str().unwrap().starts_with("/e:"), "{slow}");
+    let time = |name: &str| slow[name].as_u64().unwrap_or_else(|| panic!("{name}: {slow}"));
+    assert!(time("database_ms") >= 300 && time("took_ms") >= time("database_ms"), "{slow}");
+    assert_eq!(time("content_ms"), 0, "{slow}");
+    assert!(time("connection_ms") < 300 && time("other_ms") < 300, "{slow}");
+    server.signal(Signal::TERM);
+    assert_eq!(server.finish().await.status, Some(0));
+}
+
+#[tokio::test]
+async fn a_failure_is_one_line_that_names_the_call() {
+    let database = TestDatabase::create().await;
+    let folder = Scene { top: "logging: { format: json }", ..Scene::of(&database) }.folder();
+    let mut server = Watched::start(trunkfs(folder.path(), &SERVE));
+    let mut connection = Connection::open(server.ready().await).await;
+    let top = root(&mut connection).await;
+
+    let name = database.settings().target.database;
+    let superuser = connect(&database.settings()).await;
+    superuser
+        .batch_execute(&format!("ALTER DATABASE {name} SET default_transaction_read_only = on"))
+        .await
+        .unwrap();
+    let end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+                WHERE datname = current_database() AND application_name = 'trunkfs'";
+    superuser.execute(end, &[]).await.unwrap();
+
+    let mut refused = Vec::new();
+    for index in 0..5 {
+        let name = format!("d{index}");
+        let call = Call::new(NFS, 3, MKDIR).arguments(mkdir(&top, &name));
+        refused.push(connection.send(&call).await);
+        assert_eq!(connection.reply().await.results().u32(), ROFS);
+        ok(&mut connection, GETATTR, of(&top)).await;
+    }
+    let database_line = server.line_with(&["the database takes no changes"]).await;
+    assert!(database_line.contains("WARN"), "{database_line}");
+    let failed = line(&mut server, "a call failed").await;
+    assert_eq!((&failed["level"], &failed["xid"]), (&"WARN".into(), &refused[0].into()));
+    assert_eq!(failed["client"], connection.local().to_string(), "{failed}");
+    assert_eq!(failed["procedure"], "MKDIR", "{failed}");
+    assert_eq!(failed["status"], "NFS3ERR_ROFS", "{failed}");
+    assert!(failed["handle"].as_str().unwrap().starts_with("/e:"), "{failed}");
+    let error = failed["error"].as_str().unwrap();
+    assert!(
+        error.starts_with("the metadata store is read-only: ")
+            && error.contains("read-only transaction")
+    );
+
+    superuser.batch_execute("SET default_transaction_read_only = off").await.unwrap();
+    superuser
+        .batch_execute(&format!("ALTER DATABASE {name} SET default_transaction_read_only = off"))
+        .await
+        .unwrap();
+    // No restart: it is found out by a client that tries again.
+    for attempt in 0.. {
+        let name = format!("again-{attempt}");
+        let call = Call::new(NFS, 3, MKDIR).arguments(mkdir(&top, &name));
+        match connection.call(call).await.results().u32() {
+            0 => break,
+            status => assert!(status == ROFS && attempt < 200, "{status}"),
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    line(&mut server, "the database takes changes again").await;
+    server.signal(Signal::TERM);
+    let finished = server.finish().await;
+    assert_eq!(finished.err.matches("\"a call failed\"").count(), 1, "{finished:?}");
+}
+
+#[tokio::test]
+async fn levels_are_for_modules_and_the_variable_counts() {
+    let configured = "
+server: { listen: '127.0.0.1:0' }
+logging: { levels: { default: error, 'trunkfs::mount': info } }
+metadata: { stores: { m: { type: memory } } }
+content: { stores: { c: { type: memory } } }
+shares:
+  - { name: /e, metadata_store: m, content_store: c, clients: [ { network: 127.0.0.0/8 } ] }
+";
+    let folder = folder(configured);
+    for (variable, stops, mounts, spans) in [
+        (None, false, true, false),
+        (Some("info,trunkfs::mount=off"), true, false, false),
+        (Some("debug"), true, true, true),
+    ] {
+        let mut command = trunkfs(folder.path(), &SERVE);
+        variable.map(|levels| command.env("RUST_LOG", levels));
+        let mut server = Watched::start(command);
+        let mut connection = Connection::open(server.ready().await).await;
+        root(&mut connection).await;
+        server.signal(Signal::TERM);
+        let finished = server.finish().await;
+        let has = |words: &str| finished.err.contains(words);
+        assert_eq!(has("stopping: "), stops, "{variable:?}: {finished:?}");
+        assert_eq!(has("mounted"), mounts, "{variable:?}: {finished:?}");
+        assert_eq!(has("call{xid="), spans, "{variable:?}: {finished:?}");
+    }
+    let wrong = configured.replace("trunkfs::mount", "trunkfs::mont");
+    let folder = super::process::folder(&wrong);
+    let finished = run(trunkfs(folder.path(), &SERVE)).await;
+    finished.failed_with(2, &["t.yaml:3", "logging.levels", "no module \"mont\"", "'mount'"]);
+}
