@@ -28,6 +28,10 @@ use crate::xdr::{DecodeError, Decoder};
 /// How long a call may go on after its time is over, to undo or to finish what is under way. Then
 /// it is dropped.
 const GRACE: Duration = Duration::from_secs(15);
+/// The same for a call that must not be done twice: longer than any store looks for the outcome of what it
+/// has sent. Dropped earlier, it would leave no reply for its repeat, which would find its own work done: a
+/// REMOVE would answer NOENT.
+const GRACE_OF_CHANGES: Duration = Duration::from_secs(300);
 /// Calls with more arguments than this are not polled where they were read: moving that much data
 /// is better done beside reading the next call.
 const POLL_AT_ONCE_BYTES: usize = 32 << 10;
@@ -211,7 +215,8 @@ fn poll_at_once(execution: Execution, span: Span, large: bool) -> Started {
 }
 
 impl Execution {
-    /// Runs the call to its end, or to the end of its time and [`GRACE`].
+    /// Runs the call to its end, or to the end of its time and its grace, whether or not its client is still
+    /// there: a client that connects anew repeats its calls.
     async fn run(self) -> Option<Answer> {
         let Self { program, call, about, slow, running } = self;
         let xid = about.trail.xid;
@@ -223,7 +228,8 @@ impl Execution {
             Err(_) => {
                 about.is_late();
                 cancel.cancel();
-                timeout(GRACE, &mut work).await.ok()
+                let grace = if running.is_some() { GRACE_OF_CHANGES } else { GRACE };
+                timeout(grace, &mut work).await.ok()
             }
         };
         let reply = match done {
@@ -284,3 +290,6 @@ fn message_of(panic: &(dyn Any + Send)) -> &str {
     let string = panic.downcast_ref::<String>().map(String::as_str);
     string.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message")
 }
+
+#[cfg(test)]
+mod tests;
