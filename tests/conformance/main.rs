@@ -8,3 +8,9 @@ mod content;
 mod database;
 #[cfg(test)]
 mod metadata;
+#[cfg(test)]
+#[path = "../support/operations.rs"]
+mod operations;
+#[cfg(test)]
+#[path = "../support/steps.rs"]
+mod steps;

@@ -238,6 +238,8 @@ macro_rules! meeting_cases {
                 a_call_cancelled_under_way_is_done_or_not
                 a_deadline_that_comes_under_way
                 a_dropped_call_leaves_the_store_usable
+                every_operation_is_cancelled_wherever_it_waits
+                every_operation_is_dropped_wherever_it_waits
                 callers_that_give_up_hold_nobody_up
             }
             race {

@@ -3,11 +3,14 @@
 use std::time::Duration;
 
 use rand::Rng as _;
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 use trunkfs::metadata::{Answer, Error};
 use trunkfs::types::Timestamp;
 
 use crate::metadata::world::{Caller, World, mode, refused, size, stale, written};
+use crate::operations::{Expected, Operation, Scene};
+use crate::steps::{Giving, Left, every_wait, give};
 
 /// What every call names.
 async fn prepare(world: &World) -> Caller {
@@ -162,4 +165,49 @@ pub(crate) async fn callers_that_give_up_hold_nobody_up(world: World) {
         made += usize::from(call.await.unwrap());
     }
     assert_eq!(world.superuser().list(world.root).await.len(), made);
+}
+
+/// Gives the operation up at its first wait, at its second, and so on; scenes are looked at again at the end, when
+/// whatever was still on its way has come through.
+async fn given_up_wherever_it_waits(world: World, operation: Operation, giving: Giving) {
+    let World { store, share, .. } = &world;
+    let expected = Expected::of(operation, store, share).await;
+    let mut scenes = Vec::new();
+    for waits in every_wait() {
+        let scene = Scene::make(store, share).await;
+        let cx = scene.cx();
+        let (outcome, given_up) = match give(giving, scene.call(operation, &cx), waits, &cx.cancel)
+            .await
+        {
+            Left::Dropped => (expected.settle(&scene).await, true),
+            Left::Ended(answer) => (expected.check(&answer, &scene.state().await.unwrap()), true),
+            Left::Done(answer) => (expected.check(&answer, &scene.state().await.unwrap()), false),
+        };
+        scenes.push((scene, outcome));
+        if !given_up {
+            break;
+        }
+    }
+    for (scene, outcome) in scenes {
+        expected.recheck(&scene, outcome, giving == Giving::Away).await;
+    }
+}
+
+async fn every_one(world: World, operations: &[Operation], giving: Giving) {
+    let mut calls = JoinSet::new();
+    for &operation in operations {
+        calls.spawn(given_up_wherever_it_waits(world.clone(), operation, giving));
+    }
+    calls.join_all().await;
+}
+
+pub(crate) async fn every_operation_is_cancelled_wherever_it_waits(world: World) {
+    let operations = [&Operation::READING[..], &Operation::CHANGING].concat();
+    every_one(world, &operations, Giving::Up).await;
+}
+
+pub(crate) async fn every_operation_is_dropped_wherever_it_waits(world: World) {
+    let with_context = [&Operation::READING[..], &Operation::CHANGING].concat();
+    let operations = [&with_context[..], &Operation::WITHOUT_CONTEXT].concat();
+    every_one(world, &operations, Giving::Away).await;
 }
