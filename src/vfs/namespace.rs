@@ -98,6 +98,7 @@ impl Vfs {
         created.object = export.laid(created.object);
         if let Some(set) = size_to_apply(how, &created) {
             let object = created.object.id;
+            let cx = if created.made { export.past_return(&cx) } else { cx };
             let set = export.setattr(&cx, object, &set).await;
             let change =
                 set.map_err(|failure| Failure::of(failure.error, created.directory.after.clone()))?;

@@ -9,10 +9,17 @@ mod fixture;
 #[cfg(test)]
 mod durability;
 #[cfg(test)]
+mod given_up;
+#[cfg(test)]
 mod instances;
 #[cfg(test)]
 mod model;
 #[cfg(test)]
 mod rules;
+#[cfg(test)]
+mod stepping;
+#[cfg(test)]
+#[path = "../support/steps.rs"]
+mod steps;
 #[cfg(test)]
 mod tails;

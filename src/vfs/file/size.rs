@@ -47,14 +47,9 @@ impl Export {
         let done = self.metadata.setattr(cx, object, set).await?;
         let content = content_of(&done.change.after)?;
         if size > 0 && size < done.change.before.size {
-            match cx
-                .trail
-                .timed(
-                    Wait::Content,
-                    self.content.truncate(cx, content.id, self.content_length(size)),
-                )
-                .await
-            {
+            let past = self.past_return(cx);
+            let cut = self.content.truncate(&past, content.id, self.content_length(size));
+            match cx.trail.timed(Wait::Content, cut).await {
                 Ok(()) => state.overlay.lock().set_clean_tail(Some(content)),
                 // The size holds already, and nothing beyond it is trusted.
                 Err(error) => {
