@@ -15,6 +15,7 @@ use trunkfs::content::{
 };
 use trunkfs::types::ContentId;
 
+use super::given_up;
 use super::support::{
     assert_missing, cut, cx, get, id, length, open_filesystem, pattern, put, whole,
 };
@@ -91,6 +92,21 @@ fn scan_contents(base: &Path) -> BTreeSet<(PathBuf, PathBuf)> {
 /// count a descriptor that closes before it ends beside one that opens after.
 fn open_contents(base: &Path) -> usize {
     scan_contents(base).intersection(&scan_contents(base)).count()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn calls_that_are_given_up_leave_no_descriptor_open() {
+    const MAX: usize = 4;
+    let folder = tempdir().unwrap();
+    let base = base(&folder).canonicalize().unwrap_or_else(|_| base(&folder));
+    let store = open_filesystem(&folder, MAX).await;
+    given_up::every_operation_is_cancelled_wherever_it_waits(&store).await;
+    given_up::every_operation_is_dropped_wherever_it_waits(&store).await;
+    assert!(open_contents(&base) <= MAX);
+    for id in store.list(None, 10_000).await.unwrap() {
+        store.remove(id).await.unwrap();
+    }
+    assert_eq!(open_contents(&base), 0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -7,6 +7,7 @@
 mod bounds;
 mod cancelling;
 mod concurrent;
+mod given_up;
 mod lengths;
 mod listing;
 mod model;
@@ -98,6 +99,9 @@ macro_rules! every_case {
                 a_call_past_its_deadline_does_nothing,
                 a_write_cancelled_on_its_way_is_there_or_not,
                 a_dropped_call_leaves_the_content_usable;
+            given_up:
+                every_operation_is_cancelled_wherever_it_waits,
+                every_operation_is_dropped_wherever_it_waits;
             model:
                 random_operations_match_a_vector;
         }

@@ -1,0 +1,178 @@
+//! Every operation is given up at every place where it waits: told to end, or dropped. The content is as before or as
+//! after, of a write any of its bytes may be there, and nothing stays locked.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::time::{Instant, timeout};
+use trunkfs::content::{ContentStore, Error};
+use trunkfs::types::{ContentId, Context};
+
+use super::support::{CASE_LIMIT, cx, get, id, length, pattern, put};
+use crate::steps::{Giving, Left, every_wait, give};
+
+/// Bytes of the content when the call comes: more than a store takes at once.
+const LENGTH: usize = 300_000;
+
+/// An operation on content of [`LENGTH`] bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Operation {
+    Read,
+    Length,
+    Overwrite,
+    Extend,
+    Grow,
+    Shrink,
+    Commit,
+    /// Those without a context, which can only be dropped.
+    Remove,
+    List,
+    Capacity,
+}
+
+const WITH_CONTEXT: [Operation; 7] = {
+    use Operation::{Commit, Extend, Grow, Length, Overwrite, Read, Shrink};
+    [Read, Length, Overwrite, Extend, Grow, Shrink, Commit]
+};
+const WITHOUT: [Operation; 3] = [Operation::Remove, Operation::List, Operation::Capacity];
+
+impl Operation {
+    async fn call(
+        self,
+        store: &dyn ContentStore,
+        cx: &Context,
+        id: ContentId,
+    ) -> Result<(), Error> {
+        let new = || Bytes::from(pattern(2, LENGTH));
+        match self {
+            Self::Read => store.read(cx, id, 0, LENGTH).await.map(drop),
+            Self::Length => store.length(cx, id).await.map(drop),
+            Self::Overwrite => store.write(cx, id, 0, new()).await,
+            Self::Extend => store.write(cx, id, 100_000, new()).await,
+            Self::Grow => store.truncate(cx, id, 500_000).await,
+            Self::Shrink => store.truncate(cx, id, 70_000).await,
+            Self::Commit => store.commit(cx, id).await,
+            Self::Remove => store.remove(id).await,
+            Self::List => store.list(None, 10).await.map(drop),
+            Self::Capacity => store.capacity().await.map(drop),
+        }
+    }
+}
+
+/// The content, where there is any.
+async fn bytes_of(store: &dyn ContentStore, id: ContentId) -> Option<Bytes> {
+    match store.read(&cx(), id, 0, 1 << 20).await {
+        Ok(bytes) => Some(bytes),
+        Err(Error::Missing(_)) => None,
+        Err(error) => panic!("{error:?}"),
+    }
+}
+
+/// What a content was and what the operation makes of it.
+struct Expected {
+    operation: Operation,
+    before: Option<Bytes>,
+    after: Option<Bytes>,
+}
+
+impl Expected {
+    async fn of(store: &dyn ContentStore, operation: Operation) -> Self {
+        let id = made(store).await;
+        let before = bytes_of(store, id).await;
+        operation.call(store, &cx(), id).await.unwrap();
+        Self { operation, before, after: bytes_of(store, id).await }
+    }
+
+    /// Whether the content is one of the two, or between them where the operation writes.
+    fn holds(&self, found: &Option<Bytes>) -> bool {
+        if found == &self.before || found == &self.after {
+            return true;
+        }
+        let writes = matches!(self.operation, Operation::Overwrite | Operation::Extend);
+        let (Some(found), Some(before), Some(after)) = (found, &self.before, &self.after) else {
+            return false;
+        };
+        // What a write has begun to lengthen ends anywhere, and has zeros where nothing came yet.
+        let mut bytes = found.iter().enumerate();
+        writes
+            && (before.len()..=after.len()).contains(&found.len())
+            && bytes.all(|(at, byte)| [before.get(at).unwrap_or(&0), &after[at]].contains(&byte))
+    }
+
+    fn check(&self, answer: &Result<(), Error>, found: &Option<Bytes>, ended: bool) {
+        let operation = self.operation;
+        match answer {
+            Ok(()) => assert!(found == &self.after, "{operation:?} said it was done"),
+            Err(Error::Cancelled) if ended => {
+                assert!(self.holds(found), "{operation:?} was cancelled half way");
+            }
+            Err(error) => panic!("{operation:?}: {error:?}"),
+        }
+    }
+}
+
+/// Content as every operation finds it, durable and open or not as the store likes.
+async fn made(store: &dyn ContentStore) -> ContentId {
+    let id = id();
+    put(store, id, 0, &pattern(1, LENGTH)).await;
+    store.commit(&cx(), id).await.unwrap();
+    id
+}
+
+/// The next calls on the same content are served; they are out of the way of what a dropped one may still write.
+async fn is_served(store: &dyn ContentStore, id: ContentId) {
+    let calls = async {
+        store.commit(&cx(), id).await.unwrap();
+        put(store, id, 1 << 20, b"next").await;
+        assert_eq!(get(store, id, 1 << 20, 10).await, b"next"[..]);
+        assert_eq!(length(store, id).await, (1 << 20) + 4);
+        store.commit(&cx(), id).await.unwrap();
+    };
+    timeout(CASE_LIMIT / 4, calls).await.expect("the content stays locked");
+}
+
+/// What was dropped comes through, or was never begun; then the next calls are served.
+async fn settles(store: &dyn ContentStore, expected: &Expected, id: ContentId) {
+    let limit = Instant::now() + Duration::from_millis(100);
+    while bytes_of(store, id).await != expected.after && Instant::now() < limit {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    is_served(store, id).await;
+}
+
+async fn given_up(store: &dyn ContentStore, operation: Operation, giving: Giving) {
+    let expected = Expected::of(store, operation).await;
+    for waits in every_wait() {
+        let (id, cx) = (made(store).await, cx());
+        let left = give(giving, operation.call(store, &cx, id), waits, &cx.cancel).await;
+        let found = bytes_of(store, id).await;
+        match &left {
+            Left::Done(answer) => expected.check(answer, &found, false),
+            Left::Ended(answer) => expected.check(answer, &found, true),
+            Left::Dropped => assert!(expected.holds(&found), "{operation:?} was dropped half way"),
+        }
+        let dropped = matches!(left, Left::Dropped);
+        match operation {
+            // It may still come, and would take what is written next.
+            Operation::Remove | Operation::Shrink | Operation::Grow if dropped => {
+                settles(store, &expected, id).await;
+            }
+            _ => is_served(store, id).await,
+        }
+        if let Left::Done(_) = left {
+            return;
+        }
+    }
+}
+
+pub(crate) async fn every_operation_is_cancelled_wherever_it_waits(store: &dyn ContentStore) {
+    for operation in WITH_CONTEXT {
+        given_up(store, operation, Giving::Up).await;
+    }
+}
+
+pub(crate) async fn every_operation_is_dropped_wherever_it_waits(store: &dyn ContentStore) {
+    for operation in [&WITH_CONTEXT[..], &WITHOUT].concat() {
+        given_up(store, operation, Giving::Away).await;
+    }
+}
