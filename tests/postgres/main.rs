@@ -4,6 +4,8 @@
 #[cfg(test)]
 mod basics;
 #[cfg(test)]
+mod cancellation;
+#[cfg(test)]
 mod damage;
 #[cfg(test)]
 #[path = "../support/database.rs"]
@@ -11,11 +13,17 @@ mod database;
 #[cfg(test)]
 mod failures;
 #[cfg(test)]
+#[path = "../support/gate.rs"]
+mod gate;
+#[cfg(test)]
 mod interleavings;
 #[cfg(test)]
 mod links;
 #[cfg(test)]
 mod load;
+#[cfg(test)]
+#[path = "../support/operations.rs"]
+mod operations;
 #[cfg(test)]
 mod plans;
 #[cfg(test)]
@@ -28,5 +36,9 @@ mod round_trips;
 mod session;
 #[cfg(test)]
 mod startup;
+#[cfg(test)]
+#[path = "../support/steps.rs"]
+#[allow(dead_code, reason = "each program uses what it needs of it")]
+mod steps;
 #[cfg(test)]
 mod support;
