@@ -1,4 +1,7 @@
 //! One connection: reads records, starts their calls, and ends.
+//!
+//! A peer that sends nothing more counts as gone, and its calls are told to end, though it might still read: no NFS
+//! client closes half of a connection, and only a write would show the difference.
 
 use std::future::poll_fn;
 use std::io;

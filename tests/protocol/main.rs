@@ -7,6 +7,9 @@ mod client;
 #[path = "../support/database.rs"]
 mod database;
 #[cfg(test)]
+#[path = "../support/gate.rs"]
+mod gate;
+#[cfg(test)]
 mod nfs;
 #[cfg(test)]
 mod rpc;

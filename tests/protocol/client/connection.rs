@@ -127,6 +127,12 @@ impl Connection {
         }
     }
 
+    /// Sends nothing more, and waits until the server has noticed and closed the connection too.
+    pub(crate) async fn leave(mut self) {
+        self.stream.shutdown().await.unwrap();
+        self.closed().await;
+    }
+
     /// Fails the case if the server says anything, or closes, within `time`.
     pub(crate) async fn silent_for(&mut self, time: Duration) {
         let mut byte = [0];

@@ -10,7 +10,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use trunkfs::content::{ContentStore, FilesystemContent, FilesystemSettings, MemoryContent};
 use trunkfs::metadata::memory::MemoryStore;
-use trunkfs::metadata::postgres::PostgresStore;
+use trunkfs::metadata::postgres::{PostgresStore, Settings};
 use trunkfs::metadata::{MetadataStore, RootSpec, ShareSpec};
 use trunkfs::mount::Mount;
 use trunkfs::nfs3::Nfs3;
@@ -22,6 +22,7 @@ use super::client::Client;
 use super::rpc::{user, wait};
 use super::types::{Handle, mode};
 use crate::database::TestDatabase;
+use crate::gate::Gate;
 
 /// Whom squashed callers are taken for: uid and gid.
 pub(crate) const ANONYMOUS: (u32, u32) = (65_534, 65_533);
@@ -80,12 +81,34 @@ impl Stores {
         }
     }
 
+    /// Those of [`Pair::Postgres`], with a gate between store and database.
+    pub(crate) async fn behind_gate() -> (Self, Gate) {
+        let folder = tempfile::tempdir().unwrap();
+        let durable = Arc::new((folder, TestDatabase::create().await));
+        let database = durable.1.settings();
+        let gate = Gate::before(&database).await;
+        (Self::through(gate.settings(&database), durable).await, gate)
+    }
+
+    /// Other content on metadata in memory.
+    pub(crate) fn with_content(content: Arc<dyn ContentStore>) -> Self {
+        Self { metadata: Arc::new(MemoryStore::new()), content, durable: None }
+    }
+
+    /// How to reach the database of durable ones.
+    pub(crate) fn database(&self) -> Settings {
+        self.durable.as_ref().expect("a database").1.settings()
+    }
+
     async fn open(durable: Arc<(TempDir, TestDatabase)>) -> Self {
-        let (folder, database) = durable.as_ref();
-        let settings =
-            FilesystemSettings { base_path: folder.path().join("content"), max_open_files: 256 };
+        Self::through(durable.1.settings(), durable).await
+    }
+
+    async fn through(database: Settings, durable: Arc<(TempDir, TestDatabase)>) -> Self {
+        let base_path = durable.0.path().join("content");
+        let settings = FilesystemSettings { base_path, max_open_files: 256 };
         Self {
-            metadata: Arc::new(PostgresStore::connect(database.settings()).await.unwrap()),
+            metadata: Arc::new(PostgresStore::connect(database).await.unwrap()),
             content: Arc::new(FilesystemContent::open(settings).await.unwrap()),
             durable: Some(durable),
         }
@@ -156,6 +179,13 @@ fn shares() -> Vec<(&'static str, u32, Vec<ClientRule>)> {
 
 impl TestServer {
     pub(crate) async fn start(stores: Stores) -> Self {
+        Self::start_with(stores, |_| {}).await
+    }
+
+    pub(crate) async fn start_with(
+        stores: Stores,
+        change: impl FnOnce(&mut ServerSettings),
+    ) -> Self {
         let (mut roots, mut exports) = (Vec::new(), Vec::new());
         for (name, mode, rules) in shares() {
             let spec = ShareSpec {
@@ -175,7 +205,8 @@ impl TestServer {
             });
         }
         let vfs = Vfs::new(exports).unwrap();
-        let settings = ServerSettings::new(vec!["127.0.0.1:0".parse().unwrap()]);
+        let mut settings = ServerSettings::new(vec!["127.0.0.1:0".parse().unwrap()]);
+        change(&mut settings);
         let server = Server::bind(
             settings,
             vec![Arc::new(Nfs3::new(vfs.clone())), Arc::new(Mount::new(vfs.clone()))],
@@ -195,8 +226,18 @@ impl TestServer {
         self.stores.take().unwrap()
     }
 
-    async fn end(&mut self) {
+    /// Tells the server to end.
+    pub(crate) fn shut_down(&self) {
         self.shutdown.cancel();
+    }
+
+    /// What the server stands on.
+    pub(crate) fn stores(&self) -> &Stores {
+        self.stores.as_ref().expect("a server that was not stopped")
+    }
+
+    async fn end(&mut self) {
+        self.shut_down();
         if let Some(task) = self.task.take() {
             task.await.unwrap();
         }

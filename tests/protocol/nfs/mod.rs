@@ -12,6 +12,7 @@ mod exports;
 mod filesystem;
 mod fixture;
 mod getattr;
+mod given_up;
 mod handles;
 mod hostile;
 mod instances;
