@@ -50,13 +50,15 @@ pub(crate) enum Operation {
     OpenShare,
     Shares,
     Usage,
+    Setting,
+    SetSetting,
     Inconsistencies,
 }
 
 use Operation::{
     BeginZeroing, Chmod, Create, CreateExclusively, Flush as Record, Getattr, Inconsistencies,
     Link, Lookup, LookupParent, Mkdir, Mknod, MoveDirectory, OpenShare, Readdir, Readlink, Remove,
-    RemoveOneName, Rename, Replace, Rmdir, Shares, Symlink, Truncate, Usage,
+    RemoveOneName, Rename, Replace, Rmdir, SetSetting, Setting, Shares, Symlink, Truncate, Usage,
 };
 
 impl Operation {
@@ -79,7 +81,8 @@ impl Operation {
         Record,
         BeginZeroing,
     ];
-    pub(crate) const WITHOUT_CONTEXT: [Self; 4] = [OpenShare, Shares, Usage, Inconsistencies];
+    pub(crate) const WITHOUT_CONTEXT: [Self; 6] =
+        [OpenShare, Shares, Usage, Setting, SetSetting, Inconsistencies];
 
     pub(crate) fn changes(self) -> bool {
         Self::CHANGING.contains(&self)
@@ -212,6 +215,12 @@ impl Scene {
             }
             Shares => store.shares().await.map(drop),
             Usage => store.usage(share.id).await.map(drop),
+            Setting => store.setting("none").await.map(drop),
+            SetSetting => {
+                // One of the scene's own.
+                let key = dir.0.to_string();
+                store.set_setting(&key, None, "value").await.map(drop)
+            }
             Inconsistencies => store.inconsistencies().await.map(drop),
         }
     }

@@ -12,8 +12,8 @@ use trunkfs::metadata::{
     ZeroingOutcome,
 };
 use trunkfs::types::{
-    Attributes, ContentId, ContentRef, Context, Cookie, DeviceNumbers, FileType, Name, ObjectId,
-    ShareId, ShareName, SymlinkTarget,
+    Attributes, ContentId, ContentIdentity, ContentRef, Context, Cookie, DeviceNumbers, FileType,
+    Name, ObjectId, ShareId, ShareName, SymlinkTarget,
 };
 
 /// A store in memory that takes its time.
@@ -43,6 +43,7 @@ macro_rules! stepping {
 stepping! {
     ContentStore for MemoryContent {
         fn max_length() -> u64;
+        fn identity() -> Option<ContentIdentity>;
         async fn read(cx: &Context, id: ContentId, offset: u64, length: usize)
             -> Result<Bytes, trunkfs::content::Error>;
         async fn write(cx: &Context, id: ContentId, offset: u64, data: Bytes)
@@ -93,6 +94,9 @@ stepping! {
         async fn flush(cx: &Context, file: ObjectId, flush: &Flush) -> Answer<FlushOutcome>;
         async fn begin_zeroing(cx: &Context, file: ObjectId, content: ContentRef)
             -> Answer<ZeroingOutcome>;
+        async fn setting(key: &str) -> Result<Option<String>, Error>;
+        async fn set_setting(key: &str, seen: Option<&str>, value: &str)
+            -> Result<Option<String>, Error>;
         async fn usage(share: ShareId) -> Result<Usage, Error>;
         async fn inconsistencies() -> Result<Vec<String>, Error>;
         async fn close();

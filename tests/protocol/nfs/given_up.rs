@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use tokio_postgres::Client as Database;
 use trunkfs::content::{Capacity, ContentStore, Error, MemoryContent};
 use trunkfs::server::ServerSettings;
-use trunkfs::types::{ContentId, Context};
+use trunkfs::types::{ContentId, ContentIdentity, Context};
 
 use super::args::{self, *};
 use super::client::Client;
@@ -290,6 +290,10 @@ impl ContentStore for Hanging {
 
     fn max_length(&self) -> u64 {
         self.inner.max_length()
+    }
+
+    fn identity(&self) -> Option<ContentIdentity> {
+        self.inner.identity()
     }
 
     async fn commit(&self, cx: &Context, id: ContentId) -> Result<(), Error> {
