@@ -5,6 +5,9 @@
 
 mod check_config;
 mod descriptors;
+mod dump;
+mod load;
+mod progress;
 mod ready;
 mod serve;
 mod status;
@@ -40,6 +43,10 @@ enum Command {
     CheckConfig(Configured),
     /// Ask whether a server answers: exit status 0 where NFS and MOUNT do, 1 where not.
     Status(status::Options),
+    /// Write a metadata store's whole content to a file, as of one moment, while servers go on serving it
+    Dump(dump::Options),
+    /// Bring a dump into a metadata store, wholly or not at all
+    Load(load::Options),
 }
 
 /// Which configuration a command is about.
@@ -112,6 +119,8 @@ pub fn run() -> ExitCode {
         Command::Serve(options) => serve::run(&options),
         Command::CheckConfig(configured) => check_config::run(&configured),
         Command::Status(options) => status::run(&options),
+        Command::Dump(options) => dump::run(&options),
+        Command::Load(options) => load::run(&options),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

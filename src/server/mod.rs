@@ -28,7 +28,7 @@ use self::limits::{Budget, Seldom};
 use self::places::Places;
 pub use self::probe::{ProbeError, Service, own_address, probe};
 pub use self::shares::HomeError;
-pub use self::stores::StoreError;
+pub use self::stores::{KeepingError, StoreError, open_for_dump, open_for_load};
 use crate::rpc::{Dispatcher, DuplicateProgram, MAX_RECORD_BYTES, Program};
 
 /// How long calls may go on after they were cancelled at the server's end.

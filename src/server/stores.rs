@@ -14,8 +14,8 @@ use crate::content::{
 };
 use crate::metadata::memory::MemoryStore;
 use crate::metadata::postgres::{PostgresStore, Settings};
-use crate::metadata::sqlite::{self, SqliteStore};
-use crate::metadata::{self, MetadataStore, RootSpec, ShareSpec};
+use crate::metadata::sqlite::{self, SqliteFile, SqliteStore};
+use crate::metadata::{self, Dump, MetadataStore, RootSpec, ShareSpec, Upkeep};
 use crate::types::ShareName;
 use crate::vfs::{ClientRule, ExportSettings, Squash, WriteBehind};
 
@@ -214,6 +214,81 @@ impl Stores {
         }
         closing.join_all().await;
     }
+}
+
+/// Why a store cannot be looked after.
+#[derive(Debug, thiserror::Error)]
+pub enum KeepingError {
+    /// The configuration has no such store.
+    #[error("the configuration has no metadata store {name}; it has {}", known.join(", "))]
+    NoStore {
+        /// The name.
+        name: String,
+        /// Those that it has.
+        known: Vec<String>,
+    },
+    /// The store is in another process's memory.
+    #[error("the metadata store {0} is in memory: nothing outside its server can see it")]
+    InMemory(String),
+    /// The store cannot be opened.
+    #[error("metadata.stores.{name}: cannot open {place}")]
+    Closed {
+        /// Its name in the configuration.
+        name: String,
+        /// Where it is.
+        place: String,
+        /// Why.
+        source: metadata::Error,
+    },
+}
+
+/// A metadata store to be dumped, whether servers have it open or not.
+///
+/// # Errors
+/// The store is not there.
+pub async fn open_for_dump(config: &Config, name: &str) -> Result<Box<dyn Dump>, KeepingError> {
+    let failed = |place, source| KeepingError::Closed { name: name.to_owned(), place, source };
+    match named(config, name)? {
+        config::Metadata::Memory => Err(KeepingError::InMemory(name.to_owned())),
+        config::Metadata::Sqlite(settings) => {
+            let place = settings.path.display().to_string();
+            let file = SqliteFile::open(settings.path.clone()).await;
+            Ok(Box::new(file.map_err(|error| failed(place, error))?))
+        }
+        config::Metadata::Postgres(settings) => {
+            let place = settings.target.to_string();
+            let store = PostgresStore::connect(database(settings)).await;
+            Ok(Box::new(store.map_err(|error| failed(place, error))?))
+        }
+    }
+}
+
+/// A metadata store to be changed as a whole. A SQLite file must have no server.
+///
+/// # Errors
+/// The store is not there, or somebody else's.
+pub async fn open_for_load(config: &Config, name: &str) -> Result<Box<dyn Upkeep>, KeepingError> {
+    let failed = |place, source| KeepingError::Closed { name: name.to_owned(), place, source };
+    match named(config, name)? {
+        config::Metadata::Memory => Err(KeepingError::InMemory(name.to_owned())),
+        config::Metadata::Sqlite(settings) => {
+            let place = settings.path.display().to_string();
+            let store = SqliteStore::open(file(settings)).await;
+            Ok(Box::new(store.map_err(|error| failed(place, error))?))
+        }
+        config::Metadata::Postgres(settings) => {
+            let place = settings.target.to_string();
+            let store = PostgresStore::connect(database(settings)).await;
+            Ok(Box::new(store.map_err(|error| failed(place, error))?))
+        }
+    }
+}
+
+fn named<'c>(config: &'c Config, name: &str) -> Result<&'c config::Metadata, KeepingError> {
+    config.metadata.get(name).ok_or_else(|| KeepingError::NoStore {
+        name: name.to_owned(),
+        known: config.metadata.keys().cloned().collect(),
+    })
 }
 
 /// How long a store that is not there at the start is waited for.

@@ -1,0 +1,65 @@
+//! How far a long command is: a bar on a terminal, a line now and then elsewhere, both on standard error.
+
+use std::io::IsTerminal;
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+/// Between two lines where there is no terminal.
+const PERIOD: Duration = Duration::from_secs(10);
+
+/// How far a command is.
+#[derive(Debug)]
+pub(super) struct Progress {
+    bar: ProgressBar,
+    what: &'static str,
+    /// Where there is no terminal: when the next line is due.
+    lines: Option<Instant>,
+}
+
+impl Progress {
+    /// Progress of `what`, of `total` units where that is known; `quiet` shows nothing.
+    pub(super) fn new(what: &'static str, total: Option<u64>, quiet: bool) -> Self {
+        let terminal = std::io::stderr().is_terminal();
+        let target = if terminal && !quiet {
+            ProgressDrawTarget::stderr()
+        } else {
+            ProgressDrawTarget::hidden()
+        };
+        let bar = ProgressBar::with_draw_target(total, target);
+        let form = match total {
+            Some(_) => "{wide_bar} {percent} % of {total_bytes}, {bytes_per_sec}, {eta} left {msg}",
+            None => "{spinner} {human_pos} records, {per_sec} {msg}",
+        };
+        if let Ok(style) = ProgressStyle::with_template(form) {
+            bar.set_style(style);
+        }
+        let lines = (!terminal && !quiet).then(|| Instant::now() + PERIOD);
+        Self { bar, what, lines }
+    }
+
+    /// `position` units are done.
+    pub(super) fn reached(&mut self, position: u64) {
+        self.bar.set_position(position);
+        let Some(due) = &mut self.lines else { return };
+        if Instant::now() < *due {
+            return;
+        }
+        *due = Instant::now() + PERIOD;
+        let rate = self.bar.per_sec();
+        match self.bar.length() {
+            Some(total) if total > 0 => eprintln!(
+                "{}: {} %, {:.0} s left",
+                self.what,
+                position.saturating_mul(100) / total,
+                self.bar.eta().as_secs_f64()
+            ),
+            Some(_) | None => eprintln!("{}: {position} records, {rate:.0}/s", self.what),
+        }
+    }
+
+    /// Takes the bar away.
+    pub(super) fn end(&self) {
+        self.bar.finish_and_clear();
+    }
+}
