@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use clap::Args;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 use tokio::sync::mpsc;
 
 use super::progress::Progress;
@@ -13,7 +15,7 @@ use super::{Configured, Failure};
 use crate::dump::Writer;
 use crate::metadata::{Dump, Loaded, Record};
 use crate::server::open_for_dump;
-use crate::types::{ShareName, Timestamp};
+use crate::types::ShareName;
 
 /// How many portions may wait for the file. The store's snapshot does not wait for a slow disk long.
 const WAITING: usize = 64;
@@ -141,7 +143,7 @@ fn write<W: Write>(
     mut from: mpsc::Receiver<Vec<Record>>,
     quiet: bool,
 ) -> std::io::Result<(Loaded, W)> {
-    let mut writer = Writer::new(BufWriter::new(out), &rfc3339(Timestamp::now()))?;
+    let mut writer = Writer::new(BufWriter::new(out), &now().map_err(std::io::Error::other)?)?;
     let mut progress = Progress::new("dump", None, quiet);
     while let Some(records) = from.blocking_recv() {
         for record in &records {
@@ -156,6 +158,11 @@ fn write<W: Write>(
     out.flush()?;
     let out = out.into_inner().map_err(std::io::IntoInnerError::into_error)?;
     Ok((counts, out))
+}
+
+/// The time as RFC 3339 writes it, in UTC.
+fn now() -> Result<String, time::error::Format> {
+    OffsetDateTime::now_utc().format(&Rfc3339)
 }
 
 /// Says what was done.
@@ -183,40 +190,4 @@ pub(super) fn summarise(
 
 pub(super) fn run_error(error: impl std::error::Error + Send + Sync + 'static) -> Failure {
     Failure::Run(Box::new(error))
-}
-
-/// A time as RFC 3339 writes it, in UTC, to the second (days to dates as in the proleptic Gregorian calendar).
-fn rfc3339(time: Timestamp) -> String {
-    const DAY: i64 = 86_400;
-    let seconds = time.0.div_euclid(1_000_000_000);
-    let (days, rest) = (seconds.div_euclid(DAY), seconds.rem_euclid(DAY));
-    // Years that begin in March have their leap day at the end; 400 of them have 146,097 days.
-    let from_march = days + 719_468;
-    let (era, day) = (from_march.div_euclid(146_097), from_march.rem_euclid(146_097));
-    let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
-    let day_of_year = day - (365 * year + year / 4 - year / 100);
-    let month = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month + 2) / 5 + 1;
-    let month = if month < 10 { month + 3 } else { month - 9 };
-    let year = year + era * 400 + i64::from(month <= 2);
-    let (hour, minute, second) = (rest / 3_600, rest / 60 % 60, rest % 60);
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn times_are_written_as_rfc_3339_says() {
-        for (seconds, text) in [
-            (0, "1970-01-01T00:00:00Z"),
-            (951_782_399, "2000-02-28T23:59:59Z"),
-            (951_782_400, "2000-02-29T00:00:00Z"),
-            (1_795_219_200, "2026-11-21T00:00:00Z"),
-            (-1, "1969-12-31T23:59:59Z"),
-        ] {
-            assert_eq!(rfc3339(Timestamp(seconds * 1_000_000_000)), text);
-        }
-    }
 }

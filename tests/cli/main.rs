@@ -9,6 +9,8 @@ mod configuration;
 #[path = "../support/database.rs"]
 mod database;
 #[cfg(test)]
+mod dump;
+#[cfg(test)]
 mod durable;
 #[cfg(test)]
 mod environment;
