@@ -9,6 +9,7 @@ mod dump;
 mod load;
 mod progress;
 mod ready;
+mod reload;
 mod serve;
 mod status;
 mod systemd;

@@ -1,7 +1,8 @@
 //! `trunkfs serve`: from the configuration to a running server, and its end on a signal.
 
-use std::io::Write;
+use std::io::{IsTerminal as _, Write};
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
@@ -9,12 +10,13 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
+use super::reload::Reload;
 use super::systemd::Notifier;
 use super::{Configured, Failure, descriptors, ready};
-use crate::config::{Config, Content, Loaded, Metadata};
+use crate::config::{Config, Content, Loaded, Metadata, Source};
 use crate::server::{AFTER_DRAIN, BindError, Instance, Service, StartError, own_address, probe};
 use crate::telemetry;
-use crate::types::Chain;
+use crate::types::{AtomicDuration, Chain};
 
 /// How long the server may take from listening to its first answer.
 const ANSWER_TIME: Duration = Duration::from_secs(10);
@@ -34,49 +36,73 @@ pub(super) struct Options {
 /// Serves until a signal.
 pub(super) fn run(options: &Options) -> Result<(), Failure> {
     let source = options.configured.source();
-    let Loaded { mut config, warnings, overrides, .. } = source.load()?;
+    let mut loaded = source.load()?;
     if let Some(listen) = options.listen {
-        config.server.listen = listen;
+        loaded.config.server.listen = listen;
     }
-    telemetry::start(&config.logging).map_err(|error| match error {
+    let log = telemetry::start(&loaded.config.logging).map_err(|error| match error {
         telemetry::StartError::Variable(_) => Failure::Environment(error.into()),
         telemetry::StartError::Twice(_) => Failure::Run(error.into()),
     })?;
-    if overrides.is_empty() {
+    if loaded.overrides.is_empty() {
         tracing::info!("configured by {source}");
     } else {
-        tracing::info!("configured by {source} and {}", overrides.join(", "));
+        tracing::info!("configured by {source} and {}", loaded.overrides.join(", "));
     }
-    for warning in warnings {
+    for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
-    descriptors::raise(&config);
-    warn_of_loss(&config);
+    descriptors::raise(&loaded.config);
+    warn_of_loss(&loaded.config);
     let runtime = tokio::runtime::Runtime::new().map_err(|error| Failure::Run(error.into()))?;
-    let done = runtime.block_on(serve(&config));
+    let done = runtime.block_on(serve(source, options.listen, loaded, log));
     // What still runs was told to stop, and had its time.
     runtime.shutdown_background();
     done
 }
 
-async fn serve(config: &Config) -> Result<(), Failure> {
+async fn serve(
+    source: Source,
+    listen: Option<SocketAddr>,
+    loaded: Loaded,
+    log: telemetry::Handle,
+) -> Result<(), Failure> {
+    let config = &loaded.config;
+    let in_foreground = std::io::stdin().is_terminal();
     let notifier = Notifier::from_environment();
     let shutdown = CancellationToken::new();
-    let end = config.server.drain_timeout + AFTER_DRAIN;
-    watch_signals(&shutdown, &notifier, end).map_err(|error| Failure::Run(error.into()))?;
+    let drain = Arc::new(AtomicDuration::new(config.server.drain_timeout));
+    let failed = |error: std::io::Error| Failure::Run(error.into());
+    watch_signals(&shutdown, &notifier, &drain).map_err(failed)?;
+    // One that comes before anything can be taken over waits.
+    let hangups = signal(SignalKind::hangup()).map_err(failed)?;
     notifier.status("opening stores");
     let starting = shutdown.run_until_cancelled(Instance::start(config));
     let Some(started) = starting.await else { return Ok(()) };
     let instance = started.map_err(explained)?;
-    let address = instance.address();
+    let (address, control) = (instance.address(), instance.control());
     let running = tokio::spawn(instance.run(shutdown.clone()));
     let answers = match shutdown.run_until_cancelled(answers(own_address(address))).await {
         Some(Ok(())) => {
             let hostname = rustix::system::uname();
             let hostname = hostname.nodename().to_string_lossy();
             say(&ready::message(config, address, &hostname));
-            notifier.ready(&ready::status(config, address));
-            tokio::spawn(notifier.watch(own_address(address), shutdown));
+            let status = ready::status(config, address);
+            notifier.ready(&status);
+            tokio::spawn(notifier.clone().watch(own_address(address), shutdown.clone()));
+            let reload = Reload {
+                source,
+                listen,
+                in_foreground,
+                applied: loaded.clone(),
+                started: loaded,
+                control,
+                log,
+                drain,
+                notifier,
+                status,
+            };
+            tokio::spawn(reload.on_hangups(hangups, shutdown));
             Ok(())
         }
         // Told to stop already.
@@ -113,20 +139,23 @@ async fn answers(address: SocketAddr) -> Result<(), Failure> {
     }
 }
 
-/// Fires `shutdown` on SIGTERM and SIGINT, after which the end may take `end`; on a second one the process
-/// ends.
+/// Fires `shutdown` on SIGTERM and SIGINT; on a second one, or where somebody else has fired it on the first, the
+/// process ends. Draining may take `drain`.
 fn watch_signals(
     shutdown: &CancellationToken,
     notifier: &Notifier,
-    end: Duration,
+    drain: &Arc<AtomicDuration>,
 ) -> std::io::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    let (shutdown, notifier) = (shutdown.clone(), notifier.clone());
+    let (shutdown, notifier, drain) = (shutdown.clone(), notifier.clone(), drain.clone());
     tokio::spawn(async move {
-        either(&mut terminate, &mut interrupt).await;
+        tokio::select! {
+            () = either(&mut terminate, &mut interrupt) => {}
+            () = shutdown.cancelled() => {}
+        }
         tracing::info!("stopping: requests are finished; a second signal stops at once");
-        notifier.stopping(end);
+        notifier.stopping(drain.get() + AFTER_DRAIN);
         shutdown.cancel();
         either(&mut terminate, &mut interrupt).await;
         tracing::warn!("stopped at once; clients send unflushed data again");

@@ -39,6 +39,18 @@ impl Notifier {
         self.send(&[NotifyState::Ready, NotifyState::Status(status)]);
     }
 
+    /// The configuration is read again; [`Notifier::ready`] is to follow, whatever comes of it.
+    pub(super) fn reloading(&self) {
+        match NotifyState::monotonic_usec_now() {
+            Ok(now) => self.send(&[
+                NotifyState::Reloading,
+                now,
+                NotifyState::Status("reading the configuration again"),
+            ]),
+            Err(error) => tracing::warn!(%error, "systemd is not told of the reload: no clock"),
+        }
+    }
+
     /// The server stops, which may take `bound`.
     pub(super) fn stopping(&self, bound: Duration) {
         // Whatever TimeoutStopSec= is, requests have their drain_timeout.

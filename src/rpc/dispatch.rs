@@ -22,7 +22,7 @@ use super::about::About;
 use super::message::{Answer, CallHeader, Incoming};
 use super::replay::{Begin, ClientCache, Handover, ReplayCache, ReplayLimits, Running};
 use super::{Call, Caller, Program, Reply};
-use crate::types::Trail;
+use crate::types::{AtomicDuration, Trail};
 use crate::xdr::{DecodeError, Decoder};
 
 /// How long a call may go on after its time is over, to undo or to finish what is under way. Then
@@ -50,8 +50,8 @@ pub struct DuplicateProgram {
 #[derive(Debug)]
 pub struct Dispatcher {
     programs: Vec<Arc<dyn Program>>,
-    request_timeout: Duration,
-    slow_calls: Duration,
+    request_timeout: AtomicDuration,
+    slow_calls: AtomicDuration,
     replay: Arc<ReplayCache>,
 }
 
@@ -105,7 +105,15 @@ impl Dispatcher {
             }
         }
         let replay = ReplayCache::new(ReplayLimits::default());
+        let (request_timeout, slow_calls) =
+            (AtomicDuration::new(request_timeout), AtomicDuration::new(slow_calls));
         Ok(Arc::new(Self { programs, request_timeout, slow_calls, replay }))
+    }
+
+    /// Sets both times as [`Dispatcher::new`] does, for calls that begin from now on.
+    pub fn set_times(&self, request_timeout: Duration, slow_calls: Duration) {
+        self.request_timeout.set(request_timeout);
+        self.slow_calls.set(slow_calls);
     }
 
     /// Begins a connection of a client. `cancel` is the parent of its calls' tokens.
@@ -191,12 +199,12 @@ impl Session {
             address: self.peer,
             flavor: header.identity.flavor,
             cancel: self.cancel.child_token(),
-            deadline: Instant::now() + self.dispatcher.request_timeout,
+            deadline: Instant::now() + self.dispatcher.request_timeout.get(),
             trail: Arc::new(Trail::new(header.xid)),
         };
         let call = Call { caller, procedure: header.procedure, arguments };
         let about = About::new(program.clone(), name, &call);
-        let slow = self.dispatcher.slow_calls;
+        let slow = self.dispatcher.slow_calls.get();
         Execution { program: program.clone(), call, about, slow, running }
     }
 }

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::shares;
 use super::stores::{self, StoreError, Stores};
-use super::{BindError, LAST_GRACE, Server, ServerSettings};
+use super::{BindError, LAST_GRACE, Server, ServerHandle, ServerSettings};
 use crate::config::Config;
 use crate::mount::Mount;
 use crate::nfs3::Nfs3;
@@ -83,6 +83,12 @@ impl Instance {
         self.server.local_addr()
     }
 
+    /// A hold on the server while it runs.
+    #[must_use]
+    pub fn control(&self) -> Control {
+        Control { server: self.server.handle(), vfs: self.vfs.clone() }
+    }
+
     /// Serves until `shutdown` fires; then requests in flight are finished within the drain timeout,
     /// unflushed data is written and the stores are closed.
     pub async fn run(self, shutdown: CancellationToken) {
@@ -100,6 +106,29 @@ impl Instance {
         }
         vfs.flush_all(deadline).await;
         stores.close().await;
+    }
+}
+
+/// Changes what can be changed of a server while it runs.
+#[derive(Clone, Debug)]
+pub struct Control {
+    server: ServerHandle,
+    vfs: Arc<Vfs>,
+}
+
+impl Control {
+    /// Takes over what another configuration says of the clients of shares that there are and of the times of calls,
+    /// from the next call on. Nothing else of it counts.
+    pub fn apply(&self, config: &Config) {
+        for share in &config.shares {
+            self.vfs.set_rules(&share.name, stores::rules(share));
+        }
+        let settings = settings(config);
+        self.server.set_times(
+            settings.request_timeout,
+            settings.slow_calls,
+            settings.drain_timeout,
+        );
     }
 }
 

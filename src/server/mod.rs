@@ -23,13 +23,14 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-pub use self::instance::{AFTER_DRAIN, Instance, StartError};
+pub use self::instance::{AFTER_DRAIN, Control, Instance, StartError};
 use self::limits::{Budget, Seldom};
 use self::places::Places;
 pub use self::probe::{ProbeError, Service, own_address, probe};
 pub use self::shares::HomeError;
 pub use self::stores::{KeepingError, StoreError, open_for_dump, open_for_load};
 use crate::rpc::{Dispatcher, DuplicateProgram, MAX_RECORD_BYTES, Program};
+use crate::types::AtomicDuration;
 
 /// How long calls may go on after they were cancelled at the server's end.
 const LAST_GRACE: Duration = Duration::from_secs(5);
@@ -104,6 +105,8 @@ pub enum BindError {
 struct Shared {
     settings: ServerSettings,
     dispatcher: Arc<Dispatcher>,
+    /// The settings' to begin with.
+    drain_timeout: AtomicDuration,
     budget: Arc<Budget>,
     /// A place for every connection. A connection's is free again when its last call has ended.
     places: Arc<Places>,
@@ -157,6 +160,7 @@ impl Server {
             drain: abort.child_token(),
             kill: CancellationToken::new(),
             abort,
+            drain_timeout: AtomicDuration::new(settings.drain_timeout),
             settings,
         };
         Ok(Self { listeners, addresses, shared: Arc::new(shared) })
@@ -172,6 +176,12 @@ impl Server {
     #[must_use]
     pub fn local_addr(&self) -> SocketAddr {
         self.addresses[0]
+    }
+
+    /// A hold on the server while it runs.
+    #[must_use]
+    pub fn handle(&self) -> ServerHandle {
+        ServerHandle { shared: self.shared.clone() }
     }
 
     /// Serves until `shutdown` fires. Then nothing new is accepted or read; calls in flight finish
@@ -192,10 +202,30 @@ impl Server {
     }
 }
 
+/// Changes what can be changed of a server while it runs.
+#[derive(Clone, Debug)]
+pub struct ServerHandle {
+    shared: Arc<Shared>,
+}
+
+impl ServerHandle {
+    /// Sets the settings of these names: the first two for calls that begin from now on, the last one where the server
+    /// does not drain yet.
+    pub fn set_times(
+        &self,
+        request_timeout: Duration,
+        slow_calls: Duration,
+        drain_timeout: Duration,
+    ) {
+        self.shared.dispatcher.set_times(request_timeout, slow_calls);
+        self.shared.drain_timeout.set(drain_timeout);
+    }
+}
+
 impl Shared {
     /// Waits for the connections to end, cancels what takes too long, and drops what takes longer.
     async fn wind_up(&self) {
-        if timeout(self.settings.drain_timeout, self.places.all_free()).await.is_ok() {
+        if timeout(self.drain_timeout.get(), self.places.all_free()).await.is_ok() {
             return;
         }
         tracing::warn!(connections = self.places.taken(), "calls in flight are cancelled");

@@ -125,7 +125,7 @@ impl Stores {
         })?;
         Ok(ExportSettings {
             share: opened,
-            rules: share.clients.iter().map(rule).collect(),
+            rules: rules(share),
             metadata,
             content,
             write_behind: WriteBehind::default(),
@@ -332,6 +332,11 @@ fn database(settings: &config::Postgres) -> Settings {
         statement_timeout: settings.statement_timeout,
         auto_migrate: settings.auto_migrate,
     }
+}
+
+/// A share's rules.
+pub(super) fn rules(share: &config::Share) -> Vec<ClientRule> {
+    share.clients.iter().map(rule).collect()
 }
 
 fn rule(client: &config::Client) -> ClientRule {

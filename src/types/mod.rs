@@ -2,6 +2,7 @@
 //!
 //! This module imports nothing from the rest of the crate.
 
+mod atomic_duration;
 mod attributes;
 mod chain;
 mod context;
@@ -13,6 +14,7 @@ mod name;
 mod time;
 mod trail;
 
+pub use atomic_duration::AtomicDuration;
 pub use attributes::{Attributes, ContentRef, DeviceNumbers, FileType};
 pub use chain::Chain;
 pub use context::Context;

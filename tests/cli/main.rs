@@ -21,7 +21,11 @@ mod limits;
 #[cfg(test)]
 mod logging;
 #[cfg(test)]
+mod notices;
+#[cfg(test)]
 mod process;
+#[cfg(test)]
+mod reload;
 #[cfg(test)]
 mod scene;
 #[cfg(test)]

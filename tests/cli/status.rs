@@ -2,6 +2,8 @@
 
 use std::net::TcpListener;
 
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
 use super::process::{Running, folder, run, trunkfs};
 
 #[tokio::test]
@@ -46,8 +48,8 @@ async fn another_program_is_no_server() {
     tokio::spawn(async move {
         loop {
             let (mut stream, _) = other.accept().await.unwrap();
-            let said = b"SSH-2.0-OpenSSH_9.2\r\n";
-            tokio::io::AsyncWriteExt::write_all(&mut stream, said).await.unwrap();
+            stream.read_exact(&mut [0; 44]).await.unwrap();
+            stream.write_all(b"SSH-2.0-OpenSSH_9.2\r\n").await.unwrap();
         }
     });
     let folder = tempfile::tempdir().unwrap();

@@ -1,74 +1,13 @@
 //! What systemd is told (sd_notify(3)), on a socket of the test's own.
 
 use std::net::{SocketAddr, TcpStream};
-use std::os::linux::net::SocketAddrExt as _;
-use std::os::unix::net::{SocketAddr as UnixAddress, UnixDatagram};
 use std::process::Stdio;
 use std::time::Duration;
 
 use rustix::process::Signal;
-use tempfile::TempDir;
 
-use super::process::{PATIENCE, Running, patiently, trunkfs};
-
-/// A socket that takes notices.
-struct Systemd {
-    socket: UnixDatagram,
-    name: String,
-    folder: TempDir,
-}
-
-impl Systemd {
-    fn at_a_path() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("notify");
-        let socket = UnixDatagram::bind(&path).unwrap();
-        Self::new(socket, path.to_str().unwrap().to_owned(), folder)
-    }
-
-    fn at_an_abstract_name() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let name = format!("{}/notify", folder.path().display());
-        let address = UnixAddress::from_abstract_name(&name).unwrap();
-        Self::new(UnixDatagram::bind_addr(&address).unwrap(), format!("@{name}"), folder)
-    }
-
-    fn new(socket: UnixDatagram, name: String, folder: TempDir) -> Self {
-        socket.set_read_timeout(Some(PATIENCE)).unwrap();
-        Self { socket, name, folder }
-    }
-
-    /// A server that notifies it.
-    async fn serve(&self, environment: &[(&str, &str)]) -> Running {
-        let mut command = trunkfs(self.folder.path(), &["serve", "--listen", "127.0.0.1:0"]);
-        command.env("NOTIFY_SOCKET", &self.name).envs(environment.iter().copied());
-        Running::spawn(command, 1).await
-    }
-
-    /// The next notice's lines.
-    fn next(&self) -> Vec<String> {
-        let mut bytes = [0; 4096];
-        let length = self.socket.recv(&mut bytes).expect("a notice in time");
-        let text = std::str::from_utf8(&bytes[..length]).unwrap();
-        text.lines().map(str::to_owned).collect()
-    }
-
-    /// The next notice that has the line, and whatever came before it.
-    fn until(&self, line: &str) -> (Vec<String>, Vec<Vec<String>>) {
-        let mut before = Vec::new();
-        loop {
-            let notice = self.next();
-            if notice.iter().any(|each| each == line) {
-                return (notice, before);
-            }
-            before.push(notice);
-        }
-    }
-}
-
-fn status(notice: &[String]) -> &str {
-    notice.iter().find_map(|line| line.strip_prefix("STATUS=")).unwrap_or_default()
-}
+use super::notices::{Systemd, status};
+use super::process::{patiently, trunkfs};
 
 async fn told_of_start_and_end(systemd: Systemd) {
     let server = systemd.serve(&[]).await;

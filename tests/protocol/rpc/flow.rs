@@ -149,3 +149,18 @@ async fn a_call_is_cancelled_when_its_time_is_over() {
     assert_eq!(connection.reply().await.xid, slow);
     assert_eq!(connection.call(call(COUNT)).await.results().u32(), 1);
 }
+
+#[tokio::test]
+async fn calls_have_the_time_that_is_set_when_they_begin() {
+    let fixture = Fixture::new().await;
+    let mut connection = fixture.connect().await;
+    let before = connection.send(&call(WAIT)).await;
+    fixture.script.begun(1).await;
+    let second = Duration::from_secs(1);
+    fixture.handle.set_times(Duration::from_millis(100), second, second);
+    let after = connection.send(&call(WAIT)).await;
+    fixture.script.cancelled(1).await;
+    assert_eq!(connection.reply().await.xid, after);
+    fixture.script.open_gate(1);
+    assert_eq!(connection.reply().await.xid, before);
+}

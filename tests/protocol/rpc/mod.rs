@@ -15,7 +15,7 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
-use trunkfs::server::{Server, ServerSettings};
+use trunkfs::server::{Server, ServerHandle, ServerSettings};
 
 use self::program::{NUMBER, Scripted, VERSION};
 use crate::client::{Call, Connection, PATIENCE};
@@ -27,6 +27,7 @@ const A_WHILE: Duration = Duration::from_millis(150);
 struct Fixture {
     address: SocketAddr,
     script: Arc<Scripted>,
+    handle: ServerHandle,
     shutdown: CancellationToken,
     task: JoinHandle<()>,
 }
@@ -41,10 +42,10 @@ impl Fixture {
         change(&mut settings);
         let script = Arc::new(Scripted::default());
         let server = Server::bind(settings, vec![script.clone()]).await.unwrap();
-        let address = server.local_addr();
+        let (address, handle) = (server.local_addr(), server.handle());
         let shutdown = CancellationToken::new();
         let task = tokio::spawn(server.run(shutdown.clone()));
-        Self { address, script, shutdown, task }
+        Self { address, script, handle, shutdown, task }
     }
 
     async fn connect(&self) -> Connection {
