@@ -1,6 +1,6 @@
 //! docker-compose.yml: its syntax, and the facts that matter. No engine runs it here.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 
 use serde::Deserialize;
@@ -104,7 +104,10 @@ fn what_is_named_is_declared_and_images_have_a_version() {
 #[test]
 #[ignore = "needs Docker Compose: tests/run.sh runs it where there is one"]
 fn docker_compose_takes_it() {
-    for profile in ["postgres-backend"] {
+    let services = compose().services;
+    let profiles: BTreeSet<_> = services.values().flat_map(|each| &each.profiles).collect();
+    assert!(!profiles.is_empty());
+    for profile in profiles {
         let mut command = Command::new("docker");
         command
             .args(["compose", "--profile", profile, "config", "--quiet"])
