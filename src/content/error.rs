@@ -20,6 +20,10 @@ pub enum Error {
     /// The call was cancelled or its time is over.
     #[error("cancelled")]
     Cancelled,
+    /// The store is away, or asks for patience. Nothing is lost: what was written is kept, and a later call
+    /// may succeed.
+    #[error("the content store is not available")]
+    Unavailable(#[source] std::io::Error),
     /// Anything else that went wrong below.
     #[error("the content store failed")]
     Io(#[source] std::io::Error),

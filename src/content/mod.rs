@@ -13,14 +13,19 @@
 mod error;
 mod filesystem;
 mod memory;
+mod object;
 
 pub use error::Error;
 pub use filesystem::{FilesystemContent, FilesystemSettings, OpenError};
 pub use memory::MemoryContent;
+pub use object::{
+    Azure, AzureCredentials, DiskCache, Encryption, Gcs, Limits, ObjectContent, ObjectOpenError,
+    ObjectSettings, S3, Secret, Service,
+};
 
 use bytes::Bytes;
 
-use crate::types::{ContentId, ContentIdentity, Context};
+use crate::types::{ContentId, ContentIdentity, Context, Timestamp};
 
 /// Whether a content store may be made where there is none yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,6 +98,20 @@ pub trait ContentStore: std::fmt::Debug + Send + Sync + 'static {
 
     /// Room; `None` where the store has no bound.
     async fn capacity(&self) -> Result<Option<Capacity>, Error>;
+
+    /// The caller has seen the file of `id` in the state that `state` names, such as its recorded ctime. Reads that
+    /// begin after this show what every process had committed before it recorded that state. Without it, or under
+    /// another name since, a store that keeps bytes outside its process asks for them anew.
+    fn seen(&self, id: ContentId, state: Timestamp) {
+        let _ = (id, state);
+    }
+
+    /// The same store for shares whose content is in chunks of so many bytes; `None` for a store that keeps
+    /// no chunks, which serves every share as it is.
+    fn with_chunk_size(&self, chunk_size: u32) -> Option<std::sync::Arc<dyn ContentStore>> {
+        let _ = chunk_size;
+        None
+    }
 }
 
 /// The longest that content can be: offsets are signed in POSIX.

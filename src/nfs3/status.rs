@@ -110,7 +110,7 @@ fn of_content(error: &content::Error) -> nfsstat3 {
         content::Error::NoSpace(_) => nfsstat3::NFS3ERR_NOSPC,
         content::Error::ReadOnly(_) => nfsstat3::NFS3ERR_ROFS,
         content::Error::TooLarge => nfsstat3::NFS3ERR_FBIG,
-        content::Error::Cancelled => nfsstat3::NFS3ERR_JUKEBOX,
+        content::Error::Unavailable(_) | content::Error::Cancelled => nfsstat3::NFS3ERR_JUKEBOX,
         content::Error::Missing(_) | content::Error::Io(_) => nfsstat3::NFS3ERR_IO,
     }
 }
@@ -141,7 +141,9 @@ pub(super) fn notice(error: &Error) -> Notice {
             vfs::Error::ContentLost { .. } => Notice::Fault,
             vfs::Error::Content(error) => match error {
                 content::Error::TooLarge | content::Error::Cancelled => Notice::Refusal,
-                content::Error::NoSpace(_) | content::Error::ReadOnly(_) => Notice::Outage,
+                content::Error::NoSpace(_)
+                | content::Error::ReadOnly(_)
+                | content::Error::Unavailable(_) => Notice::Outage,
                 content::Error::Missing(_) | content::Error::Io(_) => Notice::Fault,
             },
             vfs::Error::Metadata(error) => notice_of_metadata(error),

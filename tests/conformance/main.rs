@@ -12,5 +12,8 @@ mod metadata;
 #[path = "../support/operations.rs"]
 mod operations;
 #[cfg(test)]
+#[path = "../support/s3/mod.rs"]
+mod s3;
+#[cfg(test)]
 #[path = "../support/steps.rs"]
 mod steps;

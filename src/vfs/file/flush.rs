@@ -94,7 +94,7 @@ impl Export {
     ) -> std::result::Result<(), Error> {
         let committed = cx.trail.timed(Wait::Content, self.content.commit(cx, content)).await;
         match &committed {
-            Ok(()) | Err(content::Error::Cancelled) => {}
+            Ok(()) | Err(content::Error::Cancelled | content::Error::Unavailable(_)) => {}
             Err(_) => self.change_verifier(),
         }
         Ok(committed?)

@@ -26,7 +26,11 @@ impl Vfs {
         let (export, cx) = self.enter(caller, handle, Intent::Read)?;
         let mut previous = None;
         for _ in 0..ATTEMPTS {
-            let attributes = export.seen(&cx, handle.object).await?;
+            let committed = export.metadata.getattr(&cx, handle.object).await?;
+            if let Some(content) = committed.content {
+                export.content.seen(content.id, committed.ctime);
+            }
+            let attributes = export.laid(committed);
             if let Err(error) = rules::may_read(&cx.credentials, &attributes) {
                 return Err(Failure::of(error, attributes));
             }

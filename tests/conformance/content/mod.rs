@@ -116,6 +116,15 @@ mod filesystem {
     every_case!(crate::content::support::filesystem);
 }
 
+mod object {
+    every_case!(crate::content::support::object);
+}
+
+/// The object store with chunks of one page and hardly any memory: every case with many chunks and writers that wait.
+mod object_crowded {
+    every_case!(crate::content::support::object_crowded);
+}
+
 /// The file system store with room for two descriptors: every case under eviction.
 mod filesystem_crowded {
     every_case!(crate::content::support::filesystem_crowded);

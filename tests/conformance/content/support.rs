@@ -7,8 +7,13 @@ use bytes::Bytes;
 use tempfile::TempDir;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use trunkfs::content::{ContentStore, Error, FilesystemContent, FilesystemSettings, MemoryContent};
+use trunkfs::content::{
+    ContentStore, Error, FilesystemContent, FilesystemSettings, MemoryContent, ObjectContent,
+    ObjectSettings,
+};
 use trunkfs::types::{ContentId, Context, Credentials, ShareId, Timestamp};
+
+use crate::s3::S3Server;
 
 /// How long a case may take.
 pub(crate) const CASE_LIMIT: Duration = Duration::from_secs(120);
@@ -17,10 +22,11 @@ pub(crate) const CASE_LIMIT: Duration = Duration::from_secs(120);
 pub(crate) struct Fixture {
     pub(crate) store: Arc<dyn ContentStore>,
     _folder: Option<TempDir>,
+    _server: Option<S3Server>,
 }
 
 pub(crate) async fn memory() -> Fixture {
-    Fixture { store: Arc::new(MemoryContent::new()), _folder: None }
+    Fixture { store: Arc::new(MemoryContent::new()), _folder: None, _server: None }
 }
 
 pub(crate) async fn filesystem() -> Fixture {
@@ -34,7 +40,23 @@ pub(crate) async fn filesystem_crowded() -> Fixture {
 async fn filesystem_with(max_open_files: usize) -> Fixture {
     let folder = tempfile::tempdir().unwrap();
     let store = open_filesystem(&folder, max_open_files).await;
-    Fixture { store: Arc::new(store), _folder: Some(folder) }
+    Fixture { store: Arc::new(store), _folder: Some(folder), _server: None }
+}
+
+pub(crate) async fn object() -> Fixture {
+    object_with(64 << 10, 64 << 20).await
+}
+
+pub(crate) async fn object_crowded() -> Fixture {
+    object_with(4096, 128 << 10).await
+}
+
+async fn object_with(chunk_size: u32, memory: usize) -> Fixture {
+    let server = S3Server::start().await;
+    let settings =
+        ObjectSettings { chunk_size, write_buffer: memory, cache: memory, ..server.settings() };
+    let store = ObjectContent::open(settings).await.unwrap();
+    Fixture { store: Arc::new(store), _folder: None, _server: Some(server) }
 }
 
 pub(crate) async fn open_filesystem(folder: &TempDir, max_open_files: usize) -> FilesystemContent {

@@ -1,0 +1,397 @@
+//! Requests to a bucket: bounded in number and time, repeated with patience.
+
+use std::io;
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::{StreamExt as _, TryStreamExt as _};
+use object_store::list::{PaginatedListOptions, PaginatedListStore};
+use object_store::path::Path;
+use object_store::{
+    Attribute, Attributes, GetOptions, GetRange, ObjectMeta, ObjectStore, ObjectStoreExt as _,
+    PutMode, PutOptions, PutPayload, UpdateVersion,
+};
+use rand::Rng as _;
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::error::{Failure, failure, foreign, timed_out};
+use super::layout::{Layout, TRAILER, Trailer};
+use crate::content::Error;
+use crate::types::{ContentId, Context};
+
+/// The first pause before a request is repeated, and the longest.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(4));
+
+/// A client of one of the services.
+pub(super) trait Client: ObjectStore + PaginatedListStore {}
+impl<T: ObjectStore + PaginatedListStore> Client for T {}
+
+/// What bounds requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// How long one attempt may take, the object's transfer included.
+    pub request_timeout: Duration,
+    /// How often a request that may succeed later is repeated.
+    pub retries: u32,
+    /// How many requests may be under way at once; at least 1.
+    pub max_concurrency: usize,
+}
+
+/// A bucket.
+#[derive(Debug)]
+pub(super) struct Bucket {
+    pub(super) layout: Layout,
+    client: Arc<dyn Client>,
+    limits: Limits,
+    slots: Semaphore,
+    /// Whether the server honours conditional writes.
+    pub(super) conditional: bool,
+    attributes: Attributes,
+}
+
+/// A chunk as it is stored.
+#[derive(Clone, Debug)]
+pub(super) struct Stored {
+    /// Its bytes, where they were asked for; what they lack up to `length` is zeros.
+    pub(super) data: Bytes,
+    /// How many bytes of the chunk belong to the content.
+    pub(super) length: u32,
+    pub(super) nonce: Uuid,
+    pub(super) version: UpdateVersion,
+}
+
+/// A part of an object.
+#[derive(Debug)]
+pub(super) struct Got {
+    pub(super) bytes: Bytes,
+    /// Of the whole object.
+    pub(super) size: u64,
+    pub(super) version: UpdateVersion,
+}
+
+/// What an object must be for a write to replace it.
+#[derive(Clone, Debug)]
+pub(super) enum Expected {
+    Nothing,
+    Version(UpdateVersion),
+}
+
+/// Some of the objects whose keys begin alike.
+#[derive(Debug)]
+pub(super) struct Page {
+    pub(super) objects: Vec<ObjectMeta>,
+    pub(super) folders: Vec<Path>,
+    /// What the next page is asked for with; `None` after the last.
+    pub(super) next: Option<String>,
+}
+
+impl Bucket {
+    pub(super) fn new(
+        client: Arc<dyn Client>,
+        prefix: &str,
+        limits: Limits,
+        storage_class: Option<&str>,
+    ) -> Self {
+        let mut attributes = Attributes::new();
+        if let Some(class) = storage_class {
+            attributes.insert(Attribute::StorageClass, class.to_owned().into());
+        }
+        Self {
+            layout: Layout::new(prefix),
+            client,
+            limits,
+            slots: Semaphore::new(limits.max_concurrency.max(1)),
+            conditional: true,
+            attributes,
+        }
+    }
+
+    /// How many requests may be under way at once.
+    pub(super) fn concurrency(&self) -> usize {
+        self.limits.max_concurrency.max(1)
+    }
+
+    /// One attempt: waits for its turn, and then for an answer.
+    async fn attempt<T>(
+        &self,
+        what: &str,
+        request: impl Future<Output = object_store::Result<T>>,
+    ) -> Result<T, Failure> {
+        let _slot = self.slots.acquire().await;
+        match tokio::time::timeout(self.limits.request_timeout, request).await {
+            Ok(answer) => answer.map_err(|error| failure(what, error)),
+            Err(_) => Err(timed_out(what)),
+        }
+    }
+
+    /// An object, or `range` of it as far as it goes; [`Failure::Unchanged`] where its tag is still `unless`.
+    pub(super) async fn get(
+        &self,
+        key: &Path,
+        range: Option<Range<u64>>,
+        unless: Option<&str>,
+    ) -> Result<Got, Failure> {
+        let what = format!("get {key}");
+        let options = GetOptions {
+            range: range.map(GetRange::Bounded),
+            if_none_match: unless.map(str::to_owned),
+            ..GetOptions::default()
+        };
+        let request = async {
+            let answer = self.client.get_opts(key, options).await?;
+            let (meta, range) = (answer.meta.clone(), answer.range.clone());
+            Ok((answer.bytes().await?, meta, range))
+        };
+        let (bytes, meta, range) = self.attempt(&what, request).await?;
+        if bytes.len() as u64 != range.end - range.start {
+            return Err(Failure::Passing(io::Error::new(
+                io::ErrorKind::UnexpectedEof,
+                format!("{what}: {} bytes instead of {range:?}", bytes.len()),
+            )));
+        }
+        let version = UpdateVersion { e_tag: meta.e_tag, version: meta.version };
+        Ok(Got { bytes, size: meta.size, version })
+    }
+
+    /// A chunk, whole; [`Failure::Unchanged`] where its tag is still `unless`.
+    pub(super) async fn chunk(
+        &self,
+        key: &Path,
+        chunk_size: u32,
+        unless: Option<&str>,
+    ) -> Result<Stored, Failure> {
+        stored(key, chunk_size, self.get(key, None, unless).await?)
+    }
+
+    /// A chunk without its bytes; `size` is its object's where that is known.
+    pub(super) async fn trailer(
+        &self,
+        key: &Path,
+        chunk_size: u32,
+        size: Option<u64>,
+    ) -> Result<Stored, Failure> {
+        let mut size = match size {
+            Some(size) => size,
+            None => self.attempt(&format!("head {key}"), self.client.head(key)).await?.size,
+        };
+        // The object may be changed meanwhile.
+        for _ in 0..4 {
+            let range = size.saturating_sub(TRAILER as u64)..size;
+            let got = match self.get(key, Some(range), None).await {
+                Ok(got) => got,
+                Err(Failure::BeyondEnd) => break,
+                Err(failure) => return Err(failure),
+            };
+            if got.size == size {
+                let stored = stored(key, chunk_size, got)?;
+                return Ok(Stored { data: Bytes::new(), ..stored });
+            }
+            size = got.size;
+        }
+        self.chunk(key, chunk_size, None).await
+    }
+
+    /// Writes a chunk where the object is what is expected, else [`Failure::Changed`].
+    pub(super) async fn put(
+        &self,
+        key: &Path,
+        payload: PutPayload,
+        expected: &Expected,
+    ) -> Result<UpdateVersion, Failure> {
+        let mode = match expected {
+            _ if !self.conditional => PutMode::Overwrite,
+            Expected::Nothing => PutMode::Create,
+            Expected::Version(version) => PutMode::Update(version.clone()),
+        };
+        let options =
+            PutOptions { mode, attributes: self.attributes.clone(), ..PutOptions::default() };
+        let request = self.client.put_opts(key, payload, options);
+        let put = self.attempt(&format!("put {key}"), request).await?;
+        Ok(UpdateVersion { e_tag: put.e_tag, version: put.version })
+    }
+
+    /// Deletes objects; one that is not there is no error.
+    pub(super) async fn delete(&self, keys: Vec<Path>) -> Result<(), Failure> {
+        let what = match keys.first() {
+            Some(key) => format!("delete {key} and what belongs to it"),
+            None => return Ok(()),
+        };
+        let keys = futures_util::stream::iter(keys.into_iter().map(Ok)).boxed();
+        let mut answers = self.client.delete_stream(keys);
+        let request = async {
+            loop {
+                match answers.try_next().await {
+                    Ok(Some(_)) | Err(object_store::Error::NotFound { .. }) => {}
+                    Ok(None) => return Ok(()),
+                    Err(error) => return Err(error),
+                }
+            }
+        };
+        self.attempt(&what, request).await
+    }
+
+    /// A page of a content's objects, the last chunk first.
+    pub(super) async fn objects(
+        &self,
+        id: ContentId,
+        token: Option<String>,
+    ) -> Result<Page, Failure> {
+        let options = PaginatedListOptions { page_token: token, ..PaginatedListOptions::default() };
+        self.page(&self.layout.folder(id), options).await
+    }
+
+    /// A page of contents after `after`, in order.
+    pub(super) async fn contents(
+        &self,
+        after: Option<ContentId>,
+        most: usize,
+        token: Option<String>,
+    ) -> Result<Page, Failure> {
+        let options = PaginatedListOptions {
+            offset: after.map(|id| self.layout.after(id)),
+            delimiter: Some("/".into()),
+            max_keys: Some(most.clamp(1, 1_000)),
+            page_token: token,
+            ..PaginatedListOptions::default()
+        };
+        self.page(&self.layout.root(), options).await
+    }
+
+    async fn page(&self, prefix: &str, options: PaginatedListOptions) -> Result<Page, Failure> {
+        let prefix = (!prefix.is_empty()).then_some(prefix);
+        let request = self.client.list_paginated(prefix, options);
+        let what = format!("list {}", prefix.unwrap_or_default());
+        let page = self.attempt(&what, request).await?;
+        let (objects, folders) = (page.result.objects, page.result.common_prefixes);
+        Ok(Page { objects, folders, next: page.page_token })
+    }
+
+    /// Patience with what fails in passing, for a call or for the store itself.
+    pub(super) fn patience<'a>(&self, caller: Option<&'a Context>) -> Patience<'a> {
+        Patience { caller, left: self.limits.retries, pause: PAUSES.0 }
+    }
+}
+
+fn stored(key: &Path, chunk_size: u32, got: Got) -> Result<Stored, Failure> {
+    let lasting = |said: &str| Failure::Lasting(foreign(key.as_ref(), said));
+    let Some(trailer) = Trailer::decode(&got.bytes) else {
+        return Err(lasting("the object was not written by TrunkFS, or by a newer version of it"));
+    };
+    if trailer.chunk_size != chunk_size {
+        return Err(lasting(&format!(
+            "its content is in chunks of {} bytes, and the share's are of {chunk_size}",
+            trailer.chunk_size
+        )));
+    }
+    let data = got.bytes.slice(..got.bytes.len() - TRAILER);
+    if data.len() > chunk_size as usize || trailer.length > chunk_size {
+        return Err(lasting("the object is longer than a chunk"));
+    }
+    let data = data.slice(..data.len().min(trailer.length as usize));
+    Ok(Stored { data, length: trailer.length, nonce: trailer.nonce, version: got.version })
+}
+
+/// How often and how long something is tried again.
+#[derive(Debug)]
+pub(super) struct Patience<'a> {
+    caller: Option<&'a Context>,
+    left: u32,
+    pause: Duration,
+}
+
+impl Patience<'_> {
+    /// Waits before another attempt after one that failed with `error`; gives it back as what the caller is told
+    /// where there is none.
+    pub(super) async fn pause(&mut self, error: io::Error) -> Result<(), Error> {
+        let Some(left) = self.left.checked_sub(1) else {
+            return Err(Error::Unavailable(error));
+        };
+        self.left = left;
+        tracing::debug!(error = &error as &dyn std::error::Error, left, "a request is repeated");
+        let wait = self.pause.mul_f64(rand::rng().random_range(0.5..1.0));
+        self.pause = (self.pause * 2).min(PAUSES.1);
+        let Some(cx) = self.caller else {
+            tokio::time::sleep(wait).await;
+            return Ok(());
+        };
+        if Instant::now() + wait >= cx.deadline {
+            return Err(Error::Unavailable(error));
+        }
+        match within(&cx.cancel, cx.deadline, tokio::time::sleep(wait)).await {
+            Some(()) => Ok(()),
+            None => Err(Error::Cancelled),
+        }
+    }
+
+    /// Runs `request` until it succeeds, fails for good, or patience is over.
+    pub(super) async fn run<T, F>(&mut self, request: impl Fn() -> F) -> Result<T, Ended>
+    where
+        F: Future<Output = Result<T, Failure>>,
+    {
+        loop {
+            let failure = match self.once(request()).await? {
+                Ok(answer) => return Ok(answer),
+                Err(failure) => failure,
+            };
+            match failure {
+                Failure::Absent => return Err(Ended::Absent),
+                Failure::Changed => return Err(Ended::Changed),
+                Failure::Unchanged => return Err(Ended::Unchanged),
+                Failure::BeyondEnd => return Err(Ended::BeyondEnd),
+                Failure::Lasting(error) => return Err(Ended::Failed(error)),
+                Failure::Passing(error) => self.pause(error).await?,
+            }
+        }
+    }
+
+    async fn once<T>(&self, request: impl Future<Output = T>) -> Result<T, Error> {
+        match self.caller {
+            None => Ok(request.await),
+            Some(cx) => within(&cx.cancel, cx.deadline, request).await.ok_or(Error::Cancelled),
+        }
+    }
+}
+
+/// What a request came to that did not succeed.
+#[derive(Debug)]
+pub(super) enum Ended {
+    Absent,
+    Changed,
+    Unchanged,
+    BeyondEnd,
+    Failed(Error),
+}
+
+impl From<Error> for Ended {
+    fn from(error: Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+impl Ended {
+    /// The error of a request that no other end is expected of.
+    pub(super) fn into_error(self) -> Error {
+        match self {
+            Self::Failed(error) => error,
+            other => Error::Io(io::Error::other(format!("an answer out of place: {other:?}"))),
+        }
+    }
+}
+
+/// What `future` gives, unless the token fires or the time is over first.
+pub(super) async fn within<T>(
+    cancel: &CancellationToken,
+    deadline: Instant,
+    future: impl Future<Output = T>,
+) -> Option<T> {
+    tokio::select! {
+        biased;
+        () = cancel.cancelled() => None,
+        answer = tokio::time::timeout_at(deadline, future) => answer.ok(),
+    }
+}

@@ -1,0 +1,175 @@
+//! Chunks as they are stored, kept in bounded memory: the one that was used longest ago goes first.
+//!
+//! Each has the time, on the cache's own clock, at which it was surely what the bucket had. Who reads says how
+//! new it must be.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::Mutex;
+
+use super::bucket::Stored;
+use crate::types::ContentId;
+
+/// What an entry costs beside its bytes.
+const OVERHEAD: usize = 512;
+
+/// A chunk as the bucket has it.
+#[derive(Clone, Debug)]
+pub(super) enum Image {
+    /// There is no object.
+    Absent,
+    /// With all its bytes.
+    Present(Stored),
+}
+
+impl Image {
+    fn weight(&self) -> usize {
+        OVERHEAD
+            + match self {
+                Self::Absent => 0,
+                Self::Present(stored) => stored.data.len(),
+            }
+    }
+}
+
+/// A bounded cache of chunks.
+#[derive(Debug)]
+pub(super) struct Cache {
+    entries: Mutex<Entries>,
+    capacity: usize,
+    clock: AtomicU64,
+}
+
+/// A content and the number of a chunk.
+pub(super) type Key = (ContentId, u64);
+
+#[derive(Debug, Default)]
+struct Entries {
+    by_key: BTreeMap<Key, Entry>,
+    /// By when they were last used.
+    by_use: BTreeMap<u64, Key>,
+    weight: usize,
+    uses: u64,
+}
+
+#[derive(Debug)]
+struct Entry {
+    image: Image,
+    checked: u64,
+    used: u64,
+}
+
+impl Cache {
+    pub(super) fn new(capacity: usize) -> Self {
+        Self { entries: Mutex::default(), capacity, clock: AtomicU64::new(1) }
+    }
+
+    /// Bytes of memory that it may take.
+    pub(super) fn capacity(&self) -> usize {
+        self.capacity
+    }
+
+    /// The time. No two calls get the same.
+    pub(super) fn now(&self) -> u64 {
+        self.clock.fetch_add(1, Ordering::SeqCst)
+    }
+
+    /// A chunk, and when it was surely what the bucket had.
+    pub(super) fn get(&self, id: ContentId, number: u64) -> Option<(Image, u64)> {
+        let mut entries = self.entries.lock();
+        entries.uses += 1;
+        let Entries { by_key, by_use, uses, .. } = &mut *entries;
+        let entry = by_key.get_mut(&(id, number))?;
+        by_use.remove(&entry.used);
+        entry.used = *uses;
+        by_use.insert(*uses, (id, number));
+        Some((entry.image.clone(), entry.checked))
+    }
+
+    /// Keeps a chunk that was what the bucket had at `checked` or after; those that went for it.
+    pub(super) fn put(
+        &self,
+        id: ContentId,
+        number: u64,
+        image: Image,
+        checked: u64,
+    ) -> Vec<(Key, Image, u64)> {
+        let weight = image.weight();
+        let mut entries = self.entries.lock();
+        entries.remove((id, number));
+        // One that would take most of the room is not worth all others.
+        if weight > self.capacity / 2 {
+            return vec![((id, number), image, checked)];
+        }
+        entries.uses += 1;
+        let used = entries.uses;
+        entries.weight += weight;
+        entries.by_use.insert(used, (id, number));
+        entries.by_key.insert((id, number), Entry { image, checked, used });
+        let mut gone = Vec::new();
+        while entries.weight > self.capacity {
+            let Some((_, oldest)) = entries.by_use.pop_first() else { break };
+            let entry = entries.remove(oldest);
+            gone.extend(entry.map(|entry| (oldest, entry.image, entry.checked)));
+        }
+        gone
+    }
+
+    /// Forgets a content's chunks from `first` on.
+    pub(super) fn forget(&self, id: ContentId, first: u64) {
+        let mut entries = self.entries.lock();
+        let keys: Vec<_> =
+            entries.by_key.range((id, first)..=(id, u64::MAX)).map(|(key, _)| *key).collect();
+        for key in keys {
+            entries.remove(key);
+        }
+    }
+}
+
+impl Entries {
+    fn remove(&mut self, key: Key) -> Option<Entry> {
+        let entry = self.by_key.remove(&key)?;
+        self.by_use.remove(&entry.used);
+        self.weight -= entry.image.weight();
+        Some(entry)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use object_store::UpdateVersion;
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn image(bytes: usize) -> Image {
+        Image::Present(Stored {
+            data: Bytes::from(vec![1; bytes]),
+            length: bytes as u32,
+            nonce: Uuid::nil(),
+            version: UpdateVersion { e_tag: None, version: None },
+        })
+    }
+
+    #[test]
+    fn what_was_not_used_for_longest_goes() {
+        let cache = Cache::new(10 * 1024);
+        let id = ContentId::generate();
+        for number in 0..3 {
+            cache.put(id, number, image(2_500), cache.now());
+        }
+        assert!(cache.get(id, 0).is_some());
+        cache.put(id, 3, image(2_500), cache.now());
+        assert!(cache.get(id, 1).is_none());
+        assert!([0, 2, 3].into_iter().all(|number| cache.get(id, number).is_some()));
+        cache.put(id, 4, image(6_000), cache.now());
+        assert!(cache.get(id, 4).is_none(), "too large");
+        cache.forget(id, 2);
+        assert!(cache.get(id, 0).is_some() && cache.get(id, 2).is_none());
+        cache.forget(id, 0);
+        let entries = cache.entries.lock();
+        assert_eq!((entries.weight, entries.by_use.len()), (0, 0));
+    }
+}

@@ -1,0 +1,168 @@
+//! Truncating and removing: what changes stored chunks without writing to them.
+
+use std::sync::Arc;
+
+use futures_util::{StreamExt as _, TryStreamExt as _};
+use object_store::path::Path;
+
+use super::Shared;
+use super::bucket::{Ended, Stored, within};
+use super::cache::Image;
+use super::layout::{Layout, TRAILER, end_in};
+use super::state::File;
+use super::update::{Changed, Known, Target};
+use crate::content::{Error, still_wanted};
+use crate::types::{ContentId, Context};
+
+impl Shared {
+    /// Makes the content exactly `length` bytes long. Where stored bytes are cut off, that is done when it returns;
+    /// what it adds is stored by a commit.
+    pub(super) async fn truncate(
+        self: &Arc<Self>,
+        cx: &Context,
+        file: &Arc<File>,
+        length: u64,
+    ) -> Result<(), Error> {
+        let alone = within(&cx.cancel, cx.deadline, file.turn.write()).await;
+        let _alone = alone.ok_or(Error::Cancelled)?;
+        file.state.lock().cut(file.chunk_size, length);
+        if !self.cut_stored(cx, file, length).await? {
+            file.state.lock().extend(file.chunk_size, length, self.budget.nothing());
+        }
+        Ok(())
+    }
+
+    /// Cuts off what is stored from `length` on. Whether anything was, so that the stored content now ends there.
+    async fn cut_stored(&self, cx: &Context, file: &File, length: u64) -> Result<bool, Error> {
+        let (last, end) = end_in(file.chunk_size, length);
+        // The chunk that the content ends in goes first: a crash before the others leaves a content that is too
+        // long, and never one that is too short.
+        let mut ended = false;
+        let mut token = None;
+        loop {
+            let mut patience = self.bucket.patience(Some(cx));
+            let page = patience.run(|| self.bucket.objects(file.id, token.clone())).await;
+            let page = page.map_err(Ended::into_error)?;
+            let stored = page.objects.iter().filter_map(|object| {
+                let number = Layout::number(&object.location)?;
+                (object.size > TRAILER as u64).then_some(number)
+            });
+            let stored: Vec<_> = stored.collect();
+            if stored.first().is_some_and(|first| *first >= last) && !ended {
+                self.cut_chunk(cx, file, last, end).await?;
+                ended = true;
+            }
+            let beyond = stored.iter().copied().filter(|number| *number > last);
+            futures_util::stream::iter(beyond.map(|number| self.cut_chunk(cx, file, number, 0)))
+                .buffer_unordered(self.bucket.concurrency())
+                .try_collect::<()>()
+                .await?;
+            let below = stored.last().is_some_and(|number| *number <= last);
+            token = match page.next {
+                Some(next) if !below => Some(next),
+                _ => break,
+            };
+        }
+        if ended {
+            file.state.lock().at_least = length;
+        }
+        Ok(ended)
+    }
+
+    /// Leaves the first `end` bytes of a chunk. A chunk without an object becomes one of so many zeros, unless
+    /// that is none.
+    async fn cut_chunk(
+        &self,
+        cx: &Context,
+        file: &File,
+        number: u64,
+        end: u32,
+    ) -> Result<(), Error> {
+        let begun = self.cache.now();
+        let known = match self.cache.get(file.id, number) {
+            Some((Image::Present(stored), _)) => Known::Present(stored),
+            Some((Image::Absent, _)) | None => Known::Unknown,
+        };
+        let target = Target {
+            bucket: &self.bucket,
+            key: self.bucket.layout.chunk(file.id, number),
+            chunk_size: file.chunk_size,
+            needs_data: end > 0,
+            keeps_data: true,
+        };
+        let change = |base: Option<&Stored>| {
+            let wanted = match base {
+                Some(base) => base.length != end,
+                None => end > 0,
+            };
+            let kept = base.map(|base| base.data.slice(..base.data.len().min(end as usize)));
+            wanted.then(|| Changed { segments: kept.into_iter().collect(), length: end })
+        };
+        let patience = self.bucket.patience(Some(cx));
+        let stored = target.update(known, patience, || still_wanted(cx).is_ok(), change).await?;
+        let mut state = file.state.lock();
+        state.uploads += 1;
+        if let Some(stored) = stored {
+            self.cache_chunk(file, number, Image::Present(stored), begun);
+        }
+        Ok(())
+    }
+
+    /// Removes a content. Uploads under way end first: none of them brings a chunk back.
+    pub(super) async fn remove(&self, file: &File) -> Result<(), Error> {
+        file.state.lock().clear();
+        file.uploaded.notify_waiters();
+        let _alone = file.turn.write().await;
+        let mut token = None;
+        loop {
+            let mut patience = self.bucket.patience(None);
+            let page = patience.run(|| self.bucket.objects(file.id, token.clone())).await;
+            let page = page.map_err(Ended::into_error)?;
+            let keys: Vec<Path> = page.objects.into_iter().map(|object| object.location).collect();
+            if !keys.is_empty() {
+                let deleted = patience.run(|| self.bucket.delete(keys.clone())).await;
+                deleted.map_err(Ended::into_error)?;
+            }
+            token = match page.next {
+                Some(next) => Some(next),
+                None => break,
+            };
+        }
+        let mut state = file.state.lock();
+        state.uploads += 1;
+        state.at_least = 0;
+        self.cache.forget(file.id, 0);
+        if let Some(disk) = &self.disk {
+            disk.forget_from(file.id, 0);
+        }
+        Ok(())
+    }
+
+    /// Up to `limit` contents after `after`, in order, those that are not stored yet among them.
+    pub(super) async fn list(
+        &self,
+        after: Option<ContentId>,
+        limit: usize,
+    ) -> Result<Vec<ContentId>, Error> {
+        let mut found = self.files.unstored(after);
+        found.truncate(limit);
+        let mut stored = Vec::new();
+        let mut token = None;
+        while stored.len() < limit {
+            let most = limit - stored.len();
+            let mut patience = self.bucket.patience(None);
+            let page = patience.run(|| self.bucket.contents(after, most, token.clone())).await;
+            let page = page.map_err(Ended::into_error)?;
+            stored.extend(page.folders.iter().filter_map(Layout::content));
+            token = match page.next {
+                Some(next) => Some(next),
+                None => break,
+            };
+        }
+        found.extend(stored.into_iter().filter(|id| after.is_none_or(|after| *id > after)));
+        found.sort_unstable();
+        found.dedup();
+        found.truncate(limit);
+        Ok(found)
+    }
+}

@@ -1,0 +1,305 @@
+//! Chunks that memory has no room for, in files of a folder with a size limit: a second cache behind the first.
+//!
+//! What is there is known to this process alone and begins empty: the folder's files are removed when it is opened.
+//! A file is a chunk and a trailer with the object's nonce, so that one which is not what was written is found out.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use bytes::Bytes;
+use object_store::UpdateVersion;
+use parking_lot::Mutex;
+use rustix::fs::{FlockOperation, flock};
+use uuid::Uuid;
+
+use super::bucket::Stored;
+use super::cache::Key;
+use super::layout::{TRAILER, Trailer};
+use crate::types::ContentId;
+
+/// What the names of its files end with.
+const SUFFIX: &str = "chunk";
+/// The file whose lock says that a process uses the folder.
+const LOCK: &str = "lock";
+
+/// A folder of chunks, and how much of the disk they may take.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DiskCache {
+    /// The folder, made where it is missing; of this process alone.
+    pub folder: PathBuf,
+    /// Bytes.
+    pub size: u64,
+}
+
+/// The open folder.
+#[derive(Debug)]
+pub(super) struct Disk {
+    folder: PathBuf,
+    limit: u64,
+    index: Mutex<Index>,
+    /// Whether a failure was told.
+    failed: AtomicBool,
+    _lock: File,
+}
+
+#[derive(Debug, Default)]
+struct Index {
+    by_key: BTreeMap<Key, Entry>,
+    /// By when they were last used.
+    by_use: BTreeMap<u64, Key>,
+    weight: u64,
+    /// Counts uses; names files too.
+    uses: u64,
+}
+
+#[derive(Clone, Debug)]
+struct Entry {
+    /// The file's name.
+    file: u64,
+    /// Whether the file is all there.
+    written: bool,
+    bytes: u64,
+    nonce: Uuid,
+    version: UpdateVersion,
+    checked: u64,
+    used: u64,
+}
+
+impl Disk {
+    /// Opens a folder and empties it.
+    pub(super) fn open(settings: &DiskCache) -> io::Result<Self> {
+        std::fs::create_dir_all(&settings.folder)?;
+        let lock = File::create(settings.folder.join(LOCK))?;
+        flock(&lock, FlockOperation::NonBlockingLockExclusive).map_err(|errno| match errno {
+            rustix::io::Errno::WOULDBLOCK => io::Error::other("another process uses it"),
+            errno => errno.into(),
+        })?;
+        for entry in std::fs::read_dir(&settings.folder)? {
+            let path = entry?.path();
+            if path.extension().is_some_and(|extension| extension == SUFFIX) {
+                std::fs::remove_file(path)?;
+            }
+        }
+        Ok(Self {
+            folder: settings.folder.clone(),
+            limit: settings.size,
+            index: Mutex::default(),
+            failed: AtomicBool::new(false),
+            _lock: lock,
+        })
+    }
+
+    fn path(&self, file: u64) -> PathBuf {
+        self.folder.join(format!("{file}.{SUFFIX}"))
+    }
+
+    /// Keeps a chunk, soon.
+    pub(super) fn put(self: &Arc<Self>, key: Key, stored: Stored, checked: u64) {
+        let bytes = (stored.data.len() + TRAILER) as u64;
+        if bytes > self.limit / 2 {
+            return;
+        }
+        let trailer = Trailer { chunk_size: 0, length: stored.length, nonce: stored.nonce };
+        let (file, old) = {
+            let mut index = self.index.lock();
+            let mut old = index.remove(key);
+            index.uses += 1;
+            let file = index.uses;
+            let Stored { nonce, version, .. } = stored;
+            let entry = Entry { file, written: false, bytes, nonce, version, checked, used: file };
+            index.insert(key, entry);
+            while index.weight > self.limit {
+                let Some((_, oldest)) = index.by_use.first_key_value() else { break };
+                let oldest = *oldest;
+                old.extend(index.remove(oldest));
+            }
+            (file, old)
+        };
+        let disk = Arc::clone(self);
+        tokio::task::spawn_blocking(move || {
+            disk.discard(&old);
+            let path = disk.path(file);
+            let written = write(&path, &stored.data, &trailer.encode());
+            let mut index = disk.index.lock();
+            let current = index.by_key.get_mut(&key).filter(|entry| entry.file == file);
+            match (written, current) {
+                (Ok(()), Some(entry)) => entry.written = true,
+                (Ok(()), None) => {
+                    drop(index);
+                    disk.discard(&[file]);
+                }
+                (Err(error), current) => {
+                    if current.is_some() {
+                        index.remove(key);
+                    }
+                    drop(index);
+                    disk.discard(&[file]);
+                    disk.complain(&error);
+                }
+            }
+        });
+    }
+
+    /// Whether a chunk is there.
+    pub(super) fn has(&self, key: Key) -> bool {
+        self.index.lock().by_key.contains_key(&key)
+    }
+
+    /// A chunk, and when it was surely what the bucket had.
+    pub(super) async fn get(self: &Arc<Self>, key: Key) -> Option<(Stored, u64)> {
+        let entry = {
+            let mut index = self.index.lock();
+            index.uses += 1;
+            let Index { by_key, by_use, uses, .. } = &mut *index;
+            let entry = by_key.get_mut(&key).filter(|entry| entry.written)?;
+            by_use.remove(&entry.used);
+            entry.used = *uses;
+            by_use.insert(*uses, key);
+            entry.clone()
+        };
+        let path = self.path(entry.file);
+        // A file that was discarded meanwhile is as good as none.
+        let read = tokio::task::spawn_blocking(move || std::fs::read(path)).await;
+        let object = Bytes::from(read.ok()?.ok()?);
+        let trailer = Trailer::decode(&object).filter(|trailer| trailer.nonce == entry.nonce)?;
+        let data = object.slice(..object.len() - TRAILER);
+        let Entry { version, nonce, checked, .. } = entry;
+        Some((Stored { data, length: trailer.length, nonce, version }, checked))
+    }
+
+    /// Forgets a chunk: what is kept may not be what the bucket has any more.
+    pub(super) fn forget(self: &Arc<Self>, key: Key) {
+        let old = self.index.lock().remove(key);
+        self.discard_later(old);
+    }
+
+    /// Forgets a content's chunks from `first` on.
+    pub(super) fn forget_from(self: &Arc<Self>, id: ContentId, first: u64) {
+        let old: Vec<_> = {
+            let mut index = self.index.lock();
+            let keys = index.by_key.range((id, first)..=(id, u64::MAX)).map(|(key, _)| *key);
+            let keys: Vec<_> = keys.collect();
+            keys.into_iter().flat_map(|key| index.remove(key)).collect()
+        };
+        self.discard_later(old);
+    }
+
+    fn discard_later(self: &Arc<Self>, old: Vec<u64>) {
+        if !old.is_empty() {
+            let disk = Arc::clone(self);
+            tokio::task::spawn_blocking(move || disk.discard(&old));
+        }
+    }
+
+    fn discard(&self, files: &[u64]) {
+        for file in files {
+            match std::fs::remove_file(self.path(*file)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => self.complain(&error),
+                _ => {}
+            }
+        }
+    }
+
+    /// Says once that the folder fails: chunks are then read from the bucket.
+    fn complain(&self, error: &io::Error) {
+        if !self.failed.swap(true, Ordering::Relaxed) {
+            tracing::warn!(folder = %self.folder.display(), error = error as &dyn std::error::Error,
+                "the folder of cached chunks fails; they are read from the bucket again");
+        }
+    }
+}
+
+impl Index {
+    fn insert(&mut self, key: Key, entry: Entry) {
+        self.weight += entry.bytes;
+        self.by_use.insert(entry.used, key);
+        self.by_key.insert(key, entry);
+    }
+
+    /// Takes an entry out; its file, which is nobody's then.
+    fn remove(&mut self, key: Key) -> Vec<u64> {
+        let Some(entry) = self.by_key.remove(&key) else { return Vec::new() };
+        self.by_use.remove(&entry.used);
+        self.weight -= entry.bytes;
+        vec![entry.file]
+    }
+}
+
+fn write(path: &Path, data: &[u8], trailer: &[u8]) -> io::Result<()> {
+    use std::io::Write as _;
+    let mut file = File::create_new(path)?;
+    file.write_all(data)?;
+    file.write_all(trailer)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stored(byte: u8, bytes: usize) -> Stored {
+        Stored {
+            data: vec![byte; bytes].into(),
+            length: bytes as u32,
+            nonce: Uuid::new_v4(),
+            version: UpdateVersion { e_tag: Some("tag".to_owned()), version: None },
+        }
+    }
+
+    async fn written(disk: &Arc<Disk>, key: Key) -> Option<(Stored, u64)> {
+        for _ in 0..1_000 {
+            let pending = disk.index.lock().by_key.get(&key).is_some_and(|entry| !entry.written);
+            if !pending {
+                break;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+        }
+        disk.get(key).await
+    }
+
+    #[tokio::test]
+    async fn chunks_come_back_and_the_limit_holds() {
+        let folder = tempfile::tempdir().unwrap();
+        let settings = DiskCache { folder: folder.path().join("cache"), size: 10_000 };
+        let disk = Arc::new(Disk::open(&settings).unwrap());
+        assert!(Disk::open(&settings).is_err(), "one process alone");
+        let id = ContentId::generate();
+        for number in 0..4 {
+            disk.put((id, number), stored(number as u8 + 1, 3_000), 7);
+            let (found, checked) = written(&disk, (id, number)).await.unwrap();
+            assert_eq!((found.data, checked), (vec![number as u8 + 1; 3_000].into(), 7));
+        }
+        assert!(disk.get((id, 0)).await.is_none(), "the oldest went");
+        disk.put((id, 3), stored(9, 100), 8);
+        assert_eq!(written(&disk, (id, 3)).await.unwrap().0.data, vec![9; 100]);
+        disk.forget((id, 3));
+        assert!(disk.get((id, 3)).await.is_none());
+        disk.forget_from(id, 0);
+        assert_eq!(disk.index.lock().weight, 0);
+        // Threads that still discard files have the folder too.
+        while Arc::strong_count(&disk) > 1 {
+            tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+        }
+        drop(disk);
+        let again = Arc::new(Disk::open(&settings).unwrap());
+        let names = std::fs::read_dir(&settings.folder).unwrap().count();
+        assert_eq!(names, 1, "the lock alone");
+        assert!(again.get((id, 1)).await.is_none());
+    }
+
+    #[tokio::test]
+    async fn a_file_that_was_changed_is_not_used() {
+        let folder = tempfile::tempdir().unwrap();
+        let settings = DiskCache { folder: folder.path().to_owned(), size: 10_000 };
+        let disk = Arc::new(Disk::open(&settings).unwrap());
+        let key = (ContentId::generate(), 0);
+        disk.put(key, stored(1, 100), 1);
+        written(&disk, key).await.unwrap();
+        let file = disk.index.lock().by_key[&key].file;
+        std::fs::write(disk.path(file), b"something else").unwrap();
+        assert!(disk.get(key).await.is_none());
+    }
+}

@@ -1,0 +1,194 @@
+//! Content as objects of a bucket: Amazon S3 and what speaks its protocol, Google Cloud Storage, Azure.
+//!
+//! A content is objects of a fixed size, its chunks; see [`layout`] for where they lie and how their states are told
+//! apart.
+//!
+//! - What is written waits in bounded memory, exact to the byte, and is stored by `commit`, or before when a chunk is
+//!   complete or memory is short; then writers wait.
+//! - A chunk is changed by reading it, changing it and putting it back if it is still what was read (If-Match,
+//!   If-None-Match). So writers of different ranges of one chunk lose nothing, in one process or in several, and a
+//!   request that was held up changes nothing when it arrives at last.
+//! - Reads are of ranges, or of whole chunks where a reader goes on from chunk to chunk; those are cached. Where
+//!   other processes write to the bucket too, a cached chunk is used for as long as the file's state is the one that
+//!   [`ContentStore::seen`] told of before the chunk was read, and then the bucket is asked whether it still holds.
+//! - A request that may succeed later is repeated, with growing pauses, for as long as the call has time. Data that
+//!   could not be stored stays in memory.
+//! - `list` gives contents that are not stored yet too. `remove` lists a content's objects first.
+
+mod bucket;
+mod budget;
+mod cache;
+mod cut;
+mod disk;
+mod error;
+mod extents;
+mod http;
+mod layout;
+mod open;
+mod read;
+mod service;
+mod state;
+mod update;
+mod upload;
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+
+use bytes::Bytes;
+use tokio::sync::Semaphore;
+
+use self::bucket::Bucket;
+pub use self::bucket::Limits;
+use self::budget::Budget;
+use self::cache::{Cache, Image};
+use self::disk::Disk;
+pub use self::disk::DiskCache;
+pub use self::open::{ObjectOpenError, ObjectSettings};
+pub use self::service::{Azure, AzureCredentials, Encryption, Gcs, S3, Secret, Service};
+use self::state::{File, Files};
+use super::{Capacity, ContentStore, Error, MAX_LENGTH, end_of, still_wanted};
+use crate::types::{ContentId, ContentIdentity, Context, Timestamp};
+
+/// A content store in a bucket. See the module.
+#[derive(Clone, Debug)]
+pub struct ObjectContent {
+    shared: Arc<Shared>,
+    chunk_size: u32,
+    identity: ContentIdentity,
+}
+
+#[derive(Debug)]
+struct Shared {
+    bucket: Bucket,
+    files: Files,
+    budget: Budget,
+    cache: Cache,
+    disk: Option<Arc<Disk>>,
+    /// Whether no other process writes to the bucket's folder.
+    exclusive: bool,
+    /// How many chunks are read ahead.
+    read_ahead: u64,
+    prefetches: Arc<Semaphore>,
+    /// Bounds the uploads that hold a chunk's bytes.
+    uploads: Semaphore,
+    /// Uploads begun and not over.
+    under_way: AtomicUsize,
+    /// Writers that wait for memory.
+    waiting: AtomicUsize,
+}
+
+impl Shared {
+    /// The longest content, in bytes.
+    fn max_length(&self, chunk_size: u32) -> u64 {
+        // A chunk's number must fit its name: no bound for chunks of 2 KiB and more.
+        MAX_LENGTH.min(u64::from(chunk_size).saturating_mul(1 << 52))
+    }
+
+    /// Whether chunks are kept after they were read or stored.
+    fn caches(&self) -> bool {
+        self.cache.capacity() > 0 || self.disk.is_some()
+    }
+
+    /// Keeps a chunk that was what the bucket had at `checked` or after, in place of what was kept of it.
+    fn cache_chunk(&self, file: &File, number: u64, image: Image, checked: u64) {
+        let gone = self.cache.put(file.id, number, image, checked);
+        let Some(disk) = &self.disk else { return };
+        disk.forget((file.id, number));
+        for (key, image, checked) in gone {
+            if let Image::Present(stored) = image {
+                disk.put(key, stored, checked);
+            }
+        }
+    }
+}
+
+impl ObjectContent {
+    fn file(&self, id: ContentId) -> Arc<File> {
+        self.shared.files.get(id, self.chunk_size)
+    }
+}
+
+#[async_trait::async_trait]
+impl ContentStore for ObjectContent {
+    async fn read(
+        &self,
+        cx: &Context,
+        id: ContentId,
+        offset: u64,
+        length: usize,
+    ) -> Result<Bytes, Error> {
+        still_wanted(cx)?;
+        self.shared.read(cx, &self.file(id), offset, length).await
+    }
+
+    async fn write(
+        &self,
+        cx: &Context,
+        id: ContentId,
+        offset: u64,
+        data: Bytes,
+    ) -> Result<(), Error> {
+        still_wanted(cx)?;
+        if end_of(offset, data.len())? > self.max_length() {
+            return Err(Error::TooLarge);
+        }
+        self.shared.write(cx, &self.file(id), offset, &data).await
+    }
+
+    async fn truncate(&self, cx: &Context, id: ContentId, length: u64) -> Result<(), Error> {
+        still_wanted(cx)?;
+        if length > self.max_length() {
+            return Err(Error::TooLarge);
+        }
+        self.shared.truncate(cx, &self.file(id), length).await
+    }
+
+    fn max_length(&self) -> u64 {
+        self.shared.max_length(self.chunk_size)
+    }
+
+    async fn length(&self, cx: &Context, id: ContentId) -> Result<u64, Error> {
+        still_wanted(cx)?;
+        let end = self.shared.end(cx, &self.file(id), u64::MAX).await?;
+        end.ok_or(Error::Missing(id))
+    }
+
+    async fn commit(&self, cx: &Context, id: ContentId) -> Result<(), Error> {
+        still_wanted(cx)?;
+        match self.shared.files.existing(id) {
+            Some(file) => self.shared.commit(cx, &file).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn remove(&self, id: ContentId) -> Result<(), Error> {
+        self.shared.remove(&self.file(id)).await
+    }
+
+    async fn list(&self, after: Option<ContentId>, limit: usize) -> Result<Vec<ContentId>, Error> {
+        self.shared.list(after, limit).await
+    }
+
+    fn identity(&self) -> Option<ContentIdentity> {
+        Some(self.identity)
+    }
+
+    async fn capacity(&self) -> Result<Option<Capacity>, Error> {
+        Ok(None)
+    }
+
+    fn seen(&self, id: ContentId, state: Timestamp) {
+        if self.shared.exclusive {
+            return;
+        }
+        let file = self.file(id);
+        let mut known = file.state.lock();
+        if known.seen.is_none_or(|(seen, _)| seen != state) {
+            known.seen = Some((state, self.shared.cache.now()));
+        }
+    }
+
+    fn with_chunk_size(&self, chunk_size: u32) -> Option<Arc<dyn ContentStore>> {
+        Some(Arc::new(Self { chunk_size, ..self.clone() }))
+    }
+}

@@ -1,0 +1,352 @@
+//! Opening a bucket: it is there, the credentials may do what is needed, and conditional writes are honoured.
+
+use std::error::Error as StdError;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::time::Duration;
+
+use object_store::UpdateVersion;
+use tokio::sync::Semaphore;
+use uuid::Uuid;
+
+use super::bucket::{Bucket, Ended, Expected, Limits};
+use super::budget::Budget;
+use super::cache::Cache;
+use super::disk::{Disk, DiskCache};
+use super::error::{Failure, find, foreign, innermost, is_certificate};
+use super::http::Answer;
+use super::service::Service;
+use super::state::Files;
+use super::{ObjectContent, Shared};
+use crate::content::{Error, Making};
+use crate::types::ContentIdentity;
+
+/// The object whose text is the content's identity.
+const IDENTITY: &str = "identity";
+
+/// A bucket, and what a [`ObjectContent`] may use.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ObjectSettings {
+    /// The bucket.
+    pub service: Service,
+    /// What all keys begin with, and a slash; may be empty. No two stores have the same in one bucket.
+    pub prefix: String,
+    /// Bounds of requests.
+    pub limits: Limits,
+    /// How long making a connection may take.
+    pub connect_timeout: Duration,
+    /// Memory for what is written and not stored, in bytes; at least two chunks.
+    pub write_buffer: usize,
+    /// Memory for chunks that were read, in bytes; 0 for none.
+    pub cache: usize,
+    /// A folder for chunks that memory has no room for.
+    pub disk_cache: Option<DiskCache>,
+    /// How many chunks are read ahead of a reader that goes on from chunk to chunk.
+    pub read_ahead: u64,
+    /// Whether this process alone writes to the bucket under the prefix.
+    pub exclusive: bool,
+    /// The size of chunks in bytes where [`ContentStore::with_chunk_size`](super::ContentStore::with_chunk_size) does
+    /// not say another; at least [`ObjectSettings::MIN_CHUNK`].
+    pub chunk_size: u32,
+}
+
+impl ObjectSettings {
+    /// The smallest size of chunks, in bytes.
+    pub const MIN_CHUNK: u32 = 4096;
+}
+
+/// Why a bucket cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("{place}: {said}{}{remedy}", if remedy.is_empty() { "" } else { "; " })]
+pub struct ObjectOpenError {
+    place: String,
+    said: String,
+    remedy: &'static str,
+    kind: Kind,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Away,
+    Absent,
+    Other,
+}
+
+impl ObjectOpenError {
+    /// Whether the server may come by itself.
+    #[must_use]
+    pub fn is_away(&self) -> bool {
+        self.kind == Kind::Away
+    }
+
+    /// Whether all is well but that there is no content, and none may be made.
+    #[must_use]
+    pub fn is_absent(&self) -> bool {
+        self.kind == Kind::Absent
+    }
+}
+
+impl ObjectContent {
+    /// Opens a bucket. Makes, reads and removes one object in it.
+    ///
+    /// # Errors
+    /// Says which is wrong: the endpoint, the bucket, the credentials or their rights, or the server, where it
+    /// does not honour conditional writes and others may write too.
+    pub async fn open(settings: ObjectSettings) -> Result<Self, ObjectOpenError> {
+        Self::open_or_make(settings, Making::Allowed).await
+    }
+
+    /// The same, and says what becomes of a bucket that has no content under the prefix yet.
+    ///
+    /// # Errors
+    /// As [`ObjectContent::open`], and where there is no content and none may be made.
+    pub async fn open_or_make(
+        settings: ObjectSettings,
+        making: Making,
+    ) -> Result<Self, ObjectOpenError> {
+        let place = settings.service.place();
+        let wrong = |said: String, remedy| {
+            let place = place.clone();
+            ObjectOpenError { place, said, remedy, kind: Kind::Other }
+        };
+        if let Some(endpoint) = settings.service.forbidden_http() {
+            let said = format!("the endpoint {endpoint} sends everything readable by all");
+            return Err(wrong(
+                said,
+                "write an https URL, or allow_http: true for a network that you trust",
+            ));
+        }
+        install_crypto();
+        let variable = |name: &str| std::env::var(name).ok();
+        let client = settings.service.client(settings.connect_timeout, &variable);
+        let client = client.map_err(|error| wrong(innermost(&error), ""))?;
+        let class = settings.service.storage_class();
+        let disk = match &settings.disk_cache {
+            None => None,
+            Some(cache) => Some(Arc::new(Disk::open(cache).map_err(|error| {
+                let said = format!("the folder {} for cached chunks: {error}", cache.folder.display());
+                wrong(said, "name another folder, or one that this user may write to and no other process uses")
+            })?)),
+        };
+        let mut bucket = Bucket::new(client, &settings.prefix, settings.limits, class);
+        match bucket.probe().await {
+            Ok(honoured) => bucket.conditional = honoured,
+            Err(error) => {
+                let (said, remedy) = explain(&error);
+                return Err(ObjectOpenError { kind: kind(&error), ..wrong(said, remedy) });
+            }
+        }
+        if !bucket.conditional {
+            if !settings.exclusive {
+                let said = "the server does not honour conditional writes (If-Match, If-None-Match), without which \
+                            several servers lose each other's data";
+                let remedy = "use another server, or write single_server: true if no other TrunkFS uses the bucket";
+                return Err(wrong(said.to_owned(), remedy));
+            }
+            tracing::warn!(
+                bucket = place,
+                "the server does not honour conditional writes: no other TrunkFS may use \
+                the bucket, and a request that is held up on the network may undo a later one"
+            );
+        }
+        let identity = match bucket.identity(making).await {
+            Ok(Some(identity)) => identity,
+            Ok(None) => {
+                let said =
+                    format!("there is no TrunkFS content under the prefix {:?}", settings.prefix);
+                return Err(ObjectOpenError { kind: Kind::Absent, ..wrong(said, "") });
+            }
+            Err(error) => {
+                let (said, remedy) = explain(&error);
+                return Err(ObjectOpenError { kind: kind(&error), ..wrong(said, remedy) });
+            }
+        };
+        let chunk_size = settings.chunk_size.max(ObjectSettings::MIN_CHUNK);
+        let concurrency = bucket.concurrency();
+        // What is read ahead must not push out what was read ahead before it.
+        let room = settings.cache as u64 / u64::from(chunk_size) / 4;
+        let shared = Shared {
+            bucket,
+            files: Files::default(),
+            budget: Budget::new(settings.write_buffer.max(2 * chunk_size as usize)),
+            cache: Cache::new(settings.cache),
+            disk,
+            exclusive: settings.exclusive,
+            read_ahead: settings.read_ahead.min(room),
+            prefetches: Arc::new(Semaphore::new(concurrency.div_ceil(2))),
+            uploads: Semaphore::new(concurrency),
+            under_way: AtomicUsize::new(0),
+            waiting: AtomicUsize::new(0),
+        };
+        Ok(Self { shared: Arc::new(shared), chunk_size, identity })
+    }
+}
+
+fn kind(error: &Error) -> Kind {
+    if matches!(error, Error::Unavailable(_)) { Kind::Away } else { Kind::Other }
+}
+
+/// TLS is ring's wherever the process has not chosen. Clients are not made without a choice.
+fn install_crypto() {
+    if rustls::crypto::CryptoProvider::get_default().is_none() {
+        // Another thread's choice is as good.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+    }
+}
+
+impl Bucket {
+    /// Does everything once that is done later. Whether the server honours conditional writes.
+    async fn probe(&self) -> Result<bool, Error> {
+        let mut patience = self.patience(None);
+        let page = patience.run(|| self.contents(None, 1, None)).await;
+        page.map_err(Ended::into_error)?;
+        let key = self.layout.beside(&format!("check-{}", Uuid::new_v4()));
+        let honoured = self.probe_conditions(&key).await;
+        let deleted = patience.run(|| self.delete(vec![key.clone()])).await;
+        let honoured = honoured?;
+        deleted.map_err(Ended::into_error)?;
+        Ok(honoured)
+    }
+
+    /// The identity of what is under the prefix, an object that is written once. Several processes may ask at once:
+    /// one makes it. `None` where there is none and none may be made.
+    async fn identity(&self, making: Making) -> Result<Option<ContentIdentity>, Error> {
+        let key = self.layout.beside(IDENTITY);
+        let mut patience = self.patience(None);
+        let fresh = match making {
+            Making::Allowed => Some(ContentIdentity::generate()),
+            Making::As(identity) => Some(identity),
+            Making::Never => None,
+        };
+        for write in [true, false] {
+            match patience.run(|| self.get(&key, None, None)).await {
+                Ok(got) => {
+                    let text = std::str::from_utf8(&got.bytes).ok();
+                    let identity = text.and_then(|text| Uuid::try_parse(text.trim_end()).ok());
+                    let damaged = || foreign(key.as_ref(), "not an identity as TrunkFS writes it");
+                    return Ok(Some(ContentIdentity(identity.ok_or_else(damaged)?)));
+                }
+                Err(Ended::Absent) => {}
+                Err(ended) => return Err(ended.into_error()),
+            }
+            let (Some(fresh), true) = (fresh, write) else { break };
+            let text = bytes::Bytes::from(format!("{fresh}\n"));
+            let put = || self.put(&key, text.clone().into(), &Expected::Nothing);
+            match patience.run(put).await {
+                // Another was first, or an attempt of ours whose answer was lost.
+                Ok(_) | Err(Ended::Changed) => {}
+                Err(ended) => return Err(ended.into_error()),
+            }
+        }
+        Ok(None)
+    }
+
+    async fn probe_conditions(&self, key: &object_store::path::Path) -> Result<bool, Error> {
+        let first = self.probe_put(key, b"first", &Expected::Nothing).await?;
+        let Some(first) = first else { return Ok(false) };
+        let again = self.probe_put(key, b"again", &Expected::Nothing).await?;
+        let second = self.probe_put(key, b"second", &Expected::Version(first.clone())).await?;
+        let late = self.probe_put(key, b"late", &Expected::Version(first)).await?;
+        let mut patience = self.patience(None);
+        let got = patience.run(|| self.get(key, None, None)).await.map_err(Ended::into_error)?;
+        Ok(again.is_none() && second.is_some() && late.is_none() && got.bytes == b"second"[..])
+    }
+
+    /// A write; `None` where it was refused because of its condition, or because the server knows no conditions.
+    async fn probe_put(
+        &self,
+        key: &object_store::path::Path,
+        bytes: &'static [u8],
+        expected: &Expected,
+    ) -> Result<Option<UpdateVersion>, Error> {
+        let mut patience = self.patience(None);
+        let mut lost = false;
+        loop {
+            match self.put(key, bytes::Bytes::from_static(bytes).into(), expected).await {
+                Ok(version) => return Ok(Some(version)),
+                // Perhaps it was an earlier attempt, whose answer was lost.
+                Err(Failure::Changed) if lost => {
+                    let got = patience.run(|| self.get(key, None, None)).await;
+                    let got = got.map_err(Ended::into_error)?;
+                    return Ok((got.bytes == *bytes).then_some(got.version));
+                }
+                Err(Failure::Changed | Failure::Unchanged) => return Ok(None),
+                Err(Failure::Passing(error)) => {
+                    lost = true;
+                    patience.pause(error).await?;
+                }
+                Err(Failure::Lasting(error)) if says_unknown(&error) => return Ok(None),
+                Err(Failure::Lasting(error)) => return Err(error),
+                Err(Failure::Absent | Failure::BeyondEnd) => {
+                    return Err(Error::Io(std::io::ErrorKind::NotFound.into()));
+                }
+            }
+        }
+    }
+}
+
+/// Whether the server says that it does not know conditions.
+fn says_unknown(error: &Error) -> bool {
+    let answer = of_request(error).and_then(find::<Answer>);
+    answer.is_some_and(|answer| answer.status == 501 || answer.code == "NotImplemented")
+}
+
+/// The client's error in the store's.
+fn of_request(error: &Error) -> Option<&(dyn StdError + 'static)> {
+    match error {
+        Error::NoSpace(error)
+        | Error::ReadOnly(error)
+        | Error::Unavailable(error)
+        | Error::Io(error) => super::error::request_of(error),
+        Error::Missing(_) | Error::TooLarge | Error::Cancelled => None,
+    }
+}
+
+/// What is wrong, and what to do.
+fn explain(error: &Error) -> (String, &'static str) {
+    let said = match error.source() {
+        Some(source) => source.to_string(),
+        None => error.to_string(),
+    };
+    let request = of_request(error);
+    let answer = request.and_then(find::<Answer>);
+    let code = answer.map_or("", |answer| answer.code.as_str());
+    let status = answer.map_or(0, |answer| answer.status);
+    let remedy = match (code, status) {
+        ("SignatureDoesNotMatch" | "AuthenticationFailed", _) => {
+            "the secret key is not the one of this access key: check both"
+        }
+        ("InvalidAccessKeyId" | "NotSignedUp" | "InvalidToken" | "ExpiredToken", _) => {
+            "the server does not know the access key, or the credentials have run out: check access_key"
+        }
+        ("RequestTimeTooSkewed", _) => "set this machine's clock",
+        (
+            "PermanentRedirect"
+            | "AuthorizationHeaderMalformed"
+            | "IllegalLocationConstraintException",
+            _,
+        )
+        | (_, 301 | 307) => {
+            "the bucket is in another region, or at another endpoint: check region and endpoint"
+        }
+        ("AccessDenied" | "AllAccessDisabled" | "AccountProblem", _) | (_, 401 | 403) => {
+            "give these credentials the rights to list the bucket and to get, put and delete objects in it"
+        }
+        ("InvalidStorageClass", _) => "check storage_class",
+        _ if said.contains("NoSuchBucket") || said.contains("ContainerNotFound") => {
+            "make the bucket, or check its name, the endpoint and path_style"
+        }
+        _ if request.is_some_and(is_certificate) => {
+            "the server's certificate is not trusted here: add its authority to this machine's, or check endpoint"
+        }
+        _ if answer.is_none() && said.contains("instance") || said.contains("169.254") => {
+            "there are no credentials: set access_key and secret_key, or the environment's AWS_ACCESS_KEY_ID and \
+             AWS_SECRET_ACCESS_KEY"
+        }
+        _ if matches!(error, Error::Unavailable(_)) && answer.is_none() => {
+            "the server cannot be reached: check endpoint, and that the server runs"
+        }
+        _ => "",
+    };
+    (said, remedy)
+}

@@ -1,0 +1,355 @@
+//! Reading: what is not stored yet laid over what is stored, whose chunks come from the cache or the bucket.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::{StreamExt as _, TryStreamExt as _};
+
+use super::Shared;
+use super::bucket::{Ended, Got, Stored, within};
+use super::cache::Image;
+use super::error::foreign;
+use super::layout::{Layout, Part, TRAILER, Trailer, parts};
+use super::state::File;
+use crate::content::Error;
+use crate::types::Context;
+
+/// How many chunks one call reads at once.
+const AT_ONCE: usize = 8;
+
+/// One part of what is read.
+struct Read {
+    part: Part,
+    /// The stored bytes of the part, as far as there are any.
+    base: Bytes,
+    /// Bytes that are not stored, with where they begin in the chunk; later ones lie over earlier ones.
+    layers: Vec<(u32, Bytes)>,
+    /// The content has at least this many bytes of the chunk.
+    reach: u32,
+}
+
+impl Shared {
+    /// Up to `length` bytes from `offset`.
+    pub(super) async fn read(
+        self: &Arc<Self>,
+        cx: &Context,
+        file: &Arc<File>,
+        offset: u64,
+        length: usize,
+    ) -> Result<Bytes, Error> {
+        let end = offset.saturating_add(length as u64).min(self.max_length(file.chunk_size));
+        let length = end.saturating_sub(offset) as usize;
+        let slack = 2 * u64::from(file.chunk_size);
+        let sequential = file.state.lock().reader.note(offset, end, slack);
+        let mut reads: Vec<Read> = Vec::new();
+        let mut parts = parts(file.chunk_size, offset, length);
+        loop {
+            let some: Vec<_> = parts.by_ref().take(AT_ONCE).collect();
+            if some.is_empty() {
+                break;
+            }
+            let each = futures_util::stream::iter(some);
+            let each = each.map(|part| self.read_part(cx, file, part, sequential));
+            let some: Vec<Read> = each.buffered(AT_ONCE).try_collect().await?;
+            let nothing = some.iter().all(|read| read.reach == 0);
+            reads.extend(some);
+            // A caller may ask for much more than there is.
+            let reached = reads.iter().map(|read| read.part.len() as u64).sum::<u64>() + offset;
+            if nothing && self.end(cx, file, reached + 1).await?.is_none_or(|end| end <= reached) {
+                break;
+            }
+        }
+        let size = u64::from(file.chunk_size);
+        let reach = |read: &Read| match read.reach {
+            0 => 0,
+            reach => read.part.number * size + u64::from(reach),
+        };
+        let known = reads.iter().map(reach).max().unwrap_or(0);
+        let there = if known >= end && known > 0 {
+            known
+        } else {
+            let end = self.end(cx, file, end).await?.ok_or(Error::Missing(file.id))?;
+            end.max(known)
+        };
+        if sequential {
+            self.read_ahead(file, &reads);
+        }
+        Ok(assemble(reads, there.min(end).saturating_sub(offset) as usize))
+    }
+
+    async fn read_part(
+        &self,
+        cx: &Context,
+        file: &File,
+        part: Part,
+        sequential: bool,
+    ) -> Result<Read, Error> {
+        // First what is not stored: what is stored meanwhile is then found in the bucket.
+        let (layers, all) = file.state.lock().layers(part.number, &part.within);
+        if all {
+            let reach = part.within.end;
+            return Ok(match layers.as_slice() {
+                [(_, bytes)] => Read { part, base: bytes.clone(), layers: Vec::new(), reach },
+                _ => Read { part, base: Bytes::new(), layers, reach },
+            });
+        }
+        let (base, reach) = self.stored_part(cx, file, &part, sequential).await?;
+        let reach = layers.iter().map(|(at, bytes)| at + bytes.len() as u32).fold(reach, u32::max);
+        Ok(Read { part, base, layers, reach })
+    }
+
+    /// The stored bytes of a part, as far as there are any, and how many bytes the content has of the chunk at
+    /// least.
+    async fn stored_part(
+        &self,
+        cx: &Context,
+        file: &File,
+        part: &Part,
+        sequential: bool,
+    ) -> Result<(Bytes, u32), Error> {
+        let cached = self.cache.get(file.id, part.number);
+        if let Some((image, checked)) = &cached
+            && self.is_valid(file, *checked)
+        {
+            return Ok(part_of(image, &part.within));
+        }
+        let small = part.len() < file.chunk_size as usize / 4;
+        let whole = cached.is_some()
+            || !small
+            || sequential
+            || self.is_on_disk(file, part.number)
+            || file.state.lock().reader.touch(part.number);
+        if !whole && let Some(found) = self.fetch_range(cx, file, part).await? {
+            return Ok(found);
+        }
+        let image = self.fetch(Some(cx), file, part.number).await?;
+        Ok(part_of(&image, &part.within))
+    }
+
+    fn is_on_disk(&self, file: &File, number: u64) -> bool {
+        self.disk.as_ref().is_some_and(|disk| disk.has((file.id, number)))
+    }
+
+    /// Whether what was surely so at `checked` is new enough for the file's readers.
+    fn is_valid(&self, file: &File, checked: u64) -> bool {
+        self.exclusive || file.state.lock().seen.is_some_and(|(_, since)| checked >= since)
+    }
+
+    /// Reads a whole chunk, or asks whether the cached one still holds. Several that want it get it from one.
+    pub(super) async fn fetch(
+        &self,
+        cx: Option<&Context>,
+        file: &File,
+        number: u64,
+    ) -> Result<Image, Error> {
+        let lock = file.fetch_lock(number);
+        let _alone = match cx {
+            Some(cx) => {
+                within(&cx.cancel, cx.deadline, lock.lock()).await.ok_or(Error::Cancelled)?
+            }
+            None => lock.lock().await,
+        };
+        let uploads = file.state.lock().uploads;
+        let cached = match self.cached(file, number).await {
+            Some((image, checked)) if self.is_valid(file, checked) => {
+                self.keep(file, number, image.clone(), checked, uploads);
+                return Ok(image);
+            }
+            Some((Image::Present(stored), _)) => Some(stored),
+            Some((Image::Absent, _)) | None => None,
+        };
+        let begun = self.cache.now();
+        let key = self.bucket.layout.chunk(file.id, number);
+        let tag = cached.as_ref().and_then(|stored| stored.version.e_tag.as_deref());
+        let got =
+            self.bucket.patience(cx).run(|| self.bucket.chunk(&key, file.chunk_size, tag)).await;
+        let image = match (got, cached) {
+            (Ok(stored), _) => Image::Present(stored),
+            (Err(Ended::Absent), _) => Image::Absent,
+            (Err(Ended::Unchanged), Some(stored)) => Image::Present(stored),
+            (Err(ended), _) => return Err(ended.into_error()),
+        };
+        self.keep(file, number, image.clone(), begun, uploads);
+        Ok(image)
+    }
+
+    /// A chunk from memory, or from the disk.
+    async fn cached(&self, file: &File, number: u64) -> Option<(Image, u64)> {
+        if let Some(found) = self.cache.get(file.id, number) {
+            return Some(found);
+        }
+        let (stored, checked) = self.disk.as_ref()?.get((file.id, number)).await?;
+        Some((Image::Present(stored), checked))
+    }
+
+    /// Keeps what was read, unless something was stored meanwhile, which may be newer.
+    fn keep(&self, file: &File, number: u64, image: Image, begun: u64, uploads: u64) {
+        let state = file.state.lock();
+        if state.uploads == uploads {
+            self.cache_chunk(file, number, image, begun);
+        }
+    }
+
+    /// Reads a part of a chunk alone; `None` where that does not say enough.
+    async fn fetch_range(
+        &self,
+        cx: &Context,
+        file: &File,
+        part: &Part,
+    ) -> Result<Option<(Bytes, u32)>, Error> {
+        let uploads = file.state.lock().uploads;
+        let begun = self.cache.now();
+        let key = self.bucket.layout.chunk(file.id, part.number);
+        // With so much more a small chunk comes whole.
+        let range = u64::from(part.within.start)..u64::from(part.within.end) + TRAILER as u64;
+        let start = range.start;
+        let mut patience = self.bucket.patience(Some(cx));
+        let got = patience.run(|| self.bucket.get(&key, Some(range.clone()), None)).await;
+        let got = match got {
+            Ok(got) => got,
+            Err(Ended::BeyondEnd) => return Ok(None),
+            Err(Ended::Absent) => {
+                self.keep(file, part.number, Image::Absent, begun, uploads);
+                return Ok(Some((Bytes::new(), 0)));
+            }
+            Err(ended) => return Err(ended.into_error()),
+        };
+        let data_end = got.size.saturating_sub(TRAILER as u64);
+        if start + (got.bytes.len() as u64) < got.size {
+            let bytes = got.bytes.slice(..part.len().min(got.bytes.len()));
+            return Ok(Some((bytes, data_end.min(u64::from(file.chunk_size)) as u32)));
+        }
+        let Some(trailer) = Trailer::decode(&got.bytes) else {
+            return Ok(None);
+        };
+        if trailer.chunk_size != file.chunk_size {
+            return Err(foreign(key.as_ref(), "its content is in chunks of another size"));
+        }
+        let Got { bytes, version, .. } = got;
+        let data = bytes.slice(..bytes.len() - TRAILER);
+        let data =
+            data.slice(..data.len().min((trailer.length as usize).saturating_sub(start as usize)));
+        if start == 0 {
+            let Trailer { length, nonce, .. } = trailer;
+            let stored = Stored { data: data.clone(), length, nonce, version };
+            self.keep(file, part.number, Image::Present(stored), begun, uploads);
+        }
+        let bytes = data.slice(..data.len().min(part.len()));
+        Ok(Some((bytes, trailer.length)))
+    }
+
+    /// Where the content ends; `None` where there is none. Where it is known to reach `enough`, that is
+    /// answer enough.
+    pub(super) async fn end(
+        &self,
+        cx: &Context,
+        file: &File,
+        enough: u64,
+    ) -> Result<Option<u64>, Error> {
+        let unstored = {
+            let state = file.state.lock();
+            let unstored = state.unstored_end(file.chunk_size);
+            let known = state.at_least.max(unstored.unwrap_or(0));
+            if known >= enough && known > 0 {
+                return Ok(Some(known));
+            }
+            unstored
+        };
+        let stored = self.stored_end(cx, file).await?;
+        Ok(stored.max(unstored))
+    }
+
+    /// Where the stored content ends; `None` where nothing is stored.
+    pub(super) async fn stored_end(&self, cx: &Context, file: &File) -> Result<Option<u64>, Error> {
+        let mut token = None;
+        let mut any = false;
+        loop {
+            let mut patience = self.bucket.patience(Some(cx));
+            let page = patience.run(|| self.bucket.objects(file.id, token.clone())).await;
+            let page = page.map_err(Ended::into_error)?;
+            for object in &page.objects {
+                let Some(number) = Layout::number(&object.location) else { continue };
+                any = true;
+                if object.size <= TRAILER as u64 && number > 0 {
+                    continue;
+                }
+                let trailer = patience.run(|| {
+                    self.bucket.trailer(&object.location, file.chunk_size, Some(object.size))
+                });
+                match trailer.await {
+                    // Cut meanwhile.
+                    Ok(stored) if stored.length == 0 && number > 0 => {}
+                    Ok(stored) => {
+                        let end = number * u64::from(file.chunk_size) + u64::from(stored.length);
+                        let mut state = file.state.lock();
+                        state.at_least = state.at_least.max(end);
+                        return Ok(Some(end));
+                    }
+                    // Removed meanwhile.
+                    Err(Ended::Absent) => {}
+                    Err(ended) => return Err(ended.into_error()),
+                }
+            }
+            token = match page.next {
+                Some(next) => Some(next),
+                None => return Ok(any.then_some(0)),
+            };
+        }
+    }
+
+    /// Begins to read the chunks behind those that were read.
+    fn read_ahead(self: &Arc<Self>, file: &Arc<File>, reads: &[Read]) {
+        let Some(last) = reads.last() else { return };
+        // A content that ends here has nothing behind.
+        if self.read_ahead == 0 || last.reach < file.chunk_size {
+            return;
+        }
+        let wanted = file.state.lock().reader.ahead(last.part.number, self.read_ahead);
+        for number in wanted {
+            let Ok(turn) = Arc::clone(&self.prefetches).try_acquire_owned() else { return };
+            let (shared, file) = (Arc::clone(self), Arc::clone(file));
+            tokio::spawn(async move {
+                if let Err(error) = shared.fetch(None, &file, number).await {
+                    tracing::debug!(
+                        error = &error as &dyn std::error::Error,
+                        "a chunk could not be read ahead"
+                    );
+                }
+                drop(turn);
+            });
+        }
+    }
+}
+
+/// A range of a chunk, as far as it is stored, and how many bytes the content has of the chunk.
+fn part_of(image: &Image, range: &Range<u32>) -> (Bytes, u32) {
+    let Image::Present(stored) = image else { return (Bytes::new(), 0) };
+    let end = stored.data.len().min(range.end as usize);
+    let start = end.min(range.start as usize);
+    (stored.data.slice(start..end), stored.length)
+}
+
+/// The first `length` bytes of what was read.
+fn assemble(reads: Vec<Read>, length: usize) -> Bytes {
+    if let [Read { base, layers, .. }] = reads.as_slice()
+        && layers.is_empty()
+        && base.len() >= length
+    {
+        return base.slice(..length);
+    }
+    let mut bytes = vec![0; length];
+    for Read { part, base, layers, .. } in reads {
+        lay(&mut bytes, part.at, &base);
+        for (at, layer) in layers {
+            lay(&mut bytes, part.at + (at - part.within.start) as usize, &layer);
+        }
+    }
+    bytes.into()
+}
+
+fn lay(bytes: &mut [u8], at: usize, piece: &[u8]) {
+    let Some(target) = bytes.get_mut(at..) else { return };
+    let count = target.len().min(piece.len());
+    target[..count].copy_from_slice(&piece[..count]);
+}

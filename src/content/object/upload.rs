@@ -1,0 +1,214 @@
+//! Storing what was written: each chunk by one upload at a time, many chunks at once.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use bytes::Bytes;
+
+use super::Shared;
+use super::bucket::{Stored, within};
+use super::cache::Image;
+use super::error::again;
+use super::layout::{Part, parts};
+use super::state::{File, Upload};
+use super::update::{Changed, Known, Target};
+use crate::content::Error;
+use crate::types::Context;
+
+impl Shared {
+    /// Keeps what is written, and begins to store the chunks that it completes.
+    pub(super) async fn write(
+        self: &Arc<Self>,
+        cx: &Context,
+        file: &Arc<File>,
+        offset: u64,
+        data: &Bytes,
+    ) -> Result<(), Error> {
+        if data.is_empty() {
+            let charge = self.budget.nothing();
+            file.state.lock().extend(file.chunk_size, 0, charge);
+            return Ok(());
+        }
+        for part in parts(file.chunk_size, offset, data.len()) {
+            let bytes = data.slice(part.at..part.at + part.len());
+            self.write_part(cx, file, &part, &bytes).await?;
+        }
+        Ok(())
+    }
+
+    async fn write_part(
+        self: &Arc<Self>,
+        cx: &Context,
+        file: &Arc<File>,
+        part: &Part,
+        bytes: &Bytes,
+    ) -> Result<(), Error> {
+        let needed = super::extents::Extents::most(bytes.len());
+        let charge = match self.budget.try_take(needed) {
+            Some(charge) => charge,
+            None => {
+                let _waiting = Waiting::new(self);
+                self.relieve();
+                self.budget.take(cx, needed).await?
+            }
+        };
+        let full = {
+            let mut state = file.state.lock();
+            state.write(part, bytes, charge);
+            state.is_full(part.number, file.chunk_size)
+        };
+        if full {
+            self.start(file, part.number);
+        }
+        Ok(())
+    }
+
+    /// Begins uploads because writers wait for memory.
+    fn relieve(self: &Arc<Self>) {
+        for id in self.files.unstored(None) {
+            let Some(file) = self.files.existing(id) else { continue };
+            let unstored = file.state.lock().unstored();
+            for (number, _) in unstored {
+                if self.under_way.load(Ordering::Relaxed) >= self.bucket.concurrency() {
+                    return;
+                }
+                self.start(&file, number);
+            }
+        }
+    }
+
+    /// Stores all of a content that is not stored when it is called.
+    pub(super) async fn commit(
+        self: &Arc<Self>,
+        cx: &Context,
+        file: &Arc<File>,
+    ) -> Result<(), Error> {
+        let mut left: Vec<_> = {
+            let state = file.state.lock();
+            let unstored = state.unstored().into_iter();
+            unstored.map(|(number, changed)| (number, changed, state.failures(number).0)).collect()
+        };
+        loop {
+            let ended = file.uploaded.notified();
+            tokio::pin!(ended);
+            ended.as_mut().enable();
+            {
+                let state = file.state.lock();
+                left.retain(|(number, changed, _)| !state.is_stored(*number, *changed));
+                for (number, _, before) in &left {
+                    if let (failures, Some(error)) = state.failures(*number)
+                        && failures > *before
+                    {
+                        return Err(again(&error));
+                    }
+                }
+            }
+            if left.is_empty() {
+                return Ok(());
+            }
+            for (number, ..) in &left {
+                self.start(file, *number);
+            }
+            if within(&cx.cancel, cx.deadline, ended).await.is_none() {
+                return Err(Error::Cancelled);
+            }
+        }
+    }
+
+    /// Begins to store a chunk, where it has something new and nobody does it already. It goes on whatever becomes
+    /// of the caller.
+    pub(super) fn start(self: &Arc<Self>, file: &Arc<File>, number: u64) {
+        if !file.state.lock().claim(number) {
+            return;
+        }
+        self.under_way.fetch_add(1, Ordering::Relaxed);
+        let (shared, file) = (Arc::clone(self), Arc::clone(file));
+        tokio::spawn(async move {
+            shared.upload(&file, number).await;
+            shared.under_way.fetch_sub(1, Ordering::Relaxed);
+            file.uploaded.notify_waiters();
+            if shared.waiting.load(Ordering::Relaxed) > 0 {
+                shared.relieve();
+            }
+        });
+    }
+
+    async fn upload(&self, file: &File, number: u64) {
+        let _turn = file.turn.read().await;
+        let _slot = self.uploads.acquire().await;
+        let Some(upload) = file.state.lock().begin(number) else { return };
+        let begun = self.cache.now();
+        let stored = self.store(file, number, &upload).await;
+        let mut state = file.state.lock();
+        match stored {
+            Ok(stored) => {
+                if !state.uploaded(number, &upload) {
+                    return;
+                }
+                if let Some(stored) = stored {
+                    let end = number * u64::from(file.chunk_size) + u64::from(stored.length);
+                    state.at_least = state.at_least.max(end);
+                    self.cache_chunk(file, number, Image::Present(stored), begun);
+                }
+            }
+            Err(Error::Cancelled) => state.failed(number, upload, Error::Cancelled),
+            Err(error) => {
+                tracing::warn!(content = %file.id, chunk = number, error = &error as &dyn std::error::Error,
+                    "a chunk could not be stored; it is kept in memory and stored at the next attempt");
+                state.failed(number, upload, error);
+            }
+        }
+    }
+
+    async fn store(
+        &self,
+        file: &File,
+        number: u64,
+        upload: &Upload,
+    ) -> Result<Option<Stored>, Error> {
+        let layer = &upload.layer;
+        let known = match self.cache.get(file.id, number) {
+            Some((Image::Present(stored), _)) => Known::Present(stored),
+            Some((Image::Absent, _)) => Known::Absent,
+            None if layer.extents.covers(&(0..layer.length)) => Known::Unlikely,
+            None => Known::Unknown,
+        };
+        let target = Target {
+            bucket: &self.bucket,
+            key: self.bucket.layout.chunk(file.id, number),
+            chunk_size: file.chunk_size,
+            needs_data: !layer.extents.covers(&(0..file.chunk_size)),
+            keeps_data: self.caches(),
+        };
+        let wanted = || file.state.lock().age == upload.age;
+        let change = |base: Option<&Stored>| {
+            let present = base.is_some_and(|base| base.length >= layer.length);
+            if present && layer.extents.end() == 0 {
+                return None;
+            }
+            let (data, length) = match base {
+                Some(base) => (base.data.clone(), base.length),
+                None => (Bytes::new(), 0),
+            };
+            let segments = layer.extents.over(&data);
+            Some(Changed { segments, length: length.max(layer.length) })
+        };
+        target.update(known, self.bucket.patience(None), wanted, change).await
+    }
+}
+
+/// A writer that waits for memory.
+struct Waiting<'a>(&'a Shared);
+
+impl<'a> Waiting<'a> {
+    fn new(shared: &'a Shared) -> Self {
+        shared.waiting.fetch_add(1, Ordering::Relaxed);
+        Self(shared)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.waiting.fetch_sub(1, Ordering::Relaxed);
+    }
+}

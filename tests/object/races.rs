@@ -1,0 +1,163 @@
+//! Several stores over one bucket.
+
+use std::time::Duration;
+
+use rand::rngs::StdRng;
+use rand::{Rng as _, SeedableRng as _};
+use trunkfs::content::{ContentStore as _, ObjectContent};
+use trunkfs::types::ContentId;
+
+use crate::s3::{Fate, S3Server};
+use crate::support::{CHUNK, commit, cx, get, patiently, pattern, put, store, store_with};
+
+/// Interleaved pieces: writer `w` of `writers` owns every so many-th. Each is written several times, with commits in
+/// between; what is there at the end is the last of each.
+async fn write_own_pieces(
+    store: ObjectContent,
+    id: ContentId,
+    writer: usize,
+    writers: usize,
+    rounds: u64,
+) {
+    for round in 1..=rounds {
+        for piece in (writer..PIECES).step_by(writers) {
+            let data = pattern(round * 1_000 + piece as u64, PIECE);
+            let offset = piece * PIECE;
+            let (store, data) = (&store, &data);
+            patiently(|| async move {
+                store.write(&cx(), id, offset as u64, data.clone().into()).await
+            })
+            .await;
+            if piece % 7 == 0 {
+                commit(store, id).await;
+            }
+        }
+        commit(&store, id).await;
+    }
+}
+
+const PIECE: usize = 3_001;
+const PIECES: usize = 3 * CHUNK / PIECE;
+
+async fn assert_last_round(store: &ObjectContent, id: ContentId, rounds: u64) {
+    for piece in 0..PIECES {
+        let found = get(store, id, piece * PIECE, PIECE).await;
+        assert_eq!(found, pattern(rounds * 1_000 + piece as u64, PIECE), "piece {piece}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn writers_of_different_ranges_of_one_chunk_lose_nothing() {
+    let server = S3Server::start().await;
+    let id = ContentId::generate();
+    let mut writers = tokio::task::JoinSet::new();
+    for writer in 0..4 {
+        writers.spawn(write_own_pieces(store(&server).await, id, writer, 4, 3));
+    }
+    writers.join_all().await;
+    assert_last_round(&store(&server).await, id, 3).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn writers_behind_a_network_that_fails_and_reorders_lose_nothing() {
+    let server = S3Server::start().await;
+    let id = ContentId::generate();
+    let mut stores = Vec::new();
+    for _ in 0..3 {
+        let patient = |settings: &mut trunkfs::content::ObjectSettings| {
+            settings.limits.request_timeout = Duration::from_millis(400);
+        };
+        stores.push(store_with(&server, patient).await);
+    }
+    unreliable(&server, 5, 0.25);
+    let mut writers = tokio::task::JoinSet::new();
+    for (writer, store) in stores.into_iter().enumerate() {
+        writers.spawn(write_own_pieces(store, id, writer, 3, 2));
+    }
+    writers.join_all().await;
+    server.calm().await;
+    assert_last_round(&store(&server).await, id, 2).await;
+}
+
+/// From now on so many requests meet one of all the fates there are.
+pub(crate) fn unreliable(server: &S3Server, seed: u64, part: f64) {
+    let mut random = StdRng::seed_from_u64(seed);
+    server.plan(move |_, _| {
+        if !random.random_bool(part) {
+            return Fate::Normal;
+        }
+        let time = Duration::from_millis(random.random_range(1..300));
+        match random.random_range(0..8) {
+            0 => Fate::Refused(503),
+            1 => Fate::Refused(500),
+            2 => Fate::DoneAndRefused(500),
+            3 => Fate::Cut,
+            4 => Fate::DoneAndCut,
+            5 => Fate::RefusedAndLate(time),
+            6 => Fate::Slow(time),
+            _ => Fate::Lost,
+        }
+    });
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_write_that_arrives_late_changes_nothing() {
+    let server = S3Server::start().await;
+    let (store, id) = (store(&server).await, ContentId::generate());
+    put(&store, id, 0, b"one").await;
+    commit(&store, id).await;
+    // A first attempt to write "two" stays on its way while the content becomes "one" again, byte for byte.
+    let mut first = true;
+    server.plan(move |method, _| {
+        let late = first && method == "PUT";
+        first &= !late;
+        if late { Fate::RefusedAndLate(Duration::from_millis(300)) } else { Fate::Normal }
+    });
+    put(&store, id, 0, b"two").await;
+    commit(&store, id).await;
+    put(&store, id, 0, b"one").await;
+    commit(&store, id).await;
+    server.calm().await;
+    let other = crate::support::store(&server).await;
+    assert_eq!(get(&other, id, 0, 10).await, b"one"[..]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cut_that_arrives_late_takes_nothing_away() {
+    let server = S3Server::start().await;
+    let (store, id) = (store(&server).await, ContentId::generate());
+    put(&store, id, 0, &pattern(1, 4 * CHUNK)).await;
+    commit(&store, id).await;
+    let mut late = 6;
+    server.plan(move |method, _| {
+        if method == "GET" || late == 0 {
+            return Fate::Normal;
+        }
+        late -= 1;
+        Fate::RefusedAndLate(Duration::from_millis(300))
+    });
+    store.truncate(&cx(), id, 100).await.unwrap();
+    put(&store, id, CHUNK, &pattern(2, 3 * CHUNK)).await;
+    commit(&store, id).await;
+    server.calm().await;
+    let other = crate::support::store(&server).await;
+    let found = get(&other, id, 0, 5 * CHUNK).await;
+    assert_eq!(found[..100], pattern(1, 100));
+    assert!(found[100..CHUNK].iter().all(|byte| *byte == 0));
+    assert_eq!(found[CHUNK..], pattern(2, 3 * CHUNK));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_grows_a_content_grows_it_for_all() {
+    let server = S3Server::start().await;
+    let (one, two) = (store(&server).await, store(&server).await);
+    let id = ContentId::generate();
+    for round in 0..6 {
+        let (writer, reader) = if round % 2 == 0 { (&one, &two) } else { (&two, &one) };
+        let offset = round * 20_000;
+        put(writer, id, offset, &pattern(round as u64, 20_000)).await;
+        commit(writer, id).await;
+        assert_eq!(reader.length(&cx(), id).await.unwrap(), offset as u64 + 20_000);
+        assert_eq!(get(reader, id, offset, 30_000).await, pattern(round as u64, 20_000));
+    }
+}
