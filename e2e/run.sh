@@ -14,14 +14,15 @@ source "$REPO/e2e/lib/client.sh"
 source "$REPO/e2e/lib/qemu.sh"
 
 ALL_SUITES=(basic permissions links-special rename bigdir io git tar pjdfstest crash)
-CONFIGS=(memory-memory memory-filesystem postgres-memory postgres-filesystem knfsd)
+CONFIGS=(memory-memory memory-filesystem memory-s3 postgres-memory postgres-filesystem postgres-s3 knfsd)
 
 usage() {
     cat <<TEXT
 usage: sudo e2e/run.sh --config NAME [--suite NAME]… [--case NAME]… [--binary PATH] [--client KIND]
 
-  --config NAME   metadata and content store: memory-memory, memory-filesystem, postgres-memory,
-                  postgres-filesystem; or knfsd, the Linux kernel's own server, as the reference
+  --config NAME   metadata and content store: memory-memory, memory-filesystem, memory-s3,
+                  postgres-memory, postgres-filesystem, postgres-s3; or knfsd, the Linux kernel's own server, as
+                  the reference
   --suite NAME    only this suite (may be repeated): ${ALL_SUITES[*]}
   --case NAME     only this case of the suite (may be repeated; suites in Python)
   --binary PATH   the server (default: target/debug/trunkfs, built if it is missing)
@@ -86,6 +87,10 @@ outer() {
         BINARY=$REPO/target/debug/trunkfs
         [[ -x $BINARY ]] || (cd "$REPO" && as_invoker cargo build --bin trunkfs)
     fi
+    if [[ $CONFIG == *-s3 ]]; then
+        # The build decides whether there is anything to do.
+        (cd "$REPO" && as_invoker cargo build --quiet --example s3-server)
+    fi
     if contains pjdfstest "${SUITES[@]}"; then pjdfstest_build; fi
     client_choose "$WANTED_CLIENT"
     exec {lock}>&-
@@ -142,6 +147,7 @@ inner() {
 inner_end() {
     client_kill
     server_stop 2>/dev/null || true
+    s3_stop
     postgres_stop
     client_drop_tap
 }

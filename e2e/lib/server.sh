@@ -19,6 +19,11 @@ server_configure() {
         mkdir "$RUN/content"
         content="{ type: filesystem, filesystem: { base_path: $RUN/content } }"
     fi
+    if [[ $CONFIG == *-s3 ]]; then
+        s3_start || return 1
+        content="{ type: s3, s3: { bucket: content, endpoint: \"$S3_URL\", allow_http: true, access_key: trunkfs-tests,
+        secret_key: not a secret } }"
+    fi
     cat >"$RUN/config.yaml" <<YAML
 server: { listen: "$1" }
 metadata: { stores: { names: $metadata } }
@@ -49,6 +54,33 @@ server_start() {
         return 1
     fi
     read -r _ _ _ _ MOUNT_OPTIONS MOUNT_SOURCE <<<"$line"
+}
+
+S3_PID='' S3_URL=''
+
+# An S3 server with an empty bucket; see README.md for which, and why.
+s3_start() {
+    s3_stop
+    rm -rf "$RUN/bucket"
+    mkdir "$RUN/bucket"
+    : >"$RUN/s3.out"
+    "$REPO/target/debug/examples/s3-server" "$RUN/bucket" >"$RUN/s3.out" 2>>"$LOGS/s3.log" </dev/null &
+    S3_PID=$!
+    for _ in {1..200}; do
+        S3_URL=$(head -n 1 "$RUN/s3.out")
+        [[ -z $S3_URL ]] || return 0
+        kill -0 "$S3_PID" 2>/dev/null || break
+        sleep 0.05
+    done
+    echo "e2e: the S3 server did not start" >&2
+    return 1
+}
+
+s3_stop() {
+    [[ -n $S3_PID ]] || return 0
+    kill -KILL "$S3_PID" 2>/dev/null || true
+    wait "$S3_PID" 2>/dev/null || true
+    S3_PID=
 }
 
 server_stop() {
