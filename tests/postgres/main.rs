@@ -5,6 +5,12 @@
 mod basics;
 #[cfg(test)]
 mod cancellation;
+mod certificates;
+#[cfg(test)]
+#[path = "../support/cluster.rs"]
+mod cluster;
+#[cfg(test)]
+mod connecting;
 #[cfg(test)]
 mod damage;
 #[cfg(test)]
@@ -27,13 +33,21 @@ mod operations;
 #[cfg(test)]
 mod plans;
 #[cfg(test)]
+mod pool;
+#[cfg(test)]
+mod pooler;
+#[cfg(test)]
 mod proxy;
 #[cfg(test)]
 mod refusals;
 #[cfg(test)]
+mod roles;
+#[cfg(test)]
 mod round_trips;
 #[cfg(test)]
 mod session;
+#[cfg(test)]
+mod standby;
 #[cfg(test)]
 mod startup;
 #[cfg(test)]
@@ -42,3 +56,5 @@ mod startup;
 mod steps;
 #[cfg(test)]
 mod support;
+#[cfg(test)]
+mod tls;

@@ -28,6 +28,10 @@ struct State {
     /// No connection is taken.
     away: bool,
     cuts: usize,
+    /// Connections older than this hear and say nothing.
+    silenced: u64,
+    /// The number of the newest connection.
+    newest: u64,
 }
 
 impl State {
@@ -96,6 +100,12 @@ impl Proxy {
         self.state.lock().cuts
     }
 
+    /// Passes nothing on any more on the connections that there are.
+    pub(crate) fn silence(&self) {
+        let mut state = self.state.lock();
+        state.silenced = state.newest;
+    }
+
     /// Whether new connections are closed at once.
     pub(crate) fn set_away(&self, away: bool) {
         self.state.lock().away = away;
@@ -119,10 +129,19 @@ async fn serve(client: TcpStream, server: Box<dyn Stream>, state: Arc<Mutex<Stat
     let (mut call, mut answer) = (vec![0; 1 << 16], vec![0; 1 << 16]);
     let mut client_speaks = false;
     let mut silenced = false;
+    let number = {
+        let mut state = state.lock();
+        state.newest += 1;
+        state.newest
+    };
+    let is_silent = || state.lock().silenced >= number;
     loop {
         tokio::select! {
             got = from_client.read(&mut call), if !silenced => {
                 let Ok(length @ 1..) = got else { return };
+                if is_silent() {
+                    continue;
+                }
                 let mut cut = None;
                 if !client_speaks {
                     client_speaks = true;
@@ -150,6 +169,9 @@ async fn serve(client: TcpStream, server: Box<dyn Stream>, state: Arc<Mutex<Stat
                 let Ok(length @ 1..) = got else { return };
                 if silenced {
                     return;
+                }
+                if is_silent() {
+                    continue;
                 }
                 client_speaks = false;
                 if to_client.write_all(&answer[..length]).await.is_err() {

@@ -7,7 +7,9 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use trunkfs::metadata::postgres::{PostgresStore, Settings};
 use trunkfs::metadata::{CreateHow, MetadataStore, RootSpec, SetAttributes, Share, ShareSpec};
-use trunkfs::types::{Attributes, Context, Credentials, Name, ObjectId, ShareName, Timestamp};
+use trunkfs::types::{
+    Attributes, Context, Credentials, Name, ObjectId, ShareId, ShareName, Timestamp,
+};
 
 use crate::database::{TestDatabase, connect};
 
@@ -45,15 +47,7 @@ impl Fixture {
 
     /// The superuser's call, now.
     pub(crate) fn cx(&self) -> Context {
-        Context {
-            credentials: Credentials::ROOT,
-            client: SocketAddr::from((Ipv4Addr::LOCALHOST, 700)),
-            share: self.share.id,
-            now: Timestamp::now(),
-            cancel: CancellationToken::new(),
-            deadline: Instant::now() + CALL_LIMIT,
-            trail: std::sync::Arc::default(),
-        }
+        context(self.share.id)
     }
 
     pub(crate) fn root(&self) -> ObjectId {
@@ -72,6 +66,19 @@ impl Fixture {
 
     pub(crate) async fn sound(&self) {
         assert_eq!(self.store.inconsistencies().await.unwrap(), Vec::<String>::new());
+    }
+}
+
+/// The superuser's call on a share, now.
+pub(crate) fn context(share: ShareId) -> Context {
+    Context {
+        credentials: Credentials::ROOT,
+        client: SocketAddr::from((Ipv4Addr::LOCALHOST, 700)),
+        share,
+        now: Timestamp::now(),
+        cancel: CancellationToken::new(),
+        deadline: Instant::now() + CALL_LIMIT,
+        trail: std::sync::Arc::default(),
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use deadpool_postgres::ClientWrapper;
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_postgres::config::{
@@ -31,6 +32,7 @@ const HEAD_START: Duration = Duration::from_millis(300);
 pub(super) struct Connector {
     target: Arc<Target>,
     limit: Duration,
+    ended: Arc<Notify>,
 }
 
 impl fmt::Debug for Connector {
@@ -50,7 +52,16 @@ struct Failed(Vec<(String, Obstacle)>);
 
 impl Connector {
     pub(super) fn new(settings: &Settings) -> Self {
-        Self { target: Arc::new(settings.target.clone()), limit: settings.connect_timeout }
+        Self {
+            target: Arc::new(settings.target.clone()),
+            limit: settings.connect_timeout,
+            ended: Arc::default(),
+        }
+    }
+
+    /// Woken where a connection ended.
+    pub(super) fn ended(&self) -> &Arc<Notify> {
+        &self.ended
     }
 
     /// A connection to the first server that answers, lets the role in and fits the settings; one that takes no changes
@@ -104,10 +115,11 @@ impl Way {
     async fn attempt(&self, address: Option<IpAddr>) -> Result<Connected, Failed> {
         let config = self.config(address);
         let attempt = async {
+            let ended = Arc::clone(&self.connector.ended);
             // A Unix socket has no TLS.
             let client = match self.tls.clone().filter(|_| address.is_some()) {
-                Some(tls) => open(&config, tls).await,
-                None => open(&config, NoTls).await,
+                Some(tls) => open(&config, tls, ended).await,
+                None => open(&config, NoTls, ended).await,
             };
             let target = &self.connector.target;
             let client = client.map_err(|error| Obstacle::of(&error, target, &self.host))?;
@@ -166,7 +178,11 @@ impl Way {
     }
 }
 
-async fn open<T>(config: &Config, tls: T) -> Result<ClientWrapper, tokio_postgres::Error>
+async fn open<T>(
+    config: &Config,
+    tls: T,
+    ended: Arc<Notify>,
+) -> Result<ClientWrapper, tokio_postgres::Error>
 where
     T: MakeTlsConnect<Socket>,
     T::Stream: Send + 'static,
@@ -174,11 +190,12 @@ where
     <T::TlsConnect as TlsConnect<Socket>>::Future: Send,
 {
     let (client, connection) = config.connect(tls).await?;
-    // Its end is noticed by whoever uses the client.
+    // A call that is under way notices the end by itself.
     let driver = tokio::spawn(async move {
         if let Err(error) = connection.await {
             tracing::debug!(%error, "a connection to PostgreSQL ended");
         }
+        ended.notify_one();
     });
     Ok(ClientWrapper::new(client, driver))
 }

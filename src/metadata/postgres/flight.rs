@@ -30,8 +30,6 @@ macro_rules! arguments {
 }
 pub(super) use arguments;
 
-/// No call takes longer: `statement_timeout` and a margin. What has not answered by then is lost.
-const FLIGHT_LIMIT: Duration = Duration::from_secs(15);
 /// How long a lost call's outcome is looked for. Shorter than a used slot is left alone (`claim_slot`).
 const SETTLE_LIMIT: Duration = Duration::from_secs(60);
 
@@ -129,7 +127,8 @@ impl PostgresStore {
         let arguments = Arc::new(arguments);
         let mut patience = Patience::new();
         loop {
-            let failure = match self.connection(cx).await? {
+            let connecting = within(cx, self.pool.get());
+            let failure = match cx.trail.timed(Wait::Connection, connecting).await? {
                 Ok(connection) => {
                     let task = query(connection, statement, Arc::clone(&arguments));
                     match cx.trail.timed(Wait::Database, within(cx, landed(task))).await? {
@@ -143,13 +142,10 @@ impl PostgresStore {
         }
     }
 
-    async fn connection(&self, cx: &Context) -> Result<Result<Pooled, Failure>, Error> {
-        cx.trail.timed(Wait::Connection, within(cx, self.pool.get())).await
-    }
-
     /// A connection with a writer slot.
     async fn writer(&self, cx: &Context) -> Result<Result<(Pooled, Slot), Failure>, Error> {
-        let connection = match self.connection(cx).await? {
+        let connecting = within(cx, self.pool.get_for_mutation());
+        let connection = match cx.trail.timed(Wait::Connection, connecting).await? {
             Ok(connection) => connection,
             Err(failure) => return Ok(Err(failure)),
         };
@@ -268,7 +264,8 @@ impl PostgresStore {
 
 /// Claims a writer slot for a connection that has none. Nothing is applied where it fails.
 async fn claimed(mut connection: Pooled, instance: Uuid) -> Result<(Pooled, Slot), Failure> {
-    match tokio::time::timeout(FLIGHT_LIMIT, setup::claim(&connection.client, instance)).await {
+    let claiming = setup::claim(&connection.client, instance);
+    match tokio::time::timeout(connection.flight_limit, claiming).await {
         Ok(Ok(slot)) => {
             connection.slot = Some(slot);
             Ok((connection, slot))
@@ -324,7 +321,7 @@ async fn send(
         flushed.map_err(|error| Failure::Lost(Box::new(error)))?;
         Ok(done)
     };
-    let outcome = bounded(call).await;
+    let outcome = bounded(connection.flight_limit, call).await;
     give_back(connection, outcome)
 }
 
@@ -339,15 +336,16 @@ async fn fly(
         let prepared = client.prepare_cached(statement).await.map_err(Failure::in_flight)?;
         client.query(&prepared, arguments).await.map_err(Failure::in_flight)
     };
-    let outcome = bounded(call).await;
+    let outcome = bounded(connection.flight_limit, call).await;
     give_back(connection, outcome)
 }
 
 /// Waits for a call as long as one may take.
 async fn bounded(
+    limit: Duration,
     call: impl Future<Output = Result<Vec<Row>, Failure>>,
 ) -> Result<Vec<Row>, Failure> {
-    match tokio::time::timeout(FLIGHT_LIMIT, call).await {
+    match tokio::time::timeout(limit, call).await {
         Ok(outcome) => outcome,
         Err(late) => Err(Failure::Lost(Box::new(late))),
     }

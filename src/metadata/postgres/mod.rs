@@ -14,6 +14,7 @@ mod flight;
 mod flush;
 mod link;
 mod load;
+mod maintenance;
 mod migrations;
 mod obstacle;
 mod pool;
@@ -26,6 +27,7 @@ mod setattr;
 mod settings;
 mod setup;
 mod shares;
+mod start;
 mod tls;
 mod usage;
 
@@ -68,6 +70,7 @@ impl PostgresStore {
     /// [`Error::Backend`] where the database cannot be reached, is older than PostgreSQL 15, has another default
     /// isolation than READ COMMITTED, or a schema of another version.
     pub async fn connect(settings: Settings) -> Result<Self, Error> {
+        start::check(&settings).await?;
         migrations::prepare(&settings).await?;
         let instance = Uuid::new_v4();
         let pool = Pool::new(&settings, instance)?;

@@ -1,30 +1,39 @@
 //! A few connections that calls share, each used by one call at a time.
 
 use std::fmt;
+use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use deadpool::managed::{self, Metrics, PoolError, QueueMode, RecycleError, RecycleResult};
 use deadpool_postgres::ClientWrapper;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 use uuid::Uuid;
 
 use super::Settings;
 use super::connect::{Connected, Connector};
 use super::error::Failure;
 use super::flight::FLUSH;
+use super::maintenance;
 use super::setup::{self, Slot, Standing};
+use crate::metadata::Error;
 
 /// How long what a server said of itself when it was connected to is taken for true.
 const STANDING_HOLDS: Duration = Duration::from_secs(2);
 
 /// A connection.
 pub(super) struct Connection {
-    pub(super) client: ClientWrapper,
+    /// Shared with the health check, which asks beside whatever else the connection does.
+    pub(super) client: Arc<ClientWrapper>,
     /// Its writer slot, which a connection that only reads may lack.
     pub(super) slot: Option<Slot>,
     standing: Standing,
     since: Instant,
+    /// No call takes longer: what has not answered by then is lost.
+    pub(super) flight_limit: Duration,
 }
 
 /// What is to be thought of a server that refuses a change because it is read-only.
@@ -55,14 +64,43 @@ impl fmt::Debug for Connection {
 }
 
 /// A connection that goes back to the pool when it is dropped.
-pub(super) type Pooled = managed::Object<Manager>;
+#[derive(Debug)]
+pub(super) struct Pooled {
+    connection: managed::Object<Manager>,
+    /// Of a mutation: its place among those that may hold a connection.
+    permit: Option<OwnedSemaphorePermit>,
+}
+
+impl Pooled {
+    /// Takes the connection out of the pool, which will make another.
+    pub(super) fn take(this: Self) -> Connection {
+        drop(this.permit);
+        managed::Object::take(this.connection)
+    }
+}
+
+impl Deref for Pooled {
+    type Target = Connection;
+
+    fn deref(&self) -> &Connection {
+        &self.connection
+    }
+}
+
+impl DerefMut for Pooled {
+    fn deref_mut(&mut self) -> &mut Connection {
+        &mut self.connection
+    }
+}
 
 /// Makes connections.
 pub(super) struct Manager {
     connector: Connector,
     instance: Uuid,
+    session: String,
     /// Setting a connection up takes no longer.
     limit: Duration,
+    flight_limit: Duration,
     /// Whether the last server that was connected to took changes.
     writable: AtomicBool,
 }
@@ -101,15 +139,18 @@ impl managed::Manager for Manager {
         // Bounded by itself, for each address.
         let Connected { client, standing } = self.connector.connect().await?;
         self.note(standing);
+        let client = Arc::new(client);
         let setting_up = async {
-            let slot = setup::prepare(&client, self.instance, standing).await?;
+            let slot = setup::prepare(&client, &self.session, self.instance, standing).await?;
             client.prepare_cached(FLUSH).await?;
-            Ok(Connection { client, slot, standing, since: Instant::now() })
+            Ok::<_, Failure>(slot)
         };
-        match tokio::time::timeout(self.limit, setting_up).await {
-            Ok(outcome) => outcome,
-            Err(late) => Err(Failure::Lost(Box::new(late))),
-        }
+        let slot = match timeout(self.limit, setting_up).await {
+            Ok(outcome) => outcome?,
+            Err(late) => return Err(Failure::Lost(Box::new(late))),
+        };
+        let (since, flight_limit) = (Instant::now(), self.flight_limit);
+        Ok(Connection { client, slot, standing, since, flight_limit })
     }
 
     async fn recycle(&self, connection: &mut Connection, _: &Metrics) -> RecycleResult<Failure> {
@@ -118,59 +159,111 @@ impl managed::Manager for Manager {
         }
         Ok(())
     }
+
+    fn detach(&self, _: &mut Connection) {
+        self.connector.ended().notify_one();
+    }
 }
 
 /// The connections of one store.
 #[derive(Debug)]
 pub(super) struct Pool {
     connections: managed::Pool<Manager>,
+    /// As many mutations as may hold a connection: they wait for each other's locks, and reads go on beside them.
+    mutations: Arc<Semaphore>,
+    acquire_timeout: Duration,
     maintenance: JoinHandle<()>,
 }
 
-/// Idle connections beyond this age are given back.
-const IDLE_LIMIT: Duration = Duration::from_secs(300);
-const MAINTENANCE_PERIOD: Duration = Duration::from_secs(30);
+/// How much longer than its statement a call may take.
+const FLIGHT_MARGIN: Duration = Duration::from_secs(5);
+
+/// The connections that mutations leave to reads.
+fn reserve(max_connections: usize) -> usize {
+    match max_connections {
+        0 | 1 => 0,
+        2..8 => 1,
+        more => more / 4,
+    }
+}
 
 impl Pool {
-    /// A pool that has no connection yet.
-    pub(super) fn new(settings: &Settings, instance: Uuid) -> Result<Self, crate::metadata::Error> {
+    /// A pool that has no connection yet; the fewest of the settings are made in the background.
+    pub(super) fn new(settings: &Settings, instance: Uuid) -> Result<Self, Error> {
         let connector = Connector::new(settings);
+        let ended = Arc::clone(connector.ended());
         let manager = Manager {
             connector,
             instance,
+            session: setup::session(settings.statement_timeout),
             limit: settings.connect_timeout,
+            flight_limit: settings.statement_timeout + FLIGHT_MARGIN,
             writable: AtomicBool::new(true),
         };
+        let max_connections = settings.max_connections.max(1);
         let connections = managed::Pool::builder(manager)
-            .max_size(settings.max_connections.max(1))
+            .max_size(max_connections)
             // The one used last has everything at hand; taking turns would make every call a cold one.
             .queue_mode(QueueMode::Lifo)
             .build()
-            .map_err(|error| crate::metadata::Error::Backend(Box::new(error)))?;
-        let weak = connections.weak();
-        let maintenance = tokio::spawn(async move {
-            loop {
-                tokio::time::sleep(MAINTENANCE_PERIOD).await;
-                let Some(connections) = weak.upgrade() else { return };
-                connections.retain(|connection, metrics| {
-                    !connection.client.is_closed() && metrics.last_used() < IDLE_LIMIT
-                });
-            }
-        });
-        Ok(Self { connections, maintenance })
+            .map_err(|error| Error::Backend(Box::new(error)))?;
+        let maintenance =
+            tokio::spawn(maintenance::run(connections.weak(), ended, settings.into()));
+        Ok(Self {
+            connections,
+            mutations: Arc::new(Semaphore::new(max_connections - reserve(max_connections))),
+            acquire_timeout: settings.acquire_timeout,
+            maintenance,
+        })
     }
 
-    /// A connection, waited for while all are in use. One attempt to connect where none is idle.
+    /// A connection for a read, waited for while all are in use, within the time limit of the settings. One attempt to
+    /// connect where none is idle.
     pub(super) async fn get(&self) -> Result<Pooled, Failure> {
-        self.connections.get().await.map_err(|error| match error {
+        self.in_time(self.take(None)).await
+    }
+
+    /// A connection for a mutation: the same, but the last few are left to reads.
+    pub(super) async fn get_for_mutation(&self) -> Result<Pooled, Failure> {
+        let taking = async {
+            let permit = Arc::clone(&self.mutations).acquire_owned().await;
+            self.take(Some(permit.map_err(|_| closed())?)).await
+        };
+        self.in_time(taking).await
+    }
+
+    async fn take(&self, permit: Option<OwnedSemaphorePermit>) -> Result<Pooled, Failure> {
+        let connection = self.connections.get().await.map_err(|error| match error {
+            // The server was found when the store opened. Whoever has to mend it now, the client's calls wait.
+            PoolError::Backend(Failure::Refused(Error::Backend(source))) => {
+                Failure::Refused(Error::Unavailable(source))
+            }
             PoolError::Backend(failure) => failure,
-            PoolError::Closed => Failure::Refused(crate::metadata::Error::Unavailable(
-                "the metadata store is closed".into(),
-            )),
+            PoolError::Closed => closed(),
             PoolError::Timeout(_)
             | PoolError::NoRuntimeSpecified
             | PoolError::PostCreateHook(_) => Failure::Lost("no connection".into()),
-        })
+        })?;
+        Ok(Pooled { connection, permit })
+    }
+
+    async fn in_time(
+        &self,
+        taking: impl Future<Output = Result<Pooled, Failure>>,
+    ) -> Result<Pooled, Failure> {
+        let Ok(taken) = timeout(self.acquire_timeout, taking).await else {
+            let status = self.connections.status();
+            let (limit, size, max) = (self.acquire_timeout, status.size, status.max_size);
+            let text = if size < max {
+                format!("no connection could be made within {limit:?} (acquire_timeout)")
+            } else {
+                format!(
+                    "no connection was free within {limit:?} (acquire_timeout): all {max} are in use (max_conns)"
+                )
+            };
+            return Err(Failure::Refused(Error::Unavailable(text.into())));
+        };
+        taken
     }
 
     /// Who claims writer slots.
@@ -191,8 +284,13 @@ impl Pool {
     /// Gives everything back; whoever waits for a connection is refused.
     pub(super) fn close(&self) {
         self.maintenance.abort();
+        self.mutations.close();
         self.connections.close();
     }
+}
+
+fn closed() -> Failure {
+    Failure::Refused(Error::Unavailable("the metadata store is closed".into()))
 }
 
 impl Drop for Pool {

@@ -1,5 +1,7 @@
 //! What every connection gets before its first use, and what is refused.
 
+use std::time::Duration;
+
 use tokio_postgres::{Client, SimpleQueryMessage};
 use uuid::Uuid;
 
@@ -23,10 +25,17 @@ const SESSION: &str = "
     SET enable_bitmapscan = off;
     SET enable_sort = off;
     SET jit = off;
-    SET lock_timeout = '3s';
-    SET statement_timeout = '10s';
-    SET idle_in_transaction_session_timeout = '10s';
     SET client_min_messages = warning";
+
+/// What is set on every connection whose statements may run for `statement_timeout`.
+pub(super) fn session(statement_timeout: Duration) -> String {
+    let statement = statement_timeout.as_millis().max(1);
+    let lock = (statement * 3 / 10).max(1);
+    format!(
+        "{SESSION}; SET lock_timeout = {lock}; SET statement_timeout = {statement}; \
+         SET idle_in_transaction_session_timeout = {statement}"
+    )
+}
 
 /// A connection's writer slot.
 #[derive(Clone, Copy, Debug)]
@@ -94,10 +103,11 @@ pub(super) async fn check_server(
 /// it: whatever only reads needs none.
 pub(super) async fn prepare(
     client: &Client,
+    session: &str,
     instance: Uuid,
     standing: Standing,
 ) -> Result<Option<Slot>, Failure> {
-    client.batch_execute(SESSION).await?;
+    client.batch_execute(session).await?;
     if standing != Standing::Primary {
         return Ok(None);
     }

@@ -1,0 +1,141 @@
+//! What happens to connections that no call uses: enough are made ahead, idle ones are asked whether they still
+//! work, and those that nobody needs are closed.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use deadpool::managed::{Object, Pool, PoolError, WeakPool};
+use deadpool_postgres::ClientWrapper;
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+
+use super::Settings;
+use super::error::Failure;
+use super::pool::Manager;
+
+/// What the settings say of it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Rules {
+    min_connections: usize,
+    max_idle_time: Duration,
+    health_check_period: Duration,
+    /// An idle connection answers within it.
+    answer_limit: Duration,
+}
+
+impl From<&Settings> for Rules {
+    fn from(settings: &Settings) -> Self {
+        Self {
+            min_connections: settings.min_connections.min(settings.max_connections),
+            max_idle_time: settings.max_idle_time,
+            health_check_period: settings.health_check_period,
+            answer_limit: settings.connect_timeout,
+        }
+    }
+}
+
+/// Rounds are no closer to each other, whatever ends how often.
+const PAUSE: Duration = Duration::from_millis(100);
+/// When the fewest connections are tried for again after a failure.
+const RETRY: Duration = Duration::from_secs(1);
+/// How often idle connections are looked at at least.
+const LONGEST_ROUND: Duration = Duration::from_secs(30);
+
+/// Goes on until the pool is gone. `ended` wakes it where a connection ended.
+pub(super) async fn run(pool: WeakPool<Manager>, ended: Arc<Notify>, rules: Rules) {
+    let round = (rules.max_idle_time / 4).clamp(PAUSE, LONGEST_ROUND);
+    let mut health = interval(rules.health_check_period.max(PAUSE));
+    health.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut filled = true;
+    loop {
+        let wait = if filled { round } else { RETRY };
+        let check = tokio::select! {
+            _ = health.tick() => true,
+            () = ended.notified() => false,
+            () = sleep(wait) => false,
+        };
+        let Some(pool) = pool.upgrade() else { return };
+        if check {
+            drop_dead(&pool, rules.answer_limit).await;
+        }
+        drop_idle(&pool, rules);
+        filled = fill(&pool, rules.min_connections).await;
+        drop(pool);
+        sleep(PAUSE).await;
+    }
+}
+
+/// Asks every idle connection for a sign of life. They stay in the pool meanwhile: a call that takes one is behind
+/// an empty query at most. What does not answer and is still idle is dropped.
+async fn drop_dead(pool: &Pool<Manager>, limit: Duration) {
+    let mut asked = JoinSet::new();
+    pool.retain(|connection, _| {
+        let client = Arc::clone(&connection.client);
+        asked.spawn(async move {
+            let answer = timeout(limit, client.simple_query("")).await;
+            if matches!(answer, Ok(Ok(_))) { None } else { Some(client) }
+        });
+        true
+    });
+    let mut dead: Vec<Arc<ClientWrapper>> = Vec::new();
+    while let Some(answer) = asked.join_next().await {
+        dead.extend(answer.ok().flatten());
+    }
+    if dead.is_empty() {
+        return;
+    }
+    let dropped = pool
+        .retain(|connection, _| !dead.iter().any(|client| Arc::ptr_eq(client, &connection.client)));
+    tracing::warn!(
+        connections = dropped.removed.len(),
+        "idle connections to PostgreSQL did not answer"
+    );
+}
+
+/// Drops what is closed, and what nobody has needed for too long.
+fn drop_idle(pool: &Pool<Manager>, rules: Rules) {
+    let mut size = pool.status().size;
+    pool.retain(|connection, metrics| {
+        let unneeded = size > rules.min_connections && metrics.last_used() >= rules.max_idle_time;
+        let kept = !connection.client.is_closed() && !unneeded;
+        if !kept {
+            size -= 1;
+        }
+        kept
+    });
+}
+
+type Getting<'a> =
+    Pin<Box<dyn Future<Output = Result<Object<Manager>, PoolError<Failure>>> + Send + 'a>>;
+
+/// Makes connections until the pool has `fewest`. Answers whether it has them.
+async fn fill(pool: &Pool<Manager>, fewest: usize) -> bool {
+    let missing = fewest.saturating_sub(pool.status().size);
+    let mut making: Vec<Getting<'_>> = Vec::with_capacity(missing);
+    // The pool makes one only where none is idle: idle ones are held until the new ones are under way.
+    let mut idle = Vec::new();
+    while making.len() < missing && idle.len() <= pool.status().max_size {
+        let mut getting: Getting<'_> = Box::pin(pool.get());
+        match poll_fn(|cx| Poll::Ready(getting.as_mut().poll(cx))).await {
+            Poll::Ready(Ok(connection)) => idle.push(connection),
+            Poll::Ready(Err(_)) => return false,
+            Poll::Pending => making.push(getting),
+        }
+    }
+    drop(idle);
+    for getting in making {
+        match getting.await {
+            Ok(connection) => drop(connection),
+            Err(PoolError::Backend(failure)) => {
+                tracing::debug!(?failure, "no connection to PostgreSQL can be made ahead");
+                return false;
+            }
+            Err(_) => return false,
+        }
+    }
+    true
+}

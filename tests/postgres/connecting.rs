@@ -1,0 +1,169 @@
+//! What an administrator reads where there is no connection: one line with what is wrong, where, and what to do.
+
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
+use tokio::time::Instant;
+use trunkfs::metadata::Error;
+use trunkfs::metadata::postgres::{PostgresStore, Settings};
+
+use crate::cluster::Cluster;
+
+/// The error of a store that cannot be opened.
+pub(crate) async fn refused(url: &str) -> String {
+    line(Settings::from_url(url).unwrap()).await
+}
+
+pub(crate) async fn line(settings: Settings) -> String {
+    let (Error::Backend(source) | Error::Unavailable(source)) =
+        PostgresStore::connect(settings).await.unwrap_err()
+    else {
+        panic!("another kind of error")
+    };
+    let line = source.to_string();
+    assert!(!line.contains('\n') && !line.contains("secret"), "{line}");
+    line
+}
+
+#[track_caller]
+pub(crate) fn has(line: &str, words: &[&str]) {
+    for word in words {
+        assert!(line.contains(word), "no {word:?} in: {line}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_login_that_is_refused_names_the_remedy() {
+    let cluster =
+        Cluster::start(&["password_encryption=scram-sha-256", "max_connections=12"]).await;
+    let setup = "CREATE ROLE fs LOGIN PASSWORD 'secret'; CREATE ROLE narrow LOGIN CONNECTION LIMIT 3;
+                 CREATE ROLE shut LOGIN; CREATE ROLE stranger LOGIN; CREATE DATABASE trunk;
+                 REVOKE CONNECT ON DATABASE trunk FROM PUBLIC; GRANT CONNECT ON DATABASE trunk TO fs, narrow;
+                 GRANT CREATE ON DATABASE trunk TO fs, narrow";
+    for statement in setup.split(';') {
+        cluster.sql(statement).await;
+    }
+    cluster
+        .admit(
+            "host all fs 127.0.0.1/32 scram-sha-256\nhost all narrow,shut,ghost 127.0.0.1/32 trust\n\
+             hostssl all stranger 127.0.0.1/32 trust",
+        )
+        .await;
+    let port = cluster.port;
+    let at = |user: &str, database: &str| format!("postgres://{user}@127.0.0.1:{port}/{database}");
+    let place = format!("127.0.0.1, port {port}: ");
+
+    let wrong = refused(&at("fs:wrong-secret", "trunk")).await;
+    has(
+        &wrong,
+        &[&place, "password authentication failed for user \"fs\"", "check user and password"],
+    );
+    has(&refused(&at("fs", "trunk")).await, &[&place, "the password of fs and none is configured"]);
+    let missing = refused(&at("fs:secret", "nowhere")).await;
+    has(&missing, &[&place, "database \"nowhere\" does not exist", "createdb --owner fs nowhere"]);
+    has(
+        &refused(&at("ghost", "trunk")).await,
+        &[&place, "\"ghost\"", "createuser --pwprompt ghost"],
+    );
+    has(&refused(&at("shut", "trunk")).await, &[&place, "GRANT CONNECT ON DATABASE trunk TO shut"]);
+    let stranger = refused(&at("stranger", "trunk")).await;
+    has(&stranger, &[&place, "pg_hba.conf", "stranger", "without TLS", "sslmode: verify-full"]);
+
+    let mut settings = Settings::from_url(&at("narrow", "trunk")).unwrap();
+    settings.max_connections = 4;
+    let line = line(settings.clone()).await;
+    has(&line, &["max_conns is 4", "may have 3 connections", "CONNECTION LIMIT"]);
+    let held = [(); 3].map(|()| crate::database::connect(&settings));
+    let mut clients = Vec::new();
+    for client in held {
+        clients.push(client.await);
+    }
+    settings.max_connections = 3;
+    let full = self::line(settings).await;
+    has(&full, &[&place, "too many connections for role \"narrow\"", "lower max_conns"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_is_not_there_names_the_remedy() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let free = listener.local_addr().unwrap().port();
+    drop(listener);
+    let away = refused(&format!("postgres://u:secret@127.0.0.1:{free}/d")).await;
+    has(
+        &away,
+        &[&format!("127.0.0.1, port {free}: the connection was refused"), "listen_addresses"],
+    );
+    // No name has a label this long: the answer needs no network.
+    let unknown = refused(&format!("postgres://u@{}/d", "x".repeat(64))).await;
+    has(&unknown, &[", port 5432: the name cannot be resolved", "spelling of host"]);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().display();
+    let absent = refused(&format!("postgres://u@/d?host={path}&port=5433")).await;
+    has(&absent, &[&format!("{path}, port 5433: there is no socket .s.PGSQL.5433")]);
+    // Each place has its reason; the same reason is said once.
+    let several = format!("postgres://u@127.0.0.1:{free},localhost:{free}/d");
+    let several = refused(&several).await;
+    assert_eq!(several.matches("was refused").count(), 1, "{several}");
+    has(&several, &[&format!("127.0.0.1, port {free} and localhost (")]);
+}
+
+/// A server that takes connections and says nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn connect_timeout_bounds_the_whole_of_connecting() {
+    for (mode, answer) in [("disable", &b""[..]), ("require", b""), ("require", b"S")] {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        tokio::spawn(async move {
+            let mut held = Vec::new();
+            loop {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                stream.write_all(answer).await.unwrap();
+                held.push(stream);
+            }
+        });
+        let url = format!("postgres://u@127.0.0.1:{port}/d?sslmode={mode}");
+        let mut settings = Settings::from_url(&url).unwrap();
+        settings.connect_timeout = Duration::from_millis(300);
+        let start = Instant::now();
+        has(&line(settings).await, &["no answer within 300ms (connect_timeout)"]);
+        let took = start.elapsed();
+        assert!(took >= Duration::from_millis(300) && took < Duration::from_secs(5), "{took:?}");
+    }
+}
+
+/// A message of the protocol (PostgreSQL manual 55.7).
+fn message(kind: u8, body: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(body.len() + 4).unwrap();
+    [&[kind][..], &length.to_be_bytes(), body].concat()
+}
+
+/// There is no old server to be had: this one says of itself that it is one.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_is_too_old_is_named() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut buffer = vec![0; 4096];
+        assert!(stream.read(&mut buffer).await.unwrap() > 0);
+        let ready = message(b'Z', b"I");
+        let key = message(b'K', &[0; 8]);
+        stream.write_all(&[message(b'R', &[0; 4]), key, ready.clone()].concat()).await.unwrap();
+        assert!(stream.read(&mut buffer).await.unwrap() > 0);
+        let values = ["140012", "14.12", "read committed", "off", "f"];
+        let count = u16::try_from(values.len()).unwrap().to_be_bytes();
+        let (mut fields, mut row) = (count.to_vec(), count.to_vec());
+        for value in values {
+            fields.extend([&b"c\0"[..], &[0; 6], &25_u32.to_be_bytes(), &[0; 8]].concat());
+            row.extend(u32::try_from(value.len()).unwrap().to_be_bytes());
+            row.extend(value.as_bytes());
+        }
+        let answer =
+            [message(b'T', &fields), message(b'D', &row), message(b'C', b"SELECT 1\0"), ready];
+        stream.write_all(&answer.concat()).await.unwrap();
+        while stream.read(&mut buffer).await.unwrap() > 0 {}
+    });
+    let line = refused(&format!("postgres://u@127.0.0.1:{port}/d")).await;
+    has(&line, &[&format!("127.0.0.1, port {port}: "), "PostgreSQL 15 or later", "this is 14.12"]);
+}

@@ -1,0 +1,176 @@
+//! The limits of the pool: each does what its name says.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+use trunkfs::metadata::postgres::{PostgresStore, Settings};
+use trunkfs::metadata::{CreateHow, Error, MetadataStore as _};
+
+use crate::database::{TestDatabase, connect};
+use crate::proxy::Proxy;
+use crate::support::{Fixture, mode, name, share_spec, until};
+
+const OURS: &str = "application_name = 'trunkfs'";
+
+/// A store with other limits than the usual.
+async fn with(change: impl FnOnce(&mut Settings)) -> Fixture {
+    let database = TestDatabase::create().await;
+    let mut settings = database.settings();
+    change(&mut settings);
+    Fixture::on(settings, database).await
+}
+
+async fn sessions(fixture: &Fixture) -> i64 {
+    let statement = format!(
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND {OURS}"
+    );
+    let client = connect(&fixture.database.settings()).await;
+    client.query_one(&statement, &[]).await.unwrap().get(0)
+}
+
+/// Creates that all wait for the lock of the root directory; they go on when the transaction ends.
+fn waiting(fixture: &Arc<Fixture>, count: usize) -> Vec<tokio::task::JoinHandle<()>> {
+    let creates = (0..count).map(|index| {
+        let fixture = Arc::clone(fixture);
+        tokio::spawn(async move {
+            let how = CreateHow::Guarded(mode(0o644));
+            let name = name(&format!("file-{index}"));
+            let (cx, root) = (fixture.cx(), fixture.root());
+            fixture.store.create(&cx, root, &name, &how).await.unwrap();
+        })
+    });
+    creates.collect()
+}
+
+const LOCK: &str = "SELECT FROM files WHERE id = $1 FOR UPDATE";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn min_conns_are_made_ahead_and_made_again() {
+    let fixture = with(|settings| settings.min_connections = 3).await;
+    until(&fixture.database, "three are made ahead", OURS, 3).await;
+    let client = connect(&fixture.database.settings()).await;
+    let newest: i32 =
+        client.query_one("SELECT max(pid) FROM pg_stat_activity", &[]).await.unwrap().get(0);
+    for one in ["ORDER BY backend_start LIMIT 1", ""] {
+        let end = format!(
+            "SELECT pg_terminate_backend(pid) FROM (SELECT pid FROM pg_stat_activity
+              WHERE datname = current_database() AND {OURS} {one}) ended"
+        );
+        client.execute(&end, &[]).await.unwrap();
+        until(&fixture.database, "what ended is made again", OURS, 3).await;
+    }
+    assert!(newest > 0);
+    fixture.file(fixture.root(), "file").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn max_conns_is_never_passed_and_idle_ones_are_closed() {
+    let fixture = with(|settings| {
+        settings.max_connections = 4;
+        settings.min_connections = 1;
+        settings.max_idle_time = Duration::from_millis(500);
+    });
+    let fixture = Arc::new(fixture.await);
+    let mut blocker = connect(&fixture.database.settings()).await;
+    let lock = blocker.transaction().await.unwrap();
+    lock.execute(LOCK, &[&fixture.root().0]).await.unwrap();
+    let creates = waiting(&fixture, 8);
+    until(&fixture.database, "mutations wait", "wait_event_type = 'Lock'", 3).await;
+    // The last connection is the reads'.
+    let start = Instant::now();
+    for _ in 0..20 {
+        fixture.store.getattr(&fixture.cx(), fixture.root()).await.unwrap();
+    }
+    let took = start.elapsed();
+    assert!(took < Duration::from_secs(2), "reads waited for mutations: {took:?}");
+    assert_eq!(sessions(&fixture).await, 4);
+    lock.commit().await.unwrap();
+    for create in creates {
+        create.await.unwrap();
+    }
+    until(&fixture.database, "idle ones are closed", OURS, 1).await;
+    fixture.sound().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn acquire_timeout_bounds_the_wait_for_a_connection() {
+    let fixture = with(|settings| {
+        settings.max_connections = 1;
+        settings.acquire_timeout = Duration::from_millis(300);
+    });
+    let fixture = Arc::new(fixture.await);
+    let mut blocker = connect(&fixture.database.settings()).await;
+    let lock = blocker.transaction().await.unwrap();
+    lock.execute(LOCK, &[&fixture.root().0]).await.unwrap();
+    let creates = waiting(&fixture, 1);
+    until(&fixture.database, "a mutation waits", "wait_event_type = 'Lock'", 1).await;
+    let start = Instant::now();
+    let error = fixture.store.getattr(&fixture.cx(), fixture.root()).await.unwrap_err();
+    let took = start.elapsed();
+    let Error::Unavailable(source) = error else { panic!("{error:?}") };
+    let text = source.to_string();
+    assert!(
+        text.contains("within 300ms (acquire_timeout): all 1 are in use (max_conns)"),
+        "{text}"
+    );
+    assert!(took >= Duration::from_millis(300) && took < Duration::from_secs(2), "{took:?}");
+    lock.commit().await.unwrap();
+    for create in creates {
+        create.await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn statement_timeout_ends_what_takes_longer() {
+    let fixture = with(|settings| settings.statement_timeout = Duration::from_millis(400)).await;
+    let client = connect(&fixture.database.settings()).await;
+    // A sequence remembers what a rollback forgets: the first insert hangs, the next does not.
+    client
+        .batch_execute(
+            "CREATE SEQUENCE tries;
+             CREATE FUNCTION hang() RETURNS trigger LANGUAGE plpgsql AS $$
+             BEGIN
+                 IF nextval('tries') = 1 THEN PERFORM pg_sleep(20); END IF;
+                 RETURN NEW;
+             END $$;
+             CREATE TRIGGER hang BEFORE INSERT ON parent_child_map FOR EACH ROW EXECUTE FUNCTION hang()",
+        )
+        .await
+        .unwrap();
+    let start = Instant::now();
+    fixture.file(fixture.root(), "file").await;
+    let took = start.elapsed();
+    assert!(took >= Duration::from_millis(400) && took < Duration::from_secs(10), "{took:?}");
+    let tries: i64 = client.query_one("SELECT last_value FROM tries", &[]).await.unwrap().get(0);
+    assert_eq!(tries, 2);
+    fixture.sound().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn health_checks_drop_connections_that_do_not_answer() {
+    let database = TestDatabase::create().await;
+    let proxy = Proxy::before(&database.settings()).await;
+    let mut settings = proxy.settings(&database.settings());
+    settings.min_connections = 2;
+    settings.health_check_period = Duration::from_millis(300);
+    settings.connect_timeout = Duration::from_millis(500);
+    let store = PostgresStore::connect(settings).await.unwrap();
+    store.open_share(&share_spec()).await.unwrap();
+    until(&database, "two are made ahead", OURS, 2).await;
+    let count = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()
+                  AND application_name = 'trunkfs' AND backend_start > $1::text::timestamptz";
+    let client = connect(&database.settings()).await;
+    let now: String = client.query_one("SELECT now()::text", &[]).await.unwrap().get(0);
+    // What runs hears nothing any more, as behind a firewall that forgot it; what is made anew goes through.
+    proxy.silence();
+    let limit = Instant::now() + Duration::from_secs(20);
+    while client.query_one(count, &[&now]).await.unwrap().get::<_, i64>(0) < 2 {
+        assert!(Instant::now() < limit, "the silent connections stay");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let start = Instant::now();
+    store.shares().await.unwrap();
+    assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+    store.close().await;
+}

@@ -1,0 +1,103 @@
+//! Roles without superuser rights, with the grants that docs/postgresql.md lists.
+
+use trunkfs::metadata::postgres::{PostgresStore, Settings};
+use trunkfs::metadata::{CreateHow, Flush, MetadataStore as _, SetAttributes};
+use trunkfs::types::{Cookie, DeviceNumbers, FileType, SymlinkTarget, Timestamp};
+
+use crate::cluster::Cluster;
+use crate::support::{Fixture, context, mode, name, share_spec};
+
+const PAGE: &str = include_str!("../../docs/postgresql.md");
+
+/// Every operation there is.
+async fn serves(store: &PostgresStore) {
+    let share = store.open_share(&share_spec()).await.unwrap();
+    let (cx, root) = (context(share.id), share.root);
+    let how = CreateHow::Guarded(mode(0o644));
+    let file = store.create(&cx, root, &name("file"), &how).await.unwrap().object;
+    let inner = store.mkdir(&cx, root, &name("inner"), &mode(0o755)).await.unwrap().object;
+    let target = SymlinkTarget::parse(b"target").unwrap();
+    let set = SetAttributes::default();
+    let link = store.symlink(&cx, root, &name("s"), &target, &set).await.unwrap().object;
+    store.readlink(&cx, link.id).await.unwrap();
+    let pipe = FileType::Fifo;
+    store.mknod(&cx, root, &name("p"), pipe, DeviceNumbers::default(), &set).await.unwrap();
+    store.getattr(&cx, file.id).await.unwrap();
+    store.lookup(&cx, root, &name("file")).await.unwrap();
+    store.lookup_parent(&cx, inner.id).await.unwrap();
+    store.readdir(&cx, root, Cookie::START, 100, true).await.unwrap();
+    store.setattr(&cx, file.id, &mode(0o600)).await.unwrap();
+    let flush = Flush { atime: Some(Timestamp::now()), written: None };
+    store.flush(&cx, file.id, &flush).await.unwrap();
+    store.begin_zeroing(&cx, file.id, file.content.unwrap()).await.unwrap();
+    store.link(&cx, file.id, inner.id, &name("second")).await.unwrap();
+    store.rename(&cx, root, &name("s"), inner.id, &name("s")).await.unwrap();
+    store.remove(&cx, inner.id, &name("s")).await.unwrap();
+    store.remove(&cx, inner.id, &name("second")).await.unwrap();
+    store.rmdir(&cx, root, &name("inner")).await.unwrap();
+    store.usage(share.id).await.unwrap();
+    assert_eq!(store.inconsistencies().await.unwrap(), Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn roles_with_the_documented_grants_migrate_and_serve() {
+    let cluster = Cluster::start(&[]).await;
+    let block = PAGE.split_once("```sql\n").unwrap().1.split_once("```").unwrap().0;
+    for statement in block.split(';').filter(|it| !it.trim().is_empty()) {
+        cluster.sql(statement).await;
+    }
+    let settings = |user: &str| {
+        let url = format!("postgres://{user}@127.0.0.1:{}/postgres", cluster.port);
+        Settings::from_url(&url).unwrap()
+    };
+    let mut server = settings("trunkfs_server");
+    server.auto_migrate = false;
+    PostgresStore::connect(server.clone()).await.unwrap_err();
+    let mut owner = settings("trunkfs_owner");
+    owner.auto_migrate = true;
+    PostgresStore::connect(owner).await.unwrap().close().await;
+    let store = PostgresStore::connect(server.clone()).await.unwrap();
+    serves(&store).await;
+    store.close().await;
+    let client = crate::database::connect(&server).await;
+    let denied = client.batch_execute("CREATE TABLE t ()").await.unwrap_err();
+    assert!(denied.as_db_error().unwrap().message().contains("permission denied"), "{denied:?}");
+}
+
+/// One role that owns its database does everything, in a schema of another name too.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_owner_serves_in_any_schema() {
+    let cluster = Cluster::start(&[]).await;
+    for statement in [
+        "CREATE ROLE trunkfs LOGIN",
+        "CREATE DATABASE trunkfs OWNER trunkfs",
+        "ALTER ROLE trunkfs IN DATABASE trunkfs SET search_path = names",
+    ] {
+        cluster.sql(statement).await;
+    }
+    let url = format!("postgres://trunkfs@127.0.0.1:{}/trunkfs", cluster.port);
+    let settings = Settings::from_url(&url).unwrap();
+    let client = crate::database::connect(&settings).await;
+    client.batch_execute("CREATE SCHEMA names").await.unwrap();
+    let store = PostgresStore::connect(settings).await.unwrap();
+    serves(&store).await;
+    store.close().await;
+    let place = "SELECT schemaname FROM pg_tables WHERE tablename = 'files'";
+    let place: String = client.query_one(place, &[]).await.unwrap().get(0);
+    assert_eq!(place, "names");
+}
+
+/// The page names every table that there is, and no other.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_page_names_every_table() {
+    let fixture = Fixture::new().await;
+    let client = crate::database::connect(&fixture.database.settings()).await;
+    let tables = "SELECT tablename::text FROM pg_tables WHERE schemaname = 'public' ORDER BY 1";
+    let tables = client.query(tables, &[]).await.unwrap();
+    let tables: Vec<String> = tables.iter().map(|row| row.get(0)).collect();
+    let listed = PAGE.split_once("## What the tables hold").unwrap().1;
+    let rows = listed.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next());
+    let mut named: Vec<_> = rows.collect();
+    named.sort_unstable();
+    assert_eq!(named, tables);
+}
