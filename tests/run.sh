@@ -36,6 +36,10 @@ leave_out() { # leave_out TEST WHAT
     left_out+=(--skip "$1")
 }
 
+require_pgbouncer() {
+    [[ -x /usr/sbin/pgbouncer ]] || command -v pgbouncer >/dev/null || apt_install pgbouncer || leave_out pooler:: PgBouncer
+}
+
 require_packaging_tools() {
     if ! command -v systemd-analyze >/dev/null && ! apt_install systemd; then
         leave_out unit::systemd_takes_every_line systemd-analyze
@@ -60,6 +64,7 @@ trap 'exit 129' HUP
 require_cargo
 require_compiler
 postgres_require
+require_pgbouncer
 require_packaging_tools
 work=$(mktemp -d "${TMPDIR:-/tmp}/trunkfs-tests.XXXXXX")
 chmod 755 "$work"

@@ -81,6 +81,12 @@ fn servers_stand_behind_profiles_and_wait_for_their_database() {
     }
 }
 
+/// Its image offers no TLS, without which a server on another machine is not talked to unless that is written.
+#[test]
+fn the_way_to_the_database_is_said_to_be_private() {
+    assert!(COMPOSE.contains("sslmode: disable"));
+}
+
 #[test]
 fn what_is_named_is_declared_and_images_have_a_version() {
     let compose = compose();
