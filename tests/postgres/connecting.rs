@@ -74,6 +74,11 @@ async fn a_login_that_is_refused_names_the_remedy() {
     settings.max_connections = 4;
     let line = line(settings.clone()).await;
     has(&line, &["max_conns is 4", "may have 3 connections", "CONNECTION LIMIT"]);
+    let ended = "SELECT count(*) FROM pg_stat_activity WHERE usename = 'narrow'";
+    let superuser = cluster.superuser().await;
+    while superuser.query_one(ended, &[]).await.unwrap().get::<_, i64>(0) > 0 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
     let held = [(); 3].map(|()| crate::database::connect(&settings));
     let mut clients = Vec::new();
     for client in held {

@@ -9,7 +9,7 @@ use trunkfs::metadata::{CreateHow, Error, MetadataStore as _};
 
 use crate::database::{TestDatabase, connect};
 use crate::proxy::Proxy;
-use crate::support::{Fixture, mode, name, share_spec, until};
+use crate::support::{Fixture, mode, name, share_spec, until, until_one_of};
 
 const OURS: &str = "application_name = 'trunkfs'";
 
@@ -48,19 +48,17 @@ const LOCK: &str = "SELECT FROM files WHERE id = $1 FOR UPDATE";
 #[tokio::test(flavor = "multi_thread")]
 async fn min_conns_are_made_ahead_and_made_again() {
     let fixture = with(|settings| settings.min_connections = 3).await;
-    until(&fixture.database, "three are made ahead", OURS, 3).await;
+    // A call may make one beside those.
+    until_one_of(&fixture.database, "three are made ahead", OURS, 3..=4).await;
     let client = connect(&fixture.database.settings()).await;
-    let newest: i32 =
-        client.query_one("SELECT max(pid) FROM pg_stat_activity", &[]).await.unwrap().get(0);
-    for one in ["ORDER BY backend_start LIMIT 1", ""] {
+    for some in ["ORDER BY backend_start LIMIT 2", ""] {
         let end = format!(
-            "SELECT pg_terminate_backend(pid) FROM (SELECT pid FROM pg_stat_activity
-              WHERE datname = current_database() AND {OURS} {one}) ended"
+            "SELECT pg_terminate_backend(pid, 10000) FROM (SELECT pid FROM pg_stat_activity
+              WHERE datname = current_database() AND {OURS} {some}) ended"
         );
         client.execute(&end, &[]).await.unwrap();
-        until(&fixture.database, "what ended is made again", OURS, 3).await;
+        until_one_of(&fixture.database, "what ended is made again", OURS, 3..=4).await;
     }
-    assert!(newest > 0);
     fixture.file(fixture.root(), "file").await;
 }
 
@@ -157,7 +155,7 @@ async fn health_checks_drop_connections_that_do_not_answer() {
     settings.connect_timeout = Duration::from_millis(500);
     let store = PostgresStore::connect(settings).await.unwrap();
     store.open_share(&share_spec()).await.unwrap();
-    until(&database, "two are made ahead", OURS, 2).await;
+    until_one_of(&database, "two are made ahead", OURS, 2..=3).await;
     let count = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()
                   AND application_name = 'trunkfs' AND backend_start > $1::text::timestamptz";
     let client = connect(&database.settings()).await;

@@ -1,6 +1,7 @@
 //! A store on a database of its own, and calls on it.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -92,12 +93,22 @@ pub(crate) fn mode(mode: u32) -> SetAttributes {
 
 /// Waits until `count` sessions of the database are as `condition` on `pg_stat_activity` says.
 pub(crate) async fn until(database: &TestDatabase, what: &str, condition: &str, count: i64) {
+    until_one_of(database, what, condition, count..=count).await;
+}
+
+/// Waits until as many sessions of the database as `counts` says are as `condition` on `pg_stat_activity` says.
+pub(crate) async fn until_one_of(
+    database: &TestDatabase,
+    what: &str,
+    condition: &str,
+    counts: RangeInclusive<i64>,
+) {
     let client = connect(&database.settings()).await;
     let statement = format!(
         "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND {condition}"
     );
     let limit = Instant::now() + CALL_LIMIT;
-    while client.query_one(&statement, &[]).await.unwrap().get::<_, i64>(0) != count {
+    while !counts.contains(&client.query_one(&statement, &[]).await.unwrap().get(0)) {
         assert!(Instant::now() < limit, "{what}: never");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }

@@ -29,7 +29,9 @@ impl Fixture {
             "CREATE ROLE fs LOGIN PASSWORD 'secret'",
             "CREATE ROLE card LOGIN",
             "CREATE ROLE pair LOGIN PASSWORD 'secret'",
-            "GRANT CREATE ON SCHEMA public TO PUBLIC",
+            "CREATE DATABASE fs OWNER fs",
+            "CREATE DATABASE card OWNER card",
+            "CREATE DATABASE pair OWNER pair",
         ] {
             cluster.sql(statement).await;
         }
@@ -61,7 +63,8 @@ impl Fixture {
     }
 
     fn url(&self, user: &str, host: &str, parameters: &str) -> String {
-        format!("postgres://{user}@{host}:{}/postgres?{parameters}", self.cluster.port)
+        let database = user.split(':').next().unwrap();
+        format!("postgres://{user}@{host}:{}/{database}?{parameters}", self.cluster.port)
     }
 
     /// `user` with its parameters and the right root on the right host.
@@ -187,7 +190,8 @@ async fn a_client_certificate_is_shown_to_a_server_that_asks() {
     has(&none, &["client certificate", "pg_hba.conf", "write sslcert and sslkey"]);
     has(&refused(&fixture.checked("pair:secret", "")).await, &["write sslcert and sslkey"]);
     // Another role's.
-    has(&refused(&fixture.checked("pair:secret", &shown)).await, &["pg_hba.conf", "certificate"]);
+    let other = refused(&fixture.checked("pair:secret", &shown)).await;
+    has(&other, &["check user and password", "certificate in sslcert", "card.crt is for pair"]);
     let stranger = Authority::new("a stranger").sign("card", &[]);
     let unknown = refused(&fixture.checked("card", &fixture.card("unknown", &stranger))).await;
     has(&unknown, &["not accept the certificate in sslcert", "unknown.crt"]);

@@ -153,7 +153,13 @@ fn refused(error: &Error, target: &Target) -> Obstacle {
         },
     };
     match login(error) {
-        Login::WrongPassword => Obstacle::lasting(format!("{said}; check user and password")),
+        Login::WrongPassword => Obstacle::lasting(match &target.identity {
+            None => format!("{said}; check user and password"),
+            Some(identity) => format!(
+                "{said}; check user and password, and that the certificate in sslcert {} is for {user}",
+                identity.certificate.display()
+            ),
+        }),
         Login::NoRole => Obstacle::lasting(format!(
             "{said}; make the role (createuser --pwprompt {user}), or write another user"
         )),

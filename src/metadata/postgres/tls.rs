@@ -224,9 +224,9 @@ fn certificate(wrong: &CertificateError, target: &Target) -> String {
              a certificate that this authority signs, or a self-signed one with basicConstraints = CA:FALSE"
                 .to_owned()
         }
-        CertificateError::Other(other) if other.to_string().contains("UnsupportedCertVersion") => {
-            "the server's certificate is X.509 version 1; make one of version 3 (openssl x509 with -extfile and a \
-             subjectAltName)"
+        CertificateError::BadEncoding => {
+            "the server's certificate is of X.509 version 1, or broken; make one of version 3 (openssl x509 with \
+             -extfile and a subjectAltName)"
                 .to_owned()
         }
         other => format!("the server's certificate cannot be trusted: {other}"),
