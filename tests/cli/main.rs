@@ -1,8 +1,14 @@
 //! The program as its users run it: command line, configuration, standard output, exit status, signals.
 
 #[cfg(test)]
+#[path = "../support/certificates.rs"]
+mod certificates;
+#[cfg(test)]
 #[path = "../protocol/client/mod.rs"]
 mod client;
+#[cfg(test)]
+#[path = "../support/cluster.rs"]
+mod cluster;
 #[cfg(test)]
 mod configuration;
 #[cfg(test)]
@@ -20,6 +26,8 @@ mod homes;
 mod limits;
 #[cfg(test)]
 mod logging;
+#[cfg(test)]
+mod logins;
 #[cfg(test)]
 mod notices;
 #[cfg(test)]

@@ -2,9 +2,13 @@
 //! round trips, schema versions.
 
 #[cfg(test)]
+mod bad_certificates;
+#[cfg(test)]
 mod basics;
 #[cfg(test)]
 mod cancellation;
+#[cfg(test)]
+#[path = "../support/certificates.rs"]
 mod certificates;
 #[cfg(test)]
 #[path = "../support/cluster.rs"]

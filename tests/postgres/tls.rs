@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use trunkfs::metadata::MetadataStore as _;
 use trunkfs::metadata::postgres::{PostgresStore, Settings};
 
-use crate::certificates::{Authority, Pair, version_one};
+use crate::bad_certificates::{expired, version_one};
+use crate::certificates::{Authority, Pair};
 use crate::cluster::Cluster;
 use crate::connecting::{has, refused};
 use crate::support::share_spec;
@@ -155,7 +156,7 @@ async fn a_servers_certificate_that_is_wrong_names_the_remedy() {
     let root = fixture.root.display();
     let by_authority =
         fixture.url("fs:secret", "localhost", &format!("sslmode=verify-ca&sslrootcert={root}"));
-    fixture.serve(&fixture.authority.sign_expired("localhost")).await;
+    fixture.serve(&expired(&fixture.authority, "localhost")).await;
     has(&refused(&url).await, &["the server's certificate has expired", "new one"]);
     has(&refused(&by_authority).await, &["has expired"]);
     fixture.serve(&fixture.authority.own).await;

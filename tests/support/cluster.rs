@@ -36,18 +36,8 @@ impl Cluster {
         cluster.running().await
     }
 
-    /// A standby of `primary`, which it follows.
-    pub(crate) async fn standby_of(primary: &Self) -> Self {
-        let cluster = Self::folder(&[]);
-        let mut copy = program("pg_basebackup");
-        copy.args(["-h", "127.0.0.1", "-p", &primary.port.to_string(), "-U", "postgres"])
-            .args(["--write-recovery-conf", "--checkpoint=fast", "--no-sync", "-D"])
-            .arg(cluster.data());
-        run(&mut copy);
-        cluster.running().await
-    }
-
-    fn folder(options: &[&str]) -> Self {
+    /// A folder and a port, with no cluster yet.
+    pub(crate) fn folder(options: &[&str]) -> Self {
         let folder = tempfile::Builder::new().prefix("trunkfs-cluster.").tempdir().unwrap();
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
         own(folder.path());
@@ -65,7 +55,8 @@ impl Cluster {
         self.path().join("data")
     }
 
-    async fn running(mut self) -> Self {
+    /// With its server running.
+    pub(crate) async fn running(mut self) -> Self {
         self.run().await;
         self
     }
@@ -185,7 +176,7 @@ fn programs() -> PathBuf {
 }
 
 /// A program of PostgreSQL. They refuse root: as root they run as the user postgres.
-fn program(name: &str) -> Command {
+pub(crate) fn program(name: &str) -> Command {
     as_postgres(programs().join(name))
 }
 
@@ -203,7 +194,8 @@ pub(crate) fn as_postgres(path: impl AsRef<OsStr>) -> Command {
     command
 }
 
-fn run(command: &mut Command) {
+/// Runs a program, which must succeed.
+pub(crate) fn run(command: &mut Command) {
     let output = command.stdin(Stdio::null()).output().unwrap();
     assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
 }

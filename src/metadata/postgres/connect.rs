@@ -109,7 +109,7 @@ impl Way {
             let way = self.clone();
             async move { way.attempt(Some(address)).await }
         });
-        race(attempts.collect()).await
+        race(attempts.collect()).await.map_err(Failed::of_one_host)
     }
 
     async fn attempt(&self, address: Option<IpAddr>) -> Result<Connected, Failed> {
@@ -228,6 +228,15 @@ async fn race(
 }
 
 impl Failed {
+    /// A server that answers on one of a host's addresses, and says no, is the one that counts.
+    fn of_one_host(mut self) -> Self {
+        let answered = self.0.iter().any(|(_, obstacle)| obstacle.lasting);
+        for (_, obstacle) in &mut self.0 {
+            obstacle.lasting |= answered;
+        }
+        self
+    }
+
     /// One line that names every place; what stands in the way of several is said once.
     fn into_failure(self) -> Failure {
         let lasting = self.0.iter().all(|(_, obstacle)| obstacle.lasting);
