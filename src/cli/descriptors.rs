@@ -31,6 +31,9 @@ fn needed(config: &Config) -> usize {
     let content = config.content.values().map(|content| match content {
         Content::Memory => 0,
         Content::Filesystem(filesystem) => filesystem.max_open_files,
+        Content::S3(s3) => s3.common.max_concurrency,
+        Content::Gcs(gcs) => gcs.common.max_concurrency,
+        Content::Azure(azure) => azure.common.max_concurrency,
     });
     content.sum::<usize>() + config.server.max_connections + OTHERS
 }

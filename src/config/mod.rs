@@ -5,6 +5,7 @@
 //! what stands behind them; a file for each part has its types and reads its keys, and `parse` makes the
 //! whole and checks across them.
 
+mod bucket;
 mod changes;
 mod effective;
 mod environment;
@@ -24,6 +25,7 @@ mod stores;
 mod tree;
 mod values;
 
+pub use bucket::{Azure, Bucket, Gcs, S3, Sse};
 pub use changes::{Change, How, Takes};
 pub use error::{Error, Errors};
 pub use filesystem::Filesystem;

@@ -1,6 +1,7 @@
 //! The whole document, and the checks across its parts.
 
 use super::Config;
+use super::bucket::distinct_buckets;
 use super::error::{Error, Errors};
 use super::filesystem::distinct_folders;
 use super::logging::logging;
@@ -38,6 +39,7 @@ fn top(document: &Document<'_>) -> Result<Config, Error> {
     let content = document.keep(stores(&top, "content", content)).unwrap_or_default();
     document.keep(distinct_folders(&content.stores));
     document.keep(distinct_files(&metadata.stores));
+    document.keep(distinct_buckets(&content.stores));
     let listed = top.required("shares", "name at least one share that clients mount")?;
     let shares = shares(&listed, &metadata, &content)?;
     Ok(Config { server, logging, metadata: metadata.kept(), content: content.kept(), shares })

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use super::bucket::{Azure, Gcs, S3, azure, gcs, s3};
 use super::error::Error;
 use super::filesystem::{Filesystem, filesystem};
 use super::postgres::{Postgres, postgres};
@@ -29,6 +30,12 @@ pub enum Content {
     Memory,
     /// In a folder.
     Filesystem(Filesystem),
+    /// In a bucket of S3.
+    S3(Box<S3>),
+    /// In a bucket of Google Cloud Storage.
+    Gcs(Box<Gcs>),
+    /// In a container of Azure Blob Storage.
+    Azure(Box<Azure>),
 }
 
 /// Stores by name, each with its place in the file.
@@ -124,9 +131,13 @@ pub(super) fn metadata(field: &Field<'_>, request_timeout: Duration) -> Result<M
 }
 
 pub(super) fn content(field: &Field<'_>) -> Result<Content, Error> {
-    let section = field.section(&["type", "filesystem"])?;
-    Ok(match block(&section, &["filesystem"])? {
+    let blocks = ["filesystem", "s3", "gcs", "azure"];
+    let section = field.section(&["type", "filesystem", "s3", "gcs", "azure"])?;
+    Ok(match block(&section, &blocks)? {
         None => Content::Memory,
+        Some(("s3", field)) => Content::S3(Box::new(s3(&field)?)),
+        Some(("gcs", field)) => Content::Gcs(Box::new(gcs(&field)?)),
+        Some(("azure", field)) => Content::Azure(Box::new(azure(&field)?)),
         Some((_, field)) => Content::Filesystem(filesystem(&field)?),
     })
 }

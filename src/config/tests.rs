@@ -19,7 +19,8 @@ shares: [ { name: /e, metadata_store: m, content_store: c, clients: [ { network:
 
 fn variable(name: &str) -> Option<String> {
     match name {
-        "POSTGRES_PASSWORD" => Some("secret".to_owned()),
+        "POSTGRES_PASSWORD" | "S3_SECRET_KEY" | "AZURE_STORAGE_KEY" => Some("secret".to_owned()),
+        "S3_CUSTOMER_KEY" => Some("MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=".to_owned()),
         "PORT" => Some("6000".to_owned()),
         "MODE" => Some("0700".to_owned()),
         _ => None,

@@ -10,7 +10,9 @@ use super::shares::HomeError;
 use super::waiting::{Failed, opened};
 use crate::config::{self, Config};
 use crate::content::{
-    self, ContentStore, FilesystemContent, FilesystemSettings, Making, MemoryContent, OpenError,
+    self, Azure, AzureCredentials, ContentStore, DiskCache, Encryption, FilesystemContent,
+    FilesystemSettings, Gcs, Limits, Making, MemoryContent, ObjectContent, ObjectOpenError,
+    ObjectSettings, OpenError, S3, Secret, Service,
 };
 use crate::metadata::memory::MemoryStore;
 use crate::metadata::postgres::{PostgresStore, Settings};
@@ -45,7 +47,7 @@ pub enum StoreError {
         /// Its name in the configuration.
         name: String,
         /// Why.
-        source: OpenError,
+        source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// A content store that must be there is not.
     #[error("content.stores.{name}")]
@@ -53,7 +55,7 @@ pub enum StoreError {
         /// Its name in the configuration.
         name: String,
         /// What is missing.
-        source: OpenError,
+        source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// What a content store holds cannot be listed.
     #[error("content.stores.{name}: cannot be listed")]
@@ -107,12 +109,14 @@ impl Stores {
         share: &config::Share,
     ) -> Result<ExportSettings, StoreError> {
         let content = self.content(config, share, Making::Never).await?;
+        let chunk_size = config.content.get(&share.content_store).and_then(bucket);
+        let chunk_size = chunk_size.map_or(CHUNK_SIZE, |bucket| bucket.chunk_size);
         let metadata = self.metadata(config, share).await?;
         let config::Root { uid, gid, mode } = share.root;
         let spec = ShareSpec {
             name: share.name.clone(),
             root: RootSpec { uid, gid, mode: mode.bits() },
-            chunk_size: CHUNK_SIZE,
+            chunk_size,
         };
         let what = format!("the share {}", share.name);
         let limit = config.metadata.get(&share.metadata_store).map_or(Duration::ZERO, patience);
@@ -123,6 +127,11 @@ impl Stores {
             store: share.metadata_store.clone(),
             source: failed.error,
         })?;
+        if opened.chunk_size != chunk_size {
+            tracing::info!(share = %share.name, "content stays in chunks of {} bytes, with which the share was made",
+                opened.chunk_size);
+        }
+        let content = content.with_chunk_size(opened.chunk_size).unwrap_or(content);
         Ok(ExportSettings {
             share: opened,
             rules: rules(share),
@@ -185,17 +194,20 @@ impl Stores {
         let store: Arc<dyn ContentStore> = match settings {
             config::Content::Memory => Arc::new(MemoryContent::new()),
             config::Content::Filesystem(settings) => {
-                let failed = |source| match source {
+                let failed = |error| match error {
                     OpenError::Absent { .. } => {
-                        StoreError::NoContent { name: name.clone(), source }
+                        StoreError::NoContent { name: name.clone(), source: Box::new(error) }
                     }
-                    source => StoreError::Content { name: name.clone(), source },
+                    error => StoreError::Content { name: name.clone(), source: Box::new(error) },
                 };
                 let settings = FilesystemSettings {
                     base_path: settings.base_path.clone(),
                     max_open_files: settings.max_open_files,
                 };
                 Arc::new(FilesystemContent::open_or_make(settings, making).await.map_err(failed)?)
+            }
+            config::Content::S3(_) | config::Content::Gcs(_) | config::Content::Azure(_) => {
+                Arc::new(objects(config, name, settings, making).await?)
             }
         };
         self.content.insert(name.clone(), store.clone());
@@ -289,6 +301,97 @@ fn named<'c>(config: &'c Config, name: &str) -> Result<&'c config::Metadata, Kee
         name: name.to_owned(),
         known: config.metadata.keys().cloned().collect(),
     })
+}
+
+/// Opens a content store in a bucket, and waits for its server where that may come by itself.
+async fn objects(
+    config: &Config,
+    name: &str,
+    content: &config::Content,
+    making: Making,
+) -> Result<ObjectContent, StoreError> {
+    let failed = |source: Box<dyn std::error::Error + Send + Sync>| StoreError::Content {
+        name: name.to_owned(),
+        source,
+    };
+    let (service, common) = service(content).ok_or_else(|| failed("no bucket".into()))?;
+    // A namespace of one process is changed by it alone, and so is the content that it names.
+    let mut shares = config.shares.iter().filter(|share| share.content_store == name);
+    let alone = shares.all(|share| match config.metadata.get(&share.metadata_store) {
+        Some(config::Metadata::Memory | config::Metadata::Sqlite(_)) => true,
+        Some(config::Metadata::Postgres(_)) | None => false,
+    });
+    let memory = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
+    let settings = ObjectSettings {
+        service,
+        prefix: common.prefix.clone(),
+        limits: Limits {
+            request_timeout: common.request_timeout,
+            retries: common.retries,
+            max_concurrency: common.max_concurrency,
+        },
+        connect_timeout: common.connect_timeout,
+        write_buffer: memory(common.write_buffer),
+        cache: memory(common.cache),
+        disk_cache: common.cache_folder.clone().map(|(folder, size)| DiskCache { folder, size }),
+        read_ahead: u64::from(common.read_ahead),
+        exclusive: alone || common.single_server,
+        chunk_size: common.chunk_size,
+    };
+    let what = format!("content.stores.{name}");
+    let open = async || ObjectContent::open_or_make(settings.clone(), making).await;
+    let store = opened(&what, common.connect_retry, open, ObjectOpenError::is_away).await;
+    store.map_err(|Failed { error, waited }| match error.is_absent() {
+        true => StoreError::NoContent { name: name.to_owned(), source: Box::new(error) },
+        false => failed(format!("{error}{}", after(waited.as_ref())).into()),
+    })
+}
+
+/// What a bucket has whatever its service; `None` for stores of other kinds.
+fn bucket(content: &config::Content) -> Option<&config::Bucket> {
+    match content {
+        config::Content::Memory | config::Content::Filesystem(_) => None,
+        config::Content::S3(s3) => Some(&s3.common),
+        config::Content::Gcs(gcs) => Some(&gcs.common),
+        config::Content::Azure(azure) => Some(&azure.common),
+    }
+}
+
+fn service(content: &config::Content) -> Option<(Service, &config::Bucket)> {
+    let hidden = |secret: &config::Secret| Secret(secret.reveal().to_owned());
+    let service = match content {
+        config::Content::Memory | config::Content::Filesystem(_) => return None,
+        config::Content::S3(s3) => Service::S3(S3 {
+            bucket: s3.bucket.clone(),
+            endpoint: s3.endpoint.clone(),
+            region: s3.region.clone(),
+            path_style: s3.path_style,
+            keys: s3.keys.as_ref().map(|(id, secret)| (id.clone(), hidden(secret))),
+            storage_class: s3.storage_class.clone(),
+            sse: s3.sse.as_ref().map(|sse| match sse {
+                config::Sse::S3 => Encryption::S3,
+                config::Sse::Kms(key) => Encryption::Kms(key.clone()),
+                config::Sse::Customer(key) => Encryption::Customer(hidden(key)),
+            }),
+            allow_http: s3.allow_http,
+        }),
+        config::Content::Gcs(gcs) => Service::Gcs(Gcs {
+            bucket: gcs.bucket.clone(),
+            service_account_file: gcs.service_account_file.clone(),
+            storage_class: gcs.storage_class.clone(),
+        }),
+        config::Content::Azure(azure) => Service::Azure(Azure {
+            account: azure.account.clone(),
+            container: azure.container.clone(),
+            credentials: match &azure.access_key {
+                Some(key) => AzureCredentials::Key(hidden(key)),
+                None => AzureCredentials::Environment,
+            },
+            endpoint: azure.endpoint.clone(),
+            allow_http: azure.allow_http,
+        }),
+    };
+    Some((service, bucket(content)?))
 }
 
 /// How long a store that is not there at the start is waited for.

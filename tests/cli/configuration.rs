@@ -5,6 +5,14 @@ use std::net::TcpListener;
 
 use super::process::{folder, run, trunkfs};
 
+/// What the variables of examples hold.
+const SECRETS: [(&str, &str); 4] = [
+    ("POSTGRES_PASSWORD", "hush"),
+    ("S3_SECRET_KEY", "hush"),
+    ("S3_CUSTOMER_KEY", "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="),
+    ("AZURE_STORAGE_KEY", "hush"),
+];
+
 const RIGHT: &str = "
 server: { listen: 127.0.0.1:0 }
 metadata: { stores: { m: { type: memory } } }
@@ -31,7 +39,11 @@ const WRONG: &[(&str, &str, &[&str])] = &[
         "m: { type: postgres, postgres: { sslmode: prefer } }",
         &["t.yaml:3", "sslmode", "prefer", "verify-full", "disable"],
     ),
-    ("c: { type: memory }", "c: { type: s3 }", &["content.stores.c.type", "\"s3\"", "filesystem"]),
+    (
+        "c: { type: memory }",
+        "c: { type: ftp }",
+        &["content.stores.c.type", "\"ftp\"", "filesystem"],
+    ),
     ("content_store: c", "content_store: d", &["t.yaml:8:20", "\"d\" names no store"]),
     ("name: /e", "name: e", &["t.yaml:6:11: shares[0].name", "/export"]),
     ("name: /e", "name: /e\n    name: /f", &["t.yaml:7", "name"]),
@@ -71,10 +83,10 @@ async fn a_right_configuration_is_summed_up() {
 async fn the_example_is_right() {
     let folder = folder(include_str!("../../config.example.yaml"));
     let mut command = trunkfs(folder.path(), &["check-config"]);
-    command.env("TRUNKFS_CONFIG", "t.yaml").env("POSTGRES_PASSWORD", "secret");
+    command.env("TRUNKFS_CONFIG", "t.yaml").envs(SECRETS);
     let checked = run(command).await;
     assert_eq!(checked.status, Some(0), "{checked:?}");
-    assert!(!checked.out.contains("secret"), "{checked:?}");
+    assert!(!checked.out.contains("hush") && !checked.out.contains("MDEy"), "{checked:?}");
 }
 
 /// The part of a Compose file that holds configurations.
@@ -92,12 +104,14 @@ struct Inline {
 async fn the_configuration_for_containers_is_right() {
     let compose = include_str!("../../docker-compose.yml");
     let compose: Compose = serde_saphyr::from_str(compose).unwrap();
-    let folder = folder(&compose.configs["trunkfs"].content.replace("$${", "${"));
-    let mut command = trunkfs(folder.path(), &["check-config", "--config", "t.yaml"]);
-    command.env("POSTGRES_PASSWORD", "secret");
-    let checked = run(command).await;
-    assert_eq!(checked.status, Some(0), "{checked:?}");
-    assert!(checked.out.contains("  listen: 0.0.0.0:12049\n"), "{checked:?}");
+    for config in ["trunkfs", "trunkfs-s3"] {
+        let folder = folder(&compose.configs[config].content.replace("$${", "${"));
+        let mut command = trunkfs(folder.path(), &["check-config", "--config", "t.yaml"]);
+        command.envs(SECRETS);
+        let checked = run(command).await;
+        assert_eq!(checked.status, Some(0), "{config}: {checked:?}");
+        assert!(checked.out.contains("  listen: 0.0.0.0:12049\n"), "{config}: {checked:?}");
+    }
 }
 
 /// The first block of YAML after a heading of a page.
@@ -111,7 +125,7 @@ async fn the_readme_is_right() {
     let page = include_str!("../../README.md");
     let folder = folder(sample(page, "## With PostgreSQL"));
     let mut command = trunkfs(folder.path(), &["check-config", "--config", "t.yaml"]);
-    command.env("POSTGRES_PASSWORD", "secret");
+    command.envs(SECRETS);
     let checked = run(command).await;
     assert_eq!(checked.status, Some(0), "{checked:?}");
     assert!(checked.out.contains("  - name: /export\n    metadata_store: main\n"));

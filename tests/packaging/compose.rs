@@ -88,6 +88,20 @@ fn the_way_to_the_database_is_said_to_be_private() {
 }
 
 #[test]
+fn the_bucket_is_made_before_the_server_starts() {
+    let compose = compose();
+    let server = &compose.services["trunkfs-s3"];
+    assert_eq!(server.profiles, ["s3-backend"]);
+    assert_eq!(server.depends_on["bucket"].condition, "service_completed_successfully");
+    let bucket = &compose.services["bucket"];
+    assert_eq!(bucket.depends_on["minio"].condition, "service_healthy");
+    assert!(compose.services["minio"].healthcheck.is_some());
+    for service in ["minio", "bucket"] {
+        assert_eq!(compose.services[service].profiles, ["s3-backend"]);
+    }
+}
+
+#[test]
 fn what_is_named_is_declared_and_images_have_a_version() {
     let compose = compose();
     for (name, service) in &compose.services {
