@@ -14,15 +14,14 @@ source "$REPO/e2e/lib/client.sh"
 source "$REPO/e2e/lib/qemu.sh"
 
 ALL_SUITES=(basic permissions links-special rename bigdir io git tar pjdfstest crash)
-CONFIGS=(memory-memory memory-filesystem memory-s3 postgres-memory postgres-filesystem postgres-s3 knfsd)
+CONFIGS=(memory-memory memory-filesystem memory-s3 sqlite-memory sqlite-filesystem sqlite-s3 postgres-memory postgres-filesystem postgres-s3 knfsd)
 
 usage() {
     cat <<TEXT
 usage: sudo e2e/run.sh --config NAME [--suite NAME]… [--case NAME]… [--binary PATH] [--client KIND]
 
-  --config NAME   metadata and content store: memory-memory, memory-filesystem, memory-s3,
-                  postgres-memory, postgres-filesystem, postgres-s3; or knfsd, the Linux kernel's own server, as
-                  the reference
+  --config NAME   metadata and content store: memory, sqlite or postgres, and memory, filesystem or s3, as
+                  sqlite-filesystem; or knfsd, the Linux kernel's own server, as the reference
   --suite NAME    only this suite (may be repeated): ${ALL_SUITES[*]}
   --case NAME     only this case of the suite (may be repeated; suites in Python)
   --binary PATH   the server (default: target/debug/trunkfs, built if it is missing)

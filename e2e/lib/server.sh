@@ -7,7 +7,10 @@ MOUNT_OPTIONS='' MOUNT_SOURCE=''
 # server_configure ADDRESS:PORT: a fresh, empty store of each kind that $CONFIG names, METADATA-CONTENT.
 server_configure() {
     local metadata='{ type: memory }' content='{ type: memory }'
-    rm -rf "$RUN/content"
+    rm -rf "$RUN/content" "$RUN/metadata"
+    if [[ $CONFIG == sqlite-* ]]; then
+        metadata="{ type: sqlite, sqlite: { path: $RUN/metadata/metadata.sqlite } }"
+    fi
     if [[ $CONFIG == postgres-* ]]; then
         local database=${SUITE//-/_}
         postgres_sql "DROP DATABASE IF EXISTS $database WITH (FORCE)" 2>/dev/null

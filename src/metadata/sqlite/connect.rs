@@ -93,6 +93,8 @@ fn open(path: &Path, cache_size: usize) -> Result<Connection, Error> {
     // Whoever closes last does not touch the log, unless it is told to.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map_err(failed)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false).map_err(failed)?;
+    // Otherwise a statement is planned anew where the values that it is given differ from the last.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).map_err(failed)?;
     let kibibytes = (cache_size / 1024).max(256);
     connection
         .execute_batch(&format!(

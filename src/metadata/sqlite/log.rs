@@ -20,7 +20,7 @@ use super::health::Health;
 const PAGE: u64 = 4096;
 /// Pages are moved when the log has this many new bytes.
 const MOVE: u64 = 8 << 20;
-/// Beyond this size in bytes the log is started anew.
+/// Beyond this size in bytes the log is started anew; a quarter of its limit where that is less.
 pub(super) const RESTART: u64 = 64 << 20;
 /// A log with anything new in it is moved at least this often.
 const IDLE: Duration = Duration::from_secs(2);
@@ -37,6 +37,8 @@ pub(super) struct Log {
     pages: AtomicU64,
     /// How many bytes it may take.
     limit: u64,
+    /// Beyond this size in bytes it is started anew.
+    restart: u64,
     /// Held by the writer in each transaction, and by the mover while the writer pauses.
     turn: Mutex<()>,
     news: Mutex<News>,
@@ -70,6 +72,7 @@ impl Log {
         Self {
             pages: AtomicU64::new(0),
             limit,
+            restart: RESTART.min(limit / 4),
             turn: Mutex::new(()),
             news: Mutex::default(),
             woken: Condvar::new(),
@@ -102,7 +105,7 @@ impl Log {
         if pages < *moved_at {
             *moved_at = 0;
         }
-        let many = (pages - *moved_at) * PAGE >= MOVE;
+        let many = (pages - *moved_at) * PAGE >= MOVE.min(self.restart / 2);
         let mut news = self.news.lock();
         news.pages = true;
         if many && !news.many {
@@ -192,7 +195,7 @@ impl Log {
     fn move_pages(&self, connection: &Connection) -> Result<bool, Failure> {
         let checkpoint = |mode| connection.wal_checkpoint_v2(Some("main"), mode);
         checkpoint(CheckpointMode::PASSIVE)?;
-        if self.bytes() <= RESTART.min(self.limit / 4) {
+        if self.bytes() <= self.restart {
             return Ok(false);
         }
         let _turn = self.turn();

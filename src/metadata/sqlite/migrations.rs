@@ -1,6 +1,6 @@
 //! The schema's versions (`migrations/sqlite`). The file belongs to this process, so they are always applied.
 
-use rusqlite::{Connection, OptionalExtension as _};
+use rusqlite::Connection;
 
 use super::error::Failure;
 use crate::metadata::Error;
@@ -17,9 +17,10 @@ const APPLICATION: i32 = 0x5452_4653;
 /// # Errors
 /// [`Error::Backend`] where the file is another program's, or its schema newer than this program.
 pub(super) fn apply(connection: &mut Connection) -> Result<(), Error> {
-    let runner = embedded::migrations::runner();
     let (present, wanted) = versions(connection)?;
     if present < wanted {
+        // A migration and the record of it are one transaction: a start that is cut short leaves both or none.
+        let runner = embedded::migrations::runner().set_grouped(true);
         runner.run(connection).map_err(|error| Error::Backend(Box::new(error)))?;
         tracing::info!(from = present, to = wanted, "the schema was brought up to date");
     }
@@ -64,34 +65,17 @@ fn versions(connection: &Connection) -> Result<(i32, i32), Error> {
 /// The newest version that was applied; 0 in an empty file.
 fn present_version(connection: &Connection) -> Result<i32, Error> {
     let failed = |error: rusqlite::Error| Failure::from(error).into_error();
-    let tables: i64 = connection
-        .query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))
-        .map_err(failed)?;
-    if tables == 0 {
-        return Ok(0);
-    }
-    let history = connection
-        .query_row(
-            "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'refinery_schema_history'",
-            [],
-            |_| Ok(()),
-        )
-        .optional()
-        .map_err(failed)?;
-    let newest = match history {
-        None => 0,
-        Some(()) => connection
-            .query_row("SELECT COALESCE(max(version), 0) FROM refinery_schema_history", [], |row| {
-                row.get(0)
-            })
-            .map_err(failed)?,
-    };
-    let application: i32 =
-        connection.query_row("PRAGMA application_id", [], |row| row.get(0)).map_err(failed)?;
+    let number =
+        |sql: &str| connection.query_row(sql, [], |row| row.get::<_, i32>(0)).map_err(failed);
     // The history alone is what a first start that was cut short leaves.
-    if newest > 0 && application != APPLICATION
-        || newest == 0 && tables > 1 + i64::from(history.is_some())
-    {
+    let others =
+        number("SELECT count(*) FROM sqlite_schema WHERE tbl_name <> 'refinery_schema_history'")?;
+    let newest = match number("SELECT count(*) FROM sqlite_schema")? - others {
+        0 => 0,
+        _ => number("SELECT COALESCE(max(version), 0) FROM refinery_schema_history")?,
+    };
+    let is_ours = number("PRAGMA application_id")? == APPLICATION;
+    if (newest > 0 && !is_ours) || (newest == 0 && others > 0) {
         return Err(Error::Backend("the file is another program's database".into()));
     }
     Ok(newest)

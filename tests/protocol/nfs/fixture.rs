@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use trunkfs::content::{ContentStore, FilesystemContent, FilesystemSettings, MemoryContent};
 use trunkfs::metadata::memory::MemoryStore;
 use trunkfs::metadata::postgres::{PostgresStore, Settings};
+use trunkfs::metadata::sqlite::{self, SqliteStore};
 use trunkfs::metadata::{MetadataStore, RootSpec, ShareSpec};
 use trunkfs::mount::Mount;
 use trunkfs::nfs3::Nfs3;
@@ -39,6 +40,12 @@ macro_rules! cases {
                 super::$case(&crate::nfs::fixture::Fs::new(crate::nfs::fixture::Pair::Memory));
             })*
         }
+        mod sqlite {
+            $(#[test]
+            fn $case() {
+                super::$case(&crate::nfs::fixture::Fs::new(crate::nfs::fixture::Pair::Sqlite));
+            })*
+        }
         mod postgres {
             $(#[test]
             fn $case() {
@@ -54,6 +61,8 @@ pub(crate) use cases;
 pub(crate) enum Pair {
     /// Everything in memory.
     Memory,
+    /// SQLite, and content in files.
+    Sqlite,
     /// PostgreSQL, and content in files.
     Postgres,
 }
@@ -63,7 +72,15 @@ pub(crate) enum Pair {
 pub(crate) struct Stores {
     metadata: Arc<dyn MetadataStore>,
     content: Arc<dyn ContentStore>,
-    durable: Option<Arc<(TempDir, TestDatabase)>>,
+    durable: Option<Arc<Durable>>,
+}
+
+/// What outlives a server.
+#[derive(Debug)]
+struct Durable {
+    folder: TempDir,
+    /// Where metadata is, if not in the folder.
+    database: Option<TestDatabase>,
 }
 
 impl Stores {
@@ -74,20 +91,22 @@ impl Stores {
                 content: Arc::new(MemoryContent::new()),
                 durable: None,
             },
+            Pair::Sqlite => Self::open(Arc::new(Durable::new(None))).await,
             Pair::Postgres => {
-                let folder = tempfile::tempdir().unwrap();
-                Self::open(Arc::new((folder, TestDatabase::create().await))).await
+                let database = TestDatabase::create().await;
+                Self::open(Arc::new(Durable::new(Some(database)))).await
             }
         }
     }
 
     /// Those of [`Pair::Postgres`], with a gate between store and database.
     pub(crate) async fn behind_gate() -> (Self, Gate) {
-        let folder = tempfile::tempdir().unwrap();
-        let durable = Arc::new((folder, TestDatabase::create().await));
-        let database = durable.1.settings();
-        let gate = Gate::before(&database).await;
-        (Self::through(gate.settings(&database), durable).await, gate)
+        let database = TestDatabase::create().await;
+        let settings = database.settings();
+        let gate = Gate::before(&settings).await;
+        let metadata = PostgresStore::connect(gate.settings(&settings)).await.unwrap();
+        let durable = Arc::new(Durable::new(Some(database)));
+        (Self::with_metadata(Arc::new(metadata), durable).await, gate)
     }
 
     /// Other content on metadata in memory.
@@ -97,32 +116,40 @@ impl Stores {
 
     /// How to reach the database of durable ones.
     pub(crate) fn database(&self) -> Settings {
-        self.durable.as_ref().expect("a database").1.settings()
+        let durable = self.durable.as_ref().expect("durable stores");
+        durable.database.as_ref().expect("a database").settings()
     }
 
-    async fn open(durable: Arc<(TempDir, TestDatabase)>) -> Self {
-        Self::through(durable.1.settings(), durable).await
+    async fn open(durable: Arc<Durable>) -> Self {
+        let metadata: Arc<dyn MetadataStore> = match &durable.database {
+            Some(database) => Arc::new(PostgresStore::connect(database.settings()).await.unwrap()),
+            None => {
+                let path = durable.folder.path().join("metadata.sqlite");
+                Arc::new(SqliteStore::open(sqlite::Settings::new(path)).await.unwrap())
+            }
+        };
+        Self::with_metadata(metadata, durable).await
     }
 
-    async fn through(database: Settings, durable: Arc<(TempDir, TestDatabase)>) -> Self {
-        let base_path = durable.0.path().join("content");
+    async fn with_metadata(metadata: Arc<dyn MetadataStore>, durable: Arc<Durable>) -> Self {
+        let base_path = durable.folder.path().join("content");
         let settings = FilesystemSettings { base_path, max_open_files: 256 };
         Self {
-            metadata: Arc::new(PostgresStore::connect(database).await.unwrap()),
+            metadata,
             content: Arc::new(FilesystemContent::open(settings).await.unwrap()),
             durable: Some(durable),
         }
     }
 
-    /// The same stores for a second server beside the first; those in memory are shared.
+    /// The same stores for a second server beside the first; those that only one may open are shared.
     pub(crate) async fn beside(&self) -> Self {
         match &self.durable {
-            None => Self {
+            Some(durable) if durable.database.is_some() => Self::open(durable.clone()).await,
+            Some(_) | None => Self {
                 metadata: self.metadata.clone(),
                 content: self.content.clone(),
                 durable: None,
             },
-            Some(durable) => Self::open(durable.clone()).await,
         }
     }
 
@@ -137,6 +164,12 @@ impl Stores {
                 Self::open(durable).await
             }
         }
+    }
+}
+
+impl Durable {
+    fn new(database: Option<TestDatabase>) -> Self {
+        Self { folder: tempfile::tempdir().unwrap(), database }
     }
 }
 
@@ -274,10 +307,11 @@ impl Drop for TestServer {
 
 /// The server of a pair that other cases use now, or a new one.
 fn shared(pair: Pair) -> Arc<TestServer> {
-    static SERVERS: [Mutex<Weak<TestServer>>; 2] = [const { Mutex::new(Weak::new()) }; 2];
+    static SERVERS: [Mutex<Weak<TestServer>>; 3] = [const { Mutex::new(Weak::new()) }; 3];
     let slot = &SERVERS[match pair {
         Pair::Memory => 0,
-        Pair::Postgres => 1,
+        Pair::Sqlite => 1,
+        Pair::Postgres => 2,
     }];
     let mut slot = slot.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     if let Some(server) = slot.upgrade() {
