@@ -1,19 +1,34 @@
-//! `trunkfs check-config`: whether a configuration is right, and what counts.
+//! `trunkfs check-config`: whether a configuration is right, what counts, and whether its stores answer.
 
 use std::io::Write;
 
+use clap::Args;
+
 use super::{Configured, Failure, ready};
-use crate::config::{Loaded, Source};
+use crate::config::{Config, Loaded, Source};
+use crate::server::try_stores;
+use crate::types::Chain;
+
+/// What `check-config` takes.
+#[derive(Debug, Args)]
+pub(super) struct Options {
+    #[command(flatten)]
+    configured: Configured,
+    /// Connect to the stores too: exit status 1 where one does not answer; nothing is changed in them
+    #[arg(long)]
+    connect: bool,
+}
 
 /// Prints the configuration that counts as YAML, which can be used as a file again once its secrets are filled in, with
 /// all else in comments.
-pub(super) fn run(configured: &Configured) -> Result<(), Failure> {
-    let source = configured.source();
+pub(super) fn run(options: &Options) -> Result<(), Failure> {
+    let source = options.configured.source();
     let loaded = source.load()?;
     for warning in &loaded.warnings {
         eprintln!("warning: {warning}");
     }
-    print(&described(&source, &loaded))
+    print(&described(&source, &loaded))?;
+    if options.connect { connect(&loaded.config) } else { Ok(()) }
 }
 
 fn print(text: &str) -> Result<(), Failure> {
@@ -36,4 +51,22 @@ fn described(source: &Source, loaded: &Loaded) -> String {
         text.push_str("# The port is a free one that the server says when it starts.\n");
     }
     text
+}
+
+/// A line for each store that a share names.
+fn connect(config: &Config) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Runtime::new().map_err(|error| Failure::Run(error.into()))?;
+    let mut failed = false;
+    for (store, outcome) in runtime.block_on(try_stores(config)) {
+        match outcome {
+            Ok(found) => print(&format!("# {store}: ok, {found}\n"))?,
+            Err(error) => {
+                failed = true;
+                print(&format!("# {store}: failed\n"))?;
+                eprintln!("error: {}", Chain(&error));
+            }
+        }
+    }
+    runtime.shutdown_background();
+    if failed { Err(Failure::Told) } else { Ok(()) }
 }

@@ -40,8 +40,8 @@ struct Cli {
 enum Command {
     /// Serve until SIGTERM or SIGINT; a second one stops at once.
     Serve(serve::Options),
-    /// Say whether a configuration is right, without connecting or listening.
-    CheckConfig(Configured),
+    /// Say whether a configuration is right, and print what counts.
+    CheckConfig(check_config::Options),
     /// Ask whether a server answers: exit status 0 where NFS and MOUNT do, 1 where not.
     Status(status::Options),
     /// Write a metadata store's whole content to a file, as of one moment, while servers go on serving it
@@ -102,6 +102,8 @@ enum Failure {
     Configuration(config::Errors),
     /// A variable of the environment is wrong.
     Environment(Box<dyn Error + Send + Sync>),
+    /// Something failed, and was told.
+    Told,
     /// Something failed while it was carried out.
     Run(Box<dyn Error + Send + Sync>),
 }
@@ -118,7 +120,7 @@ pub fn run() -> ExitCode {
     let cli = Cli::parse();
     let done = match cli.command {
         Command::Serve(options) => serve::run(&options),
-        Command::CheckConfig(configured) => check_config::run(&configured),
+        Command::CheckConfig(options) => check_config::run(&options),
         Command::Status(options) => status::run(&options),
         Command::Dump(options) => dump::run(&options),
         Command::Load(options) => load::run(&options),
@@ -135,6 +137,7 @@ pub fn run() -> ExitCode {
             eprintln!("error: {}", Chain(error.as_ref()));
             ExitCode::from(WRONG)
         }
+        Err(Failure::Told) => ExitCode::FAILURE,
         Err(Failure::Run(error)) => {
             eprintln!("error: {}", Chain(error.as_ref()));
             ExitCode::FAILURE

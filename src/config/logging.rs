@@ -10,10 +10,11 @@ use super::tree::Value;
 use super::values::{duration_or_none, word};
 
 /// The program's own modules, as log lines name them behind `trunkfs::`.
-const MODULES: [&str; 12] = [
+const MODULES: [&str; 13] = [
     "cli",
     "config",
     "content",
+    "dump",
     "metadata",
     "mount",
     "nfs3",

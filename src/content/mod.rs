@@ -16,7 +16,7 @@ mod memory;
 mod object;
 
 pub use error::Error;
-pub use filesystem::{FilesystemContent, FilesystemSettings, OpenError};
+pub use filesystem::{FilesystemContent, FilesystemSettings, Look, OpenError};
 pub use memory::MemoryContent;
 pub use object::{
     Azure, AzureCredentials, DiskCache, Encryption, Gcs, Limits, ObjectContent, ObjectOpenError,

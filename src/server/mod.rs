@@ -28,7 +28,7 @@ use self::limits::{Budget, Seldom};
 use self::places::Places;
 pub use self::probe::{ProbeError, Service, own_address, probe};
 pub use self::shares::HomeError;
-pub use self::stores::{KeepingError, StoreError, open_for_dump, open_for_load};
+pub use self::stores::{KeepingError, StoreError, open_for_dump, open_for_load, try_stores};
 use crate::rpc::{Dispatcher, DuplicateProgram, MAX_RECORD_BYTES, Program};
 use crate::types::AtomicDuration;
 

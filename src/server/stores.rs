@@ -1,11 +1,14 @@
 //! The one place that names concrete stores: from the configuration to open shares.
 
+mod trial;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::task::JoinSet;
 
+pub use self::trial::try_stores;
 use super::shares::HomeError;
 use super::waiting::{Failed, opened};
 use crate::config::{self, Config};

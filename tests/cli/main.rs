@@ -12,6 +12,8 @@ mod cluster;
 #[cfg(test)]
 mod configuration;
 #[cfg(test)]
+mod connect;
+#[cfg(test)]
 #[path = "../support/database.rs"]
 mod database;
 #[cfg(test)]

@@ -62,6 +62,30 @@ impl Folder {
         Ok((folder, identity))
     }
 
+    /// What is there, without making anything.
+    pub(super) fn look(base_path: PathBuf) -> Result<Look, OpenError> {
+        match fs::metadata(&base_path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Look::Missing),
+            Ok(_) | Err(_) => {}
+        }
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let base = rustix::fs::open(&base_path, flags, Mode::empty()).map_err(|errno| {
+            OpenError::Unreachable { path: base_path.clone(), source: errno.into() }
+        })?;
+        let folder = Self { base, base_path };
+        folder.check_marker()?;
+        let path = &folder.base_path;
+        let all = rustix::fs::Access::READ_OK
+            | rustix::fs::Access::WRITE_OK
+            | rustix::fs::Access::EXEC_OK;
+        rustix::fs::accessat(rustix::fs::CWD, path, all, AtFlags::EACCESS)
+            .map_err(|errno| OpenError::NotWritable { path: path.clone(), source: errno.into() })?;
+        if !path.join(MARKER).exists() {
+            return Ok(Look::Empty);
+        }
+        Ok(Look::Content(identity::find(path)?))
+    }
+
     /// Takes a folder that is marked, and one that is empty; no other.
     fn check_marker(&self) -> Result<(), OpenError> {
         let path = &self.base_path;
@@ -256,6 +280,17 @@ impl Folder {
             matches!(read, Ok(_) | Err(Errno::AGAIN))
         })
     }
+}
+
+/// What a content folder is, before it is opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Look {
+    /// Content, with its identity if it has one already.
+    Content(Option<ContentIdentity>),
+    /// An empty folder.
+    Empty,
+    /// Nothing.
+    Missing,
 }
 
 /// Whether opening makes a file that is not there.

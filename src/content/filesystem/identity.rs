@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, RenameFlags};
 use rustix::io::Errno;
@@ -18,7 +18,7 @@ const MOST_BYTES: u64 = 100;
 
 /// The identity that the folder has, or from now on has. Several processes may ask at once: one makes it.
 pub(super) fn find_or_make(base_path: &Path, making: Making) -> Result<ContentIdentity, OpenError> {
-    let path = base_path.join(format!("{MARKER}.id"));
+    let path = file(base_path);
     if let Some(identity) = read(&path)? {
         return Ok(identity);
     }
@@ -30,6 +30,15 @@ pub(super) fn find_or_make(base_path: &Path, making: Making) -> Result<ContentId
     make(base_path, &path, fresh)
         .map_err(|source| OpenError::NotWritable { path: base_path.to_path_buf(), source })?;
     read(&path)?.ok_or(OpenError::Identity { path })
+}
+
+/// The identity that the folder has, if it has one.
+pub(super) fn find(base_path: &Path) -> Result<Option<ContentIdentity>, OpenError> {
+    read(&file(base_path))
+}
+
+fn file(base_path: &Path) -> PathBuf {
+    base_path.join(format!("{MARKER}.id"))
 }
 
 fn read(path: &Path) -> Result<Option<ContentIdentity>, OpenError> {

@@ -18,6 +18,7 @@ mod identity;
 mod syncs;
 
 pub use error::OpenError;
+pub use folder::Look;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -89,6 +90,16 @@ impl FilesystemContent {
             Ok(Self { shared: Arc::new(shared), nowait, max_length, identity })
         });
         opened.await.map_err(OpenError::Interrupted)?
+    }
+
+    /// What is in a content folder, for somebody who wants to know before it is opened. Makes and changes nothing.
+    ///
+    /// # Errors
+    /// A folder that cannot be reached or written to, one with other files, and one of a format
+    /// that this version does not know.
+    pub async fn look(base_path: PathBuf) -> Result<Look, OpenError> {
+        let looking = tokio::task::spawn_blocking(move || Folder::look(base_path));
+        looking.await.map_err(OpenError::Interrupted)?
     }
 
     /// Waits for a permit as long as the call is wanted.

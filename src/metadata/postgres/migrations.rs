@@ -26,7 +26,16 @@ pub(super) async fn prepare(settings: &Settings) -> Result<(), Error> {
     migrate(&mut client, settings.auto_migrate).await
 }
 
-async fn migrate(client: &mut Client, allowed: bool) -> Result<(), Error> {
+/// The schema's version and this program's, which is not older. Changes nothing and waits for no lock.
+///
+/// # Errors
+/// Those of [`prepare`].
+pub(super) async fn look(settings: &Settings, allowed: bool) -> Result<(i32, i32), Error> {
+    let client = Connector::new(settings).connect().await.map_err(Failure::into_error)?.client;
+    versions(&client, allowed).await
+}
+
+async fn versions(client: &Client, allowed: bool) -> Result<(i32, i32), Error> {
     let runner = embedded::migrations::runner();
     let wanted = runner.get_migrations().iter().map(|it| it.version()).max().unwrap_or(0);
     let present = present_version(client).await?;
@@ -48,7 +57,13 @@ async fn migrate(client: &mut Client, allowed: bool) -> Result<(), Error> {
             .into(),
         ));
     }
+    Ok((present, wanted))
+}
+
+async fn migrate(client: &mut Client, allowed: bool) -> Result<(), Error> {
+    let (present, wanted) = versions(client, allowed).await?;
     if present < wanted {
+        let runner = embedded::migrations::runner();
         runner.run_async(client).await.map_err(|error| Error::Backend(Box::new(error)))?;
         tracing::info!(from = present, to = wanted, "the schema was brought up to date");
     }

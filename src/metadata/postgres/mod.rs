@@ -63,6 +63,14 @@ pub struct PostgresStore {
 }
 
 impl PostgresStore {
+    /// The schema's version in the database and this program's. Changes nothing.
+    ///
+    /// # Errors
+    /// Those of [`PostgresStore::connect`] where `migrates` says whether the schema may be brought up to date.
+    pub async fn schema_versions(settings: &Settings, migrates: bool) -> Result<(i32, i32), Error> {
+        migrations::look(settings, migrates).await
+    }
+
     /// Opens the store, bringing its schema up to date where the settings say so. Instances may start at
     /// the same time.
     ///

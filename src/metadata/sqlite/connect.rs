@@ -2,12 +2,14 @@
 
 use std::fs::{self, File};
 use std::io;
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
+use rustix::fs::{Access, AtFlags, CWD};
 
 use super::error::{Failure, REMEDY};
 use super::migrations;
@@ -69,6 +71,44 @@ pub(super) fn writer(settings: &Settings) -> Result<Connection, Error> {
     }
     migrations::apply(&mut connection)?;
     Ok(connection)
+}
+
+/// The schema's version in a file and this program's; `None` where there is no file. Makes and changes nothing.
+pub(super) fn look(path: &Path) -> Result<Option<(i32, i32)>, Error> {
+    let file = match fs::metadata(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(Error::Backend(Box::new(error))),
+    };
+    if !file.is_file() {
+        return Err(Error::Backend("it is no file".into()));
+    }
+    let writable = rustix::fs::accessat(CWD, path, Access::WRITE_OK, AtFlags::EACCESS);
+    writable.map_err(|errno| unmade(errno.into()))?;
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    // Without a log nobody has it open, and to look at it SQLite needs none of the files that it would leave.
+    let log = fs::metadata(super::lock::beside(path, "-wal")).is_ok_and(|log| log.len() > 0);
+    let connection = if log {
+        Connection::open_with_flags(path, flags)
+    } else {
+        Connection::open_with_flags(immutable(path), flags | OpenFlags::SQLITE_OPEN_URI)
+    };
+    let connection = connection.map_err(failed)?;
+    connection.busy_timeout(PATIENCE).map_err(failed)?;
+    migrations::versions(&connection).map(Some)
+}
+
+/// The URI (sqlite.org/uri.html) of a file that nobody changes.
+fn immutable(path: &Path) -> String {
+    let mut uri = "file:".to_owned();
+    for byte in path.as_os_str().as_bytes() {
+        if byte.is_ascii_alphanumeric() || b"/._-".contains(byte) {
+            uri.push(char::from(*byte));
+        } else {
+            uri.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    uri + "?immutable=1"
 }
 
 /// Opens a connection that only reads, with a share of the pages' memory in bytes.

@@ -45,8 +45,11 @@ pub(super) fn check(connection: &Connection) -> Result<(), Error> {
     Ok(())
 }
 
-/// The version that is there, which is not newer than the one of this program, and that one.
-fn versions(connection: &Connection) -> Result<(i32, i32), Error> {
+/// The newest version that was applied, and this program's, which is not older.
+///
+/// # Errors
+/// [`Error::Backend`] where the file is another program's, or its schema newer than this program.
+pub(super) fn versions(connection: &Connection) -> Result<(i32, i32), Error> {
     let runner = embedded::migrations::runner();
     let wanted = runner.get_migrations().iter().map(|it| it.version()).max().unwrap_or(0);
     let present = present_version(connection)?;

@@ -25,6 +25,7 @@ mod tests;
 mod usage;
 mod writer;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
@@ -86,6 +87,17 @@ impl SqliteStore {
     /// [`Error::ReadOnly`]; [`Error::Backend`] for all else, a newer schema included.
     pub async fn open(settings: Settings) -> Result<Self, Error> {
         tokio::task::spawn_blocking(move || Self::open_blocking(settings))
+            .await
+            .map_err(|error| Error::Backend(Box::new(error)))?
+    }
+
+    /// The schema's version in a file and this program's; `None` where there is no file yet. Makes and changes
+    /// nothing, and does not mind a server that has it.
+    ///
+    /// # Errors
+    /// What is wrong with the file, as far as can be seen without opening the store.
+    pub async fn look(path: PathBuf) -> Result<Option<(i32, i32)>, Error> {
+        tokio::task::spawn_blocking(move || connect::look(&path))
             .await
             .map_err(|error| Error::Backend(Box::new(error)))?
     }
