@@ -33,6 +33,8 @@ mod logins;
 #[cfg(test)]
 mod notices;
 #[cfg(test)]
+mod outage;
+#[cfg(test)]
 mod process;
 #[cfg(test)]
 mod reload;
