@@ -23,7 +23,8 @@ fn parts(message: &str) -> Vec<String> {
         if shown { each } else { '…' }
     });
     let plain: String = plain.collect();
-    plain.split('…').map(flat).filter(|part| part.len() >= LEAST).collect()
+    let parts = plain.split('…').map(|part| flat(part.trim_matches([':', ';', ',', ' '])));
+    parts.filter(|part| part.len() >= LEAST).collect()
 }
 
 /// The messages that the page quotes: what is in backticks in the first column of its tables.
