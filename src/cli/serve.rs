@@ -52,7 +52,7 @@ pub(super) fn run(options: &Options) -> Result<(), Failure> {
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
-    descriptors::raise(&loaded.config);
+    descriptors::raise(&loaded.config)?;
     warn_of_loss(&loaded.config);
     let runtime = tokio::runtime::Runtime::new().map_err(|error| Failure::Run(error.into()))?;
     let done = runtime.block_on(serve(source, options.listen, loaded, log));

@@ -1,7 +1,7 @@
 //! Limits, as whoever meets them and whoever set them sees them.
 
 use super::client::{Call, Connection};
-use super::process::{Running, folder};
+use super::process::{Running, folder, run};
 
 /// NULL of NFS.
 fn null() -> Call {
@@ -63,4 +63,24 @@ async fn a_server_that_is_full_says_whom_it_refuses() {
     let line = err.lines().find(|line| line.contains("server.max_connections are open")).unwrap();
     assert!(refused.iter().any(|address| line.contains(address)), "{refused:?}: {line}");
     assert!(line.contains("limit=2"), "{line}");
+}
+
+/// The program where no more than `limit` files may be open.
+fn with_few_files(folder: &std::path::Path, limit: u32) -> tokio::process::Command {
+    let script = format!("ulimit -n {limit} && exec \"$0\" serve --config t.yaml");
+    let mut command = tokio::process::Command::new("sh");
+    command.current_dir(folder).arg("-c").arg(script).arg(env!("CARGO_BIN_EXE_trunkfs"));
+    command.kill_on_drop(true);
+    command
+}
+
+#[tokio::test]
+async fn a_limit_of_open_files_that_is_too_low_is_told_before_anything_starts() {
+    let folder = limited("max_connections: 100");
+    // 100 connections and 64 others.
+    let words =
+        ["163 files", "needs 164", "100 for server.max_connections", "LimitNOFILE=", "ulimit -Hn"];
+    run(with_few_files(folder.path(), 163)).await.failed_with(1, &words);
+    let server = Running::spawn(with_few_files(folder.path(), 164), 1).await;
+    server.stop().await;
 }

@@ -11,8 +11,13 @@ const COMPOSE: &str = include_str!("../../docker-compose.yml");
 #[serde(deny_unknown_fields)]
 struct Compose {
     services: BTreeMap<String, Service>,
-    configs: BTreeMap<String, serde::de::IgnoredAny>,
+    configs: BTreeMap<String, Inline>,
     volumes: BTreeMap<String, Option<serde::de::IgnoredAny>>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Inline {
+    content: String,
 }
 
 /// What is read of a service; other keys are Docker Compose's to check.
@@ -118,6 +123,25 @@ fn what_is_named_is_declared_and_images_have_a_version() {
                 "{name}: {variable}: check that it is known"
             );
         }
+    }
+}
+
+#[test]
+fn the_configuration_of_every_server_is_right_with_its_variables() {
+    let compose = compose();
+    for (name, service) in compose.services.iter().filter(|(_, service)| service.build.is_some()) {
+        let folder = tempfile::tempdir().unwrap();
+        let [config] = &service.configs[..] else { panic!("{name} has one configuration") };
+        // What Docker Compose makes of $${, and of ${ in variables.
+        let text = compose.configs[&config.source].content.replace("$${", "${");
+        std::fs::write(folder.path().join("config.yaml"), text).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_trunkfs"));
+        command.arg("check-config").current_dir(folder.path());
+        for (variable, value) in &service.environment {
+            command.env(variable, if value.starts_with("${") { "secret" } else { value });
+        }
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{name}: {output:?}");
     }
 }
 
