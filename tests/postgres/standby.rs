@@ -7,28 +7,17 @@ use trunkfs::metadata::postgres::{PostgresStore, Settings};
 use trunkfs::metadata::{CreateHow, Error, MetadataStore as _};
 use trunkfs::types::{Context, Timestamp};
 
-use crate::cluster::{Cluster, program, run};
+use crate::cluster::Cluster;
 use crate::connecting::{has, refused};
 use crate::support::{context, mode, name, share_spec};
 
 /// How long a store may take to find another primary.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A standby of `primary`, which it follows.
-async fn standby_of(primary: &Cluster) -> Cluster {
-    let cluster = Cluster::folder(&[]);
-    let mut copy = program("pg_basebackup");
-    copy.args(["-h", "127.0.0.1", "-p", &primary.port.to_string(), "-U", "postgres"])
-        .args(["--write-recovery-conf", "--checkpoint=fast", "--no-sync", "-D"])
-        .arg(cluster.data());
-    run(&mut copy);
-    cluster.running().await
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_standby_is_passed_over_until_it_is_the_primary() {
     let mut primary = Cluster::start(&[]).await;
-    let standby = standby_of(&primary).await;
+    let standby = Cluster::standby_of(&primary).await;
     // What is acknowledged is on both.
     primary.sql("ALTER SYSTEM SET synchronous_standby_names = '*'").await;
     primary.reload().await;

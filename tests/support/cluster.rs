@@ -36,6 +36,17 @@ impl Cluster {
         cluster.running().await
     }
 
+    /// A standby of `primary`, which it follows.
+    pub(crate) async fn standby_of(primary: &Self) -> Self {
+        let cluster = Self::folder(&[]);
+        let mut copy = program("pg_basebackup");
+        copy.args(["-h", "127.0.0.1", "-p", &primary.port.to_string(), "-U", "postgres"])
+            .args(["--write-recovery-conf", "--checkpoint=fast", "--no-sync", "-D"])
+            .arg(cluster.data());
+        run(&mut copy);
+        cluster.running().await
+    }
+
     /// A folder and a port, with no cluster yet.
     pub(crate) fn folder(options: &[&str]) -> Self {
         let folder = tempfile::Builder::new().prefix("trunkfs-cluster.").tempdir().unwrap();

@@ -1,14 +1,15 @@
-//! Whether the stores that a configuration names can be used, found out without changing anything in them.
+//! Whether the stores that a configuration names can be used, found out without leaving anything in them.
 
 use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
+use std::time::Duration;
 
 use rustix::fs::{Access, AtFlags, CWD};
 
-use super::{StoreError, database};
+use super::{StoreError, database, objects};
 use crate::config::{self, Config};
-use crate::content::{FilesystemContent, Look, OpenError};
+use crate::content::{ContentStore as _, FilesystemContent, Look, Making, OpenError};
 use crate::metadata;
 use crate::metadata::postgres::PostgresStore;
 use crate::metadata::sqlite::SqliteStore;
@@ -23,7 +24,7 @@ pub async fn try_stores(config: &Config) -> Vec<(String, Result<String, StoreErr
         tried.push((format!("metadata.stores.{name}"), found));
     }
     for (name, settings) in named(content, &config.content) {
-        let found = try_content(name, settings).await;
+        let found = try_content(config, name, settings).await;
         tried.push((format!("content.stores.{name}"), found));
     }
     tried
@@ -93,12 +94,19 @@ fn versions(place: &dyn std::fmt::Display, present: i32, wanted: i32) -> String 
     format!("{place} has schema version {present}{made}")
 }
 
-/// What a content store is, without changing anything.
-async fn try_content(name: &str, settings: &config::Content) -> Result<String, StoreError> {
+/// What a content store is. Nothing is left in it: a bucket gets one object, which is removed again.
+async fn try_content(
+    config: &Config,
+    name: &str,
+    settings: &config::Content,
+) -> Result<String, StoreError> {
     match settings {
         config::Content::Memory => Ok("in memory".to_owned()),
         config::Content::Filesystem(settings) => {
-            let failed = |source| StoreError::Content { name: name.to_owned(), source };
+            let failed = |source: OpenError| StoreError::Content {
+                name: name.to_owned(),
+                source: Box::new(source),
+            };
             let path = &settings.base_path;
             let shown = path.display();
             Ok(match FilesystemContent::look(path.clone()).await.map_err(failed)? {
@@ -113,7 +121,31 @@ async fn try_content(name: &str, settings: &config::Content) -> Result<String, S
                 }
             })
         }
+        config::Content::S3(_) | config::Content::Gcs(_) | config::Content::Azure(_) => {
+            match objects(config, name, &at_once(settings), Making::Never).await {
+                Ok(store) => Ok(match store.identity() {
+                    Some(identity) => format!("the bucket holds the content {identity}"),
+                    None => "the bucket holds content".to_owned(),
+                }),
+                Err(StoreError::NoContent { .. }) => {
+                    Ok("the bucket has no content under the prefix yet".to_owned())
+                }
+                Err(error) => Err(error),
+            }
+        }
     }
+}
+
+/// The same store, not waited for.
+fn at_once(content: &config::Content) -> config::Content {
+    let mut content = content.clone();
+    match &mut content {
+        config::Content::Memory | config::Content::Filesystem(_) => {}
+        config::Content::S3(s3) => s3.common.connect_retry = Duration::ZERO,
+        config::Content::Gcs(gcs) => gcs.common.connect_retry = Duration::ZERO,
+        config::Content::Azure(azure) => azure.common.connect_retry = Duration::ZERO,
+    }
+    content
 }
 
 #[cfg(test)]
