@@ -4,7 +4,7 @@ use std::io::Write;
 
 use clap::Args;
 
-use super::{Configured, Failure, ready};
+use super::{Configured, FAILED, Failure, ready};
 use crate::config::{Config, Loaded, Source};
 use crate::server::try_stores;
 use crate::types::Chain;
@@ -68,5 +68,5 @@ fn connect(config: &Config) -> Result<(), Failure> {
         }
     }
     runtime.shutdown_background();
-    if failed { Err(Failure::Told) } else { Ok(()) }
+    if failed { Err(Failure::Said(FAILED)) } else { Ok(()) }
 }

@@ -7,6 +7,7 @@ mod check_config;
 mod descriptors;
 mod dump;
 mod load;
+mod migrate;
 mod progress;
 mod ready;
 mod reload;
@@ -15,7 +16,7 @@ mod status;
 mod systemd;
 
 use std::error::Error;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
@@ -25,6 +26,8 @@ use crate::types::Chain;
 
 /// The command line or the configuration is wrong.
 const WRONG: u8 = 2;
+/// Something failed.
+const FAILED: u8 = 1;
 
 #[derive(Debug, Parser)]
 #[command(name = "trunkfs", version, about = "An NFSv3 server whose namespace lives in PostgreSQL")]
@@ -48,6 +51,8 @@ enum Command {
     Dump(dump::Options),
     /// Bring a dump into a metadata store, wholly or not at all
     Load(load::Options),
+    /// Look at the schema of a metadata store, and bring it up to date.
+    Migrate(migrate::Options),
 }
 
 /// Which configuration a command is about.
@@ -89,10 +94,35 @@ impl Configured {
         }
     }
 
+    /// What follows a command to name a store of this configuration.
+    fn again(&self, store: &str) -> String {
+        match self.source() {
+            Source::File(file) => format!(" --store {store} --config {}", quoted(&file)),
+            Source::Local { .. } => format!(" --store {store}"),
+        }
+    }
+
+    /// Whether the command line names it, and not the environment.
+    fn is_told(&self) -> bool {
+        self.config.is_some()
+            && self.config.as_deref().map(Path::as_os_str)
+                != std::env::var_os("TRUNKFS_CONFIG").as_deref()
+    }
+
     /// What counts, with the environment's overrides.
     fn load(&self) -> Result<Config, Failure> {
         Ok(self.source().load()?.config)
     }
+}
+
+/// A path as a shell takes it (POSIX 2.2.2).
+fn quoted(path: &Path) -> String {
+    let text = path.display().to_string();
+    let plain = |each: char| each.is_ascii_alphanumeric() || "/._-+,:@%".contains(each);
+    if !text.is_empty() && text.chars().all(plain) {
+        return text;
+    }
+    format!("'{}'", text.replace('\'', "'\\''"))
 }
 
 /// Why a command ends early.
@@ -102,8 +132,10 @@ enum Failure {
     Configuration(config::Errors),
     /// A variable of the environment is wrong.
     Environment(Box<dyn Error + Send + Sync>),
-    /// Something failed, and was told.
-    Told,
+    /// The command line does not fit the configuration.
+    Wrong(String),
+    /// All was said; the exit status says it once more.
+    Said(u8),
     /// Something failed while it was carried out.
     Run(Box<dyn Error + Send + Sync>),
 }
@@ -124,6 +156,7 @@ pub fn run() -> ExitCode {
         Command::Status(options) => status::run(&options),
         Command::Dump(options) => dump::run(&options),
         Command::Load(options) => load::run(&options),
+        Command::Migrate(options) => migrate::run(&options),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -137,7 +170,11 @@ pub fn run() -> ExitCode {
             eprintln!("error: {}", Chain(error.as_ref()));
             ExitCode::from(WRONG)
         }
-        Err(Failure::Told) => ExitCode::FAILURE,
+        Err(Failure::Wrong(text)) => {
+            eprintln!("error: {text}");
+            ExitCode::from(WRONG)
+        }
+        Err(Failure::Said(status)) => ExitCode::from(status),
         Err(Failure::Run(error)) => {
             eprintln!("error: {}", Chain(error.as_ref()));
             ExitCode::FAILURE

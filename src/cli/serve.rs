@@ -14,7 +14,11 @@ use super::reload::Reload;
 use super::systemd::Notifier;
 use super::{Configured, Failure, descriptors, ready};
 use crate::config::{Config, Content, Loaded, Metadata, Source};
-use crate::server::{AFTER_DRAIN, BindError, Instance, Service, StartError, own_address, probe};
+use crate::metadata;
+use crate::metadata::schema::SchemaError;
+use crate::server::{
+    AFTER_DRAIN, BindError, Instance, Service, StartError, StoreError, own_address, probe,
+};
 use crate::telemetry;
 use crate::types::{AtomicDuration, Chain};
 
@@ -55,7 +59,7 @@ pub(super) fn run(options: &Options) -> Result<(), Failure> {
     descriptors::raise(&loaded.config)?;
     warn_of_loss(&loaded.config);
     let runtime = tokio::runtime::Runtime::new().map_err(|error| Failure::Run(error.into()))?;
-    let done = runtime.block_on(serve(source, options.listen, loaded, log));
+    let done = runtime.block_on(serve(source, options, loaded, log));
     // What still runs was told to stop, and had its time.
     runtime.shutdown_background();
     done
@@ -63,7 +67,7 @@ pub(super) fn run(options: &Options) -> Result<(), Failure> {
 
 async fn serve(
     source: Source,
-    listen: Option<SocketAddr>,
+    options: &Options,
     loaded: Loaded,
     log: telemetry::Handle,
 ) -> Result<(), Failure> {
@@ -79,7 +83,7 @@ async fn serve(
     notifier.status("opening stores");
     let starting = shutdown.run_until_cancelled(Instance::start(config));
     let Some(started) = starting.await else { return Ok(()) };
-    let instance = started.map_err(explained)?;
+    let instance = started.map_err(|error| explained(error, &options.configured))?;
     let (address, control) = (instance.address(), instance.control());
     let running = tokio::spawn(instance.run(shutdown.clone()));
     let answers = match shutdown.run_until_cancelled(answers(own_address(address))).await {
@@ -92,7 +96,7 @@ async fn serve(
             tokio::spawn(notifier.clone().watch(own_address(address), shutdown.clone()));
             let reload = Reload {
                 source,
-                listen,
+                listen: options.listen,
                 in_foreground,
                 applied: loaded.clone(),
                 started: loaded,
@@ -180,17 +184,31 @@ fn say(text: &str) {
 }
 
 /// An error, with its remedy where there is a plain one.
-fn explained(error: StartError) -> Failure {
-    let StartError::Bind(BindError::Listen { address, source }) = &error else {
-        return Failure::Run(error.into());
+fn explained(error: StartError, configured: &Configured) -> Failure {
+    let remedy = match &error {
+        StartError::Bind(BindError::Listen { address, source }) => {
+            let other = match source.kind() {
+                std::io::ErrorKind::AddrInUse => {
+                    "another program has the port; stop it, or choose another"
+                }
+                _ => "choose another address",
+            };
+            let text = format!(
+                "cannot listen on {address}: {source}; {other} with --listen or server.listen"
+            );
+            return Failure::Run(text.into());
+        }
+        StartError::Store(StoreError::Metadata { name, source, .. }) => match source {
+            metadata::Error::Schema(SchemaError::Behind { .. }) => {
+                format!("to mend it: trunkfs migrate up{}", configured.again(name))
+            }
+            _ => return Failure::Run(error.into()),
+        },
+        StartError::Store(_) | StartError::Bind(_) | StartError::Random(_) => {
+            return Failure::Run(error.into());
+        }
     };
-    let remedy = match source.kind() {
-        std::io::ErrorKind::AddrInUse => "another program has the port; stop it, or choose another",
-        _ => "choose another address",
-    };
-    let text =
-        format!("cannot listen on {address}: {source}; {remedy} with --listen or server.listen");
-    Failure::Run(text.into())
+    Failure::Run(format!("{}; {remedy}", Chain(&error)).into())
 }
 
 /// Says which shares are lost when the server stops.

@@ -1,12 +1,13 @@
 //! `metadata.stores.*.postgres`: keys of their own, a URL, or both where they do not contradict each other.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::error::Error;
 use super::secrets::Hidden;
 use super::section::{Field, Section};
 use super::tree::Value;
-use super::values::{MOST, count, duration, duration_or_none, flag, number};
+use super::values::{MOST, count, duration, duration_or_none, flag, nonempty, number};
 use crate::types::database::{Parameters, Target};
 
 /// A PostgreSQL database, and how it is used.
@@ -32,6 +33,8 @@ pub struct Postgres {
     pub connect_retry: Duration,
     /// Whether the schema is brought up to date at start.
     pub auto_migrate: bool,
+    /// A folder of migrations in place of the embedded ones.
+    pub migrations_path: Option<PathBuf>,
 }
 
 /// The longest that a statement may run: what became of a call is known to the database for some minutes only.
@@ -61,6 +64,7 @@ pub(super) fn postgres(field: &Field<'_>, request_timeout: Duration) -> Result<P
         "statement_timeout",
         "connect_retry",
         "auto_migrate",
+        "migrations_path",
     ];
     let secrets = [("url", Hidden::InUrl), ("password", Hidden::Whole)];
     let section = field.section_with(&keys, &secrets)?;
@@ -108,7 +112,11 @@ pub(super) fn postgres(field: &Field<'_>, request_timeout: Duration) -> Result<P
         acquire_timeout: within_request("acquire_timeout", Duration::from_secs(5))?,
         statement_timeout: statement_timeout.max(SHORTEST_STATEMENT),
         connect_retry: section.or("connect_retry", "60s", duration_or_none)?,
-        auto_migrate: section.or("auto_migrate", true, flag)?,
+        auto_migrate: section.or("auto_migrate", false, flag)?,
+        migrations_path: section
+            .optional("migrations_path")
+            .map(|field| nonempty(&field).map(PathBuf::from))
+            .transpose()?,
     })
 }
 

@@ -106,7 +106,7 @@ fn values_take_variables_and_text() {
 server: { listen: "[::1]:${PORT}", request_timeout: 1500ms, drain_timeout: 2m, max_connections: "7", memory_budget: "${PORT}MiB" }
 metadata:
   stores:
-    db: { type: postgres, postgres: { port: "${PORT}", password: "a$${b}", auto_migrate: "false" } }
+    db: { type: postgres, postgres: { port: "${PORT}", password: "a$${b}", auto_migrate: "true" } }
 content: { stores: { c: { type: memory } } }
 shares:
   - name: /a/b
@@ -126,7 +126,7 @@ shares:
     let Metadata::Postgres(postgres) = &config.metadata["db"] else { panic!("{config:?}") };
     assert_eq!(postgres.target.hosts[0].port, 6000);
     assert_eq!(postgres.target.password.as_deref(), Some("a${b}"));
-    assert!(!postgres.auto_migrate);
+    assert!(postgres.auto_migrate);
     assert!(!format!("{config:?}").contains("a${b}"));
     let share = &config.shares[0];
     assert_eq!((share.root.uid, share.root.mode.bits()), (4_294_967_294, 0o700));

@@ -1,5 +1,6 @@
 //! Why an operation was refused or failed.
 
+use super::schema::SchemaError;
 use crate::types::Attributes;
 
 /// The source of a failure.
@@ -62,6 +63,10 @@ pub enum Error {
     /// The store holds what it must not hold.
     #[error("the metadata store is damaged: {0}")]
     Damaged(String),
+    /// The store's schema is not one that this program serves, or cannot be changed so; only while a store is opened
+    /// or migrated.
+    #[error(transparent)]
+    Schema(#[from] SchemaError),
     /// Anything else that went wrong below.
     #[error("the metadata store failed")]
     Backend(#[source] Source),

@@ -19,6 +19,7 @@ mod error;
 pub mod memory;
 pub mod postgres;
 pub mod rules;
+pub mod schema;
 mod serial;
 pub mod sqlite;
 mod types;

@@ -100,7 +100,7 @@ fn of_metadata(error: &metadata::Error) -> nfsstat3 {
         metadata::Error::ReadOnly(_) => nfsstat3::NFS3ERR_ROFS,
         metadata::Error::Unavailable(_) | metadata::Error::Cancelled => nfsstat3::NFS3ERR_JUKEBOX,
         metadata::Error::Damaged(_) => nfsstat3::NFS3ERR_SERVERFAULT,
-        metadata::Error::Backend(_) => nfsstat3::NFS3ERR_IO,
+        metadata::Error::Schema(_) | metadata::Error::Backend(_) => nfsstat3::NFS3ERR_IO,
     }
 }
 
@@ -170,6 +170,8 @@ fn notice_of_metadata(error: &metadata::Error) -> Notice {
         metadata::Error::NoSpace(_)
         | metadata::Error::ReadOnly(_)
         | metadata::Error::Unavailable(_) => Notice::Outage,
-        metadata::Error::Damaged(_) | metadata::Error::Backend(_) => Notice::Fault,
+        metadata::Error::Damaged(_) | metadata::Error::Schema(_) | metadata::Error::Backend(_) => {
+            Notice::Fault
+        }
     }
 }

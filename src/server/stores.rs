@@ -3,6 +3,7 @@
 mod trial;
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,7 +19,8 @@ use crate::content::{
     ObjectSettings, OpenError, S3, Secret, Service,
 };
 use crate::metadata::memory::MemoryStore;
-use crate::metadata::postgres::{PostgresStore, Settings};
+use crate::metadata::postgres::{PostgresSchema, PostgresStore, Settings};
+use crate::metadata::schema::Schema;
 use crate::metadata::sqlite::{self, SqliteFile, SqliteStore};
 use crate::metadata::{self, Dump, MetadataStore, RootSpec, ShareSpec, Upkeep};
 use crate::types::ShareName;
@@ -80,6 +82,31 @@ pub enum StoreError {
         store: String,
         /// Why.
         source: metadata::Error,
+    },
+    /// A URL names no database that can be used.
+    #[error("the database URL cannot be used")]
+    Url(#[source] metadata::Source),
+    /// The database of a URL cannot be opened.
+    #[error("cannot open {place}")]
+    Database {
+        /// Where it is.
+        place: String,
+        /// Why.
+        source: metadata::Error,
+    },
+    /// The configuration has no such metadata store.
+    #[error("metadata.stores has no store {name}; {known}")]
+    NoSuchStore {
+        /// The name.
+        name: String,
+        /// What there is.
+        known: String,
+    },
+    /// A store has no schema that could be migrated.
+    #[error("metadata.stores.{name} is not of type postgres: there is nothing to migrate")]
+    NoSchema {
+        /// The store's name.
+        name: String,
     },
     /// A share names a store that the configuration does not have.
     #[error("the share {share} names the store {name}, which is not configured")]
@@ -414,6 +441,68 @@ fn after(waited: Option<&Duration>) -> String {
     waited.map(|waited| format!(" after {waited:.0?} (connect_retry)")).unwrap_or_default()
 }
 
+/// The names of the metadata stores whose schema has versions.
+pub(crate) fn stores_with_schema(config: &Config) -> Vec<&str> {
+    let versioned = config.metadata.iter().filter(|(_, settings)| match settings {
+        config::Metadata::Memory | config::Metadata::Sqlite(_) => false,
+        config::Metadata::Postgres(_) => true,
+    });
+    versioned.map(|(name, _)| name.as_str()).collect()
+}
+
+/// The schema of a metadata store, and where it is; `migrations` goes before the configuration's folder.
+///
+/// # Errors
+/// [`StoreError::NoSuchStore`], [`StoreError::NoSchema`], and [`StoreError::Metadata`] where it cannot be opened.
+pub(crate) async fn open_schema(
+    config: &Config,
+    name: &str,
+    migrations: Option<&Path>,
+) -> Result<(Box<dyn Schema>, String), StoreError> {
+    let settings = config.metadata.get(name).ok_or_else(|| StoreError::NoSuchStore {
+        name: name.to_owned(),
+        known: format!("it has {}", stores_with_schema(config).join(", ")),
+    })?;
+    match settings {
+        config::Metadata::Memory | config::Metadata::Sqlite(_) => {
+            Err(StoreError::NoSchema { name: name.to_owned() })
+        }
+        config::Metadata::Postgres(settings) => {
+            let place = settings.target.to_string();
+            let settings = with_migrations(database(settings), migrations);
+            match PostgresSchema::connect(&settings).await {
+                Ok(schema) => Ok((Box::new(schema), place)),
+                Err(source) => {
+                    Err(StoreError::Metadata { name: name.to_owned(), place, waited: None, source })
+                }
+            }
+        }
+    }
+}
+
+/// The schema of the database that a URL names, and where it is.
+///
+/// # Errors
+/// [`StoreError::Url`], and [`StoreError::Database`] where it cannot be opened.
+pub(crate) async fn open_schema_at(
+    url: &str,
+    migrations: Option<&Path>,
+) -> Result<(Box<dyn Schema>, String), StoreError> {
+    let settings = with_migrations(Settings::from_url(url).map_err(StoreError::Url)?, migrations);
+    let place = settings.target.to_string();
+    match PostgresSchema::connect(&settings).await {
+        Ok(schema) => Ok((Box::new(schema), place)),
+        Err(source) => Err(StoreError::Database { place, source }),
+    }
+}
+
+fn with_migrations(settings: Settings, folder: Option<&Path>) -> Settings {
+    match folder {
+        Some(folder) => Settings { migrations_path: Some(folder.to_path_buf()), ..settings },
+        None => settings,
+    }
+}
+
 fn unknown(share: &config::Share, name: &str) -> StoreError {
     StoreError::Unknown { share: share.name.clone(), name: name.to_owned() }
 }
@@ -437,6 +526,7 @@ fn database(settings: &config::Postgres) -> Settings {
         acquire_timeout: settings.acquire_timeout,
         statement_timeout: settings.statement_timeout,
         auto_migrate: settings.auto_migrate,
+        migrations_path: settings.migrations_path.clone(),
     }
 }
 

@@ -31,6 +31,8 @@ mod logging;
 #[cfg(test)]
 mod logins;
 #[cfg(test)]
+mod migrate;
+#[cfg(test)]
 mod notices;
 #[cfg(test)]
 mod outage;

@@ -45,6 +45,7 @@ pub(crate) fn trunkfs(folder: &Path, arguments: &[&str]) -> Command {
         .current_dir(folder)
         .args(arguments)
         .env_remove("TRUNKFS_CONFIG")
+        .env_remove("DATABASE_URL")
         .env_remove("RUST_LOG")
         .env_remove("NOTIFY_SOCKET")
         .env_remove("WATCHDOG_USEC")

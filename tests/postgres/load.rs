@@ -61,8 +61,11 @@ async fn step(
 ) -> Result<(), Error> {
     match attempt(store, cx, directories, random).await.map_err(|refusal| refusal.error) {
         Err(
-            error
-            @ (Error::Backend(_) | Error::Damaged(_) | Error::NoSpace(_) | Error::ReadOnly(_)),
+            error @ (Error::Backend(_)
+            | Error::Schema(_)
+            | Error::Damaged(_)
+            | Error::NoSpace(_)
+            | Error::ReadOnly(_)),
         ) => Err(error),
         Ok(())
         | Err(

@@ -32,6 +32,8 @@ mod links;
 #[cfg(test)]
 mod load;
 #[cfg(test)]
+mod migrations;
+#[cfg(test)]
 #[path = "../support/operations.rs"]
 mod operations;
 #[cfg(test)]

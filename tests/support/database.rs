@@ -25,10 +25,11 @@ impl TestDatabase {
         Self { server, name }
     }
 
-    /// How a store reaches it.
+    /// How a store reaches it; the store makes its tables.
     pub(crate) fn settings(&self) -> Settings {
         let mut settings = self.server.clone();
         settings.target.database.clone_from(&self.name);
+        settings.auto_migrate = true;
         settings
     }
 }

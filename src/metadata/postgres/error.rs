@@ -146,3 +146,16 @@ pub(super) fn login(error: &tokio_postgres::Error) -> Login {
         ref other => Login::Other(other.code().to_owned()),
     }
 }
+
+/// What to do about a migration that failed so.
+pub(super) fn remedy(error: &tokio_postgres::Error) -> Option<&'static str> {
+    match *error.code()? {
+        SqlState::INSUFFICIENT_PRIVILEGE => {
+            Some("run it as the role that owns the database (or may create in its schema)")
+        }
+        SqlState::LOCK_NOT_AVAILABLE => {
+            Some("other sessions use its tables (a dump?); run it again when they have ended")
+        }
+        _ => None,
+    }
+}

@@ -35,6 +35,7 @@ use tokio::sync::mpsc;
 use uuid::Uuid;
 
 use self::error::Failure;
+pub use self::migrations::PostgresSchema;
 use self::pool::Pool;
 use self::remove::Kind;
 pub use self::settings::Settings;
@@ -76,7 +77,7 @@ impl PostgresStore {
     ///
     /// # Errors
     /// [`Error::Backend`] where the database cannot be reached, is older than PostgreSQL 15, has another default
-    /// isolation than READ COMMITTED, or a schema of another version.
+    /// isolation than READ COMMITTED; [`Error::Schema`] where its schema is not the one that this program serves.
     pub async fn connect(settings: Settings) -> Result<Self, Error> {
         start::check(&settings).await?;
         migrations::prepare(&settings).await?;

@@ -1,8 +1,9 @@
 //! Where the database is, and how the store uses it.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::metadata::Error;
+use crate::metadata::Source;
 use crate::types::database::{Parameters, Target};
 
 /// How to reach the database, and how it is used.
@@ -26,6 +27,8 @@ pub struct Settings {
     pub statement_timeout: Duration,
     /// Whether a schema that is behind is brought up to date when the store opens.
     pub auto_migrate: bool,
+    /// A folder of migrations in place of the embedded ones.
+    pub migrations_path: Option<PathBuf>,
 }
 
 impl Settings {
@@ -41,19 +44,19 @@ impl Settings {
             connect_timeout: Duration::from_secs(5),
             acquire_timeout: Duration::from_secs(5),
             statement_timeout: Duration::from_secs(10),
-            auto_migrate: true,
+            auto_migrate: false,
+            migrations_path: None,
         }
     }
 
     /// Settings from a connection URL (PostgreSQL manual 34.1.1.2) with defaults for the rest.
     ///
     /// # Errors
-    /// [`Error::Backend`] where the URL is wrong; never shows the password.
-    pub fn from_url(url: &str) -> Result<Self, Error> {
-        let refused = |error: Box<dyn std::error::Error + Send + Sync>| Error::Backend(error);
-        let parameters = Parameters::from_url(url).map_err(|error| refused(error.into()))?;
+    /// What is wrong with the URL; never shows the password.
+    pub fn from_url(url: &str) -> Result<Self, Source> {
+        let parameters = Parameters::from_url(url)?;
         let connect_timeout = parameters.connect_timeout;
-        let target = parameters.into_target().map_err(|error| refused(error.into()))?;
+        let target = parameters.into_target()?;
         let settings = Self::new(target);
         let connect_timeout = connect_timeout.unwrap_or(settings.connect_timeout);
         Ok(Self { connect_timeout, ..settings })

@@ -1,0 +1,111 @@
+//! Which database a migration is about.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use crate::cli::{Configured, Failure, quoted};
+use crate::metadata;
+use crate::metadata::schema::Schema;
+use crate::server::{StoreError, open_schema, open_schema_at, stores_with_schema};
+use crate::types::Chain;
+
+/// The variable that names a database.
+const VARIABLE: &str = "DATABASE_URL";
+
+/// Which database, and which migrations. The database is that of --database-url, else of --store, else of --config, else of
+/// the variable `DATABASE_URL`, else of a configuration that is found; one without --store must have a single store with a schema.
+#[derive(Debug, Args)]
+pub(super) struct Target {
+    #[command(flatten)]
+    configured: Configured,
+    /// The metadata store's name in the configuration; may be left out where there is one alone
+    #[arg(long, value_name = "NAME")]
+    store: Option<String>,
+    /// A database in place of a configured store, such as postgres://user@host/database. Without it, --store and --config the
+    /// variable DATABASE_URL counts, which keeps a password out of the list of processes
+    #[arg(long, value_name = "URL", conflicts_with = "store")]
+    database_url: Option<String>,
+    /// Folder of V<number>__<name>.sql and .down.sql in place of the embedded migrations and the configuration's
+    /// migrations_path
+    #[arg(long, value_name = "FOLDER")]
+    migrations_path: Option<PathBuf>,
+}
+
+/// A schema to work on.
+#[derive(Debug)]
+pub(super) struct Opened {
+    pub(super) schema: Box<dyn Schema>,
+    /// The store's name, where it has one.
+    pub(super) store: Option<String>,
+    /// What it is, for people.
+    pub(super) place: String,
+    /// What follows `trunkfs migrate up` to mean this again.
+    pub(super) again: String,
+}
+
+impl Opened {
+    /// A failure, and where.
+    pub(super) fn failed(&self, error: metadata::Error) -> Failure {
+        Failure::Run(format!("{}: {}", self.place, Chain(&error)).into())
+    }
+}
+
+impl Target {
+    /// Connects.
+    pub(super) async fn open(&self) -> Result<Opened, Failure> {
+        let mut again = String::new();
+        if let Some(folder) = &self.migrations_path {
+            again = format!(" --migrations-path {}", quoted(folder));
+        }
+        let variable = || std::env::var(VARIABLE).ok().filter(|url| !url.is_empty());
+        if let Some(url) = &self.database_url {
+            return self.at(url, format!(" --database-url …{again}")).await;
+        }
+        if self.store.is_none()
+            && !self.configured.is_told()
+            && let Some(url) = variable()
+        {
+            return self.at(&url, again).await;
+        }
+        let config = self.configured.load()?;
+        let store = match &self.store {
+            Some(name) => name.clone(),
+            None => only(stores_with_schema(&config))?,
+        };
+        let opening = open_schema(&config, &store, self.migrations_path.as_deref());
+        let (schema, place) = opening.await.map_err(|error| match error {
+            StoreError::NoSuchStore { .. } | StoreError::NoSchema { .. } => {
+                Failure::Wrong(error.to_string())
+            }
+            other => Failure::Run(other.into()),
+        })?;
+        let again = format!("{}{again}", self.configured.again(&store));
+        Ok(Opened { schema, place: format!("store {store}, {place}"), store: Some(store), again })
+    }
+
+    async fn at(&self, url: &str, again: String) -> Result<Opened, Failure> {
+        let opening = open_schema_at(url, self.migrations_path.as_deref()).await;
+        let (schema, place) = opening.map_err(|error| match error {
+            StoreError::Url(_) => Failure::Wrong(Chain(&error).to_string()),
+            other => Failure::Run(other.into()),
+        })?;
+        Ok(Opened { schema, place, store: None, again })
+    }
+}
+
+/// The only one.
+fn only(stores: Vec<&str>) -> Result<String, Failure> {
+    match stores.as_slice() {
+        [one] => Ok((*one).to_owned()),
+        [] => Err(Failure::Wrong(
+            "the configuration has no metadata store with migrations; name one with --config, or a database with \
+             --database-url"
+                .to_owned(),
+        )),
+        many => Err(Failure::Wrong(format!(
+            "the configuration has several metadata stores; name one with --store: {}",
+            many.join(", ")
+        ))),
+    }
+}

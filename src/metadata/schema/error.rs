@@ -1,0 +1,96 @@
+//! Why a schema is not served or not changed.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use crate::metadata::Source;
+
+/// Towards newer or older versions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// A version is applied.
+    Up,
+    /// A version is taken back.
+    Down,
+}
+
+/// What is wrong with a schema, or with what is to be done to it.
+#[derive(Debug, thiserror::Error)]
+pub enum SchemaError {
+    /// It has an older version than this program serves, or there is none.
+    #[error("{}", behind(*.present, *.needed))]
+    Behind {
+        /// The version it has; 0 for none.
+        present: i32,
+        /// The version that this program serves.
+        needed: i32,
+    },
+    /// It has a newer version than this program serves.
+    #[error(
+        "its schema has version {present}, this program serves version {known}: upgrade TrunkFS to the release \
+         that brought version {present}, or to a later one"
+    )]
+    Newer {
+        /// The version it has.
+        present: i32,
+        /// The newest that is known.
+        known: i32,
+    },
+    /// Its history is not a part of what is known.
+    #[error(
+        "its schema is not this program's: {0}. Nothing was changed; use the TrunkFS or the migrations_path that it was \
+         migrated with, or restore a backup"
+    )]
+    Diverged(String),
+    /// There is no such version.
+    #[error("there is no version {asked}; known are {known}")]
+    NoVersion {
+        /// What was asked for.
+        asked: i32,
+        /// What there is.
+        known: String,
+    },
+    /// The way back from a version is not known.
+    #[error("version {0} cannot be taken back: there is no file V{0}__*.down.sql")]
+    NoWayBack(i32),
+    /// Servers use the store.
+    #[error("a server uses it: {}; stop it first", .0.join(", "))]
+    InUse(Vec<String>),
+    /// A folder of migrations is of no use.
+    #[error("the migrations_path {}: {problem}", .folder.display())]
+    Folder {
+        /// The folder.
+        folder: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// A version failed; nothing of it was done.
+    #[error("{} version {version} failed and changed nothing{place}", .direction.doing())]
+    Step {
+        /// Up or down.
+        direction: Direction,
+        /// The version.
+        version: i32,
+        /// Where in the file, and what to do about it, where known.
+        place: String,
+        /// Why.
+        source: Source,
+    },
+}
+
+impl Direction {
+    fn doing(self) -> &'static str {
+        match self {
+            Self::Up => "applying",
+            Self::Down => "taking back",
+        }
+    }
+}
+
+fn behind(present: i32, needed: i32) -> impl fmt::Display {
+    if present == 0 {
+        format!("it has no tables of TrunkFS yet (schema version {needed} is needed)")
+    } else {
+        format!("its schema has version {present}, this program needs {needed}")
+    }
+}

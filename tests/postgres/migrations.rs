@@ -1,0 +1,345 @@
+//! Every version of the schema with data in it: upwards, back, and what a step that fails leaves.
+
+use std::path::Path;
+use std::sync::Mutex;
+
+use tempfile::TempDir;
+use tokio_postgres::Client;
+use trunkfs::metadata::postgres::{PostgresSchema, PostgresStore, Settings};
+use trunkfs::metadata::schema::{Event, Schema, SchemaError};
+use trunkfs::metadata::{Error, MetadataStore};
+use trunkfs::types::ObjectId;
+
+use crate::database::{TestDatabase, connect};
+use crate::support::{Fixture, name, share_spec};
+
+/// A share `/export` with `d` (`sub`, `f` of 11 bytes, a link `l` to it), a second name `g` of `f`, and what its writers counted; with
+/// the tables of version 1. A version that changes them gets data of its own here.
+const DATA: &[(i32, &str)] = &[(1, include_str!("data_v1.sql"))];
+
+async fn schema(settings: &Settings) -> PostgresSchema {
+    PostgresSchema::connect(settings).await.unwrap()
+}
+
+/// Goes up to `to`, or the newest.
+async fn up(settings: &Settings, to: Option<i32>) -> i32 {
+    schema(settings).await.up(to, &|_| {}).await.unwrap()
+}
+
+async fn down(settings: &Settings, to: i32) -> i32 {
+    schema(settings).await.down(Some(to), &|_| {}).await.unwrap()
+}
+
+async fn newest(settings: &Settings) -> i32 {
+    schema(settings).await.status().await.unwrap().needed
+}
+
+fn refused(error: Error) -> SchemaError {
+    match error {
+        Error::Schema(error) => error,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// What every table holds, in an order of its own, the history but for its times and what a start writes left out.
+async fn contents(client: &Client) -> Vec<String> {
+    let mut contents = Vec::new();
+    let tables = "SELECT tablename::text FROM pg_tables WHERE schemaname = 'public'
+                   AND tablename NOT IN ('refinery_schema_history', 'writer_slots') ORDER BY 1";
+    for table in client.query(tables, &[]).await.unwrap() {
+        let table: String = table.get(0);
+        let rows = format!("SELECT '{table}: ' || t::text FROM {table} t ORDER BY 1");
+        let rows = client.query(&rows, &[]).await.unwrap();
+        contents.extend(rows.into_iter().map(|row| row.get::<_, String>(0)));
+    }
+    contents
+}
+
+/// Every object that is not a table of the data's own kind: what a way down must leave nothing of.
+async fn objects(client: &Client) -> Vec<String> {
+    let objects = "
+        SELECT 'relation ' || relname FROM pg_class WHERE relnamespace = 'public'::regnamespace
+           AND relname NOT LIKE 'refinery_schema_history%'
+        UNION ALL SELECT 'function ' || oid::regprocedure FROM pg_proc WHERE pronamespace = 'public'::regnamespace
+        UNION ALL SELECT 'type ' || typname FROM pg_type WHERE typnamespace = 'public'::regnamespace
+           AND typname NOT LIKE '%refinery_schema_history'
+        ORDER BY 1";
+    client.query(objects, &[]).await.unwrap().into_iter().map(|row| row.get(0)).collect()
+}
+
+/// The data of [`DATA`], read through the store; the store is sound, and works.
+async fn reads_back(settings: &Settings, database: TestDatabase) {
+    let fixture = Fixture::on(settings.clone(), database).await;
+    fixture.sound().await;
+    let (store, cx) = (&fixture.store, fixture.cx());
+    let child = async |directory: ObjectId, entry: &str| {
+        store.lookup(&cx, directory, &name(entry)).await.unwrap().object.unwrap()
+    };
+    let directory = child(fixture.root(), "d").await;
+    assert_eq!((directory.mode, directory.nlink, directory.uid), (0o750, 3, 7));
+    let file = child(directory.id, "f").await;
+    assert_eq!((file.size, file.nlink, file.mode), (11, 2, 0o640));
+    assert_eq!(child(fixture.root(), "g").await.id, file.id);
+    assert_eq!(child(directory.id, "sub").await.nlink, 2);
+    let link = child(directory.id, "l").await;
+    assert_eq!(store.readlink(&cx, link.id).await.unwrap().target.as_bytes(), b"f");
+    let usage = store.usage(fixture.share.id).await.unwrap();
+    assert_eq!((usage.objects, usage.bytes), (5, 12));
+    // What was made before has its place among what is made now.
+    fixture.file(directory.id, "new").await;
+    store.remove(&cx, directory.id, &name("f")).await.unwrap();
+    store.rename(&cx, directory.id, &name("new"), fixture.root(), &name("g")).await.unwrap();
+    fixture.sound().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_version_is_brought_up_to_date_with_its_data() {
+    let mut version = 1;
+    loop {
+        let database = TestDatabase::create().await;
+        let settings = database.settings();
+        assert_eq!(up(&settings, Some(version)).await, version);
+        let data = DATA.iter().rev().find(|(since, _)| *since <= version).unwrap();
+        connect(&settings).await.batch_execute(data.1).await.unwrap();
+        let newest = up(&settings, None).await;
+        reads_back(&Settings { auto_migrate: false, ..settings }, database).await;
+        if version == newest {
+            break;
+        }
+        version += 1;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_version_is_gone_back_to_and_left_again() {
+    let mut to = 0;
+    loop {
+        let database = TestDatabase::create().await;
+        let settings = database.settings();
+        let newest = up(&settings, None).await;
+        let client = connect(&settings).await;
+        client.batch_execute(DATA.last().unwrap().1).await.unwrap();
+        let (before, there) = (contents(&client).await, objects(&client).await);
+        assert_eq!(down(&settings, to).await, to);
+        if to == 0 {
+            assert_eq!(objects(&client).await, Vec::<String>::new());
+        } else {
+            assert_eq!(contents(&client).await, before, "down to {to}");
+        }
+        assert_eq!(up(&settings, None).await, newest);
+        assert_eq!(objects(&client).await, there, "down to {to} and up");
+        if to == 0 {
+            assert_eq!(contents(&client).await, Vec::<String>::new());
+            Fixture::on(settings, database).await.sound().await;
+        } else {
+            reads_back(&settings, database).await;
+        }
+        to += 1;
+        if to == newest {
+            break;
+        }
+    }
+}
+
+/// A folder with the built-in migrations and further files.
+fn folder(files: &[(&str, &str)]) -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let built_in = Path::new(env!("CARGO_MANIFEST_DIR")).join("migrations/postgres");
+    for entry in std::fs::read_dir(built_in).unwrap() {
+        let entry = entry.unwrap();
+        std::fs::copy(entry.path(), folder.path().join(entry.file_name())).unwrap();
+    }
+    for (file, text) in files {
+        std::fs::write(folder.path().join(file), text).unwrap();
+    }
+    folder
+}
+
+fn with_folder(settings: &Settings, folder: &TempDir) -> Settings {
+    Settings { migrations_path: Some(folder.path().to_path_buf()), ..settings.clone() }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_step_that_fails_leaves_the_version_before() {
+    let database = TestDatabase::create().await;
+    let settings = database.settings();
+    let newest = newest(&settings).await;
+    let (good, bad) = (newest + 1, newest + 2);
+    let good_file = format!("V{good}__good.sql");
+    let bad_file = format!("V{bad}__bad.sql");
+    let folder = folder(&[
+        (&good_file, "CREATE TABLE good (n integer);"),
+        (&bad_file, "CREATE TABLE bad (n integer);\nSELECT none_such;\n"),
+        (&format!("V{good}__good.down.sql"), "-- Destroys good.\nDROP TABLE good; SELECT 1 / 0;"),
+    ]);
+    let own = with_folder(&settings, &folder);
+    let failed = schema(&own).await.up(None, &|_| {}).await.unwrap_err();
+    let SchemaError::Step { version, place, .. } = refused(failed) else { panic!() };
+    assert_eq!(version, bad);
+    assert!(place.contains(&format!("{bad_file}, line 2")), "{place}");
+    let client = connect(&settings).await;
+    let there = "SELECT to_regclass('good') IS NOT NULL, to_regclass('bad') IS NOT NULL";
+    let row = client.query_one(there, &[]).await.unwrap();
+    assert_eq!((row.get(0), row.get(1)), (true, false));
+    assert_eq!(schema(&own).await.status().await.unwrap().present(), good);
+
+    // Nor does a way back that fails change anything.
+    let failed = schema(&own).await.down(None, &|_| {}).await.unwrap_err();
+    assert!(matches!(refused(failed), SchemaError::Step { version, .. } if version == good));
+    assert_eq!(schema(&own).await.status().await.unwrap().present(), good);
+    assert!(client.query_one(there, &[]).await.unwrap().get::<_, bool>(0));
+
+    // This program serves what it was built for, whatever a folder has.
+    for auto_migrate in [false, true] {
+        let own = Settings { auto_migrate, ..own.clone() };
+        let refusal = refused(PostgresStore::connect(own).await.unwrap_err());
+        let right = match &refusal {
+            SchemaError::Newer { present, .. } => !auto_migrate && *present == good,
+            SchemaError::Folder { .. } => auto_migrate,
+            _ => false,
+        };
+        assert!(right, "{refusal:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn timeouts_of_the_role_do_not_end_a_migration() {
+    let database = TestDatabase::create().await;
+    let settings = database.settings();
+    let set = [
+        "statement_timeout = '50ms'",
+        "lock_timeout = '50ms'",
+        "idle_in_transaction_session_timeout = '50ms'",
+    ];
+    for set in set {
+        let statement = format!("ALTER DATABASE {} SET {set}", settings.target.database);
+        connect(&settings).await.batch_execute(&statement).await.unwrap();
+    }
+    let next = newest(&settings).await + 1;
+    let file = format!("V{next}__slow.sql");
+    let folder = folder(&[(&file, "SELECT pg_sleep(0.3);")]);
+    // A second one waits for the first, longer than the timeouts.
+    let own = with_folder(&settings, &folder);
+    let (one, other) = tokio::join!(up(&own, None), up(&own, None));
+    assert_eq!((one, other), (next, next));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_history_of_another_origin_is_refused() {
+    for (change, word) in [
+        ("UPDATE refinery_schema_history SET checksum = '1' WHERE version = 1", "another text"),
+        ("UPDATE refinery_schema_history SET checksum = NULL WHERE version = 2", "another text"),
+        (
+            "UPDATE refinery_schema_history SET name = 'people' WHERE version = 1",
+            "is called people",
+        ),
+        ("DELETE FROM refinery_schema_history WHERE version = 1", "was passed over"),
+        ("INSERT INTO refinery_schema_history VALUES (0, 'x', 'never', 'none')", "unknown here"),
+    ] {
+        let database = TestDatabase::create().await;
+        let settings = database.settings();
+        up(&settings, None).await;
+        connect(&settings).await.batch_execute(change).await.unwrap();
+        let mut schema = schema(&settings).await;
+        let refusals = [
+            PostgresStore::connect(settings).await.map(|_| ()).unwrap_err(),
+            schema.up(None, &|_| {}).await.map(|_| ()).unwrap_err(),
+            schema.down(Some(0), &|_| {}).await.map(|_| ()).unwrap_err(),
+        ];
+        for refusal in refusals {
+            let refusal = refused(refusal);
+            assert!(matches!(&refusal, SchemaError::Diverged(_)), "{refusal:?}");
+            assert!(refusal.to_string().contains(word), "{refusal}");
+        }
+        assert!(schema.status().await.unwrap().verdict.is_err());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn targets_are_versions_that_there_are() {
+    let database = TestDatabase::create().await;
+    let settings = database.settings();
+    let mut schema = schema(&settings).await;
+    let newest = schema.status().await.unwrap().needed;
+    for none in [-1, 0, newest + 1] {
+        let refusal = refused(schema.up(Some(none), &|_| {}).await.unwrap_err());
+        assert!(matches!(refusal, SchemaError::NoVersion { .. }), "{refusal}");
+    }
+    assert_eq!(schema.down(None, &|_| {}).await.unwrap(), 0, "nothing to take back");
+    schema.up(Some(1), &|_| {}).await.unwrap();
+    let told = Mutex::new(Vec::new());
+    let report = |event: Event<'_>| {
+        if let Event::Done(_, version, ..) = event {
+            told.lock().unwrap().push(version);
+        }
+    };
+    assert_eq!(schema.up(None, &report).await.unwrap(), newest);
+    assert_eq!(schema.up(Some(1), &report).await.unwrap(), newest, "no way down");
+    assert_eq!(schema.down(Some(newest), &report).await.unwrap(), newest, "no way up");
+    assert!(schema.down(Some(newest + 1), &report).await.is_err());
+    assert_eq!(*told.lock().unwrap(), (2..=newest).collect::<Vec<_>>());
+    // A folder without a way back.
+    let folder = folder(&[]);
+    std::fs::remove_file(folder.path().join("V2__operations.down.sql")).unwrap();
+    let mut schema = self::schema(&with_folder(&settings, &folder)).await;
+    let refusal = refused(schema.down(Some(1), &|_| {}).await.unwrap_err());
+    assert!(matches!(refusal, SchemaError::NoWayBack(2)), "{refusal}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_taken_back_under_a_server() {
+    let fixture = Fixture::new().await;
+    fixture.file(fixture.root(), "f").await;
+    let mut schema = schema(&fixture.database.settings()).await;
+    let descent = schema.descent(Some(0)).await.unwrap();
+    assert_eq!(descent.holds, "shares: 1; files, directories and links: 2");
+    assert_eq!(descent.users.len(), 1, "{descent:?}");
+    let refusal = refused(schema.down(None, &|_| {}).await.unwrap_err());
+    let SchemaError::InUse(users) = &refusal else { panic!("{refusal}") };
+    assert!(users[0].contains("of the role ") && users[0].contains("pid "), "{users:?}");
+    fixture.sound().await;
+    fixture.store.close().await;
+    crate::support::until(&fixture.database, "the store closes", "application_name = 'trunkfs'", 0)
+        .await;
+    assert_eq!(schema.down(Some(0), &|_| {}).await.unwrap(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_folder_is_checked() {
+    let database = TestDatabase::create().await;
+    let settings = database.settings();
+    up(&settings, None).await;
+    let cases: [(&[(&str, &str)], &str); 6] = [
+        (&[("V9.5__half.sql", "SELECT 1;")], "V9.5__half.sql is not named"),
+        (&[("U9__loose.sql", "SELECT 1;")], "U9__loose.sql is not named"),
+        (&[("V9__a-b.sql", "SELECT 1;")], "V9__a-b.sql is not named"),
+        (&[("V02__again.sql", "SELECT 1;")], "two files have version 2"),
+        (&[("V9__more.down.sql", "SELECT 1;")], "version 9 has a .down.sql and no .sql"),
+        (
+            &[("V9__a.sql", "SELECT 1;"), ("V9__b.down.sql", "SELECT 1;")],
+            "the two files of version 9 differ",
+        ),
+    ];
+    for (files, word) in cases {
+        let folder = folder(files);
+        let refusal = PostgresSchema::connect(&with_folder(&settings, &folder)).await.unwrap_err();
+        let refusal = refused(refusal).to_string();
+        assert!(refusal.contains(word), "{refusal}");
+        assert!(refusal.contains(&folder.path().display().to_string()), "{refusal}");
+    }
+    let empty = tempfile::tempdir().unwrap();
+    let refusal = PostgresSchema::connect(&with_folder(&settings, &empty)).await.unwrap_err();
+    assert!(refused(refusal).to_string().contains("it has no file V<number>"));
+    let none = Settings { migrations_path: Some(empty.path().join("none")), ..settings.clone() };
+    let refusal = PostgresStore::connect(none).await.unwrap_err();
+    assert!(refused(refusal).to_string().contains("cannot be read"));
+
+    // One that is as the built-in migrations are serves; one that differs in a byte does not.
+    let same = folder(&[("README.md", "Other files do not matter.")]);
+    let store = PostgresStore::connect(with_folder(&settings, &same)).await.unwrap();
+    store.open_share(&share_spec()).await.unwrap();
+    let other = std::fs::read_to_string(same.path().join("V1__tables.sql")).unwrap() + "\n";
+    std::fs::write(same.path().join("V1__tables.sql"), other).unwrap();
+    let refusal = PostgresStore::connect(with_folder(&settings, &same)).await.unwrap_err();
+    assert!(matches!(refused(refusal), SchemaError::Diverged(_)));
+}
