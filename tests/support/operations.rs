@@ -254,13 +254,12 @@ impl Scene {
     fn numbered(&self, mut it: Attributes) -> Attributes {
         const NEW: usize = 99;
         let number = |found: Option<usize>| Uuid::from_u128(found.unwrap_or(NEW) as u128);
-        let object = |id: ObjectId| {
-            let mut ids = std::iter::once(self.dir).chain(self.made.iter().map(|made| made.1.id));
-            ObjectId(number(ids.position(|known| known == id)))
-        };
-        it.id = object(it.id);
+        let ids = || std::iter::once(self.dir).chain(self.made.iter().map(|made| made.1.id));
+        let object = |id: &ObjectId| ObjectId(number(ids().position(|known| known == *id)));
+        it.id = object(&it.id);
         // The share's root, for the scene itself.
-        it.parent = it.parent.filter(|parent| *parent != self.share.root).map(object);
+        it.parent =
+            it.parent.filter(|parent| *parent != self.share.root).map(|parent| object(&parent));
         it.fileid = Fileid(0);
         if let Some(content) = &mut it.content {
             let was = |made: &Attributes| made.content.is_some_and(|known| known.id == content.id);

@@ -137,6 +137,8 @@ impl Scene {
         let mut scene = Self { one, two, metadata, content, root, file, other, verifier: [0; 8] };
         let caller = caller(0);
         for handle in [&scene.file, &scene.other] {
+            // Nothing lies beyond the end, and it is known.
+            scene.one.setattr(&caller, handle, &size(0)).await.unwrap();
             let data = Bytes::from(vec![b'o'; OLD]);
             let written = scene.one.write(&caller, handle, 0, data, Stability::Unstable);
             scene.verifier = written.await.unwrap().verifier;
