@@ -63,7 +63,9 @@ async fn step(fixture: &Fixture, home: ObjectId, done: u64) {
     let round = done / STEPS;
     let named = |letter: char| name(&format!("{letter}{round}"));
     match done % STEPS {
-        0 => drop(fixture.file(home, &format!("a{round}")).await),
+        0 => {
+            let _made = fixture.file(home, &format!("a{round}")).await;
+        }
         1 => drop(store.mkdir(&cx, home, &named('d'), &mode(0o755)).await.unwrap()),
         2 => {
             let object = fixture.find(home, &format!("a{round}")).await.unwrap().id;
