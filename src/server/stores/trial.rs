@@ -136,15 +136,17 @@ async fn try_content(
     }
 }
 
-/// The same store, not waited for.
+/// The same store, not waited for, and without the folder of cached chunks, which a server may have.
 fn at_once(content: &config::Content) -> config::Content {
     let mut content = content.clone();
-    match &mut content {
-        config::Content::Memory | config::Content::Filesystem(_) => {}
-        config::Content::S3(s3) => s3.common.connect_retry = Duration::ZERO,
-        config::Content::Gcs(gcs) => gcs.common.connect_retry = Duration::ZERO,
-        config::Content::Azure(azure) => azure.common.connect_retry = Duration::ZERO,
-    }
+    let common = match &mut content {
+        config::Content::Memory | config::Content::Filesystem(_) => return content,
+        config::Content::S3(s3) => &mut s3.common,
+        config::Content::Gcs(gcs) => &mut gcs.common,
+        config::Content::Azure(azure) => &mut azure.common,
+    };
+    common.connect_retry = Duration::ZERO;
+    common.cache_folder = None;
     content
 }
 
