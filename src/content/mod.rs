@@ -7,8 +7,8 @@
 //! - `write`, `truncate` and `remove` may be lost in a crash until `commit` has returned; after it
 //!   what came before it on that id is there again, the id itself included.
 //! - Operations on different ranges of one id do not disturb each other.
-//! - When [`Context::cancel`] fires, an operation may end with [`Error::Cancelled`]; what a write had
-//!   begun may then be there in part.
+//! - When [`Context::cancel`] fires, an operation may end with [`Error::Cancelled`]; what a write or a truncate
+//!   had begun may then be there in part, and a repeat makes it whole.
 
 mod error;
 mod filesystem;

@@ -76,7 +76,7 @@ async fn an_owner_serves_in_any_schema() {
         cluster.sql(statement).await;
     }
     let url = format!("postgres://trunkfs@127.0.0.1:{}/trunkfs", cluster.port);
-    let settings = Settings::from_url(&url).unwrap();
+    let settings = Settings { auto_migrate: true, ..Settings::from_url(&url).unwrap() };
     let client = crate::database::connect(&settings).await;
     client.batch_execute("CREATE SCHEMA names").await.unwrap();
     let store = PostgresStore::connect(settings).await.unwrap();

@@ -32,7 +32,12 @@ async fn a_standby_is_passed_over_until_it_is_the_primary() {
     let url = format!(
         "postgres://postgres@127.0.0.1:{silent},127.0.0.1:{other},127.0.0.1:{port}/postgres?connect_timeout=5"
     );
-    let store = PostgresStore::connect(Settings::from_url(&url).unwrap()).await.unwrap();
+    let store = PostgresStore::connect(Settings {
+        auto_migrate: true,
+        ..Settings::from_url(&url).unwrap()
+    })
+    .await
+    .unwrap();
     let share = store.open_share(&share_spec()).await.unwrap();
     let how = CreateHow::Guarded(mode(0o644));
     for index in 0..20 {

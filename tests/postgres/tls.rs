@@ -83,7 +83,11 @@ impl Fixture {
 
     /// Every connection of a store that opens is encrypted.
     async fn works(&self, url: &str) {
-        let store = PostgresStore::connect(Settings::from_url(url).unwrap()).await;
+        let store = PostgresStore::connect(Settings {
+            auto_migrate: true,
+            ..Settings::from_url(url).unwrap()
+        })
+        .await;
         let store =
             store.unwrap_or_else(|error| panic!("{url}: {error:?} {:?}", error_source(&error)));
         store.open_share(&share_spec()).await.unwrap();

@@ -176,7 +176,7 @@ async fn files_lie_by_their_ids_last_byte() {
         assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
     }
     let folders = fs::read_dir(base(&folder)).unwrap().count();
-    assert_eq!(folders, 257, "256 folders and the marker");
+    assert_eq!(folders, 258, "256 folders, the marker and the identity");
 }
 
 #[tokio::test]

@@ -83,20 +83,25 @@ impl Expected {
         Self { operation, before, after: bytes_of(store, id).await }
     }
 
-    /// Whether the content is one of the two, or between them where the operation writes.
+    /// Whether the content is one of the two, or between them where the operation writes or truncates.
     fn holds(&self, found: &Option<Bytes>) -> bool {
         if found == &self.before || found == &self.after {
             return true;
         }
-        let writes = matches!(self.operation, Operation::Overwrite | Operation::Extend);
+        let parts = matches!(
+            self.operation,
+            Operation::Overwrite | Operation::Extend | Operation::Shrink | Operation::Grow
+        );
         let (Some(found), Some(before), Some(after)) = (found, &self.before, &self.after) else {
             return false;
         };
-        // What a write has begun to lengthen ends anywhere, and has zeros where nothing came yet.
+        // What has begun to change the length ends anywhere between, and has zeros where nothing came yet or all went.
+        let (least, most) = (before.len().min(after.len()), before.len().max(after.len()));
+        let byte_of = |bytes: &Bytes, at: usize| bytes.get(at).copied().unwrap_or(0);
         let mut bytes = found.iter().enumerate();
-        writes
-            && (before.len()..=after.len()).contains(&found.len())
-            && bytes.all(|(at, byte)| [before.get(at).unwrap_or(&0), &after[at]].contains(&byte))
+        parts
+            && (least..=most).contains(&found.len())
+            && bytes.all(|(at, byte)| [byte_of(before, at), byte_of(after, at)].contains(byte))
     }
 
     fn check(&self, answer: &Result<(), Error>, found: &Option<Bytes>, ended: bool) {
