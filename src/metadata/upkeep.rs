@@ -98,7 +98,7 @@ pub enum LoadError {
     Store(#[from] Error),
 }
 
-/// What can be dumped: a store, or what one keeps on disk.
+/// What can be read as a whole: a store, or what one keeps on disk.
 #[async_trait::async_trait]
 pub trait Dump: std::fmt::Debug + Send + Sync {
     /// Sends every share, or the one named, to `to` as of one moment, while calls go on. A share that is not
@@ -109,6 +109,9 @@ pub trait Dump: std::fmt::Debug + Send + Sync {
         share: Option<&ShareName>,
         to: mpsc::Sender<Vec<Record>>,
     ) -> Result<(), Error>;
+
+    /// What [`MetadataStore::setting`] answers, also where a server has the store open.
+    async fn recorded(&self, key: &str) -> Result<Option<String>, Error>;
 }
 
 /// A store that can be dumped and loaded.

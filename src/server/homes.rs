@@ -14,11 +14,11 @@ use crate::types::{ContentIdentity, ShareName};
 
 /// Where a share's content is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Home {
+pub struct Home {
     /// The content.
-    pub(super) identity: ContentIdentity,
+    pub identity: ContentIdentity,
     /// The name of its store in the configuration when it was recorded.
-    pub(super) store: String,
+    pub store: String,
 }
 
 impl fmt::Display for Home {
@@ -28,7 +28,7 @@ impl fmt::Display for Home {
 }
 
 impl Home {
-    fn parse(text: &str) -> Result<Self, metadata::Error> {
+    pub(super) fn parse(text: &str) -> Result<Self, metadata::Error> {
         let parts = text.split_once(' ');
         let home = parts.and_then(|(identity, store)| {
             let identity = ContentIdentity(Uuid::try_parse(identity).ok()?);
@@ -40,7 +40,7 @@ impl Home {
     }
 }
 
-fn key(share: &ShareName) -> String {
+pub(super) fn key(share: &ShareName) -> String {
     format!("content of {share}")
 }
 

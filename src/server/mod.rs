@@ -23,12 +23,15 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+pub use self::homes::Home;
 pub use self::instance::{AFTER_DRAIN, Control, Instance, StartError};
 use self::limits::{Budget, Seldom};
 use self::places::Places;
 pub use self::probe::{ProbeError, Service, own_address, probe};
 pub use self::shares::HomeError;
-pub use self::stores::{KeepingError, StoreError, open_for_dump, open_for_load, try_stores};
+pub use self::stores::{
+    Keeper, KeepingError, StoreError, open_for_dump, open_for_load, try_stores,
+};
 pub(crate) use self::stores::{open_schema, open_schema_at, stores_with_schema};
 use crate::rpc::{Dispatcher, DuplicateProgram, MAX_RECORD_BYTES, Program};
 use crate::types::AtomicDuration;

@@ -1,5 +1,6 @@
 //! The one place that names concrete stores: from the configuration to open shares.
 
+mod keeping;
 mod trial;
 
 use std::collections::BTreeMap;
@@ -9,6 +10,7 @@ use std::time::Duration;
 
 use tokio::task::JoinSet;
 
+pub use self::keeping::{Keeper, KeepingError, open_for_dump, open_for_load};
 pub use self::trial::try_stores;
 use super::shares::HomeError;
 use super::waiting::{Failed, opened};
@@ -21,8 +23,8 @@ use crate::content::{
 use crate::metadata::memory::MemoryStore;
 use crate::metadata::postgres::{PostgresSchema, PostgresStore, Settings};
 use crate::metadata::schema::Schema;
-use crate::metadata::sqlite::{self, SqliteFile, SqliteStore};
-use crate::metadata::{self, Dump, MetadataStore, RootSpec, ShareSpec, Upkeep};
+use crate::metadata::sqlite::{self, SqliteStore};
+use crate::metadata::{self, MetadataStore, RootSpec, ShareSpec};
 use crate::types::ShareName;
 use crate::vfs::{ClientRule, ExportSettings, Squash, WriteBehind};
 
@@ -209,7 +211,7 @@ impl Stores {
         Ok(store)
     }
 
-    /// A content store, opened or made where it is not open yet.
+    /// The content store of a share, opened or made where it is not open yet.
     pub(super) async fn content(
         &mut self,
         config: &Config,
@@ -217,18 +219,30 @@ impl Stores {
         making: Making,
     ) -> Result<Arc<dyn ContentStore>, StoreError> {
         let name = &share.content_store;
+        let settings = config.content.get(name).ok_or_else(|| unknown(share, name))?;
+        self.named_content(config, name, settings, making).await
+    }
+
+    /// A content store, opened or made where it is not open yet.
+    async fn named_content(
+        &mut self,
+        config: &Config,
+        name: &str,
+        settings: &config::Content,
+        making: Making,
+    ) -> Result<Arc<dyn ContentStore>, StoreError> {
         if let Some(store) = self.content.get(name) {
             return Ok(store.clone());
         }
-        let settings = config.content.get(name).ok_or_else(|| unknown(share, name))?;
+        let named = || name.to_owned();
         let store: Arc<dyn ContentStore> = match settings {
             config::Content::Memory => Arc::new(MemoryContent::new()),
             config::Content::Filesystem(settings) => {
                 let failed = |error| match error {
                     OpenError::Absent { .. } => {
-                        StoreError::NoContent { name: name.clone(), source: Box::new(error) }
+                        StoreError::NoContent { name: named(), source: Box::new(error) }
                     }
-                    error => StoreError::Content { name: name.clone(), source: Box::new(error) },
+                    error => StoreError::Content { name: named(), source: Box::new(error) },
                 };
                 let settings = FilesystemSettings {
                     base_path: settings.base_path.clone(),
@@ -240,7 +254,7 @@ impl Stores {
                 Arc::new(objects(config, name, settings, making).await?)
             }
         };
-        self.content.insert(name.clone(), store.clone());
+        self.content.insert(named(), store.clone());
         Ok(store)
     }
 
@@ -256,81 +270,6 @@ impl Stores {
         }
         closing.join_all().await;
     }
-}
-
-/// Why a store cannot be looked after.
-#[derive(Debug, thiserror::Error)]
-pub enum KeepingError {
-    /// The configuration has no such store.
-    #[error("the configuration has no metadata store {name}; it has {}", known.join(", "))]
-    NoStore {
-        /// The name.
-        name: String,
-        /// Those that it has.
-        known: Vec<String>,
-    },
-    /// The store is in another process's memory.
-    #[error("the metadata store {0} is in memory: nothing outside its server can see it")]
-    InMemory(String),
-    /// The store cannot be opened.
-    #[error("metadata.stores.{name}: cannot open {place}")]
-    Closed {
-        /// Its name in the configuration.
-        name: String,
-        /// Where it is.
-        place: String,
-        /// Why.
-        source: metadata::Error,
-    },
-}
-
-/// A metadata store to be dumped, whether servers have it open or not.
-///
-/// # Errors
-/// The store is not there.
-pub async fn open_for_dump(config: &Config, name: &str) -> Result<Box<dyn Dump>, KeepingError> {
-    let failed = |place, source| KeepingError::Closed { name: name.to_owned(), place, source };
-    match named(config, name)? {
-        config::Metadata::Memory => Err(KeepingError::InMemory(name.to_owned())),
-        config::Metadata::Sqlite(settings) => {
-            let place = settings.path.display().to_string();
-            let file = SqliteFile::open(settings.path.clone()).await;
-            Ok(Box::new(file.map_err(|error| failed(place, error))?))
-        }
-        config::Metadata::Postgres(settings) => {
-            let place = settings.target.to_string();
-            let store = PostgresStore::connect(database(settings)).await;
-            Ok(Box::new(store.map_err(|error| failed(place, error))?))
-        }
-    }
-}
-
-/// A metadata store to be changed as a whole. A SQLite file must have no server.
-///
-/// # Errors
-/// The store is not there, or somebody else's.
-pub async fn open_for_load(config: &Config, name: &str) -> Result<Box<dyn Upkeep>, KeepingError> {
-    let failed = |place, source| KeepingError::Closed { name: name.to_owned(), place, source };
-    match named(config, name)? {
-        config::Metadata::Memory => Err(KeepingError::InMemory(name.to_owned())),
-        config::Metadata::Sqlite(settings) => {
-            let place = settings.path.display().to_string();
-            let store = SqliteStore::open(file(settings)).await;
-            Ok(Box::new(store.map_err(|error| failed(place, error))?))
-        }
-        config::Metadata::Postgres(settings) => {
-            let place = settings.target.to_string();
-            let store = PostgresStore::connect(database(settings)).await;
-            Ok(Box::new(store.map_err(|error| failed(place, error))?))
-        }
-    }
-}
-
-fn named<'c>(config: &'c Config, name: &str) -> Result<&'c config::Metadata, KeepingError> {
-    config.metadata.get(name).ok_or_else(|| KeepingError::NoStore {
-        name: name.to_owned(),
-        known: config.metadata.keys().cloned().collect(),
-    })
 }
 
 /// Opens a content store in a bucket, and waits for its server where that may come by itself.

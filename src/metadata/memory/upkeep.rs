@@ -28,6 +28,10 @@ impl Dump for MemoryStore {
         }
         Ok(())
     }
+
+    async fn recorded(&self, key: &str) -> Result<Option<String>, Error> {
+        Ok(self.open()?.settings.get(key).cloned())
+    }
 }
 
 #[async_trait::async_trait]

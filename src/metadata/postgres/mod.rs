@@ -254,6 +254,10 @@ impl Dump for PostgresStore {
     ) -> Result<(), Error> {
         self.send_all(share, to).await
     }
+
+    async fn recorded(&self, key: &str) -> Result<Option<String>, Error> {
+        self.setting(key).await
+    }
 }
 
 #[async_trait::async_trait]

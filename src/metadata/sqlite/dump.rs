@@ -64,6 +64,14 @@ impl Dump for SqliteFile {
         let (path, share) = (self.path.clone(), share.cloned());
         blocking(move || send_all(&reader(&path, MEMORY)?, share.as_ref(), &to)).await
     }
+
+    async fn recorded(&self, key: &str) -> Result<Option<String>, Error> {
+        let (path, key) = (self.path.clone(), key.to_owned());
+        blocking(move || {
+            shares::setting(&reader(&path, MEMORY)?, &key).map_err(Failure::into_error)
+        })
+        .await
+    }
 }
 
 impl SqliteStore {

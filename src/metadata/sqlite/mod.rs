@@ -438,6 +438,10 @@ impl Dump for SqliteStore {
     ) -> Result<(), Error> {
         self.dump_shares(share, to).await
     }
+
+    async fn recorded(&self, key: &str) -> Result<Option<String>, Error> {
+        self.setting(key).await
+    }
 }
 
 #[async_trait::async_trait]

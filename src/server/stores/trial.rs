@@ -137,7 +137,7 @@ async fn try_content(
 }
 
 /// The same store, not waited for, and without the folder of cached chunks, which a server may have.
-fn at_once(content: &config::Content) -> config::Content {
+pub(super) fn at_once(content: &config::Content) -> config::Content {
     let mut content = content.clone();
     let common = match &mut content {
         config::Content::Memory | config::Content::Filesystem(_) => return content,

@@ -1,0 +1,180 @@
+//! Stores as maintenance opens them: beside the servers that serve them, one at a time, and not waited for.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::{StoreError, Stores, database, file, trial};
+use crate::config::{self, Config};
+use crate::content::{ContentStore, Making};
+use crate::metadata::postgres::PostgresStore;
+use crate::metadata::sqlite::{SqliteFile, SqliteStore};
+use crate::metadata::{self, Dump, Upkeep};
+use crate::server::homes::{self, Home};
+use crate::types::ShareName;
+
+/// Why a store cannot be looked after.
+#[derive(Debug, thiserror::Error)]
+pub enum KeepingError {
+    /// The configuration has no such store.
+    #[error("the configuration has no metadata store {name}; it has {}", known.join(", "))]
+    NoStore {
+        /// The name.
+        name: String,
+        /// Those that it has.
+        known: Vec<String>,
+    },
+    /// The store is in another process's memory.
+    #[error("the metadata store {0} is in memory: nothing outside its server can see it")]
+    InMemory(String),
+    /// The configuration has no such content store.
+    #[error("the configuration has no content store {name}; it has {}", known.join(", "))]
+    NoContent {
+        /// The name.
+        name: String,
+        /// Those that it has.
+        known: Vec<String>,
+    },
+    /// The content is in another process's memory.
+    #[error("the content store {0} is in memory: nothing outside its server can see it")]
+    ContentInMemory(String),
+    /// A content store cannot be opened.
+    #[error(transparent)]
+    Content(#[from] StoreError),
+    /// What a metadata store says of itself cannot be read.
+    #[error("metadata.stores.{name}")]
+    Unread {
+        /// Its name in the configuration.
+        name: String,
+        /// Why.
+        source: metadata::Error,
+    },
+    /// The store cannot be opened.
+    #[error("metadata.stores.{name}: cannot open {place}")]
+    Closed {
+        /// Its name in the configuration.
+        name: String,
+        /// Where it is.
+        place: String,
+        /// Why.
+        source: metadata::Error,
+    },
+}
+
+/// A metadata store to be dumped, whether servers have it open or not.
+///
+/// # Errors
+/// The store is not there.
+pub async fn open_for_dump(config: &Config, name: &str) -> Result<Box<dyn Dump>, KeepingError> {
+    let failed = |place, source| KeepingError::Closed { name: name.to_owned(), place, source };
+    match named(config, name)? {
+        config::Metadata::Memory => Err(KeepingError::InMemory(name.to_owned())),
+        config::Metadata::Sqlite(settings) => {
+            let place = settings.path.display().to_string();
+            let file = SqliteFile::open(settings.path.clone()).await;
+            Ok(Box::new(file.map_err(|error| failed(place, error))?))
+        }
+        config::Metadata::Postgres(settings) => {
+            let place = settings.target.to_string();
+            let store = PostgresStore::connect(database(settings)).await;
+            Ok(Box::new(store.map_err(|error| failed(place, error))?))
+        }
+    }
+}
+
+/// A metadata store to be changed as a whole. A SQLite file must have no server.
+///
+/// # Errors
+/// The store is not there, or somebody else's.
+pub async fn open_for_load(config: &Config, name: &str) -> Result<Box<dyn Upkeep>, KeepingError> {
+    let failed = |place, source| KeepingError::Closed { name: name.to_owned(), place, source };
+    match named(config, name)? {
+        config::Metadata::Memory => Err(KeepingError::InMemory(name.to_owned())),
+        config::Metadata::Sqlite(settings) => {
+            let place = settings.path.display().to_string();
+            let store = SqliteStore::open(file(settings)).await;
+            Ok(Box::new(store.map_err(|error| failed(place, error))?))
+        }
+        config::Metadata::Postgres(settings) => {
+            let place = settings.target.to_string();
+            let store = PostgresStore::connect(database(settings)).await;
+            Ok(Box::new(store.map_err(|error| failed(place, error))?))
+        }
+    }
+}
+
+fn named<'c>(config: &'c Config, name: &str) -> Result<&'c config::Metadata, KeepingError> {
+    config.metadata.get(name).ok_or_else(|| KeepingError::NoStore {
+        name: name.to_owned(),
+        known: config.metadata.keys().cloned().collect(),
+    })
+}
+
+/// The stores of a configuration for maintenance, each opened once. Servers may serve them meanwhile.
+#[derive(Debug)]
+pub struct Keeper<'c> {
+    config: &'c Config,
+    metadata: BTreeMap<String, Arc<dyn Dump>>,
+    content: Stores,
+}
+
+impl<'c> Keeper<'c> {
+    /// Opens nothing yet.
+    #[must_use]
+    pub fn new(config: &'c Config) -> Self {
+        Self { config, metadata: BTreeMap::new(), content: Stores::default() }
+    }
+
+    /// What is served, and where.
+    #[must_use]
+    pub fn config(&self) -> &'c Config {
+        self.config
+    }
+
+    /// A metadata store, to be read.
+    ///
+    /// # Errors
+    /// The store is not there.
+    pub async fn metadata(&mut self, name: &str) -> Result<Arc<dyn Dump>, KeepingError> {
+        if let Some(store) = self.metadata.get(name) {
+            return Ok(store.clone());
+        }
+        let store: Arc<dyn Dump> = open_for_dump(self.config, name).await?.into();
+        self.metadata.insert(name.to_owned(), store.clone());
+        Ok(store)
+    }
+
+    /// A content store. Its folder of cached chunks is left to its server, and it must be there already unless it
+    /// may be made.
+    ///
+    /// # Errors
+    /// The store is not there, or not to be reached.
+    pub async fn content(
+        &mut self,
+        name: &str,
+        making: Making,
+    ) -> Result<Arc<dyn ContentStore>, KeepingError> {
+        let settings = self.config.content.get(name).ok_or_else(|| KeepingError::NoContent {
+            name: name.to_owned(),
+            known: self.config.content.keys().cloned().collect(),
+        })?;
+        if *settings == config::Content::Memory {
+            return Err(KeepingError::ContentInMemory(name.to_owned()));
+        }
+        Ok(self.content.named_content(self.config, name, &trial::at_once(settings), making).await?)
+    }
+
+    /// Where a metadata store says that the content of a share is; `None` where the share was never served.
+    ///
+    /// # Errors
+    /// The store is not there, or cannot be read.
+    pub async fn home(
+        &mut self,
+        metadata: &str,
+        share: &ShareName,
+    ) -> Result<Option<Home>, KeepingError> {
+        let store = self.metadata(metadata).await?;
+        let failed = |source| KeepingError::Unread { name: metadata.to_owned(), source };
+        let text = store.recorded(&homes::key(share)).await.map_err(failed)?;
+        text.map(|text| Home::parse(&text)).transpose().map_err(failed)
+    }
+}
