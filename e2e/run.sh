@@ -13,7 +13,7 @@ source "$REPO/e2e/lib/client.sh"
 # shellcheck source=e2e/lib/qemu.sh
 source "$REPO/e2e/lib/qemu.sh"
 
-ALL_SUITES=(basic permissions links-special rename bigdir io git tar pjdfstest crash)
+ALL_SUITES=(basic permissions links-special rename bigdir io git tar pjdfstest crash move)
 CONFIGS=(memory-memory memory-filesystem memory-s3 sqlite-memory sqlite-filesystem sqlite-s3 postgres-memory postgres-filesystem postgres-s3 knfsd)
 
 usage() {
@@ -77,7 +77,7 @@ outer() {
     exec {lock}>>"$REPO/target/e2e/lock"
     flock "$lock"
     packages_for_suites
-    if [[ $CONFIG == postgres-* ]]; then postgres_require; fi
+    if database_wanted; then postgres_require; fi
     if [[ $CONFIG == knfsd ]]; then
         knfsd_fetch
         [[ $WANTED_CLIENT != auto ]] || WANTED_CLIENT=uml
@@ -127,7 +127,7 @@ inner() {
     trap 'exit 130' INT
     trap 'exit 143' TERM
     ip link set lo up 2>/dev/null || true
-    if [[ $CONFIG == postgres-* ]]; then
+    if database_wanted; then
         postgres_find
         postgres_start "$RUN/postgres"
     fi
@@ -159,6 +159,19 @@ client_describe() {
     esac
 }
 
+# A share is moved to a database and back by the suite move.
+database_wanted() {
+    [[ $CONFIG == postgres-* ]] || { contains move "${SUITES[@]}" && [[ -z $(move_excluded) ]]; }
+}
+
+move_excluded() { # why the suite move is not for this configuration
+    case $CONFIG in
+    sqlite-memory) echo "content in memory ends with the process" ;;
+    sqlite-*) ;;
+    *) echo "it begins in SQLite" ;;
+    esac
+}
+
 # What a configuration cannot promise is not tried: the plan says so, and nothing is counted as passed.
 suite_applies() {
     local why=
@@ -169,6 +182,7 @@ suite_applies() {
         knfsd) why="the guest's kernel cannot be killed alone" ;;
         esac
     fi
+    if [[ $SUITE == move ]]; then why=$(move_excluded); fi
     [[ -z $why ]] && return
     printf '%-14s not applicable: %s\n' "$SUITE" "$why"
     return 1
@@ -178,6 +192,7 @@ suite_seconds() { # the most a suite may take, in seconds
     local seconds=240
     case $SUITE in
     bigdir | pjdfstest) seconds=420 ;;
+    move) seconds=$((seconds + ${E2E_FILES:-0} / 50)) ;;
     esac
     if [[ $CLIENT == qemu ]]; then seconds=$((seconds * 4)); fi
     echo "$seconds"

@@ -78,7 +78,7 @@ client_start() {
     if [[ $CLIENT == qemu ]]; then source=${source/#127.0.0.1:/10.0.2.2:}; fi
     {
         printf 'export %s=%q\n' E2E_SUITE "$SUITE_FILE" E2E_SOURCE "$source" E2E_OPTIONS "$MOUNT_OPTIONS" \
-            E2E_CASES "$CASES" E2E_CONFIG "$CONFIG"
+            E2E_CASES "$CASES" E2E_CONFIG "$CONFIG" E2E_FILES "${E2E_FILES:-}"
     } >"$RUN/control/environment"
     : >"$LOGS/output"
     : >"$LOGS/console"
@@ -143,7 +143,8 @@ database_start_again() {
     return 1
 }
 
-# A suite asks by making the folder request.NUMBER.{kill,start,kill-database,start-database}; the answer is the folder answer.NUMBER.
+# A suite asks by making the folder request.NUMBER.{kill,start,kill-database,start-database,move}; the answer is the
+# folder answer.NUMBER.
 client_answer() {
     local name=${1##*/} number
     number=${name#request.}
@@ -152,6 +153,7 @@ client_answer() {
     kill) server_crash ;;
     start) server_start || echo "e2e: the server did not start again" >&2 ;;
     kill-database) postgres_crash ;;
+    move) server_move || echo "e2e: the share was not moved, see move.log" >&2 ;;
     start-database) database_start_again || echo "e2e: PostgreSQL did not start again" >&2 ;;
     esac
     rmdir "$1"

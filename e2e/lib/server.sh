@@ -6,18 +6,19 @@ MOUNT_OPTIONS='' MOUNT_SOURCE=''
 
 # server_configure ADDRESS:PORT: a fresh, empty store of each kind that $CONFIG names, METADATA-CONTENT.
 server_configure() {
-    local metadata='{ type: memory }' content='{ type: memory }'
+    local metadata='{ type: memory }' content='{ type: memory }' other=''
     rm -rf "$RUN/content" "$RUN/metadata"
     if [[ $CONFIG == sqlite-* ]]; then
         metadata="{ type: sqlite, sqlite: { path: $RUN/metadata/metadata.sqlite } }"
     fi
-    if [[ $CONFIG == postgres-* ]]; then
+    if [[ $CONFIG == postgres-* || $SUITE == move ]]; then
         local database=${SUITE//-/_}
         postgres_sql "DROP DATABASE IF EXISTS $database WITH (FORCE)" 2>/dev/null
         postgres_sql "CREATE DATABASE $database"
-        metadata="{ type: postgres, postgres: { host: 127.0.0.1, port: $PG_PORT, database: $database, user: postgres,
+        other="{ type: postgres, postgres: { host: 127.0.0.1, port: $PG_PORT, database: $database, user: postgres,
         password: none, sslmode: disable, max_conns: 20, auto_migrate: true } }"
     fi
+    if [[ $CONFIG == postgres-* ]]; then metadata=$other; fi
     if [[ $CONFIG == *-filesystem ]]; then
         mkdir "$RUN/content"
         content="{ type: filesystem, filesystem: { base_path: $RUN/content } }"
@@ -29,7 +30,10 @@ server_configure() {
     fi
     cat >"$RUN/config.yaml" <<YAML
 server: { listen: "$1" }
-metadata: { stores: { names: $metadata } }
+metadata:
+  stores:
+    names: $metadata
+    ${other:+other: $other}
 content: { stores: { bytes: $content } }
 shares:
   - name: /export
@@ -38,6 +42,22 @@ shares:
     root: { uid: 0, gid: 0, mode: "0755" }
     clients: [ { network: 0.0.0.0/0, access: rw, squash: no_root_squash } ]
 YAML
+}
+
+# server_move: the share's metadata goes from the store it is in to the other one, while no server runs.
+server_move() {
+    local from to=other
+    from=$(sed -n 's/^    metadata_store: //p' "$RUN/config.yaml")
+    if [[ $from == other ]]; then to=names; fi
+    server_stop || return 1
+    rm -f "$RUN/dump"
+    {
+        echo "--- from $from to $to"
+        "$BINARY" dump --config "$RUN/config.yaml" --store "$from" "$RUN/dump" &&
+            "$BINARY" load --config "$RUN/config.yaml" --store "$to" --replace "$RUN/dump"
+    } >>"$LOGS/move.log" 2>&1 </dev/null || return 1
+    sed -i "s/^    metadata_store: .*/    metadata_store: $to/" "$RUN/config.yaml"
+    server_start
 }
 
 # Starts the server and waits for the mount command it prints when it is ready; the suites mount by it.

@@ -17,7 +17,9 @@ import traceback
 MOUNT = os.environ["E2E_MOUNT"]
 WORK = os.environ["E2E_WORK"]
 LOCAL = os.environ["E2E_LOCAL"]
+CONTROL = os.environ["E2E_CONTROL"]
 _cases = []
+_asked = 0
 
 
 class Failed(Exception):
@@ -126,6 +128,15 @@ def wait_for(condition, seconds, what):
     while not condition():
         check(time.monotonic() < end, "%s did not happen within %d s" % (what, seconds))
         time.sleep(0.05)
+
+
+def server(what, seconds=60):
+    """Asks the runner to do something with the server ("kill", "start", …), and waits until it is done."""
+    global _asked
+    _asked += 1
+    os.mkdir(join(CONTROL, "request.%d.%s" % (_asked, what)))
+    answer = join(CONTROL, "answer.%d" % _asked)
+    wait_for(lambda: os.path.isdir(answer), seconds, "the server's " + what)
 
 
 def parallel(*functions):

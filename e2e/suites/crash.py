@@ -11,20 +11,7 @@ import subprocess
 import threading
 import time
 
-from cases import MOUNT, Failed, case, check, equal, folder, join, main, read, remount, wait_for, write
-
-CONTROL = os.environ["E2E_CONTROL"]
-_asked = 0
-
-
-def server(what):
-    """Asks the runner to "kill" or "start" the server, and waits until it is done."""
-    global _asked
-    _asked += 1
-    os.mkdir(join(CONTROL, "request.%d.%s" % (_asked, what)))
-    answer = join(CONTROL, "answer.%d" % _asked)
-    wait_for(lambda: os.path.isdir(answer), 60, "the server's " + what)
-
+from cases import MOUNT, Failed, case, check, equal, folder, join, main, read, remount, server, wait_for, write
 
 def restart():
     server("kill")
