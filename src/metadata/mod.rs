@@ -31,8 +31,10 @@ pub use types::{
     LinkTarget, Lookup, Page, Removed, Renamed, Replaced, RootSpec, SetAttributes, SetTime,
     SettingDone, Share, ShareSpec, Usage, Written, ZeroingOutcome,
 };
+use upkeep::HELD;
 pub use upkeep::{
-    Dump, EntryRecord, LoadError, LoadHow, Loaded, ObjectRecord, PORTION, Portion, Record, Upkeep,
+    Dump, EntryRecord, Hold, LoadError, LoadHow, Loaded, ObjectRecord, PORTION, Portion, Record,
+    Upkeep,
 };
 
 use crate::types::{

@@ -3,7 +3,7 @@
 use tokio::sync::mpsc;
 
 use super::{Error, MetadataStore, Share};
-use crate::types::{Attributes, Cookie, Name, ObjectId, ShareName, SymlinkTarget};
+use crate::types::{Attributes, ContentId, Cookie, Name, ObjectId, ShareName, SymlinkTarget};
 
 /// A piece of a store's content. A share's record stands before its objects' and entries'.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,6 +48,10 @@ pub enum Portion {
     /// There are no more: what came is whole.
     End,
 }
+
+/// What a load is told where a [`Hold`] keeps it away.
+pub(super) const HELD: &str =
+    "content that no file has is being collected (trunkfs gc): load again when that is over";
 
 /// How many records go together at most.
 pub const PORTION: usize = 1024;
@@ -112,6 +116,26 @@ pub trait Dump: std::fmt::Debug + Send + Sync {
 
     /// What [`MetadataStore::setting`] answers, also where a server has the store open.
     async fn recorded(&self, key: &str) -> Result<Option<String>, Error>;
+
+    /// Every share that there is.
+    async fn every_share(&self) -> Result<Vec<Share>, Error>;
+
+    /// Keeps [`Upkeep::load`] away for as long as the value lives.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] where a load is under way, and where this server may be behind the one that takes changes.
+    async fn hold(&self) -> Result<Box<dyn Hold>, Error>;
+}
+
+/// A store into which nothing is loaded. So a content id that no row names now, and that content was seen under before,
+/// is named by no row ever again: a row has its content's id before the first byte is written, and no id is used twice.
+#[async_trait::async_trait]
+pub trait Hold: std::fmt::Debug + Send + Sync {
+    /// The content that the rows of all shares name, as of one moment after the call began; in no order.
+    async fn named(&self) -> Result<Vec<ContentId>, Error>;
+
+    /// The hold held until now, and what was read under it stays so after a crash of the store.
+    async fn confirm(&self) -> Result<(), Error>;
 }
 
 /// A store that can be dumped and loaded.
@@ -121,7 +145,7 @@ pub trait Upkeep: MetadataStore + Dump {
     /// kept, so that handles of clients hold. File numbers and cookies of objects made afterwards are greater.
     ///
     /// # Errors
-    /// Nothing was changed then.
+    /// Nothing was changed then. [`Error::Unavailable`] under a [`Hold`].
     async fn load(&self, how: &LoadHow, from: mpsc::Receiver<Portion>)
     -> Result<Loaded, LoadError>;
 }

@@ -12,6 +12,7 @@ mod tests;
 mod upkeep;
 
 use std::convert::Infallible;
+use std::sync::Arc;
 
 use parking_lot::{Mutex, MutexGuard};
 use tokio::time::Instant;
@@ -32,7 +33,9 @@ use super::{
 /// A namespace in memory. Durable for as long as the value lives.
 #[derive(Debug, Default)]
 pub struct MemoryStore {
-    state: Mutex<State>,
+    state: Arc<Mutex<State>>,
+    /// Shared by those that keep loads away.
+    loads: Arc<tokio::sync::RwLock<()>>,
 }
 
 impl MemoryStore {

@@ -1,17 +1,19 @@
 //! The whole content out and in.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
 use super::MemoryStore;
 use super::state::{Entries, State};
 use crate::metadata::serial::Edge;
 use crate::metadata::{
-    Dump, EntryRecord, Error, LoadError, LoadHow, Loaded, ObjectRecord, PORTION, Portion, Record,
-    Share, Upkeep,
+    Dump, EntryRecord, Error, HELD, Hold, LoadError, LoadHow, Loaded, ObjectRecord, PORTION,
+    Portion, Record, Share, Upkeep,
 };
-use crate::types::{Fsid, ShareName};
+use crate::types::{ContentId, Fsid, ShareName};
 
 #[async_trait::async_trait]
 impl Dump for MemoryStore {
@@ -32,6 +34,36 @@ impl Dump for MemoryStore {
     async fn recorded(&self, key: &str) -> Result<Option<String>, Error> {
         Ok(self.open()?.settings.get(key).cloned())
     }
+
+    async fn every_share(&self) -> Result<Vec<Share>, Error> {
+        Ok(self.open()?.shares.values().cloned().collect())
+    }
+
+    async fn hold(&self) -> Result<Box<dyn Hold>, Error> {
+        let held = Arc::clone(&self.loads).try_read_owned();
+        let held = held.map_err(|_| Error::Unavailable("a dump is being loaded".into()))?;
+        Ok(Box::new(Held { state: Arc::clone(&self.state), _held: held }))
+    }
+}
+
+/// See [`Hold`].
+#[derive(Debug)]
+struct Held {
+    state: Arc<Mutex<State>>,
+    _held: tokio::sync::OwnedRwLockReadGuard<()>,
+}
+
+#[async_trait::async_trait]
+impl Hold for Held {
+    async fn named(&self) -> Result<Vec<ContentId>, Error> {
+        let state = self.state.lock();
+        let named = state.objects.values().filter_map(|object| object.content);
+        Ok(named.map(|content| content.id).collect())
+    }
+
+    async fn confirm(&self) -> Result<(), Error> {
+        Ok(())
+    }
 }
 
 #[async_trait::async_trait]
@@ -41,6 +73,7 @@ impl Upkeep for MemoryStore {
         how: &LoadHow,
         mut from: mpsc::Receiver<Portion>,
     ) -> Result<Loaded, LoadError> {
+        let _alone = self.loads.try_write().map_err(|_| Error::Unavailable(HELD.into()))?;
         // What comes in is a store of its own until it is whole and sound.
         let mut incoming = State::default();
         let mut loaded = Loaded::default();

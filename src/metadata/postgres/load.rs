@@ -8,9 +8,9 @@ use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Transaction};
 
 use super::error::{Failure, duplicate_of, fatal};
-use super::{PostgresStore, check, rows};
+use super::{PostgresStore, check, hold, rows};
 use crate::metadata::{
-    EntryRecord, LoadError, LoadHow, Loaded, ObjectRecord, Portion, Record, Share,
+    EntryRecord, Error, HELD, LoadError, LoadHow, Loaded, ObjectRecord, Portion, Record, Share,
 };
 use crate::types::{ObjectId, ShareName};
 
@@ -110,6 +110,10 @@ impl PostgresStore {
         let transaction = client.transaction().await.map_err(fatal)?;
         transaction.batch_execute("SET LOCAL lock_timeout = '10s'").await.map_err(fatal)?;
         transaction.batch_execute(LOCK).await.map_err(failed)?;
+        let alone = transaction.query_one(hold::LOCK, &[]).await.map_err(failed)?;
+        if !alone.try_get::<_, bool>(0).map_err(fatal)? {
+            return Err(Error::Unavailable(HELD.into()).into());
+        }
         let loaded = self.take_in(&transaction, how, from).await?;
         if let Some(new) =
             check::broken(&transaction).await?.into_iter().find(|it| !before.contains(it))

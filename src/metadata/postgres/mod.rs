@@ -12,6 +12,7 @@ mod dump;
 mod error;
 mod flight;
 mod flush;
+mod hold;
 mod link;
 mod load;
 mod maintenance;
@@ -42,9 +43,9 @@ pub use self::settings::Settings;
 use self::shares::Shares;
 use self::usage::Usages;
 use super::{
-    Answer, CreateHow, Created, Dump, Error, Flush, FlushOutcome, Link, LinkTarget, LoadError,
-    LoadHow, Loaded, Lookup, MetadataStore, Page, Portion, Record, Removed, Renamed, SetAttributes,
-    SettingDone, Share, ShareSpec, Upkeep, Usage, ZeroingOutcome,
+    Answer, CreateHow, Created, Dump, Error, Flush, FlushOutcome, Hold, Link, LinkTarget,
+    LoadError, LoadHow, Loaded, Lookup, MetadataStore, Page, Portion, Record, Removed, Renamed,
+    SetAttributes, SettingDone, Share, ShareSpec, Upkeep, Usage, ZeroingOutcome,
 };
 use crate::types::{
     Attributes, ContentRef, Context, Cookie, DeviceNumbers, FileType, Name, ObjectId, ShareId,
@@ -257,6 +258,14 @@ impl Dump for PostgresStore {
 
     async fn recorded(&self, key: &str) -> Result<Option<String>, Error> {
         self.setting(key).await
+    }
+
+    async fn every_share(&self) -> Result<Vec<Share>, Error> {
+        self.load_shares().await
+    }
+
+    async fn hold(&self) -> Result<Box<dyn Hold>, Error> {
+        self.keep_loads_away().await
     }
 }
 

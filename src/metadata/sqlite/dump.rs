@@ -9,10 +9,11 @@ use tokio::sync::mpsc;
 
 use super::connect::reader;
 use super::error::Failure;
+use super::hold::Held;
 use super::log::Log;
 use super::rows::{self, OBJECT_COLUMNS, damaged, number, object_columns, uuid};
 use super::{SqliteStore, migrations, shares};
-use crate::metadata::{Dump, EntryRecord, Error, ObjectRecord, PORTION, Record, Share};
+use crate::metadata::{Dump, EntryRecord, Error, Hold, ObjectRecord, PORTION, Record, Share};
 use crate::types::{Cookie, Name, ObjectId, ShareName, SymlinkTarget};
 
 const OBJECTS: &str = concat!(
@@ -26,7 +27,7 @@ const ENTRIES: &str = "
      WHERE d.share_id = ?1
      ORDER BY m.parent_id, m.child_name";
 /// Memory for the pages of a dump, in bytes.
-const MEMORY: usize = 16 << 20;
+pub(super) const MEMORY: usize = 16 << 20;
 
 /// A store's file, to be dumped whether a server has it open or not.
 #[derive(Debug)]
@@ -71,6 +72,15 @@ impl Dump for SqliteFile {
             shares::setting(&reader(&path, MEMORY)?, &key).map_err(Failure::into_error)
         })
         .await
+    }
+
+    async fn every_share(&self) -> Result<Vec<Share>, Error> {
+        let path = self.path.clone();
+        blocking(move || shares::all(&reader(&path, MEMORY)?).map_err(Failure::into_error)).await
+    }
+
+    async fn hold(&self) -> Result<Box<dyn Hold>, Error> {
+        Held::take(self.path.clone()).await
     }
 }
 

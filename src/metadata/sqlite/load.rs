@@ -8,7 +8,7 @@ use super::dump::blocking;
 use super::error::{Failure, duplicate_of};
 use super::rows::stored_device;
 use super::usage::Tally;
-use super::{SqliteStore, check, connect};
+use super::{SqliteStore, check, connect, hold};
 use crate::metadata::{
     EntryRecord, LoadError, LoadHow, Loaded, ObjectRecord, Portion, Record, Share,
 };
@@ -57,6 +57,7 @@ impl SqliteStore {
         }
         let (settings, how) = (self.settings.clone(), how.clone());
         let loaded = blocking(move || {
+            let _alone = hold::alone(&settings.path)?;
             let mut connection = connect::writer(&settings)?;
             // What is broken already is not the dump's.
             let before = check::find(&connection).map_err(Failure::into_error)?;

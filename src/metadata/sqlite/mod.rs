@@ -10,6 +10,7 @@ mod connect;
 mod dump;
 mod error;
 mod health;
+mod hold;
 mod load;
 mod lock;
 mod log;
@@ -48,9 +49,9 @@ use self::tables::Writable;
 use self::writer::Writer;
 use super::serial::{self, Stop};
 use super::{
-    Answer, CreateHow, Created, Dump, Error, Flush, FlushOutcome, Link, LinkTarget, LoadError,
-    LoadHow, Loaded, Lookup, MetadataStore, Page, Portion, Record, Removed, Renamed, SetAttributes,
-    SettingDone, Share, ShareSpec, Upkeep, Usage, ZeroingOutcome,
+    Answer, CreateHow, Created, Dump, Error, Flush, FlushOutcome, Hold, Link, LinkTarget,
+    LoadError, LoadHow, Loaded, Lookup, MetadataStore, Page, Portion, Record, Removed, Renamed,
+    SetAttributes, SettingDone, Share, ShareSpec, Upkeep, Usage, ZeroingOutcome,
 };
 use crate::types::{
     Attributes, ContentRef, Context, Cookie, DeviceNumbers, FileType, Name, ObjectId, ShareId,
@@ -441,6 +442,16 @@ impl Dump for SqliteStore {
 
     async fn recorded(&self, key: &str) -> Result<Option<String>, Error> {
         self.setting(key).await
+    }
+
+    async fn every_share(&self) -> Result<Vec<Share>, Error> {
+        self.readers
+            .point(|connection| Ok(shares::all(connection)?))
+            .map_err(|refusal| refusal.error)
+    }
+
+    async fn hold(&self) -> Result<Box<dyn Hold>, Error> {
+        hold::Held::take(self.settings.path.clone()).await
     }
 }
 

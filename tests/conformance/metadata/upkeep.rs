@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 use trunkfs::metadata::{
-    EntryRecord, LoadError, LoadHow, Loaded, MetadataStore, ObjectRecord, Portion, Record, SetTime,
-    Share, Upkeep,
+    EntryRecord, Error, LoadError, LoadHow, Loaded, MetadataStore, ObjectRecord, Portion, Record,
+    SetTime, Share, Upkeep,
 };
 use trunkfs::types::{Cookie, ObjectId, ShareName, Timestamp};
 
@@ -307,6 +307,93 @@ pub(crate) async fn a_dump_during_changes_is_sound(from: Kept, to: Kept) {
     sound(to).await;
 }
 
+pub(crate) async fn a_hold_names_all_content_and_keeps_loads_away(from: Kept, to: Kept) {
+    let before = world(&from, "/export").await;
+    let root = furnish(&before).await;
+    let other = world(&from, "/other").await;
+    let far = other.superuser().file(other.root, "far").await;
+    let records = dumped(&from.store, None).await;
+    loaded(&to.store, &records).await;
+    let mut expected: Vec<_> = records
+        .iter()
+        .filter_map(|record| match record {
+            Record::Object(object) => object.attributes.content.map(|content| content.id),
+            Record::Share(_) | Record::Entry(_) => None,
+        })
+        .collect();
+    expected.sort_unstable();
+    let shares = from.store.every_share().await.unwrap();
+    assert_eq!(shares, [before.share.clone(), other.share.clone()]);
+    assert_eq!(to.store.every_share().await.unwrap().len(), 2);
+    for store in [&from.store, &to.store] {
+        let hold = store.hold().await.unwrap();
+        let mut named = hold.named().await.unwrap();
+        named.sort_unstable();
+        assert_eq!(named, expected);
+        hold.confirm().await.unwrap();
+    }
+    // What was removed is not named, and what was made is.
+    root.remove(before.root, "big").await.unwrap();
+    let made = root.file(before.root, "made").await.content.unwrap().id;
+    let far = far.content.unwrap().id;
+    let first = from.store.hold().await.unwrap();
+    let named = first.named().await.unwrap();
+    assert_eq!(named.len(), expected.len());
+    assert!(named.contains(&made) && named.contains(&far));
+    // Two may hold at once, and no load comes in before both are gone.
+    let second = from.store.hold().await.unwrap();
+    let replace = LoadHow { replace: true, name: None };
+    for hold in [first, second] {
+        let refused = load(&from.store, &replace, &records, true).await.unwrap_err();
+        let said = trunkfs::types::Chain(&refused).to_string();
+        assert!(matches!(refused, LoadError::Store(Error::Unavailable(_))), "{refused:?}");
+        assert!(said.contains("trunkfs gc"), "{said}");
+        hold.confirm().await.unwrap();
+        drop(hold);
+    }
+    load_patiently(&from.store, &replace, &records).await;
+    sound(from).await;
+    sound(to).await;
+}
+
+/// A hold of a database ends when the database has noticed it.
+async fn load_patiently(store: &Arc<dyn Upkeep>, how: &LoadHow, records: &[Record]) {
+    loop {
+        match load(store, how, records, true).await {
+            Err(LoadError::Store(Error::Unavailable(_))) => {
+                tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+            }
+            outcome => {
+                outcome.unwrap();
+                return;
+            }
+        }
+    }
+}
+
+/// A load that is under way keeps holds away in turn.
+pub(crate) async fn nothing_is_held_while_a_dump_comes_in(from: Kept, to: Kept) {
+    let before = world(&from, "/export").await;
+    furnish(&before).await;
+    let records = dumped(&from.store, None).await;
+    let (send, receive) = mpsc::channel(1);
+    let store = to.store.clone();
+    let how = LoadHow::default();
+    let loading = tokio::spawn(async move { store.load(&how, receive).await });
+    // The second portion is taken when the load has begun.
+    for record in &records[..3] {
+        send.send(Portion::Records(vec![record.clone()])).await.unwrap();
+    }
+    let refused = to.store.hold().await.unwrap_err();
+    assert!(matches!(refused, Error::Unavailable(_)), "{refused}");
+    send.send(Portion::Records(records[3..].to_vec())).await.unwrap();
+    send.send(Portion::End).await.unwrap();
+    loading.await.unwrap().unwrap();
+    assert!(!to.store.hold().await.unwrap().named().await.unwrap().is_empty());
+    sound(from).await;
+    sound(to).await;
+}
+
 macro_rules! upkeep_cases {
     ($from:ident, $to:ident) => {
         upkeep_cases! { $from, $to:
@@ -316,6 +403,8 @@ macro_rules! upkeep_cases {
             one_share_goes_alone_and_under_another_name
             what_is_cut_or_unsound_changes_nothing
             a_dump_during_changes_is_sound
+            a_hold_names_all_content_and_keeps_loads_away
+            nothing_is_held_while_a_dump_comes_in
         }
     };
     ($from:ident, $to:ident: $($case:ident)*) => {

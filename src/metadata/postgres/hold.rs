@@ -1,0 +1,58 @@
+//! Keeping loads away: a lock of the session, which ends with its connection.
+
+use deadpool_postgres::ClientWrapper;
+use futures_util::TryStreamExt as _;
+use uuid::Uuid;
+
+use super::PostgresStore;
+use super::error::fatal;
+use super::flight::FLUSH;
+use super::rows::column;
+use crate::metadata::{Error, Hold};
+use crate::types::ContentId;
+
+/// Shared by those that keep loads away.
+const LOCK_SHARED: &str = "SELECT pg_try_advisory_lock_shared(19791, 1), pg_is_in_recovery()";
+/// A load's: alone, until its transaction ends.
+pub(super) const LOCK: &str = "SELECT pg_try_advisory_xact_lock(19791, 1)";
+/// Every row, whatever its share: one that a damaged database has too many keeps its content.
+const NAMED: &str = "SELECT content_id FROM files WHERE content_id IS NOT NULL";
+
+/// See [`Hold`].
+#[derive(Debug)]
+struct Held(ClientWrapper);
+
+impl PostgresStore {
+    pub(super) async fn keep_loads_away(&self) -> Result<Box<dyn Hold>, Error> {
+        let apart = self.connect_apart().await?;
+        let row = apart.query_one(LOCK_SHARED, &[]).await.map_err(fatal)?;
+        if column(&row, 1)? {
+            let said = "only a standby is to be had, which may be behind: its rows do not say what is in use";
+            return Err(Error::Unavailable(said.into()));
+        }
+        if !column::<bool>(&row, 0)? {
+            return Err(Error::Unavailable("a dump is being loaded".into()));
+        }
+        Ok(Box::new(Held(apart)))
+    }
+}
+
+#[async_trait::async_trait]
+impl Hold for Held {
+    async fn named(&self) -> Result<Vec<ContentId>, Error> {
+        let none: [&str; 0] = [];
+        let rows = self.0.query_raw(NAMED, none).await.map_err(fatal)?;
+        let mut rows = std::pin::pin!(rows);
+        let mut named = Vec::new();
+        while let Some(row) = rows.try_next().await.map_err(fatal)? {
+            named.push(ContentId(column::<Uuid>(&row, 0)?));
+        }
+        Ok(named)
+    }
+
+    /// A removal commits without waiting for the disk, and a crash may bring its row back until somebody has waited.
+    /// That the session answers shows that it still has its lock.
+    async fn confirm(&self) -> Result<(), Error> {
+        self.0.batch_execute(FLUSH).await.map_err(fatal)
+    }
+}
