@@ -12,8 +12,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bytes::Bytes;
 use parking_lot::RwLock;
 
-use super::{Capacity, ContentStore, Error, MAX_LENGTH, end_of, still_wanted};
-use crate::types::{ContentId, ContentIdentity, Context};
+use super::{Capacity, ContentStore, Error, Footprint, MAX_LENGTH, end_of, still_wanted};
+use crate::types::{ContentId, ContentIdentity, Context, Timestamp};
 
 /// Bytes in a full block.
 const BLOCK_BYTES: u64 = 64 * 1024;
@@ -27,13 +27,21 @@ pub struct MemoryContent {
     limit: Option<u64>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Content {
     length: u64,
     /// By number; what a block lacks up to [`BLOCK_BYTES`] is zeros.
     blocks: BTreeMap<u64, Vec<u8>>,
     /// Whether it was removed while somebody waited for its lock.
     removed: bool,
+    modified: Timestamp,
+}
+
+impl Default for Content {
+    fn default() -> Self {
+        let modified = Timestamp::now();
+        Self { length: 0, blocks: BTreeMap::new(), removed: false, modified }
+    }
 }
 
 impl MemoryContent {
@@ -61,6 +69,7 @@ impl MemoryContent {
                 .unwrap_or_else(|_| Arc::clone(self.contents.write().entry(id).or_default()));
             let mut content = found.write();
             if !content.removed {
+                content.modified = Timestamp::now();
                 return change(&mut content);
             }
         }
@@ -163,6 +172,16 @@ impl ContentStore for MemoryContent {
         let start = after.map_or(Bound::Unbounded, Bound::Excluded);
         let contents = self.contents.read();
         Ok(contents.range((start, Bound::Unbounded)).map(|(id, _)| *id).take(limit).collect())
+    }
+
+    async fn footprint(&self, id: ContentId) -> Result<Footprint, Error> {
+        let content = self.find(id)?;
+        let content = content.read();
+        if content.removed {
+            return Err(Error::Missing(id));
+        }
+        let bytes = content.blocks.values().map(|block| block.len() as u64).sum();
+        Ok(Footprint { modified: content.modified, bytes })
     }
 
     fn identity(&self) -> Option<ContentIdentity> {

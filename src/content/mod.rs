@@ -49,6 +49,15 @@ pub struct Capacity {
     pub available: u64,
 }
 
+/// What a content takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Footprint {
+    /// When it was last changed, by the clock of whoever keeps it.
+    pub modified: Timestamp,
+    /// Bytes of disk, memory or bucket.
+    pub bytes: u64,
+}
+
 /// A store of file bytes. See the module for the contract.
 #[async_trait::async_trait]
 pub trait ContentStore: std::fmt::Debug + Send + Sync + 'static {
@@ -90,6 +99,16 @@ pub trait ContentStore: std::fmt::Debug + Send + Sync + 'static {
 
     /// Up to `limit` ids after `after`, in order.
     async fn list(&self, after: Option<ContentId>, limit: usize) -> Result<Vec<ContentId>, Error>;
+
+    /// What the content takes; [`Error::Missing`] where there is none.
+    async fn footprint(&self, id: ContentId) -> Result<Footprint, Error>;
+
+    /// Counts what the store's own work left beside the contents where it was killed, such as files that had not
+    /// got their name yet, and that was last changed before `before`. Removes it too where `remove` says so.
+    async fn leftovers(&self, before: Timestamp, remove: bool) -> Result<u64, Error> {
+        let _ = (before, remove);
+        Ok(0)
+    }
 
     /// Which body of content this is; `None` where it goes with the process. A store that lasts keeps its identity
     /// with its content, makes it once (the first of several processes that open a new store at the same time

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use bytes::Bytes;
 use tokio::sync::Semaphore;
 use trunkfs::content::MemoryContent;
-use trunkfs::content::{Capacity, ContentStore, Error};
+use trunkfs::content::{Capacity, ContentStore, Error, Footprint};
 use trunkfs::types::{ContentId, ContentIdentity, Context};
 
 /// Memory content with switches.
@@ -102,6 +102,10 @@ impl ContentStore for FaultyContent {
 
     fn identity(&self) -> Option<ContentIdentity> {
         self.inner.identity()
+    }
+
+    async fn footprint(&self, id: ContentId) -> Result<Footprint, Error> {
+        self.inner.footprint(id).await
     }
 
     async fn capacity(&self) -> Result<Option<Capacity>, Error> {

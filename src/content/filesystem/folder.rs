@@ -143,8 +143,16 @@ impl Folder {
         Ok(())
     }
 
+    pub(super) fn base(&self) -> &OwnedFd {
+        &self.base
+    }
+
+    pub(super) fn base_path(&self) -> &Path {
+        &self.base_path
+    }
+
     /// Where an id's file is below the base.
-    fn relative(id: ContentId) -> String {
+    pub(super) fn relative(id: ContentId) -> String {
         format!("{:02x}/{id}", last_byte(id))
     }
 

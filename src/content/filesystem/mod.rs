@@ -15,6 +15,7 @@ mod error;
 mod file;
 mod folder;
 mod identity;
+mod leavings;
 mod syncs;
 
 pub use error::OpenError;
@@ -32,8 +33,8 @@ use self::error::of_errno;
 use self::file::OpenFile;
 use self::folder::{Folder, Opening};
 use self::syncs::Syncs;
-use super::{Capacity, ContentStore, Error, Making, end_of, still_wanted};
-use crate::types::{ContentId, ContentIdentity, Context};
+use super::{Capacity, ContentStore, Error, Footprint, Making, end_of, still_wanted};
+use crate::types::{ContentId, ContentIdentity, Context, Timestamp};
 
 /// Where a [`FilesystemContent`] keeps its files.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -348,6 +349,17 @@ impl ContentStore for FilesystemContent {
     async fn list(&self, after: Option<ContentId>, limit: usize) -> Result<Vec<ContentId>, Error> {
         let shared = Arc::clone(&self.shared);
         settle(tokio::task::spawn_blocking(move || shared.folder.list(after, limit)).await)
+    }
+
+    async fn footprint(&self, id: ContentId) -> Result<Footprint, Error> {
+        let shared = Arc::clone(&self.shared);
+        settle(tokio::task::spawn_blocking(move || shared.folder.footprint(id)).await)
+    }
+
+    async fn leftovers(&self, before: Timestamp, remove: bool) -> Result<u64, Error> {
+        let shared = Arc::clone(&self.shared);
+        let found = move || shared.folder.leftovers(before, remove);
+        settle(tokio::task::spawn_blocking(found).await)
     }
 
     fn identity(&self) -> Option<ContentIdentity> {

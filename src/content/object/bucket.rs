@@ -27,6 +27,9 @@ use crate::types::{ContentId, Context};
 /// The first pause before a request is repeated, and the longest.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(4));
 
+/// What the names of objects begin with that are made to try the bucket.
+pub(super) const PROBE: &str = "check-";
+
 /// A client of one of the services.
 pub(super) trait Client: ObjectStore + PaginatedListStore {}
 impl<T: ObjectStore + PaginatedListStore> Client for T {}
@@ -260,6 +263,16 @@ impl Bucket {
             ..PaginatedListOptions::default()
         };
         self.page(&self.layout.root(), options).await
+    }
+
+    /// A page of the objects that were made to try the bucket.
+    pub(super) async fn probes(&self, token: Option<String>) -> Result<Page, Failure> {
+        let options = PaginatedListOptions {
+            delimiter: Some("/".into()),
+            page_token: token,
+            ..PaginatedListOptions::default()
+        };
+        self.page(self.layout.beside(PROBE).as_ref(), options).await
     }
 
     async fn page(&self, prefix: &str, options: PaginatedListOptions) -> Result<Page, Failure> {

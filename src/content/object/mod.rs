@@ -24,6 +24,7 @@ mod error;
 mod extents;
 mod http;
 mod layout;
+mod leavings;
 mod open;
 mod read;
 mod service;
@@ -46,7 +47,7 @@ pub use self::disk::DiskCache;
 pub use self::open::{ObjectOpenError, ObjectSettings};
 pub use self::service::{Azure, AzureCredentials, Encryption, Gcs, S3, Secret, Service};
 use self::state::{File, Files};
-use super::{Capacity, ContentStore, Error, MAX_LENGTH, end_of, still_wanted};
+use super::{Capacity, ContentStore, Error, Footprint, MAX_LENGTH, end_of, still_wanted};
 use crate::types::{ContentId, ContentIdentity, Context, Timestamp};
 
 /// A content store in a bucket. See the module.
@@ -167,6 +168,14 @@ impl ContentStore for ObjectContent {
 
     async fn list(&self, after: Option<ContentId>, limit: usize) -> Result<Vec<ContentId>, Error> {
         self.shared.list(after, limit).await
+    }
+
+    async fn footprint(&self, id: ContentId) -> Result<Footprint, Error> {
+        self.shared.footprint(id).await
+    }
+
+    async fn leftovers(&self, before: Timestamp, remove: bool) -> Result<u64, Error> {
+        self.shared.leftovers(before, remove).await
     }
 
     fn identity(&self) -> Option<ContentIdentity> {

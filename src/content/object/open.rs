@@ -9,7 +9,7 @@ use object_store::UpdateVersion;
 use tokio::sync::Semaphore;
 use uuid::Uuid;
 
-use super::bucket::{Bucket, Ended, Expected, Limits};
+use super::bucket::{Bucket, Ended, Expected, Limits, PROBE};
 use super::budget::Budget;
 use super::cache::Cache;
 use super::disk::{Disk, DiskCache};
@@ -194,13 +194,18 @@ fn install_crypto() {
     }
 }
 
+/// Whether an object of that name was made to try the bucket.
+pub(super) fn is_probe(name: &str) -> bool {
+    name.strip_prefix(PROBE).is_some_and(|id| Uuid::try_parse(id).is_ok())
+}
+
 impl Bucket {
     /// Does everything once that is done later. Whether the server honours conditional writes.
     async fn probe(&self) -> Result<bool, Error> {
         let mut patience = self.patience(None);
         let page = patience.run(|| self.contents(None, 1, None)).await;
         page.map_err(Ended::into_error)?;
-        let key = self.layout.beside(&format!("check-{}", Uuid::new_v4()));
+        let key = self.layout.beside(&format!("{PROBE}{}", Uuid::new_v4()));
         let honoured = self.probe_conditions(&key).await;
         let deleted = patience.run(|| self.delete(vec![key.clone()])).await;
         let honoured = honoured?;

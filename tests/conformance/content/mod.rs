@@ -7,6 +7,7 @@
 mod bounds;
 mod cancelling;
 mod concurrent;
+mod footprints;
 mod given_up;
 mod lengths;
 mod listing;
@@ -87,6 +88,10 @@ macro_rules! every_case {
                 a_page_starts_after_what_need_not_be_there,
                 a_page_of_nothing_is_empty,
                 removed_ids_are_not_listed;
+            footprints:
+                a_footprint_is_of_what_is_there,
+                every_change_makes_content_younger,
+                holes_take_nothing;
             concurrent:
                 writers_of_different_ranges_do_not_disturb_each_other,
                 writers_of_different_contents_do_not_disturb_each_other,

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_postgres::Client as Database;
-use trunkfs::content::{Capacity, ContentStore, Error, MemoryContent};
+use trunkfs::content::{Capacity, ContentStore, Error, Footprint, MemoryContent};
 use trunkfs::server::ServerSettings;
 use trunkfs::types::{ContentId, ContentIdentity, Context};
 
@@ -306,6 +306,10 @@ impl ContentStore for Hanging {
 
     async fn list(&self, after: Option<ContentId>, limit: usize) -> Result<Vec<ContentId>, Error> {
         self.inner.list(after, limit).await
+    }
+
+    async fn footprint(&self, id: ContentId) -> Result<Footprint, Error> {
+        self.inner.footprint(id).await
     }
 
     async fn capacity(&self) -> Result<Option<Capacity>, Error> {

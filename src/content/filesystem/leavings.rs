@@ -1,0 +1,69 @@
+//! What lies in the folder, for whoever tidies up: what a content takes, and files that never got their name.
+
+use std::ffi::CStr;
+
+use rustix::fs::{AtFlags, Dir, Stat};
+use rustix::io::Errno;
+
+use super::error::of_errno;
+use super::folder::{Folder, MARKER};
+use crate::content::{Error, Footprint};
+use crate::types::{ContentId, Timestamp};
+
+/// The unit of `st_blocks`, whatever the file system's blocks are (inode(7)).
+const BLOCK_BYTES: u64 = 512;
+
+impl Folder {
+    /// When a content's file was changed, and what it takes on the disk.
+    pub(super) fn footprint(&self, id: ContentId) -> Result<Footprint, Error> {
+        match rustix::fs::statat(self.base(), Self::relative(id), AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) => Ok(Footprint {
+                modified: modified(&stat),
+                bytes: u64::try_from(stat.st_blocks).unwrap_or(0).saturating_mul(BLOCK_BYTES),
+            }),
+            Err(Errno::NOENT) => Err(Error::Missing(id)),
+            Err(errno) => Err(of_errno("stat", self.path(id), errno)),
+        }
+    }
+
+    /// Files that were to become a marker or an identity, and whose writer was killed.
+    pub(super) fn leftovers(&self, before: Timestamp, remove: bool) -> Result<u64, Error> {
+        let failed = |call| move |errno| of_errno(call, self.base_path().to_path_buf(), errno);
+        let mut found = 0;
+        for entry in Dir::read_from(self.base()).map_err(failed("list"))? {
+            let entry = entry.map_err(failed("list"))?;
+            let name = entry.file_name();
+            if !is_temporary(name) {
+                continue;
+            }
+            match rustix::fs::statat(self.base(), name, AtFlags::SYMLINK_NOFOLLOW) {
+                Ok(stat) if modified(&stat) >= before => continue,
+                Ok(_) => {}
+                // It got its name meanwhile.
+                Err(Errno::NOENT) => continue,
+                Err(errno) => return Err(failed("stat")(errno)),
+            }
+            found += 1;
+            if remove {
+                match rustix::fs::unlinkat(self.base(), name, AtFlags::empty()) {
+                    Ok(()) | Err(Errno::NOENT) => {}
+                    Err(errno) => return Err(failed("unlink")(errno)),
+                }
+            }
+        }
+        Ok(found)
+    }
+}
+
+fn is_temporary(name: &CStr) -> bool {
+    let name = name.to_str().unwrap_or_default();
+    let middle = name.strip_prefix(MARKER).and_then(|rest| rest.strip_suffix(".tmp"));
+    middle.and_then(|middle| middle.strip_prefix('.')).is_some_and(|id| id.len() == 36)
+}
+
+#[allow(clippy::unnecessary_fallible_conversions, reason = "the width differs between systems")]
+fn modified(stat: &Stat) -> Timestamp {
+    let nanoseconds = i64::try_from(stat.st_mtime_nsec).unwrap_or(0);
+    let seconds = i64::try_from(stat.st_mtime).unwrap_or(i64::MAX);
+    Timestamp(seconds.saturating_mul(1_000_000_000).saturating_add(nanoseconds))
+}
