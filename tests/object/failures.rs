@@ -8,7 +8,6 @@ use rand::{Rng as _, SeedableRng as _};
 use trunkfs::content::{ContentStore as _, Error, ObjectContent};
 use trunkfs::types::ContentId;
 
-use crate::races::unreliable;
 use crate::s3::{Fate, S3Server};
 use crate::support::{CHUNK, commit, cx, cx_of, get, patiently, pattern, put, store, store_with};
 
@@ -32,7 +31,7 @@ async fn what_is_read_is_what_was_written() {
         settings.cache = 3 * CHUNK;
     };
     let mut store = store_with(&server, impatient).await;
-    unreliable(&server, seed, 0.15);
+    server.unreliable(seed, 0.15);
     let mut random = StdRng::seed_from_u64(seed);
     let id = ContentId::generate();
     let mut expected = Vec::new();
@@ -44,7 +43,7 @@ async fn what_is_read_is_what_was_written() {
             commit(&store, id).await;
             server.heal();
             store = store_with(&server, impatient).await;
-            unreliable(&server, seed ^ step, 0.15);
+            server.unreliable(seed ^ step, 0.15);
         }
     }
     commit(&store, id).await;

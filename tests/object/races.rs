@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use rand::rngs::StdRng;
-use rand::{Rng as _, SeedableRng as _};
 use trunkfs::content::{ContentStore as _, ObjectContent};
 use trunkfs::types::ContentId;
 
@@ -69,7 +67,7 @@ async fn writers_behind_a_network_that_fails_and_reorders_lose_nothing() {
         };
         stores.push(store_with(&server, patient).await);
     }
-    unreliable(&server, 5, 0.25);
+    server.unreliable(5, 0.25);
     let mut writers = tokio::task::JoinSet::new();
     for (writer, store) in stores.into_iter().enumerate() {
         writers.spawn(write_own_pieces(store, id, writer, 3, 2));
@@ -77,27 +75,6 @@ async fn writers_behind_a_network_that_fails_and_reorders_lose_nothing() {
     writers.join_all().await;
     server.calm().await;
     assert_last_round(&store(&server).await, id, 2).await;
-}
-
-/// From now on so many requests meet one of all the fates there are.
-pub(crate) fn unreliable(server: &S3Server, seed: u64, part: f64) {
-    let mut random = StdRng::seed_from_u64(seed);
-    server.plan(move |_, _| {
-        if !random.random_bool(part) {
-            return Fate::Normal;
-        }
-        let time = Duration::from_millis(random.random_range(1..300));
-        match random.random_range(0..8) {
-            0 => Fate::Refused(503),
-            1 => Fate::Refused(500),
-            2 => Fate::DoneAndRefused(500),
-            3 => Fate::Cut,
-            4 => Fate::DoneAndCut,
-            5 => Fate::RefusedAndLate(time),
-            6 => Fate::Slow(time),
-            _ => Fate::Lost,
-        }
-    });
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -13,3 +13,6 @@ mod gate;
 mod nfs;
 #[cfg(test)]
 mod rpc;
+#[cfg(test)]
+#[path = "../support/s3/mod.rs"]
+mod s3;

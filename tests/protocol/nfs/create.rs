@@ -1,11 +1,11 @@
 //! CREATE, UNCHECKED and GUARDED (RFC 1813 section 3.3.8).
 
 use super::args;
-use super::fixture::{Fs, cases};
+use super::fixture::{Fs, content_cases};
 use super::rpc::{NFS, Reply};
 use super::types::*;
 
-cases! {
+content_cases! {
     create_makes_a_file, create_answers_handle_and_attributes,
     unchecked_does_not_truncate_without_being_asked, unchecked_with_size_0_truncates,
     unchecked_applies_the_size_only, unchecked_of_another_users_file_needs_write_permission_to_size,

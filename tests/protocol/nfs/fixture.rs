@@ -4,11 +4,15 @@
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, Weak};
+use std::time::Duration;
 
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use trunkfs::content::{ContentStore, FilesystemContent, FilesystemSettings, MemoryContent};
+use trunkfs::content::{
+    ContentStore, FilesystemContent, FilesystemSettings, MemoryContent, ObjectContent,
+    ObjectSettings,
+};
 use trunkfs::metadata::memory::MemoryStore;
 use trunkfs::metadata::postgres::{PostgresStore, Settings};
 use trunkfs::metadata::sqlite::{self, SqliteStore};
@@ -18,12 +22,14 @@ use trunkfs::nfs3::Nfs3;
 use trunkfs::server::{Server, ServerSettings};
 use trunkfs::types::{FileHandle, ShareName};
 use trunkfs::vfs::{ClientRule, ExportSettings, Squash, Vfs, WriteBehind};
+use uuid::Uuid;
 
 use super::client::Client;
 use super::rpc::{user, wait};
 use super::types::{Handle, mode};
 use crate::database::TestDatabase;
 use crate::gate::Gate;
+use crate::s3::S3Server;
 
 /// Whom squashed callers are taken for: uid and gid.
 pub(crate) const ANONYMOUS: (u32, u32) = (65_534, 65_533);
@@ -46,6 +52,12 @@ macro_rules! cases {
                 super::$case(&crate::nfs::fixture::Fs::new(crate::nfs::fixture::Pair::Sqlite));
             })*
         }
+        mod s3 {
+            $(#[test]
+            fn $case() {
+                super::$case(&crate::nfs::fixture::Fs::new(crate::nfs::fixture::Pair::S3));
+            })*
+        }
         mod postgres {
             $(#[test]
             fn $case() {
@@ -56,6 +68,24 @@ macro_rules! cases {
 }
 pub(crate) use cases;
 
+/// The same, and content in a bucket behind a network that fails, stalls and reorders.
+macro_rules! content_cases {
+    ($($case:ident),* $(,)?) => {
+        crate::nfs::fixture::cases! { $($case),* }
+        mod s3_unreliable {
+            $(#[test]
+            fn $case() {
+                let pair = crate::nfs::fixture::Pair::S3Unreliable;
+                super::$case(&crate::nfs::fixture::Fs::new(pair));
+            })*
+        }
+    };
+}
+pub(crate) use content_cases;
+
+/// Which part of the requests of [`Pair::S3Unreliable`] meets what it should not.
+const UNRELIABLE: f64 = 0.1;
+
 /// Which stores.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Pair {
@@ -63,6 +93,10 @@ pub(crate) enum Pair {
     Memory,
     /// SQLite, and content in files.
     Sqlite,
+    /// SQLite, and content in a bucket.
+    S3,
+    /// The same, behind a network that fails, stalls and reorders.
+    S3Unreliable,
     /// PostgreSQL, and content in files.
     Postgres,
 }
@@ -81,6 +115,46 @@ struct Durable {
     folder: TempDir,
     /// Where metadata is, if not in the folder.
     database: Option<TestDatabase>,
+    /// Where content is, if not in the folder.
+    bucket: Option<Bucket>,
+}
+
+/// A bucket's part that is these stores' alone.
+struct Bucket {
+    server: Arc<S3Server>,
+    prefix: String,
+}
+
+impl std::fmt::Debug for Bucket {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} at {}", self.prefix, self.server.endpoint())
+    }
+}
+
+impl Bucket {
+    /// A fresh one, on the server that other cases use now, or on a new one.
+    async fn new(unreliable: bool) -> Self {
+        static SERVERS: [tokio::sync::Mutex<Weak<S3Server>>; 2] =
+            [const { tokio::sync::Mutex::const_new(Weak::new()) }; 2];
+        let mut slot = SERVERS[usize::from(unreliable)].lock().await;
+        let server = match slot.upgrade() {
+            Some(server) => server,
+            None => Arc::new(S3Server::start().await),
+        };
+        *slot = Arc::downgrade(&server);
+        if unreliable {
+            server.unreliable(rand::random(), UNRELIABLE);
+        }
+        Self { server, prefix: Uuid::now_v7().to_string() }
+    }
+
+    /// Its content, as the only process has it.
+    async fn open(&self) -> ObjectContent {
+        let prefix = self.prefix.clone();
+        let mut settings = ObjectSettings { prefix, exclusive: true, ..self.server.settings() };
+        settings.limits.request_timeout = Duration::from_secs(1);
+        ObjectContent::open(settings).await.unwrap()
+    }
 }
 
 impl Stores {
@@ -91,10 +165,14 @@ impl Stores {
                 content: Arc::new(MemoryContent::new()),
                 durable: None,
             },
-            Pair::Sqlite => Self::open(Arc::new(Durable::new(None))).await,
+            Pair::Sqlite => Self::open(Arc::new(Durable::new(None, None))).await,
+            Pair::S3 | Pair::S3Unreliable => {
+                let bucket = Bucket::new(matches!(pair, Pair::S3Unreliable)).await;
+                Self::open(Arc::new(Durable::new(None, Some(bucket)))).await
+            }
             Pair::Postgres => {
                 let database = TestDatabase::create().await;
-                Self::open(Arc::new(Durable::new(Some(database)))).await
+                Self::open(Arc::new(Durable::new(Some(database), None))).await
             }
         }
     }
@@ -105,7 +183,7 @@ impl Stores {
         let settings = database.settings();
         let gate = Gate::before(&settings).await;
         let metadata = PostgresStore::connect(gate.settings(&settings)).await.unwrap();
-        let durable = Arc::new(Durable::new(Some(database)));
+        let durable = Arc::new(Durable::new(Some(database), None));
         (Self::with_metadata(Arc::new(metadata), durable).await, gate)
     }
 
@@ -132,13 +210,15 @@ impl Stores {
     }
 
     async fn with_metadata(metadata: Arc<dyn MetadataStore>, durable: Arc<Durable>) -> Self {
-        let base_path = durable.folder.path().join("content");
-        let settings = FilesystemSettings { base_path, max_open_files: 256 };
-        Self {
-            metadata,
-            content: Arc::new(FilesystemContent::open(settings).await.unwrap()),
-            durable: Some(durable),
-        }
+        let content: Arc<dyn ContentStore> = match &durable.bucket {
+            Some(bucket) => Arc::new(bucket.open().await),
+            None => {
+                let base_path = durable.folder.path().join("content");
+                let settings = FilesystemSettings { base_path, max_open_files: 256 };
+                Arc::new(FilesystemContent::open(settings).await.unwrap())
+            }
+        };
+        Self { metadata, content, durable: Some(durable) }
     }
 
     /// The same stores for a second server beside the first; those that only one may open are shared.
@@ -168,8 +248,8 @@ impl Stores {
 }
 
 impl Durable {
-    fn new(database: Option<TestDatabase>) -> Self {
-        Self { folder: tempfile::tempdir().unwrap(), database }
+    fn new(database: Option<TestDatabase>, bucket: Option<Bucket>) -> Self {
+        Self { folder: tempfile::tempdir().unwrap(), database, bucket }
     }
 }
 
@@ -229,11 +309,12 @@ impl TestServer {
             let share = stores.metadata.open_share(&spec).await.unwrap();
             let root = FileHandle { share: share.name.clone(), object: share.root };
             roots.push((name, root.to_wire().into_bytes()));
+            let content = stores.content.with_chunk_size(share.chunk_size);
             exports.push(ExportSettings {
                 share,
                 rules,
                 metadata: stores.metadata.clone(),
-                content: stores.content.clone(),
+                content: content.unwrap_or_else(|| stores.content.clone()),
                 write_behind: WriteBehind::default(),
             });
         }
@@ -307,11 +388,13 @@ impl Drop for TestServer {
 
 /// The server of a pair that other cases use now, or a new one.
 fn shared(pair: Pair) -> Arc<TestServer> {
-    static SERVERS: [Mutex<Weak<TestServer>>; 3] = [const { Mutex::new(Weak::new()) }; 3];
+    static SERVERS: [Mutex<Weak<TestServer>>; 5] = [const { Mutex::new(Weak::new()) }; 5];
     let slot = &SERVERS[match pair {
         Pair::Memory => 0,
         Pair::Sqlite => 1,
         Pair::Postgres => 2,
+        Pair::S3 => 3,
+        Pair::S3Unreliable => 4,
     }];
     let mut slot = slot.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     if let Some(server) = slot.upgrade() {

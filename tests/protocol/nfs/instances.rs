@@ -3,11 +3,11 @@
 use std::collections::BTreeSet;
 
 use super::client::Client;
-use super::fixture::{Fs, Stores, TestServer, cases};
+use super::fixture::{Fs, Stores, TestServer, content_cases};
 use super::rpc::wait;
 use super::types::*;
 
-cases! {
+content_cases! {
     handles_are_valid_on_both, what_is_removed_is_stale_on_both,
     an_exclusive_create_is_retried_on_the_other, cookies_are_valid_on_both,
     one_instance_sees_the_others_changes, committed_data_is_seen_by_the_other,

@@ -1,9 +1,9 @@
 //! READ (RFC 1813 section 3.3.6).
 
-use super::fixture::{Fs, cases};
+use super::fixture::{Fs, content_cases};
 use super::types::*;
 
-cases! {
+content_cases! {
     read_gives_the_bytes, read_in_parts, end_of_file_is_said_exactly, read_at_the_end,
     read_beyond_the_end, read_of_nothing, read_of_an_empty_file, a_large_count_is_shortened,
     read_at_enormous_offsets, read_of_a_directory, read_of_what_is_no_file,

@@ -1,9 +1,9 @@
 //! REMOVE and RMDIR (RFC 1813 sections 3.3.12 and 3.3.13).
 
-use super::fixture::{Fs, cases};
+use super::fixture::{Fs, content_cases};
 use super::types::*;
 
-cases! {
+content_cases! {
     remove_takes_the_name_and_the_object, remove_of_a_missing_name, remove_of_a_directory,
     remove_of_a_symlink_keeps_the_target, remove_of_one_of_two_names, remove_of_the_last_name,
     remove_needs_permission, remove_does_not_need_permission_on_the_file,

@@ -1,9 +1,9 @@
 //! RENAME (RFC 1813 section 3.3.14).
 
-use super::fixture::{Fs, cases};
+use super::fixture::{Fs, content_cases};
 use super::types::*;
 
-cases! {
+content_cases! {
     rename_in_one_directory, rename_to_another_directory, rename_of_a_missing_name,
     rename_replaces_a_file, rename_replaces_one_of_two_names, rename_to_its_own_name,
     rename_to_another_name_of_the_same_file, rename_of_a_directory,

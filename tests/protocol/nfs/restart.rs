@@ -2,11 +2,11 @@
 //! server and stores of their own.
 
 use super::client::Client;
-use super::fixture::{Fs, Stores, TestServer, cases};
+use super::fixture::{Fs, Stores, TestServer, content_cases};
 use super::rpc::wait;
 use super::types::*;
 
-cases! {
+content_cases! {
     handles_and_attributes, an_exclusive_create_is_retried, cookies_of_a_scan,
     stable_and_committed_data, the_write_verifier_changes, removed_objects_stay_stale,
     ctime_goes_on_growing, fileids_are_not_used_again, truncations_and_holes,

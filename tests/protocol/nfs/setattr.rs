@@ -1,11 +1,11 @@
 //! SETATTR (RFC 1813 section 3.3.2): mode, owner, guard, size.
 
 use super::args;
-use super::fixture::{Fs, cases};
+use super::fixture::{Fs, content_cases};
 use super::rpc::{NFS, Reply};
 use super::types::*;
 
-cases! {
+content_cases! {
     owner_sets_the_mode, another_user_may_not_set_the_mode, root_sets_anyones_mode,
     bits_beyond_07777_do_not_reach_the_mode, setting_nothing_is_no_error,
     setgid_is_lost_outside_of_the_files_group, setgid_stays_in_a_supplementary_group,

@@ -1,11 +1,11 @@
 //! WRITE and COMMIT (RFC 1813 sections 3.3.7 and 3.3.21).
 
 use super::args;
-use super::fixture::{Fs, cases};
+use super::fixture::{Fs, content_cases};
 use super::rpc::{NFS, Reply};
 use super::types::*;
 
-cases! {
+content_cases! {
     written_bytes_are_read, a_write_in_the_middle, a_write_beyond_the_end_leaves_zeros,
     stability_is_at_least_as_asked, the_verifier_is_one_for_all, the_verifier_is_no_small_number,
     count_other_than_the_data_is_garbage, an_unknown_stability_is_refused,

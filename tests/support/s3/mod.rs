@@ -18,6 +18,8 @@ use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
+use rand::rngs::StdRng;
+use rand::{Rng as _, SeedableRng as _};
 use s3s::auth::SimpleAuth;
 use s3s::service::{S3Service, S3ServiceBuilder};
 use s3s::{Body, HttpError};
@@ -148,6 +150,27 @@ impl S3Server {
     /// From now on `plan` says what becomes of each request, by its method and path.
     pub(crate) fn plan(&self, plan: impl FnMut(&Method, &str) -> Fate + Send + 'static) {
         *self.shared.plan.lock() = Some(Box::new(plan));
+    }
+
+    /// From now on so many requests meet one of all the fates there are.
+    pub(crate) fn unreliable(&self, seed: u64, part: f64) {
+        let mut random = StdRng::seed_from_u64(seed);
+        self.plan(move |_, _| {
+            if !random.random_bool(part) {
+                return Fate::Normal;
+            }
+            let time = Duration::from_millis(random.random_range(1..300));
+            match random.random_range(0..8) {
+                0 => Fate::Refused(503),
+                1 => Fate::Refused(500),
+                2 => Fate::DoneAndRefused(500),
+                3 => Fate::Cut,
+                4 => Fate::DoneAndCut,
+                5 => Fate::RefusedAndLate(time),
+                6 => Fate::Slow(time),
+                _ => Fate::Lost,
+            }
+        });
     }
 
     /// From now on every request is done and answered.
