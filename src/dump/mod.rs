@@ -18,32 +18,17 @@
 //! - Names, and symbolic links' targets, are text where they are UTF-8, else `{"base64":"…"}`.
 //! - Times are nanoseconds since 1970; ids are UUIDs; sizes are bytes.
 
+mod frame;
 mod line;
 mod reader;
 mod writer;
 
+pub use frame::{LineReader, LineWriter, LinesDigest, hex};
 pub use reader::{ReadError, Reader};
 pub use writer::Writer;
 
 /// The version of the format that is written, and the only one that is read.
 pub const FORMAT: u32 = 1;
-
-/// The longest line, in bytes: a symbolic link's target of 4,095 bytes, each escaped, and as much again.
-const MAX_LINE: usize = 64 << 10;
-/// Before the checksum.
-const OPENING: &[u8] = b"{\"crc\":\"";
-/// Where the checksum's digits end and the checked part begins, whose comma is behind a quotation mark.
-const DIGITS_END: usize = OPENING.len() + 8;
-/// Where the comma behind the checksum is.
-const BODY: usize = DIGITS_END + 1;
-
-/// A line's checksum, from the one before.
-fn checksum(before: u32, body: &[u8]) -> u32 {
-    let mut hasher = crc32fast::Hasher::new();
-    hasher.update(&before.to_le_bytes());
-    hasher.update(body);
-    hasher.finalize()
-}
 
 #[cfg(test)]
 mod tests;

@@ -1,3 +1,4 @@
+use super::frame::{BODY, DIGITS_END, MAX_LINE, OPENING, checksum};
 use super::*;
 use crate::metadata::{Capabilities, EntryRecord, ObjectRecord, Record, Share};
 use crate::types::{

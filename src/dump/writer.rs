@@ -2,28 +2,16 @@
 
 use std::io::{self, Write};
 
-use sha2::{Digest, Sha256};
-
+use super::FORMAT;
+use super::frame::LineWriter;
 use super::line::{Head, Line, Tail};
-use super::{BODY, FORMAT, OPENING, checksum};
 use crate::metadata::{Loaded, Record};
 
-/// How hard the stream is compressed: a fifth of its size, at more than the speed of a store.
-const LEVEL: i32 = 3;
-
 /// Writes a dump to `W`.
+#[derive(Debug)]
 pub struct Writer<W: Write> {
-    stream: zstd::stream::write::Encoder<'static, W>,
-    digest: Sha256,
-    crc: u32,
+    lines: LineWriter<W>,
     counts: Loaded,
-    buffer: Vec<u8>,
-}
-
-impl<W: Write> std::fmt::Debug for Writer<W> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Writer").field("counts", &self.counts).finish_non_exhaustive()
-    }
 }
 
 impl<W: Write> Writer<W> {
@@ -32,21 +20,13 @@ impl<W: Write> Writer<W> {
     /// # Errors
     /// Those of `out`.
     pub fn new(out: W, created: &str) -> io::Result<Self> {
-        let mut stream = zstd::stream::write::Encoder::new(out, LEVEL)?;
-        stream.include_checksum(true)?;
-        let mut writer = Self {
-            stream,
-            digest: Sha256::new(),
-            crc: 0,
-            counts: Loaded::default(),
-            buffer: Vec::new(),
-        };
-        writer.line(&Line::Dump(Head {
+        let mut lines = LineWriter::new(out)?;
+        lines.put(&Line::Dump(Head {
             format: FORMAT,
             trunkfs: env!("CARGO_PKG_VERSION").into(),
             created: created.into(),
         }))?;
-        Ok(writer)
+        Ok(Self { lines, counts: Loaded::default() })
     }
 
     /// Writes a record.
@@ -59,7 +39,7 @@ impl<W: Write> Writer<W> {
             Record::Object(_) => self.counts.objects += 1,
             Record::Entry(_) => self.counts.entries += 1,
         }
-        self.line(&Line::of(record))
+        self.lines.put(&Line::of(record))
     }
 
     /// What was written so far.
@@ -74,28 +54,8 @@ impl<W: Write> Writer<W> {
     /// Those of the file below.
     pub fn finish(mut self) -> io::Result<W> {
         let Loaded { shares, objects, entries } = self.counts;
-        let sha256 = hex(&self.digest.finalize_reset());
-        self.line(&Line::End(Tail { shares, objects, entries, sha256: sha256.into() }))?;
-        self.stream.finish()
+        let sha256 = self.lines.sha256();
+        self.lines.put(&Line::End(Tail { shares, objects, entries, sha256: sha256.into() }))?;
+        self.lines.finish()
     }
-
-    fn line(&mut self, line: &Line<'_>) -> io::Result<()> {
-        self.buffer.clear();
-        self.buffer.extend_from_slice(OPENING);
-        self.buffer.extend_from_slice(b"00000000\"");
-        serde_json::to_writer(&mut self.buffer, line)?;
-        // The line's own brace is the outer one; what it says follows the checksum.
-        self.buffer[BODY] = b',';
-        self.crc = checksum(self.crc, &self.buffer[BODY..]);
-        let digits = format!("{:08x}", self.crc);
-        self.buffer[OPENING.len()..BODY - 1].copy_from_slice(digits.as_bytes());
-        self.buffer.push(b'\n');
-        self.digest.update(&self.buffer);
-        self.stream.write_all(&self.buffer)
-    }
-}
-
-/// Lower-case hexadecimal digits.
-pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
