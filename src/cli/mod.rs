@@ -6,6 +6,8 @@
 mod check_config;
 mod descriptors;
 mod dump;
+mod gc;
+mod interrupt;
 mod load;
 mod migrate;
 mod progress;
@@ -51,6 +53,8 @@ enum Command {
     Dump(dump::Options),
     /// Bring a dump into a metadata store, wholly or not at all
     Load(load::Options),
+    /// Remove content that no file has any more; servers may go on serving.
+    Gc(gc::Options),
     /// Look at the schema of a metadata store, and bring it up to date.
     Migrate(migrate::Options),
 }
@@ -156,6 +160,7 @@ pub fn run() -> ExitCode {
         Command::Status(options) => status::run(&options),
         Command::Dump(options) => dump::run(&options),
         Command::Load(options) => load::run(&options),
+        Command::Gc(options) => gc::run(&options),
         Command::Migrate(options) => migrate::run(&options),
     };
     match done {

@@ -27,15 +27,27 @@ impl Progress {
             ProgressDrawTarget::hidden()
         };
         let bar = ProgressBar::with_draw_target(total, target);
+        let lines = (!terminal && !quiet).then(|| Instant::now() + PERIOD);
         let form = match total {
             Some(_) => "{wide_bar} {percent} % of {total_bytes}, {bytes_per_sec}, {eta} left {msg}",
             None => "{spinner} {human_pos} records, {per_sec} {msg}",
         };
+        Self { bar, what, lines }.in_form(form)
+    }
+
+    /// Progress of `what`, which counts `total` things.
+    pub(super) fn counting(what: &'static str, total: u64, quiet: bool) -> Self {
+        let form = "{wide_bar} {human_pos} of {human_len} {prefix}, {per_sec}, {eta} left {msg}";
+        let progress = Self::new(what, Some(total), quiet).in_form(form);
+        progress.bar.set_prefix(what);
+        progress
+    }
+
+    fn in_form(self, form: &str) -> Self {
         if let Ok(style) = ProgressStyle::with_template(form) {
-            bar.set_style(style);
+            self.bar.set_style(style);
         }
-        let lines = (!terminal && !quiet).then(|| Instant::now() + PERIOD);
-        Self { bar, what, lines }
+        self
     }
 
     /// `position` units are done.

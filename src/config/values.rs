@@ -101,9 +101,8 @@ fn with_unit(text: &str, units: &[(&str, u64)]) -> Option<u64> {
     number.parse::<u64>().ok()?.checked_mul(*factor)
 }
 
-/// A duration in milliseconds, for the test of the documentation.
-#[cfg(test)]
-pub(super) fn millis(text: &str) -> Option<u64> {
+/// A duration as it is written, in milliseconds.
+pub(crate) fn millis(text: &str) -> Option<u64> {
     with_unit(text, &TIMES)
 }
 

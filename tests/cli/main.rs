@@ -23,6 +23,10 @@ mod durable;
 #[cfg(test)]
 mod environment;
 #[cfg(test)]
+mod files;
+#[cfg(test)]
+mod gc;
+#[cfg(test)]
 mod homes;
 #[cfg(test)]
 mod limits;
@@ -40,6 +44,9 @@ mod outage;
 mod process;
 #[cfg(test)]
 mod reload;
+#[cfg(test)]
+#[path = "../support/s3/mod.rs"]
+mod s3;
 #[cfg(test)]
 mod scene;
 #[cfg(test)]

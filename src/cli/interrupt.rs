@@ -1,0 +1,30 @@
+//! Ctrl-C, and SIGTERM, where a command ends what it has begun before it stops.
+
+use std::io;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+/// A token that fires at the first SIGINT or SIGTERM. A second one ends the process at once.
+///
+/// # Errors
+/// The system does not tell of signals.
+pub(super) fn token() -> io::Result<CancellationToken> {
+    let token = CancellationToken::new();
+    let (mut interrupts, mut ends) =
+        (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let fired = token.clone();
+    tokio::spawn(async move {
+        loop {
+            tokio::select! {
+                _ = interrupts.recv() => {}
+                _ = ends.recv() => {}
+            }
+            if fired.is_cancelled() {
+                std::process::exit(i32::from(super::FAILED));
+            }
+            fired.cancel();
+        }
+    });
+    Ok(token)
+}

@@ -1,0 +1,283 @@
+//! Collecting content that no file has: what a crash between the removal of a file and that of its bytes left, or a load
+//! that replaced a share.
+//!
+//! The order makes it safe beside servers that go on. First loads are kept away, then a content store's ids are listed,
+//! and then every metadata store says which ids its rows name. A row has its content's id before the first byte is written and
+//! until it is removed, and no id is used twice: so an id that was listed and is not named then is named never again.
+//! Age is asked for besides, which nothing here rests on.
+//!
+//! What would make it unsafe is a database that is not the content's, or not all of them. So every metadata store of the
+//! configuration is asked, content must be the recorded home of a share of theirs, and where most of it would go somebody has
+//! to say so. A database that the configuration does not name cannot be known: its shares must have content of their own.
+
+mod error;
+mod findings;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use tokio_util::sync::CancellationToken;
+
+pub use self::error::GcError;
+pub use self::findings::Collected;
+use self::findings::Findings;
+use super::stores::Keeper;
+use crate::config::{self, Config};
+use crate::content::{self, ContentStore, Making};
+use crate::metadata::Hold;
+use crate::types::{ContentId, ContentIdentity, Timestamp};
+
+/// How many contents are removed between two confirmations that nothing was loaded.
+const BATCH: usize = 256;
+/// How many contents are removed at once.
+const AT_ONCE: usize = 16;
+
+/// What is collected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GcHow {
+    /// Nothing that was made or changed since is touched.
+    pub older_than: Duration,
+    /// Whether nothing is removed.
+    pub dry_run: bool,
+    /// Whether most of a store may go.
+    pub remove_most: bool,
+}
+
+/// Where a collection is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GcStep<'a> {
+    /// A content store is listed.
+    Listing(&'a str),
+    /// A metadata store says what its rows name.
+    Naming(&'a str),
+    /// Contents that nothing names are looked at.
+    Looking {
+        /// So many are.
+        done: u64,
+        /// Of so many.
+        total: u64,
+    },
+    /// They are removed.
+    Removing {
+        /// So many are.
+        done: u64,
+        /// Of so many.
+        total: u64,
+    },
+}
+
+/// Told of every step.
+pub type GcWatch<'a> = dyn Fn(GcStep<'_>) + Send + Sync + 'a;
+
+/// What became of a collection.
+#[derive(Debug)]
+pub struct Outcome {
+    /// By content store.
+    pub stores: Vec<Collected>,
+    /// Whether it was stopped before its end.
+    pub stopped: bool,
+}
+
+/// A content store that is looked at.
+struct Body {
+    name: String,
+    identity: ContentIdentity,
+    store: Arc<dyn ContentStore>,
+}
+
+/// A metadata store that is kept from loads.
+struct Held {
+    name: String,
+    hold: Box<dyn Hold>,
+}
+
+/// The content stores that the shares of a configuration name and that outlive their process.
+#[must_use]
+pub fn lasting_content(config: &Config) -> Vec<String> {
+    let named: BTreeSet<&String> = config.shares.iter().map(|share| &share.content_store).collect();
+    let lasting = |name: &&String| {
+        config.content.get(*name).is_some_and(|content| *content != config::Content::Memory)
+    };
+    named.into_iter().filter(lasting).cloned().collect()
+}
+
+/// Collects in the content stores that are named. Whatever is not as it must be ends it before anything is removed.
+///
+/// # Errors
+/// Nothing was removed, except where [`GcError::Unconfirmed`] says how much was.
+pub async fn collect(
+    keeper: &mut Keeper<'_>,
+    names: &[String],
+    how: GcHow,
+    stop: &CancellationToken,
+    watch: &GcWatch<'_>,
+) -> Result<Outcome, GcError> {
+    let prepared = async {
+        let bodies = open(keeper, names).await?;
+        let held = hold_all(keeper).await?;
+        check_homes(keeper, &bodies).await?;
+        let mut listed = Vec::with_capacity(bodies.len());
+        for Body { name, store, .. } in &bodies {
+            watch(GcStep::Listing(name));
+            let ids = store.list(None, usize::MAX).await;
+            listed.push(ids.map_err(|source| GcError::Content { name: name.clone(), source })?);
+        }
+        let named = named(&held, watch).await?;
+        let before = Timestamp::now().0.saturating_sub(nanoseconds(how.older_than));
+        let mut found = Vec::with_capacity(bodies.len());
+        for (body, ids) in bodies.into_iter().zip(listed) {
+            found.push(findings::look(body, &ids, &named, Timestamp(before), watch).await?);
+        }
+        // What was found must be there after a crash too before anything rests on it.
+        confirm(&held, &found).await?;
+        Ok::<_, GcError>((held, found))
+    };
+    let (held, mut found) = tokio::select! {
+        prepared = prepared => prepared?,
+        () = stop.cancelled() => return Err(GcError::Stopped),
+    };
+    let needless = how.dry_run || how.remove_most;
+    if let Some(most) = found.iter().find(|found| found.collected.needs_consent && !needless) {
+        return Err(GcError::Most(Box::new(most.collected.clone())));
+    }
+    if !how.dry_run {
+        remove(&held, &mut found, stop, watch).await?;
+    }
+    let stopped = !how.dry_run && stop.is_cancelled();
+    for each in found.iter_mut().filter(|_| !stopped) {
+        each.sweep(!how.dry_run).await?;
+    }
+    Ok(Outcome { stores: found.into_iter().map(|found| found.collected).collect(), stopped })
+}
+
+fn nanoseconds(duration: Duration) -> i64 {
+    i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX)
+}
+
+/// Opens the content stores; two names of one body of content are one.
+async fn open(keeper: &mut Keeper<'_>, names: &[String]) -> Result<Vec<Body>, GcError> {
+    let config = keeper.config();
+    let mut bodies: Vec<Body> = Vec::new();
+    for name in names {
+        let in_memory = config.shares.iter().find(|share| {
+            let metadata = config.metadata.get(&share.metadata_store);
+            share.content_store == *name && metadata == Some(&config::Metadata::Memory)
+        });
+        if let Some(share) = in_memory {
+            return Err(GcError::NamesInMemory {
+                name: name.clone(),
+                share: share.name.clone(),
+                metadata: share.metadata_store.clone(),
+            });
+        }
+        let store = keeper.content(name, Making::Never).await?;
+        let identity = store.identity().ok_or_else(|| GcError::Fleeting(name.clone()))?;
+        if bodies.iter().all(|body| body.identity != identity) {
+            bodies.push(Body { name: name.clone(), identity, store });
+        }
+    }
+    Ok(bodies)
+}
+
+/// The metadata stores that outlive their process.
+fn lasting_metadata(config: &Config) -> Vec<String> {
+    let lasting = config.metadata.iter().filter(|(_, metadata)| match metadata {
+        config::Metadata::Memory => false,
+        config::Metadata::Sqlite(_) | config::Metadata::Postgres(_) => true,
+    });
+    lasting.map(|(name, _)| name.clone()).collect()
+}
+
+async fn hold_all(keeper: &mut Keeper<'_>) -> Result<Vec<Held>, GcError> {
+    let mut held = Vec::new();
+    for name in lasting_metadata(keeper.config()) {
+        let store = keeper.metadata(&name).await?;
+        let hold = store.hold().await;
+        let hold = hold.map_err(|source| GcError::Metadata { name: name.clone(), source })?;
+        held.push(Held { name, hold });
+    }
+    Ok(held)
+}
+
+/// Content is looked at where a share of the metadata stores has its own there: else these are not its databases.
+async fn check_homes(keeper: &mut Keeper<'_>, bodies: &[Body]) -> Result<(), GcError> {
+    let names = lasting_metadata(keeper.config());
+    let mut homes = BTreeSet::new();
+    for name in &names {
+        let store = keeper.metadata(name).await?;
+        let shares = store.every_share().await;
+        let shares = shares.map_err(|source| GcError::Metadata { name: name.clone(), source })?;
+        for share in shares {
+            homes.extend(keeper.home(name, &share.name).await?.map(|home| home.identity));
+        }
+    }
+    match bodies.iter().find(|body| !homes.contains(&body.identity)) {
+        Some(body) => Err(GcError::NoHome {
+            name: body.name.clone(),
+            identity: body.identity,
+            metadata: names,
+        }),
+        None => Ok(()),
+    }
+}
+
+/// What the rows of all metadata stores name, sorted.
+async fn named(held: &[Held], watch: &GcWatch<'_>) -> Result<Vec<ContentId>, GcError> {
+    let mut named = Vec::new();
+    for Held { name, hold } in held {
+        watch(GcStep::Naming(name));
+        let ids = hold.named().await;
+        named.extend(ids.map_err(|source| GcError::Metadata { name: name.clone(), source })?);
+    }
+    named.sort_unstable();
+    Ok(named)
+}
+
+/// Nothing was loaded until now.
+async fn confirm(held: &[Held], found: &[Findings]) -> Result<(), GcError> {
+    for Held { name, hold } in held {
+        hold.confirm().await.map_err(|source| GcError::Unconfirmed {
+            name: name.clone(),
+            removed: found.iter().map(|found| found.collected.removed).sum(),
+            source,
+        })?;
+    }
+    Ok(())
+}
+
+/// Removes what was found, a batch at a time. What was begun is ended where it is told to stop.
+async fn remove(
+    held: &[Held],
+    found: &mut [Findings],
+    stop: &CancellationToken,
+    watch: &GcWatch<'_>,
+) -> Result<(), GcError> {
+    let total = found.iter().map(|found| found.garbage.len() as u64).sum();
+    let done = AtomicU64::new(0);
+    for each in 0..found.len() {
+        let garbage = std::mem::take(&mut found[each].garbage);
+        for batch in garbage.chunks(BATCH) {
+            if stop.is_cancelled() {
+                return Ok(());
+            }
+            confirm(held, found).await?;
+            let store = &found[each].store;
+            let removals = batch.iter().filter(|_| !stop.is_cancelled()).map(|garbage| {
+                let done = &done;
+                async move {
+                    let removed = store.remove(garbage.id).await;
+                    let done = done.fetch_add(1, Ordering::Relaxed) + 1;
+                    watch(GcStep::Removing { done, total });
+                    (garbage.bytes, removed)
+                }
+            });
+            let removals: Vec<(u64, Result<(), content::Error>)> =
+                futures_util::stream::iter(removals).buffer_unordered(AT_ONCE).collect().await;
+            found[each].collected.count(removals);
+        }
+    }
+    Ok(())
+}
