@@ -61,9 +61,7 @@ fn is_temporary(name: &CStr) -> bool {
     middle.and_then(|middle| middle.strip_prefix('.')).is_some_and(|id| id.len() == 36)
 }
 
-#[allow(clippy::unnecessary_fallible_conversions, reason = "the width differs between systems")]
 fn modified(stat: &Stat) -> Timestamp {
     let nanoseconds = i64::try_from(stat.st_mtime_nsec).unwrap_or(0);
-    let seconds = i64::try_from(stat.st_mtime).unwrap_or(i64::MAX);
-    Timestamp(seconds.saturating_mul(1_000_000_000).saturating_add(nanoseconds))
+    Timestamp(stat.st_mtime.saturating_mul(1_000_000_000).saturating_add(nanoseconds))
 }
