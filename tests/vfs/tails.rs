@@ -45,6 +45,16 @@ async fn an_extension_by_setattr_zeroes_it() {
     assert_eq!(read(&fixture.one, &file).await, b"abc\0\0\0\0\0");
 }
 
+/// The first call recorded the size and died with the server before it cut the content; the client repeats it.
+#[tokio::test]
+async fn a_truncation_that_is_repeated_after_a_crash_leaves_nothing_to_see() {
+    let fixture = Fixture::new().await;
+    let file = with_old_tail(&fixture).await;
+    set_size(&fixture.two, &file, 3).await;
+    unstable(&fixture.two, &file, 6, b"xyz").await;
+    assert_eq!(read(&fixture.two, &file).await, b"abc\0\0\0xyz");
+}
+
 #[tokio::test]
 async fn shrinking_and_growing_shows_zeros() {
     let fixture = Fixture::new().await;

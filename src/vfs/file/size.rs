@@ -43,10 +43,11 @@ impl Export {
         if size > 0 {
             self.grow_content(cx, object, state, set, size).await?;
         }
-        state.overlay.lock().set_clean_tail(None);
+        let known = state.overlay.lock().take_clean_tail();
         let done = self.metadata.setattr(cx, object, set).await?;
+        let before = &done.change.before;
         let content = content_of(&done.change.after)?;
-        if size > 0 && size < done.change.before.size {
+        if size > 0 && size < before.size {
             let past = self.past_return(cx);
             let cut = self.content.truncate(&past, content.id, self.content_length(size));
             match cx.trail.timed(Wait::Content, cut).await {
@@ -57,9 +58,10 @@ impl Export {
                     error = %Chain(&error), "bytes beyond a file's end could not be cut off")
                 }
             }
-        } else {
+        } else if size != before.size || size == 0 || known == before.content {
             state.overlay.lock().set_clean_tail(Some(content));
         }
+        // Else an earlier call may have recorded this size and died before it cut the content.
         self.discard(cx, done.freed).await;
         Ok(done.change)
     }

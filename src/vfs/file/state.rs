@@ -196,6 +196,11 @@ impl Overlay {
         self.clean_tail == Some(content)
     }
 
+    /// Forgets which content is known to have nothing but zeros beyond the end, and says it.
+    pub(super) fn take_clean_tail(&mut self) -> Option<ContentRef> {
+        self.clean_tail.take()
+    }
+
     /// Notes what is known of the bytes beyond the end.
     pub(super) fn set_clean_tail(&mut self, content: Option<ContentRef>) {
         self.clean_tail = content;
