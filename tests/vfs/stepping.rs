@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use tokio::task::yield_now;
-use trunkfs::content::{Capacity, ContentStore, MemoryContent};
+use trunkfs::content::{Capacity, ContentStore, Footprint, MemoryContent};
 use trunkfs::metadata::memory::MemoryStore;
 use trunkfs::metadata::{
     Answer, CreateHow, Created, Error, Flush, FlushOutcome, Link, LinkTarget, Lookup,
@@ -53,6 +53,7 @@ stepping! {
         async fn length(cx: &Context, id: ContentId) -> Result<u64, trunkfs::content::Error>;
         async fn commit(cx: &Context, id: ContentId) -> Result<(), trunkfs::content::Error>;
         async fn remove(id: ContentId) -> Result<(), trunkfs::content::Error>;
+        async fn footprint(id: ContentId) -> Result<Footprint, trunkfs::content::Error>;
         async fn list(after: Option<ContentId>, limit: usize)
             -> Result<Vec<ContentId>, trunkfs::content::Error>;
         async fn capacity() -> Result<Option<Capacity>, trunkfs::content::Error>;
