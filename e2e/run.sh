@@ -18,12 +18,13 @@ CONFIGS=(memory-memory memory-filesystem memory-s3 sqlite-memory sqlite-filesyst
 
 usage() {
     cat <<TEXT
-usage: sudo e2e/run.sh --config NAME [--suite NAME]… [--case NAME]… [--binary PATH] [--client KIND]
+usage: sudo e2e/run.sh --config NAME [--suite NAME]… [--case NAME]… [--kills N] [--binary PATH] [--client KIND]
 
   --config NAME   metadata and content store: memory, sqlite or postgres, and memory, filesystem or s3, as
                   sqlite-filesystem; or knfsd, the Linux kernel's own server, as the reference
   --suite NAME    only this suite (may be repeated): ${ALL_SUITES[*]}
   --case NAME     only this case of the suite (may be repeated; suites in Python)
+  --kills N       how often the crash suite kills the server at random (default: 8)
   --binary PATH   the server (default: target/debug/trunkfs, built if it is missing)
   --client KIND   auto (default), here (this machine's kernel), uml (User Mode Linux) or qemu (emulation)
 
@@ -31,15 +32,16 @@ The logs of the last run are in target/e2e/CONFIG/SUITE/.
 TEXT
 }
 
-CONFIG='' BINARY='' CASES='' WANTED_CLIENT=auto SUITES=()
+CONFIG='' BINARY='' CASES='' KILLS=8 WANTED_CLIENT=auto SUITES=()
 ARGUMENTS=("$@")
 while (($#)); do
     case $1 in
     --help | -h) usage && exit ;;
-    --config | --suite | --case | --binary | --client) (($# >= 2)) || { usage >&2 && exit 2; } ;;&
+    --config | --suite | --case | --kills | --binary | --client) (($# >= 2)) || { usage >&2 && exit 2; } ;;&
     --config) CONFIG=$2 ;;
     --suite) SUITES+=("$2") ;;
     --case) CASES+="$2 " ;;
+    --kills) KILLS=$2 ;;
     --binary) BINARY=$(realpath "$2") ;;
     --client) WANTED_CLIENT=$2 ;;
     *)
@@ -55,6 +57,7 @@ contains() { # contains WORD LIST…
     for item; do [[ $item == "$word" ]] && return; done
     return 1
 }
+[[ $KILLS =~ ^[1-9][0-9]{0,5}$ ]] || { usage >&2 && exit 2; }
 contains "$CONFIG" "${CONFIGS[@]}" || { usage >&2 && exit 2; }
 ((${#SUITES[@]})) || SUITES=("${ALL_SUITES[@]}")
 for SUITE in "${SUITES[@]}"; do
@@ -192,6 +195,7 @@ suite_seconds() { # the most a suite may take, in seconds
     local seconds=240
     case $SUITE in
     bigdir | pjdfstest) seconds=420 ;;
+    crash) seconds=$((300 + KILLS * 15)) ;;
     move) seconds=$((seconds + ${E2E_FILES:-0} / 50)) ;;
     esac
     if [[ $CLIENT == qemu ]]; then seconds=$((seconds * 4)); fi

@@ -78,7 +78,8 @@ client_start() {
     if [[ $CLIENT == qemu ]]; then source=${source/#127.0.0.1:/10.0.2.2:}; fi
     {
         printf 'export %s=%q\n' E2E_SUITE "$SUITE_FILE" E2E_SOURCE "$source" E2E_OPTIONS "$MOUNT_OPTIONS" \
-            E2E_CASES "$CASES" E2E_CONFIG "$CONFIG" E2E_FILES "${E2E_FILES:-}"
+            E2E_CASES "$CASES" E2E_CONFIG "$CONFIG" E2E_KILLS "$KILLS" \
+            E2E_FILES "${E2E_FILES:-}"
     } >"$RUN/control/environment"
     : >"$LOGS/output"
     : >"$LOGS/console"

@@ -12,33 +12,12 @@ import threading
 import time
 
 from cases import MOUNT, Failed, case, check, equal, folder, join, main, read, remount, server, wait_for, write
+from kill_writers import pattern, save, tolerant, writers
+
 
 def restart():
     server("kill")
     server("start")
-
-
-def pattern(seed, size):
-    """Bytes that no hole and no other file has."""
-    return random.Random(seed).randbytes(size).replace(b"\0", b"\1")
-
-
-def save(path, data):
-    """As a careful program saves: a new file, synced, renamed over the old one, the folder synced."""
-    temporary = path + ".tmp"
-    descriptor = os.open(temporary, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o644)
-    os.write(descriptor, data)
-    os.fsync(descriptor)
-    os.close(descriptor)
-    try:
-        os.rename(temporary, path)
-    except FileNotFoundError:
-        # The rename was done, its reply died with the server, and the client's second call found nothing left.
-        if os.path.exists(temporary) or read(path) != data:
-            raise
-    descriptor = os.open(os.path.dirname(path), os.O_RDONLY)
-    os.fsync(descriptor)
-    os.close(descriptor)
 
 
 class Work(threading.Thread):
@@ -70,15 +49,6 @@ class Work(threading.Thread):
         check(not self.is_alive(), "the writer hangs")
         if self.error:
             raise Failed("the writer failed: %s: %s" % (type(self.error).__name__, self.error))
-
-
-def tolerant(number, function, *arguments):
-    """A call whose reply was lost is done twice by the client: the second time says it is done already."""
-    try:
-        function(*arguments)
-    except OSError as error:
-        if error.errno != number:
-            raise
 
 
 def crash_under(*workers, times=3):
@@ -261,6 +231,35 @@ def several_writers_at_once(d):
         for i in range(worker.acknowledged):
             data = read(join(d, "writer%d-%d" % (w, i)))
             equal(data == pattern(w * 100_000 + i, 30_000), True, "file %d of writer %d" % (i, w))
+
+
+@case
+def kills_at_random_lose_nothing(d):
+    # E2E_KILLS of them, at any moment of writes, and of starts.
+    kills = int(os.environ["E2E_KILLS"])
+    seed = random.SystemRandom().randrange(1 << 20)
+    print("# %d kills, seed %d" % (kills, seed), flush=True)
+    moments = random.Random(seed)
+    jobs = writers(d, seed)
+    workers = [Work(job.step) for job in jobs]
+    for kill in range(kills):
+        if moments.random() < 0.85:
+            # Else the server is killed while it starts, or before anybody is back.
+            moments.choice(workers).proceed(1, 120)
+        time.sleep(moments.uniform(0, 0.7))
+        server("kill")
+        time.sleep(moments.choice([0, 0, moments.uniform(0, 1)]))
+        server("start")
+        if kill % 10 == 9:
+            print("# %d kills, %s steps" % (kill + 1, [worker.acknowledged for worker in workers]), flush=True)
+    for worker in workers:
+        worker.proceed(2, 120)
+    for worker, job in zip(workers, jobs):
+        worker.finish()
+        job.close()
+    remount()
+    for job in jobs:
+        job.verify()
 
 
 @case
