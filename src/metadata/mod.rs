@@ -15,6 +15,7 @@
 //!   point of no return ends with [`Error::Cancelled`] and has changed nothing. The outcome of one that has
 //!   is awaited.
 
+mod audit;
 mod error;
 pub mod memory;
 pub mod postgres;
@@ -25,6 +26,10 @@ pub mod sqlite;
 mod types;
 mod upkeep;
 
+pub use audit::{
+    Audit, Auditor, DirectoryState, EntryState, Fault, Mend, Mended, Mender, ObjectState, Repair,
+    Totals, UsageState,
+};
 pub use error::{Answer, Error, Refusal, Source};
 pub use types::{
     Capabilities, Change, CreateHow, Created, DirectoryEntry, Flush, FlushOutcome, Link,

@@ -5,6 +5,7 @@
 //! changed the decision is made again. Nothing is kept in the process but what never changes.
 
 mod apart;
+mod audit;
 mod check;
 mod connect;
 mod create;
@@ -16,6 +17,7 @@ mod hold;
 mod link;
 mod load;
 mod maintenance;
+mod mend;
 mod migrations;
 mod obstacle;
 mod pool;

@@ -53,6 +53,10 @@ impl SqliteFile {
         .await?;
         Ok(Self { path })
     }
+
+    pub(super) fn path(&self) -> &std::path::Path {
+        &self.path
+    }
 }
 
 #[async_trait::async_trait]

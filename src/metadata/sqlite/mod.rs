@@ -5,6 +5,7 @@
 //! (`synchronous = FULL`). Readers have connections and snapshots of their own. A third thread moves the log's pages into
 //! the file.
 
+mod audit;
 mod check;
 mod connect;
 mod dump;
@@ -14,6 +15,7 @@ mod hold;
 mod load;
 mod lock;
 mod log;
+mod mend;
 mod migrations;
 mod queue;
 mod read;

@@ -1,0 +1,261 @@
+//! What a check of a store reads, and what a repair changes: piece by piece, each as of one moment and none for long.
+//!
+//! A name, a link or a rename of an object changes its ctime, which grows strictly. So where an object's ctime is the
+//! same before and after a scan of all entries, the names that the scan found are those it has: that is how the names of
+//! a file, which no index finds, are counted without a snapshot that lasts or a lock.
+
+use super::{Dump, Error, Share, Upkeep};
+use crate::types::{ContentRef, FileType, ObjectId, ShareId, Timestamp};
+
+/// What a check looks at of an object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ObjectState {
+    /// Identity.
+    pub id: ObjectId,
+    /// The share's number, which need not be one that there is.
+    pub share: ShareId,
+    /// Kind.
+    pub file_type: FileType,
+    /// Bytes.
+    pub size: u64,
+    /// Last change of anything.
+    pub ctime: Timestamp,
+    /// Names, as recorded; of no meaning for a directory.
+    pub names: u64,
+    /// Subdirectories, as recorded.
+    pub subdirs: u64,
+    /// A regular file's bytes.
+    pub content: Option<ContentRef>,
+    /// A directory's parent, as recorded.
+    pub parent: Option<ObjectId>,
+}
+
+/// An entry with what its ids lead to, all as of one moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EntryState {
+    /// The directory that the entry says it is in.
+    pub directory: ObjectId,
+    /// The name, which need not be one that a client could give.
+    pub name: Vec<u8>,
+    /// What it names.
+    pub child: ObjectId,
+    /// The share and kind of what the directory's id leads to.
+    pub holder: Option<(ShareId, FileType)>,
+    /// What the child's id leads to.
+    pub object: Option<ObjectState>,
+}
+
+/// What is wrong with an entry by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// It lies in what is no directory.
+    OutsideDirectory,
+    /// It names an object that is not there.
+    Dangling,
+    /// It names an object of another share.
+    OtherShare,
+    /// It names the root of a share.
+    NamesRoot,
+    /// It names a directory that has another parent.
+    OtherParent,
+}
+
+impl EntryState {
+    /// What is wrong with it, where the roots of all shares are these.
+    #[must_use]
+    pub fn fault(&self, roots: &[ObjectId]) -> Option<Fault> {
+        let Some((share, FileType::Directory)) = self.holder else {
+            return Some(Fault::OutsideDirectory);
+        };
+        let Some(object) = &self.object else { return Some(Fault::Dangling) };
+        if object.share != share {
+            Some(Fault::OtherShare)
+        } else if roots.contains(&object.id) {
+            Some(Fault::NamesRoot)
+        } else if object.file_type.is_directory() && object.parent != Some(self.directory) {
+            Some(Fault::OtherParent)
+        } else {
+            None
+        }
+    }
+}
+
+/// A directory with what is counted around it, all as of one moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DirectoryState {
+    /// The directory.
+    pub object: ObjectState,
+    /// Its entries that name directories.
+    pub subdirs: u64,
+    /// The entries of its recorded parent that name it.
+    pub names: u64,
+    /// Whether its parents lead to a root.
+    pub reaches_root: bool,
+}
+
+/// Objects and bytes. Signed: counters that are wrong may be anything.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Objects, roots included.
+    pub objects: i128,
+    /// The sum of the regular files' and symbolic links' sizes.
+    pub bytes: i128,
+}
+
+/// What a share uses, as of one moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UsageState {
+    /// The share.
+    pub share: ShareId,
+    /// By its counters.
+    pub recorded: Totals,
+    /// By its objects.
+    pub counted: Totals,
+}
+
+/// A change that mends one thing, in a transaction of its own that looks first whether it is still broken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Mend {
+    /// Removes an entry that has the fault. With [`Fault::OtherParent`] only where the directory has an entry in its
+    /// recorded parent.
+    RemoveEntry {
+        /// The directory that the entry says it is in.
+        directory: ObjectId,
+        /// The name.
+        name: Vec<u8>,
+        /// What it names.
+        child: ObjectId,
+        /// What is wrong with it.
+        fault: Fault,
+    },
+    /// Records the parent of a directory that has its one entry there and none in the parent that is recorded.
+    SetParent {
+        /// The parent.
+        parent: ObjectId,
+        /// The entry's name.
+        name: Vec<u8>,
+        /// The directory.
+        directory: ObjectId,
+    },
+    /// Leaves a directory the oldest of several names in its parent.
+    KeepOneName {
+        /// The directory.
+        directory: ObjectId,
+    },
+    /// Records how many names an object has.
+    SetNames {
+        /// What is no directory.
+        object: ObjectId,
+        /// Its ctime when the names were counted.
+        ctime: Timestamp,
+        /// At least one.
+        names: u64,
+    },
+    /// Gives an object without a name one: its id.
+    Adopt {
+        /// The object.
+        object: ObjectId,
+        /// Its ctime when it was found to have no name; of no meaning for a directory.
+        ctime: Timestamp,
+        /// The directory that gets it.
+        into: ObjectId,
+    },
+    /// Records how many subdirectories a directory has.
+    SetSubdirs {
+        /// The directory.
+        directory: ObjectId,
+    },
+    /// Forgets the count of names of what has none to count.
+    ForgetNames {
+        /// Not there, or a directory.
+        object: ObjectId,
+    },
+    /// Sets a share's counters.
+    SetUsage {
+        /// The share.
+        share: ShareId,
+    },
+}
+
+/// What became of a [`Mend`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mended {
+    /// It is mended, durably.
+    Done,
+    /// Somebody has changed what it was about: nothing was changed.
+    Changed,
+    /// The name that it needs is taken: nothing was changed.
+    NameTaken,
+}
+
+/// Reads a store for a check. Every answer is of one moment, and no moment is before that of an earlier answer.
+/// Pages come in the order of ids, or of directories' ids and names.
+#[async_trait::async_trait]
+pub trait Auditor: std::fmt::Debug + Send + Sync {
+    /// About how many objects there are.
+    async fn recorded_objects(&self) -> Result<u64, Error>;
+
+    /// Every share.
+    async fn shares(&self) -> Result<Vec<Share>, Error>;
+
+    /// Up to `limit` objects after one.
+    async fn objects(&self, after: Option<ObjectId>, limit: u32)
+    -> Result<Vec<ObjectState>, Error>;
+
+    /// Those of these objects that are there, in no order.
+    async fn objects_of(&self, ids: &[ObjectId]) -> Result<Vec<ObjectState>, Error>;
+
+    /// Up to `limit` entries after one.
+    async fn entries(
+        &self,
+        after: Option<(ObjectId, &[u8])>,
+        limit: u32,
+    ) -> Result<Vec<EntryState>, Error>;
+
+    /// Up to `limit` objects after one that have a recorded count of names, each with whether it has names to count.
+    async fn counts(
+        &self,
+        after: Option<ObjectId>,
+        limit: u32,
+    ) -> Result<Vec<(ObjectId, bool)>, Error>;
+
+    /// A directory; `None` where there is none. Reads all entries of it and of its parent.
+    async fn directory(&self, id: ObjectId) -> Result<Option<DirectoryState>, Error>;
+
+    /// A name of an object in a directory, of which it reads all entries.
+    async fn name_in(
+        &self,
+        directory: ObjectId,
+        object: ObjectId,
+    ) -> Result<Option<Vec<u8>>, Error>;
+
+    /// Those of these objects that are there, each with how many entries name it. Reads every entry of the store.
+    async fn names_of(&self, ids: &[ObjectId]) -> Result<Vec<(ObjectState, u64)>, Error>;
+
+    /// What every share uses. Reads every object of the store.
+    async fn usage(&self) -> Result<Vec<UsageState>, Error>;
+}
+
+/// Mends a store, alone.
+#[async_trait::async_trait]
+pub trait Mender: Auditor {
+    /// Mends, wholly or not at all, and durably.
+    async fn mend(&self, mend: &Mend) -> Result<Mended, Error>;
+}
+
+/// What can be checked: a store, or what one keeps on disk, whether a server has it open or not.
+#[async_trait::async_trait]
+pub trait Audit: Dump {
+    /// Begins a check.
+    async fn auditor(&self) -> Result<Box<dyn Auditor>, Error>;
+}
+
+/// What can be mended.
+#[async_trait::async_trait]
+pub trait Repair: Upkeep + Audit {
+    /// Begins a repair.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] where another one is under way.
+    async fn mender(&self) -> Result<Box<dyn Mender>, Error>;
+}
