@@ -13,6 +13,7 @@ pub mod cli;
 pub mod config;
 pub mod content;
 pub mod dump;
+pub mod fsck;
 pub mod metadata;
 pub mod mount;
 pub mod nfs3;

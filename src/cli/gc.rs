@@ -55,7 +55,7 @@ pub(super) fn run(options: &Options) -> Result<(), Failure> {
         remove_most: options.remove_most,
     };
     let outcome = runtime.block_on(async {
-        let stop = interrupt::token().map_err(run_error)?;
+        let stop = interrupt::token(super::FAILED).map_err(run_error)?;
         let shown = Shown { quiet: options.json, progress: Mutex::default() };
         let watch = |step: GcStep<'_>| shown.reached(step);
         let mut keeper = Keeper::new(&config);

@@ -5,11 +5,11 @@ use std::io;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-/// A token that fires at the first SIGINT or SIGTERM. A second one ends the process at once.
+/// A token that fires at the first SIGINT or SIGTERM. A second one ends the process at once, with `status`.
 ///
 /// # Errors
 /// The system does not tell of signals.
-pub(super) fn token() -> io::Result<CancellationToken> {
+pub(super) fn token(status: u8) -> io::Result<CancellationToken> {
     let token = CancellationToken::new();
     let (mut interrupts, mut ends) =
         (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
@@ -21,7 +21,7 @@ pub(super) fn token() -> io::Result<CancellationToken> {
                 _ = ends.recv() => {}
             }
             if fired.is_cancelled() {
-                std::process::exit(i32::from(super::FAILED));
+                std::process::exit(i32::from(status));
             }
             fired.cancel();
         }

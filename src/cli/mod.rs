@@ -1,11 +1,12 @@
 //! The command line: one file each command.
 //!
 //! Exit status: 0 when all went well, 1 when something failed, 2 when the command line or the
-//! configuration is wrong.
+//! configuration is wrong. `fsck` has those of fsck(8).
 
 mod check_config;
 mod descriptors;
 mod dump;
+mod fsck;
 mod gc;
 mod interrupt;
 mod load;
@@ -55,6 +56,8 @@ enum Command {
     Load(load::Options),
     /// Remove content that no file has any more; servers may go on serving.
     Gc(gc::Options),
+    /// Check what the stores hold, and repair it, while servers go on serving them
+    Fsck(fsck::Options),
     /// Look at the schema of a metadata store, and bring it up to date.
     Migrate(migrate::Options),
 }
@@ -153,7 +156,14 @@ impl From<config::Errors> for Failure {
 /// Runs the command that the process was started with.
 #[must_use]
 pub fn run() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) if error.use_stderr() && fsck::is_asked_for() => {
+            error.print().ok();
+            return ExitCode::from(fsck::USAGE);
+        }
+        Err(error) => error.exit(),
+    };
     let done = match cli.command {
         Command::Serve(options) => serve::run(&options),
         Command::CheckConfig(options) => check_config::run(&options),
@@ -161,6 +171,7 @@ pub fn run() -> ExitCode {
         Command::Dump(options) => dump::run(&options),
         Command::Load(options) => load::run(&options),
         Command::Gc(options) => gc::run(&options),
+        Command::Fsck(options) => fsck::run(&options),
         Command::Migrate(options) => migrate::run(&options),
     };
     match done {

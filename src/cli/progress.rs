@@ -43,6 +43,12 @@ impl Progress {
         progress
     }
 
+    /// Progress of `what`, of about `total` rows; `quiet` shows nothing.
+    pub(super) fn of_rows(what: &'static str, total: u64, quiet: bool) -> Self {
+        let form = "{wide_bar} {percent} % of {human_len} rows, {per_sec}, {eta} left";
+        Self::new(what, Some(total), quiet).in_form(form)
+    }
+
     fn in_form(self, form: &str) -> Self {
         if let Ok(style) = ProgressStyle::with_template(form) {
             self.bar.set_style(style);
@@ -61,13 +67,18 @@ impl Progress {
         let rate = self.bar.per_sec();
         match self.bar.length() {
             Some(total) if total > 0 => eprintln!(
-                "{}: {} %, {:.0} s left",
+                "{}: {} %, {rate:.0}/s, {:.0} s left",
                 self.what,
-                position.saturating_mul(100) / total,
+                (position.saturating_mul(100) / total).min(100),
                 self.bar.eta().as_secs_f64()
             ),
             Some(_) | None => eprintln!("{}: {position} records, {rate:.0}/s", self.what),
         }
+    }
+
+    /// Does something that writes to the terminal, with the bar out of the way.
+    pub(super) fn aside<T>(&self, work: impl FnOnce() -> T) -> T {
+        self.bar.suspend(work)
     }
 
     /// Takes the bar away.

@@ -32,7 +32,8 @@ use self::places::Places;
 pub use self::probe::{ProbeError, Service, own_address, probe};
 pub use self::shares::HomeError;
 pub use self::stores::{
-    Keeper, KeepingError, StoreError, open_for_dump, open_for_load, try_stores,
+    Keeper, KeepingError, StoreError, open_for_check, open_for_dump, open_for_load,
+    open_for_repair, try_stores,
 };
 pub(crate) use self::stores::{open_schema, open_schema_at, stores_with_schema};
 use crate::rpc::{Dispatcher, DuplicateProgram, MAX_RECORD_BYTES, Program};

@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use tokio::task::JoinSet;
 
-pub use self::keeping::{Keeper, KeepingError, open_for_dump, open_for_load};
+pub use self::keeping::{
+    Keeper, KeepingError, open_for_check, open_for_dump, open_for_load, open_for_repair,
+};
 pub use self::trial::try_stores;
 use super::shares::HomeError;
 use super::waiting::{Failed, opened};

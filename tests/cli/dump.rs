@@ -10,7 +10,7 @@ use super::process::{Finished, Running, run, trunkfs};
 use super::scene::{of, ok, root};
 
 /// A folder with a configuration of both stores; the share is in `store`.
-fn folder(database: &TestDatabase) -> TempDir {
+pub(crate) fn folder(database: &TestDatabase) -> TempDir {
     let folder = TempDir::new().unwrap();
     for store in ["small", "large"] {
         let text = format!(
@@ -34,14 +34,14 @@ fn url(database: &TestDatabase) -> String {
     format!("{before}/{}", database.settings().target.database)
 }
 
-async fn serve(folder: &TempDir, store: &str) -> (Running, Connection) {
+pub(crate) async fn serve(folder: &TempDir, store: &str) -> (Running, Connection) {
     let config = format!("{store}.yaml");
     let server = Running::start(folder.path(), &["--config", &config], 1).await;
     let connection = Connection::open(server.address).await;
     (server, connection)
 }
 
-async fn command(folder: &Path, arguments: &[&str]) -> Finished {
+pub(crate) async fn command(folder: &Path, arguments: &[&str]) -> Finished {
     let arguments = [arguments, &["--config", "small.yaml"]].concat();
     run(trunkfs(folder, &arguments)).await
 }
@@ -52,7 +52,7 @@ fn went_well(finished: &Finished) {
 }
 
 /// Makes a file with MKDIR and CREATE beside it, and gives the handles of both.
-async fn furnish(connection: &mut Connection) -> Vec<Vec<u8>> {
+pub(crate) async fn furnish(connection: &mut Connection) -> Vec<Vec<u8>> {
     let top = root(connection).await;
     let mut handles = vec![top.clone()];
     for (procedure, name) in [(9, "directory"), (8, "file")] {

@@ -25,6 +25,8 @@ mod environment;
 #[cfg(test)]
 mod files;
 #[cfg(test)]
+mod fsck;
+#[cfg(test)]
 mod gc;
 #[cfg(test)]
 mod homes;

@@ -16,6 +16,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("metadata", &["types"]),
     ("content", &["types"]),
     ("dump", &["metadata", "types"]),
+    ("fsck", &["metadata", "content", "types"]),
     ("vfs", &["metadata", "content", "types"]),
     ("mount", &["vfs", "rpc", "xdr", "types"]),
     ("nlm", &["vfs", "rpc", "xdr", "types"]),
@@ -38,7 +39,10 @@ const ARROWS: &[(&str, &[&str])] = &[
             "types",
         ],
     ),
-    ("cli", &["server", "config", "telemetry", "dump", "vfs", "metadata", "content", "types"]),
+    (
+        "cli",
+        &["server", "config", "telemetry", "dump", "fsck", "vfs", "metadata", "content", "types"],
+    ),
     ("main", &["cli"]),
 ];
 

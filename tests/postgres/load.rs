@@ -53,7 +53,7 @@ async fn attempt(
 }
 
 /// A refusal is an answer; only what says that the store failed is an error.
-async fn step(
+pub(crate) async fn step(
     store: &PostgresStore,
     cx: &Context,
     directories: &[ObjectId],

@@ -23,6 +23,12 @@ mod database;
 #[cfg(test)]
 mod failures;
 #[cfg(test)]
+mod fsck;
+#[cfg(test)]
+#[path = "../support/fsck.rs"]
+#[allow(dead_code, reason = "each program uses what it needs of it")]
+mod fsck_support;
+#[cfg(test)]
 #[path = "../support/gate.rs"]
 mod gate;
 #[cfg(test)]

@@ -7,6 +7,12 @@ mod damage;
 #[cfg(test)]
 mod disk;
 #[cfg(test)]
+mod fsck;
+#[cfg(test)]
+#[path = "../support/fsck.rs"]
+#[allow(dead_code, reason = "each program uses what it needs of it")]
+mod fsck_support;
+#[cfg(test)]
 mod kill;
 #[cfg(test)]
 mod log;

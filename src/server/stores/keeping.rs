@@ -8,7 +8,7 @@ use crate::config::{self, Config};
 use crate::content::{ContentStore, Making};
 use crate::metadata::postgres::PostgresStore;
 use crate::metadata::sqlite::{SqliteFile, SqliteStore};
-use crate::metadata::{self, Dump, Upkeep};
+use crate::metadata::{self, Audit, Dump, Repair, Upkeep};
 use crate::server::homes::{self, Home};
 use crate::types::ShareName;
 
@@ -46,6 +46,17 @@ pub enum KeepingError {
         /// Its name in the configuration.
         name: String,
         /// Why.
+        source: metadata::Error,
+    },
+    /// A file has a server, or another repair.
+    #[error(
+        "metadata.stores.{name}: a SQLite store is repaired while no server has it (without --repair it is checked \
+         at any time)"
+    )]
+    Served {
+        /// Its name in the configuration.
+        name: String,
+        /// Who has it.
         source: metadata::Error,
     },
     /// The store cannot be opened.
@@ -93,6 +104,56 @@ pub async fn open_for_load(config: &Config, name: &str) -> Result<Box<dyn Upkeep
             let place = settings.path.display().to_string();
             let store = SqliteStore::open(file(settings)).await;
             Ok(Box::new(store.map_err(|error| failed(place, error))?))
+        }
+        config::Metadata::Postgres(settings) => {
+            let place = settings.target.to_string();
+            let store = PostgresStore::connect(database(settings)).await;
+            Ok(Box::new(store.map_err(|error| failed(place, error))?))
+        }
+    }
+}
+
+/// A metadata store to be checked, whether servers have it open or not.
+///
+/// # Errors
+/// The store is not there.
+pub async fn open_for_check(config: &Config, name: &str) -> Result<Box<dyn Audit>, KeepingError> {
+    let failed = |place, source| KeepingError::Closed { name: name.to_owned(), place, source };
+    match named(config, name)? {
+        config::Metadata::Memory => Err(KeepingError::InMemory(name.to_owned())),
+        config::Metadata::Sqlite(settings) => {
+            let place = settings.path.display().to_string();
+            let file = SqliteFile::open(settings.path.clone()).await;
+            Ok(Box::new(file.map_err(|error| failed(place, error))?))
+        }
+        config::Metadata::Postgres(settings) => {
+            let place = settings.target.to_string();
+            let store = PostgresStore::connect(database(settings)).await;
+            Ok(Box::new(store.map_err(|error| failed(place, error))?))
+        }
+    }
+}
+
+/// A metadata store to be repaired. A database may be served meanwhile; a SQLite file must have no server.
+///
+/// # Errors
+/// The store is not there, or somebody else's.
+pub async fn open_for_repair(config: &Config, name: &str) -> Result<Box<dyn Repair>, KeepingError> {
+    let failed = |place, source| KeepingError::Closed { name: name.to_owned(), place, source };
+    match named(config, name)? {
+        config::Metadata::Memory => Err(KeepingError::InMemory(name.to_owned())),
+        config::Metadata::Sqlite(settings) => {
+            let place = settings.path.display().to_string();
+            // It must be there: none is made to be repaired.
+            let there = SqliteFile::open(settings.path.clone()).await;
+            there.map_err(|error| failed(place.clone(), error))?;
+            match SqliteStore::open(file(settings)).await {
+                Ok(store) => Ok(Box::new(store)),
+                Err(source @ metadata::Error::Unavailable(_)) => {
+                    Err(KeepingError::Served { name: name.to_owned(), source })
+                }
+                Err(error) => Err(failed(place, error)),
+            }
         }
         config::Metadata::Postgres(settings) => {
             let place = settings.target.to_string();

@@ -1,0 +1,369 @@
+//! `trunkfs fsck`: whether stores hold together, and making them hold together again.
+//!
+//! Exit status as fsck(8) has it, summed up: 0 no errors, 1 errors corrected, 4 errors left, 8 it could not be done,
+//! 16 the command line or the configuration is wrong, 32 cancelled.
+
+use std::collections::HashMap;
+use std::io::Write as _;
+use std::sync::Arc;
+use std::time::Instant;
+
+use clap::Args;
+use tokio_util::sync::CancellationToken;
+
+use super::dump::share;
+use super::progress::Progress;
+use super::{Configured, Failure, interrupt};
+use crate::config::{self, Config};
+use crate::content::{ContentStore, Making};
+use crate::fsck::{Check, Found, Hands, Outcome, Report, Stopped, Tally};
+use crate::metadata::{Auditor, Repair, Share};
+use crate::server::{Keeper, open_for_check, open_for_repair};
+use crate::types::{Chain, ShareId, ShareName};
+
+/// Errors were corrected.
+const CORRECTED: u8 = 1;
+/// Errors were left.
+const LEFT: u8 = 4;
+/// It could not be done.
+const FAILED: u8 = 8;
+/// The command line or the configuration is wrong.
+pub(super) const USAGE: u8 = 16;
+/// Somebody ended it.
+const CANCELLED: u8 = 32;
+
+/// What `fsck` takes.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Exit status, summed up: 0 no errors, 1 errors corrected, 4 errors left, 8 it could not be done, \
+                        16 the command line or the configuration is wrong, 32 cancelled."
+)]
+pub(super) struct Options {
+    #[command(flatten)]
+    configured: Configured,
+    /// Correct what is wrong; a SQLite store must have no server then
+    #[arg(long)]
+    repair: bool,
+    /// A metadata store, as the configuration names it; may be given several times [default: all]
+    #[arg(long = "store", value_name = "NAME")]
+    stores: Vec<String>,
+    /// One share alone
+    #[arg(long, value_name = "SHARE", value_parser = share)]
+    share: Option<ShareName>,
+    /// Leave out whether files have their bytes
+    #[arg(long)]
+    no_content: bool,
+    /// Say what is found as JSON on standard output, one object a line and a summary at the end, and show no progress
+    #[arg(long)]
+    json: bool,
+}
+
+/// Whether the command line asks for this command, however wrongly.
+pub(super) fn is_asked_for() -> bool {
+    std::env::args_os().nth(1).is_some_and(|command| command == "fsck")
+}
+
+/// Checks the stores.
+pub(super) fn run(options: &Options) -> Result<(), Failure> {
+    let config = match options.configured.load() {
+        Err(Failure::Configuration(errors)) => {
+            for error in errors.iter() {
+                eprintln!("error: {error}");
+            }
+            return Err(Failure::Said(USAGE));
+        }
+        config => config?,
+    };
+    let stores = match stores(&config, options) {
+        Ok(stores) => stores,
+        Err(text) => {
+            eprintln!("error: {text}");
+            return Err(Failure::Said(USAGE));
+        }
+    };
+    let runtime = tokio::runtime::Runtime::new().map_err(|error| Failure::Run(error.into()))?;
+    let status = runtime.block_on(check_all(&config, &stores, options));
+    runtime.shutdown_background();
+    if status == 0 { Ok(()) } else { Err(Failure::Said(status)) }
+}
+
+/// The stores that are meant.
+fn stores(config: &Config, options: &Options) -> Result<Vec<String>, String> {
+    let known = || config.metadata.keys().cloned().collect::<Vec<_>>().join(", ");
+    for name in &options.stores {
+        match config.metadata.get(name) {
+            None => {
+                let known = known();
+                return Err(format!(
+                    "the configuration has no metadata store {name}; it has {known}"
+                ));
+            }
+            Some(config::Metadata::Memory) => {
+                return Err(format!(
+                    "the metadata store {name} is in memory: nothing outside its server can see it"
+                ));
+            }
+            Some(config::Metadata::Sqlite(_) | config::Metadata::Postgres(_)) => {}
+        }
+    }
+    if !options.stores.is_empty() {
+        return Ok(options.stores.clone());
+    }
+    let lasts = |store: &config::Metadata| match store {
+        config::Metadata::Memory => false,
+        config::Metadata::Sqlite(_) | config::Metadata::Postgres(_) => true,
+    };
+    let lasting = config.metadata.iter().filter(|(_, store)| lasts(store));
+    let lasting: Vec<_> = lasting.map(|(name, _)| name.clone()).collect();
+    if lasting.is_empty() {
+        return Err(format!(
+            "the metadata stores {} are in memory: nothing outlasts them",
+            known()
+        ));
+    }
+    Ok(lasting)
+}
+
+/// Checks one store after the other. Answers with the exit status.
+async fn check_all(config: &Config, stores: &[String], options: &Options) -> u8 {
+    let start = Instant::now();
+    let cancel = match interrupt::token(CANCELLED) {
+        Ok(cancel) => cancel,
+        Err(error) => {
+            eprintln!("error: {error}");
+            return FAILED;
+        }
+    };
+    let mut status = 0;
+    let mut total = Tally::default();
+    let mut has_share = false;
+    for name in stores {
+        let mut one = One { config, name, options, cancel: &cancel, status: 0, has_share: false };
+        let tally = match one.check().await {
+            Ok(tally) => tally,
+            Err(text) => {
+                eprintln!("error: {text}");
+                status |= FAILED;
+                continue;
+            }
+        };
+        status |= one.status;
+        has_share |= one.has_share;
+        if tally.mended > 0 {
+            status |= CORRECTED;
+        }
+        if tally.findings > tally.mended {
+            status |= LEFT;
+        }
+        total.add(tally);
+    }
+    if let Some(share) = options.share.as_ref().filter(|_| !has_share && status & FAILED == 0) {
+        eprintln!("error: there is no share {share} in {}", stores.join(", "));
+        status |= USAGE;
+    }
+    if cancel.is_cancelled() {
+        status |= CANCELLED;
+        eprintln!("interrupted; what was corrected stays, nothing is half done");
+    }
+    summarise(options.json, total, status, start);
+    status
+}
+
+fn summarise(json: bool, tally: Tally, status: u8, start: Instant) {
+    let Tally { objects, entries, contents, findings, mended } = tally;
+    let seconds = start.elapsed().as_secs_f64();
+    let text = if json {
+        serde_json::json!({ "summary": {
+            "objects": objects, "entries": entries, "contents": contents, "findings": findings,
+            "mended": mended, "left": findings - mended, "status": status, "seconds": seconds,
+        } })
+        .to_string()
+    } else {
+        format!(
+            "checked: {objects} objects, {entries} entries, {contents} contents in {seconds:.1} s; \
+             errors: {findings}, corrected: {mended}"
+        )
+    };
+    // Whoever reads no more wants no summary.
+    writeln!(std::io::stdout(), "{text}").ok();
+}
+
+/// The check of one store.
+struct One<'a> {
+    config: &'a Config,
+    name: &'a str,
+    options: &'a Options,
+    cancel: &'a CancellationToken,
+    /// What it adds to the exit status, beside its tally.
+    status: u8,
+    has_share: bool,
+}
+
+impl One<'_> {
+    async fn check(&mut self) -> Result<Tally, String> {
+        let told = |error: &(dyn std::error::Error + 'static)| Chain(error).to_string();
+        let unopened = |error: crate::metadata::Error| {
+            format!("metadata.stores.{}: {}", self.name, told(&error))
+        };
+        if !self.options.repair {
+            let store = open_for_check(self.config, self.name).await.map_err(|it| told(&it))?;
+            let auditor = store.auditor().await.map_err(unopened)?;
+            return self.check_with(&*auditor, None).await;
+        }
+        let store: Box<dyn Repair> =
+            open_for_repair(self.config, self.name).await.map_err(|it| told(&it))?;
+        let mender = store.mender().await.map_err(unopened)?;
+        let hands = Hands { mender: &*mender, store: &*store };
+        let tally = self.check_with(&*mender, Some(hands)).await;
+        drop(mender);
+        store.close().await;
+        tally
+    }
+
+    async fn check_with(
+        &mut self,
+        auditor: &dyn Auditor,
+        hands: Option<Hands<'_>>,
+    ) -> Result<Tally, String> {
+        let text = |error: &(dyn std::error::Error + 'static)| {
+            format!("metadata.stores.{}: {}", self.name, Chain(error))
+        };
+        let objects = auditor.recorded_objects().await.map_err(|error| text(&error))?;
+        // Every object and about as many entries, which are read again for their content.
+        let rows = objects.saturating_mul(if self.options.no_content { 2 } else { 3 });
+        let mut teller = Teller {
+            store: self.name.to_owned(),
+            json: self.options.json,
+            rows: 0,
+            progress: Progress::of_rows("fsck", rows, self.options.json),
+        };
+        let only = self.options.share.as_ref();
+        let check = Check::begin(auditor, hands, only, self.cancel.clone(), &mut teller).await;
+        let mut check = check.map_err(|error| text(&error))?;
+        let shares = check.shares().to_vec();
+        self.has_share = only.is_none_or(|only| shares.iter().any(|share| share.name == *only));
+        let mut ended = check.structure().await;
+        if ended.is_ok() && !self.options.no_content {
+            let contents = self.contents(&shares).await;
+            ended = check.content(&contents).await;
+        }
+        let tally = check.tally();
+        teller.progress.end();
+        match ended {
+            Ok(()) | Err(Stopped::Cancelled) => {}
+            Err(error @ (Stopped::Store(_) | Stopped::Content { .. })) => {
+                self.failed(&format!("metadata.stores.{}: {}", self.name, Chain(&error)));
+            }
+        }
+        Ok(tally)
+    }
+
+    fn failed(&mut self, text: &str) {
+        eprintln!("error: {text}");
+        self.status |= FAILED;
+    }
+
+    /// Where the content of the shares is. What cannot be looked at is said.
+    async fn contents(&mut self, shares: &[Share]) -> HashMap<ShareId, Arc<dyn ContentStore>> {
+        let mut keeper = Keeper::new(self.config);
+        let mut contents = HashMap::new();
+        for share in shares {
+            if self.options.share.as_ref().is_some_and(|only| *only != share.name) {
+                continue;
+            }
+            match self.content_of(&mut keeper, share).await {
+                Ok(Some(content)) => {
+                    contents.insert(share.id, content);
+                }
+                Ok(None) => {}
+                Err(text) => self.failed(&text),
+            }
+        }
+        contents
+    }
+
+    async fn content_of(
+        &self,
+        keeper: &mut Keeper<'_>,
+        share: &Share,
+    ) -> Result<Option<Arc<dyn ContentStore>>, String> {
+        let told = |error: &(dyn std::error::Error + 'static)| {
+            format!("the content of {}: {}", share.name, Chain(error))
+        };
+        let mut shares = self.config.shares.iter();
+        let served = shares.find(|it| it.name == share.name && it.metadata_store == self.name);
+        let home = keeper.home(self.name, &share.name).await.map_err(|error| told(&error))?;
+        let Some(home) = home else {
+            if served.is_some() {
+                eprintln!(
+                    "{}: content that lasts is not recorded of it (it is in memory, or was never served): not checked",
+                    share.name
+                );
+            }
+            return Ok(None);
+        };
+        let name = served.map_or(&home.store, |it| &it.content_store);
+        let content = keeper.content(name, Making::Never).await.map_err(|error| told(&error))?;
+        if content.identity() != Some(home.identity) {
+            return Err(format!(
+                "the content of {}: it is {} (content store {}), but the content store {name} holds other content; \
+                 correct the configuration, or leave it out with --no-content",
+                share.name, home.identity, home.store
+            ));
+        }
+        Ok(Some(content.with_chunk_size(share.chunk_size).unwrap_or(content)))
+    }
+}
+
+/// Says what is found, on standard output.
+struct Teller {
+    store: String,
+    json: bool,
+    rows: u64,
+    progress: Progress,
+}
+
+impl Report for Teller {
+    fn found(&mut self, found: &Found) {
+        let line = if self.json { self.as_json(found) } else { self.as_text(found) };
+        self.progress.aside(|| writeln!(std::io::stdout(), "{line}").ok());
+    }
+
+    fn read(&mut self, rows: u64) {
+        self.rows += rows;
+        self.progress.reached(self.rows);
+    }
+}
+
+impl Teller {
+    fn as_text(&self, found: &Found) -> String {
+        let Found { finding, share, path, outcome } = found;
+        let place = path.clone().or_else(|| share.as_ref().map(ToString::to_string));
+        let place = place.unwrap_or_else(|| self.store.clone());
+        match outcome {
+            Outcome::Said => format!("{place}: {finding}; {}", finding.remedy()),
+            Outcome::Mended => format!("{place}: {finding}; corrected"),
+            Outcome::Left(why) => format!("{place}: {finding}; not corrected, {why}"),
+        }
+    }
+
+    fn as_json(&self, found: &Found) -> String {
+        let Found { finding, share, path, outcome } = found;
+        let (outcome, why) = match outcome {
+            Outcome::Said => ("found", None),
+            Outcome::Mended => ("corrected", None),
+            Outcome::Left(why) => ("left", Some(why)),
+        };
+        serde_json::json!({
+            "store": self.store,
+            "share": share.as_ref().map(ToString::to_string),
+            "kind": finding.kind(),
+            "path": path,
+            "object": finding.object().map(|id| id.to_string()),
+            "text": finding.to_string(),
+            "outcome": outcome,
+            "why": why,
+        })
+        .to_string()
+    }
+}

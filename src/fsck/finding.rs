@@ -1,0 +1,304 @@
+//! What can be wrong with a store, and what is done about it.
+
+use std::fmt;
+
+use crate::metadata::{Fault, Mend, Totals};
+use crate::types::{ContentId, ObjectId, ShareId, ShareName, Timestamp};
+
+/// Something that is wrong, confirmed as of one moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Finding {
+    /// A share without a root directory.
+    NoRoot {
+        /// The share.
+        share: ShareName,
+    },
+    /// An object of a share that is not there.
+    NoShare {
+        /// The object.
+        object: ObjectId,
+        /// The share's number.
+        number: ShareId,
+    },
+    /// An entry that must not be.
+    Entry {
+        /// The directory that it says it is in.
+        directory: ObjectId,
+        /// The name.
+        name: Vec<u8>,
+        /// What it names.
+        child: ObjectId,
+        /// Why it must not be.
+        fault: Fault,
+    },
+    /// A directory whose one entry lies elsewhere than in its recorded parent.
+    WrongParent {
+        /// The directory.
+        directory: ObjectId,
+        /// Where its entry lies.
+        parent: ObjectId,
+        /// The entry's name.
+        name: Vec<u8>,
+    },
+    /// A directory that its parent names more than once.
+    SeveralNames {
+        /// The directory.
+        directory: ObjectId,
+        /// How often.
+        names: u64,
+    },
+    /// An object that nothing names.
+    NoName {
+        /// The object.
+        object: ObjectId,
+        /// Whether it is a directory.
+        is_directory: bool,
+        /// Its ctime then.
+        ctime: Timestamp,
+    },
+    /// An object that has another number of names than is recorded.
+    LinkCount {
+        /// What is no directory.
+        object: ObjectId,
+        /// Names that there are.
+        names: u64,
+        /// Names that are recorded.
+        recorded: u64,
+        /// Its ctime then.
+        ctime: Timestamp,
+    },
+    /// A directory that has another number of subdirectories than is recorded.
+    SubdirCount {
+        /// The directory.
+        directory: ObjectId,
+        /// Subdirectories that there are.
+        subdirs: u64,
+        /// Subdirectories that are recorded.
+        recorded: u64,
+    },
+    /// A directory that is its own ancestor, so that no root leads to it and to what lies under it.
+    Cycle {
+        /// The directory.
+        directory: ObjectId,
+    },
+    /// A count of names of what has none to count.
+    StrayLinkCount {
+        /// Not there, or a directory.
+        object: ObjectId,
+    },
+    /// Counters that do not say what a share uses.
+    Usage {
+        /// The share.
+        share: ShareName,
+        /// Its number.
+        id: ShareId,
+        /// What they say.
+        recorded: Totals,
+        /// What there is.
+        counted: Totals,
+    },
+    /// A file whose bytes are gone.
+    ContentMissing {
+        /// The file.
+        object: ObjectId,
+        /// The name of its bytes.
+        content: ContentId,
+        /// How many there must be.
+        size: u64,
+    },
+    /// A file that has fewer bytes than it must have.
+    ContentShort {
+        /// The file.
+        object: ObjectId,
+        /// The name of its bytes.
+        content: ContentId,
+        /// How many there must be.
+        size: u64,
+        /// How many there are.
+        length: u64,
+    },
+}
+
+impl Finding {
+    /// What kind it is, for programs. Never changes.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::NoRoot { .. } => "no_root",
+            Self::NoShare { .. } => "no_share",
+            Self::Entry { fault, .. } => match fault {
+                Fault::OutsideDirectory => "entry_outside_directory",
+                Fault::Dangling => "dangling_entry",
+                Fault::OtherShare => "entry_of_other_share",
+                Fault::NamesRoot => "entry_of_root",
+                Fault::OtherParent => "second_parent",
+            },
+            Self::WrongParent { .. } => "wrong_parent",
+            Self::SeveralNames { .. } => "several_names",
+            Self::NoName { .. } => "no_name",
+            Self::LinkCount { .. } => "link_count",
+            Self::SubdirCount { .. } => "subdirectory_count",
+            Self::Cycle { .. } => "cycle",
+            Self::StrayLinkCount { .. } => "stray_link_count",
+            Self::Usage { .. } => "usage",
+            Self::ContentMissing { .. } => "content_missing",
+            Self::ContentShort { .. } => "content_short",
+        }
+    }
+
+    /// What it is about; an entry's child, and nothing for a whole share.
+    #[must_use]
+    pub fn object(&self) -> Option<ObjectId> {
+        match self {
+            Self::NoRoot { .. } | Self::Usage { .. } => None,
+            Self::NoShare { object, .. }
+            | Self::NoName { object, .. }
+            | Self::LinkCount { object, .. }
+            | Self::StrayLinkCount { object }
+            | Self::ContentMissing { object, .. }
+            | Self::ContentShort { object, .. } => Some(*object),
+            Self::Entry { child, .. } => Some(*child),
+            Self::WrongParent { directory, .. }
+            | Self::SeveralNames { directory, .. }
+            | Self::SubdirCount { directory, .. }
+            | Self::Cycle { directory } => Some(*directory),
+        }
+    }
+
+    /// What a repair does about it.
+    #[must_use]
+    pub fn remedy(&self) -> Remedy {
+        match self {
+            Self::NoRoot { .. } => Remedy::None("load the share from a dump"),
+            Self::NoShare { .. } => Remedy::None("load the store from a dump"),
+            Self::ContentMissing { .. } | Self::ContentShort { .. } => {
+                Remedy::None("bring its content back from a backup, or remove the file")
+            }
+            Self::Entry { directory, name, child, fault } => Remedy::Mend(
+                Mend::RemoveEntry {
+                    directory: *directory,
+                    name: name.clone(),
+                    child: *child,
+                    fault: *fault,
+                },
+                "removes the entry",
+            ),
+            Self::WrongParent { directory, parent, name } => Remedy::Mend(
+                Mend::SetParent { parent: *parent, name: name.clone(), directory: *directory },
+                "records the parent",
+            ),
+            Self::SeveralNames { directory, .. } => Remedy::Mend(
+                Mend::KeepOneName { directory: *directory },
+                "leaves it the oldest of them",
+            ),
+            Self::NoName { object, ctime, .. } => Remedy::Adopt(*object, *ctime),
+            Self::LinkCount { object, ctime, names, .. } => Remedy::Mend(
+                Mend::SetNames { object: *object, ctime: *ctime, names: *names },
+                "records the count",
+            ),
+            Self::SubdirCount { directory, .. } => {
+                Remedy::Mend(Mend::SetSubdirs { directory: *directory }, "records the count")
+            }
+            Self::Cycle { directory } => Remedy::Move(*directory),
+            Self::StrayLinkCount { object } => {
+                Remedy::Mend(Mend::ForgetNames { object: *object }, "removes the count")
+            }
+            Self::Usage { id, .. } => {
+                Remedy::Mend(Mend::SetUsage { share: *id }, "sets the counters")
+            }
+        }
+    }
+}
+
+/// What a repair does about a finding.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Remedy {
+    /// One change, and what it does.
+    Mend(Mend, &'static str),
+    /// The object gets a name in `lost+found`; a file only while it has this ctime.
+    Adopt(ObjectId, Timestamp),
+    /// The directory moves to `lost+found`.
+    Move(ObjectId),
+    /// Nothing: what somebody else can do.
+    None(&'static str),
+}
+
+impl fmt::Display for Remedy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Mend(_, does) => write!(f, "a repair {does}"),
+            Self::Adopt(..) => f.write_str("a repair names it in lost+found"),
+            Self::Move(_) => f.write_str("a repair moves it to lost+found"),
+            Self::None(what) => write!(f, "no repair can help: {what}"),
+        }
+    }
+}
+
+/// What is wrong, in one line, behind what it is about.
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoRoot { share } => write!(f, "the share {share} has no root directory"),
+            Self::NoShare { object, number } => {
+                write!(
+                    f,
+                    "the object {object} belongs to share number {}, which is not there",
+                    number.0
+                )
+            }
+            Self::Entry { directory, name, child, fault } => {
+                write!(f, "the entry {} of {directory} ", name.escape_ascii())?;
+                match fault {
+                    Fault::OutsideDirectory => write!(f, "lies in what is no directory"),
+                    Fault::Dangling => write!(f, "names {child}, which is not there"),
+                    Fault::OtherShare => write!(f, "names {child} of another share"),
+                    Fault::NamesRoot => write!(f, "names {child}, the root of a share"),
+                    Fault::OtherParent => {
+                        write!(f, "names the directory {child}, which has its name elsewhere")
+                    }
+                }
+            }
+            Self::WrongParent { directory, parent, .. } => {
+                write!(
+                    f,
+                    "the directory {directory} lies in {parent} and has another parent recorded"
+                )
+            }
+            Self::SeveralNames { directory, names } => {
+                write!(f, "the directory {directory} has {names} names")
+            }
+            Self::NoName { object, is_directory, .. } => {
+                let kind = if *is_directory { "directory" } else { "file" };
+                write!(f, "the {kind} {object} has no name")
+            }
+            Self::LinkCount { object, names, recorded, .. } => {
+                write!(f, "the file {object} has a link count of {recorded}, and names: {names}")
+            }
+            Self::SubdirCount { directory, subdirs, recorded } => write!(
+                f,
+                "the directory {directory} has a count of {recorded} subdirectories, and subdirectories: {subdirs}"
+            ),
+            Self::Cycle { directory } => {
+                write!(f, "the directory {directory} lies under itself, and no root leads to it")
+            }
+            Self::StrayLinkCount { object } => {
+                write!(f, "{object} has a link count, and is no file")
+            }
+            Self::Usage { share, recorded, counted, .. } => write!(
+                f,
+                "the counters of the share {share} say {} objects and {} bytes, and there are {} and {}",
+                recorded.objects, recorded.bytes, counted.objects, counted.bytes
+            ),
+            Self::ContentMissing { object, content, size } => {
+                write!(
+                    f,
+                    "the {size} bytes of the file {object} are gone: there is no content {content}"
+                )
+            }
+            Self::ContentShort { object, content, size, length } => write!(
+                f,
+                "of the {size} bytes of the file {object} the content {content} has {length}, the rest is gone"
+            ),
+        }
+    }
+}

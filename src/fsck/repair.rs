@@ -1,0 +1,173 @@
+//! What is done about a finding.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::{Check, Finding, Found, Hands, Outcome, Remedy, Stopped};
+use crate::metadata::{Mend, Mended, SetAttributes};
+use crate::types::{Chain, Context, Credentials, Name, ObjectId, ShareId, Timestamp};
+
+/// The directory of a share's root that gets what has no name.
+const LOST_AND_FOUND: &[u8] = b"lost+found";
+/// How long an operation may take.
+const CALL_LIMIT: Duration = Duration::from_secs(60);
+
+/// What a finding came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Settled {
+    /// It was said.
+    Said,
+    /// Somebody has changed what it is about: it was not said.
+    Changed,
+}
+
+/// What a change came to.
+enum Made {
+    Done,
+    Changed,
+    Not(String),
+}
+
+impl From<Mended> for Made {
+    fn from(mended: Mended) -> Self {
+        match mended {
+            Mended::Done => Self::Done,
+            Mended::Changed => Self::Changed,
+            Mended::NameTaken => Self::Not("its name in lost+found is taken".to_owned()),
+        }
+    }
+}
+
+/// The context of what is no client's call. Nobody cancels it: a change under way is awaited.
+pub(super) fn context(share: ShareId) -> Context {
+    Context {
+        credentials: Credentials::ROOT,
+        client: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+        share,
+        now: Timestamp::now(),
+        cancel: CancellationToken::new(),
+        deadline: Instant::now() + CALL_LIMIT,
+        trail: std::sync::Arc::default(),
+    }
+}
+
+impl Check<'_> {
+    /// Mends what is found, where that is wanted, and says it.
+    pub(super) async fn settle(
+        &mut self,
+        finding: Finding,
+        share: Option<ShareId>,
+        path: Option<String>,
+    ) -> Result<Settled, Stopped> {
+        self.still_wanted()?;
+        let outcome = match self.hands {
+            None => Outcome::Said,
+            Some(hands) => match self.apply(hands, &finding, share).await? {
+                Made::Done => Outcome::Mended,
+                Made::Changed => return Ok(Settled::Changed),
+                Made::Not(why) => Outcome::Left(why),
+            },
+        };
+        self.tally.findings += 1;
+        self.tally.mended += u64::from(outcome == Outcome::Mended);
+        let share = share.and_then(|id| self.share(id)).map(|share| share.name.clone());
+        self.report.found(&Found { finding, share, path, outcome });
+        Ok(Settled::Said)
+    }
+
+    async fn apply(
+        &mut self,
+        hands: Hands<'_>,
+        finding: &Finding,
+        share: Option<ShareId>,
+    ) -> Result<Made, Stopped> {
+        let mend = match finding.remedy() {
+            Remedy::None(what) => return Ok(Made::Not(what.to_owned())),
+            Remedy::Mend(mend, _) => mend,
+            Remedy::Adopt(object, ctime) => match self.place(hands, share).await? {
+                Ok(into) => Mend::Adopt { object, ctime, into },
+                Err(why) => return Ok(Made::Not(why)),
+            },
+            Remedy::Move(directory) => return self.move_away(hands, share, directory).await,
+        };
+        self.paths.forget();
+        Ok(hands.mender.mend(&mend).await?.into())
+    }
+
+    /// The directory that gets what has no name, made where there is none; or why there is none.
+    async fn place(
+        &mut self,
+        hands: Hands<'_>,
+        share: Option<ShareId>,
+    ) -> Result<Result<ObjectId, String>, Stopped> {
+        let Some(share) = share.and_then(|id| self.share(id)).cloned() else {
+            return Ok(Err("it belongs to no share".to_owned()));
+        };
+        if let Some(known) = self.lost_and_found.get(&share.id)
+            && !self.auditor.objects_of(&[*known]).await?.is_empty()
+        {
+            return Ok(Ok(*known));
+        }
+        let cx = context(share.id);
+        let Ok(name) = Name::parse(LOST_AND_FOUND) else {
+            return Ok(Err("lost+found is no name".to_owned()));
+        };
+        let found = match hands.store.lookup(&cx, share.root, &name).await {
+            Ok(found) => found.object,
+            Err(refusal) => return Ok(Err(without_place(&refusal.error))),
+        };
+        let object = match found {
+            Some(object) => object,
+            None => {
+                let set = SetAttributes { mode: Some(0o700), ..SetAttributes::default() };
+                match hands.store.mkdir(&cx, share.root, &name, &set).await {
+                    Ok(made) => made.object,
+                    Err(refusal) => return Ok(Err(without_place(&refusal.error))),
+                }
+            }
+        };
+        if !object.file_type.is_directory() {
+            return Ok(Err(format!("{}/lost+found is no directory: rename it", share.name)));
+        }
+        self.lost_and_found.insert(share.id, object.id);
+        Ok(Ok(object.id))
+    }
+
+    /// Moves a directory of a circle out of it: a rename like any other.
+    async fn move_away(
+        &mut self,
+        hands: Hands<'_>,
+        share: Option<ShareId>,
+        directory: ObjectId,
+    ) -> Result<Made, Stopped> {
+        let into = match self.place(hands, share).await? {
+            Ok(into) => into,
+            Err(why) => return Ok(Made::Not(why)),
+        };
+        let found = self.auditor.objects_of(&[directory]).await?.into_iter().next();
+        let Some((share, parent)) = found.and_then(|it| Some((it.share, it.parent?))) else {
+            return Ok(Made::Changed);
+        };
+        let Some(name) = self.auditor.name_in(parent, directory).await? else {
+            return Ok(Made::Changed);
+        };
+        let (Ok(name), Ok(new)) =
+            (Name::parse(&name), Name::parse(directory.to_string().as_bytes()))
+        else {
+            return Ok(Made::Not("its name is none that a client could give".to_owned()));
+        };
+        self.paths.forget();
+        let cx = context(share);
+        match hands.store.rename(&cx, parent, &name, into, &new).await {
+            Ok(_) => Ok(Made::Done),
+            Err(refusal) => Ok(Made::Not(format!("it cannot be moved: {}", Chain(&refusal.error)))),
+        }
+    }
+}
+
+fn without_place(error: &crate::metadata::Error) -> String {
+    format!("there is no lost+found: {}", Chain(error))
+}
