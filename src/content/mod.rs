@@ -6,6 +6,7 @@
 //! - What was not written between written parts reads as zeros and costs nothing.
 //! - `write`, `truncate` and `remove` may be lost in a crash until `commit` has returned; after it
 //!   what came before it on that id is there again, the id itself included.
+//! - What is being removed is missing from some moment on; before that it is answered as it was, and never with zeros.
 //! - Operations on different ranges of one id do not disturb each other.
 //! - When [`Context::cancel`] fires, an operation may end with [`Error::Cancelled`]; what a write or a truncate
 //!   had begun may then be there in part, and a repeat makes it whole.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use trunkfs::content::{ContentStore as _, ObjectContent};
+use trunkfs::content::{ContentStore as _, Error, ObjectContent};
 use trunkfs::types::ContentId;
 
 use crate::s3::{Fate, S3Server};
@@ -137,4 +137,61 @@ async fn whoever_grows_a_content_grows_it_for_all() {
         assert_eq!(reader.length(&cx(), id).await.unwrap(), offset as u64 + 20_000);
         assert_eq!(get(reader, id, offset, 30_000).await, pattern(round as u64, 20_000));
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reader_of_what_another_process_removes_never_sees_zeros() {
+    let server = S3Server::start().await;
+    let (remover, reader) = (store(&server).await, store(&server).await);
+    let length = 8 * CHUNK;
+    for round in 0..40 {
+        let (id, data) = (ContentId::generate(), pattern(round, length));
+        put(&remover, id, 0, &data).await;
+        commit(&remover, id).await;
+        // The reader knows how long the content is, and keeps no chunk.
+        assert_eq!(get(&reader, id, length - 1, 1).await, data[length - 1..]);
+        let read = async {
+            loop {
+                match reader.read(&cx(), id, 0, length).await {
+                    Ok(found) => assert_eq!(found, data, "round {round}"),
+                    Err(Error::Missing(_)) => return,
+                    Err(error) => panic!("round {round}: {error:?}"),
+                }
+            }
+        };
+        let (removed, ()) = tokio::join!(remover.remove(id), read);
+        removed.unwrap();
+    }
+    assert!(reader.list(None, 100).await.unwrap().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_removed_half_way_is_missing_and_can_be_removed() {
+    let server = S3Server::start().await;
+    let (remover, reader) = (store(&server).await, store(&server).await);
+    let id = ContentId::generate();
+    put(&remover, id, 0, &pattern(1, 3 * CHUNK)).await;
+    commit(&remover, id).await;
+    let marked = format!("{id}/-removed");
+    // First no chunk is removed, then the mark is not.
+    for mut deletes in [0, 1] {
+        let marked = marked.clone();
+        server.plan(move |method, key| {
+            if method == "GET" || method == "PUT" && key.contains(&marked) {
+                return Fate::Normal;
+            }
+            if deletes == 0 {
+                return Fate::Refused(403);
+            }
+            deletes -= 1;
+            Fate::Normal
+        });
+        let removed = remover.remove(id).await;
+        assert!(removed.is_err());
+        server.heal();
+        assert!(matches!(reader.length(&cx(), id).await, Err(Error::Missing(_))));
+        assert_eq!(reader.list(None, 100).await.unwrap(), [id], "what is left is found");
+    }
+    reader.remove(id).await.unwrap();
+    assert!(reader.list(None, 100).await.unwrap().is_empty());
 }

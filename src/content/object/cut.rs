@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use futures_util::{StreamExt as _, TryStreamExt as _};
+use object_store::PutPayload;
 use object_store::path::Path;
 
 use super::Shared;
-use super::bucket::{Ended, Stored, within};
+use super::bucket::{Ended, Expected, Stored, within};
 use super::cache::Image;
 use super::layout::{Layout, TRAILER, end_in};
 use super::state::File;
@@ -108,25 +109,57 @@ impl Shared {
         Ok(())
     }
 
+    /// Says in the bucket that a removal has begun. Objects of one content do not go all at once, and a reader that
+    /// misses one could take it for a hole.
+    async fn mark(&self, mark: &Path) -> Result<(), Error> {
+        let put = || self.bucket.put(mark, PutPayload::new(), &Expected::Nothing);
+        match self.bucket.patience(None).run(put).await {
+            // An earlier removal was ended half way.
+            Ok(_) | Err(Ended::Changed) => Ok(()),
+            Err(ended) => Err(ended.into_error()),
+        }
+    }
+
     /// Removes a content. Uploads under way end first: none of them brings a chunk back.
-    pub(super) async fn remove(&self, file: &File) -> Result<(), Error> {
+    pub(super) async fn remove(self: &Arc<Self>, file: &Arc<File>) -> Result<(), Error> {
         file.state.lock().clear();
         file.uploaded.notify_waiters();
-        let _alone = file.turn.write().await;
-        let mut token = None;
+        let alone = Arc::clone(&file.turn).write_owned().await;
+        let (shared, file) = (Arc::clone(self), Arc::clone(file));
+        // What has begun comes to its end, whether anybody waits for it or not.
+        let removing = tokio::spawn(async move {
+            let removed = shared.remove_stored(&file).await;
+            drop(alone);
+            removed
+        });
+        removing.await.map_err(|panicked| Error::Io(std::io::Error::other(panicked)))?
+    }
+
+    async fn remove_stored(&self, file: &File) -> Result<(), Error> {
+        let mark = self.bucket.layout.removal(file.id);
+        let (mut token, mut marked) = (None, false);
         loop {
             let mut patience = self.bucket.patience(None);
             let page = patience.run(|| self.bucket.objects(file.id, token.clone())).await;
             let page = page.map_err(Ended::into_error)?;
             let keys: Vec<Path> = page.objects.into_iter().map(|object| object.location).collect();
-            if !keys.is_empty() {
-                let deleted = patience.run(|| self.bucket.delete(keys.clone())).await;
-                deleted.map_err(Ended::into_error)?;
+            marked |= keys.contains(&mark);
+            if keys.len() > 1 && !marked {
+                self.mark(&mark).await?;
+                marked = true;
             }
+            let others: Vec<Path> = keys.into_iter().filter(|key| *key != mark).collect();
+            let deleted = patience.run(|| self.bucket.delete(others.clone())).await;
+            deleted.map_err(Ended::into_error)?;
             token = match page.next {
                 Some(next) => Some(next),
                 None => break,
             };
+        }
+        if marked {
+            let mut patience = self.bucket.patience(None);
+            let deleted = patience.run(|| self.bucket.delete(vec![mark.clone()])).await;
+            deleted.map_err(Ended::into_error)?;
         }
         let mut state = file.state.lock();
         state.uploads += 1;

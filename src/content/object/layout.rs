@@ -15,6 +15,10 @@
 //! that was held up on its way for however long is refused. For the same reason an object of a content that
 //! lives is never deleted: what a truncate cuts off becomes an object of a trailer alone. A content has as many
 //! bytes as its last chunk with any says; it is missing where it has no object at all.
+//!
+//! The objects of a content do not go all at once. While one of several is removed there is the object `-removed`
+//! beside them, made before the first goes and deleted after the last: who misses a chunk looks for it, and only
+//! then knows a hole.
 
 use std::ops::Range;
 
@@ -29,6 +33,8 @@ pub(super) const TRAILER: usize = 32;
 const MAGIC: [u8; 8] = *b"trunkfs1";
 /// The number that chunk numbers are taken from: 52 bits, so that a chunk of one block reaches every offset.
 const LAST: u64 = (1 << 52) - 1;
+/// The name beside a content's chunks while it is being removed: '-' comes before every digit.
+const REMOVAL: &str = "-removed";
 /// Digits of a chunk's name.
 const DIGITS: usize = 13;
 
@@ -90,6 +96,11 @@ impl Layout {
     /// What the keys of a content's chunks begin with.
     pub(super) fn folder(&self, id: ContentId) -> String {
         format!("{}{id}/", self.root())
+    }
+
+    /// The object that says that a content is being removed. In a listing it stands before all chunks.
+    pub(super) fn removal(&self, id: ContentId) -> Path {
+        Path::from(format!("{}{REMOVAL}", self.folder(id)))
     }
 
     /// What the keys of all contents begin with.

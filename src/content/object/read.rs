@@ -27,6 +27,17 @@ struct Read {
     layers: Vec<(u32, Bytes)>,
     /// The content has at least this many bytes of the chunk.
     reach: u32,
+    /// The bucket was just asked for the chunk and had none.
+    missed: Option<Asked>,
+}
+
+/// When the bucket was asked for a chunk.
+#[derive(Clone, Copy, Debug)]
+struct Asked {
+    /// On the cache's clock.
+    at: u64,
+    /// How many uploads had ended by then.
+    uploads: u64,
 }
 
 impl Shared {
@@ -66,6 +77,7 @@ impl Shared {
             reach => read.part.number * size + u64::from(reach),
         };
         let known = reads.iter().map(reach).max().unwrap_or(0);
+        self.settle_holes(cx, file, &reads).await?;
         let there = if known >= end && known > 0 {
             known
         } else {
@@ -90,41 +102,44 @@ impl Shared {
         if all {
             let reach = part.within.end;
             return Ok(match layers.as_slice() {
-                [(_, bytes)] => Read { part, base: bytes.clone(), layers: Vec::new(), reach },
-                _ => Read { part, base: Bytes::new(), layers, reach },
+                [(_, bytes)] => {
+                    Read { part, base: bytes.clone(), layers: Vec::new(), reach, missed: None }
+                }
+                _ => Read { part, base: Bytes::new(), layers, reach, missed: None },
             });
         }
-        let (base, reach) = self.stored_part(cx, file, &part, sequential).await?;
+        let Base { bytes, reach, missed } = self.stored_part(cx, file, &part, sequential).await?;
         let reach = layers.iter().map(|(at, bytes)| at + bytes.len() as u32).fold(reach, u32::max);
-        Ok(Read { part, base, layers, reach })
+        Ok(Read { part, base: bytes, layers, reach, missed })
     }
 
-    /// The stored bytes of a part, as far as there are any, and how many bytes the content has of the chunk at
-    /// least.
+    /// The stored bytes of a part, as far as there are any.
     async fn stored_part(
         &self,
         cx: &Context,
         file: &File,
         part: &Part,
         sequential: bool,
-    ) -> Result<(Bytes, u32), Error> {
+    ) -> Result<Base, Error> {
         let cached = self.cache.get(file.id, part.number);
         if let Some((image, checked)) = &cached
             && self.is_valid(file, *checked)
         {
-            return Ok(part_of(image, &part.within));
+            return Ok(Base::of(image, &part.within));
         }
+        let asked = Asked { at: self.cache.now(), uploads: file.state.lock().uploads };
         let small = part.len() < file.chunk_size as usize / 4;
         let whole = cached.is_some()
             || !small
             || sequential
             || self.is_on_disk(file, part.number)
             || file.state.lock().reader.touch(part.number);
-        if !whole && let Some(found) = self.fetch_range(cx, file, part).await? {
+        if !whole && let Some(found) = self.fetch_range(cx, file, part, asked).await? {
             return Ok(found);
         }
         let image = self.fetch(Some(cx), file, part.number).await?;
-        Ok(part_of(&image, &part.within))
+        let missed = matches!(image, Image::Absent).then_some(asked);
+        Ok(Base { missed, ..Base::of(&image, &part.within) })
     }
 
     fn is_on_disk(&self, file: &File, number: u64) -> bool {
@@ -170,7 +185,10 @@ impl Shared {
             (Err(Ended::Unchanged), Some(stored)) => Image::Present(stored),
             (Err(ended), _) => return Err(ended.into_error()),
         };
-        self.keep(file, number, image.clone(), begun, uploads);
+        // A chunk that is not there may be a hole.
+        if matches!(image, Image::Present(_)) {
+            self.keep(file, number, image.clone(), begun, uploads);
+        }
         Ok(image)
     }
 
@@ -197,9 +215,8 @@ impl Shared {
         cx: &Context,
         file: &File,
         part: &Part,
-    ) -> Result<Option<(Bytes, u32)>, Error> {
-        let uploads = file.state.lock().uploads;
-        let begun = self.cache.now();
+        asked: Asked,
+    ) -> Result<Option<Base>, Error> {
         let key = self.bucket.layout.chunk(file.id, part.number);
         // With so much more a small chunk comes whole.
         let range = u64::from(part.within.start)..u64::from(part.within.end) + TRAILER as u64;
@@ -210,15 +227,16 @@ impl Shared {
             Ok(got) => got,
             Err(Ended::BeyondEnd) => return Ok(None),
             Err(Ended::Absent) => {
-                self.keep(file, part.number, Image::Absent, begun, uploads);
-                return Ok(Some((Bytes::new(), 0)));
+                let missed = Some(asked);
+                return Ok(Some(Base { missed, ..Base::of(&Image::Absent, &part.within) }));
             }
             Err(ended) => return Err(ended.into_error()),
         };
         let data_end = got.size.saturating_sub(TRAILER as u64);
         if start + (got.bytes.len() as u64) < got.size {
             let bytes = got.bytes.slice(..part.len().min(got.bytes.len()));
-            return Ok(Some((bytes, data_end.min(u64::from(file.chunk_size)) as u32)));
+            let reach = data_end.min(u64::from(file.chunk_size)) as u32;
+            return Ok(Some(Base { bytes, reach, missed: None }));
         }
         let Some(trailer) = Trailer::decode(&got.bytes) else {
             return Ok(None);
@@ -233,10 +251,10 @@ impl Shared {
         if start == 0 {
             let Trailer { length, nonce, .. } = trailer;
             let stored = Stored { data: data.clone(), length, nonce, version };
-            self.keep(file, part.number, Image::Present(stored), begun, uploads);
+            self.keep(file, part.number, Image::Present(stored), asked.at, asked.uploads);
         }
         let bytes = data.slice(..data.len().min(part.len()));
-        Ok(Some((bytes, trailer.length)))
+        Ok(Some(Base { bytes, reach: trailer.length, missed: None }))
     }
 
     /// Where the content ends; `None` where there is none. Where it is known to reach `enough`, that is
@@ -260,6 +278,29 @@ impl Shared {
         Ok(stored.max(unstored))
     }
 
+    /// What the bucket had no chunk of is a hole, unless the content is gone or being removed. What is known to be a
+    /// hole is kept.
+    async fn settle_holes(&self, cx: &Context, file: &File, reads: &[Read]) -> Result<(), Error> {
+        let missed = || reads.iter().filter_map(|read| Some((read.part.number, read.missed?)));
+        if missed().next().is_none() {
+            return Ok(());
+        }
+        let mut patience = self.bucket.patience(Some(cx));
+        let page = patience.run(|| self.bucket.objects(file.id, None)).await;
+        let page = page.map_err(Ended::into_error)?;
+        let removed = match page.objects.first() {
+            Some(first) => first.location == self.bucket.layout.removal(file.id),
+            None => file.state.lock().is_clean(),
+        };
+        if removed {
+            return Err(Error::Missing(file.id));
+        }
+        for (number, Asked { at, uploads }) in missed() {
+            self.keep(file, number, Image::Absent, at, uploads);
+        }
+        Ok(())
+    }
+
     /// Where the stored content ends; `None` where nothing is stored.
     pub(super) async fn stored_end(&self, cx: &Context, file: &File) -> Result<Option<u64>, Error> {
         let mut token = None;
@@ -269,7 +310,12 @@ impl Shared {
             let page = patience.run(|| self.bucket.objects(file.id, token.clone())).await;
             let page = page.map_err(Ended::into_error)?;
             for object in &page.objects {
-                let Some(number) = Layout::number(&object.location) else { continue };
+                let Some(number) = Layout::number(&object.location) else {
+                    if object.location == self.bucket.layout.removal(file.id) {
+                        return Ok(None);
+                    }
+                    continue;
+                };
                 any = true;
                 if object.size <= TRAILER as u64 && number > 0 {
                     continue;
@@ -322,12 +368,26 @@ impl Shared {
     }
 }
 
-/// A range of a chunk, as far as it is stored, and how many bytes the content has of the chunk.
-fn part_of(image: &Image, range: &Range<u32>) -> (Bytes, u32) {
-    let Image::Present(stored) = image else { return (Bytes::new(), 0) };
-    let end = stored.data.len().min(range.end as usize);
-    let start = end.min(range.start as usize);
-    (stored.data.slice(start..end), stored.length)
+/// What is stored of a part.
+struct Base {
+    /// As far as there are any.
+    bytes: Bytes,
+    /// How many bytes the content has of the chunk at least.
+    reach: u32,
+    /// See [`Read::missed`].
+    missed: Option<Asked>,
+}
+
+impl Base {
+    /// A range of a chunk.
+    fn of(image: &Image, range: &Range<u32>) -> Self {
+        let Image::Present(stored) = image else {
+            return Self { bytes: Bytes::new(), reach: 0, missed: None };
+        };
+        let end = stored.data.len().min(range.end as usize);
+        let start = end.min(range.start as usize);
+        Self { bytes: stored.data.slice(start..end), reach: stored.length, missed: None }
+    }
 }
 
 /// The first `length` bytes of what was read.
