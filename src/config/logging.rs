@@ -10,11 +10,12 @@ use super::tree::Value;
 use super::values::{duration_or_none, word};
 
 /// The program's own modules, as log lines name them behind `trunkfs::`.
-const MODULES: [&str; 13] = [
+const MODULES: [&str; 14] = [
     "cli",
     "config",
     "content",
     "dump",
+    "fsck",
     "metadata",
     "mount",
     "nfs3",
