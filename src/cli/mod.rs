@@ -4,6 +4,7 @@
 //! configuration is wrong. `fsck` has those of fsck(8).
 
 mod check_config;
+mod content;
 mod descriptors;
 mod dump;
 mod fsck;
@@ -54,6 +55,8 @@ enum Command {
     Dump(dump::Options),
     /// Bring a dump into a metadata store, wholly or not at all
     Load(load::Options),
+    /// Copy shares' content to another content store
+    Content(content::Options),
     /// Remove content that no file has any more; servers may go on serving.
     Gc(gc::Options),
     /// Check what the stores hold, and repair it, while servers go on serving them
@@ -170,6 +173,7 @@ pub fn run() -> ExitCode {
         Command::Status(options) => status::run(&options),
         Command::Dump(options) => dump::run(&options),
         Command::Load(options) => load::run(&options),
+        Command::Content(options) => content::run(&options),
         Command::Gc(options) => gc::run(&options),
         Command::Fsck(options) => fsck::run(&options),
         Command::Migrate(options) => migrate::run(&options),

@@ -1,6 +1,7 @@
 //! The server around the programs: listening, connections, limits, and an orderly end.
 
 mod connection;
+mod copying;
 mod gc;
 mod homes;
 mod instance;
@@ -24,6 +25,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+pub use self::copying::{CopyError, CopyHow, CopyOutcome, CopyStep, CopyWatch, copy_content};
 pub use self::gc::{Collected, GcError, GcHow, GcStep, GcWatch, Outcome, collect, lasting_content};
 pub use self::homes::Home;
 pub use self::instance::{AFTER_DRAIN, Control, Instance, StartError};

@@ -37,9 +37,9 @@ shares:
     )
 }
 
-const SQLITE: &str = "db: { type: sqlite, sqlite: { path: names.db } }";
+pub(crate) const SQLITE: &str = "db: { type: sqlite, sqlite: { path: names.db } }";
 
-fn postgres(database: &TestDatabase) -> String {
+pub(crate) fn postgres(database: &TestDatabase) -> String {
     let target = database.settings().target;
     let (host, port) = (&target.hosts[0].name, target.hosts[0].port);
     let (name, user) = (target.database, target.user);
@@ -360,7 +360,7 @@ async fn nothing_that_a_file_has_goes_under_load_on_postgresql() {
     under_load(&postgres(&database)).await;
 }
 
-fn bucket(server: &S3Server) -> String {
+pub(crate) fn bucket(server: &S3Server) -> String {
     format!(
         "type: s3, s3: {{ bucket: {BUCKET}, endpoint: {:?}, path_style: true, allow_http: true, access_key: {ACCESS_KEY:?}, \
          secret_key: {SECRET_KEY:?}, prefix: tests/share, chunk_size: 64KiB, connect_retry: 0s }}",

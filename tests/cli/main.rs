@@ -14,6 +14,8 @@ mod configuration;
 #[cfg(test)]
 mod connect;
 #[cfg(test)]
+mod content;
+#[cfg(test)]
 #[path = "../support/database.rs"]
 mod database;
 #[cfg(test)]

@@ -1,0 +1,59 @@
+//! Why content is not copied, and what to do.
+
+use crate::content;
+use crate::metadata;
+use crate::server::stores::KeepingError;
+use crate::types::{ContentIdentity, ShareName};
+
+/// Why content is not copied.
+#[derive(Debug, thiserror::Error)]
+pub enum CopyError {
+    /// A store cannot be opened.
+    #[error(transparent)]
+    Keeping(#[from] KeepingError),
+    /// The content goes with its process.
+    #[error("the content store {0} has no identity")]
+    Fleeting(String),
+    /// Both are one.
+    #[error("the content stores {from} and {to} are the same: both hold the content {identity}")]
+    Same {
+        /// The name of one.
+        from: String,
+        /// The name of the other.
+        to: String,
+        /// What they hold.
+        identity: ContentIdentity,
+    },
+    /// There is nothing to copy.
+    #[error(
+        "{} has its content in {name} (identity {identity}); the metadata stores {} were asked",
+        share.as_ref().map_or_else(|| "no share".to_owned(), |share| format!("no share {share}")),
+        metadata.join(", ")
+    )]
+    NoShare {
+        /// The share that was asked for.
+        share: Option<ShareName>,
+        /// The content store.
+        name: String,
+        /// What it holds.
+        identity: ContentIdentity,
+        /// The metadata stores that were asked.
+        metadata: Vec<String>,
+    },
+    /// A metadata store does not say which files there are.
+    #[error("metadata.stores.{name} does not say which files there are")]
+    Metadata {
+        /// Its name in the configuration.
+        name: String,
+        /// Why.
+        source: metadata::Error,
+    },
+    /// The store that is copied to fails.
+    #[error("content.stores.{name} cannot be written to; run it again for what is missing")]
+    To {
+        /// Its name in the configuration.
+        name: String,
+        /// Why.
+        source: content::Error,
+    },
+}

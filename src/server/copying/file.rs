@@ -1,0 +1,223 @@
+//! One file's bytes, from one store to another.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::Row;
+use crate::content::{ContentStore, Error};
+use crate::types::{Chain, ContentId, Context, Credentials, ShareId, Timestamp};
+
+/// Bytes that are read and written at once.
+const PIECE: u64 = 4 << 20;
+/// Runs of zeros from this length on are left out, where the store has no chunks.
+const BLOCK: usize = 4096;
+/// No call has an end of its own: requests to a bucket have theirs.
+const LONG: Duration = Duration::from_secs(365 * 86_400);
+
+/// Why a file was not copied.
+#[derive(Debug)]
+pub(super) enum Trouble {
+    /// Somebody stopped it.
+    Stopped,
+    /// Its bytes are not where they must be.
+    Lost(String),
+    /// The store that it is copied to fails.
+    To(Error),
+}
+
+/// Two stores, as a share uses them.
+pub(super) struct Pair {
+    from: Arc<dyn ContentStore>,
+    to: Arc<dyn ContentStore>,
+    /// Zeros are left out by so many bytes.
+    grain: usize,
+    stop: CancellationToken,
+}
+
+/// What a call on a content store wants to know that no client makes.
+pub(super) fn context(stop: &CancellationToken) -> Context {
+    Context {
+        credentials: Credentials::ROOT,
+        client: ([0, 0, 0, 0], 0).into(),
+        share: ShareId(0),
+        now: Timestamp::now(),
+        cancel: stop.clone(),
+        deadline: Instant::now() + LONG,
+        trail: Arc::default(),
+    }
+}
+
+impl Pair {
+    pub(super) fn new(
+        from: &Arc<dyn ContentStore>,
+        to: &Arc<dyn ContentStore>,
+        chunk_size: u32,
+        stop: &CancellationToken,
+    ) -> Self {
+        let in_chunks = to.with_chunk_size(chunk_size);
+        let grain = match &in_chunks {
+            Some(_) => (chunk_size as usize).min(PIECE as usize).max(BLOCK),
+            None => BLOCK,
+        };
+        Self {
+            from: from.with_chunk_size(chunk_size).unwrap_or_else(|| Arc::clone(from)),
+            to: in_chunks.unwrap_or_else(|| Arc::clone(to)),
+            grain,
+            stop: stop.clone(),
+        }
+    }
+
+    /// Copies a file as far as its row says, durably; `stale` where something of it may be there. A copy that is cut off
+    /// is shorter than the file wherever the store writes in order.
+    pub(super) async fn copy(
+        &self,
+        row: Row,
+        stale: bool,
+        advance: &(impl Fn(u64) + Sync),
+    ) -> Result<(), Trouble> {
+        if self.stop.is_cancelled() {
+            return Err(Trouble::Stopped);
+        }
+        let cx = context(&self.stop);
+        let to_end = row.size.min(self.to.max_length());
+        let from_end = row.size.min(self.from.max_length());
+        if from_end > 0 {
+            self.check_length(&cx, row.id, from_end).await?;
+        }
+        if stale {
+            self.to.truncate(&cx, row.id, 0).await.map_err(to)?;
+        }
+        let (mut at, mut written) = (0, 0);
+        while at < from_end {
+            let length = PIECE.min(from_end - at);
+            let bytes = self.piece(&cx, row.id, at, length).await?;
+            for run in runs(&bytes, self.grain) {
+                written = at + run.end as u64;
+                let offset = at + run.start as u64;
+                let write = self.to.write(&cx, row.id, offset, bytes.slice(run));
+                write.await.map_err(to)?;
+            }
+            at += length;
+            advance(length);
+        }
+        if written < to_end {
+            self.to.truncate(&cx, row.id, to_end).await.map_err(to)?;
+        }
+        self.to.commit(&cx, row.id).await.map_err(to)
+    }
+
+    /// Whether both stores have the same bytes of a file, as far as its row says.
+    pub(super) async fn is_same(
+        &self,
+        row: Row,
+        advance: &(impl Fn(u64) + Sync),
+    ) -> Result<bool, Trouble> {
+        if self.stop.is_cancelled() {
+            return Err(Trouble::Stopped);
+        }
+        let cx = context(&self.stop);
+        let to_end = row.size.min(self.to.max_length());
+        let from_end = row.size.min(self.from.max_length());
+        if from_end > 0 {
+            self.check_length(&cx, row.id, from_end).await?;
+        }
+        match self.to.length(&cx, row.id).await {
+            Ok(length) if length == to_end => {}
+            // A file to which nothing was ever written.
+            Err(Error::Missing(_)) if to_end == 0 => return Ok(true),
+            Ok(_) | Err(Error::Missing(_)) => return Ok(false),
+            Err(error) => return Err(to(error)),
+        }
+        let mut at = 0;
+        while at < from_end {
+            let length = PIECE.min(from_end - at);
+            let there = self.to.read(&cx, row.id, at, length as usize);
+            let (here, there) = tokio::join!(self.piece(&cx, row.id, at, length), there);
+            if here? != there.map_err(to)? {
+                return Ok(false);
+            }
+            at += length;
+            advance(length);
+        }
+        Ok(true)
+    }
+
+    async fn check_length(&self, cx: &Context, id: ContentId, least: u64) -> Result<(), Trouble> {
+        let length = self.from.length(cx, id).await.map_err(from)?;
+        if length < least {
+            return Err(short(length, least));
+        }
+        Ok(())
+    }
+
+    async fn piece(
+        &self,
+        cx: &Context,
+        id: ContentId,
+        at: u64,
+        length: u64,
+    ) -> Result<bytes::Bytes, Trouble> {
+        let bytes = self.from.read(cx, id, at, length as usize).await.map_err(from)?;
+        if (bytes.len() as u64) < length {
+            return Err(short(at + bytes.len() as u64, at + length));
+        }
+        Ok(bytes)
+    }
+}
+
+fn short(length: u64, least: u64) -> Trouble {
+    Trouble::Lost(format!("it has {length} bytes, and the file has {least}"))
+}
+
+fn from(error: Error) -> Trouble {
+    match error {
+        Error::Cancelled => Trouble::Stopped,
+        error => Trouble::Lost(Chain(&error).to_string()),
+    }
+}
+
+fn to(error: Error) -> Trouble {
+    match error {
+        Error::Cancelled => Trouble::Stopped,
+        error => Trouble::To(error),
+    }
+}
+
+/// The parts of `bytes` that are not zeros, by whole grains.
+fn runs(bytes: &[u8], grain: usize) -> Vec<Range<usize>> {
+    let mut runs: Vec<Range<usize>> = Vec::new();
+    for (number, part) in bytes.chunks(grain).enumerate() {
+        if part.iter().all(|byte| *byte == 0) {
+            continue;
+        }
+        let start = number * grain;
+        let end = start + part.len();
+        match runs.last_mut() {
+            Some(last) if last.end == start => last.end = end,
+            Some(_) | None => runs.push(start..end),
+        }
+    }
+    runs
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn runs_leave_zeros_out() {
+        let mut bytes = vec![0; 50];
+        let nothing: [Range<usize>; 0] = [];
+        assert_eq!(runs(&bytes, 8), nothing);
+        for at in [0, 9, 30, 49] {
+            bytes[at] = 1;
+        }
+        assert_eq!(runs(&bytes, 8), [0..16, 24..32, 48..50]);
+        assert_eq!(runs(&bytes, 64), [0..50]);
+        assert_eq!(runs(&[], 8), nothing);
+    }
+}

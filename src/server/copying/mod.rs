@@ -1,0 +1,367 @@
+//! Copying shares' content from one content store to another, so that they can be served from there.
+//!
+//! What is copied is what the shares' rows name. A row's ctime tells the states of its file apart, whatever the clocks of the
+//! stores say: what was written to a file and made durable is followed by a change of its row. So a file that was
+//! copied after its row was read is whole as of that row, and [`journal`] notes that in the store that it was copied to. A further
+//! copy skips the files whose rows are as they were. While servers go on a copy is as good as any; one behind their end
+//! is the content that they left.
+//!
+//! A file is written from its front to its end, and made durable before it is noted.
+
+mod error;
+mod file;
+mod journal;
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use futures_util::StreamExt as _;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+pub use self::error::CopyError;
+use self::file::{Pair, Trouble};
+use self::journal::Journal;
+use super::stores::Keeper;
+use crate::config;
+use crate::content::{ContentStore, Making};
+use crate::metadata::{Record, Share};
+use crate::types::{ContentId, ContentIdentity, ShareName, Timestamp};
+
+/// How many files are copied at once.
+const AT_ONCE: usize = 16;
+/// How many portions of a dump may wait.
+const WAITING: usize = 16;
+
+/// What is copied.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CopyHow {
+    /// The content store that has it, by its name in the configuration.
+    pub from: String,
+    /// The one that gets it.
+    pub to: String,
+    /// One share alone.
+    pub share: Option<ShareName>,
+    /// Whether every byte is compared afterwards.
+    pub verify: bool,
+}
+
+/// Where a copy is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CopyStep<'a> {
+    /// A share's files are looked up.
+    Reading(&'a ShareName),
+    /// Bytes are copied.
+    Copying {
+        /// So many are.
+        done: u64,
+        /// Of so many.
+        total: u64,
+    },
+    /// Bytes are compared.
+    Comparing {
+        /// So many are.
+        done: u64,
+        /// Of so many.
+        total: u64,
+    },
+}
+
+/// Told of every step.
+pub type CopyWatch<'a> = dyn Fn(CopyStep<'_>) + Send + Sync + 'a;
+
+/// What became of a copy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CopyOutcome {
+    /// The content that was copied to.
+    pub to: ContentIdentity,
+    /// The shares.
+    pub shares: Vec<ShareName>,
+    /// Their files.
+    pub files: u64,
+    /// Copied now.
+    pub copied: u64,
+    /// The bytes of these.
+    pub copied_bytes: u64,
+    /// Copied before, and not changed since.
+    pub present: u64,
+    /// Compared byte by byte.
+    pub compared: u64,
+    /// Of these, files that were not the same and were copied again.
+    pub differed: u64,
+    /// Changed or removed by clients while they were copied: the next copy has them as they are then.
+    pub changed: u64,
+    /// Files without their bytes: the share and content of each, and what is wrong with it.
+    pub damaged: Vec<(ShareName, ContentId, String)>,
+    /// Whether it was stopped before its end.
+    pub stopped: bool,
+}
+
+/// A file that is to be copied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Row {
+    id: ContentId,
+    size: u64,
+    ctime: Timestamp,
+}
+
+/// A share whose content is copied.
+struct Source {
+    metadata: String,
+    share: Share,
+    rows: Vec<Row>,
+    pair: Pair,
+}
+
+/// Copies what is missing.
+///
+/// # Errors
+/// What was copied until then stays, and is not copied again.
+pub async fn copy_content(
+    keeper: &mut Keeper<'_>,
+    how: &CopyHow,
+    stop: &CancellationToken,
+    watch: &CopyWatch<'_>,
+) -> Result<CopyOutcome, CopyError> {
+    let from = keeper.content(&how.from, Making::Never).await?;
+    let to = keeper.content(&how.to, Making::Allowed).await?;
+    let (here, there) = (identity(&how.from, &*from)?, identity(&how.to, &*to)?);
+    if here == there {
+        let (from, to) = (how.from.clone(), how.to.clone());
+        return Err(CopyError::Same { from, to, identity: here });
+    }
+    let mut sources = Vec::new();
+    for (metadata, share) in shares(keeper, here, how).await? {
+        watch(CopyStep::Reading(&share.name));
+        let rows = rows(keeper, &metadata, &share.name).await?;
+        let pair = Pair::new(&from, &to, share.chunk_size, stop);
+        sources.push(Source { metadata, share, rows, pair });
+    }
+    let failed = |source| CopyError::To { name: how.to.clone(), source };
+    let listed = to.list(None, usize::MAX).await.map_err(failed)?;
+    let journal = Journal::open(to).await.map_err(failed)?;
+    let mut outcome = CopyOutcome {
+        to: there,
+        shares: sources.iter().map(|source| source.share.name.clone()).collect(),
+        files: sources.iter().map(|source| source.rows.len() as u64).sum(),
+        copied: 0,
+        copied_bytes: 0,
+        present: 0,
+        compared: 0,
+        differed: 0,
+        changed: 0,
+        damaged: Vec::new(),
+        stopped: false,
+    };
+    let (known, missing): (Vec<_>, Vec<_>) = all(&sources).partition(|(_, row)| {
+        // A file without a byte needs no content.
+        journal.has(row) && (row.size == 0 || listed.binary_search(&row.id).is_ok())
+    });
+    outcome.present = known.len() as u64;
+    let mut suspects = Vec::new();
+    let copied = copy_all(&missing, &listed, &journal, &mut outcome, &mut suspects, watch).await;
+    journal.flush().await.map_err(failed)?;
+    copied.map_err(failed)?;
+    if how.verify && !stop.is_cancelled() {
+        // Of their own, so that what is compared is what is kept, and not what is remembered.
+        let mut fresh = Keeper::new(keeper.config());
+        let from = fresh.content(&how.from, Making::Never).await?;
+        let to = fresh.content(&how.to, Making::Never).await?;
+        for source in &mut sources {
+            source.pair = Pair::new(&from, &to, source.share.chunk_size, stop);
+        }
+        let done = compare_all(&sources, &journal, &mut outcome, &mut suspects, watch).await;
+        journal.flush().await.map_err(failed)?;
+        done.map_err(failed)?;
+    }
+    outcome.stopped = stop.is_cancelled();
+    if !outcome.stopped {
+        judge(keeper, &sources, suspects, &mut outcome).await?;
+    }
+    Ok(outcome)
+}
+
+fn identity(name: &str, store: &dyn ContentStore) -> Result<ContentIdentity, CopyError> {
+    store.identity().ok_or_else(|| CopyError::Fleeting(name.to_owned()))
+}
+
+/// The shares that have their content there, each with its metadata store.
+async fn shares(
+    keeper: &mut Keeper<'_>,
+    from: ContentIdentity,
+    how: &CopyHow,
+) -> Result<Vec<(String, Share)>, CopyError> {
+    let metadata = keeper.config().metadata.iter().filter(|(_, settings)| match settings {
+        config::Metadata::Memory => false,
+        config::Metadata::Sqlite(_) | config::Metadata::Postgres(_) => true,
+    });
+    let metadata: Vec<String> = metadata.map(|(name, _)| name.clone()).collect();
+    let mut found = Vec::new();
+    for name in &metadata {
+        let every = keeper.metadata(name).await?.every_share().await;
+        let every = every.map_err(|source| CopyError::Metadata { name: name.clone(), source })?;
+        for share in
+            every.into_iter().filter(|it| how.share.as_ref().is_none_or(|one| *one == it.name))
+        {
+            if keeper.home(name, &share.name).await?.is_some_and(|home| home.identity == from) {
+                found.push((name.clone(), share));
+            }
+        }
+    }
+    if found.is_empty() {
+        return Err(CopyError::NoShare {
+            share: how.share.clone(),
+            name: how.from.clone(),
+            identity: from,
+            metadata,
+        });
+    }
+    Ok(found)
+}
+
+/// The files of a share, as of one moment.
+async fn rows(
+    keeper: &mut Keeper<'_>,
+    metadata: &str,
+    share: &ShareName,
+) -> Result<Vec<Row>, CopyError> {
+    let store = keeper.metadata(metadata).await?;
+    let (to, from) = mpsc::channel(WAITING);
+    let ((rows, enough), dumped) = tokio::join!(objects(from), store.dump(Some(share), to));
+    match dumped {
+        Err(source) if !enough => Err(CopyError::Metadata { name: metadata.to_owned(), source }),
+        Ok(()) | Err(_) => Ok(rows),
+    }
+}
+
+/// The files of a dump, whose objects come before its entries; and whether it was left there.
+async fn objects(mut from: mpsc::Receiver<Vec<Record>>) -> (Vec<Row>, bool) {
+    let mut rows = Vec::new();
+    while let Some(records) = from.recv().await {
+        for record in records {
+            match record {
+                Record::Share(_) => {}
+                Record::Object(object) => {
+                    let it = object.attributes;
+                    let row = |id| Row { id, size: it.size, ctime: it.ctime };
+                    rows.extend(it.content.map(|content| row(content.id)));
+                }
+                Record::Entry(_) => return (rows, true),
+            }
+        }
+    }
+    (rows, false)
+}
+
+/// Every file with its share.
+fn all(sources: &[Source]) -> impl Iterator<Item = (&Source, Row)> {
+    sources.iter().flat_map(|source| source.rows.iter().map(move |row| (source, *row)))
+}
+
+/// Files that have not the bytes that their rows say, which clients may have changed meanwhile.
+type Suspects = Vec<(ShareName, Row, String)>;
+
+async fn copy_all(
+    rows: &[(&Source, Row)],
+    listed: &[ContentId],
+    journal: &Journal,
+    outcome: &mut CopyOutcome,
+    suspects: &mut Suspects,
+    watch: &CopyWatch<'_>,
+) -> Result<(), crate::content::Error> {
+    let total = rows.iter().map(|(_, row)| row.size).sum();
+    let done = AtomicU64::new(0);
+    let advance = |bytes: u64| {
+        let done = done.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        watch(CopyStep::Copying { done, total });
+    };
+    let each = rows.iter().map(|(source, row)| {
+        let (advance, stale) = (&advance, listed.binary_search(&row.id).is_ok());
+        async move { (source, row, source.pair.copy(*row, stale, advance).await) }
+    });
+    let mut each = futures_util::stream::iter(each).buffer_unordered(AT_ONCE);
+    while let Some((source, row, copied)) = each.next().await {
+        match copied {
+            Ok(()) => {
+                journal.note(*row).await?;
+                outcome.copied += 1;
+                outcome.copied_bytes += row.size;
+            }
+            Err(Trouble::Stopped) => {}
+            Err(Trouble::Lost(said)) => suspects.push((source.share.name.clone(), *row, said)),
+            Err(Trouble::To(error)) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+async fn compare_all(
+    sources: &[Source],
+    journal: &Journal,
+    outcome: &mut CopyOutcome,
+    suspects: &mut Suspects,
+    watch: &CopyWatch<'_>,
+) -> Result<(), crate::content::Error> {
+    let lost: Vec<ContentId> = suspects.iter().map(|(_, row, _)| row.id).collect();
+    let rows: Vec<_> = all(sources).filter(|(_, row)| !lost.contains(&row.id)).collect();
+    let total = rows.iter().map(|(_, row)| row.size).sum();
+    let done = AtomicU64::new(0);
+    let advance = |bytes: u64| {
+        let done = done.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        watch(CopyStep::Comparing { done, total });
+    };
+    let each = rows.iter().map(|(source, row)| {
+        let advance = &advance;
+        async move {
+            let same = source.pair.is_same(*row, advance).await;
+            let copied = match same {
+                Ok(true) => return (source, row, Ok(true)),
+                Ok(false) => source.pair.copy(*row, true, &|_| {}).await,
+                Err(trouble) => Err(trouble),
+            };
+            (source, row, copied.map(|()| false))
+        }
+    });
+    let mut each = futures_util::stream::iter(each).buffer_unordered(AT_ONCE);
+    while let Some((source, row, compared)) = each.next().await {
+        match compared {
+            Ok(same) => {
+                outcome.compared += 1;
+                if !same {
+                    outcome.differed += 1;
+                    journal.note(*row).await?;
+                }
+            }
+            Err(Trouble::Stopped) => {}
+            Err(Trouble::Lost(said)) => suspects.push((source.share.name.clone(), *row, said)),
+            Err(Trouble::To(error)) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// Tells files that clients changed meanwhile from those that have lost their bytes: these have the same row still.
+async fn judge(
+    keeper: &mut Keeper<'_>,
+    sources: &[Source],
+    suspects: Suspects,
+    outcome: &mut CopyOutcome,
+) -> Result<(), CopyError> {
+    let mut suspects: HashMap<ContentId, (ShareName, Row, String)> =
+        suspects.into_iter().map(|suspect| (suspect.1.id, suspect)).collect();
+    outcome.changed = suspects.len() as u64;
+    for Source { metadata, share, .. } in sources {
+        if !suspects.values().any(|(name, _, _)| *name == share.name) {
+            continue;
+        }
+        for now in rows(keeper, metadata, &share.name).await? {
+            if suspects.get(&now.id).is_some_and(|(_, row, _)| *row == now)
+                && let Some((share, row, said)) = suspects.remove(&now.id)
+            {
+                outcome.damaged.push((share, row.id, said));
+                outcome.changed -= 1;
+            }
+        }
+    }
+    Ok(())
+}
