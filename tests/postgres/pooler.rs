@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 use trunkfs::metadata::MetadataStore as _;
-use trunkfs::metadata::postgres::{PostgresStore, Settings};
+use trunkfs::metadata::postgres::{PostgresSchema, PostgresStore, Settings};
+use trunkfs::types::Chain;
 
 use crate::cluster::{as_postgres, own};
 use crate::connecting::{has, line};
@@ -76,7 +77,10 @@ async fn transaction_mode_is_refused() {
     for mode in ["transaction", "statement"] {
         let bouncer = Bouncer::before(&database, mode).await;
         let line = line(bouncer.settings.clone()).await;
-        has(&line, &["a pooler", "pool_mode = transaction", "pool_mode = session"]);
+        let words = ["a pooler", "pool_mode = transaction", "pool_mode = session"];
+        has(&line, &words);
+        let migrating = PostgresSchema::connect(&bouncer.settings).await.unwrap_err();
+        has(&Chain(&migrating).to_string(), &words);
     }
 }
 

@@ -1,8 +1,8 @@
 //! Roles without superuser rights, with the grants that docs/postgresql.md lists.
 
-use trunkfs::metadata::postgres::{PostgresStore, Settings};
+use trunkfs::metadata::postgres::{PostgresSchema, PostgresStore, Settings};
 use trunkfs::metadata::{CreateHow, Flush, MetadataStore as _, SetAttributes};
-use trunkfs::types::{Cookie, DeviceNumbers, FileType, SymlinkTarget, Timestamp};
+use trunkfs::types::{Chain, Cookie, DeviceNumbers, FileType, SymlinkTarget, Timestamp};
 
 use crate::cluster::Cluster;
 use crate::support::{Fixture, context, mode, name, share_spec};
@@ -62,6 +62,41 @@ async fn roles_with_the_documented_grants_migrate_and_serve() {
     let client = crate::database::connect(&server).await;
     let denied = client.batch_execute("CREATE TABLE t ()").await.unwrap_err();
     assert!(denied.as_db_error().unwrap().message().contains("permission denied"), "{denied:?}");
+}
+
+/// What the role lacks is named with the statement that grants it, at once and not as a database that is away.
+#[tokio::test(flavor = "multi_thread")]
+async fn rights_that_are_missing_are_named_with_their_grant() {
+    let cluster = Cluster::start(&[]).await;
+    cluster.sql("CREATE ROLE plain LOGIN").await;
+    let url = |user: &str| format!("postgres://{user}@127.0.0.1:{}/postgres", cluster.port);
+    let owner = Settings { auto_migrate: true, ..Settings::from_url(&url("postgres")).unwrap() };
+    PostgresStore::connect(owner).await.unwrap().close().await;
+    let plain = Settings { auto_migrate: false, ..Settings::from_url(&url("plain")).unwrap() };
+    let all = [
+        ("table ", "GRANT SELECT ON ALL TABLES IN SCHEMA public TO plain"),
+        ("table ", "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO plain"),
+        ("sequence ", "GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO plain"),
+        ("function ", "GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA public TO plain"),
+    ];
+    cluster.sql("REVOKE EXECUTE ON ALL FUNCTIONS IN SCHEMA public FROM PUBLIC").await;
+    cluster.sql("REVOKE USAGE ON SCHEMA public FROM PUBLIC").await;
+    let grant = "GRANT USAGE ON SCHEMA public TO plain";
+    let line = crate::connecting::line(plain.clone()).await;
+    crate::connecting::has(&line, &["the role plain may use no schema", grant]);
+    let migrating = PostgresSchema::connect(&plain).await.unwrap_err();
+    crate::connecting::has(&Chain(&migrating).to_string(), &[grant]);
+    cluster.sql(grant).await;
+    for (what, grant) in all {
+        let line = crate::connecting::line(plain.clone()).await;
+        crate::connecting::has(&line, &["the role may not use the ", what, grant]);
+        let looked = PostgresStore::schema_versions(&plain, false).await.unwrap_err();
+        crate::connecting::has(&Chain(&looked).to_string(), &[grant]);
+        cluster.sql(grant).await;
+    }
+    let store = PostgresStore::connect(plain).await.unwrap();
+    serves(&store).await;
+    store.close().await;
 }
 
 /// One role that owns its database does everything, in a schema of another name too.

@@ -147,6 +147,11 @@ pub(super) fn login(error: &tokio_postgres::Error) -> Login {
     }
 }
 
+/// What the server said, without the driver's words around it.
+pub(super) fn said(error: &tokio_postgres::Error) -> String {
+    error.as_db_error().map_or_else(|| error.to_string(), |error| error.message().to_owned())
+}
+
 /// What to do about a migration that failed so.
 pub(super) fn remedy(error: &tokio_postgres::Error) -> Option<&'static str> {
     match *error.code()? {

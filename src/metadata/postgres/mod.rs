@@ -25,6 +25,7 @@ mod read;
 mod remove;
 mod rename;
 mod retry;
+mod rights;
 mod rows;
 mod setattr;
 mod settings;
@@ -72,6 +73,7 @@ impl PostgresStore {
     /// # Errors
     /// Those of [`PostgresStore::connect`] where `migrates` says whether the schema may be brought up to date.
     pub async fn schema_versions(settings: &Settings, migrates: bool) -> Result<(i32, i32), Error> {
+        start::check(settings).await?;
         migrations::look(settings, migrates).await
     }
 

@@ -1,11 +1,12 @@
-//! What is looked at once, when the store opens: whether the connections are the server's own sessions, and whether
-//! it has room for as many as there may be.
+//! What is looked at once, when the store opens: whether the connections are the server's own sessions, whether
+//! it has room for as many as there may be, and what the role may do.
 
 use tokio_postgres::{Client, SimpleQueryMessage};
 
 use super::Settings;
 use super::connect::Connector;
 use super::error::Failure;
+use super::rights;
 use crate::metadata::Error;
 
 /// Names a session: a process number alone is used again.
@@ -25,7 +26,7 @@ const ROOM: &str = "
       FROM pg_catalog.pg_roles r, pg_catalog.pg_database d
      WHERE r.rolname = session_user AND d.datname = current_database()";
 
-/// Looks at both, on two connections that are closed again.
+/// Looks at all of it, on two connections that are closed again.
 ///
 /// # Errors
 /// [`Error::Backend`] where somebody has to change something; [`Error::Unavailable`] where no server answers.
@@ -35,7 +36,23 @@ pub(super) async fn check(settings: &Settings) -> Result<(), Error> {
         let one = connector.connect().await?.client;
         check_room(&one, settings.max_connections).await?;
         let two = connector.connect().await?.client;
-        check_sessions(&one, &two).await
+        check_sessions(&one, &two).await?;
+        rights::check(&one).await
+    };
+    look.await.map_err(Failure::into_error)
+}
+
+/// What counts for whoever changes the schema: sessions of its own, and a schema that the role may use.
+///
+/// # Errors
+/// Those of [`check`].
+pub(super) async fn check_for_migration(settings: &Settings) -> Result<(), Error> {
+    let connector = Connector::new(settings);
+    let look = async {
+        let one = connector.connect().await?.client;
+        let two = connector.connect().await?.client;
+        check_sessions(&one, &two).await?;
+        rights::check_schema(&one).await
     };
     look.await.map_err(Failure::into_error)
 }
@@ -73,12 +90,12 @@ async fn check_sessions(one: &Client, two: &Client) -> Result<(), Failure> {
     Ok(())
 }
 
-fn refuse(text: impl Into<String>) -> Failure {
+pub(super) fn refuse(text: impl Into<String>) -> Failure {
     Failure::Refused(Error::Backend(text.into().into()))
 }
 
 /// The columns of an answer's first row. Nothing is prepared: a pooler may not keep it.
-async fn ask(client: &Client, statement: &str) -> Result<Vec<String>, Failure> {
+pub(super) async fn ask(client: &Client, statement: &str) -> Result<Vec<String>, Failure> {
     let answer = client.simple_query(statement).await?;
     let row = answer.iter().find_map(|message| match message {
         SimpleQueryMessage::Row(row) => Some(row),

@@ -9,6 +9,7 @@ use tokio_postgres::error::ErrorPosition;
 use self::session::Session;
 use super::Settings;
 use super::error::{fatal, remedy};
+use super::start;
 use crate::metadata::schema::{
     Applied, Catalog, Descent, Direction, Event, Report, Schema, SchemaError, Status, Version,
     present,
@@ -41,7 +42,7 @@ const REMOVE: &str = "DELETE FROM refinery_schema_history WHERE version = $1";
 /// # Errors
 /// [`Error::Schema`] where the schema is another; [`Error::Backend`] where the server does not fit, or there is no way to it.
 pub(super) async fn prepare(settings: &Settings) -> Result<(), Error> {
-    let mut schema = PostgresSchema::connect(settings).await?;
+    let mut schema = PostgresSchema::open(settings).await?;
     let catalog = &schema.catalog;
     if !settings.auto_migrate {
         schema.session.lock_shared(&told).await?;
@@ -70,7 +71,7 @@ pub(super) async fn prepare(settings: &Settings) -> Result<(), Error> {
 /// # Errors
 /// Those of [`prepare`].
 pub(super) async fn look(settings: &Settings, migrates: bool) -> Result<(i32, i32), Error> {
-    let mut schema = PostgresSchema::connect(settings).await?;
+    let mut schema = PostgresSchema::open(settings).await?;
     let status = schema.status().await?;
     let versions = (status.present(), schema.catalog.needed());
     match status.verdict {
@@ -110,6 +111,12 @@ impl PostgresSchema {
     /// [`Error::Schema`] where the folder is of no use, [`Error::Backend`] where there is no way to the database, or it
     /// does not fit this program.
     pub async fn connect(settings: &Settings) -> Result<Self, Error> {
+        start::check_for_migration(settings).await?;
+        Self::open(settings).await
+    }
+
+    /// The same, for a start that has looked at the server already.
+    async fn open(settings: &Settings) -> Result<Self, Error> {
         let known = embedded::migrations::runner();
         let mut catalog = Catalog::embedded(known.get_migrations(), DOWNS);
         if let Some(folder) = &settings.migrations_path {

@@ -8,7 +8,7 @@ use super::applied;
 use crate::metadata::Error;
 use crate::metadata::postgres::Settings;
 use crate::metadata::postgres::connect::Connector;
-use crate::metadata::postgres::error::{Failure, fatal};
+use crate::metadata::postgres::error::{Failure, fatal, remedy, said};
 use crate::metadata::schema::{Applied, Event, Report, present};
 
 /// Held alone while the schema is changed, shared while a start looks at it.
@@ -106,7 +106,10 @@ impl Session {
                 &[],
             )
             .await
-            .map_err(fatal)?;
+            .map_err(|error| match remedy(&error) {
+                Some(remedy) => Error::Backend(format!("{}; {remedy}", said(&error)).into()),
+                None => fatal(error),
+            })?;
         rows.iter().map(applied).collect::<Result<_, _>>().map_err(fatal)
     }
 
