@@ -13,6 +13,9 @@ use crate::config::{Level, Levels, LevelsError, LogFormat, Logging};
 /// The variable that overrides the configuration's levels.
 const VARIABLE: &str = "RUST_LOG";
 
+/// Libraries whose lines of level info say nothing to an administrator.
+const LIBRARIES: [&str; 2] = ["refinery_core", "tokio_postgres"];
+
 /// Why there is no log.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -70,7 +73,10 @@ pub fn start(logging: &Logging) -> Result<Handle, StartError> {
 
 fn targets(levels: &Levels) -> Targets {
     let modules = levels.modules.iter().map(|(path, level)| (path.clone(), filter(*level)));
-    Targets::new().with_default(filter(levels.default)).with_targets(modules)
+    // What these say at info is for their own developers; who names them, or a finer level, gets it.
+    let quiet = LIBRARIES.into_iter().filter(|_| levels.default == Level::Info);
+    let quiet = quiet.map(|library| (library, LevelFilter::WARN));
+    Targets::new().with_default(filter(levels.default)).with_targets(quiet).with_targets(modules)
 }
 
 fn filter(level: Level) -> LevelFilter {
@@ -89,6 +95,15 @@ mod tests {
     use tracing::Level as Line;
 
     use super::*;
+
+    #[test]
+    fn libraries_are_quiet_unless_they_are_named() {
+        let enabled = |levels: &str| {
+            targets(&levels.parse().unwrap()).would_enable("refinery_core::traits", &Line::INFO)
+        };
+        assert!(!enabled("info") && !enabled("warn"));
+        assert!(enabled("debug") && enabled("info,refinery_core=info"));
+    }
 
     #[test]
     fn the_longest_module_that_fits_counts() {
