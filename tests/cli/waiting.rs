@@ -4,6 +4,7 @@ use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use super::database::TestDatabase;
@@ -47,6 +48,59 @@ async fn a_database_that_comes_late_is_waited_for() {
     server.ready().await;
     server.signal(Signal::TERM);
     assert_eq!(server.finish().await.status, Some(0));
+}
+
+/// What PostgreSQL answers a login while it starts or recovers: ErrorResponse (PostgreSQL manual 55.7) with 57P03.
+fn starting_up() -> Vec<u8> {
+    let fields = b"SFATAL\0VFATAL\0C57P03\0Mthe database system is starting up\0\0";
+    let length = u32::try_from(fields.len() + 4).unwrap();
+    [&b"E"[..], &length.to_be_bytes(), fields].concat()
+}
+
+#[tokio::test]
+async fn a_database_that_starts_up_is_waited_for() {
+    let database = TestDatabase::create().await;
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let starting = tokio::spawn(async move {
+        loop {
+            let (mut client, _) = listener.accept().await.unwrap();
+            // A stranger that says nothing holds nobody up.
+            tokio::spawn(async move {
+                let mut login = [0; 1024];
+                if client.read(&mut login).await.is_ok_and(|length| length > 0) {
+                    drop(client.write_all(&starting_up()).await);
+                }
+            });
+        }
+    });
+    let folder = Scene::at("127.0.0.1", port, &database).folder();
+    let mut server = Watched::start(trunkfs(folder.path(), &SERVE));
+    server
+        .line_with(&["WARN", "waiting for the database", "the database system is starting up"])
+        .await;
+    starting.abort();
+    assert!(starting.await.unwrap_err().is_cancelled());
+    open_way(port, &database).await;
+    server.line_with(&["INFO", "the database", "is there after"]).await;
+    server.ready().await;
+    server.signal(Signal::TERM);
+    assert_eq!(server.finish().await.status, Some(0));
+}
+
+/// A name that DNS does not know may be one that it does not know yet.
+#[tokio::test]
+async fn a_name_that_does_not_resolve_is_waited_for() {
+    let database = TestDatabase::create().await;
+    let scene = Scene::at("not-yet.trunkfs.invalid", 5432, &database);
+    let more = ", connect_retry: 2s, sslmode: disable";
+    let finished = failed(&Scene { store: more, ..scene }).await;
+    let words =
+        ["after 2s (connect_retry)", "the name cannot be resolved", "check the spelling of host"];
+    finished.failed_with(1, &words);
+    let waiting = finished.err.lines().find(|line| line.contains("waiting for the database"));
+    let waiting = waiting.expect("it says that it waits");
+    assert!(waiting.contains("cannot be resolved") && waiting.contains("at most 2s"), "{waiting}");
 }
 
 #[tokio::test]
