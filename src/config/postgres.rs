@@ -114,9 +114,7 @@ pub(super) fn postgres(field: &Field<'_>, request_timeout: Duration) -> Result<P
         connect_retry: section.or("connect_retry", "60s", duration_or_none)?,
         auto_migrate: section.or("auto_migrate", false, flag)?,
         migrations_path: section
-            .optional("migrations_path")
-            .map(|field| nonempty(&field).map(PathBuf::from))
-            .transpose()?,
+            .maybe("migrations_path", |field| nonempty(field).map(PathBuf::from))?,
     })
 }
 

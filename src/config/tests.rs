@@ -155,7 +155,14 @@ fn wrong_keys_name_the_nearest() {
     refused("\nmetadata", "\nserver: { x: 1 }\nmetadata", &["server.x", "known are listen,"]);
     refused("network:", "netwrok:", &["shares[0].clients[0].netwrok", "'network'"]);
     refused("type: memory } } }\nc", "typ: memory } } }\nc", &["metadata.stores.m.typ", "'type'"]);
-    refused("name: /e", "name: /e, name: /e", &["t.yaml:4", "name"]);
+    refused(
+        "name: /e",
+        "name: /e, name: /e",
+        &["t.yaml:4:23: name: it stands twice in this mapping; keep one\n"],
+    );
+    refused("\nmetadata", "\na:\n\tb: 1\nmetadata", &["t.yaml:3:", "indent with spaces\n"]);
+    refused("\nmetadata", "\na: b\n c: d\nmetadata", &["t.yaml:3:", "like those beside it"]);
+    refused("'::/0'", "*", &["t.yaml:4:", "in quotes\n"]);
     refused("content_store: c,", "", &["shares[0].content_store: missing"]);
     refused("name: /e,", "", &["t.yaml:4:11: shares[0].name: missing", "/export"]);
     refused("metadata_store: m", "metadata_store: mm", &["\"mm\" names no store", "mean 'm'"]);
@@ -170,7 +177,7 @@ fn wrong_values_name_the_remedy() {
         "listen: localhost:1",
         &["t.yaml:2:19: server.listen: \"localhost:1\"", "0.0.0.0:12049"],
     );
-    server("listen: 12049", &["server.listen: the number 12049", "quotes"]);
+    server("listen: 12049", &["server.listen: the number 12049 is no address and port"]);
     server("listen: '${NOPE}'", &["server.listen", "variable NOPE is not set"]);
     server("request_timeout: 30", &["the number 30", "unit", "30s"]);
     server("request_timeout: 30 parsecs", &["\"30 parsecs\"", "unit"]);

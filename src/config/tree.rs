@@ -145,8 +145,29 @@ pub(super) fn parse(text: &str) -> Result<Node, SyntaxError> {
     };
     serde_saphyr::from_str_with_options(text, options).map_err(|error| SyntaxError {
         location: error.location(),
-        message: error.without_snippet().to_string(),
+        message: plain(&error.without_snippet().to_string()),
     })
+}
+
+/// The parser's message without the place, which is said already, and with a remedy where the parser names none that an
+/// administrator has.
+fn plain(message: &str) -> String {
+    let message = message.rsplit_once(" at line ").map_or(message, |(message, _)| message);
+    if let Some(key) = message.strip_prefix("duplicate mapping key") {
+        let key = key.split(',').next().unwrap_or_default().trim_start_matches([':', ' ']);
+        let key = if key.is_empty() { "a key" } else { key };
+        return format!("{key}: it stands twice in this mapping; keep one");
+    }
+    let remedy = if message.contains("tabs disallowed") {
+        "indent with spaces"
+    } else if message.contains("mapping values are not allowed") {
+        "indent the line like those beside it, and put text that holds ': ' in quotes"
+    } else if message.contains("anchor or alias") {
+        "put text that begins with '*' or '&' in quotes"
+    } else {
+        return message.to_owned();
+    };
+    format!("{message}; {remedy}")
 }
 
 impl<'de> Deserialize<'de> for Node {

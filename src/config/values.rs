@@ -163,13 +163,16 @@ impl fmt::Display for Size {
 
 /// An address and a port; port 0 takes one that is free.
 pub(super) fn address(field: &Field<'_>) -> Result<SocketAddr, Error> {
-    let text = field.text()?;
-    text.parse().map_err(|_| {
+    let wrong = |shown: String| {
         field.error(format!(
-            "{text:?} is no address and port; write an IP address and a port, such as 0.0.0.0:12049 or \
-             [::]:12049"
+            "{shown} is no address and port; write an IP address and a port, such as 0.0.0.0:12049 or [::]:12049"
         ))
-    })
+    };
+    if matches!(field.value(), Value::Integer(_) | Value::Float(_)) {
+        return Err(wrong(field.shown()));
+    }
+    let text = field.text()?;
+    text.parse().map_err(|_| wrong(format!("{text:?}")))
 }
 
 /// A network, or one address.
