@@ -120,6 +120,10 @@ fn misfit(identity: &Identity, error: &Error) -> Obstacle {
             "sslkey {key} is not the key of the certificate in sslcert {certificate}; name the two that belong \
              together"
         ),
+        Error::InvalidCertificate(_) => format!(
+            "sslcert {certificate} is of X.509 version 1, or broken; make one of version 3 (openssl x509 with -extfile \
+             and extendedKeyUsage = clientAuth)"
+        ),
         other => format!("sslcert {certificate} and sslkey {key} cannot be used: {other}"),
     })
 }
