@@ -94,12 +94,7 @@ impl Check<'_> {
             if found.reaches_root || !self.covers(share) || self.is_explained(directory).await? {
                 continue;
             }
-            let path = match found.object.parent {
-                Some(parent) => self.auditor.name_in(parent, directory).await?,
-                None => None,
-            };
-            let path = path.map(|name| format!(".../{}", name.escape_ascii()));
-            self.settle(Finding::Cycle { directory }, share, path).await?;
+            self.settle(Finding::Cycle { directory }, share, None).await?;
         }
         Ok(())
     }

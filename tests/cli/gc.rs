@@ -20,9 +20,9 @@ use super::s3::{ACCESS_KEY, BUCKET, Fate, S3Server, SECRET_KEY};
 
 /// A UUID v7 of November 2024.
 const OLD: &str = "01930000-0000-7000-8000-0000000000";
-const DISK: &str = "type: filesystem, filesystem: { base_path: content }";
+pub(crate) const DISK: &str = "type: filesystem, filesystem: { base_path: content }";
 
-fn config(metadata: &str, content: &str) -> String {
+pub(crate) fn config(metadata: &str, content: &str) -> String {
     format!(
         "server: {{ listen: '127.0.0.1:0' }}
 metadata: {{ stores: {{ {metadata} }} }}
@@ -50,7 +50,7 @@ pub(crate) fn postgres(database: &TestDatabase) -> String {
     )
 }
 
-async fn serve(folder: &TempDir) -> (Running, Files) {
+pub(crate) async fn serve(folder: &TempDir) -> (Running, Files) {
     let server = Running::start(folder.path(), &["--config", "t.yaml"], 1).await;
     let files = Files::open(server.address).await;
     (server, files)
@@ -368,7 +368,7 @@ pub(crate) fn bucket(server: &S3Server) -> String {
     )
 }
 
-fn cx() -> Context {
+pub(crate) fn cx() -> Context {
     Context {
         credentials: Credentials::ROOT,
         client: ([127, 0, 0, 1], 700).into(),

@@ -29,6 +29,8 @@ mod files;
 #[cfg(test)]
 mod fsck;
 #[cfg(test)]
+mod fsck_served;
+#[cfg(test)]
 mod gc;
 #[cfg(test)]
 mod homes;

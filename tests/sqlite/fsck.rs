@@ -10,7 +10,7 @@ use trunkfs::metadata::sqlite::SqliteFile;
 use trunkfs::metadata::{Audit as _, CreateHow, MetadataStore as _};
 
 use crate::fsck_support::{
-    CASES, SMALL, STRAY_ENTRIES, check, furnish, judge, kinds, repair, walk,
+    CASES, SMALL, STRAY_ENTRIES, check, furnish, judge, kinds, mend_nothing, repair, walk,
 };
 use crate::support::{Fixture, file, look, mode, name};
 
@@ -50,6 +50,13 @@ async fn what_has_no_name_is_found_in_lost_and_found() {
         assert!(after.contains(&(path.clone(), *id)), "no {path} in {after:?}");
     }
     fixture.sound().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mend_that_comes_late_changes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let fixture = Fixture::in_folder(&folder).await;
+    mend_nothing(&fixture.store, &fixture.share).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -6,7 +6,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use trunkfs::fsck::{Check, Extent, Found, Hands, Outcome, Report, Stopped};
 use trunkfs::metadata::{
-    Auditor, CreateHow, MetadataStore, Repair, RootSpec, SetAttributes, Share, ShareSpec,
+    Auditor, CreateHow, Error, Fault, Mend, Mended, MetadataStore, Refusal, Repair, RootSpec,
+    SetAttributes, Share, ShareSpec,
 };
 use trunkfs::types::{Attributes, Context, Credentials, Name, ObjectId, ShareName, Timestamp};
 
@@ -249,7 +250,13 @@ pub(crate) async fn walk(store: &dyn MetadataStore, share: &Share) -> Vec<(Strin
     while let Some((path, directory)) = pending.pop() {
         let cx = context(share);
         let page = store.readdir(&cx, directory, trunkfs::types::Cookie::START, 100, true);
-        for entry in page.await.unwrap().entries {
+        let page = match page.await {
+            Ok(page) => page,
+            // Others have removed it since its entry was read.
+            Err(Refusal { error: Error::Stale, .. }) => continue,
+            Err(refusal) => panic!("{path}: {refusal:?}"),
+        };
+        for entry in page.entries {
             let path = format!("{path}/{}", entry.name);
             if entry.attributes.unwrap().file_type.is_directory() {
                 pending.push((path.clone(), entry.object));
@@ -258,6 +265,58 @@ pub(crate) async fn walk(store: &dyn MetadataStore, share: &Share) -> Vec<(Strin
         }
     }
     found
+}
+
+/// A mend of what is not broken, or not any more, changes nothing.
+pub(crate) async fn mend_nothing(store: &dyn Repair, share: &Share) {
+    furnish(store, share).await;
+    let all = walk(store, share).await;
+    let id = |path: &str| all.iter().find(|it| it.0 == path).unwrap().1;
+    let (d, sub, f, x) = (id("/d"), id("/d/sub"), id("/d/f"), id("/d/sub/x"));
+    let gone = ObjectId::generate();
+    let ctime = store.getattr(&context(share), x).await.unwrap().ctime;
+    let mender = store.mender().await.unwrap();
+    let entry = |directory, name: &[u8], child, fault| Mend::RemoveEntry {
+        directory,
+        name: name.to_vec(),
+        child,
+        fault,
+    };
+    let parent =
+        |parent, name: &[u8], directory| Mend::SetParent { parent, name: name.to_vec(), directory };
+    // Whoever counted saw the file before its last change.
+    let late = Timestamp(ctime.0 - 1);
+    for mend in [
+        entry(d, b"f", f, Fault::Dangling),
+        entry(d, b"f", gone, Fault::Dangling),
+        entry(d, b"none", f, Fault::Dangling),
+        entry(d, b"f", f, Fault::OtherShare),
+        entry(d, b"sub", sub, Fault::OtherParent),
+        entry(share.root, b"d", d, Fault::NamesRoot),
+        entry(gone, b"f", f, Fault::OutsideDirectory),
+        parent(d, b"sub", sub),
+        parent(share.root, b"sub", sub),
+        Mend::KeepOneName { directory: sub },
+        Mend::KeepOneName { directory: gone },
+        Mend::SetNames { object: x, ctime: late, names: 2 },
+        Mend::SetNames { object: x, ctime, names: 1 },
+        Mend::SetNames { object: d, ctime, names: 2 },
+        Mend::SetNames { object: gone, ctime, names: 2 },
+        Mend::Adopt { object: x, ctime: late, into: d },
+        Mend::Adopt { object: x, ctime, into: gone },
+        Mend::Adopt { object: x, ctime, into: f },
+        Mend::Adopt { object: sub, ctime, into: share.root },
+        Mend::Adopt { object: gone, ctime, into: share.root },
+        Mend::SetSubdirs { directory: d },
+        Mend::SetSubdirs { directory: f },
+        Mend::ForgetNames { object: f },
+        Mend::ForgetNames { object: gone },
+    ] {
+        assert_eq!(mender.mend(&mend).await.unwrap(), Mended::Changed, "{mend:?}");
+    }
+    mender.mend(&Mend::SetUsage { share: share.id }).await.unwrap();
+    assert_eq!(store.inconsistencies().await.unwrap(), [""; 0]);
+    assert_eq!(walk(store, share).await, all);
 }
 
 /// Holds a damaged store against its case: what a check finds, what a repair does, and that then nothing is left.
