@@ -93,7 +93,16 @@ impl Check<'_> {
             },
             Remedy::Move(directory) => return self.move_away(hands, share, directory).await,
         };
-        self.paths.forget();
+        match mend {
+            Mend::SetParent { .. } | Mend::KeepOneName { .. } | Mend::Adopt { .. } => {
+                self.paths.forget();
+            }
+            Mend::RemoveEntry { .. }
+            | Mend::SetNames { .. }
+            | Mend::SetSubdirs { .. }
+            | Mend::ForgetNames { .. }
+            | Mend::SetUsage { .. } => {}
+        }
         Ok(hands.mender.mend(&mend).await?.into())
     }
 
