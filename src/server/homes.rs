@@ -65,6 +65,23 @@ pub(super) async fn record(
     now.map(|text| Home::parse(&text)).transpose()
 }
 
+/// Records where a share's content is, whatever was recorded before: for whoever brings a share in together with its
+/// content.
+///
+/// # Errors
+/// The store's.
+pub async fn settle_home(
+    store: &dyn MetadataStore,
+    share: &ShareName,
+    home: &Home,
+) -> Result<(), metadata::Error> {
+    let mut seen = recorded(store, share).await?;
+    while seen.as_ref() != Some(home) {
+        seen = record(store, share, seen.as_ref(), home).await?;
+    }
+    Ok(())
+}
+
 /// Whether content may be made for a share: not where the share has some already, unless the
 /// configuration accepts other content.
 pub(super) fn making(recorded: Option<&Home>, accepted: Option<ContentIdentity>) -> Making {

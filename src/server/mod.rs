@@ -27,7 +27,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::copying::{CopyError, CopyHow, CopyOutcome, CopyStep, CopyWatch, copy_content};
 pub use self::gc::{Collected, GcError, GcHow, GcStep, GcWatch, Outcome, collect, lasting_content};
-pub use self::homes::Home;
+pub use self::homes::{Home, settle_home};
 pub use self::instance::{AFTER_DRAIN, Control, Instance, StartError};
 use self::limits::{Budget, Seldom};
 use self::places::Places;
