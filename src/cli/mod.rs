@@ -3,6 +3,7 @@
 //! Exit status: 0 when all went well, 1 when something failed, 2 when the command line or the
 //! configuration is wrong. `fsck` has those of fsck(8).
 
+mod backup;
 mod check_config;
 mod content;
 mod descriptors;
@@ -10,11 +11,13 @@ mod dump;
 mod fsck;
 mod gc;
 mod interrupt;
+mod job;
 mod load;
 mod migrate;
 mod progress;
 mod ready;
 mod reload;
+mod restore;
 mod serve;
 mod status;
 mod systemd;
@@ -61,6 +64,10 @@ enum Command {
     Gc(gc::Options),
     /// Check what the stores hold, and repair it, while servers go on serving them
     Fsck(fsck::Options),
+    /// Write shares with their bytes into a folder that proves itself, while servers go on serving them
+    Backup(backup::Options),
+    /// Make shares of a backup again, or prove it
+    Restore(restore::Options),
     /// Look at the schema of a metadata store, and bring it up to date.
     Migrate(migrate::Options),
 }
@@ -176,6 +183,8 @@ pub fn run() -> ExitCode {
         Command::Content(options) => content::run(&options),
         Command::Gc(options) => gc::run(&options),
         Command::Fsck(options) => fsck::run(&options),
+        Command::Backup(options) => backup::run(&options),
+        Command::Restore(options) => restore::run(&options),
         Command::Migrate(options) => migrate::run(&options),
     };
     match done {

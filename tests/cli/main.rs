@@ -1,6 +1,10 @@
 //! The program as its users run it: command line, configuration, standard output, exit status, signals.
 
 #[cfg(test)]
+mod backup;
+#[cfg(test)]
+mod backup_live;
+#[cfg(test)]
 #[path = "../support/certificates.rs"]
 mod certificates;
 #[cfg(test)]
@@ -61,5 +65,7 @@ mod serving;
 mod status;
 #[cfg(test)]
 mod systemd;
+#[cfg(test)]
+mod tree;
 #[cfg(test)]
 mod waiting;

@@ -39,9 +39,21 @@ const ARROWS: &[(&str, &[&str])] = &[
             "types",
         ],
     ),
+    ("backup", &["server", "config", "dump", "metadata", "content", "types"]),
     (
         "cli",
-        &["server", "config", "telemetry", "dump", "fsck", "vfs", "metadata", "content", "types"],
+        &[
+            "backup",
+            "server",
+            "config",
+            "telemetry",
+            "dump",
+            "fsck",
+            "vfs",
+            "metadata",
+            "content",
+            "types",
+        ],
     ),
     ("main", &["cli"]),
 ];

@@ -1,0 +1,263 @@
+//! Proving a backup: its parts are as they were written, they fit each other, and every byte is there.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use futures_util::{StreamExt as _, stream};
+use tokio::sync::mpsc;
+use tokio::task::spawn_blocking;
+use uuid::Uuid;
+
+use super::copy::{self, Found};
+use super::list::{Entry, State};
+use super::manifest::{Manifest, Parts, StoreManifest};
+use super::plan::{self, Old, Step};
+use super::{AT_ONCE, Error, Job, paths};
+
+/// So many findings are named; the rest are counted.
+const NAMED: usize = 50;
+/// How many portions may wait for those who look at them.
+const WAITING: usize = 16;
+
+/// What is wrong with a file's content.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// The file, with its share's name in front.
+    pub path: String,
+    /// What is wrong.
+    pub what: String,
+}
+
+/// What a proof came to.
+#[derive(Debug)]
+pub struct Proof {
+    /// What the backup says of itself.
+    pub manifest: Manifest,
+    /// How many contents were read.
+    pub contents: u64,
+    /// How many bytes.
+    pub bytes: u64,
+    /// What is wrong, as far as it is named.
+    pub findings: Vec<Finding>,
+    /// How much is wrong.
+    pub wrong: u64,
+    /// Files that were being changed when they were backed up, as far as they are named.
+    pub moving: Vec<Finding>,
+}
+
+/// What is to be known of a file that was being changed when it was backed up.
+pub(super) fn motion(entry: &Entry) -> Option<String> {
+    match entry.state {
+        State::Moving => Some(format!(
+            "was being changed when it was backed up: {} of {} bytes, some perhaps newer than the others",
+            entry.length, entry.size
+        )),
+        State::Steady | State::Lost | State::Copied { .. } => None,
+    }
+}
+
+/// Findings as they come, by object.
+#[derive(Debug, Default)]
+pub(super) struct Findings {
+    some: Vec<(Uuid, String)>,
+    pub(super) count: u64,
+}
+
+impl Findings {
+    pub(super) fn add(&mut self, entry: &Entry, what: String) {
+        self.count += 1;
+        if self.some.len() < NAMED {
+            self.some.push((entry.object, what));
+        }
+    }
+
+    /// The findings by path.
+    pub(super) fn named(self, dump: &Path) -> Result<Vec<Finding>, Error> {
+        let objects: Vec<_> = self.some.iter().map(|(object, _)| *object).collect();
+        let paths = paths::of(dump, &objects)?;
+        let named = self.some.into_iter().map(|(object, what)| {
+            let path = paths.get(&object).cloned();
+            Finding { path: path.unwrap_or_else(|| format!("the object {object}")), what }
+        });
+        Ok(named.collect())
+    }
+}
+
+/// The sentence of an error that names some findings.
+pub(super) fn sentence(findings: &[Finding], count: u64, remedy: &str) -> String {
+    const SHOWN: usize = 5;
+    let shown: Vec<_> =
+        findings.iter().take(SHOWN).map(|it| format!("{} ({})", it.path, it.what)).collect();
+    let more = count.saturating_sub(shown.len() as u64);
+    let more = if more > 0 { format!(", and {more} more") } else { String::new() };
+    format!("the contents of {}{more}; {remedy}", shown.join(", "))
+}
+
+/// Opens a backup: the manifest, and each dump and list as it was written.
+pub(super) fn open(folder: &Path, job: &Job) -> Result<Manifest, Error> {
+    let manifest = Manifest::read(folder)?;
+    let parts = |store: &StoreManifest| store.dump.size + store.list.size;
+    job.begin("check", Some(manifest.stores.iter().map(parts).sum()));
+    for store in &manifest.stores {
+        let parts = Parts::new(folder, &store.name);
+        for (part, path) in [(&store.dump, &parts.dump), (&store.list, &parts.list)] {
+            job.still_wanted()?;
+            part.check(path)?;
+            job.advance(part.size);
+        }
+    }
+    Ok(manifest)
+}
+
+/// Sends each content of a store's list with the share that it is of; ends with an error where list and dump are not of the same
+/// moment.
+pub(super) fn contents(
+    folder: &Path,
+    store: &StoreManifest,
+    mut see: impl FnMut(usize, Entry) -> Result<(), Error>,
+) -> Result<(), Error> {
+    let parts = Parts::new(folder, &store.name);
+    let old = Old { list: parts.list.clone(), cut: false };
+    let unfit =
+        |what: String| Error::damaged(&parts.list, format!("does not fit the dump: {what}"));
+    let mut share = None;
+    plan::each(&parts.dump, Some(&old), None, |step| match step {
+        Step::Share(found, _) => {
+            let known = store.shares.iter().position(|it| it.name == found.name.as_str());
+            share = Some(known.ok_or_else(|| unfit(format!("the share {}", found.name)))?);
+            Ok(())
+        }
+        Step::Same(entry) => match share {
+            Some(share) => see(share, entry),
+            None => Err(unfit(format!("the object {}", entry.object))),
+        },
+        Step::Changed(entry, _) | Step::Based(entry) | Step::Gone(entry) => {
+            Err(unfit(format!("the object {}", entry.object)))
+        }
+        Step::New(row) => Err(unfit(format!("the object {}", row.object))),
+    })
+}
+
+/// What a backup made without is known to lack.
+pub(super) fn lack(entry: &Entry) -> Option<String> {
+    match entry.state {
+        State::Lost => Some(format!(
+            "the content store had {} of {} bytes when the backup was made",
+            entry.length, entry.size
+        )),
+        State::Steady | State::Moving | State::Copied { .. } => None,
+    }
+}
+
+/// What is wrong with a file of a backup.
+pub(super) fn compare(entry: &Entry, found: Result<Found, Error>) -> Result<Option<String>, Error> {
+    match found {
+        Ok(found) if found.length != entry.length => {
+            Ok(Some(format!("{} bytes in the backup; {} were written", found.length, entry.length)))
+        }
+        Ok(found) if entry.sha256.is_some() && found.sum != entry.sha256 => {
+            Ok(Some("changed in the backup since it was written".to_owned()))
+        }
+        Ok(_) => Ok(None),
+        Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
+            Ok(Some("missing in the backup".to_owned()))
+        }
+        Err(Error::Io { source, .. }) => {
+            Ok(Some(format!("cannot be read in the backup: {source}")))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Reads a whole backup, and says what is not as it was written.
+///
+/// # Errors
+/// The folder is no backup, or its parts are damaged.
+pub async fn prove(folder: &Path, job: &Arc<Job>) -> Result<Proof, Error> {
+    let manifest = {
+        let (folder, job) = (folder.to_path_buf(), Arc::clone(job));
+        spawn_blocking(move || open(&folder, &job)).await??
+    };
+    let mut proof = Proof {
+        manifest,
+        contents: 0,
+        bytes: 0,
+        findings: Vec::new(),
+        wrong: 0,
+        moving: Vec::new(),
+    };
+    let all = proof.manifest.stores.iter().map(|store| store.content_bytes).sum();
+    job.begin("verify", Some(all));
+    for store in proof.manifest.stores.clone() {
+        let parts = Parts::new(folder, &store.name);
+        let bytes = proof.manifest.bytes;
+        let (send, mut receive) = mpsc::channel(WAITING);
+        let walking = {
+            let folder = folder.to_path_buf();
+            spawn_blocking(move || {
+                contents(&folder, &store, |_, entry| {
+                    send.blocking_send(entry).map_err(|_| Error::Interrupted)
+                })
+            })
+        };
+        let entries = stream::poll_fn(|cx| receive.poll_recv(cx));
+        let looks = entries.map(|entry| {
+            let (path, job) = (parts.content(entry.content), Arc::clone(job));
+            async move {
+                if let Some(lack) = lack(&entry) {
+                    return Ok((entry, Some(lack)));
+                }
+                if !bytes || entry.length == 0 {
+                    return Ok((entry, None));
+                }
+                let found = spawn_blocking(move || copy::hash_file(&path, &job)).await?;
+                let wrong = compare(&entry, found)?;
+                Ok::<_, Error>((entry, wrong))
+            }
+        });
+        let mut looks = std::pin::pin!(looks.buffered(AT_ONCE));
+        let (mut findings, mut moving) = (Findings::default(), Findings::default());
+        while let Some(looked) = looks.next().await {
+            let (entry, wrong) = looked?;
+            proof.contents += 1;
+            proof.bytes += entry.length;
+            if let Some(what) = wrong {
+                findings.add(&entry, what);
+            }
+            if let Some(what) = motion(&entry) {
+                moving.add(&entry, what);
+            }
+        }
+        walking.await??;
+        proof.wrong += findings.count;
+        let dump = parts.dump.clone();
+        let named =
+            spawn_blocking(move || Ok::<_, Error>((findings.named(&dump)?, moving.named(&dump)?)));
+        let (findings, moving) = named.await??;
+        proof.findings.extend(findings);
+        proof.moving.extend(moving);
+    }
+    Ok(proof)
+}
+
+/// The contents that a whole backup is known to lack, as far as they are named.
+///
+/// # Errors
+/// The backup cannot be read.
+pub async fn lost(folder: &Path, job: &Arc<Job>) -> Result<Vec<Finding>, Error> {
+    let (folder, job) = (folder.to_path_buf(), Arc::clone(job));
+    let looking = spawn_blocking(move || {
+        let mut all = Vec::new();
+        for store in Manifest::read(&folder)?.stores {
+            let mut findings = Findings::default();
+            contents(&folder, &store, |_, entry| {
+                job.still_wanted()?;
+                lack(&entry).into_iter().for_each(|what| findings.add(&entry, what));
+                Ok(())
+            })?;
+            all.extend(findings.named(&Parts::new(&folder, &store.name).dump)?);
+        }
+        Ok(all)
+    });
+    looking.await?
+}

@@ -1,0 +1,183 @@
+//! Why there is no backup, or none becomes shares again.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::content;
+use crate::dump::ReadError;
+use crate::metadata::{self, LoadError};
+use crate::server::KeepingError;
+use crate::types::ShareName;
+
+/// Why a backup or restore ended early.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// It was told to end.
+    #[error("interrupted")]
+    Interrupted,
+    /// A file or folder of the backup cannot be used.
+    #[error("{}", path.display())]
+    Io {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The folder has a backup already.
+    #[error("{} holds a backup already: name another folder", .0.display())]
+    Present(PathBuf),
+    /// The folder has something else.
+    #[error("{} holds something else: name an empty folder, or one that is not there yet", .0.display())]
+    Foreign(PathBuf),
+    /// A backup into the folder came to no end.
+    #[error(
+        "{} holds a backup that was not finished: give --resume and it goes on, or remove the folder",
+        .0.display()
+    )]
+    Unfinished(PathBuf),
+    /// There is nothing to go on with.
+    #[error("{} holds no backup that was not finished: leave --resume out", .0.display())]
+    NothingToResume(PathBuf),
+    /// Another process is at it.
+    #[error("{}: another trunkfs backup is writing it", .0.display())]
+    Busy(PathBuf),
+    /// The folder is no backup.
+    #[error("{}: there is no backup here: it has no backup.json{}", path.display(),
+        if *unfinished { "; one was begun and not finished" } else { "" })]
+    NoBackup {
+        /// The folder.
+        path: PathBuf,
+        /// Whether one was begun.
+        unfinished: bool,
+    },
+    /// The backup has a format that this program does not know.
+    #[error(
+        "{}: format {found}; this program reads format {}: use the version that wrote it, or a later one",
+        path.display(), super::FORMAT
+    )]
+    Format {
+        /// Its manifest.
+        path: PathBuf,
+        /// Its format.
+        found: u32,
+    },
+    /// A part of the backup is not as it was written.
+    #[error("{}: {what}", path.display())]
+    Damaged {
+        /// Which.
+        path: PathBuf,
+        /// What is wrong.
+        what: String,
+    },
+    /// A part of the backup is not as it was written.
+    #[error("{}", path.display())]
+    Unreadable {
+        /// Which.
+        path: PathBuf,
+        /// What is wrong.
+        source: ReadError,
+    },
+    /// A store of the configuration cannot be used.
+    #[error(transparent)]
+    Keeping(#[from] KeepingError),
+    /// A metadata store failed.
+    #[error("metadata.stores.{name}")]
+    Metadata {
+        /// Its name in the configuration.
+        name: String,
+        /// Why.
+        source: metadata::Error,
+    },
+    /// A metadata store took nothing in.
+    #[error("metadata.stores.{name}: {source}{}", remedy(source))]
+    Load {
+        /// Its name in the configuration.
+        name: String,
+        /// Why.
+        source: LoadError,
+    },
+    /// A content store failed.
+    #[error("content.stores.{name}: the content {id}")]
+    Content {
+        /// Its name in the configuration.
+        name: String,
+        /// Which content.
+        id: uuid::Uuid,
+        /// Why.
+        source: content::Error,
+    },
+    /// Nothing says where a share's content is.
+    #[error(
+        "the metadata store {store} has files of a share of which nothing says where its content is: serve the share \
+         once, or name it in the configuration with its content_store"
+    )]
+    Homeless {
+        /// The metadata store.
+        store: String,
+    },
+    /// A share's content is in no content store of the configuration.
+    #[error(
+        "the share {share} keeps its content in the content store {recorded} (identity {identity}), and no content store \
+         of the configuration holds that: point one to it, with its disk mounted"
+    )]
+    Elsewhere {
+        /// The share.
+        share: ShareName,
+        /// The name that its content store had.
+        recorded: String,
+        /// Its content.
+        identity: crate::types::ContentIdentity,
+    },
+    /// There is no such share.
+    #[error("{place} has no share {share}; it has {known}")]
+    NoShare {
+        /// The share.
+        share: ShareName,
+        /// Who should have it.
+        place: String,
+        /// What is there.
+        known: String,
+    },
+    /// The command line does not fit the backup.
+    #[error("{0}")]
+    Unfit(String),
+    /// Contents are missing, or not as they were written.
+    #[error("{0}")]
+    Incomplete(String),
+    /// A thread of this process ended early.
+    #[error("a task ended early")]
+    Task(#[from] tokio::task::JoinError),
+}
+
+fn remedy(error: &LoadError) -> &'static str {
+    match error {
+        LoadError::Present(_) => {
+            "; give --replace, and it gives way with all that is in it, or --share and --as to bring it in under \
+             another name"
+        }
+        LoadError::Served(_) => "; stop its servers first",
+        LoadError::NotOne(_)
+        | LoadError::Collides
+        | LoadError::Unsound(_)
+        | LoadError::Incomplete
+        | LoadError::Store(_) => "",
+    }
+}
+
+impl Error {
+    /// What `path` came to.
+    pub(super) fn at(path: &Path) -> impl Fn(io::Error) -> Self + use<> {
+        let path = path.to_path_buf();
+        move |source| Self::Io { path: path.clone(), source }
+    }
+
+    /// What is wrong with `path`.
+    pub(super) fn damaged(path: &Path, what: impl Into<String>) -> Self {
+        Self::Damaged { path: path.to_path_buf(), what: what.into() }
+    }
+
+    pub(super) fn unreadable(path: &Path) -> impl Fn(ReadError) -> Self + use<> {
+        let path = path.to_path_buf();
+        move |source| Self::Unreadable { path: path.clone(), source }
+    }
+}

@@ -1,0 +1,62 @@
+//! Where a share's content is: in the content store whose identity the metadata store records, whatever its name is now.
+
+use super::Error;
+use super::copy::Store;
+use crate::content::Making;
+use crate::metadata::Share;
+use crate::server::{Home, Keeper};
+use crate::types::ContentIdentity;
+
+/// A share's content store.
+#[derive(Clone, Debug)]
+pub(super) struct Place {
+    pub(super) store: Store,
+    pub(super) identity: ContentIdentity,
+}
+
+/// Finds the content store of a share of the metadata store `metadata`; `None` where nothing says which it is.
+pub(super) async fn find(
+    keeper: &mut Keeper<'_>,
+    metadata: &str,
+    share: &Share,
+) -> Result<Option<Place>, Error> {
+    let home = keeper.home(metadata, &share.name).await?;
+    let config = keeper.config();
+    let served = config
+        .shares
+        .iter()
+        .find(|known| known.name == share.name && known.metadata_store == metadata);
+    let mut names: Vec<String> = served.iter().map(|share| share.content_store.clone()).collect();
+    if let Some(home) = &home {
+        names.push(home.store.clone());
+        names.extend(config.content.keys().cloned());
+    }
+    let mut tried: Vec<String> = Vec::new();
+    let mut first = None;
+    for name in names {
+        if tried.contains(&name) || !config.content.contains_key(&name) {
+            continue;
+        }
+        tried.push(name.clone());
+        let content = match keeper.content(&name, Making::Never).await {
+            Ok(content) => content,
+            // Perhaps another store has it.
+            Err(error) => {
+                first.get_or_insert(error);
+                continue;
+            }
+        };
+        let Some(identity) = content.identity() else { continue };
+        if home.as_ref().is_none_or(|home| home.identity == identity) {
+            let content = content.with_chunk_size(share.chunk_size).unwrap_or(content);
+            return Ok(Some(Place { store: Store { name, content }, identity }));
+        }
+    }
+    match (first, home) {
+        (Some(error), _) => Err(error.into()),
+        (None, Some(Home { identity, store })) => {
+            Err(Error::Elsewhere { share: share.name.clone(), recorded: store, identity })
+        }
+        (None, None) => Ok(None),
+    }
+}

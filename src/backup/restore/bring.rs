@@ -1,0 +1,165 @@
+//! Contents on their way into content stores.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use futures_util::{StreamExt as _, stream};
+use tokio::sync::mpsc;
+use tokio::task::spawn_blocking;
+use uuid::Uuid;
+
+use super::target::Group;
+use super::{Restored, Stores, WAITING, Wanted, note};
+use crate::backup::check::{self, Findings};
+use crate::backup::copy::{self, Store};
+use crate::backup::list::Entry;
+use crate::backup::manifest::{Manifest, Parts};
+use crate::backup::{AT_ONCE, Error, Job};
+use crate::content;
+use crate::types::ContentId;
+
+/// A group's contents on their way.
+pub(super) struct Bringing<'a> {
+    pub(super) folder: &'a Path,
+    pub(super) manifest: &'a Manifest,
+    pub(super) group: &'a Group,
+    pub(super) stores: &'a Stores,
+    pub(super) wanted: &'a Wanted,
+    pub(super) job: &'a Arc<Job>,
+}
+
+/// What became of a content.
+enum Brought {
+    /// There was none, or it is of a share that is not wanted.
+    Nothing,
+    /// It was there.
+    Present,
+    /// It was written under the id.
+    Written(ContentId),
+    /// It was written so, or not at all, and is not what it should be.
+    Wrong(Option<ContentId>, String),
+}
+
+impl Bringing<'_> {
+    /// Brings every content; those that have another id than in the backup.
+    pub(super) async fn all(&self, restored: &mut Restored) -> Result<HashMap<Uuid, Uuid>, Error> {
+        let (send, mut receive) = mpsc::channel(WAITING);
+        let walking = {
+            let (folder, from) = (self.folder.to_path_buf(), self.group.from.clone());
+            spawn_blocking(move || {
+                check::contents(&folder, &from, |share, entry| {
+                    send.blocking_send((share, entry)).map_err(|_| Error::Interrupted)
+                })
+            })
+        };
+        let entries = stream::poll_fn(|cx| receive.poll_recv(cx));
+        let bringing = entries.map(|(share, entry)| async move {
+            let brought = self.bring(share, &entry).await;
+            brought.map(|brought| (entry, brought))
+        });
+        let mut bringing = std::pin::pin!(bringing.buffered(AT_ONCE));
+        let (mut fresh, mut findings) = (HashMap::new(), Findings::default());
+        while let Some(brought) = bringing.next().await {
+            self.job.still_wanted()?;
+            let (entry, brought) = brought?;
+            let mut moved = |id: ContentId| {
+                if id.0 != entry.content {
+                    fresh.insert(entry.content, id.0);
+                }
+            };
+            match brought {
+                Brought::Nothing => {}
+                Brought::Present => restored.present += 1,
+                Brought::Written(id) => {
+                    moved(id);
+                    restored.written += 1;
+                    restored.bytes += entry.length;
+                }
+                Brought::Wrong(id, what) => {
+                    id.map(&mut moved);
+                    findings.add(&entry, what);
+                    if !self.wanted.incomplete {
+                        break;
+                    }
+                }
+            }
+        }
+        let (count, dump) = (findings.count, self.parts().dump);
+        let findings = spawn_blocking(move || findings.named(&dump)).await??;
+        note(findings, count, self.wanted, restored)?;
+        walking.await??;
+        Ok(fresh)
+    }
+
+    fn parts(&self) -> Parts {
+        Parts::new(self.folder, &self.group.from.name)
+    }
+
+    async fn bring(&self, share: usize, entry: &Entry) -> Result<Brought, Error> {
+        let share = self.group.from.shares.get(share).map(|share| share.name.as_str());
+        let store = share.and_then(|share| self.stores.get(share));
+        let Some((store, _)) = store.filter(|_| entry.length > 0) else {
+            self.job.advance(entry.length);
+            return Ok(Brought::Nothing);
+        };
+        let there = if self.wanted.name.is_some() {
+            // Two shares cannot have the same content.
+            There::Other
+        } else {
+            self.look(store, entry).await?
+        };
+        match (there, self.manifest.bytes) {
+            (There::Same, _) => {
+                self.job.advance(entry.length);
+                Ok(Brought::Present)
+            }
+            (There::Nothing, false) => {
+                let what = format!("missing in the content store {}", store.name);
+                Ok(Brought::Wrong(None, what))
+            }
+            (There::Other, false) => {
+                let what = format!("changed in the content store {} since", store.name);
+                Ok(Brought::Wrong(None, what))
+            }
+            (There::Nothing, true) => self.write(store, entry, entry.content_id()).await,
+            (There::Other, true) => self.write(store, entry, ContentId::generate()).await,
+        }
+    }
+
+    /// Whether a content is there already.
+    async fn look(&self, store: &Store, entry: &Entry) -> Result<There, Error> {
+        let id = entry.content_id();
+        let length = match store.content.length(&copy::context(self.job), id).await {
+            Err(content::Error::Missing(_)) => return Ok(There::Nothing),
+            length => length.map_err(store.failed(id.0))?,
+        };
+        // Beyond its file's size a content may have bytes that nobody sees.
+        if length < entry.length {
+            return Ok(There::Other);
+        }
+        let Some(sum) = entry.sha256 else {
+            return Ok(if self.manifest.bytes { There::Other } else { There::Same });
+        };
+        let silent = self.job.silent();
+        let found = copy::read_out(store, id, entry.length, None, &silent).await?;
+        Ok(if found.sum == Some(sum) { There::Same } else { There::Other })
+    }
+
+    async fn write(&self, store: &Store, entry: &Entry, id: ContentId) -> Result<Brought, Error> {
+        let from: PathBuf = self.parts().content(entry.content);
+        let written = copy::write_in(store, id, from, self.job).await;
+        let Some(what) = check::compare(entry, written)? else { return Ok(Brought::Written(id)) };
+        if !self.wanted.incomplete {
+            store.content.remove(id).await.map_err(store.failed(id.0))?;
+        }
+        Ok(Brought::Wrong(Some(id), what))
+    }
+}
+
+/// What a content store has under an id.
+enum There {
+    Nothing,
+    Same,
+    Other,
+}

@@ -1,0 +1,175 @@
+//! Names on their way into a metadata store.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::path::Path;
+use std::sync::Arc;
+
+use futures_util::{StreamExt as _, stream};
+use tokio::sync::mpsc;
+use tokio::task::spawn_blocking;
+use uuid::Uuid;
+
+use super::target::Group;
+use super::{Stores, WAITING, Wanted};
+use crate::backup::list::{Entry, Item, ListReader, Row, State};
+use crate::backup::manifest::Parts;
+use crate::backup::{AT_ONCE, Error, Job, check, copy};
+use crate::content;
+use crate::dump::Reader;
+use crate::metadata::{LoadHow, Loaded, ObjectRecord, PORTION, Portion, Record, Upkeep};
+use crate::types::{ContentId, ContentRef};
+
+/// A group's names on their way.
+pub(super) struct Loading<'a> {
+    pub(super) folder: &'a Path,
+    pub(super) group: &'a Group,
+    pub(super) stores: &'a Stores,
+    pub(super) wanted: &'a Wanted,
+    pub(super) job: &'a Arc<Job>,
+}
+
+impl Loading<'_> {
+    /// Brings the names in, and says that they are whole when every content is found to be there still: as long as a load is
+    /// under way nobody collects content, and before it somebody may have.
+    pub(super) async fn load(
+        &self,
+        store: &dyn Upkeep,
+        fresh: HashMap<Uuid, Uuid>,
+    ) -> Result<Loaded, Error> {
+        self.job.still_wanted()?;
+        self.job.begin("load", None);
+        let (to, from) = mpsc::channel(WAITING);
+        let fresh = Arc::new(fresh);
+        let sending = async move {
+            let parts = Parts::new(self.folder, &self.group.from.name);
+            let names: Vec<String> = self.group.targets.keys().cloned().collect();
+            let feeding = {
+                let (fresh, to, job) = (Arc::clone(&fresh), to.clone(), Arc::clone(self.job));
+                spawn_blocking(move || feed(&parts, &names, &fresh, &to, &job))
+            };
+            feeding.await??;
+            self.still_there(&fresh).await?;
+            self.job.still_wanted()?;
+            // Whoever receives no more has a reason of its own.
+            to.send(Portion::End).await.ok();
+            Ok::<_, Error>(())
+        };
+        let how = LoadHow { name: self.wanted.name.clone(), replace: self.wanted.replace };
+        let (loaded, sent) = tokio::join!(store.load(&how, from), sending);
+        // What cannot be read is why the records ended early.
+        sent?;
+        loaded.map_err(|source| Error::Load { name: self.group.metadata.clone(), source })
+    }
+
+    async fn still_there(&self, fresh: &HashMap<Uuid, Uuid>) -> Result<(), Error> {
+        let (send, mut receive) = mpsc::channel(WAITING);
+        let walking = {
+            let (folder, from) = (self.folder.to_path_buf(), self.group.from.clone());
+            spawn_blocking(move || {
+                check::contents(&folder, &from, |share, entry| {
+                    send.blocking_send((share, entry)).map_err(|_| Error::Interrupted)
+                })
+            })
+        };
+        let entries = stream::poll_fn(|cx| receive.poll_recv(cx));
+        let looks = entries.map(|(share, entry)| async move {
+            let share = self.group.from.shares.get(share).map(|share| share.name.as_str());
+            let store = share.and_then(|share| self.stores.get(share));
+            let Some((store, _)) = store.filter(|_| entry.length > 0) else { return Ok(true) };
+            let id = fresh.get(&entry.content).copied().unwrap_or(entry.content);
+            match store.content.length(&copy::context(self.job), ContentId(id)).await {
+                Ok(length) => Ok(length >= entry.length),
+                Err(content::Error::Missing(_)) => Ok(false),
+                Err(error) => Err(store.failed(id)(error)),
+            }
+        });
+        let mut looks = std::pin::pin!(looks.buffered(AT_ONCE));
+        while let Some(there) = looks.next().await {
+            self.job.still_wanted()?;
+            if !there? && !self.wanted.incomplete {
+                let text = "contents that were just there are gone: no name was changed; let nothing collect content \
+                            (trunkfs gc) meanwhile, and restore again";
+                return Err(Error::Incomplete(text.to_owned()));
+            }
+        }
+        walking.await?
+    }
+}
+
+/// Sends the records of the shares, as their contents came in, without the end.
+fn feed(
+    parts: &Parts,
+    names: &[String],
+    fresh: &HashMap<Uuid, Uuid>,
+    to: &mpsc::Sender<Portion>,
+    job: &Job,
+) -> Result<(), Error> {
+    let failed = Error::unreadable(&parts.dump);
+    let file = File::open(&parts.dump).map_err(Error::at(&parts.dump))?;
+    let mut reader = Reader::new(file).map_err(&failed)?;
+    let mut list = ListReader::open(&parts.list)?;
+    let (mut wanted, mut portion) = (false, Vec::with_capacity(PORTION));
+    loop {
+        let record = reader.record().map_err(&failed)?;
+        let ended = record.is_none();
+        match record {
+            Some(Record::Share(share)) => {
+                wanted = names.iter().any(|name| name == share.name.as_str());
+                if wanted {
+                    portion.push(Record::Share(share));
+                }
+            }
+            Some(Record::Object(mut object)) => {
+                if let Some(row) = Row::of(&object) {
+                    let entry = content_of(&mut list, parts, row)?;
+                    lay(&mut object, &entry, fresh);
+                }
+                if wanted {
+                    portion.push(Record::Object(object));
+                }
+            }
+            Some(Record::Entry(entry)) if wanted => portion.push(Record::Entry(entry)),
+            Some(Record::Entry(_)) | None => {}
+        }
+        if portion.len() == PORTION || ended {
+            job.still_wanted()?;
+            job.advance(portion.len() as u64);
+            let records = std::mem::replace(&mut portion, Vec::with_capacity(PORTION));
+            // Whoever receives no more has a reason of its own.
+            if to.blocking_send(Portion::Records(records)).is_err() {
+                return Ok(());
+            }
+        }
+        if ended {
+            return Ok(());
+        }
+    }
+}
+
+/// The list's entry for a row: they are in the same order.
+fn content_of(list: &mut ListReader, parts: &Parts, row: Row) -> Result<Entry, Error> {
+    loop {
+        match list.next()? {
+            Some(Item::Share(_)) => {}
+            Some(Item::Content(entry)) if entry.row() == row => return Ok(entry),
+            Some(Item::Content(_)) | None => {
+                let what = format!("does not fit the dump: the object {}", row.object);
+                return Err(Error::damaged(&parts.list, what));
+            }
+        }
+    }
+}
+
+/// Makes an object fit the content that came in.
+fn lay(object: &mut ObjectRecord, entry: &Entry, fresh: &HashMap<Uuid, Uuid>) {
+    let attributes = &mut object.attributes;
+    // Bytes that a file lost while it was copied are no bytes of the backup.
+    if entry.state == State::Moving {
+        attributes.size = attributes.size.min(entry.length);
+    }
+    if let Some(id) = fresh.get(&entry.content) {
+        let version = attributes.content.map(|content| content.version);
+        attributes.content = version.map(|version| ContentRef { id: ContentId(*id), version });
+    }
+}

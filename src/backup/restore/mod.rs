@@ -1,0 +1,239 @@
+//! A backup becomes shares again: first every byte in a content store, then all names at once.
+//!
+//! Nothing that is there is written over: content of the same id with other bytes stays, and the backup's gets another id, which no
+//! client sees. So whatever ends a restore before its names are in has changed nothing, and left contents that nobody names.
+
+mod bring;
+mod load;
+mod target;
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+
+use tokio::task::spawn_blocking;
+
+use self::bring::Bringing;
+use self::load::Loading;
+use self::target::{Group, groups};
+use super::check::{self, Finding, Findings};
+use super::copy::{self, Store};
+use super::list::State;
+use super::manifest::{Manifest, Parts};
+use super::{Error, Job};
+use crate::config::Config;
+use crate::content::Making;
+use crate::metadata::{LoadError, Loaded, Upkeep};
+use crate::server::{self, Home, Keeper};
+use crate::types::{ContentIdentity, ShareName};
+
+/// How many portions may wait for the store.
+const WAITING: usize = 16;
+
+/// What is to be restored, and where to.
+#[derive(Clone, Debug, Default)]
+pub struct Wanted {
+    /// These shares alone; none: all.
+    pub shares: Vec<ShareName>,
+    /// The name that the one share gets.
+    pub name: Option<ShareName>,
+    /// The metadata store; none: the one that the configuration names for the share, or the one of the same name.
+    pub store: Option<String>,
+    /// The content store, in the same way.
+    pub content: Option<String>,
+    /// Whether shares of the same names give way.
+    pub replace: bool,
+    /// Whether contents that the backup has not whole are no reason to change nothing.
+    pub incomplete: bool,
+}
+
+/// What was restored.
+#[derive(Debug, Default)]
+pub struct Restored {
+    /// What came into metadata stores.
+    pub loaded: Loaded,
+    /// Contents that were written.
+    pub written: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Contents that were there already, byte for byte.
+    pub present: u64,
+    /// How many files were being changed while they were backed up.
+    pub moving: u64,
+    /// What is not whole, as far as it is named.
+    pub findings: Vec<Finding>,
+    /// How much is not whole.
+    pub wrong: u64,
+    /// Where each share is now.
+    pub places: Vec<Placed>,
+}
+
+/// Where a share is.
+#[derive(Clone, Debug)]
+pub struct Placed {
+    /// Its name.
+    pub share: ShareName,
+    /// Its metadata store.
+    pub store: String,
+    /// Its content store.
+    pub content: String,
+}
+
+/// Brings a backup in.
+///
+/// # Errors
+/// No name was changed then, unless several metadata stores were to be: those before the one that failed have theirs.
+pub async fn restore(
+    config: &Config,
+    wanted: &Wanted,
+    folder: &Path,
+    job: &Arc<Job>,
+) -> Result<Restored, Error> {
+    let manifest = {
+        let (folder, job) = (folder.to_path_buf(), Arc::clone(job));
+        spawn_blocking(move || check::open(&folder, &job)).await??
+    };
+    let groups = groups(config, wanted, &manifest)?;
+    let mut restored = Restored::default();
+    examine(folder, &manifest, &groups, wanted, job, &mut restored).await?;
+    let mut keeper = Keeper::new(config);
+    let mut ready = Vec::new();
+    for group in &groups {
+        ready.push(prepare(config, &mut keeper, group, wanted).await?);
+    }
+    let total = groups.iter().map(|group| group.from.content_bytes).sum();
+    job.begin("restore", Some(total));
+    let mut fresh = Vec::new();
+    for (group, (_, stores)) in groups.iter().zip(&ready) {
+        let bringing = Bringing { folder, manifest: &manifest, group, stores, wanted, job };
+        fresh.push(bringing.all(&mut restored).await?);
+    }
+    for ((group, (store, stores)), fresh) in groups.iter().zip(&ready).zip(fresh) {
+        // What has begun to change names goes to its end.
+        let last = Arc::new(Job::default());
+        let job = if restored.places.is_empty() { job } else { &last };
+        let loading = Loading { folder, group, stores, wanted, job };
+        let loaded = loading.load(&**store, fresh).await?;
+        restored.loaded.shares += loaded.shares;
+        restored.loaded.objects += loaded.objects;
+        restored.loaded.entries += loaded.entries;
+        for target in group.targets.values() {
+            let (_, identity) = &stores[&target.share.name];
+            let home = Home { identity: *identity, store: target.content.clone() };
+            let settled = server::settle_home(&**store, &target.name, &home).await;
+            settled.map_err(metadata_failed(&group.metadata))?;
+            restored.places.push(Placed {
+                share: target.name.clone(),
+                store: target.metadata.clone(),
+                content: target.content.clone(),
+            });
+        }
+    }
+    for (store, _) in ready {
+        store.close().await;
+    }
+    Ok(restored)
+}
+
+fn metadata_failed(name: &str) -> impl Fn(crate::metadata::Error) -> Error + use<> {
+    let name = name.to_owned();
+    move |source| Error::Metadata { name: name.clone(), source }
+}
+
+/// Whether the backup has every content that is wanted, as far as that can be said without reading it.
+async fn examine(
+    folder: &Path,
+    manifest: &Manifest,
+    groups: &[Group],
+    wanted: &Wanted,
+    job: &Arc<Job>,
+    restored: &mut Restored,
+) -> Result<(), Error> {
+    for group in groups {
+        let (path, from, job) = (folder.to_path_buf(), group.from.clone(), Arc::clone(job));
+        let names: Vec<String> = group.targets.keys().cloned().collect();
+        let bytes = manifest.bytes;
+        let looking = spawn_blocking(move || {
+            let parts = Parts::new(&path, &from.name);
+            let (mut findings, mut moving) = (Findings::default(), 0);
+            check::contents(&path, &from, |share, entry| {
+                job.still_wanted()?;
+                if !from.shares.get(share).is_some_and(|share| names.contains(&share.name)) {
+                    return Ok(());
+                }
+                moving += u64::from(entry.state == State::Moving);
+                let wrong = match check::lack(&entry) {
+                    Some(lack) => Some(lack),
+                    None if bytes && entry.length > 0 => {
+                        let path = parts.content(entry.content);
+                        let there = fs::metadata(&path).map_err(Error::at(&path));
+                        let there = there
+                            .map(|there| copy::Found { length: there.len(), sum: entry.sha256 });
+                        check::compare(&entry, there)?
+                    }
+                    None => None,
+                };
+                if let Some(what) = wrong {
+                    findings.add(&entry, what);
+                }
+                Ok(())
+            })?;
+            let count = findings.count;
+            Ok::<_, Error>((findings.named(&parts.dump)?, count, moving))
+        });
+        let (findings, count, moving) = looking.await??;
+        restored.moving += moving;
+        note(findings, count, wanted, restored)?;
+    }
+    Ok(())
+}
+
+/// Keeps findings where they are accepted, and ends with them where not.
+fn note(
+    findings: Vec<Finding>,
+    count: u64,
+    wanted: &Wanted,
+    restored: &mut Restored,
+) -> Result<(), Error> {
+    if count > 0 && !wanted.incomplete {
+        let remedy = "no name was changed; give --incomplete to restore everything else, and these files as far as \
+                      there are bytes";
+        return Err(Error::Incomplete(check::sentence(&findings, count, remedy)));
+    }
+    restored.wrong += count;
+    restored.findings.extend(findings);
+    Ok(())
+}
+
+/// The content store of each share, by its name in the backup.
+type Stores = HashMap<String, (Store, ContentIdentity)>;
+
+/// A metadata store that names go into, and where their contents go.
+type Ready = (Box<dyn Upkeep>, Stores);
+
+/// Opens what a group goes into.
+async fn prepare(
+    config: &Config,
+    keeper: &mut Keeper<'_>,
+    group: &Group,
+    wanted: &Wanted,
+) -> Result<Ready, Error> {
+    let store = server::open_for_load(config, &group.metadata).await?;
+    let present = store.shares().await.map_err(metadata_failed(&group.metadata))?;
+    let mut stores = HashMap::new();
+    for target in group.targets.values() {
+        if present.contains(&target.name) && !wanted.replace {
+            let source = LoadError::Present(target.name.clone());
+            return Err(Error::Load { name: group.metadata.clone(), source });
+        }
+        let name = target.content.clone();
+        let content = keeper.content(&name, Making::Allowed).await?;
+        let identity = content.identity().ok_or_else(|| {
+            Error::Unfit(format!("the content store {name} does not last: give --content NAME"))
+        })?;
+        let content = content.with_chunk_size(target.share.chunk_size).unwrap_or(content);
+        stores.insert(target.share.name.clone(), (Store { name, content }, identity));
+    }
+    Ok((store, stores))
+}

@@ -1,0 +1,56 @@
+//! The dump of a backup.
+
+use std::fs::File;
+use std::io::{BufWriter, Write as _};
+use std::path::Path;
+
+use tokio::sync::mpsc;
+
+use super::{Dumped, now};
+use crate::backup::list::Row;
+use crate::backup::{Error, Job};
+use crate::dump::Writer;
+use crate::metadata::Record;
+use crate::types::ShareName;
+
+/// Writes the shares that are wanted, or all, durably.
+pub(super) fn write_dump(
+    to: &Path,
+    mut from: mpsc::Receiver<Vec<Record>>,
+    only: &[ShareName],
+    job: &Job,
+) -> Result<Dumped, Error> {
+    let failed = Error::at(to);
+    let moment = now();
+    let file = BufWriter::new(File::create(to).map_err(&failed)?);
+    let mut writer = Writer::new(file, &moment).map_err(&failed)?;
+    let (mut bytes, mut shares, mut wanted) = (0, Vec::new(), true);
+    while let Some(records) = from.blocking_recv() {
+        job.still_wanted()?;
+        job.advance(records.len() as u64);
+        for record in records {
+            match &record {
+                Record::Share(share) => {
+                    wanted = only.is_empty() || only.contains(&share.name);
+                    if wanted {
+                        shares.push(share.clone());
+                    }
+                }
+                Record::Object(object) if wanted => {
+                    bytes += Row::of(object).map_or(0, |row| row.size);
+                }
+                Record::Object(_) | Record::Entry(_) => {}
+            }
+            if wanted {
+                writer.record(&record).map_err(&failed)?;
+            }
+        }
+    }
+    let counts = writer.counts();
+    let ended = writer.finish().and_then(|mut out| {
+        out.flush()?;
+        out.get_ref().sync_all()
+    });
+    ended.map_err(failed)?;
+    Ok(Dumped { moment, counts, bytes, shares })
+}

@@ -1,0 +1,211 @@
+//! One pass: every file of a dump, and what its content needs.
+
+use std::fs;
+use std::path::Path;
+
+use futures_util::future::Either;
+use futures_util::{Stream, StreamExt as _, stream};
+use tokio::sync::mpsc;
+use tokio::task::spawn_blocking;
+
+use super::{Dumped, Making, Pass, Passed, WAITING, new};
+use crate::backup::copy::{self, Found};
+use crate::backup::list::{Entry, Item, ListWriter, Row, ShareHead, State};
+use crate::backup::manifest::Parts;
+use crate::backup::place::Place;
+use crate::backup::plan::{self, Old, Step};
+use crate::backup::{AT_ONCE, Error, Job};
+use crate::content;
+
+impl Making<'_> {
+    /// Makes the next list, and has the files that it names.
+    pub(super) async fn run(
+        &self,
+        pass: &Pass,
+        dump: &Path,
+        dumped: &Dumped,
+        places: &[Option<Place>],
+    ) -> Result<Passed, Error> {
+        self.job.begin(if self.wanted.metadata_only { "read" } else { "copy" }, Some(dumped.bytes));
+        let (old, base) = match pass {
+            Pass::First { base, salvaged } => {
+                let base = base.as_ref().map(|base| Old { list: base.list.clone(), cut: false });
+                (salvaged.clone(), base)
+            }
+            Pass::Again | Pass::Settle => {
+                (Some(Old { list: self.parts.list.clone(), cut: false }), None)
+            }
+        };
+        let (send, mut receive) = mpsc::channel(WAITING);
+        let comparing = {
+            let dump = dump.to_path_buf();
+            spawn_blocking(move || plan::compare(&dump, old.as_ref(), base.as_ref(), &send))
+        };
+        let steps = stream::poll_fn(|cx| receive.poll_recv(cx)).flat_map(stream::iter);
+        let mut places = places.iter();
+        let mut place = None;
+        let done = steps.map(|step| match step {
+            Step::Share(share, _) => {
+                place = places.next().and_then(Option::as_ref);
+                let at = place.map(|place| (place.store.name.as_str(), place.identity));
+                let head = ShareHead::new(&share.name, at);
+                Either::Left(std::future::ready(Ok(Done::Share(head))))
+            }
+            step @ (Step::Same(_)
+            | Step::Changed(..)
+            | Step::Based(_)
+            | Step::New(_)
+            | Step::Gone(_)) => Either::Right(self.act(pass, place, step)),
+        });
+        let mut list = ListWriter::create(&new(&self.parts.list))?;
+        let gathered = self.gather(done.buffered(AT_ONCE), &mut list).await;
+        if gathered.is_err() {
+            // Whoever goes on finds what was copied; what went wrong is to be told all the same.
+            list.flush().ok();
+        }
+        let (copied, kept) = gathered?;
+        comparing.await??;
+        Ok(Passed { copied, kept, counts: list.finish()? })
+    }
+
+    /// Lists what is done. How many contents were copied, and how many kept.
+    async fn gather(
+        &self,
+        done: impl Stream<Item = Result<Done, Error>>,
+        list: &mut ListWriter,
+    ) -> Result<(u64, u64), Error> {
+        let (mut copied, mut kept) = (0, 0);
+        let mut done = std::pin::pin!(done);
+        while let Some(done) = done.next().await {
+            match done? {
+                Done::Share(head) => list.put(Item::Share(head))?,
+                Done::Kept(entry) => {
+                    kept += 1;
+                    list.put(Item::Content(entry))?;
+                }
+                Done::Copied(entry) => {
+                    copied += 1;
+                    list.put(Item::Content(entry))?;
+                }
+                Done::Nothing => {}
+            }
+            self.job.still_wanted()?;
+        }
+        Ok((copied, kept))
+    }
+
+    /// Does what one file needs.
+    async fn act(&self, pass: &Pass, place: Option<&Place>, step: Step) -> Result<Done, Error> {
+        let size = match &step {
+            Step::Same(entry) | Step::Based(entry) => entry.size,
+            Step::Changed(_, row) | Step::New(row) => row.size,
+            Step::Share(..) | Step::Gone(_) => 0,
+        };
+        let moved = |entry| Done::Kept(Entry { state: State::Moving, ..entry });
+        let done = match (pass, step) {
+            (Pass::Again | Pass::Settle, Step::Same(entry)) => Done::Kept(entry.confirmed()),
+            (Pass::First { .. }, Step::Same(entry)) => match self.check(&entry).await? {
+                true => Done::Kept(entry.confirmed()),
+                false => return self.copy(place, entry.row()).await,
+            },
+            (Pass::Settle, Step::Changed(entry, _) | Step::Gone(entry)) => moved(entry),
+            (Pass::Settle, Step::New(_)) | (_, Step::Share(..)) => Done::Nothing,
+            (Pass::First { .. } | Pass::Again, Step::Changed(entry, row)) => {
+                if entry.content != row.content {
+                    self.remove(&entry)?;
+                }
+                return self.copy(place, row).await;
+            }
+            (Pass::First { .. } | Pass::Again, Step::New(row)) => {
+                return self.copy(place, row).await;
+            }
+            (Pass::First { base: Some(base), .. }, Step::Based(entry)) => {
+                match self.take_over(base, &entry).await? {
+                    true => Done::Kept(entry),
+                    false => return self.copy(place, entry.row()).await,
+                }
+            }
+            (Pass::First { base: None, .. } | Pass::Again | Pass::Settle, Step::Based(entry)) => {
+                return self.copy(place, entry.row()).await;
+            }
+            (Pass::First { .. } | Pass::Again, Step::Gone(entry)) => {
+                self.remove(&entry)?;
+                Done::Nothing
+            }
+        };
+        self.job.advance(size);
+        Ok(done)
+    }
+
+    fn remove(&self, entry: &Entry) -> Result<(), Error> {
+        let path = self.parts.content(entry.content);
+        copy::remove(&path).map_err(Error::at(&path))
+    }
+
+    /// Whether what an attempt before copied is there as its list says.
+    async fn check(&self, entry: &Entry) -> Result<bool, Error> {
+        let whole = match entry.state {
+            State::Steady | State::Copied { short: false } => true,
+            State::Copied { short: true } | State::Moving | State::Lost => false,
+        };
+        if !whole || (entry.sha256.is_none() && !self.wanted.no_checksums) {
+            return Ok(false);
+        }
+        if self.wanted.metadata_only {
+            return Ok(true);
+        }
+        let path = self.parts.content(entry.content);
+        let found = spawn_blocking(move || copy::hash_file(&path, &Job::default())).await?;
+        let expected = Found { length: entry.length, sum: entry.sha256 };
+        Ok(found.is_ok_and(|found| found == expected))
+    }
+
+    /// Makes a file of the base this backup's too; whether that went.
+    async fn take_over(&self, base: &Parts, entry: &Entry) -> Result<bool, Error> {
+        if entry.state != State::Steady || (entry.sha256.is_none() && !self.wanted.no_checksums) {
+            return Ok(false);
+        }
+        if self.wanted.metadata_only {
+            return Ok(true);
+        }
+        let (from, to) = (base.content(entry.content), self.parts.content(entry.content));
+        let length = entry.length;
+        let linked = spawn_blocking(move || {
+            copy::remove(&to)?;
+            let there = fs::metadata(&from)?;
+            Ok::<_, std::io::Error>(
+                there.is_file() && there.len() == length && fs::hard_link(&from, &to).is_ok(),
+            )
+        });
+        // Whatever is wrong with the base, the content store has the bytes.
+        Ok(linked.await?.unwrap_or(false))
+    }
+
+    async fn copy(&self, place: Option<&Place>, row: Row) -> Result<Done, Error> {
+        let place = place.ok_or_else(|| Error::Homeless { store: self.name.clone() })?;
+        let store = &place.store;
+        let size = row.size.min(store.content.max_length());
+        let found = if self.wanted.no_checksums {
+            let length = store.content.length(&copy::context(self.job), row.content_id()).await;
+            self.job.advance(size);
+            match length {
+                Ok(length) => Found { length: length.min(size), sum: None },
+                Err(content::Error::Missing(_)) => Found { length: 0, sum: None },
+                Err(error) => return Err(store.failed(row.content)(error)),
+            }
+        } else {
+            let to = (!self.wanted.metadata_only).then(|| self.parts.content(row.content));
+            copy::read_out(store, row.content_id(), size, to, self.job).await?
+        };
+        let state = State::Copied { short: found.length < size };
+        Ok(Done::Copied(Entry::new(row, found.length, found.sum, state)))
+    }
+}
+
+/// What became of one file.
+enum Done {
+    Share(ShareHead),
+    Kept(Entry),
+    Copied(Entry),
+    Nothing,
+}
