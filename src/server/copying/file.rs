@@ -217,7 +217,7 @@ mod tests {
             bytes[at] = 1;
         }
         assert_eq!(runs(&bytes, 8), [0..16, 24..32, 48..50]);
-        assert_eq!(runs(&bytes, 64), [0..50]);
+        assert!(matches!(&runs(&bytes, 64)[..], [run] if *run == (0..50)));
         assert_eq!(runs(&[], 8), nothing);
     }
 }
