@@ -46,6 +46,11 @@ impl Request {
     }
 }
 
+/// A hyper integer's upper and lower word.
+fn halves(value: u64) -> [u32; 2] {
+    [(value >> 32) as u32, value as u32]
+}
+
 fn length(bytes: &[u8]) -> u32 {
     u32::try_from(bytes.len()).unwrap_or(u32::MAX)
 }
@@ -58,6 +63,28 @@ pub(crate) fn getattr(handle: &[u8]) -> Request {
 /// NFS's LOOKUP.
 pub(crate) fn lookup(directory: &[u8], name: &str) -> Request {
     Request::new(NFS, 3).opaque(directory).opaque(name.as_bytes())
+}
+
+/// NFS's SETATTR of size 0.
+pub(crate) fn truncate(file: &[u8]) -> Request {
+    Request::new(NFS, 2).opaque(file).words(&[0, 0, 0, 1, 0, 0, 0, 0, 0])
+}
+
+/// NFS's READ.
+pub(crate) fn read(file: &[u8], offset: u64, bytes: u32) -> Request {
+    let [high, low] = halves(offset);
+    Request::new(NFS, 6).opaque(file).words(&[high, low, bytes])
+}
+
+/// NFS's WRITE, UNSTABLE.
+pub(crate) fn write(file: &[u8], offset: u64, data: &[u8]) -> Request {
+    let ([high, low], unstable) = (halves(offset), 0);
+    Request::new(NFS, 7).opaque(file).words(&[high, low, length(data), unstable]).opaque(data)
+}
+
+/// NFS's COMMIT of all of a file.
+pub(crate) fn commit(file: &[u8]) -> Request {
+    Request::new(NFS, 21).opaque(file).words(&[0, 0, 0])
 }
 
 /// NFS's CREATE, UNCHECKED or GUARDED, with mode 0644.

@@ -19,6 +19,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub(crate) struct Measured {
     latencies: Vec<Duration>,
     time: Duration,
+    /// Bytes that were written or read.
+    pub(crate) bytes: u64,
 }
 
 impl Measured {
@@ -26,6 +28,7 @@ impl Measured {
     pub(crate) fn add(&mut self, other: Self) {
         self.latencies.extend(other.latencies);
         self.time = self.time.max(other.time);
+        self.bytes += other.bytes;
     }
 
     pub(crate) fn calls(&self) -> usize {
@@ -35,6 +38,11 @@ impl Measured {
     /// Calls per second.
     pub(crate) fn rate(&self) -> f64 {
         self.latencies.len() as f64 / self.time.as_secs_f64().max(f64::MIN_POSITIVE)
+    }
+
+    /// Bytes per second.
+    pub(crate) fn throughput(&self) -> f64 {
+        self.bytes as f64 / self.time.as_secs_f64().max(f64::MIN_POSITIVE)
     }
 
     /// The latency that `percent` of the calls did not exceed.
@@ -100,7 +108,7 @@ impl Client {
                 request.append(xid, self.user, &mut output);
             }
             if free.len() == in_flight {
-                return Ok(Measured { latencies, time: began.elapsed() });
+                return Ok(Measured { latencies, time: began.elapsed(), bytes: 0 });
             }
             self.stream.write_all(&output).await?;
             self.fill().await?;

@@ -1,5 +1,5 @@
-//! Measures a server over the wire: NULL, GETATTR, LOOKUP and CREATE, one call at a time and with
-//! calls in flight on several connections.
+//! Measures a server over the wire: NULL, GETATTR, LOOKUP, CREATE, WRITE (unstable, with a COMMIT after each 64 MiB of a
+//! connection) and READ, one call at a time and with calls in flight on several connections.
 //!
 //! `cargo bench --bench wire -- --address HOST:PORT --export /export`
 //!
@@ -46,6 +46,12 @@ struct Options {
     /// Calls in flight on each of them.
     #[arg(long, default_value_t = 8)]
     in_flight: usize,
+    /// Only these procedures.
+    #[arg(long, value_enum, value_delimiter = ',')]
+    only: Vec<Procedure>,
+    /// Bytes of a WRITE and of a READ.
+    #[arg(long, default_value_t = 1 << 20, value_parser = clap::value_parser!(u32).range(1..=1 << 20))]
+    bytes: u32,
     /// User to call as; the process's own if not given.
     #[arg(long)]
     uid: Option<u32>,
@@ -78,12 +84,15 @@ async fn main() -> Result<()> {
     let uid = options.uid.unwrap_or_else(|| rustix::process::getuid().as_raw());
     let gid = options.gid.unwrap_or_else(|| rustix::process::getgid().as_raw());
     let connections = options.connections.max(1);
-    let scene = Scene::set(address, mount, &options.export, (uid, gid), connections).await?;
-    println!("procedure  connections x in flight      calls/s     p50 µs     p99 µs");
+    let bytes = usize::try_from(options.bytes)?;
+    let scene = Scene::set(address, mount, &options.export, (uid, gid), connections, bytes).await?;
+    println!("procedure  connections x in flight      calls/s     p50 µs     p99 µs      MiB/s");
     let time = Duration::from_secs_f64(options.seconds);
     let mut outcome = Ok(());
-    for procedure in Procedure::ALL {
+    let is_wanted = |it: &Procedure| options.only.is_empty() || options.only.contains(it);
+    for procedure in Procedure::ALL.into_iter().filter(is_wanted) {
         for (connections, in_flight) in [(1, 1), (connections, options.in_flight.max(1))] {
+            scene.prepare(procedure).await?;
             match scene.measure(procedure, connections, in_flight, time).await {
                 Ok(measured) => report(procedure, connections, in_flight, measured),
                 Err(error) => outcome = Err(error),
@@ -97,8 +106,12 @@ async fn main() -> Result<()> {
 fn report(procedure: Procedure, connections: usize, in_flight: usize, mut measured: Measured) {
     let rate = measured.rate();
     let (p50, p99) = (measured.percentile(50.0), measured.percentile(99.0));
+    let throughput = match measured.bytes {
+        0 => String::new(),
+        _ => format!("{:.0}", measured.throughput() / f64::from(1 << 20)),
+    };
     println!(
-        "{:<9}  {:>23}  {rate:>11.0}  {:>9.1}  {:>9.1}",
+        "{:<9}  {:>23}  {rate:>11.0}  {:>9.1}  {:>9.1}  {throughput:>9}",
         procedure.name(),
         format!("{connections} x {in_flight}"),
         p50.as_secs_f64() * 1e6,
