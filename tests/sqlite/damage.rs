@@ -54,16 +54,20 @@ async fn every_kind_of_damage_is_found() {
     }
 }
 
-/// What another program wrote is seen by the writer too, which keeps what it has read.
+/// What another program wrote is seen from the next change on, though the store keeps what it has read.
 #[tokio::test(flavor = "multi_thread")]
-async fn what_another_program_writes_is_seen() {
+async fn what_another_program_writes_is_seen_with_the_next_change() {
     let folder = tempfile::tempdir().unwrap();
     let fixture = Fixture::in_folder(&folder).await;
     let object = fixture.file(fixture.root(), "f").await;
+    let other = fixture.file(fixture.root(), "g").await;
+    assert_eq!(fixture.store.getattr(&fixture.cx(), other.id).await.unwrap(), other);
     look(&file(&folder)).execute_batch("UPDATE files SET uid = 7 WHERE file_type = 1").unwrap();
-    assert_eq!(fixture.store.getattr(&fixture.cx(), object.id).await.unwrap().uid, 7);
     let set = crate::support::mode(0o600);
     let set = fixture.store.setattr(&fixture.cx(), object.id, &set).await.unwrap();
     assert_eq!((set.change.before.uid, set.change.after.uid), (7, 7));
+    for id in [object.id, other.id] {
+        assert_eq!(fixture.store.getattr(&fixture.cx(), id).await.unwrap().uid, 7);
+    }
     fixture.sound().await;
 }

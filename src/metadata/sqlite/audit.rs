@@ -7,6 +7,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use rusqlite::{Connection, OptionalExtension as _, Row, ToSql, params};
 
+use super::cache::Cache;
 use super::connect::reader;
 use super::dump::blocking;
 use super::error::Failure;
@@ -94,11 +95,13 @@ const MEMORY: usize = 16 << 20;
 #[derive(Clone, Debug)]
 pub(super) struct SqliteAuditor {
     connection: Arc<Mutex<Connection>>,
+    /// Of the store that serves what is mended.
+    pub(super) cache: Option<Arc<Cache>>,
 }
 
 async fn begin(path: PathBuf) -> Result<Box<dyn Auditor>, Error> {
     let connection = blocking(move || reader(&path, MEMORY)).await?;
-    Ok(Box::new(SqliteAuditor::new(connection)))
+    Ok(Box::new(SqliteAuditor::new(connection, None)))
 }
 
 #[async_trait::async_trait]
@@ -116,8 +119,8 @@ impl Audit for SqliteStore {
 }
 
 impl SqliteAuditor {
-    pub(super) fn new(connection: Connection) -> Self {
-        Self { connection: Arc::new(Mutex::new(connection)) }
+    pub(super) fn new(connection: Connection, cache: Option<Arc<Cache>>) -> Self {
+        Self { connection: Arc::new(Mutex::new(connection)), cache }
     }
 
     /// Works on the connection, on a thread made for blocking.

@@ -55,7 +55,7 @@ impl SqliteStore {
         if self.queue.is_closed() {
             return Err(super::closed().into());
         }
-        let (settings, how) = (self.settings.clone(), how.clone());
+        let (settings, how, cache) = (self.settings.clone(), how.clone(), self.cache.clone());
         let loaded = blocking(move || {
             let _alone = hold::alone(&settings.path)?;
             let mut connection = connect::writer(&settings)?;
@@ -81,6 +81,7 @@ impl SqliteStore {
             if let Some(new) = after.into_iter().find(|it| !before.contains(it)) {
                 return Err(LoadError::Unsound(new));
             }
+            let _forgetting = cache.forget();
             transaction.commit().map_err(failed)?;
             Ok(incoming.loaded)
         })

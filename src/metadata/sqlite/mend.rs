@@ -46,7 +46,7 @@ impl Repair for SqliteStore {
     async fn mender(&self) -> Result<Box<dyn Mender>, Error> {
         let settings = self.settings.clone();
         let connection = blocking(move || connect::writer(&settings)).await?;
-        Ok(Box::new(SqliteAuditor::new(connection)))
+        Ok(Box::new(SqliteAuditor::new(connection, Some(self.cache.clone()))))
     }
 }
 
@@ -56,11 +56,12 @@ impl Mender for SqliteAuditor {
         if let Mend::SetUsage { share } = mend {
             return self.set_usage(*share).await;
         }
-        let mend = mend.clone();
+        let (mend, cache) = (mend.clone(), self.cache.clone());
         self.work(move |connection| {
             let within = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
             let change = Change { within: &within, now: Timestamp::now() };
             let mended = change.make(&mend)?;
+            let _forgetting = cache.as_ref().map(|cache| cache.forget());
             match mended {
                 Mended::Done => within.commit()?,
                 Mended::Changed | Mended::NameTaken => within.rollback()?,

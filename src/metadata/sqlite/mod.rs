@@ -2,10 +2,11 @@
 //!
 //! One thread writes: it takes all calls that wait into one transaction, decides each with the operations of
 //! [`super::serial`] on the tables as they are, and answers after the commit, whose log is on the disk then
-//! (`synchronous = FULL`). Readers have connections and snapshots of their own. A third thread moves the log's pages into
-//! the file.
+//! (`synchronous = FULL`). Readers have connections and snapshots of their own; what they read last is kept, as far as no
+//! commit changes it. A third thread moves the log's pages into the file.
 
 mod audit;
+mod cache;
 mod check;
 mod connect;
 mod dump;
@@ -38,6 +39,7 @@ use rusqlite::config::DbConfig;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+use self::cache::Cache;
 pub use self::connect::Settings;
 pub use self::dump::SqliteFile;
 use self::error::Failure;
@@ -66,6 +68,7 @@ pub struct SqliteStore {
     settings: Settings,
     shares: Arc<Shares>,
     readers: Arc<Readers>,
+    cache: Arc<Cache>,
     queue: Arc<Queue>,
     log: Arc<Log>,
     threads: Mutex<Option<Threads>>,
@@ -116,9 +119,11 @@ impl SqliteStore {
         let (queue, health) = (Arc::new(Queue::default()), Arc::new(Health::default()));
         let log = Arc::new(Log::new(settings.log_limit));
         log.watch(&mut connection).map_err(|error| Failure::from(error).into_error())?;
+        let cache = Arc::new(Cache::default());
         let writer = Writer {
             connection,
             queue: queue.clone(),
+            cache: cache.clone(),
             shares: shares.clone(),
             log: log.clone(),
             health: health.clone(),
@@ -132,7 +137,15 @@ impl SqliteStore {
             health,
             lock,
         };
-        Ok(Self { settings, shares, readers, queue, log, threads: Mutex::new(Some(threads)) })
+        Ok(Self {
+            settings,
+            shares,
+            readers,
+            cache,
+            queue,
+            log,
+            threads: Mutex::new(Some(threads)),
+        })
     }
 
     /// The share that a call is about, unless the call is over already.
@@ -259,14 +272,26 @@ impl MetadataStore for SqliteStore {
 
     async fn getattr(&self, cx: &Context, object: ObjectId) -> Result<Attributes, Error> {
         let share = self.admit(cx)?;
-        self.readers
-            .point(|connection| read::attributes(connection, &share, object))
-            .map_err(|refusal| refusal.error)
+        let since = match self.cache.object(&share, object) {
+            Ok(known) => return Ok(known),
+            Err(since) => since,
+        };
+        let read = self.readers.point(|connection| read::attributes(connection, &share, object));
+        let attributes = read.map_err(|refusal| refusal.error)?;
+        self.cache.keep_object(since, &attributes);
+        Ok(attributes)
     }
 
     async fn lookup(&self, cx: &Context, directory: ObjectId, name: &Name) -> Answer<Lookup> {
         let share = self.admit(cx)?;
-        self.readers.point(|connection| read::lookup(connection, &share, directory, name))
+        let since = match self.cache.lookup(&share, directory, name) {
+            Ok(known) => return Ok(known),
+            Err(since) => since,
+        };
+        let found =
+            self.readers.point(|connection| read::lookup(connection, &share, directory, name))?;
+        self.cache.keep_lookup(&since, name, &found);
+        Ok(found)
     }
 
     async fn lookup_parent(&self, cx: &Context, directory: ObjectId) -> Answer<Lookup> {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, params};
 
+use super::cache::Touched;
 use super::error::Failure;
 use super::read::OBJECT;
 use super::rows::{self, Stored, damaged, stored_device};
@@ -106,6 +107,8 @@ pub(super) struct Writable<'c> {
     earlier: HashMap<ObjectId, Known>,
     /// Objects whose rows differ.
     changed: Vec<ObjectId>,
+    /// What the transaction has changed so far.
+    touched: Touched,
     usage: HashMap<ShareId, Counted>,
     fileids: Run,
     cookies: Run,
@@ -119,6 +122,7 @@ impl<'c> Writable<'c> {
             recent: HashMap::new(),
             earlier: HashMap::new(),
             changed: Vec::new(),
+            touched: Touched::default(),
             usage: HashMap::new(),
             fileids: Run::default(),
             cookies: Run::default(),
@@ -144,6 +148,19 @@ impl<'c> Writable<'c> {
             counted.changed = false;
         }
         Ok(())
+    }
+
+    /// What the transaction has changed; the next begins with nothing.
+    pub(super) fn touched(&mut self) -> Touched {
+        std::mem::take(&mut self.touched)
+    }
+
+    /// Those of the objects that are still there, as they are now.
+    pub(super) fn still_there<'t>(
+        &'t self,
+        touched: &'t Touched,
+    ) -> impl Iterator<Item = &'t Attributes> {
+        touched.objects.iter().filter_map(|id| Some(&self.recent.get(id)?.stored.attributes))
     }
 
     /// Lets go of objects that were not met for long. Nothing is to be written back.
@@ -204,6 +221,7 @@ impl<'c> Writable<'c> {
     fn touch(&mut self, id: ObjectId) -> Result<&mut Stored, Failure> {
         if !self.present(id)?.changed {
             self.changed.push(id);
+            self.touched.objects.push(id);
         }
         let known = self.present(id)?;
         known.changed = true;
@@ -236,6 +254,7 @@ impl<'c> Writable<'c> {
         insert(self.connection, &stored, target)?;
         self.tally(share)?.add(object);
         self.recent.insert(object.id, Known { stored, changed: false });
+        self.touched.objects.push(object.id);
         Ok(())
     }
 
@@ -330,6 +349,7 @@ impl Tables for Writable<'_> {
         self.connection.prepare_cached(DELETE)?.execute(params![object.0.as_bytes()])?;
         self.tally(share)?.subtract(&attributes);
         self.recent.remove(&object);
+        self.touched.objects.push(object);
         Ok(())
     }
 
@@ -340,6 +360,7 @@ impl Tables for Writable<'_> {
             edge.child.0.as_bytes(),
             edge.cookie.0.cast_signed(),
         ])?;
+        self.touched.entries.push((directory, name.clone()));
         Ok(())
     }
 
@@ -347,6 +368,7 @@ impl Tables for Writable<'_> {
         self.connection
             .prepare_cached(DELETE_EDGE)?
             .execute(params![directory.0.as_bytes(), name.as_bytes()])?;
+        self.touched.entries.push((directory, name.clone()));
         Ok(())
     }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use rusqlite::Connection;
 
+use super::cache::Cache;
 use super::error::{Failure, Remains};
 use super::health::Health;
 use super::lock::Lock;
@@ -21,6 +22,7 @@ pub(super) struct Writer {
     pub(super) connection: Connection,
     pub(super) queue: Arc<Queue>,
     pub(super) shares: Arc<Shares>,
+    pub(super) cache: Arc<Cache>,
     pub(super) log: Arc<Log>,
     pub(super) health: Arc<Health>,
     pub(super) lock: Arc<Lock>,
@@ -131,12 +133,18 @@ impl Writer {
             .query_row([], |row| row.get::<_, i64>(0))?;
         if version.replace(now).is_some_and(|before| before != now) {
             tables.forget();
+            drop(self.cache.forget());
         }
         for job in batch.iter_mut() {
             job.run(tables)?;
         }
         tables.write_back()?;
-        run("COMMIT")?;
+        let touched = tables.touched();
+        self.cache.begin(&touched);
+        let committed = run("COMMIT");
+        let known = committed.is_ok().then(|| tables.still_there(&touched));
+        self.cache.end(&touched, known.into_iter().flatten());
+        committed?;
         Ok(())
     }
 

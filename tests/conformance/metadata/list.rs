@@ -259,6 +259,7 @@ macro_rules! meeting_cases {
                 a_guard_lets_one_through
                 creates_meet_a_directory_that_closes
                 links_and_removals_of_one_object
+                nobody_sees_a_state_before_one_that_was_seen
             }
             settings {
                 a_setting_changes_from_what_was_seen_only

@@ -1,9 +1,12 @@
 //! Calls that meet: every outcome is that of one order of them.
 
+use std::collections::HashMap;
 use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 use trunkfs::metadata::{Answer, Change, Error, SetAttributes};
-use trunkfs::types::Attributes;
+use trunkfs::types::{Attributes, ObjectId, Timestamp};
 
 use crate::metadata::world::{ALICE, Caller, World, mode, refused, same_kind, stale};
 
@@ -372,4 +375,65 @@ pub(crate) async fn links_and_removals_of_one_object(world: World) {
     let Attributes { nlink, .. } = root.attributes(file).await;
     assert_eq!(nlink, 1 + 12 * 2);
     assert_eq!(root.list(world.root).await.len(), 25);
+}
+
+/// What is shared by those who read a directory while it changes.
+#[derive(Clone)]
+struct Watched {
+    directory: ObjectId,
+    /// The newest ctime that anybody has seen or was answered.
+    newest: Arc<AtomicI64>,
+    over: Arc<AtomicBool>,
+}
+
+impl Watched {
+    fn seen(&self, ctime: Timestamp) {
+        self.newest.fetch_max(ctime.0, Ordering::SeqCst);
+    }
+
+    /// Reads until it is over; gives what was there under the name at which ctime of the directory.
+    async fn read(self, root: Caller) -> Vec<(Timestamp, Option<ObjectId>)> {
+        let mut states = Vec::new();
+        while !self.over.load(Ordering::SeqCst) {
+            let newest = self.newest.load(Ordering::SeqCst);
+            let found = root.lookup(self.directory, "x").await.unwrap();
+            assert!(found.directory.ctime.0 >= newest, "LOOKUP shows an older state");
+            self.seen(found.directory.ctime);
+            let state = (found.directory.ctime, found.object.map(|object| object.id));
+            if states.last() != Some(&state) {
+                states.push(state);
+            }
+            let newest = self.newest.load(Ordering::SeqCst);
+            let ctime = root.attributes(self.directory).await.ctime;
+            assert!(ctime.0 >= newest, "GETATTR shows an older state");
+            self.seen(ctime);
+            tokio::task::yield_now().await;
+        }
+        states
+    }
+}
+
+/// And a directory is seen with what it held then.
+pub(crate) async fn nobody_sees_a_state_before_one_that_was_seen(world: World) {
+    let root = world.superuser();
+    let Attributes { id, ctime, .. } = root.dir(world.root, "dir").await;
+    let (newest, over) = (Arc::new(AtomicI64::new(ctime.0)), Arc::default());
+    let watched = Watched { directory: id, newest, over };
+    let readers: Vec<_> =
+        (0..4).map(|_| tokio::spawn(watched.clone().read(root.clone()))).collect();
+    let mut states = HashMap::from([(ctime, None)]);
+    for _ in 0..ROUNDS * 8 {
+        let made = root.create(id, "x").await.unwrap();
+        watched.seen(made.directory.after.ctime);
+        states.insert(made.directory.after.ctime, Some(made.object.id));
+        let removed = root.remove(id, "x").await.unwrap();
+        watched.seen(removed.directory.after.ctime);
+        states.insert(removed.directory.after.ctime, None);
+    }
+    watched.over.store(true, Ordering::SeqCst);
+    for reader in readers {
+        for (ctime, object) in reader.await.unwrap() {
+            assert_eq!(states.get(&ctime), Some(&object));
+        }
+    }
 }

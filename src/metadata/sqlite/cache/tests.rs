@@ -1,0 +1,156 @@
+use super::*;
+use crate::metadata::{Capabilities, rules};
+use crate::types::{Fileid, Fsid, ShareId, ShareName, Timestamp};
+
+fn share(fsid: u64) -> Share {
+    Share {
+        id: ShareId(1),
+        name: ShareName::parse("/e").unwrap(),
+        root: ObjectId::generate(),
+        fsid: Fsid(fsid),
+        chunk_size: 1,
+        capabilities: Capabilities::default(),
+    }
+}
+
+fn object(share: &Share) -> Attributes {
+    let spec = crate::metadata::RootSpec { uid: 0, gid: 0, mode: 0o755 };
+    rules::root(ObjectId::generate(), Fileid(1), share.fsid, spec, Timestamp(1))
+}
+
+fn name(text: &str) -> Name {
+    Name::parse(text.as_bytes()).unwrap()
+}
+
+/// A share, a directory of it and what lies in the directory.
+fn scene() -> (Cache, Share, Attributes, Attributes) {
+    let share = share(7);
+    let (directory, child) = (object(&share), object(&share));
+    (Cache::default(), share, directory, child)
+}
+
+fn found(directory: &Attributes, object: Option<&Attributes>) -> Lookup {
+    Lookup { directory: directory.clone(), object: object.cloned() }
+}
+
+fn touched(objects: &[&Attributes], entries: &[(&Attributes, &str)]) -> Touched {
+    Touched {
+        objects: objects.iter().map(|it| it.id).collect(),
+        entries: entries.iter().map(|(it, text)| (it.id, name(text))).collect(),
+    }
+}
+
+#[test]
+fn what_was_read_is_found_in_its_share_alone() {
+    let (cache, share, directory, child) = scene();
+    let since = cache.object(&share, child.id).unwrap_err();
+    cache.keep_object(since, &child);
+    assert_eq!(cache.object(&share, child.id).unwrap(), child);
+    cache.object(&self::share(8), child.id).unwrap_err();
+    for (text, it) in [("a", Some(&child)), ("b", None)] {
+        let since = cache.lookup(&share, directory.id, &name(text)).unwrap_err();
+        cache.keep_lookup(&since, &name(text), &found(&directory, it));
+        let known = cache.lookup(&share, directory.id, &name(text)).unwrap();
+        assert_eq!(known, found(&directory, it));
+    }
+}
+
+#[test]
+fn a_commit_takes_what_it_changes_and_puts_it_back_as_it_is_then() {
+    let (cache, share, directory, child) = scene();
+    let since = cache.lookup(&share, directory.id, &name("a")).unwrap_err();
+    cache.keep_lookup(&since, &name("a"), &found(&directory, Some(&child)));
+    let touched = touched(&[&directory], &[(&directory, "b")]);
+    cache.begin(&touched);
+    cache.lookup(&share, directory.id, &name("a")).unwrap_err();
+    cache.object(&share, directory.id).unwrap_err();
+    assert_eq!(cache.object(&share, child.id).unwrap(), child);
+    let after = Attributes { nlink: 9, ..directory.clone() };
+    cache.end(&touched, [&after].into_iter());
+    let known = cache.lookup(&share, directory.id, &name("a")).unwrap();
+    assert_eq!(known, found(&after, Some(&child)));
+}
+
+#[test]
+fn what_was_read_before_or_during_a_commit_is_not_kept_after_it() {
+    let (cache, share, directory, child) = scene();
+    let all = touched(&[&directory, &child], &[(&directory, "a")]);
+    let read = || {
+        let object = cache.object(&share, child.id).unwrap_err();
+        (object, cache.lookup(&share, directory.id, &name("a")).unwrap_err())
+    };
+    let keep = |(object, entry): (Since, EntrySince)| {
+        cache.keep_object(object, &child);
+        cache.keep_lookup(&entry, &name("a"), &found(&directory, Some(&child)));
+    };
+    let nothing = || {
+        for id in [directory.id, child.id] {
+            cache.object(&share, id).unwrap_err();
+        }
+        cache.lookup(&share, directory.id, &name("a")).unwrap_err();
+    };
+    let before = read();
+    cache.begin(&all);
+    let during = read();
+    keep(before);
+    nothing();
+    keep(during);
+    nothing();
+    let during = read();
+    cache.end(&all, std::iter::empty());
+    keep(during);
+    nothing();
+    let before = read();
+    cache.begin(&all);
+    cache.end(&all, std::iter::empty());
+    keep(before);
+    nothing();
+    keep(read());
+    assert_eq!(cache.object(&share, child.id).unwrap(), child);
+}
+
+#[test]
+fn what_an_entry_leads_to_is_kept_beside_other_commits_once_it_is_known() {
+    let (cache, share, directory, child) = scene();
+    let place = (directory.id, name("a"));
+    let slots = [cache.slot(&directory.id), cache.slot(&child.id), cache.slot(&place)];
+    // One whose mark is none of theirs.
+    let mut others = std::iter::repeat_with(|| object(&share));
+    let other = others.find(|it| !slots.contains(&cache.slot(&it.id))).unwrap();
+    let other = touched(&[&other], &[]);
+    let entry = || cache.lookup(&share, directory.id, &name("a")).unwrap_err();
+    let keep = |entry: EntrySince| {
+        cache.begin(&other);
+        cache.end(&other, std::iter::empty());
+        cache.keep_lookup(&entry, &name("a"), &found(&directory, Some(&child)));
+    };
+    keep(entry());
+    cache.object(&share, child.id).unwrap_err();
+    keep(entry());
+    assert_eq!(cache.object(&share, child.id).unwrap(), child);
+}
+
+#[test]
+fn while_nobody_knows_what_changes_nothing_is_kept() {
+    let (cache, share, _, child) = scene();
+    let read = || cache.object(&share, child.id).unwrap_err();
+    cache.keep_object(read(), &child);
+    let forgetting = cache.forget();
+    let during = read();
+    cache.keep_object(during, &child);
+    let during = read();
+    drop(forgetting);
+    cache.keep_object(during, &child);
+    cache.keep_object(read(), &child);
+    assert_eq!(cache.object(&share, child.id).unwrap(), child);
+}
+
+#[test]
+fn it_is_bounded() {
+    let mut halves = Halves::default();
+    for number in 0..2 * KEPT {
+        halves.put(number, number);
+        assert!(halves.newer.len() + halves.older.len() <= KEPT);
+    }
+    assert!(halves.get(&(2 * KEPT - 1)).is_some() && halves.get(&0).is_none());
+}
