@@ -1,7 +1,7 @@
 //! Names: LOOKUP, READDIR, creating, removing, renaming and linking.
 
 use super::export::{Export, Intent};
-use super::{Caller, Failure, Result, Vfs};
+use super::{Caller, Error, Failure, Result, Vfs};
 use crate::metadata::{
     self, CreateHow, Created, Link, LinkTarget, Lookup, Page, Removed, Renamed, Replaced,
     SetAttributes, rules,
@@ -100,8 +100,11 @@ impl Vfs {
             let object = created.object.id;
             let cx = if created.made { export.past_return(&cx) } else { cx };
             let set = export.setattr(&cx, object, &set).await;
-            let change =
-                set.map_err(|failure| Failure::of(failure.error, created.directory.after.clone()))?;
+            let change = set.map_err(|failure| {
+                let error =
+                    if created.made { left_behind(how, failure.error) } else { failure.error };
+                Failure::of(error, created.directory.after.clone())
+            })?;
             created.object = change.after;
         }
         Ok(created)
@@ -250,6 +253,26 @@ fn size_to_apply(how: &CreateHow, created: &Created) -> Option<SetAttributes> {
     })
 }
 
+/// A file was made, and has no size yet.
+#[derive(Debug, thiserror::Error)]
+#[error("the file was made, but its size could not be set: set it, or remove the file")]
+struct Unsized(#[source] Error);
+
+/// The error of a CREATE that has made its file and could not set the size. An UNCHECKED one that is repeated sets it; a
+/// GUARDED one would find its own file in the way, so it is not told to come again.
+fn left_behind(how: &CreateHow, error: Error) -> Error {
+    let passes = matches!(
+        error,
+        Error::Busy | Error::Metadata(metadata::Error::Unavailable(_) | metadata::Error::Cancelled)
+    );
+    match how {
+        CreateHow::Guarded(_) if passes => {
+            metadata::Error::Backend(Box::new(Unsized(error))).into()
+        }
+        CreateHow::Guarded(_) | CreateHow::Unchecked(_) | CreateHow::Exclusive(_) => error,
+    }
+}
+
 fn size_asked_for(how: &CreateHow) -> Option<u64> {
     match how {
         CreateHow::Unchecked(set) | CreateHow::Guarded(set) => set.size,
@@ -277,5 +300,23 @@ impl Export {
                 object = %attributes.id, error = %Chain(&failure.error), "unflushed state waits for the next flush");
         }
         self.laid(attributes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_guarded_create_that_made_its_file_is_not_told_to_come_again() {
+        let away = || Error::from(metadata::Error::Unavailable("away".into()));
+        let guarded = CreateHow::Guarded(SetAttributes::default());
+        let error = left_behind(&guarded, away());
+        assert!(matches!(error, Error::Metadata(metadata::Error::Backend(_))), "{error:?}");
+        let lasting = left_behind(&guarded, metadata::Error::TooLarge.into());
+        assert!(matches!(lasting, Error::Metadata(metadata::Error::TooLarge)), "{lasting:?}");
+        let unchecked = CreateHow::Unchecked(SetAttributes::default());
+        let again = left_behind(&unchecked, away());
+        assert!(matches!(again, Error::Metadata(metadata::Error::Unavailable(_))), "{again:?}");
     }
 }
