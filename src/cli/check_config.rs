@@ -7,7 +7,6 @@ use clap::Args;
 use super::{Configured, FAILED, Failure, ready};
 use crate::config::{Config, Loaded, Source};
 use crate::server::try_stores;
-use crate::types::Chain;
 
 /// What `check-config` takes.
 #[derive(Debug, Args)]
@@ -28,7 +27,7 @@ pub(super) fn run(options: &Options) -> Result<(), Failure> {
         eprintln!("warning: {warning}");
     }
     print(&described(&source, &loaded))?;
-    if options.connect { connect(&loaded.config) } else { Ok(()) }
+    if options.connect { connect(&options.configured, &loaded.config) } else { Ok(()) }
 }
 
 fn print(text: &str) -> Result<(), Failure> {
@@ -53,8 +52,8 @@ fn described(source: &Source, loaded: &Loaded) -> String {
     text
 }
 
-/// A line for each store that a share names.
-fn connect(config: &Config) -> Result<(), Failure> {
+/// A line for each store that a share names, and for each share.
+fn connect(configured: &Configured, config: &Config) -> Result<(), Failure> {
     let runtime = tokio::runtime::Runtime::new().map_err(|error| Failure::Run(error.into()))?;
     let mut failed = false;
     for (store, outcome) in runtime.block_on(try_stores(config)) {
@@ -63,7 +62,8 @@ fn connect(config: &Config) -> Result<(), Failure> {
             Err(error) => {
                 failed = true;
                 print(&format!("# {store}: failed\n"))?;
-                eprintln!("error: {}", Chain(&error));
+                let name = store.rsplit('.').next().unwrap_or_default();
+                eprintln!("error: {}", configured.explained(name, &error));
             }
         }
     }

@@ -57,7 +57,9 @@ pub(super) fn run(options: &Options) -> Result<(), Failure> {
     let counts = runtime.block_on(async {
         tokio::select! {
             counts = async {
-                let store = open_for_dump(&config, &options.store).await.map_err(run_error)?;
+                let store = open_for_dump(&config, &options.store).await.map_err(|error| {
+                    Failure::Run(options.configured.explained(&options.store, &error).into())
+                })?;
                 dump(&*store, options, standard_output).await
             } => counts,
             _ = tokio::signal::ctrl_c() => Err(Failure::Run("interrupted; nothing was written".into())),

@@ -60,7 +60,9 @@ pub(super) fn run(options: &Options) -> Result<(), Failure> {
 }
 
 async fn load(config: &Config, options: &Options) -> Result<Loaded, Failure> {
-    let store = open_for_load(config, &options.store).await.map_err(run_error)?;
+    let store = open_for_load(config, &options.store).await.map_err(|error| {
+        Failure::Run(options.configured.explained(&options.store, &error).into())
+    })?;
     let present = store.shares().await.map_err(run_error)?;
     if !present.is_empty() && !options.replace && options.share.is_none() {
         let names: Vec<_> = present.iter().map(ToString::to_string).collect();

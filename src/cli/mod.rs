@@ -29,6 +29,8 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::{self, Config, Source};
+use crate::metadata;
+use crate::metadata::schema::SchemaError;
 use crate::types::Chain;
 
 /// The command line or the configuration is wrong.
@@ -37,7 +39,11 @@ const WRONG: u8 = 2;
 const FAILED: u8 = 1;
 
 #[derive(Debug, Parser)]
-#[command(name = "trunkfs", version, about = "An NFSv3 server whose namespace lives in PostgreSQL")]
+#[command(
+    name = "trunkfs",
+    version,
+    about = "An NFSv3 server whose namespace lives in SQLite or PostgreSQL"
+)]
 #[command(
     after_help = "RUST_LOG overrides what is logged: error, warn, info, debug or trace, or info,trunkfs::metadata=debug."
 )]
@@ -117,6 +123,19 @@ impl Configured {
             Source::File(file) => format!(" --store {store} --config {}", quoted(&file)),
             Source::Local { .. } => format!(" --store {store}"),
         }
+    }
+
+    /// An error of a metadata store in one line, with the command that mends it where there is one.
+    fn explained(&self, store: &str, error: &(dyn Error + 'static)) -> String {
+        let mut cause = Some(error);
+        while let Some(it) = cause {
+            if let Some(metadata::Error::Schema(SchemaError::Behind { .. })) = it.downcast_ref() {
+                let again = self.again(store);
+                return format!("{}; to mend it: trunkfs migrate up{again}", Chain(error));
+            }
+            cause = it.source();
+        }
+        Chain(error).to_string()
     }
 
     /// Whether the command line names it, and not the environment.

@@ -14,8 +14,6 @@ use super::reload::Reload;
 use super::systemd::Notifier;
 use super::{Configured, Failure, descriptors, ready};
 use crate::config::{Config, Content, Loaded, Metadata, Source};
-use crate::metadata;
-use crate::metadata::schema::SchemaError;
 use crate::server::{
     AFTER_DRAIN, BindError, Instance, Service, StartError, StoreError, own_address, probe,
 };
@@ -185,30 +183,29 @@ fn say(text: &str) {
 
 /// An error, with its remedy where there is a plain one.
 fn explained(error: StartError, configured: &Configured) -> Failure {
-    let remedy = match &error {
+    match &error {
         StartError::Bind(BindError::Listen { address, source }) => {
             let other = match source.kind() {
                 std::io::ErrorKind::AddrInUse => {
                     "another program has the port; stop it, or choose another"
+                }
+                std::io::ErrorKind::PermissionDenied if address.port() < 1024 => {
+                    "a port below 1024 needs the capability CAP_NET_BIND_SERVICE; grant it, or choose another"
                 }
                 _ => "choose another address",
             };
             let text = format!(
                 "cannot listen on {address}: {source}; {other} with --listen or server.listen"
             );
-            return Failure::Run(text.into());
+            Failure::Run(text.into())
         }
-        StartError::Store(StoreError::Metadata { name, source, .. }) => match source {
-            metadata::Error::Schema(SchemaError::Behind { .. }) => {
-                format!("to mend it: trunkfs migrate up{}", configured.again(name))
-            }
-            _ => return Failure::Run(error.into()),
-        },
+        StartError::Store(StoreError::Metadata { name, .. }) => {
+            Failure::Run(configured.explained(name, &error).into())
+        }
         StartError::Store(_) | StartError::Bind(_) | StartError::Random(_) => {
-            return Failure::Run(error.into());
+            Failure::Run(error.into())
         }
-    };
-    Failure::Run(format!("{}; {remedy}", Chain(&error)).into())
+    }
 }
 
 /// Says which shares are lost when the server stops.

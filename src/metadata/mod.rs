@@ -17,6 +17,7 @@
 
 mod audit;
 mod error;
+mod glance;
 pub mod memory;
 pub mod postgres;
 pub mod rules;
@@ -31,6 +32,7 @@ pub use audit::{
     Totals, UsageState,
 };
 pub use error::{Answer, Error, Refusal, Source};
+pub use glance::Glance;
 pub use types::{
     Capabilities, Change, CreateHow, Created, DirectoryEntry, Flush, FlushOutcome, Link,
     LinkTarget, Lookup, Page, Removed, Renamed, Replaced, RootSpec, SetAttributes, SetTime,

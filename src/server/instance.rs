@@ -67,6 +67,8 @@ impl Instance {
         config: &Config,
         stores: &mut Stores,
     ) -> Result<(Server, Arc<Vfs>), StartError> {
+        // Before anything is made. Clients find nobody until the shares are open.
+        Server::look_at(config.server.listen)?;
         let exports = shares::open(stores, config).await?;
         let vfs = Vfs::new(exports).map_err(StartError::Random)?;
         let server = Server::bind(

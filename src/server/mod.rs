@@ -2,7 +2,9 @@
 
 mod connection;
 mod copying;
+mod foresight;
 mod gc;
+mod home_error;
 mod homes;
 mod instance;
 mod limits;
@@ -20,19 +22,19 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 pub use self::copying::{CopyError, CopyHow, CopyOutcome, CopyStep, CopyWatch, copy_content};
 pub use self::gc::{Collected, GcError, GcHow, GcStep, GcWatch, Outcome, collect, lasting_content};
+pub use self::home_error::HomeError;
 pub use self::homes::{Home, settle_home};
 pub use self::instance::{AFTER_DRAIN, Control, Instance, StartError};
 use self::limits::{Budget, Seldom};
 use self::places::Places;
 pub use self::probe::{ProbeError, Service, own_address, probe};
-pub use self::shares::HomeError;
 pub use self::stores::{
     Keeper, KeepingError, StoreError, open_for_check, open_for_dump, open_for_load,
     open_for_repair, try_stores,
@@ -173,6 +175,22 @@ impl Server {
             settings,
         };
         Ok(Self { listeners, addresses, shared: Arc::new(shared) })
+    }
+
+    /// Looks whether an address can be had, without listening there.
+    ///
+    /// # Errors
+    /// [`BindError::Listen`].
+    pub(crate) fn look_at(address: SocketAddr) -> Result<(), BindError> {
+        let bound = || {
+            let socket = match address {
+                SocketAddr::V4(_) => TcpSocket::new_v4()?,
+                SocketAddr::V6(_) => TcpSocket::new_v6()?,
+            };
+            socket.set_reuseaddr(true)?;
+            socket.bind(address)
+        };
+        bound().map_err(|source| BindError::Listen { address, source })
     }
 
     /// Where the server listens, with the ports it was given, in the settings' order.

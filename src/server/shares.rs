@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use super::home_error::HomeError;
 use super::homes::{self, Home, Verdict};
 use super::stores::{StoreError, Stores};
 use crate::config::{self, Config};
@@ -11,110 +12,24 @@ use crate::metadata::{self, MetadataStore};
 use crate::types::{ContentIdentity, ShareName};
 use crate::vfs::ExportSettings;
 
-/// Why a share is not served over the content that the configuration names.
-#[derive(Debug, thiserror::Error)]
-pub enum HomeError {
-    /// The share has other content.
-    #[error(
-        "the share {share} keeps its content in the content store {recorded} (identity {identity}), but its \
-         content_store {store} ({place}) holds {}: point content_store or its settings back to where the content \
-         is, with its disk mounted, or move the content there whole{}",
-        other(*found),
-        going_on(*found)
-    )]
-    Elsewhere {
-        /// The share.
-        share: ShareName,
-        /// The name that its content store had when it was last served.
-        recorded: String,
-        /// Its content.
-        identity: ContentIdentity,
-        /// The content store that the configuration names.
-        store: String,
-        /// Where that is.
-        place: String,
-        /// What it holds.
-        found: Option<ContentIdentity>,
-    },
-    /// There is no content where the share's must be.
-    #[error(
-        "the share {share} keeps its content in the content store {recorded} (identity {identity}), but its \
-         content_store {store} ({place}) holds no TrunkFS content: mount its disk, or correct the store's \
-         settings; to go on with an empty store, without the bytes of any file there is, write content_identity: \
-         {fresh} under the share"
-    )]
-    Absent {
-        /// The share.
-        share: ShareName,
-        /// The name that its content store had when it was last served.
-        recorded: String,
-        /// Its content.
-        identity: ContentIdentity,
-        /// The content store that the configuration names.
-        store: String,
-        /// Where that is.
-        place: String,
-        /// An identity that nothing has.
-        fresh: ContentIdentity,
-    },
-    /// The configuration accepts content that is not there.
-    #[error(
-        "the share {share} is to have the content {accepted} (content_identity), but its content_store {store} \
-         ({place}) holds {}: correct content_store, or remove content_identity",
-        other(*found)
-    )]
-    NotAccepted {
-        /// The share.
-        share: ShareName,
-        /// What the configuration accepts.
-        accepted: ContentIdentity,
-        /// The content store that the configuration names.
-        store: String,
-        /// Where that is.
-        place: String,
-        /// What it holds.
-        found: Option<ContentIdentity>,
-    },
-    /// A new share would begin beside content that belongs to no share of its metadata store.
-    #[error(
-        "the metadata store {metadata} has no share {share} yet, but its content_store {store} ({place}) holds \
-         content of shares that this metadata store does not know: name the metadata store that has the share, or \
-         an empty content store; to begin a new share beside that content, write content_identity: {found} under \
-         the share"
-    )]
-    Leftover {
-        /// The share.
-        share: ShareName,
-        /// Its metadata store.
-        metadata: String,
-        /// Its content store.
-        store: String,
-        /// Where that is.
-        place: String,
-        /// What it holds.
-        found: ContentIdentity,
-    },
-}
-
-fn other(found: Option<ContentIdentity>) -> String {
-    found.map_or("nothing that lasts".to_owned(), |it| format!("the content {it}"))
-}
-
-fn going_on(found: Option<ContentIdentity>) -> String {
-    found.map_or(String::new(), |it| {
-        format!(
-            "; to go on with what is there, without the bytes of any file there is, write content_identity: {it} \
-             under the share"
-        )
-    })
-}
-
 /// What is known of a share before its content is opened.
-struct Known<'c> {
-    share: &'c config::Share,
-    recorded: Option<Home>,
+pub(super) struct Known<'c> {
+    pub(super) share: &'c config::Share,
+    pub(super) recorded: Option<Home>,
     /// Whether its metadata store has it.
-    made: bool,
+    pub(super) made: bool,
+    /// What else its metadata store has.
+    pub(super) others: Vec<(ShareName, Option<Home>)>,
+}
+
+impl Known<'_> {
+    /// Whether the start makes it, and nothing says that this is meant whatever else there is.
+    pub(super) fn begins(&self, config: &Config) -> bool {
+        let metadata = config.metadata.get(&self.share.metadata_store);
+        let lasting = metadata.is_some_and(|metadata| *metadata != config::Metadata::Memory);
+        let known = self.made || self.recorded.is_some();
+        lasting && !known && self.share.content_identity.is_none()
+    }
 }
 
 /// Opens every share of the configuration, and the stores that they name.
@@ -125,6 +40,11 @@ pub(super) async fn open(
     let mut all = Vec::with_capacity(config.shares.len());
     for share in &config.shares {
         all.push(look_up(stores, config, share).await?);
+    }
+    for known in all.iter().filter(|known| known.begins(config)) {
+        if let Some(other) = stores.other_with(config, known.share).await {
+            return Err(moved(known.share, other, None));
+        }
     }
     let mut making: BTreeMap<&str, Making> = BTreeMap::new();
     for Known { share, recorded, .. } in &all {
@@ -139,9 +59,11 @@ pub(super) async fn open(
         let content = content.map_err(|error| absent(config, &all, error))?;
         let found = content.identity();
         let verdict = judge(config, known, known.recorded.as_ref(), found)?;
-        refuse_leftovers(stores, config, known, &*content).await?;
+        refuse_leftovers(config, known, &*content).await?;
         verdicts.push((verdict, found));
     }
+    let stores_found = all.iter().zip(&verdicts);
+    refuse_twins(stores_found.map(|(known, (_, found))| (&*known.share.content_store, *found)))?;
     let mut exports = Vec::with_capacity(all.len());
     for (known, (verdict, found)) in all.iter().zip(verdicts) {
         let export = stores.export(config, known.share).await?;
@@ -170,8 +92,17 @@ async fn look_up<'c>(
     let metadata = stores.metadata(config, share).await?;
     let failed = failed(share);
     let recorded = homes::recorded(&*metadata, &share.name).await.map_err(&failed)?;
-    let made = metadata.shares().await.map_err(&failed)?.contains(&share.name);
-    Ok(Known { share, recorded, made })
+    let mut made = false;
+    let mut others = Vec::new();
+    for name in metadata.shares().await.map_err(&failed)? {
+        if name == share.name {
+            made = true;
+        } else {
+            let home = homes::recorded(&*metadata, &name).await.map_err(&failed)?;
+            others.push((name, home));
+        }
+    }
+    Ok(Known { share, recorded, made, others })
 }
 
 /// Where a content store is, for messages.
@@ -192,6 +123,21 @@ fn place(config: &Config, share: &config::Share) -> String {
     })
 }
 
+/// The share is in another metadata store than the configuration says.
+pub(super) fn moved(
+    share: &config::Share,
+    other: String,
+    found: Option<ContentIdentity>,
+) -> StoreError {
+    HomeError::Moved {
+        share: share.name.clone(),
+        metadata: share.metadata_store.clone(),
+        other,
+        accepting: found.unwrap_or_else(ContentIdentity::generate),
+    }
+    .into()
+}
+
 /// A content store that is not there, as a share sees it that has its content there.
 fn absent(config: &Config, all: &[Known<'_>], error: StoreError) -> StoreError {
     let StoreError::NoContent { name, .. } = &error else { return error };
@@ -201,6 +147,11 @@ fn absent(config: &Config, all: &[Known<'_>], error: StoreError) -> StoreError {
         known.recorded.as_ref().filter(|_| !accepted).map(|home| (known.share, home))
     });
     let Some((share, home)) = home else { return error };
+    missing(config, share, home)
+}
+
+/// There is nothing where the share's content must be.
+pub(super) fn missing(config: &Config, share: &config::Share, home: &Home) -> StoreError {
     HomeError::Absent {
         share: share.name.clone(),
         recorded: home.store.clone(),
@@ -212,7 +163,7 @@ fn absent(config: &Config, all: &[Known<'_>], error: StoreError) -> StoreError {
     .into()
 }
 
-fn judge(
+pub(super) fn judge(
     config: &Config,
     known: &Known<'_>,
     recorded: Option<&Home>,
@@ -242,42 +193,79 @@ fn judge(
 /// A new share in a new database over content that is full is a database that was lost or mistaken: whatever collects
 /// content without files would take it all away.
 async fn refuse_leftovers(
-    stores: &mut Stores,
     config: &Config,
     known: &Known<'_>,
     content: &dyn ContentStore,
 ) -> Result<(), StoreError> {
-    let share = known.share;
-    let lasting = config
-        .metadata
-        .get(&share.metadata_store)
-        .is_some_and(|metadata| *metadata != config::Metadata::Memory);
     let Some(found) = content.identity() else { return Ok(()) };
-    if known.made || known.recorded.is_some() || share.content_identity.is_some() || !lasting {
+    if !known.begins(config) || shared(config, known, found)? {
         return Ok(());
     }
-    let metadata = stores.metadata(config, share).await?;
-    for other in metadata.shares().await.map_err(failed(share))? {
-        let home = homes::recorded(&*metadata, &other).await.map_err(failed(share))?;
-        if home.is_some_and(|home| home.identity == found) {
-            return Ok(());
+    let listed = content.list(None, 1).await.map_err(|source| StoreError::Unlisted {
+        name: known.share.content_store.clone(),
+        source,
+    })?;
+    if listed.is_empty() { Ok(()) } else { Err(leftover(config, known.share, found)) }
+}
+
+/// Whether other shares of the metadata store have the content over which a share begins. One that the
+/// configuration does not name is an error: it may be this one, under the name that it had.
+pub(super) fn shared(
+    config: &Config,
+    known: &Known<'_>,
+    found: ContentIdentity,
+) -> Result<bool, StoreError> {
+    let share = known.share;
+    let on_it = |home: &Option<Home>| home.as_ref().is_some_and(|home| home.identity == found);
+    let mut others = known.others.iter().filter(|(_, home)| on_it(home)).map(|(name, _)| name);
+    let named = |name: &ShareName| {
+        let mut shares = config.shares.iter();
+        shares.any(|it| it.metadata_store == share.metadata_store && it.name == *name)
+    };
+    if let Some(other) = others.clone().find(|name| !named(name)) {
+        return Err(HomeError::Renamed {
+            share: share.name.clone(),
+            other: other.clone(),
+            metadata: share.metadata_store.clone(),
+            store: share.content_store.clone(),
+            place: place(config, share),
+            found,
         }
+        .into());
     }
-    let listed = content
-        .list(None, 1)
-        .await
-        .map_err(|source| StoreError::Unlisted { name: share.content_store.clone(), source })?;
-    if listed.is_empty() {
-        return Ok(());
-    }
-    Err(HomeError::Leftover {
+    Ok(others.next().is_some())
+}
+
+/// Content without a share, where one begins.
+pub(super) fn leftover(
+    config: &Config,
+    share: &config::Share,
+    found: ContentIdentity,
+) -> StoreError {
+    HomeError::Leftover {
         share: share.name.clone(),
         metadata: share.metadata_store.clone(),
         store: share.content_store.clone(),
         place: place(config, share),
         found,
     }
-    .into())
+    .into()
+}
+
+/// Refuses two content stores that are the same content: what is written to one is missing in the other.
+pub(super) fn refuse_twins<'s>(
+    stores: impl Iterator<Item = (&'s str, Option<ContentIdentity>)>,
+) -> Result<(), StoreError> {
+    let mut seen: BTreeMap<ContentIdentity, &str> = BTreeMap::new();
+    for (store, identity) in stores {
+        let Some(identity) = identity else { continue };
+        let first = *seen.entry(identity).or_insert(store);
+        if first != store {
+            let (one, other) = (first.to_owned(), store.to_owned());
+            return Err(HomeError::Twins { one, other, identity }.into());
+        }
+    }
+    Ok(())
 }
 
 /// Records where the share's content is. Of several instances that start together the first decides.

@@ -13,8 +13,9 @@ use tokio::task::JoinSet;
 pub use self::keeping::{
     Keeper, KeepingError, open_for_check, open_for_dump, open_for_load, open_for_repair,
 };
+use self::trial::glance;
 pub use self::trial::try_stores;
-use super::shares::HomeError;
+use super::home_error::HomeError;
 use super::waiting::{Failed, opened};
 use crate::config::{self, Config};
 use crate::content::{
@@ -211,6 +212,25 @@ impl Stores {
         };
         self.metadata.insert(name.clone(), store.clone());
         Ok(store)
+    }
+
+    /// Another metadata store of the configuration that has the share, open or not. One that cannot be asked does not
+    /// count: it is no store of this share.
+    pub(super) async fn other_with(
+        &self,
+        config: &Config,
+        share: &config::Share,
+    ) -> Option<String> {
+        for (name, settings) in config.metadata.iter().filter(|it| *it.0 != share.metadata_store) {
+            let shares = match self.metadata.get(name) {
+                Some(open) => open.shares().await.ok(),
+                None => glance(settings).await.ok().flatten().map(|glance| glance.shares),
+            };
+            if shares.is_some_and(|shares| shares.contains(&share.name)) {
+                return Some(name.clone());
+            }
+        }
+        None
     }
 
     /// The content store of a share, opened or made where it is not open yet.

@@ -48,6 +48,7 @@ async fn local_stores_are_looked_at_and_left_alone() {
         fresh.out.contains("# content.stores.disk: ok, content is made at the start\n"),
         "{fresh:?}"
     );
+    assert!(fresh.out.contains("# share /e: ok, is made at the start\n"), "{fresh:?}");
     assert_eq!(files(at).len(), 1, "nothing but the configuration");
 
     let server = Running::start(at, &["--config", "t.yaml"], 1).await;
@@ -64,6 +65,10 @@ async fn local_stores_are_looked_at_and_left_alone() {
         );
         assert!(
             found.out.contains("# content.stores.disk: ok, content holds the content "),
+            "{found:?}"
+        );
+        assert!(
+            found.out.contains("# share /e: ok, is there, with its content in disk\n"),
             "{found:?}"
         );
     }

@@ -53,6 +53,18 @@ async fn refuses(folder: &Path, words: &[&str]) -> String {
     finished.err
 }
 
+/// `check-config --connect` says so too, once, and leaves everything as it is.
+async fn foresees(folder: &Path, words: &[&str]) {
+    let arguments = ["check-config", "--config", "t.yaml", "--connect"];
+    let finished = run(trunkfs(folder, &arguments)).await;
+    assert_eq!(finished.status, Some(1), "{finished:?}");
+    let said: Vec<_> = finished.err.lines().filter(|line| line.contains(words[0])).collect();
+    assert_eq!(said.len(), 1, "{finished:?}");
+    for word in words {
+        assert!(said[0].contains(word), "no {word:?} in {}", said[0]);
+    }
+}
+
 fn identity(folder: &TempDir, content: &str) -> String {
     let file = folder.path().join(content).join(".trunkfs-content.id");
     fs::read_to_string(file).unwrap().trim_end().to_owned()
@@ -87,6 +99,7 @@ async fn a_disk_that_is_not_mounted_is_noticed() {
         ],
     )
     .await;
+    foresees(at, &["the share /e keeps its content in the content store disk", &known]).await;
     assert!(is_empty(&at.join("disk")), "nothing is made there");
     // A further share on the same store changes nothing about that.
     write(at, "db", &[("disk", "disk")], &[("/new", "disk", ""), ("/e", "disk", "")]);
@@ -125,6 +138,7 @@ async fn content_that_is_anothers_is_refused() {
         ],
     )
     .await;
+    foresees(at, &["the share /a keeps its content", &one, &two]).await;
     write(at, "db", &stores, &[("/a", "mem", ""), ("/b", "two", "")]);
     refuses(at, &["/a keeps its content", "(in memory) holds nothing that lasts"]).await;
 
@@ -162,12 +176,97 @@ async fn a_database_that_was_mistaken_is_noticed() {
         ],
     )
     .await;
+    foresees(at, &["the metadata store db has no share /e yet", &identity]).await;
     // A further share of the database that knows the content may have it.
     write(at, "db", &[("disk", "disk")], &[("/e", "disk", ""), ("/f", "disk", "")]);
     serves(at, 2).await;
     let accepting = format!(", content_identity: {identity}");
     write(at, "other", &[("disk", "disk")], &[("/e", "disk", &accepting)]);
     serves(at, 1).await;
+}
+
+/// A share of another name over the content of one that the configuration has lost is a share that was renamed.
+#[tokio::test]
+async fn a_share_that_was_renamed_is_not_made_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    write(at, "db", &[("disk", "disk")], &[("/e", "disk", "")]);
+    serves(at, 1).await;
+    let identity = identity(&folder, "disk");
+    write(at, "db", &[("disk", "disk")], &[("/new", "disk", "")]);
+    let words = [
+        "the metadata store db has no share /new, but it has /e over the same content",
+        "write name: /e again",
+        &format!("write content_identity: {identity} under /new"),
+    ];
+    refuses(at, &words).await;
+    foresees(at, &words).await;
+    let accepting = format!(", content_identity: {identity}");
+    write(at, "db", &[("disk", "disk")], &[("/new", "disk", &accepting)]);
+    serves(at, 1).await;
+    write(at, "db", &[("disk", "disk")], &[("/new", "disk", ""), ("/e", "disk", "")]);
+    serves(at, 2).await;
+}
+
+/// A share whose metadata store is another now, while the one that has it is still configured.
+#[tokio::test]
+async fn a_share_that_another_metadata_store_has_is_not_made_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    write(at, "db", &[("disk", "disk")], &[("/e", "disk", "")]);
+    serves(at, 1).await;
+    let text = fs::read_to_string(at.join("t.yaml")).unwrap();
+    let other = "{ type: sqlite, sqlite: { path: other } }";
+    let text = text.replace("stores: { db:", &format!("stores: {{ large: {other}, db:"));
+    let text = text.replace("metadata_store: db", "metadata_store: large");
+    fs::write(at.join("t.yaml"), text).unwrap();
+    let words = [
+        "the metadata store large has no share /e, but the metadata store db has it",
+        "write metadata_store: db",
+        "trunkfs load --store large",
+        "content_identity: ",
+    ];
+    refuses(at, &words).await;
+    foresees(at, &words).await;
+    for arguments in [
+        ["dump", "--config", "t.yaml", "--store", "db", "d"],
+        ["load", "--config", "t.yaml", "--store", "large", "d"],
+    ] {
+        assert_eq!(run(trunkfs(at, &arguments)).await.status, Some(0), "{arguments:?}");
+    }
+    serves(at, 1).await;
+}
+
+/// A copy of a content folder beside the folder itself.
+#[tokio::test]
+async fn two_content_stores_that_are_one_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    write(at, "db", &[("disk", "disk")], &[("/e", "disk", ""), ("/f", "disk", "")]);
+    serves(at, 2).await;
+    std::os::unix::fs::symlink("disk", at.join("copy")).unwrap();
+    let stores = [("copy", "copy"), ("disk", "disk")];
+    write(at, "db", &stores, &[("/e", "disk", ""), ("/f", "copy", "")]);
+    let words =
+        ["the content stores disk and copy hold the same content", &identity(&folder, "disk")];
+    refuses(at, &words).await;
+    let words = ["the content stores copy and disk hold the same content"];
+    foresees(at, &words).await;
+}
+
+/// What the server may not look into is not taken for empty.
+#[tokio::test]
+async fn content_that_cannot_be_reached_is_not_absent() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    write(at, "db", &[("disk", "disk")], &[("/e", "disk", "")]);
+    serves(at, 1).await;
+    fs::rename(at.join("disk"), at.join("away")).unwrap();
+    fs::write(at.join("disk"), "a file").unwrap();
+    let words = ["cannot open the content folder disk", "base_path", "Not a directory"];
+    let said = refuses(at, &words).await;
+    assert!(!said.contains("content_identity"), "{said}");
+    foresees(at, &words).await;
 }
 
 #[tokio::test]

@@ -90,7 +90,7 @@ async fn rights_that_are_missing_are_named_with_their_grant() {
     for (what, grant) in all {
         let line = crate::connecting::line(plain.clone()).await;
         crate::connecting::has(&line, &["the role may not use the ", what, grant]);
-        let looked = PostgresStore::schema_versions(&plain, false).await.unwrap_err();
+        let looked = PostgresStore::glance(&plain, false).await.unwrap_err();
         crate::connecting::has(&Chain(&looked).to_string(), &[grant]);
         cluster.sql(grant).await;
     }

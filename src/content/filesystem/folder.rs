@@ -45,10 +45,17 @@ impl Folder {
         base_path: PathBuf,
         making: Making,
     ) -> Result<(Self, ContentIdentity), OpenError> {
-        if making == Making::Never && !base_path.join(MARKER).exists() {
-            return Err(OpenError::Absent { path: base_path });
-        }
         let unreachable = |source| OpenError::Unreachable { path: base_path.clone(), source };
+        if making == Making::Never {
+            // A folder that this user may not look into is another thing than one that holds nothing.
+            match fs::metadata(base_path.join(MARKER)) {
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    return Err(OpenError::Absent { path: base_path });
+                }
+                Err(error) => return Err(unreachable(error)),
+            }
+        }
         make_folders(&base_path).map_err(unreachable)?;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let base = rustix::fs::open(&base_path, flags, Mode::empty())
@@ -83,7 +90,22 @@ impl Folder {
         if !path.join(MARKER).exists() {
             return Ok(Look::Empty);
         }
-        Ok(Look::Content(identity::find(path)?))
+        let mut empty = true;
+        for part in 0..=u8::MAX {
+            match folder.list_part(part, |_| empty = false) {
+                Err(errno) if errno != Errno::NOENT => {
+                    return Err(OpenError::Unreachable {
+                        path: path.clone(),
+                        source: errno.into(),
+                    });
+                }
+                Ok(()) | Err(_) => {}
+            }
+            if !empty {
+                break;
+            }
+        }
+        Ok(Look::Content { identity: identity::find(path)?, empty })
     }
 
     /// Takes a folder that is marked, and one that is empty; no other.
@@ -293,8 +315,13 @@ impl Folder {
 /// What a content folder is, before it is opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Look {
-    /// Content, with its identity if it has one already.
-    Content(Option<ContentIdentity>),
+    /// A content folder.
+    Content {
+        /// Its identity, if it has one already.
+        identity: Option<ContentIdentity>,
+        /// Whether it holds no content yet.
+        empty: bool,
+    },
     /// An empty folder.
     Empty,
     /// Nothing.

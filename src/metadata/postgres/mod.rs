@@ -46,7 +46,7 @@ pub use self::settings::Settings;
 use self::shares::Shares;
 use self::usage::Usages;
 use super::{
-    Answer, CreateHow, Created, Dump, Error, Flush, FlushOutcome, Hold, Link, LinkTarget,
+    Answer, CreateHow, Created, Dump, Error, Flush, FlushOutcome, Glance, Hold, Link, LinkTarget,
     LoadError, LoadHow, Loaded, Lookup, MetadataStore, Page, Portion, Record, Removed, Renamed,
     SetAttributes, SettingDone, Share, ShareSpec, Upkeep, Usage, ZeroingOutcome,
 };
@@ -68,11 +68,11 @@ pub struct PostgresStore {
 }
 
 impl PostgresStore {
-    /// The schema's version in the database and this program's. Changes nothing.
+    /// What the database holds. Changes nothing.
     ///
     /// # Errors
     /// Those of [`PostgresStore::connect`] where `migrates` says whether the schema may be brought up to date.
-    pub async fn schema_versions(settings: &Settings, migrates: bool) -> Result<(i32, i32), Error> {
+    pub async fn glance(settings: &Settings, migrates: bool) -> Result<Glance, Error> {
         start::check(settings).await?;
         migrations::look(settings, migrates).await
     }

@@ -12,8 +12,8 @@ use rusqlite::{Connection, OpenFlags};
 use rustix::fs::{Access, AtFlags, CWD};
 
 use super::error::{Failure, REMEDY};
-use super::migrations;
-use crate::metadata::Error;
+use super::{migrations, shares};
+use crate::metadata::{Error, Glance};
 
 /// Where the store is, and what it may use.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,14 +74,14 @@ pub(super) fn writer(settings: &Settings) -> Result<Connection, Error> {
 }
 
 /// The schema's version in a file and this program's; `None` where there is no file. Makes and changes nothing.
-pub(super) fn look(path: &Path) -> Result<Option<(i32, i32)>, Error> {
+pub(super) fn look(path: &Path) -> Result<Option<Glance>, Error> {
     let file = match fs::metadata(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(Error::Backend(Box::new(error))),
     };
     if !file.is_file() {
-        return Err(Error::Backend("it is no file".into()));
+        return Err(Error::Backend("it is no file; set path to one".into()));
     }
     let writable = rustix::fs::accessat(CWD, path, Access::WRITE_OK, AtFlags::EACCESS);
     writable.map_err(|errno| unmade(errno.into()))?;
@@ -95,7 +95,14 @@ pub(super) fn look(path: &Path) -> Result<Option<(i32, i32)>, Error> {
     };
     let connection = connection.map_err(failed)?;
     connection.busy_timeout(PATIENCE).map_err(failed)?;
-    migrations::versions(&connection).map(Some)
+    let (present, wanted) = migrations::versions(&connection)?;
+    let mut glance = Glance { present, wanted, ..Glance::default() };
+    if present > 0 {
+        let held = shares::all(&connection).map_err(Failure::into_error)?;
+        glance.shares = held.into_iter().map(|share| share.name).collect();
+        glance.settings = shares::settings(&connection).map_err(Failure::into_error)?;
+    }
+    Ok(Some(glance))
 }
 
 /// The URI (sqlite.org/uri.html) of a file that nobody changes.
@@ -160,7 +167,10 @@ fn unmade(error: io::Error) -> Error {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
             Error::NoSpace(Box::new(error))
         }
-        _ => Error::Backend(Box::new(error)),
+        kind => match super::lock::unusable(kind) {
+            Some(remedy) => Error::Backend(format!("{error}; {remedy}").into()),
+            None => Error::Backend(Box::new(error)),
+        },
     }
 }
 

@@ -27,7 +27,8 @@ impl Lock {
         let path = beside(database, ".lock");
         let named = |error: io::Error| {
             let kind = error.kind();
-            let source = format!("the lock file {}: {error}", path.display()).into();
+            let remedy = unusable(kind).map(|remedy| format!("; {remedy}")).unwrap_or_default();
+            let source = format!("the lock file {}: {error}{remedy}", path.display()).into();
             match kind {
                 io::ErrorKind::ReadOnlyFilesystem => Error::ReadOnly(source),
                 io::ErrorKind::StorageFull => Error::NoSpace(source),
@@ -74,6 +75,19 @@ impl Lock {
         let tried =
             self.file.read_exact_at(&mut first, 0).and_then(|()| self.file.write_all_at(&first, 0));
         tried.is_err_and(|error| error.kind() == io::ErrorKind::ReadOnlyFilesystem)
+    }
+}
+
+/// What to do about a path that cannot be used.
+pub(super) fn unusable(kind: io::ErrorKind) -> Option<&'static str> {
+    match kind {
+        io::ErrorKind::PermissionDenied => Some(
+            "give the file and its folder to the user that runs the server, or set path to another",
+        ),
+        io::ErrorKind::IsADirectory | io::ErrorKind::NotADirectory => {
+            Some("set path to a file, in a folder that is there or can be made")
+        }
+        _ => None,
     }
 }
 

@@ -53,7 +53,7 @@ use self::tables::Writable;
 use self::writer::Writer;
 use super::serial::{self, Stop};
 use super::{
-    Answer, CreateHow, Created, Dump, Error, Flush, FlushOutcome, Hold, Link, LinkTarget,
+    Answer, CreateHow, Created, Dump, Error, Flush, FlushOutcome, Glance, Hold, Link, LinkTarget,
     LoadError, LoadHow, Loaded, Lookup, MetadataStore, Page, Portion, Record, Removed, Renamed,
     SetAttributes, SettingDone, Share, ShareSpec, Upkeep, Usage, ZeroingOutcome,
 };
@@ -97,12 +97,12 @@ impl SqliteStore {
             .map_err(|error| Error::Backend(Box::new(error)))?
     }
 
-    /// The schema's version in a file and this program's; `None` where there is no file yet. Makes and changes
-    /// nothing, and does not mind a server that has it.
+    /// What a file holds; `None` where there is no file yet. Makes and changes nothing, and does not mind a server
+    /// that has it.
     ///
     /// # Errors
     /// What is wrong with the file, as far as can be seen without opening the store.
-    pub async fn look(path: PathBuf) -> Result<Option<(i32, i32)>, Error> {
+    pub async fn glance(path: PathBuf) -> Result<Option<Glance>, Error> {
         tokio::task::spawn_blocking(move || connect::look(&path))
             .await
             .map_err(|error| Error::Backend(Box::new(error)))?

@@ -1,6 +1,6 @@
 //! Shares: made once, known to the process since. What it holds of a share never changes in the database.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use parking_lot::RwLock;
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
@@ -135,6 +135,13 @@ pub(super) fn setting(connection: &Connection, key: &str) -> Result<Option<Strin
     let mut statement =
         connection.prepare_cached("SELECT value FROM server_config WHERE key = ?1")?;
     Ok(statement.query_row([key], |row| row.get(0)).optional()?)
+}
+
+/// Every setting.
+pub(super) fn settings(connection: &Connection) -> Result<BTreeMap<String, String>, Failure> {
+    let mut statement = connection.prepare("SELECT key, value FROM server_config")?;
+    let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    Ok(rows.collect::<Result<_, _>>()?)
 }
 
 /// Sets a setting whose present value is `seen`.

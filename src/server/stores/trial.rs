@@ -10,24 +10,70 @@ use rustix::fs::{Access, AtFlags, CWD};
 use super::{StoreError, database, objects};
 use crate::config::{self, Config};
 use crate::content::{ContentStore as _, FilesystemContent, Look, Making, OpenError};
-use crate::metadata;
 use crate::metadata::postgres::PostgresStore;
 use crate::metadata::sqlite::SqliteStore;
+use crate::metadata::{self, Glance};
+use crate::server::foresight::{Seen, foresee};
 
-/// Tries every store that a share names: what is found, or why it cannot be used.
+/// Tries every store that a share names, and then foresees what a start says of the shares: what is found, or why it
+/// cannot be used.
 pub async fn try_stores(config: &Config) -> Vec<(String, Result<String, StoreError>)> {
     let metadata = config.shares.iter().map(|share| &share.metadata_store);
     let content = config.shares.iter().map(|share| &share.content_store);
     let mut tried = Vec::new();
+    let (mut glances, mut seen) = (BTreeMap::new(), BTreeMap::new());
     for (name, settings) in named(metadata, &config.metadata) {
-        let found = try_metadata(name, settings).await;
+        let found = try_metadata(name, settings).await.map(|(found, glance)| {
+            glances.insert(name.as_str(), glance);
+            found
+        });
         tried.push((format!("metadata.stores.{name}"), found));
     }
     for (name, settings) in named(content, &config.content) {
-        let found = try_content(config, name, settings).await;
+        let found = match try_content(config, name, settings).await {
+            Ok((found, sight)) => {
+                seen.insert(name.as_str(), sight);
+                Ok(found)
+            }
+            Err(error) => {
+                // For a share that has its content elsewhere this is nothing.
+                if matches!(&error, StoreError::Content { source, .. } if is_foreign(&**source)) {
+                    seen.insert(name.as_str(), Seen::Nothing);
+                }
+                Err(error)
+            }
+        };
         tried.push((format!("content.stores.{name}"), found));
     }
+    for (name, settings) in &config.metadata {
+        if !glances.contains_key(name.as_str())
+            && let Ok(Some(glance)) = glance(settings).await
+        {
+            glances.insert(name, glance);
+        }
+    }
+    let shares = foresee(config, &glances, &seen);
+    tried.extend(shares.into_iter().map(|(share, outcome)| (format!("share {share}"), outcome)));
     tried
+}
+
+fn is_foreign(error: &(dyn std::error::Error + 'static)) -> bool {
+    matches!(error.downcast_ref(), Some(OpenError::Foreign { .. }))
+}
+
+/// What a metadata store holds that lasts, where it is there.
+///
+/// # Errors
+/// It cannot be asked, or is not to be served.
+pub(super) async fn glance(settings: &config::Metadata) -> Result<Option<Glance>, metadata::Error> {
+    match settings {
+        config::Metadata::Memory => Ok(None),
+        config::Metadata::Sqlite(settings) => SqliteStore::glance(settings.path.clone()).await,
+        config::Metadata::Postgres(settings) => {
+            let settings = database(settings);
+            PostgresStore::glance(&settings, settings.auto_migrate).await.map(Some)
+        }
+    }
 }
 
 /// Each of the stores once that somebody names, in their order.
@@ -52,43 +98,35 @@ fn makeable(path: &Path) -> io::Result<()> {
 }
 
 /// What a metadata store is, without changing anything.
-async fn try_metadata(name: &str, settings: &config::Metadata) -> Result<String, StoreError> {
-    match settings {
-        config::Metadata::Memory => Ok("in memory".to_owned()),
-        config::Metadata::Sqlite(settings) => {
-            let path = &settings.path;
-            let failed = |source| StoreError::Metadata {
-                name: name.to_owned(),
-                place: path.display().to_string(),
-                waited: None,
-                source,
-            };
-            match SqliteStore::look(path.clone()).await.map_err(failed)? {
-                Some((present, wanted)) => Ok(versions(&path.display(), present, wanted)),
-                None => {
-                    makeable(path)
-                        .map_err(|error| failed(metadata::Error::Backend(Box::new(error))))?;
-                    Ok(format!("{} is made at the start", path.display()))
-                }
-            }
-        }
-        config::Metadata::Postgres(settings) => {
-            let place = settings.target.to_string();
-            let failed = |source| StoreError::Metadata {
-                name: name.to_owned(),
-                place: place.clone(),
-                waited: None,
-                source,
-            };
-            let found =
-                PostgresStore::schema_versions(&database(settings), settings.auto_migrate).await;
-            let (present, wanted) = found.map_err(failed)?;
-            Ok(versions(&place, present, wanted))
-        }
+async fn try_metadata(
+    name: &str,
+    settings: &config::Metadata,
+) -> Result<(String, Glance), StoreError> {
+    let place = match settings {
+        config::Metadata::Memory => return Ok(("in memory".to_owned(), Glance::default())),
+        config::Metadata::Sqlite(settings) => settings.path.display().to_string(),
+        config::Metadata::Postgres(settings) => settings.target.to_string(),
+    };
+    let failed = |source| StoreError::Metadata {
+        name: name.to_owned(),
+        place: place.clone(),
+        waited: None,
+        source,
+    };
+    if let Some(glance) = glance(settings).await.map_err(failed)? {
+        return Ok((versions(&place, glance.present, glance.wanted), glance));
     }
+    if let config::Metadata::Sqlite(settings) = settings {
+        let made = makeable(&settings.path);
+        let remedy = "make its folder for the user that runs the server, or set path to another";
+        made.map_err(|error| {
+            failed(metadata::Error::Backend(format!("{error}; {remedy}").into()))
+        })?;
+    }
+    Ok((format!("{place} is made at the start"), Glance::default()))
 }
 
-fn versions(place: &dyn std::fmt::Display, present: i32, wanted: i32) -> String {
+fn versions(place: &str, present: i32, wanted: i32) -> String {
     let made =
         if present == wanted { String::new() } else { format!(", which the start makes {wanted}") };
     format!("{place} has schema version {present}{made}")
@@ -99,9 +137,11 @@ async fn try_content(
     config: &Config,
     name: &str,
     settings: &config::Content,
-) -> Result<String, StoreError> {
+) -> Result<(String, Seen), StoreError> {
     match settings {
-        config::Content::Memory => Ok("in memory".to_owned()),
+        config::Content::Memory => {
+            Ok(("in memory".to_owned(), Seen::Content { identity: None, empty: true }))
+        }
         config::Content::Filesystem(settings) => {
             let failed = |source: OpenError| StoreError::Content {
                 name: name.to_owned(),
@@ -110,25 +150,36 @@ async fn try_content(
             let path = &settings.base_path;
             let shown = path.display();
             Ok(match FilesystemContent::look(path.clone()).await.map_err(failed)? {
-                Look::Content(Some(identity)) => format!("{shown} holds the content {identity}"),
-                Look::Content(None) => format!("{shown} holds content"),
-                Look::Empty => format!("{shown} is empty"),
+                Look::Content { identity, empty } => {
+                    let which = identity
+                        .map_or("content".to_owned(), |identity| format!("the content {identity}"));
+                    (format!("{shown} holds {which}"), Seen::Content { identity, empty })
+                }
+                Look::Empty => (format!("{shown} is empty"), Seen::Nothing),
                 Look::Missing => {
                     makeable(path).map_err(|source| {
                         failed(OpenError::Unreachable { path: path.clone(), source })
                     })?;
-                    format!("{shown} is made at the start")
+                    (format!("{shown} is made at the start"), Seen::Nothing)
                 }
             })
         }
         config::Content::S3(_) | config::Content::Gcs(_) | config::Content::Azure(_) => {
             match objects(config, name, &at_once(settings), Making::Never).await {
-                Ok(store) => Ok(match store.identity() {
-                    Some(identity) => format!("the bucket holds the content {identity}"),
-                    None => "the bucket holds content".to_owned(),
-                }),
+                Ok(store) => {
+                    let listed = store
+                        .list(None, 1)
+                        .await
+                        .map_err(|source| StoreError::Unlisted { name: name.to_owned(), source })?;
+                    let identity = store.identity();
+                    let found = match identity {
+                        Some(identity) => format!("the bucket holds the content {identity}"),
+                        None => "the bucket holds content".to_owned(),
+                    };
+                    Ok((found, Seen::Content { identity, empty: listed.is_empty() }))
+                }
                 Err(StoreError::NoContent { .. }) => {
-                    Ok("the bucket has no content under the prefix yet".to_owned())
+                    Ok(("the bucket has no content under the prefix yet".to_owned(), Seen::Nothing))
                 }
                 Err(error) => Err(error),
             }

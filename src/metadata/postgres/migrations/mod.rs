@@ -14,7 +14,7 @@ use crate::metadata::schema::{
     Applied, Catalog, Descent, Direction, Event, Report, Schema, SchemaError, Status, Version,
     present,
 };
-use crate::metadata::{Error, Source};
+use crate::metadata::{Error, Glance, Source};
 
 mod embedded {
     refinery::embed_migrations!("migrations/postgres");
@@ -65,20 +65,25 @@ pub(super) async fn prepare(settings: &Settings) -> Result<(), Error> {
     }
 }
 
-/// The schema's version and this program's, where a start with these settings serves it; with `migrates` an older one
+/// What the database holds, where a start with these settings serves it; with `migrates` with an older schema
 /// too. Changes nothing and waits for no lock.
 ///
 /// # Errors
 /// Those of [`prepare`].
-pub(super) async fn look(settings: &Settings, migrates: bool) -> Result<(i32, i32), Error> {
+pub(super) async fn look(settings: &Settings, migrates: bool) -> Result<Glance, Error> {
     let mut schema = PostgresSchema::open(settings).await?;
     let status = schema.status().await?;
-    let versions = (status.present(), schema.catalog.needed());
     match status.verdict {
-        Err(SchemaError::Behind { .. }) if migrates => Ok(versions),
-        Ok(()) => Ok(versions),
-        Err(error) => Err(error.into()),
+        Err(SchemaError::Behind { .. }) if migrates => {}
+        Ok(()) => {}
+        Err(error) => return Err(error.into()),
     }
+    let mut glance =
+        Glance { present: status.present(), wanted: schema.catalog.needed(), ..Glance::default() };
+    if glance.present > 0 {
+        (glance.shares, glance.settings) = schema.session.contents().await?;
+    }
+    Ok(glance)
 }
 
 /// What a start says of migrations.

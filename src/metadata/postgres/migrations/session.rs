@@ -1,5 +1,6 @@
 //! A connection that looks at the schema and changes it.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use deadpool_postgres::ClientWrapper;
@@ -10,6 +11,7 @@ use crate::metadata::postgres::Settings;
 use crate::metadata::postgres::connect::Connector;
 use crate::metadata::postgres::error::{Failure, fatal, remedy, said};
 use crate::metadata::schema::{Applied, Event, Report, present};
+use crate::types::ShareName;
 
 /// Held alone while the schema is changed, shared while a start looks at it.
 const TRY_LOCK: &str = "SELECT pg_try_advisory_lock(19793, 0)";
@@ -128,6 +130,27 @@ impl Session {
         let count = |index| counts.try_get::<_, i64>(index).map_err(fatal);
         let (shares, files) = (count(0)?, count(1)?);
         Ok(format!("shares: {shares}; files, directories and links: {files}"))
+    }
+
+    /// The shares and the settings that there are.
+    pub(super) async fn contents(
+        &self,
+    ) -> Result<(Vec<ShareName>, BTreeMap<String, String>), Error> {
+        let shares = "SELECT name FROM shares ORDER BY id";
+        let shares = self.client.query(shares, &[]).await.map_err(fatal)?;
+        let shares = shares.iter().map(|row| {
+            let name: String = row.try_get(0).map_err(fatal)?;
+            let parsed = ShareName::parse(&name);
+            parsed.map_err(|error| Error::Damaged(format!("share {name}: {error}")))
+        });
+        let settings = "SELECT key, value FROM server_config";
+        let settings = self.client.query(settings, &[]).await.map_err(fatal)?;
+        let settings = settings
+            .iter()
+            .map(|row| Ok((row.try_get(0)?, row.try_get(1)?)))
+            .collect::<Result<_, _>>()
+            .map_err(fatal)?;
+        Ok((shares.collect::<Result<_, _>>()?, settings))
     }
 
     /// Who uses the store, a line for each role and address.

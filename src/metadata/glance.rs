@@ -1,0 +1,18 @@
+//! What a store holds, for somebody who wants to know before it is opened.
+
+use std::collections::BTreeMap;
+
+use crate::types::ShareName;
+
+/// A store as it is, whether a server has it open or not. Looking at it changes nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Glance {
+    /// The schema's version; 0 where there are no tables yet.
+    pub present: i32,
+    /// The version that this program serves.
+    pub wanted: i32,
+    /// The shares.
+    pub shares: Vec<ShareName>,
+    /// The settings, as [`MetadataStore::setting`](super::MetadataStore::setting) answers them.
+    pub settings: BTreeMap<String, String>,
+}

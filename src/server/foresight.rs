@@ -1,0 +1,115 @@
+//! What a start would say of the shares, from what is seen of their stores without opening them.
+
+use std::collections::BTreeMap;
+
+use super::homes::{self, Home};
+use super::shares::{Known, judge, leftover, missing, moved, refuse_twins, shared};
+use super::stores::StoreError;
+use crate::config::{self, Config};
+use crate::content::Making;
+use crate::metadata::Glance;
+use crate::types::{ContentIdentity, ShareName};
+
+/// What is seen of a content store.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Seen {
+    /// Content.
+    Content {
+        /// Which; `None` where it goes with the process, or was made before there were identities.
+        identity: Option<ContentIdentity>,
+        /// Whether there is none yet.
+        empty: bool,
+    },
+    /// Nothing yet.
+    Nothing,
+}
+
+/// Each share whose two stores were seen: what the start makes of it, or why it refuses it.
+pub(super) fn foresee(
+    config: &Config,
+    metadata: &BTreeMap<&str, Glance>,
+    content: &BTreeMap<&str, Seen>,
+) -> Vec<(ShareName, Result<String, StoreError>)> {
+    let twins = refuse_twins(content.iter().map(|(store, seen)| match seen {
+        Seen::Content { identity, .. } => (*store, *identity),
+        Seen::Nothing => (*store, None),
+    }));
+    let mut twins = twins.err();
+    let mut foreseen = Vec::new();
+    for share in &config.shares {
+        let stores = (metadata.get(&*share.metadata_store), content.get(&*share.content_store));
+        let (Some(glance), Some(seen)) = stores else { continue };
+        let outcome = match twins.take() {
+            Some(error) => Err(error),
+            None => known(share, glance).and_then(|known| one(config, metadata, &known, *seen)),
+        };
+        foreseen.push((share.name.clone(), outcome));
+    }
+    foreseen
+}
+
+fn known<'c>(share: &'c config::Share, glance: &Glance) -> Result<Known<'c>, StoreError> {
+    let home = |name: &ShareName| -> Result<Option<Home>, StoreError> {
+        let text = glance.settings.get(&homes::key(name));
+        text.map(|text| Home::parse(text)).transpose().map_err(|source| StoreError::Share {
+            share: name.clone(),
+            store: share.metadata_store.clone(),
+            source,
+        })
+    };
+    let others = glance.shares.iter().filter(|name| **name != share.name);
+    Ok(Known {
+        share,
+        recorded: home(&share.name)?,
+        made: glance.shares.contains(&share.name),
+        others: others
+            .map(|name| Ok((name.clone(), home(name)?)))
+            .collect::<Result<_, StoreError>>()?,
+    })
+}
+
+fn one(
+    config: &Config,
+    metadata: &BTreeMap<&str, Glance>,
+    known: &Known<'_>,
+    seen: Seen,
+) -> Result<String, StoreError> {
+    let share = known.share;
+    let found = match seen {
+        Seen::Content { identity, .. } => identity,
+        Seen::Nothing => None,
+    };
+    if known.begins(config) {
+        let others = metadata.iter().filter(|(store, _)| **store != share.metadata_store);
+        let other = others.into_iter().find(|(_, glance)| glance.shares.contains(&share.name));
+        if let Some((other, _)) = other {
+            return Err(moved(share, (*other).to_owned(), found));
+        }
+    }
+    let Seen::Content { identity, empty } = seen else {
+        return match (
+            homes::making(known.recorded.as_ref(), share.content_identity),
+            &known.recorded,
+        ) {
+            (Making::Never, Some(home)) => Err(missing(config, share, home)),
+            (Making::As(_), Some(_)) => {
+                Ok("goes on over empty content, as content_identity accepts".to_owned())
+            }
+            (Making::Never | Making::As(_) | Making::Allowed, _) => {
+                Ok("is made at the start".to_owned())
+            }
+        };
+    };
+    judge(config, known, known.recorded.as_ref(), identity)?;
+    if let Some(found) = identity
+        && known.begins(config)
+        && !shared(config, known, found)?
+        && !empty
+    {
+        return Err(leftover(config, share, found));
+    }
+    Ok(match (known.made, &share.content_store) {
+        (true, store) => format!("is there, with its content in {store}"),
+        (false, _) => "is made at the start".to_owned(),
+    })
+}

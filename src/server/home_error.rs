@@ -1,0 +1,151 @@
+//! Why a share is not served over the content that the configuration names: what is wrong, where, and what to write where
+//! it is meant.
+
+use crate::types::{ContentIdentity, ShareName};
+
+/// Why a share is not served over the content that the configuration names.
+#[derive(Debug, thiserror::Error)]
+pub enum HomeError {
+    /// The share has other content.
+    #[error(
+        "the share {share} keeps its content in the content store {recorded} (identity {identity}), but its \
+         content_store {store} ({place}) holds {}: point content_store or its settings back to where the content \
+         is, with its disk mounted, or move the content there whole{}",
+        other(*found),
+        going_on(*found)
+    )]
+    Elsewhere {
+        /// The share.
+        share: ShareName,
+        /// The name that its content store had when it was last served.
+        recorded: String,
+        /// Its content.
+        identity: ContentIdentity,
+        /// The content store that the configuration names.
+        store: String,
+        /// Where that is.
+        place: String,
+        /// What it holds.
+        found: Option<ContentIdentity>,
+    },
+    /// There is no content where the share's must be.
+    #[error(
+        "the share {share} keeps its content in the content store {recorded} (identity {identity}), but its \
+         content_store {store} ({place}) holds no TrunkFS content: mount its disk, or correct the store's \
+         settings; to go on with an empty store, without the bytes of any file there is, write content_identity: \
+         {fresh} under the share"
+    )]
+    Absent {
+        /// The share.
+        share: ShareName,
+        /// The name that its content store had when it was last served.
+        recorded: String,
+        /// Its content.
+        identity: ContentIdentity,
+        /// The content store that the configuration names.
+        store: String,
+        /// Where that is.
+        place: String,
+        /// An identity that nothing has.
+        fresh: ContentIdentity,
+    },
+    /// The configuration accepts content that is not there.
+    #[error(
+        "the share {share} is to have the content {accepted} (content_identity), but its content_store {store} \
+         ({place}) holds {}: correct content_store, or remove content_identity",
+        other(*found)
+    )]
+    NotAccepted {
+        /// The share.
+        share: ShareName,
+        /// What the configuration accepts.
+        accepted: ContentIdentity,
+        /// The content store that the configuration names.
+        store: String,
+        /// Where that is.
+        place: String,
+        /// What it holds.
+        found: Option<ContentIdentity>,
+    },
+    /// A new share would begin beside content that belongs to no share of its metadata store.
+    #[error(
+        "the metadata store {metadata} has no share {share} yet, but its content_store {store} ({place}) holds \
+         content of shares that this metadata store does not know: name the metadata store that has the share, or \
+         an empty content store; to begin a new share beside that content, write content_identity: {found} under \
+         the share"
+    )]
+    Leftover {
+        /// The share.
+        share: ShareName,
+        /// Its metadata store.
+        metadata: String,
+        /// Its content store.
+        store: String,
+        /// Where that is.
+        place: String,
+        /// What it holds.
+        found: ContentIdentity,
+    },
+    /// A new share would begin over the content of one that the configuration has lost.
+    #[error(
+        "the metadata store {metadata} has no share {share}, but it has {other} over the same content (content_store {store}, \
+         {place}), which the configuration does not name: if that is the share, write name: {other} again, since a share keeps \
+         its name; to begin a new, empty share beside it, write content_identity: {found} under {share}"
+    )]
+    Renamed {
+        /// The share.
+        share: ShareName,
+        /// What the metadata store has in place of it.
+        other: ShareName,
+        /// Its metadata store.
+        metadata: String,
+        /// Its content store.
+        store: String,
+        /// Where that is.
+        place: String,
+        /// What it holds.
+        found: ContentIdentity,
+    },
+    /// A new share would begin in one metadata store while another has it.
+    #[error(
+        "the metadata store {metadata} has no share {share}, but the metadata store {other} has it: write metadata_store: {other}, or \
+         move it there (trunkfs dump --store {other} --share {share} FILE, trunkfs load --store {metadata} FILE); to begin a new, \
+         empty share, write content_identity: {accepting} under the share"
+    )]
+    Moved {
+        /// The share.
+        share: ShareName,
+        /// The metadata store that the configuration names.
+        metadata: String,
+        /// The one that has the share.
+        other: String,
+        /// The identity of the content that is there, or one that nothing has.
+        accepting: ContentIdentity,
+    },
+    /// Two content stores are one.
+    #[error(
+        "the content stores {one} and {other} hold the same content ({identity}): one is a copy of the other, or both lead to one \
+         place; let the shares name the one that was served last, and no other"
+    )]
+    Twins {
+        /// A content store.
+        one: String,
+        /// Another.
+        other: String,
+        /// The identity of both.
+        identity: ContentIdentity,
+    },
+}
+
+fn other(found: Option<ContentIdentity>) -> String {
+    found.map_or("nothing that lasts".to_owned(), |it| format!("the content {it}"))
+}
+
+fn going_on(found: Option<ContentIdentity>) -> String {
+    found.map_or(String::new(), |it| {
+        format!(
+            "; to go on with what is there, without the bytes of any file there is, write content_identity: {it} \
+             under the share"
+        )
+    })
+}
