@@ -26,7 +26,7 @@ use crate::content::{
 use crate::metadata::memory::MemoryStore;
 use crate::metadata::postgres::{PostgresSchema, PostgresStore, Settings};
 use crate::metadata::schema::Schema;
-use crate::metadata::sqlite::{self, SqliteStore};
+use crate::metadata::sqlite::{self, SqliteSchema, SqliteStore};
 use crate::metadata::{self, MetadataStore, RootSpec, ShareSpec};
 use crate::types::ShareName;
 use crate::vfs::{ClientRule, ExportSettings, Squash, WriteBehind};
@@ -108,8 +108,16 @@ pub enum StoreError {
         known: String,
     },
     /// A store has no schema that could be migrated.
-    #[error("metadata.stores.{name} is not of type postgres: there is nothing to migrate")]
+    #[error("metadata.stores.{name} is in memory: there is nothing to migrate")]
     NoSchema {
+        /// The store's name.
+        name: String,
+    },
+    /// A store has the migrations that are built in, and no others.
+    #[error(
+        "metadata.stores.{name} is of type sqlite, whose migrations are built in: leave --migrations-path out"
+    )]
+    BuiltIn {
         /// The store's name.
         name: String,
     },
@@ -402,13 +410,18 @@ fn after(waited: Option<&Duration>) -> String {
     waited.map(|waited| format!(" after {waited:.0?} (connect_retry)")).unwrap_or_default()
 }
 
-/// The names of the metadata stores whose schema has versions.
+/// The names of the metadata stores that are migrated by command; where there is none, of those that a start
+/// migrates by itself.
 pub(crate) fn stores_with_schema(config: &Config) -> Vec<&str> {
-    let versioned = config.metadata.iter().filter(|(_, settings)| match settings {
-        config::Metadata::Memory | config::Metadata::Sqlite(_) => false,
-        config::Metadata::Postgres(_) => true,
-    });
-    versioned.map(|(name, _)| name.as_str()).collect()
+    let (mut by_command, mut by_themselves) = (Vec::new(), Vec::new());
+    for (name, settings) in &config.metadata {
+        match settings {
+            config::Metadata::Memory => {}
+            config::Metadata::Sqlite(_) => by_themselves.push(name.as_str()),
+            config::Metadata::Postgres(_) => by_command.push(name.as_str()),
+        }
+    }
+    if by_command.is_empty() { by_themselves } else { by_command }
 }
 
 /// The schema of a metadata store, and where it is; `migrations` goes before the configuration's folder.
@@ -425,8 +438,13 @@ pub(crate) async fn open_schema(
         known: format!("it has {}", stores_with_schema(config).join(", ")),
     })?;
     match settings {
-        config::Metadata::Memory | config::Metadata::Sqlite(_) => {
-            Err(StoreError::NoSchema { name: name.to_owned() })
+        config::Metadata::Memory => Err(StoreError::NoSchema { name: name.to_owned() }),
+        config::Metadata::Sqlite(_) if migrations.is_some() => {
+            Err(StoreError::BuiltIn { name: name.to_owned() })
+        }
+        config::Metadata::Sqlite(settings) => {
+            let place = settings.path.display().to_string();
+            Ok((Box::new(SqliteSchema::new(file(settings))), place))
         }
         config::Metadata::Postgres(settings) => {
             let place = settings.target.to_string();

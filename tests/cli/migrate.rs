@@ -226,7 +226,7 @@ async fn the_database_is_found_in_the_order_that_is_said() {
     let both = ["--store", "main", "--database-url", &url(&there)];
     run(with(&both, "")).await.failed_with(2, &["--store", "--database-url"]);
     run(with(&["--store", "mian"], "")).await.failed_with(2, &["no store mian", "main"]);
-    run(with(&["--store", "other"], "")).await.failed_with(2, &["other is not of type postgres"]);
+    run(with(&["--store", "other"], "")).await.failed_with(2, &["other is in memory"]);
     let nobody = run(with(&["--database-url", "postgres://nobody.example/"], "")).await;
     nobody.failed_with(2, &["the database URL cannot be used: it names no user; write "]);
 
@@ -234,12 +234,34 @@ async fn the_database_is_found_in_the_order_that_is_said() {
     let two = two.replace("other: { type: memory }", "other: { type: postgres, postgres: {} }");
     std::fs::write(folder.path().join("t.yaml"), two).unwrap();
     run(with(&[], "")).await.failed_with(2, &["several metadata stores", "--store: main, other"]);
-    let none = trunkfs(folder.path(), &["migrate", "status"]);
-    run(none).await.failed_with(2, &["--database-url"]);
+    // Without any: the file that a start without a configuration makes.
+    let none = run(trunkfs(folder.path(), &["migrate", "status"])).await;
+    said(&none, 3, &["./trunkfs-data/metadata.sqlite\n", "1        tables  pending"]);
+    assert!(!folder.path().join("trunkfs-data").exists(), "status makes nothing");
     let mut silent = here.clone();
     silent.target.hosts[0].port = free_port();
     let gone = run(with(&["--database-url", &url(&silent)], "")).await;
     gone.failed_with(1, &["cannot open the database", &silent.target.hosts[0].port.to_string()]);
+}
+
+/// A SQLite file shows its versions, is brought up to date ahead of its server, and is not taken back.
+#[tokio::test]
+async fn a_sqlite_file_is_looked_at_and_brought_up_to_date() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = "./trunkfs-data/metadata.sqlite\n";
+    let migrate =
+        async |words: &[&str]| run(trunkfs(folder.path(), &[&["migrate"], words].concat())).await;
+    said(&migrate(&["up", "--to", "9"]).await, 1, &[]);
+    said(&migrate(&["up"]).await, 0, &[file, "applied V1 tables in ", "the schema has version 1"]);
+    said(&migrate(&["up"]).await, 0, &[file, "nothing to do: the schema has version 1"]);
+    let server = Running::start(folder.path(), &["--listen", "127.0.0.1:0"], 1).await;
+    said(&migrate(&["status"]).await, 0, &["1        tables  applied  2", "up to date: version 1"]);
+    let json = migrate(&["status", "--json"]).await;
+    said(&json, 0, &["\"state\":\"current\""]);
+    migrate(&["down", "--yes"]).await.failed_with(1, &["metadata.sqlite", "a copy of the file"]);
+    let words = ["--migrations-path", "."];
+    migrate(&[&["up"], &words[..]].concat()).await.failed_with(2, &["leave --migrations-path out"]);
+    server.stop().await;
 }
 
 fn free_port() -> u16 {

@@ -75,9 +75,9 @@ impl Target {
         };
         let opening = open_schema(&config, &store, self.migrations_path.as_deref());
         let (schema, place) = opening.await.map_err(|error| match error {
-            StoreError::NoSuchStore { .. } | StoreError::NoSchema { .. } => {
-                Failure::Wrong(error.to_string())
-            }
+            StoreError::NoSuchStore { .. }
+            | StoreError::NoSchema { .. }
+            | StoreError::BuiltIn { .. } => Failure::Wrong(error.to_string()),
             other => Failure::Run(other.into()),
         })?;
         let again = format!("{}{again}", self.configured.again(&store));

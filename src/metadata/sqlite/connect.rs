@@ -13,6 +13,7 @@ use rustix::fs::{Access, AtFlags, CWD};
 
 use super::error::{Failure, REMEDY};
 use super::{migrations, shares};
+use crate::metadata::schema::Applied;
 use crate::metadata::{Error, Glance};
 
 /// Where the store is, and what it may use.
@@ -73,8 +74,29 @@ pub(super) fn writer(settings: &Settings) -> Result<Connection, Error> {
     Ok(connection)
 }
 
-/// The schema's version in a file and this program's; `None` where there is no file. Makes and changes nothing.
+/// What a file holds; `None` where there is no file. Makes and changes nothing.
 pub(super) fn look(path: &Path) -> Result<Option<Glance>, Error> {
+    let Some(connection) = beside(path)? else { return Ok(None) };
+    let (present, wanted) = migrations::versions(&connection)?;
+    let mut glance = Glance { present, wanted, ..Glance::default() };
+    if present > 0 {
+        let held = shares::all(&connection).map_err(Failure::into_error)?;
+        glance.shares = held.into_iter().map(|share| share.name).collect();
+        glance.settings = shares::settings(&connection).map_err(Failure::into_error)?;
+    }
+    Ok(Some(glance))
+}
+
+/// What was applied to the file, ascending; nothing where there is none yet.
+pub(super) fn history(path: &Path) -> Result<Vec<Applied>, Error> {
+    match beside(path)? {
+        Some(connection) => migrations::history(&connection),
+        None => Ok(Vec::new()),
+    }
+}
+
+/// Opens the file to look into it, beside a server that may have it; `None` where there is no file yet.
+fn beside(path: &Path) -> Result<Option<Connection>, Error> {
     let file = match fs::metadata(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -95,14 +117,7 @@ pub(super) fn look(path: &Path) -> Result<Option<Glance>, Error> {
     };
     let connection = connection.map_err(failed)?;
     connection.busy_timeout(PATIENCE).map_err(failed)?;
-    let (present, wanted) = migrations::versions(&connection)?;
-    let mut glance = Glance { present, wanted, ..Glance::default() };
-    if present > 0 {
-        let held = shares::all(&connection).map_err(Failure::into_error)?;
-        glance.shares = held.into_iter().map(|share| share.name).collect();
-        glance.settings = shares::settings(&connection).map_err(Failure::into_error)?;
-    }
-    Ok(Some(glance))
+    Ok(Some(connection))
 }
 
 /// The URI (sqlite.org/uri.html) of a file that nobody changes.

@@ -4,6 +4,7 @@ use rusqlite::Connection;
 
 use super::error::Failure;
 use crate::metadata::Error;
+use crate::metadata::schema::{Applied, Catalog};
 
 mod embedded {
     refinery::embed_migrations!("migrations/sqlite");
@@ -63,6 +64,36 @@ pub(super) fn versions(connection: &Connection) -> Result<(i32, i32), Error> {
         ));
     }
     Ok((present, wanted))
+}
+
+/// The versions that there are. There is no way back from any of them.
+pub(super) fn catalog() -> Catalog {
+    Catalog::embedded(embedded::migrations::runner().get_migrations(), &[])
+}
+
+/// What was applied, ascending.
+///
+/// # Errors
+/// [`Error::Backend`] where the file is another program's.
+pub(super) fn history(connection: &Connection) -> Result<Vec<Applied>, Error> {
+    if present_version(connection)? == 0 {
+        return Ok(Vec::new());
+    }
+    let rows =
+        "SELECT version, name, applied_on, checksum FROM refinery_schema_history ORDER BY version";
+    let read = || -> rusqlite::Result<Vec<Applied>> {
+        let mut statement = connection.prepare(rows)?;
+        let rows = statement.query_map([], |row| {
+            Ok(Applied {
+                version: row.get(0)?,
+                name: row.get(1)?,
+                when: row.get(2)?,
+                checksum: row.get(3)?,
+            })
+        })?;
+        rows.collect()
+    };
+    read().map_err(|error| Failure::from(error).into_error())
 }
 
 /// The newest version that was applied; 0 in an empty file.

@@ -22,6 +22,7 @@ mod queue;
 mod read;
 mod readers;
 mod rows;
+mod schema;
 mod shares;
 mod tables;
 #[cfg(test)]
@@ -48,6 +49,7 @@ use self::lock::Lock;
 use self::log::Log;
 use self::queue::{Pending, Queue, closed};
 use self::readers::Readers;
+pub use self::schema::SqliteSchema;
 use self::shares::Shares;
 use self::tables::Writable;
 use self::writer::Writer;
