@@ -41,7 +41,7 @@ pub(super) fn raise(config: &Config) -> Result<(), Failure> {
 impl Needed {
     fn by(config: &Config) -> Self {
         let files = config.content.values().map(|content| match content {
-            Content::Memory => 0,
+            Content::Memory { .. } => 0,
             Content::Filesystem(filesystem) => filesystem.max_open_files,
             Content::S3(s3) => s3.common.max_concurrency,
             Content::Gcs(gcs) => gcs.common.max_concurrency,

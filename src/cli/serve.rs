@@ -216,7 +216,7 @@ fn warn_of_loss(config: &Config) {
             tracing::warn!(
                 "{name}: metadata is in memory; every file is lost when the server stops"
             );
-        } else if matches!(config.content.get(&share.content_store), Some(Content::Memory)) {
+        } else if matches!(config.content.get(&share.content_store), Some(Content::Memory { .. })) {
             tracing::warn!("{name}: content is in memory; files lose it when the server stops");
         }
     }

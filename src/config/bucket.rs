@@ -327,7 +327,7 @@ fn prefix(field: &Field<'_>) -> Result<String, Error> {
 /// What names a store's place among all there are; `None` for those of other kinds.
 fn place(content: &Content) -> Option<(String, &Bucket)> {
     match content {
-        Content::Memory | Content::Filesystem(_) => None,
+        Content::Memory { .. } | Content::Filesystem(_) => None,
         Content::S3(it) => {
             let endpoint = it.endpoint.as_deref().unwrap_or("");
             Some((format!("s3 {endpoint} {}", it.bucket), &it.common))

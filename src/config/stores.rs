@@ -10,7 +10,11 @@ use super::filesystem::{Filesystem, filesystem};
 use super::postgres::{Postgres, postgres};
 use super::section::{Field, Section, hint};
 use super::sqlite::{Sqlite, sqlite};
-use super::values::word;
+use super::values::{size, word};
+
+/// The least and the most of `max_size` of content in memory, in bytes.
+const LEAST_MEMORY: u64 = 1 << 20;
+const MOST_MEMORY: u64 = 1 << 40;
 
 /// Where a namespace lives.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,7 +31,10 @@ pub enum Metadata {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Content {
     /// In this process; gone when it stops.
-    Memory,
+    Memory {
+        /// The most that all content may take, in bytes; without it there is no bound.
+        max_size: Option<u64>,
+    },
     /// In a folder.
     Filesystem(Filesystem),
     /// In a bucket of S3.
@@ -98,7 +105,7 @@ fn check_name(field: &Field<'_>, name: &str) -> Result<(), Error> {
     )))
 }
 
-/// The store's type and the block of its name; `None` for the type memory, which has none.
+/// The store's type and the block of its name; `None` for the type memory, which needs none.
 fn block<'a>(
     section: &Section<'a>,
     blocks: &[&'static str],
@@ -106,7 +113,7 @@ fn block<'a>(
     let words: Vec<_> = ["memory"].iter().chain(blocks).map(|name| (*name, *name)).collect();
     let known = words.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(" or ");
     let kind = word(&section.required("type", &format!("write {known}"))?, &words)?;
-    for other in blocks.iter().filter(|other| **other != kind) {
+    for other in blocks.iter().chain(&["memory"]).filter(|other| **other != kind) {
         if let Some(field) = section.optional(other) {
             return Err(field.error(format!(
                 "a block of another type than the store's, which is {kind}; remove it, or write type: \
@@ -132,9 +139,14 @@ pub(super) fn metadata(field: &Field<'_>, request_timeout: Duration) -> Result<M
 
 pub(super) fn content(field: &Field<'_>) -> Result<Content, Error> {
     let blocks = ["filesystem", "s3", "gcs", "azure"];
-    let section = field.section(&["type", "filesystem", "s3", "gcs", "azure"])?;
+    let section = field.section(&["type", "memory", "filesystem", "s3", "gcs", "azure"])?;
     Ok(match block(&section, &blocks)? {
-        None => Content::Memory,
+        None => section.part("memory", |field| {
+            let section = field.section(&["max_size"])?;
+            let max_size =
+                section.maybe("max_size", |field| size(field, LEAST_MEMORY, MOST_MEMORY))?;
+            Ok(Content::Memory { max_size })
+        })?,
         Some(("s3", field)) => Content::S3(Box::new(s3(&field)?)),
         Some(("gcs", field)) => Content::Gcs(Box::new(gcs(&field)?)),
         Some(("azure", field)) => Content::Azure(Box::new(azure(&field)?)),

@@ -108,7 +108,7 @@ async fn look_up<'c>(
 /// Where a content store is, for messages.
 fn place(config: &Config, share: &config::Share) -> String {
     config.content.get(&share.content_store).map_or_else(String::new, |content| match content {
-        config::Content::Memory => "in memory".to_owned(),
+        config::Content::Memory { .. } => "in memory".to_owned(),
         config::Content::Filesystem(filesystem) => filesystem.base_path.display().to_string(),
         config::Content::S3(s3) => {
             let endpoint = s3.endpoint.as_deref().unwrap_or("Amazon S3");

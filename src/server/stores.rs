@@ -266,7 +266,10 @@ impl Stores {
         }
         let named = || name.to_owned();
         let store: Arc<dyn ContentStore> = match settings {
-            config::Content::Memory => Arc::new(MemoryContent::new()),
+            config::Content::Memory { max_size } => Arc::new(match max_size {
+                Some(bytes) => MemoryContent::with_limit(*bytes),
+                None => MemoryContent::new(),
+            }),
             config::Content::Filesystem(settings) => {
                 let failed = |error| match error {
                     OpenError::Absent { .. } => {
@@ -349,7 +352,7 @@ async fn objects(
 /// What a bucket has whatever its service; `None` for stores of other kinds.
 fn bucket(content: &config::Content) -> Option<&config::Bucket> {
     match content {
-        config::Content::Memory | config::Content::Filesystem(_) => None,
+        config::Content::Memory { .. } | config::Content::Filesystem(_) => None,
         config::Content::S3(s3) => Some(&s3.common),
         config::Content::Gcs(gcs) => Some(&gcs.common),
         config::Content::Azure(azure) => Some(&azure.common),
@@ -359,7 +362,7 @@ fn bucket(content: &config::Content) -> Option<&config::Bucket> {
 fn service(content: &config::Content) -> Option<(Service, &config::Bucket)> {
     let hidden = |secret: &config::Secret| Secret(secret.reveal().to_owned());
     let service = match content {
-        config::Content::Memory | config::Content::Filesystem(_) => return None,
+        config::Content::Memory { .. } | config::Content::Filesystem(_) => return None,
         config::Content::S3(s3) => Service::S3(S3 {
             bucket: s3.bucket.clone(),
             endpoint: s3.endpoint.clone(),

@@ -2,6 +2,7 @@
 
 use super::client::{Call, Connection};
 use super::process::{Running, folder, run};
+use super::scene::{NFS, of, ok, root};
 
 /// NULL of NFS.
 fn null() -> Call {
@@ -38,6 +39,39 @@ async fn who_has_too_many_connections_is_refused_and_named() {
     let line = line.unwrap_or_else(|| panic!("{refused} is not named in\n{err}"));
     assert!(line.contains("server.max_connections_per_client"), "{line}");
     assert!(line.contains("limit=1"), "{line}");
+}
+
+/// Content in memory has a bound where the configuration says so.
+#[tokio::test]
+async fn content_in_memory_that_is_full_is_no_space() {
+    const NO_SPACE: u32 = 28;
+    let folder = folder(
+        "
+server: { listen: '127.0.0.1:0' }
+metadata: { stores: { m: { type: memory } } }
+content: { stores: { c: { type: memory, memory: { max_size: 1MiB } } } }
+shares:
+  - name: /e
+    metadata_store: m
+    content_store: c
+    root: { mode: '0777' }
+    clients: [ { network: 127.0.0.0/8 } ]
+",
+    );
+    let server = Running::start(folder.path(), &["--config", "t.yaml"], 1).await;
+    let mut connection = Connection::open(server.address).await;
+    let top = root(&mut connection).await;
+    let create = of(&top).opaque(b"file").u32(0).u32(1).u32(0o666);
+    let mut created = ok(&mut connection, 8, create.u32(0).u32(0).u32(0).u32(0).u32(0)).await;
+    assert_eq!(created.u32(), 1, "a handle follows");
+    let file = created.opaque();
+    let (half, length) = (vec![7; 600 << 10], 600 << 10);
+    let write = |at: u64| of(&file).u64(at).u32(length).u32(2).opaque(&half);
+    ok(&mut connection, 7, write(0)).await;
+    let call = Call::new(NFS, 3, 7).arguments(write(length.into()));
+    assert_eq!(connection.call(call).await.results().u32(), NO_SPACE);
+    ok(&mut connection, 7, write(0)).await;
+    server.stop().await;
 }
 
 #[tokio::test]

@@ -92,7 +92,7 @@ fn a_whole_configuration_from_variables() {
     let Metadata::Postgres(database) = &config.metadata["main_1"] else { panic!("{config:?}") };
     assert_eq!(database.target.hosts[0].name, "12");
     assert_eq!(database.target.password.as_deref(), Some("0123 #4: ${X} {"));
-    assert_eq!(config.content["7"], Content::Memory);
+    assert_eq!(config.content["7"], Content::Memory { max_size: None });
     let networks: Vec<_> = config.shares[0].clients.iter().map(|each| each.network).collect();
     assert_eq!(networks.len(), 11);
     assert_eq!(networks[0], "127.0.0.1/32".parse().unwrap());

@@ -99,7 +99,10 @@ struct Held {
 pub fn lasting_content(config: &Config) -> Vec<String> {
     let named: BTreeSet<&String> = config.shares.iter().map(|share| &share.content_store).collect();
     let lasting = |name: &&String| {
-        config.content.get(*name).is_some_and(|content| *content != config::Content::Memory)
+        config
+            .content
+            .get(*name)
+            .is_some_and(|content| !matches!(content, config::Content::Memory { .. }))
     };
     named.into_iter().filter(lasting).cloned().collect()
 }

@@ -218,7 +218,7 @@ impl<'c> Keeper<'c> {
             name: name.to_owned(),
             known: self.config.content.keys().cloned().collect(),
         })?;
-        if *settings == config::Content::Memory {
+        if matches!(settings, config::Content::Memory { .. }) {
             return Err(KeepingError::ContentInMemory(name.to_owned()));
         }
         Ok(self.content.named_content(self.config, name, &trial::at_once(settings), making).await?)

@@ -139,7 +139,7 @@ async fn try_content(
     settings: &config::Content,
 ) -> Result<(String, Seen), StoreError> {
     match settings {
-        config::Content::Memory => {
+        config::Content::Memory { .. } => {
             Ok(("in memory".to_owned(), Seen::Content { identity: None, empty: true }))
         }
         config::Content::Filesystem(settings) => {
@@ -191,7 +191,7 @@ async fn try_content(
 pub(super) fn at_once(content: &config::Content) -> config::Content {
     let mut content = content.clone();
     let common = match &mut content {
-        config::Content::Memory | config::Content::Filesystem(_) => return content,
+        config::Content::Memory { .. } | config::Content::Filesystem(_) => return content,
         config::Content::S3(s3) => &mut s3.common,
         config::Content::Gcs(gcs) => &mut gcs.common,
         config::Content::Azure(azure) => &mut azure.common,
