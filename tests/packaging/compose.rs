@@ -89,7 +89,10 @@ fn servers_stand_behind_profiles_and_wait_for_their_database() {
 /// Its image offers no TLS, without which a server on another machine is not talked to unless that is written.
 #[test]
 fn the_way_to_the_database_is_said_to_be_private() {
-    assert!(COMPOSE.contains("sslmode: disable"));
+    for (name, config) in compose().configs {
+        assert!(config.content.contains("host: postgres\n"), "{name} has the database");
+        assert!(config.content.contains("sslmode: disable\n"), "{name}");
+    }
 }
 
 #[test]
