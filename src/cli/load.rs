@@ -100,7 +100,7 @@ async fn load(config: &Config, options: &Options) -> Result<Loaded, Failure> {
 enum Unread {
     #[error(transparent)]
     Open(#[from] io::Error),
-    #[error("{0}; nothing was changed")]
+    #[error("nothing was changed")]
     Refused(#[source] ReadError),
 }
 
