@@ -7,13 +7,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::time::timeout;
-use trunkfs::content::{self, ContentStore, MemoryContent};
+use trunkfs::content::{self, ContentStore, MemoryContent, ObjectContent};
 use trunkfs::metadata::memory::MemoryStore;
 use trunkfs::metadata::{self, CreateHow, MetadataStore, SetAttributes};
 use trunkfs::types::{ContentId, Cookie, FileHandle, Name, ObjectId};
 use trunkfs::vfs::{Caller, Error, ExportSettings, Failure, Stability, Vfs, WriteBehind};
 
 use crate::fixture::{Fixture, caller, rule};
+use crate::s3::S3Server;
 use crate::stepping::Stepping;
 use crate::steps::{Giving, Left, every_wait, give};
 
@@ -73,7 +74,9 @@ struct Scene {
     one: Arc<Vfs>,
     two: Arc<Vfs>,
     metadata: Arc<MemoryStore>,
-    content: Arc<MemoryContent>,
+    content: Arc<dyn ContentStore>,
+    /// No content of the scene is older.
+    since: ContentId,
     root: FileHandle,
     file: FileHandle,
     other: FileHandle,
@@ -110,10 +113,35 @@ async fn soon<T>(work: impl Future<Output = T>) -> T {
     timeout(Duration::from_secs(10), work).await.expect("no lock is held")
 }
 
+/// Where content is.
+enum Place {
+    Memory,
+    /// In a bucket; each instance has a store of its own.
+    Bucket([Arc<dyn ContentStore>; 2]),
+}
+
+impl Place {
+    async fn bucket(server: &S3Server) -> Self {
+        let store = || async { ObjectContent::open(server.settings()).await.unwrap() };
+        Self::Bucket([Arc::new(store().await), Arc::new(store().await)])
+    }
+
+    fn stores(&self) -> [Arc<dyn ContentStore>; 2] {
+        match self {
+            Self::Memory => {
+                let store = Arc::new(MemoryContent::new());
+                [store.clone(), store]
+            }
+            Self::Bucket(stores) => stores.clone(),
+        }
+    }
+}
+
 impl Scene {
-    async fn new() -> Self {
+    async fn new(place: &Place) -> Self {
         let Fixture { metadata, share, .. } = Fixture::new().await;
-        let content = Arc::new(MemoryContent::new());
+        let [content, elsewhere] = place.stores();
+        let since = ContentId::generate();
         let export = |metadata, content| ExportSettings {
             share: share.clone(),
             rules: vec![rule()],
@@ -126,7 +154,7 @@ impl Scene {
             Arc::new(Stepping(content.clone())) as _,
         );
         let one = Vfs::new(vec![stepping]).unwrap();
-        let two = Vfs::new(vec![export(metadata.clone(), content.clone())]).unwrap();
+        let two = Vfs::new(vec![export(metadata.clone(), elsewhere)]).unwrap();
         let root = FileHandle { share: share.name.clone(), object: share.root };
         let (mut file, mut other) = (root.clone(), root.clone());
         for (it, handle) in [("file", &mut file), ("other", &mut other)] {
@@ -134,7 +162,8 @@ impl Scene {
             handle.object = one.create(&caller(0), &root, &name(it), &how).await.unwrap().object.id;
         }
         one.link(&caller(0), &file, &root, &name("second")).await.unwrap();
-        let mut scene = Self { one, two, metadata, content, root, file, other, verifier: [0; 8] };
+        let mut scene =
+            Self { one, two, metadata, content, since, root, file, other, verifier: [0; 8] };
         let caller = caller(0);
         for handle in [&scene.file, &scene.other] {
             // Nothing lies beyond the end, and it is known.
@@ -230,7 +259,7 @@ impl Scene {
 
     /// Content that no file has.
     async fn garbage(&self) -> Vec<ContentId> {
-        let mut ids = self.content.list(None, 100).await.unwrap();
+        let mut ids = self.content.list(Some(self.since), 100).await.unwrap();
         for (object, _) in self.state(&self.two).await.values() {
             let handle = FileHandle { object: *object, ..self.root.clone() };
             let content = self.two.getattr(&caller(0), &handle).await.unwrap().content.unwrap();
@@ -277,14 +306,14 @@ fn lies_between(operation: Operation, giving: Giving, state: &State, ends: [&Sta
     }
 }
 
-async fn given_up(operation: Operation, giving: Giving) {
-    let undisturbed = Scene::new().await;
+async fn given_up(place: &Place, operation: Operation, giving: Giving) {
+    let undisturbed = Scene::new(place).await;
     let before = undisturbed.state(&undisturbed.one).await;
     undisturbed.call(operation, &caller(0)).await.unwrap();
     let after = undisturbed.state(&undisturbed.one).await;
     undisturbed.sound().await;
     for waits in every_wait() {
-        let scene = Scene::new().await;
+        let scene = Scene::new(place).await;
         let caller = caller(0);
         let left = give(giving, scene.call(operation, &caller), waits, &caller.cancel).await;
         let state = soon(scene.state(&scene.one)).await;
@@ -310,16 +339,30 @@ async fn given_up(operation: Operation, giving: Giving) {
     }
 }
 
-#[tokio::test]
-async fn every_call_is_cancelled_wherever_it_waits() {
+async fn every_call(place: &Place, giving: Giving) {
     for operation in ALL {
-        given_up(operation, Giving::Up).await;
+        given_up(place, operation, giving).await;
     }
 }
 
 #[tokio::test]
+async fn every_call_is_cancelled_wherever_it_waits() {
+    every_call(&Place::Memory, Giving::Up).await;
+}
+
+#[tokio::test]
 async fn every_call_is_dropped_wherever_it_waits() {
-    for operation in ALL {
-        given_up(operation, Giving::Away).await;
-    }
+    every_call(&Place::Memory, Giving::Away).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_call_on_content_in_a_bucket_is_cancelled_wherever_it_waits() {
+    let server = S3Server::start().await;
+    every_call(&Place::bucket(&server).await, Giving::Up).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_call_on_content_in_a_bucket_is_dropped_wherever_it_waits() {
+    let server = S3Server::start().await;
+    every_call(&Place::bucket(&server).await, Giving::Away).await;
 }

@@ -17,6 +17,9 @@ mod model;
 #[cfg(test)]
 mod rules;
 #[cfg(test)]
+#[path = "../support/s3/mod.rs"]
+mod s3;
+#[cfg(test)]
 mod stepping;
 #[cfg(test)]
 #[path = "../support/steps.rs"]

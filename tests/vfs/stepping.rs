@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use tokio::task::yield_now;
-use trunkfs::content::{Capacity, ContentStore, Footprint, MemoryContent};
+use trunkfs::content::{Capacity, ContentStore, Footprint};
 use trunkfs::metadata::memory::MemoryStore;
 use trunkfs::metadata::{
     Answer, CreateHow, Created, Error, Flush, FlushOutcome, Link, LinkTarget, Lookup,
@@ -13,22 +13,22 @@ use trunkfs::metadata::{
 };
 use trunkfs::types::{
     Attributes, ContentId, ContentIdentity, ContentRef, Context, Cookie, DeviceNumbers, FileType,
-    Name, ObjectId, ShareId, ShareName, SymlinkTarget,
+    Name, ObjectId, ShareId, ShareName, SymlinkTarget, Timestamp,
 };
 
-/// A store in memory that takes its time.
+/// A store that takes its time.
 #[derive(Debug)]
-pub(crate) struct Stepping<S>(pub(crate) Arc<S>);
+pub(crate) struct Stepping<S: ?Sized>(pub(crate) Arc<S>);
 
 macro_rules! stepping {
     ($trait:ident for $store:ty {
-        $(fn $now:ident() -> $value:ty;)*
+        $(fn $now:ident($($given:ident: $kind:ty),*) $(-> $value:ty)?;)*
         $(async fn $name:ident($($argument:ident: $type:ty),*) $(-> $answer:ty)?;)*
     }) => {
         #[async_trait::async_trait]
         impl $trait for Stepping<$store> {
-            $(fn $now(&self) -> $value {
-                self.0.$now()
+            $(fn $now(&self, $($given: $kind),*) $(-> $value)? {
+                self.0.$now($($given),*)
             })*
             $(async fn $name(&self, $($argument: $type),*) $(-> $answer)? {
                 yield_now().await;
@@ -41,9 +41,10 @@ macro_rules! stepping {
 }
 
 stepping! {
-    ContentStore for MemoryContent {
+    ContentStore for dyn ContentStore {
         fn max_length() -> u64;
         fn identity() -> Option<ContentIdentity>;
+        fn seen(id: ContentId, state: Timestamp);
         async fn read(cx: &Context, id: ContentId, offset: u64, length: usize)
             -> Result<Bytes, trunkfs::content::Error>;
         async fn write(cx: &Context, id: ContentId, offset: u64, data: Bytes)
