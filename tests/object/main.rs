@@ -8,6 +8,8 @@ mod costs;
 #[cfg(test)]
 mod failures;
 #[cfg(test)]
+mod late;
+#[cfg(test)]
 mod opening;
 #[cfg(test)]
 mod races;

@@ -1,12 +1,16 @@
 //! Memory for bytes that are not stored yet: bounded, and waited for.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{Semaphore, TryAcquireError};
 
 use super::bucket::within;
 use crate::content::Error;
 use crate::types::Context;
+
+/// How often whoever waits for memory sees to it that some becomes free.
+const RELIEF: Duration = Duration::from_secs(1);
 
 /// What unstored bytes may take of memory.
 #[derive(Debug)]
@@ -38,15 +42,28 @@ impl Budget {
         Some(Charge { bytes, free: Arc::clone(&self.free) })
     }
 
-    /// Takes `bytes`, waiting for them as long as the call is wanted.
-    pub(super) async fn take(&self, cx: &Context, bytes: usize) -> Result<Charge, Error> {
+    /// Takes `bytes`, waiting for them as long as the call is wanted and `relieve`, which is asked from time to time,
+    /// does not say that it is in vain.
+    pub(super) async fn take(
+        &self,
+        cx: &Context,
+        bytes: usize,
+        relieve: impl Fn() -> Result<(), Error>,
+    ) -> Result<Charge, Error> {
         let bytes = bytes.min(self.total);
-        let waited = within(&cx.cancel, cx.deadline, self.free.acquire_many(bytes as u32)).await;
-        match waited {
-            Some(Ok(permit)) => permit.forget(),
-            Some(Err(_)) | None => return Err(Error::Cancelled),
+        let mut taking = std::pin::pin!(self.free.acquire_many(bytes as u32));
+        loop {
+            let taken = tokio::time::timeout(RELIEF, &mut taking);
+            match within(&cx.cancel, cx.deadline, taken).await {
+                Some(Ok(Ok(permit))) => permit.forget(),
+                Some(Ok(Err(_))) | None => return Err(Error::Cancelled),
+                Some(Err(_)) => {
+                    relieve()?;
+                    continue;
+                }
+            }
+            return Ok(Charge { bytes, free: Arc::clone(&self.free) });
         }
-        Ok(Charge { bytes, free: Arc::clone(&self.free) })
     }
 
     /// A charge of nothing.

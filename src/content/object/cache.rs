@@ -4,6 +4,7 @@
 //! new it must be.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
@@ -116,11 +117,11 @@ impl Cache {
         gone
     }
 
-    /// Forgets a content's chunks from `first` on.
-    pub(super) fn forget(&self, id: ContentId, first: u64) {
+    /// Forgets a content's chunks `numbers`.
+    pub(super) fn forget(&self, id: ContentId, numbers: RangeInclusive<u64>) {
         let mut entries = self.entries.lock();
-        let keys: Vec<_> =
-            entries.by_key.range((id, first)..=(id, u64::MAX)).map(|(key, _)| *key).collect();
+        let keys = (id, *numbers.start())..=(id, *numbers.end());
+        let keys: Vec<_> = entries.by_key.range(keys).map(|(key, _)| *key).collect();
         for key in keys {
             entries.remove(key);
         }
@@ -166,9 +167,9 @@ mod tests {
         assert!([0, 2, 3].into_iter().all(|number| cache.get(id, number).is_some()));
         cache.put(id, 4, image(6_000), cache.now());
         assert!(cache.get(id, 4).is_none(), "too large");
-        cache.forget(id, 2);
+        cache.forget(id, 2..=u64::MAX);
         assert!(cache.get(id, 0).is_some() && cache.get(id, 2).is_none());
-        cache.forget(id, 0);
+        cache.forget(id, 0..=u64::MAX);
         let entries = cache.entries.lock();
         assert_eq!((entries.weight, entries.by_use.len()), (0, 0));
     }

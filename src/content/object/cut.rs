@@ -1,5 +1,6 @@
 //! Truncating and removing: what changes stored chunks without writing to them.
 
+use std::cmp::Ordering;
 use std::sync::Arc;
 
 use futures_util::{StreamExt as _, TryStreamExt as _};
@@ -26,9 +27,15 @@ impl Shared {
     ) -> Result<(), Error> {
         let alone = within(&cx.cancel, cx.deadline, file.turn.write()).await;
         let _alone = alone.ok_or(Error::Cancelled)?;
+        let (cutting, begun) = (Cutting::new(file), self.cache.now());
         file.state.lock().cut(file.chunk_size, length);
-        if !self.cut_stored(cx, file, length).await? {
-            file.state.lock().extend(file.chunk_size, length, self.budget.nothing());
+        let ended = self.cut_stored(cx, file, length).await?;
+        drop(cutting);
+        let mut state = file.state.lock();
+        if ended {
+            state.reaches(length, begun);
+        } else {
+            state.extend(file.chunk_size, length, self.budget.nothing());
         }
         Ok(())
     }
@@ -36,6 +43,7 @@ impl Shared {
     /// Cuts off what is stored from `length` on. Whether anything was, so that the stored content now ends there.
     async fn cut_stored(&self, cx: &Context, file: &File, length: u64) -> Result<bool, Error> {
         let (last, end) = end_in(file.chunk_size, length);
+        self.settle(cx, file, last, end).await?;
         // The chunk that the content ends in goes first: a crash before the others leaves a content that is too
         // long, and never one that is too short.
         let mut ended = false;
@@ -50,11 +58,12 @@ impl Shared {
             });
             let stored: Vec<_> = stored.collect();
             if stored.first().is_some_and(|first| *first >= last) && !ended {
-                self.cut_chunk(cx, file, last, end).await?;
+                self.cut_chunk(cx, file, last, Cut::To(end)).await?;
                 ended = true;
             }
             let beyond = stored.iter().copied().filter(|number| *number > last);
-            futures_util::stream::iter(beyond.map(|number| self.cut_chunk(cx, file, number, 0)))
+            let cuts = beyond.map(|number| self.cut_chunk(cx, file, number, Cut::To(0)));
+            futures_util::stream::iter(cuts)
                 .buffer_unordered(self.bucket.concurrency())
                 .try_collect::<()>()
                 .await?;
@@ -64,20 +73,34 @@ impl Shared {
                 _ => break,
             };
         }
-        if ended {
-            file.state.lock().at_least = length;
-        }
+        // What is behind has no bytes now, which a cut without an answer may have seen to.
+        self.forget_chunks(file.id, last + 1..=u64::MAX);
         Ok(ended)
     }
 
-    /// Leaves the first `end` bytes of a chunk. A chunk without an object becomes one of so many zeros, unless
-    /// that is none.
+    /// Changes the chunks with requests that may still be done, so that these are refused when they arrive: as they
+    /// shall be where the content ends at `end` in the chunk `last`.
+    async fn settle(&self, cx: &Context, file: &File, last: u64, end: u32) -> Result<(), Error> {
+        let doubtful = file.state.lock().doubtful();
+        let cuts = doubtful.into_iter().map(|number| {
+            let cut = match number.cmp(&last) {
+                Ordering::Less => Cut::Nothing,
+                Ordering::Equal => Cut::Down(end),
+                Ordering::Greater => Cut::Down(0),
+            };
+            self.cut_chunk(cx, file, number, cut)
+        });
+        let cuts = futures_util::stream::iter(cuts);
+        cuts.buffer_unordered(self.bucket.concurrency()).try_collect().await
+    }
+
+    /// Cuts a chunk.
     async fn cut_chunk(
         &self,
         cx: &Context,
         file: &File,
         number: u64,
-        end: u32,
+        cut: Cut,
     ) -> Result<(), Error> {
         let begun = self.cache.now();
         let known = match self.cache.get(file.id, number) {
@@ -88,21 +111,18 @@ impl Shared {
             bucket: &self.bucket,
             key: self.bucket.layout.chunk(file.id, number),
             chunk_size: file.chunk_size,
-            needs_data: end > 0,
+            needs_data: !matches!(cut, Cut::To(0) | Cut::Down(0)),
             keeps_data: true,
         };
-        let change = |base: Option<&Stored>| {
-            let wanted = match base {
-                Some(base) => base.length != end,
-                None => end > 0,
-            };
-            let kept = base.map(|base| base.data.slice(..base.data.len().min(end as usize)));
-            wanted.then(|| Changed { segments: kept.into_iter().collect(), length: end })
-        };
         let patience = self.bucket.patience(Some(cx));
+        let change = |base: Option<&Stored>| cut.change(base);
+        let mut doubt = Doubt { shared: self, file, number, settled: false };
         let stored = target.update(known, patience, || still_wanted(cx).is_ok(), change).await?;
+        doubt.settled = true;
+        drop(doubt);
         let mut state = file.state.lock();
         state.uploads += 1;
+        state.set_doubtful(number, false);
         if let Some(stored) = stored {
             self.cache_chunk(file, number, Image::Present(stored), begun);
         }
@@ -136,6 +156,7 @@ impl Shared {
     }
 
     async fn remove_stored(&self, file: &File) -> Result<(), Error> {
+        let _cutting = Cutting::new(file);
         let mark = self.bucket.layout.removal(file.id);
         let (mut token, mut marked) = (None, false);
         loop {
@@ -163,11 +184,7 @@ impl Shared {
         }
         let mut state = file.state.lock();
         state.uploads += 1;
-        state.at_least = 0;
-        self.cache.forget(file.id, 0);
-        if let Some(disk) = &self.disk {
-            disk.forget_from(file.id, 0);
-        }
+        self.forget_chunks(file.id, 0..=u64::MAX);
         Ok(())
     }
 
@@ -197,5 +214,64 @@ impl Shared {
         found.dedup();
         found.truncate(limit);
         Ok(found)
+    }
+}
+
+/// What becomes of a chunk.
+#[derive(Clone, Copy, Debug)]
+enum Cut {
+    /// It has so many bytes. Without an object it becomes one of so many zeros, unless that is none.
+    To(u32),
+    /// It has at most so many bytes, and is another object than before.
+    Down(u32),
+    /// It keeps its bytes, and is another object than before.
+    Nothing,
+}
+
+impl Cut {
+    fn change(self, base: Option<&Stored>) -> Option<Changed> {
+        let had = base.map_or(0, |base| base.length);
+        let (length, wanted) = match self {
+            Self::To(end) => (end, had != end),
+            Self::Down(end) => (had.min(end), true),
+            Self::Nothing => (had, true),
+        };
+        let kept = base.map(|base| base.data.slice(..base.data.len().min(length as usize)));
+        wanted.then(|| Changed { segments: kept.into_iter().collect(), length })
+    }
+}
+
+/// A truncate or a removal under way.
+struct Cutting<'a>(&'a File);
+
+impl<'a> Cutting<'a> {
+    fn new(file: &'a File) -> Self {
+        file.state.lock().begin_cut();
+        Self(file)
+    }
+}
+
+impl Drop for Cutting<'_> {
+    fn drop(&mut self) {
+        self.0.state.lock().end_cut();
+    }
+}
+
+/// A chunk's change under way. Where it ends without an answer, nobody knows what the chunk is.
+struct Doubt<'a> {
+    shared: &'a Shared,
+    file: &'a File,
+    number: u64,
+    settled: bool,
+}
+
+impl Drop for Doubt<'_> {
+    fn drop(&mut self) {
+        if !self.settled {
+            let mut state = self.file.state.lock();
+            state.uploads += 1;
+            state.set_doubtful(self.number, true);
+            self.shared.forget_chunks(self.file.id, self.number..=self.number);
+        }
     }
 }

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -177,11 +178,12 @@ impl Disk {
         self.discard_later(old);
     }
 
-    /// Forgets a content's chunks from `first` on.
-    pub(super) fn forget_from(self: &Arc<Self>, id: ContentId, first: u64) {
+    /// Forgets a content's chunks `numbers`.
+    pub(super) fn forget_all(self: &Arc<Self>, id: ContentId, numbers: RangeInclusive<u64>) {
         let old: Vec<_> = {
             let mut index = self.index.lock();
-            let keys = index.by_key.range((id, first)..=(id, u64::MAX)).map(|(key, _)| *key);
+            let keys = (id, *numbers.start())..=(id, *numbers.end());
+            let keys = index.by_key.range(keys).map(|(key, _)| *key);
             let keys: Vec<_> = keys.collect();
             keys.into_iter().flat_map(|key| index.remove(key)).collect()
         };
@@ -277,7 +279,7 @@ mod tests {
         assert_eq!(written(&disk, (id, 3)).await.unwrap().0.data, vec![9; 100]);
         disk.forget((id, 3));
         assert!(disk.get((id, 3)).await.is_none());
-        disk.forget_from(id, 0);
+        disk.forget_all(id, 0..=u64::MAX);
         assert_eq!(disk.index.lock().weight, 0);
         // Threads that still discard files have the folder too.
         while Arc::strong_count(&disk) > 1 {

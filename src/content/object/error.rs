@@ -32,6 +32,9 @@ const PASSING: &[&str] = &[
     "TooManyRequests",
 ];
 
+/// Codes that come with 404 and say that there is no bucket.
+const NO_BUCKET: &[&str] = &["NoSuchBucket", "ContainerNotFound"];
+
 /// Why a request did not succeed.
 #[derive(Debug)]
 pub(super) enum Failure {
@@ -52,9 +55,7 @@ pub(super) enum Failure {
 /// What a failed request on `what` means.
 pub(super) fn failure(what: &str, error: object_store::Error) -> Failure {
     match &error {
-        object_store::Error::NotFound { .. } if !says(&error, "NoSuchBucket") => {
-            return Failure::Absent;
-        }
+        object_store::Error::NotFound { .. } => return Failure::Absent,
         object_store::Error::Precondition { .. } | object_store::Error::AlreadyExists { .. } => {
             return Failure::Changed;
         }
@@ -71,7 +72,11 @@ pub(super) fn failure(what: &str, error: object_store::Error) -> Failure {
     } else if named(FULL) || status == 507 {
         let full = wrap(io::ErrorKind::StorageFull, what, error);
         Failure::Lasting(Error::NoSpace(full))
-    } else if named(PASSING) || status >= 500 && status != 501 || matches!(status, 408 | 409 | 429)
+    } else if named(PASSING)
+        || status >= 500 && status != 501
+        || matches!(status, 408 | 409 | 429)
+        // Of something between here and the service, which does not know the way.
+        || status == 404 && !named(NO_BUCKET)
     {
         Failure::Passing(wrap(io::ErrorKind::Other, what, error))
     } else {
@@ -111,11 +116,6 @@ pub(super) fn find<'a, T: StdError + 'static>(
     error: &'a (dyn StdError + 'static),
 ) -> Option<&'a T> {
     chain(error).find_map(|error| error.downcast_ref())
-}
-
-/// Whether an error or one of its sources has `word` in its text.
-pub(super) fn says(error: &(dyn StdError + 'static), word: &str) -> bool {
-    chain(error).any(|error| error.to_string().contains(word))
 }
 
 fn chain<'a>(

@@ -20,8 +20,8 @@ pub(super) struct Extents {
 
 #[derive(Clone, Debug)]
 enum Piece {
-    /// As it came.
-    Shared(Bytes),
+    /// As it came, and how many bytes the buffer has that it lies in.
+    Shared(Bytes, usize),
     /// Copied; grows while what is written next begins where it ends.
     Own(BytesMut),
 }
@@ -31,13 +31,13 @@ impl Piece {
         if data.len() < COPIED {
             Self::Own(BytesMut::from(data.as_ref()))
         } else {
-            Self::Shared(data.clone())
+            Self::Shared(data.clone(), data.len())
         }
     }
 
     fn bytes(&self) -> &[u8] {
         match self {
-            Self::Shared(bytes) => bytes,
+            Self::Shared(bytes, _) => bytes,
             Self::Own(bytes) => bytes,
         }
     }
@@ -46,33 +46,41 @@ impl Piece {
         self.bytes().len() as u32
     }
 
+    /// This with only so many of its bytes left, which must not hold a buffer that is much larger.
+    fn kept(self) -> Self {
+        match self {
+            Self::Shared(bytes, whole) if bytes.len() < whole / 2 => {
+                Self::Own(BytesMut::from(bytes.as_ref()))
+            }
+            other => other,
+        }
+    }
+
     /// Gives up what lies before `at`.
-    fn drop_head(&mut self, at: u32) {
-        match self {
-            Self::Shared(bytes) => drop(bytes.split_to(at as usize)),
-            Self::Own(bytes) => drop(bytes.split_to(at as usize)),
-        }
+    fn without_head(self, at: u32) -> Self {
+        self.split(at).1
     }
 
-    /// Gives up what lies from `at` on.
-    fn drop_tail(&mut self, at: u32) {
-        match self {
-            Self::Shared(bytes) => bytes.truncate(at as usize),
-            Self::Own(bytes) => bytes.truncate(at as usize),
-        }
-    }
-
-    /// Keeps what lies before `at` and returns the rest.
-    fn split_off(&mut self, at: u32) -> Self {
-        match self {
-            Self::Shared(bytes) => Self::Shared(bytes.split_off(at as usize)),
-            Self::Own(bytes) => Self::Own(bytes.split_off(at as usize)),
-        }
+    /// What lies before `at`, and the rest.
+    fn split(self, at: u32) -> (Self, Self) {
+        let at = at as usize;
+        let (head, rest) = match self {
+            Self::Shared(mut bytes, whole) => {
+                let rest = bytes.split_off(at);
+                (Self::Shared(bytes, whole), Self::Shared(rest, whole))
+            }
+            // Parts of one buffer would each hold all of it.
+            Self::Own(bytes) => {
+                let (head, rest) = bytes.split_at(at);
+                (Self::Own(BytesMut::from(head)), Self::Own(BytesMut::from(rest)))
+            }
+        };
+        (head.kept(), rest.kept())
     }
 
     fn into_bytes(self) -> Bytes {
         match self {
-            Self::Shared(bytes) => bytes,
+            Self::Shared(bytes, _) => bytes,
             Self::Own(bytes) => bytes.freeze(),
         }
     }
@@ -113,21 +121,22 @@ impl Extents {
 
     /// Forgets what lies in `range`.
     fn clear(&mut self, range: Range<u32>) {
-        if let Some((&at, piece)) = self.pieces.range_mut(..range.start).next_back()
+        if let Some((&at, piece)) = self.pieces.range(..range.start).next_back()
             && at + piece.len() > range.start
+            && let Some(piece) = self.pieces.remove(&at)
         {
-            let mut rest = piece.split_off(range.start - at);
+            let (head, rest) = piece.split(range.start - at);
+            self.pieces.insert(at, head);
             let end = range.start + rest.len();
             if end > range.end {
-                rest.drop_head(range.end - range.start);
+                let rest = rest.without_head(range.end - range.start);
                 self.pieces.insert(range.end, rest);
             }
         }
         while let Some((&at, _)) = self.pieces.range(range.clone()).next() {
-            let Some(mut piece) = self.pieces.remove(&at) else { break };
+            let Some(piece) = self.pieces.remove(&at) else { break };
             if at + piece.len() > range.end {
-                piece.drop_head(range.end - at);
-                self.pieces.insert(range.end, piece);
+                self.pieces.insert(range.end, piece.without_head(range.end - at));
             }
         }
     }
@@ -135,10 +144,11 @@ impl Extents {
     /// Forgets what lies from `end` on.
     pub(super) fn cut(&mut self, end: u32) {
         drop(self.pieces.split_off(&end));
-        if let Some((&at, piece)) = self.pieces.iter_mut().next_back()
+        if let Some((&at, piece)) = self.pieces.last_key_value()
             && at + piece.len() > end
+            && let Some(piece) = self.pieces.remove(&at)
         {
-            piece.drop_tail(end - at);
+            self.pieces.insert(at, piece.split(end - at).0);
         }
     }
 
@@ -153,14 +163,20 @@ impl Extents {
     /// Makes every piece one that can be shared.
     pub(super) fn freeze(&mut self) {
         let pieces = std::mem::take(&mut self.pieces);
-        let frozen = |(at, piece): (u32, Piece)| (at, Piece::Shared(piece.into_bytes()));
+        let frozen = |(at, piece): (u32, Piece)| {
+            let whole = match &piece {
+                Piece::Shared(_, whole) => *whole,
+                Piece::Own(bytes) => bytes.len(),
+            };
+            (at, Piece::Shared(piece.into_bytes(), whole))
+        };
         self.pieces = pieces.into_iter().map(frozen).collect();
     }
 
     /// The pieces, from the first; those that are not frozen are copied.
     fn frozen(&self) -> impl Iterator<Item = (u32, Bytes)> {
         self.pieces.iter().map(|(&at, piece)| match piece {
-            Piece::Shared(bytes) => (at, bytes.clone()),
+            Piece::Shared(bytes, _) => (at, bytes.clone()),
             Piece::Own(bytes) => (at, Bytes::copy_from_slice(bytes)),
         })
     }
@@ -175,7 +191,7 @@ impl Extents {
             if start < end {
                 let part = (start - at) as usize..(end - at) as usize;
                 let bytes = match piece {
-                    Piece::Shared(bytes) => bytes.slice(part),
+                    Piece::Shared(bytes, _) => bytes.slice(part),
                     Piece::Own(bytes) => Bytes::copy_from_slice(&bytes[part]),
                 };
                 found.push((start, bytes));
@@ -285,6 +301,26 @@ mod tests {
             assert_eq!(*byte, model[at].unwrap_or(below));
         }
         assert_eq!(laid.len(), base.len().max(extents.end() as usize));
+    }
+
+    /// What is left of a large write keeps no more than twice its bytes in memory.
+    #[test]
+    fn what_was_written_over_is_given_back() {
+        let mut extents = Extents::default();
+        let mut buffers = Vec::new();
+        for at in 0..64 {
+            let data = Bytes::from(vec![at as u8; 256 << 10]);
+            extents.write(at * (16 << 10), &data);
+            buffers.push(data);
+        }
+        extents.cut(1 << 20);
+        // A buffer that nobody else has can be taken back.
+        let held: usize = buffers
+            .into_iter()
+            .filter_map(|buffer| buffer.try_into_mut().err())
+            .map(|buffer| buffer.len())
+            .sum();
+        assert!(held <= 2 * extents.memory(), "{held} bytes held for {}", extents.memory());
     }
 
     #[test]

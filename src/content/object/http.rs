@@ -13,6 +13,9 @@ use object_store::client::{
 /// Most bytes of a body that are looked at.
 const BODY: usize = 4096;
 
+/// Codes of S3 and Google, and of Azure, that say "there is no such object".
+const ABSENT: &[&str] = &["NoSuchKey", "NoSuchVersion", "BlobNotFound"];
+
 /// A refusal by the server.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("the server answered {status}{}{code}{}{message}", sep(code), sep(message))]
@@ -63,22 +66,32 @@ impl HttpConnector for Connector {
     }
 }
 
+/// Whether a host is asked for the machine's credentials, and not for objects.
+fn gives_credentials(host: &str) -> bool {
+    host.starts_with("169.254.") || host == "metadata.google.internal"
+}
+
 #[derive(Debug)]
 struct Service(HttpClient);
 
 #[async_trait::async_trait]
 impl HttpService for Service {
     async fn call(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
+        let aside = request.uri().host().is_some_and(gives_credentials);
         let response = self.0.execute(request).await?;
         let status = response.status();
-        if status.is_success() || matches!(status.as_u16(), 304 | 404 | 412) {
+        if status.is_success() || matches!(status.as_u16(), 304 | 412) || aside && status == 404 {
             return Ok(response);
         }
         let location = response.headers().get("x-amz-bucket-region");
         let region = location.and_then(|value| value.to_str().ok()).map(str::to_owned);
-        let body = response.into_body().bytes().await.unwrap_or_default();
-        let body = String::from_utf8_lossy(&body[..body.len().min(BODY)]);
-        let mut answer = Answer::new(status.as_u16(), &body);
+        let (head, body) = response.into_parts();
+        let body = body.bytes().await.unwrap_or_default();
+        let text = String::from_utf8_lossy(&body[..body.len().min(BODY)]);
+        let mut answer = Answer::new(status.as_u16(), &text);
+        if status.as_u16() == 404 && ABSENT.contains(&answer.code.as_str()) {
+            return Ok(HttpResponse::from_parts(head, body.into()));
+        }
         if let Some(region) = region {
             answer.message.push_str(&format!(" (the bucket is in the region {region})"));
         }

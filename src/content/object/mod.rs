@@ -32,10 +32,12 @@ mod state;
 mod update;
 mod upload;
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 
 use self::bucket::Bucket;
@@ -47,6 +49,7 @@ pub use self::disk::DiskCache;
 pub use self::open::{ObjectOpenError, ObjectSettings};
 pub use self::service::{Azure, AzureCredentials, Encryption, Gcs, S3, Secret, Service};
 use self::state::{File, Files};
+use self::upload::Trouble;
 use super::{Capacity, ContentStore, Error, Footprint, MAX_LENGTH, end_of, still_wanted};
 use crate::types::{ContentId, ContentIdentity, Context, Timestamp};
 
@@ -76,6 +79,10 @@ struct Shared {
     under_way: AtomicUsize,
     /// Writers that wait for memory.
     waiting: AtomicUsize,
+    /// Why the last upload was refused for good, where it was.
+    trouble: Mutex<Option<Trouble>>,
+    /// Held while chunks go from memory to the disk, so that an old one does not get there after a newer one.
+    moving: Mutex<()>,
 }
 
 impl Shared {
@@ -92,6 +99,7 @@ impl Shared {
 
     /// Keeps a chunk that was what the bucket had at `checked` or after, in place of what was kept of it.
     fn cache_chunk(&self, file: &File, number: u64, image: Image, checked: u64) {
+        let _alone = self.moving.lock();
         let gone = self.cache.put(file.id, number, image, checked);
         let Some(disk) = &self.disk else { return };
         disk.forget((file.id, number));
@@ -99,6 +107,15 @@ impl Shared {
             if let Image::Present(stored) = image {
                 disk.put(key, stored, checked);
             }
+        }
+    }
+
+    /// Forgets what is kept of a content's chunks `numbers`.
+    fn forget_chunks(&self, id: ContentId, numbers: RangeInclusive<u64>) {
+        let _alone = self.moving.lock();
+        self.cache.forget(id, numbers.clone());
+        if let Some(disk) = &self.disk {
+            disk.forget_all(id, numbers);
         }
     }
 }

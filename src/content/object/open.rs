@@ -177,6 +177,8 @@ impl ObjectContent {
             uploads: Semaphore::new(concurrency),
             under_way: AtomicUsize::new(0),
             waiting: AtomicUsize::new(0),
+            trouble: parking_lot::Mutex::default(),
+            moving: parking_lot::Mutex::default(),
         };
         Ok(Self { shared: Arc::new(shared), chunk_size, identity })
     }

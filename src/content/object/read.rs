@@ -17,6 +17,8 @@ use crate::types::Context;
 
 /// How many chunks one call reads at once.
 const AT_ONCE: usize = 8;
+/// A part of a chunk that is smaller than one in so many is copied.
+const COPIED: usize = 8;
 
 /// One part of what is read.
 struct Read {
@@ -40,6 +42,17 @@ struct Asked {
     uploads: u64,
 }
 
+/// What is read.
+#[derive(Clone, Copy)]
+struct Reading<'a> {
+    cx: &'a Context,
+    file: &'a Arc<File>,
+    offset: u64,
+    end: u64,
+    /// Whether the reader goes on from where it was.
+    sequential: bool,
+}
+
 impl Shared {
     /// Up to `length` bytes from `offset`.
     pub(super) async fn read(
@@ -50,11 +63,27 @@ impl Shared {
         length: usize,
     ) -> Result<Bytes, Error> {
         let end = offset.saturating_add(length as u64).min(self.max_length(file.chunk_size));
-        let length = end.saturating_sub(offset) as usize;
         let slack = 2 * u64::from(file.chunk_size);
-        let sequential = file.state.lock().reader.note(offset, end, slack);
+        let (sequential, cuts) = {
+            let mut state = file.state.lock();
+            (state.reader.note(offset, end, slack), state.cuts())
+        };
+        let reader = Reading { cx, file, offset, end, sequential };
+        let (bytes, gaps) = self.read_once(&reader).await?;
+        // Where nothing is stored there are zeros, unless it was being cut off just then.
+        if !gaps || cuts % 2 == 0 && cuts == file.state.lock().cuts() {
+            return Ok(bytes);
+        }
+        let turn = within(&cx.cancel, cx.deadline, file.turn.read()).await;
+        let _turn = turn.ok_or(Error::Cancelled)?;
+        Ok(self.read_once(&reader).await?.0)
+    }
+
+    /// The bytes, and whether some of them are zeros because nothing is stored there.
+    async fn read_once(self: &Arc<Self>, reading: &Reading<'_>) -> Result<(Bytes, bool), Error> {
+        let Reading { cx, file, offset, end, sequential } = *reading;
         let mut reads: Vec<Read> = Vec::new();
-        let mut parts = parts(file.chunk_size, offset, length);
+        let mut parts = parts(file.chunk_size, offset, end.saturating_sub(offset) as usize);
         loop {
             let some: Vec<_> = parts.by_ref().take(AT_ONCE).collect();
             if some.is_empty() {
@@ -71,23 +100,22 @@ impl Shared {
                 break;
             }
         }
-        let size = u64::from(file.chunk_size);
-        let reach = |read: &Read| match read.reach {
-            0 => 0,
-            reach => read.part.number * size + u64::from(reach),
-        };
-        let known = reads.iter().map(reach).max().unwrap_or(0);
+        let gaps = reads.iter().any(|read| read.reach < read.part.within.end);
         self.settle_holes(cx, file, &reads).await?;
-        let there = if known >= end && known > 0 {
-            known
+        let there = if !gaps && end > offset {
+            end
         } else {
-            let end = self.end(cx, file, end).await?.ok_or(Error::Missing(file.id))?;
-            end.max(known)
+            self.end(cx, file, end).await?.ok_or(Error::Missing(file.id))?
         };
+        let last = reads.iter().rfind(|read| read.reach > read.part.within.start);
+        let size = u64::from(file.chunk_size);
+        // Bytes in hand are there, whatever was cut since.
+        let in_hand = last.map_or(0, |read| read.part.number * size + u64::from(read.reach));
+        let there = there.max(in_hand.min(end));
         if sequential {
             self.read_ahead(file, &reads);
         }
-        Ok(assemble(reads, there.min(end).saturating_sub(offset) as usize))
+        Ok((assemble(reads, there.min(end).saturating_sub(offset) as usize), gaps))
     }
 
     async fn read_part(
@@ -186,7 +214,8 @@ impl Shared {
             (Err(ended), _) => return Err(ended.into_error()),
         };
         // A chunk that is not there may be a hole.
-        if matches!(image, Image::Present(_)) {
+        if let Image::Present(stored) = &image {
+            self.observe(file, stored.length);
             self.keep(file, number, image.clone(), begun, uploads);
         }
         Ok(image)
@@ -199,6 +228,14 @@ impl Shared {
         }
         let (stored, checked) = self.disk.as_ref()?.get((file.id, number)).await?;
         Some((Image::Present(stored), checked))
+    }
+
+    /// Notes that a chunk of so many bytes came from the bucket. Others may have cut it: how far the content reaches
+    /// is to be learned after that.
+    fn observe(&self, file: &File, length: u32) {
+        if !self.exclusive && length < file.chunk_size {
+            file.state.lock().observed = self.cache.now();
+        }
     }
 
     /// Keeps what was read, unless something was stored meanwhile, which may be newer.
@@ -241,6 +278,7 @@ impl Shared {
         let Some(trailer) = Trailer::decode(&got.bytes) else {
             return Ok(None);
         };
+        self.observe(file, trailer.length);
         if trailer.chunk_size != file.chunk_size {
             return Err(foreign(key.as_ref(), "its content is in chunks of another size"));
         }
@@ -257,8 +295,8 @@ impl Shared {
         Ok(Some(Base { bytes, reach: trailer.length, missed: None }))
     }
 
-    /// Where the content ends; `None` where there is none. Where it is known to reach `enough`, that is
-    /// answer enough.
+    /// Where the content ends; `None` where there is none. Where it is known to reach `enough`, since the last chunk
+    /// was read, that is answer enough.
     pub(super) async fn end(
         &self,
         cx: &Context,
@@ -268,7 +306,7 @@ impl Shared {
         let unstored = {
             let state = file.state.lock();
             let unstored = state.unstored_end(file.chunk_size);
-            let known = state.at_least.max(unstored.unwrap_or(0));
+            let known = state.reach(state.observed).max(unstored.unwrap_or(0));
             if known >= enough && known > 0 {
                 return Ok(Some(known));
             }
@@ -302,7 +340,19 @@ impl Shared {
     }
 
     /// Where the stored content ends; `None` where nothing is stored.
-    pub(super) async fn stored_end(&self, cx: &Context, file: &File) -> Result<Option<u64>, Error> {
+    async fn stored_end(&self, cx: &Context, file: &File) -> Result<Option<u64>, Error> {
+        let (begun, cuts) = (self.cache.now(), file.state.lock().cuts());
+        let end = self.look_for_end(cx, file).await?;
+        let mut state = file.state.lock();
+        if let Some(end) = end
+            && cuts == state.cuts()
+        {
+            state.reaches(end, begun);
+        }
+        Ok(end)
+    }
+
+    async fn look_for_end(&self, cx: &Context, file: &File) -> Result<Option<u64>, Error> {
         let mut token = None;
         let mut any = false;
         loop {
@@ -327,10 +377,8 @@ impl Shared {
                     // Cut meanwhile.
                     Ok(stored) if stored.length == 0 && number > 0 => {}
                     Ok(stored) => {
-                        let end = number * u64::from(file.chunk_size) + u64::from(stored.length);
-                        let mut state = file.state.lock();
-                        state.at_least = state.at_least.max(end);
-                        return Ok(Some(end));
+                        let size = u64::from(file.chunk_size);
+                        return Ok(Some(number * size + u64::from(stored.length)));
                     }
                     // Removed meanwhile.
                     Err(Ended::Absent) => {}
@@ -386,7 +434,12 @@ impl Base {
         };
         let end = stored.data.len().min(range.end as usize);
         let start = end.min(range.start as usize);
-        Self { bytes: stored.data.slice(start..end), reach: stored.length, missed: None }
+        // A small part must not hold the chunk for as long as its reader takes.
+        let bytes = match end - start < stored.data.len() / COPIED {
+            true => Bytes::copy_from_slice(&stored.data[start..end]),
+            false => stored.data.slice(start..end),
+        };
+        Self { bytes, reach: stored.length, missed: None }
     }
 }
 

@@ -1,12 +1,14 @@
 //! What this process knows of contents: bytes that are not stored yet, and what its readers do.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use super::budget::Charge;
 use super::extents::Extents;
@@ -16,6 +18,9 @@ use crate::types::{ContentId, Timestamp};
 
 /// Above this many contents, those that hold nothing are forgotten.
 const MANY: usize = 32 * 1024;
+
+/// For how long a chunk that could not be stored is left alone by those who only want memory.
+const RESTS: Duration = Duration::from_secs(5);
 
 /// Bytes of a chunk that are not stored.
 #[derive(Debug)]
@@ -55,6 +60,8 @@ pub(super) struct Chunk {
     /// How many uploads have failed, and why the last one did.
     failures: u64,
     failure: Option<Arc<Error>>,
+    /// Until when nobody need try again who only wants memory.
+    rests: Option<Instant>,
 }
 
 /// An upload that is to be done.
@@ -90,8 +97,16 @@ pub(super) struct State {
     pub(super) age: u64,
     /// Counts uploads that ended, well or not.
     pub(super) uploads: u64,
-    /// The content is known to have at least this many bytes.
-    pub(super) at_least: u64,
+    /// Chunks with a request whose end is not known: it may still be done, as long as they are what they were.
+    doubtful: BTreeSet<u64>,
+    /// Counts the begins and ends of truncates and removals: odd while one is under way.
+    cuts: u64,
+    /// The content is known to have had at least this many bytes.
+    at_least: u64,
+    /// Since when, on the cache's clock, that was surely so.
+    at_least_since: u64,
+    /// When the last chunk that is not whole came from the bucket, on the cache's clock.
+    pub(super) observed: u64,
     /// The file's state that the last reader saw, and when it was first seen, on the cache's clock.
     pub(super) seen: Option<(Timestamp, u64)>,
     pub(super) reader: Reader,
@@ -206,6 +221,53 @@ impl State {
         self.write(&nothing, &Bytes::new(), charge);
     }
 
+    /// Notes that a truncate or a removal begins.
+    pub(super) fn begin_cut(&mut self) {
+        self.cuts += 1;
+    }
+
+    /// Notes that it ended, well or not.
+    pub(super) fn end_cut(&mut self) {
+        self.cuts += 1;
+        self.at_least = 0;
+    }
+
+    /// How many truncates and removals have begun and ended.
+    pub(super) fn cuts(&self) -> u64 {
+        self.cuts
+    }
+
+    /// Notes that the content had `bytes` at least at `since` or after.
+    pub(super) fn reaches(&mut self, bytes: u64, since: u64) {
+        if bytes >= self.at_least {
+            (self.at_least, self.at_least_since) = (bytes, since);
+        }
+    }
+
+    /// How many bytes the content has at least, as far as that was learned after `since`.
+    pub(super) fn reach(&self, since: u64) -> u64 {
+        if self.at_least_since > since { self.at_least } else { 0 }
+    }
+
+    /// Notes that a request for a chunk may still be done, or that none can be any more.
+    pub(super) fn set_doubtful(&mut self, number: u64, doubtful: bool) {
+        if doubtful {
+            self.doubtful.insert(number);
+        } else {
+            self.doubtful.remove(&number);
+        }
+    }
+
+    /// The chunks with a request that may still be done.
+    pub(super) fn doubtful(&self) -> BTreeSet<u64> {
+        self.doubtful.clone()
+    }
+
+    /// Whether all that is known can be found out again.
+    fn is_forgettable(&self) -> bool {
+        self.is_clean() && self.doubtful.is_empty()
+    }
+
     /// Forgets what is not stored from `length` on. No upload is under way.
     pub(super) fn cut(&mut self, chunk_size: u32, length: u64) {
         let (number, end) = end_in(chunk_size, length);
@@ -216,14 +278,13 @@ impl State {
             layer.extents.cut(end);
             layer.length = layer.length.min(end);
         }
-        self.at_least = self.at_least.min(length);
     }
 
     /// Forgets all that is not stored; uploads under way are told by the age.
     pub(super) fn clear(&mut self) {
         self.chunks.clear();
+        self.doubtful.clear();
         self.age += 1;
-        self.at_least = 0;
     }
 
     /// How long the content is by what is not stored; `None` where that is nothing.
@@ -263,6 +324,12 @@ impl State {
         self.chunks.get(&number).map_or((0, None), |chunk| (chunk.failures, chunk.failure.clone()))
     }
 
+    /// Whether an upload of the chunk failed a short while ago.
+    pub(super) fn rests(&self, number: u64) -> bool {
+        let until = self.chunks.get(&number).and_then(|chunk| chunk.rests);
+        until.is_some_and(|until| until > Instant::now())
+    }
+
     /// Whether the caller is to store the chunk: it has something new, and nobody else is going to.
     pub(super) fn claim(&mut self, number: u64) -> bool {
         let Some(chunk) = self.chunks.get_mut(&number) else { return false };
@@ -291,9 +358,10 @@ impl State {
         if self.age != upload.age {
             return false;
         }
+        self.doubtful.remove(&number);
         if let Some(chunk) = self.chunks.get_mut(&number) {
             chunk.frozen = None;
-            chunk.failure = None;
+            (chunk.failure, chunk.rests) = (None, None);
             chunk.stored = chunk.stored.max(upload.changed);
             if chunk.dirty.is_none() {
                 self.chunks.remove(&number);
@@ -308,10 +376,12 @@ impl State {
         if self.age != upload.age {
             return;
         }
+        self.doubtful.insert(number);
         let Some(chunk) = self.chunks.get_mut(&number) else { return };
         chunk.frozen = None;
         chunk.failures += 1;
         chunk.failure = Some(Arc::new(error));
+        chunk.rests = Some(Instant::now() + RESTS);
         let mut layer = Arc::try_unwrap(upload.layer).unwrap_or_else(|shared| Layer {
             extents: shared.extents.clone(),
             length: shared.length,
@@ -335,10 +405,12 @@ impl Files {
     pub(super) fn get(&self, id: ContentId, chunk_size: u32) -> Arc<File> {
         let mut files = self.files.lock();
         if files.len() >= MANY && !files.contains_key(&id) {
-            files.retain(|_, file| Arc::strong_count(file) > 1 || !file.state.lock().is_clean());
+            files.retain(|_, file| {
+                Arc::strong_count(file) > 1 || !file.state.lock().is_forgettable()
+            });
         }
         let file = files.entry(id).or_insert_with(|| Arc::new(File::new(id, chunk_size)));
-        if file.chunk_size != chunk_size && file.state.lock().is_clean() {
+        if file.chunk_size != chunk_size && file.state.lock().is_forgettable() {
             *file = Arc::new(File::new(id, chunk_size));
         }
         Arc::clone(file)

@@ -48,8 +48,13 @@ impl Shared {
             Some(charge) => charge,
             None => {
                 let _waiting = Waiting::new(self);
+                let since = self.cache.now();
                 self.relieve();
-                self.budget.take(cx, needed).await?
+                let relieve = || {
+                    self.relieve();
+                    self.trouble.lock().as_ref().map_or(Ok(()), |trouble| trouble.told(since))
+                };
+                self.budget.take(cx, needed, relieve).await?
             }
         };
         let full = {
@@ -65,14 +70,18 @@ impl Shared {
 
     /// Begins uploads because writers wait for memory.
     fn relieve(self: &Arc<Self>) {
+        // One is enough to find out whether the bucket still refuses.
+        let at_once = if self.trouble.lock().is_some() { 1 } else { self.bucket.concurrency() };
         for id in self.files.unstored(None) {
             let Some(file) = self.files.existing(id) else { continue };
             let unstored = file.state.lock().unstored();
             for (number, _) in unstored {
-                if self.under_way.load(Ordering::Relaxed) >= self.bucket.concurrency() {
+                if self.under_way.load(Ordering::Relaxed) >= at_once {
                     return;
                 }
-                self.start(&file, number);
+                if !file.state.lock().rests(number) {
+                    self.start(&file, number);
+                }
             }
         }
     }
@@ -139,6 +148,7 @@ impl Shared {
         let Some(upload) = file.state.lock().begin(number) else { return };
         let begun = self.cache.now();
         let stored = self.store(file, number, &upload).await;
+        self.note_trouble(stored.as_ref().err());
         let mut state = file.state.lock();
         match stored {
             Ok(stored) => {
@@ -147,7 +157,7 @@ impl Shared {
                 }
                 if let Some(stored) = stored {
                     let end = number * u64::from(file.chunk_size) + u64::from(stored.length);
-                    state.at_least = state.at_least.max(end);
+                    state.reaches(end, begun);
                     self.cache_chunk(file, number, Image::Present(stored), begun);
                 }
             }
@@ -156,6 +166,18 @@ impl Shared {
                 tracing::warn!(content = %file.id, chunk = number, error = &error as &dyn std::error::Error,
                     "a chunk could not be stored; it is kept in memory and stored at the next attempt");
                 state.failed(number, upload, error);
+            }
+        }
+    }
+
+    /// Notes whether the bucket takes what it is given.
+    fn note_trouble(&self, error: Option<&Error>) {
+        let mut trouble = self.trouble.lock();
+        match error {
+            None => *trouble = None,
+            Some(Error::Cancelled | Error::Unavailable(_)) => {}
+            Some(error) => {
+                *trouble = Some(Trouble { last: self.cache.now(), error: again(error) });
             }
         }
     }
@@ -194,6 +216,21 @@ impl Shared {
             Some(Changed { segments, length: length.max(layer.length) })
         };
         target.update(known, self.bucket.patience(None), wanted, change).await
+    }
+}
+
+/// Why the bucket takes nothing, and will not.
+#[derive(Debug)]
+pub(super) struct Trouble {
+    /// When it last refused, on the cache's clock.
+    last: u64,
+    error: Error,
+}
+
+impl Trouble {
+    /// The error, where it was met after `since`.
+    fn told(&self, since: u64) -> Result<(), Error> {
+        if self.last > since { Err(again(&self.error)) } else { Ok(()) }
     }
 }
 
