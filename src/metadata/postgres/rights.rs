@@ -37,6 +37,8 @@ const LACKING: &str = "
            AND NOT has_function_privilege(oid, 'EXECUTE'))
     SELECT (SELECT kind || ' ' || name FROM lacking ORDER BY kind DESC, name LIMIT 1), count(*),
            string_agg(DISTINCT format('GRANT %s IN SCHEMA %I TO %I', remedy, (SELECT nspname FROM place), current_user), '; ')
+               FILTER (WHERE remedy <> 'SELECT ON ALL TABLES'
+                          OR NOT EXISTS (SELECT FROM lacking WHERE remedy LIKE 'SELECT, INSERT%'))
       FROM lacking";
 
 /// Refuses a role that may use no schema, or not all that the server needs in it.
