@@ -219,6 +219,7 @@ run_suite() {
     client_start
     client_wait "$(suite_seconds)" || echo "e2e: $SUITE took more than $(suite_seconds) s and was ended"
     server_stop || status=1
+    stores_check || status=1
     end=$(date +%s%N)
     for file in "$SUITE" "$CONFIG"; do
         if [[ -f $REPO/e2e/known-failures/$file ]]; then known+="$REPO/e2e/known-failures/$file "; fi

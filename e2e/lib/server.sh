@@ -124,6 +124,19 @@ server_stop() {
     return "$status"
 }
 
+# What the suite left in the stores must be sound, its crashes included.
+stores_check() {
+    local left_out=()
+    case $CONFIG in
+    memory-* | knfsd) return ;;
+    *-memory) left_out=(--no-content) ;;
+    esac
+    "$BINARY" fsck --config "$RUN/config.yaml" "${left_out[@]}" >"$LOGS/fsck" 2>&1 </dev/null && return
+    echo "e2e: fsck found the stores of $SUITE not sound"
+    tail -n 20 "$LOGS/fsck"
+    return 1
+}
+
 server_crash() {
     kill -KILL "$SERVER_PID"
     wait "$SERVER_PID" 2>/dev/null || true
