@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::RwLock;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::file::Files;
@@ -19,6 +19,8 @@ pub(super) const MAINTENANCE_PERIOD: Duration = Duration::from_secs(1);
 
 /// How long a flush that no client waits for may take.
 const BACKGROUND_TIME: Duration = Duration::from_secs(30);
+/// How long a call waits for content to be removed that nothing names any more.
+const DISCARD_TIME: Duration = Duration::from_secs(2);
 
 /// How long unflushed state may wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -125,13 +127,20 @@ impl Export {
         Context { cancel, deadline, ..cx.clone() }
     }
 
-    /// Removes content that nothing names any more. A failure leaves garbage and no harm.
+    /// Removes content that nothing names any more. The call waits for it, but not for a store that is slow or away,
+    /// which goes on by itself. A failure leaves garbage and no harm.
     pub(super) async fn discard(&self, cx: &Context, content: Option<ContentId>) {
         let Some(id) = content else { return };
-        if let Err(error) = cx.trail.timed(Wait::Content, self.content.remove(id)).await {
-            tracing::warn!(xid = cx.trail.xid, client = %cx.client, share = %self.share.name, content = %id,
-                error = %Chain(&error), "unused content stays until it is collected");
-        }
+        let (store, share) = (self.content.clone(), self.share.name.clone());
+        let (xid, client) = (cx.trail.xid, cx.client);
+        let removing = tokio::spawn(async move {
+            if let Err(error) = store.remove(id).await {
+                tracing::warn!(xid, client = %client, share = %share, content = %id,
+                    error = %Chain(&error), "unused content stays until it is collected");
+            }
+        });
+        // Whether it has ended counts for nothing.
+        let _ = cx.trail.timed(Wait::Content, timeout(DISCARD_TIME, removing)).await;
     }
 }
 

@@ -3,6 +3,7 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use trunkfs::content::ContentStore as _;
 use trunkfs::metadata::SetAttributes;
 use trunkfs::types::{Component, Cookie, Name};
 use trunkfs::vfs::{Error, Stability, WriteBehind};
@@ -137,6 +138,25 @@ async fn links_renames_and_removals_leave_no_unflushed_state_behind() {
     );
     let stale = write(&fixture.one, &file, 0, b"5", Stability::Unstable).await.unwrap_err();
     assert!(matches!(stale.error, Error::Metadata(trunkfs::metadata::Error::Stale)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_removal_does_not_wait_for_content_that_does_not_go() {
+    let fixture = Fixture::new().await;
+    let file = fixture.file("f").await;
+    write(&fixture.one, &file, 0, b"data", Stability::FileSync).await.unwrap();
+    assert_eq!(fixture.content.list(None, 10).await.unwrap().len(), 1);
+    fixture.content.hold_removals.store(true, Ordering::SeqCst);
+    let name = Name::parse(b"f").unwrap();
+    let (caller, root) = (caller(0), fixture.root());
+    let remove = fixture.one.remove(&caller, &root, &name);
+    tokio::time::timeout(Duration::from_secs(10), remove).await.expect("it waits").unwrap();
+    assert_eq!(fixture.content.list(None, 10).await.unwrap().len(), 1, "it is not removed yet");
+    // It goes as soon as it can.
+    fixture.content.gate.add_permits(1);
+    while !fixture.content.list(None, 10).await.unwrap().is_empty() {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
 }
 
 #[tokio::test]

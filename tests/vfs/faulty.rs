@@ -19,6 +19,8 @@ pub(crate) struct FaultyContent {
     pub(crate) fail_write: AtomicBool,
     /// Writes wait for a permit of `gate` after half of their data.
     pub(crate) hold_writes: AtomicBool,
+    /// Removals wait for a permit of `gate` first.
+    pub(crate) hold_removals: AtomicBool,
     pub(crate) gate: Semaphore,
     /// Commits so far.
     pub(crate) commits: AtomicUsize,
@@ -31,6 +33,7 @@ impl FaultyContent {
             fail_commit: AtomicBool::new(false),
             fail_write: AtomicBool::new(false),
             hold_writes: AtomicBool::new(false),
+            hold_removals: AtomicBool::new(false),
             gate: Semaphore::new(0),
             commits: AtomicUsize::new(0),
         })
@@ -93,6 +96,9 @@ impl ContentStore for FaultyContent {
     }
 
     async fn remove(&self, id: ContentId) -> Result<(), Error> {
+        if self.hold_removals.load(Ordering::SeqCst) {
+            self.gate.acquire().await.unwrap().forget();
+        }
         self.inner.remove(id).await
     }
 
