@@ -10,7 +10,8 @@ use super::tree::Value;
 use super::values::{duration_or_none, word};
 
 /// The program's own modules, as log lines name them behind `trunkfs::`.
-const MODULES: [&str; 14] = [
+const MODULES: [&str; 15] = [
+    "backup",
     "cli",
     "config",
     "content",

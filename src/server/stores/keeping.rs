@@ -76,20 +76,11 @@ pub enum KeepingError {
 /// # Errors
 /// The store is not there.
 pub async fn open_for_dump(config: &Config, name: &str) -> Result<Box<dyn Dump>, KeepingError> {
-    let failed = |place, source| KeepingError::Closed { name: name.to_owned(), place, source };
-    match named(config, name)? {
-        config::Metadata::Memory => Err(KeepingError::InMemory(name.to_owned())),
-        config::Metadata::Sqlite(settings) => {
-            let place = settings.path.display().to_string();
-            let file = SqliteFile::open(settings.path.clone()).await;
-            Ok(Box::new(file.map_err(|error| failed(place, error))?))
-        }
-        config::Metadata::Postgres(settings) => {
-            let place = settings.target.to_string();
-            let store = PostgresStore::connect(database(settings)).await;
-            Ok(Box::new(store.map_err(|error| failed(place, error))?))
-        }
-    }
+    Ok(match named(config, name)? {
+        config::Metadata::Memory => return Err(KeepingError::InMemory(name.to_owned())),
+        config::Metadata::Sqlite(settings) => Box::new(look(name, settings).await?),
+        config::Metadata::Postgres(settings) => Box::new(connect(name, settings).await?),
+    })
 }
 
 /// A metadata store to be changed as a whole. A SQLite file must have no server.
@@ -97,20 +88,14 @@ pub async fn open_for_dump(config: &Config, name: &str) -> Result<Box<dyn Dump>,
 /// # Errors
 /// The store is not there, or somebody else's.
 pub async fn open_for_load(config: &Config, name: &str) -> Result<Box<dyn Upkeep>, KeepingError> {
-    let failed = |place, source| KeepingError::Closed { name: name.to_owned(), place, source };
-    match named(config, name)? {
-        config::Metadata::Memory => Err(KeepingError::InMemory(name.to_owned())),
+    Ok(match named(config, name)? {
+        config::Metadata::Memory => return Err(KeepingError::InMemory(name.to_owned())),
         config::Metadata::Sqlite(settings) => {
-            let place = settings.path.display().to_string();
             let store = SqliteStore::open(file(settings)).await;
-            Ok(Box::new(store.map_err(|error| failed(place, error))?))
+            Box::new(store.map_err(|error| closed(name, settings.path.display(), error))?)
         }
-        config::Metadata::Postgres(settings) => {
-            let place = settings.target.to_string();
-            let store = PostgresStore::connect(database(settings)).await;
-            Ok(Box::new(store.map_err(|error| failed(place, error))?))
-        }
-    }
+        config::Metadata::Postgres(settings) => Box::new(connect(name, settings).await?),
+    })
 }
 
 /// A metadata store to be checked, whether servers have it open or not.
@@ -118,20 +103,11 @@ pub async fn open_for_load(config: &Config, name: &str) -> Result<Box<dyn Upkeep
 /// # Errors
 /// The store is not there.
 pub async fn open_for_check(config: &Config, name: &str) -> Result<Box<dyn Audit>, KeepingError> {
-    let failed = |place, source| KeepingError::Closed { name: name.to_owned(), place, source };
-    match named(config, name)? {
-        config::Metadata::Memory => Err(KeepingError::InMemory(name.to_owned())),
-        config::Metadata::Sqlite(settings) => {
-            let place = settings.path.display().to_string();
-            let file = SqliteFile::open(settings.path.clone()).await;
-            Ok(Box::new(file.map_err(|error| failed(place, error))?))
-        }
-        config::Metadata::Postgres(settings) => {
-            let place = settings.target.to_string();
-            let store = PostgresStore::connect(database(settings)).await;
-            Ok(Box::new(store.map_err(|error| failed(place, error))?))
-        }
-    }
+    Ok(match named(config, name)? {
+        config::Metadata::Memory => return Err(KeepingError::InMemory(name.to_owned())),
+        config::Metadata::Sqlite(settings) => Box::new(look(name, settings).await?),
+        config::Metadata::Postgres(settings) => Box::new(connect(name, settings).await?),
+    })
 }
 
 /// A metadata store to be repaired. A database may be served meanwhile; a SQLite file must have no server.
@@ -139,28 +115,36 @@ pub async fn open_for_check(config: &Config, name: &str) -> Result<Box<dyn Audit
 /// # Errors
 /// The store is not there, or somebody else's.
 pub async fn open_for_repair(config: &Config, name: &str) -> Result<Box<dyn Repair>, KeepingError> {
-    let failed = |place, source| KeepingError::Closed { name: name.to_owned(), place, source };
-    match named(config, name)? {
-        config::Metadata::Memory => Err(KeepingError::InMemory(name.to_owned())),
+    Ok(match named(config, name)? {
+        config::Metadata::Memory => return Err(KeepingError::InMemory(name.to_owned())),
         config::Metadata::Sqlite(settings) => {
-            let place = settings.path.display().to_string();
             // It must be there: none is made to be repaired.
-            let there = SqliteFile::open(settings.path.clone()).await;
-            there.map_err(|error| failed(place.clone(), error))?;
+            look(name, settings).await?;
             match SqliteStore::open(file(settings)).await {
-                Ok(store) => Ok(Box::new(store)),
+                Ok(store) => Box::new(store),
                 Err(source @ metadata::Error::Unavailable(_)) => {
-                    Err(KeepingError::Served { name: name.to_owned(), source })
+                    return Err(KeepingError::Served { name: name.to_owned(), source });
                 }
-                Err(error) => Err(failed(place, error)),
+                Err(error) => return Err(closed(name, settings.path.display(), error)),
             }
         }
-        config::Metadata::Postgres(settings) => {
-            let place = settings.target.to_string();
-            let store = PostgresStore::connect(database(settings)).await;
-            Ok(Box::new(store.map_err(|error| failed(place, error))?))
-        }
-    }
+        config::Metadata::Postgres(settings) => Box::new(connect(name, settings).await?),
+    })
+}
+
+/// A SQLite file as others than its server see it.
+async fn look(name: &str, settings: &config::Sqlite) -> Result<SqliteFile, KeepingError> {
+    let file = SqliteFile::open(settings.path.clone()).await;
+    file.map_err(|error| closed(name, settings.path.display(), error))
+}
+
+async fn connect(name: &str, settings: &config::Postgres) -> Result<PostgresStore, KeepingError> {
+    let store = PostgresStore::connect(database(settings)).await;
+    store.map_err(|error| closed(name, &settings.target, error))
+}
+
+fn closed(name: &str, place: impl std::fmt::Display, source: metadata::Error) -> KeepingError {
+    KeepingError::Closed { name: name.to_owned(), place: place.to_string(), source }
 }
 
 fn named<'c>(config: &'c Config, name: &str) -> Result<&'c config::Metadata, KeepingError> {
