@@ -2,7 +2,10 @@
 //! of directory moves, directories by UUID, other objects by UUID), looks again in later statements, and only then
 //! changes something. Nothing here makes or removes an object, so that the counters stay right.
 
+use std::time::Duration;
+
 use deadpool_postgres::Transaction;
+use tokio::time::Instant;
 use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
@@ -18,6 +21,8 @@ use crate::types::{ObjectId, ShareId, Timestamp};
 
 /// One repair at a time: the sums that it mends by differences would be mended twice.
 const ALONE: &str = "SELECT pg_try_advisory_lock(19794, 0)";
+/// How long the connection of a repair that has just ended is waited for.
+const CLOSING: Duration = Duration::from_secs(3);
 const MOVES: &str = "
     SELECT pg_advisory_xact_lock(19792, f.share_id) FROM files f WHERE f.id = $1";
 const LOCK: &str = "
@@ -65,11 +70,17 @@ const ADD_DIFFERENCE: &str = "
 impl Repair for PostgresStore {
     async fn mender(&self) -> Result<Box<dyn Mender>, Error> {
         let begun = self.begin_audit().await?;
-        let row = begun.client.lock().await.query_one(ALONE, &[]).await.map_err(fatal)?;
-        if !column::<bool>(&row, 0)? {
-            return Err(Error::Unavailable("another repair of it is under way".into()));
+        let end = Instant::now() + CLOSING;
+        loop {
+            let row = begun.client.lock().await.query_one(ALONE, &[]).await.map_err(fatal)?;
+            if column::<bool>(&row, 0)? {
+                return Ok(Box::new(begun));
+            }
+            if Instant::now() >= end {
+                return Err(Error::Unavailable("another repair of it is under way".into()));
+            }
+            tokio::time::sleep(CLOSING / 30).await;
         }
-        Ok(Box::new(begun))
     }
 }
 

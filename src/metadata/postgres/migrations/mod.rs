@@ -2,7 +2,7 @@
 
 mod session;
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio_postgres::error::ErrorPosition;
 
@@ -26,6 +26,8 @@ const DOWNS: &[(i32, &str)] = &[
     (2, include_str!("../../../../migrations/postgres/V2__operations.down.sql")),
 ];
 
+/// How long connections are waited for that a server leaves when it ends.
+const CLOSING: Duration = Duration::from_secs(3);
 /// Refinery's table, as it makes it.
 const HISTORY: &str = "
     SET LOCAL lock_timeout = '1min';
@@ -139,11 +141,23 @@ impl PostgresSchema {
         self.session.present().await
     }
 
+    /// Who has the tables in use, when connections of a server that has just ended are closed.
+    async fn lasting_users(&self) -> Result<Vec<String>, Error> {
+        let end = Instant::now() + CLOSING;
+        loop {
+            let users = self.session.users().await?;
+            if users.is_empty() || Instant::now() >= end {
+                return Ok(users);
+            }
+            tokio::time::sleep(CLOSING / 30).await;
+        }
+    }
+
     async fn go_down(&mut self, to: Option<i32>, report: Report<'_>) -> Result<i32, Error> {
         let applied = self.session.history().await?;
         let steps = self.catalog.descent(&applied, to)?;
-        let users = self.session.users().await?;
-        if !steps.is_empty() && !users.is_empty() {
+        let users = if steps.is_empty() { Vec::new() } else { self.lasting_users().await? };
+        if !users.is_empty() {
             return Err(SchemaError::InUse(users).into());
         }
         for version in steps {
