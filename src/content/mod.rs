@@ -15,6 +15,7 @@ mod error;
 mod filesystem;
 mod memory;
 mod object;
+mod regions;
 
 pub use error::Error;
 pub use filesystem::{FilesystemContent, FilesystemSettings, Look, OpenError};
@@ -23,6 +24,8 @@ pub use object::{
     Azure, AzureCredentials, DiskCache, Encryption, Gcs, Limits, ObjectContent, ObjectOpenError,
     ObjectSettings, S3, Secret, Service,
 };
+
+use std::ops::Range;
 
 use bytes::Bytes;
 
@@ -86,6 +89,17 @@ pub trait ContentStore: std::fmt::Debug + Send + Sync + 'static {
 
     /// How long the content is; [`Error::Missing`] where there is none.
     async fn length(&self, cx: &Context, id: ContentId) -> Result<u64, Error>;
+
+    /// Where the content may have bytes other than zeros, for whoever reads all of it: regions in order, apart from each
+    /// other and at most a few thousand. What lies in none of them, up to the content's end, reads as zeros. Of what is
+    /// written while this looks only a part may be told. [`Error::Missing`] where there is no content.
+    ///
+    /// A store that does not know says all of it. One that does asks what keeps the bytes, which for a bucket is a LIST for
+    /// each 1,000 chunks: worth it for large content.
+    async fn regions(&self, cx: &Context, id: ContentId) -> Result<Vec<Range<u64>>, Error> {
+        let length = self.length(cx, id).await?;
+        Ok(std::iter::once(0..length).filter(|all| !all.is_empty()).collect())
+    }
 
     /// The longest that content can be here, in bytes; nothing beyond it can be written. Constant for as
     /// long as the store is open.

@@ -1,16 +1,18 @@
 //! An open file: positional reads and writes, and what of it is not durable yet.
 
 use std::io::IoSliceMut;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::fd::OwnedFd;
-use rustix::fs::Stat;
+use rustix::fs::{SeekFrom, Stat, seek};
 use rustix::io::{Errno, ReadWriteFlags};
 
 use super::error::of_errno;
 use super::folder::{Access, Folder};
 use crate::content::Error;
+use crate::content::regions::Regions;
 use crate::types::ContentId;
 
 /// One descriptor, shared by everybody who uses that id.
@@ -72,6 +74,36 @@ impl OpenFile {
             }
         }
         Ok(done)
+    }
+
+    /// Where the file has bytes (lseek(2), SEEK_DATA and SEEK_HOLE; every read and write says where it is, so that nobody
+    /// minds). A file system that cannot tell says all of it. `wanted` is asked between two regions.
+    pub(super) fn regions(
+        &self,
+        folder: &Folder,
+        wanted: impl Fn() -> Result<(), Error>,
+    ) -> Result<Vec<Range<u64>>, Error> {
+        let mut regions = Regions::default();
+        let mut reached = 0;
+        loop {
+            wanted()?;
+            let found = seek(&self.descriptor, SeekFrom::Data(reached))
+                .and_then(|start| Ok(start..seek(&self.descriptor, SeekFrom::Hole(start))?));
+            match found {
+                Ok(region) if region.end > reached => {
+                    reached = region.end;
+                    regions.add(region);
+                }
+                // No bytes from there on, or not any more.
+                Ok(_) | Err(Errno::NXIO) => return Ok(regions.all()),
+                Err(Errno::INVAL | Errno::OPNOTSUPP) => {
+                    let length = u64::try_from(self.stat(folder)?.st_size).unwrap_or(0);
+                    regions.add(reached..length.max(reached));
+                    return Ok(regions.all());
+                }
+                Err(errno) => return Err(self.failed("lseek", folder, errno)),
+            }
+        }
     }
 
     /// Writes all of `data`, or fails with a part of it written.

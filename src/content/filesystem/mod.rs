@@ -21,6 +21,7 @@ mod syncs;
 pub use error::OpenError;
 pub use folder::Look;
 
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -308,6 +309,16 @@ impl ContentStore for FilesystemContent {
             }
         };
         Ok(u64::try_from(stat.st_size).unwrap_or(0))
+    }
+
+    async fn regions(&self, cx: &Context, id: ContentId) -> Result<Vec<Range<u64>>, Error> {
+        let permit = self.permit(cx).await?;
+        let caller = cx.clone();
+        self.run(cx, permit, move |shared, permit| {
+            let (file, _) = shared.open(id, Opening::Existing, permit)?;
+            file.regions(&shared.folder, || still_wanted(&caller))
+        })
+        .await
     }
 
     async fn commit(&self, cx: &Context, id: ContentId) -> Result<(), Error> {

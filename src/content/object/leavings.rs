@@ -1,14 +1,59 @@
-//! What lies in the bucket, for whoever tidies up: what a content takes, and objects of starts that were killed.
+//! What lies in the bucket, for whoever copies or tidies up: which chunks a content has, what they take, and objects of
+//! starts that were killed.
+
+use std::ops::Range;
 
 use object_store::path::Path;
 
 use super::Shared;
 use super::bucket::Ended;
+use super::layout::{Layout, TRAILER};
 use super::open::is_probe;
+use super::state::File;
+use crate::content::regions::Regions;
 use crate::content::{Error, Footprint};
-use crate::types::{ContentId, Timestamp};
+use crate::types::{ContentId, Context, Timestamp};
 
 impl Shared {
+    /// Where a content has bytes, by the sizes of its objects.
+    pub(super) async fn regions(
+        &self,
+        cx: &Context,
+        file: &File,
+    ) -> Result<Vec<Range<u64>>, Error> {
+        let size = u64::from(file.chunk_size);
+        let mut regions = Regions::default();
+        // First what is not stored: what is stored meanwhile is then found in the bucket.
+        let mut any = false;
+        for (number, length) in file.state.lock().unstored_lengths() {
+            any = true;
+            regions.add(number * size..number * size + u64::from(length));
+        }
+        let mut token = None;
+        loop {
+            let mut patience = self.bucket.patience(Some(cx));
+            let page = patience.run(|| self.bucket.objects(file.id, token.clone())).await;
+            let page = page.map_err(Ended::into_error)?;
+            for object in &page.objects {
+                let Some(number) = Layout::number(&object.location) else {
+                    if object.location == self.bucket.layout.removal(file.id) {
+                        return Err(Error::Missing(file.id));
+                    }
+                    continue;
+                };
+                any = true;
+                let start = number.saturating_mul(size);
+                let length = object.size.saturating_sub(TRAILER as u64).min(size);
+                regions.add(start..start.saturating_add(length));
+            }
+            token = match page.next {
+                Some(next) => Some(next),
+                None if any => return Ok(regions.all()),
+                None => return Err(Error::Missing(file.id)),
+            };
+        }
+    }
+
     /// When the last of a content's objects was changed, and what they take together. What waits in memory counts as
     /// changed now.
     pub(super) async fn footprint(&self, id: ContentId) -> Result<Footprint, Error> {

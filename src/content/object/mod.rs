@@ -32,7 +32,7 @@ mod state;
 mod update;
 mod upload;
 
-use std::ops::RangeInclusive;
+use std::ops::{Range, RangeInclusive};
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
@@ -169,6 +169,11 @@ impl ContentStore for ObjectContent {
         still_wanted(cx)?;
         let end = self.shared.end(cx, &self.file(id), u64::MAX).await?;
         end.ok_or(Error::Missing(id))
+    }
+
+    async fn regions(&self, cx: &Context, id: ContentId) -> Result<Vec<Range<u64>>, Error> {
+        still_wanted(cx)?;
+        self.shared.regions(cx, &self.file(id)).await
     }
 
     async fn commit(&self, cx: &Context, id: ContentId) -> Result<(), Error> {

@@ -289,14 +289,17 @@ impl State {
 
     /// How long the content is by what is not stored; `None` where that is nothing.
     pub(super) fn unstored_end(&self, chunk_size: u32) -> Option<u64> {
-        self.chunks
-            .iter()
-            .filter_map(|(number, chunk)| {
-                let dirty = chunk.dirty.as_ref().map(|layer| layer.length);
-                let frozen = chunk.frozen.as_ref().map(|layer| layer.length);
-                Some(number * u64::from(chunk_size) + u64::from(dirty.max(frozen)?))
-            })
-            .max()
+        let ends = self.unstored_lengths();
+        ends.map(|(number, length)| number * u64::from(chunk_size) + u64::from(length)).max()
+    }
+
+    /// The chunks with something that is not stored, each with how many bytes it has by that.
+    pub(super) fn unstored_lengths(&self) -> impl Iterator<Item = (u64, u32)> {
+        self.chunks.iter().filter_map(|(number, chunk)| {
+            let dirty = chunk.dirty.as_ref().map(|layer| layer.length);
+            let frozen = chunk.frozen.as_ref().map(|layer| layer.length);
+            Some((*number, dirty.max(frozen)?))
+        })
     }
 
     /// What is not stored of a chunk's range, the older first, and whether that is all of the range.

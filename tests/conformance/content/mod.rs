@@ -14,6 +14,7 @@ mod listing;
 mod model;
 mod presence;
 mod ranges;
+mod regions;
 mod support;
 
 mod filesystem_only;
@@ -92,6 +93,10 @@ macro_rules! every_case {
                 a_footprint_is_of_what_is_there,
                 every_change_makes_content_younger,
                 holes_take_nothing;
+            regions:
+                what_was_written_lies_in_a_region,
+                holes_lie_in_none,
+                what_is_missing_has_no_regions;
             concurrent:
                 writers_of_different_ranges_do_not_disturb_each_other,
                 writers_of_different_contents_do_not_disturb_each_other,

@@ -1,0 +1,69 @@
+//! Where a content has bytes: what is not told is zeros.
+
+use rand::rngs::StdRng;
+use rand::{Rng as _, SeedableRng as _};
+use trunkfs::content::{ContentStore, Error};
+use trunkfs::types::ContentId;
+
+use super::support::{cancelled, cut, cx, id, pattern, put, whole};
+
+/// Asserts that all bytes other than zeros lie in a region; how many bytes the regions have.
+async fn told(store: &dyn ContentStore, id: ContentId) -> u64 {
+    let regions = store.regions(&cx(), id).await.unwrap();
+    assert!(regions.iter().all(|region| !region.is_empty()), "{regions:?}");
+    assert!(regions.is_sorted_by(|one, next| one.end < next.start), "{regions:?}");
+    let mut bytes = whole(store, id).await.to_vec();
+    for region in &regions {
+        let [start, end] = [region.start, region.end]
+            .map(|at| usize::try_from(at).unwrap_or(usize::MAX).min(bytes.len()));
+        bytes[start..end].fill(0);
+    }
+    let stray = bytes.iter().position(|byte| *byte != 0);
+    assert_eq!(stray, None, "{regions:?}");
+    regions.iter().map(|region| region.end - region.start).sum()
+}
+
+pub(crate) async fn what_was_written_lies_in_a_region(store: &dyn ContentStore) {
+    let id = id();
+    let mut random = StdRng::seed_from_u64(5);
+    put(store, id, 0, b"the first").await;
+    for round in 0..18_u64 {
+        let at = random.random_range(0..300_000);
+        match round % 6 {
+            5 => cut(store, id, at).await,
+            _ => put(store, id, at, &pattern(round, random.random_range(1..20_000))).await,
+        }
+        if round % 4 == 0 {
+            store.commit(&cx(), id).await.unwrap();
+        }
+        told(store, id).await;
+    }
+}
+
+pub(crate) async fn holes_lie_in_none(store: &dyn ContentStore) {
+    let id = id();
+    put(store, id, 1 << 30, b"far out").await;
+    cut(store, id, 1 << 40).await;
+    for _ in 0..2 {
+        let regions = store.regions(&cx(), id).await.unwrap();
+        assert!(regions.iter().any(|it| it.start <= 1 << 30 && it.end >= (1 << 30) + 7));
+        let bytes: u64 = regions.iter().map(|region| region.end - region.start).sum();
+        assert!(bytes < 1 << 20, "{regions:?}");
+        store.commit(&cx(), id).await.unwrap();
+    }
+    cut(store, id, 0).await;
+    assert_eq!(told(store, id).await, 0);
+}
+
+pub(crate) async fn what_is_missing_has_no_regions(store: &dyn ContentStore) {
+    let id = id();
+    let missing = |found| matches!(found, Err(Error::Missing(it)) if it == id);
+    assert!(missing(store.regions(&cx(), id).await));
+    put(store, id, 0, b"there").await;
+    assert_eq!(told(store, id).await.min(5), 5);
+    let late = store.regions(&cancelled(), id).await;
+    assert!(matches!(late, Err(Error::Cancelled)), "{late:?}");
+    store.commit(&cx(), id).await.unwrap();
+    store.remove(id).await.unwrap();
+    assert!(missing(store.regions(&cx(), id).await));
+}
