@@ -27,6 +27,9 @@ use crate::types::database::{ChannelBinding, Host, SslMode, Target};
 /// holds nobody up.
 const HEAD_START: Duration = Duration::from_millis(300);
 
+/// How long connections are waited for that another process leaves when it ends: the server notices a little later.
+pub(super) const CLOSING: Duration = Duration::from_secs(3);
+
 /// Makes connections to one database.
 #[derive(Clone)]
 pub(super) struct Connector {

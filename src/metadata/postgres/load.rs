@@ -3,10 +3,12 @@
 use std::pin::Pin;
 
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tokio_postgres::binary_copy::BinaryCopyInWriter;
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Transaction};
 
+use super::connect::CLOSING;
 use super::error::{Failure, duplicate_of, fatal};
 use super::{PostgresStore, check, hold, rows};
 use crate::metadata::{
@@ -237,10 +239,17 @@ impl PostgresStore {
         if !how.replace {
             return Err(LoadError::Present(name.clone()));
         }
-        let served =
-            transaction.query_one(SERVED, &[&number, &self.instance]).await.map_err(failed)?;
-        if served.try_get(0).map_err(fatal)? {
-            return Err(LoadError::Served(name.clone()));
+        let end = Instant::now() + CLOSING;
+        loop {
+            let served =
+                transaction.query_one(SERVED, &[&number, &self.instance]).await.map_err(failed)?;
+            if !served.try_get::<_, bool>(0).map_err(fatal)? {
+                break;
+            }
+            if Instant::now() >= end {
+                return Err(LoadError::Served(name.clone()));
+            }
+            tokio::time::sleep(CLOSING / 30).await;
         }
         for statement in DROP {
             transaction.execute(statement, &[&number]).await.map_err(failed)?;

@@ -2,8 +2,6 @@
 //! of directory moves, directories by UUID, other objects by UUID), looks again in later statements, and only then
 //! changes something. Nothing here makes or removes an object, so that the counters stay right.
 
-use std::time::Duration;
-
 use deadpool_postgres::Transaction;
 use tokio::time::Instant;
 use tokio_postgres::types::ToSql;
@@ -11,6 +9,7 @@ use uuid::Uuid;
 
 use super::PostgresStore;
 use super::audit::{self, DIRECTORY, ENTRY, PostgresAuditor};
+use super::connect::CLOSING;
 use super::error::{Failure, fatal};
 use super::retry::Patience;
 use super::rows::column;
@@ -21,8 +20,6 @@ use crate::types::{ObjectId, ShareId, Timestamp};
 
 /// One repair at a time: the sums that it mends by differences would be mended twice.
 const ALONE: &str = "SELECT pg_try_advisory_lock(19794, 0)";
-/// How long the connection of a repair that has just ended is waited for.
-const CLOSING: Duration = Duration::from_secs(3);
 const MOVES: &str = "
     SELECT pg_advisory_xact_lock(19792, f.share_id) FROM files f WHERE f.id = $1";
 const LOCK: &str = "

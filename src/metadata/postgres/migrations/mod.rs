@@ -2,12 +2,13 @@
 
 mod session;
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tokio_postgres::error::ErrorPosition;
 
 use self::session::Session;
 use super::Settings;
+use super::connect::CLOSING;
 use super::error::{fatal, remedy};
 use super::start;
 use crate::metadata::schema::{
@@ -26,8 +27,6 @@ const DOWNS: &[(i32, &str)] = &[
     (2, include_str!("../../../../migrations/postgres/V2__operations.down.sql")),
 ];
 
-/// How long connections are waited for that a server leaves when it ends.
-const CLOSING: Duration = Duration::from_secs(3);
 /// Refinery's table, as it makes it.
 const HISTORY: &str = "
     SET LOCAL lock_timeout = '1min';
@@ -194,7 +193,7 @@ impl Schema for PostgresSchema {
                 .map(|step| (step.number, step.name.clone(), step.destroys()))
                 .collect(),
             holds: self.session.holds().await?,
-            users: self.session.users().await?,
+            users: self.lasting_users().await?,
         })
     }
 
