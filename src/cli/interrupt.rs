@@ -1,11 +1,11 @@
 //! Ctrl-C, and SIGTERM, where a command ends what it has begun before it stops.
 
-use std::io;
+use std::io::{self, Write as _};
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-/// A token that fires at the first SIGINT or SIGTERM. A second one ends the process at once, with `status`.
+/// A token that fires at the first SIGINT or SIGTERM, which is told. A second one ends the process at once, with `status`.
 ///
 /// # Errors
 /// The system does not tell of signals.
@@ -24,6 +24,8 @@ pub(super) fn token(status: u8) -> io::Result<CancellationToken> {
                 std::process::exit(i32::from(status));
             }
             fired.cancel();
+            let told = "ending what is under way; another signal ends it at once";
+            writeln!(io::stderr(), "{told}").ok();
         }
     });
     Ok(token)

@@ -21,7 +21,7 @@ use crate::telemetry;
 use crate::types::{AtomicDuration, Chain};
 
 /// How long the server may take from listening to its first answer.
-const ANSWER_TIME: Duration = Duration::from_secs(10);
+const ANSWER_TIME: Duration = Duration::from_secs(60);
 /// Between two attempts to have it.
 const ANSWER_PAUSE: Duration = Duration::from_millis(50);
 

@@ -7,11 +7,9 @@ use std::time::{Duration, Instant};
 use clap::Args;
 
 use super::{Configured, Failure};
+use crate::config;
 use crate::server::{Service, own_address, probe};
 use crate::types::Chain;
-
-/// How long each program may take to answer.
-const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What `status` takes.
 #[derive(Debug, Args)]
@@ -21,6 +19,15 @@ pub(super) struct Options {
     /// IP address and port of the server [default: the configuration's server.listen, on this machine]
     #[arg(value_name = "ADDRESS")]
     address: Option<SocketAddr>,
+    /// How long each program may take to answer
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = time)]
+    timeout: Duration,
+}
+
+/// A time from the command line.
+fn time(text: &str) -> Result<Duration, String> {
+    let millis = config::millis(text).filter(|millis| *millis > 0).map(Duration::from_millis);
+    millis.ok_or_else(|| "write a whole number and its unit (ms, s or m), such as 5s".to_owned())
 }
 
 /// Calls NULL of each program and says how long it took.
@@ -40,7 +47,7 @@ pub(super) fn run(options: &Options) -> Result<(), Failure> {
         for service in Service::ALL {
             let name = service.name();
             let start = Instant::now();
-            probe(address, service, PATIENCE).await.map_err(|error| {
+            probe(address, service, options.timeout).await.map_err(|error| {
                 Failure::Run(format!("{address}: {name}: {}", Chain(&error)).into())
             })?;
             let took = start.elapsed().as_secs_f64() * 1000.0;
