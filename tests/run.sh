@@ -71,6 +71,11 @@ chmod 755 "$work"
 postgres_start "$work/postgres"
 export TRUNKFS_TEST_DATABASE_URL=$PG_URL
 
+# A thread for each processor has its own connections and files: the usual limit is for fewer.
+limit=$(ulimit -H -n)
+if [[ $limit == unlimited ]] || ((limit > 16384)); then limit=16384; fi
+ulimit -S -n "$limit"
+
 # Ignored tests run too; whatever stands behind "--" is passed on to the test programs.
 cargo_arguments=() test_arguments=()
 while (($#)) && [[ $1 != -- ]]; do

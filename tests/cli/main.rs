@@ -51,6 +51,9 @@ mod notices;
 #[cfg(test)]
 mod outage;
 #[cfg(test)]
+#[path = "../support/port.rs"]
+mod port;
+#[cfg(test)]
 mod process;
 #[cfg(test)]
 mod reload;

@@ -98,9 +98,9 @@ postgres_start() {
 postgres_run() {
     # fsync is off: what is tested is the crash of processes, PostgreSQL's among them, never of the machine.
     postgres_as "$PG_BIN/postgres" -D "$PG_DATA" -p "$PG_PORT" -h 127.0.0.1 -k "${PG_DATA%/*}" \
-        -c max_connections=300 -c fsync=off -c full_page_writes=off -c dynamic_shared_memory_type=mmap >>"$PG_LOG" 2>&1 </dev/null &
+        -c max_connections=1000 -c fsync=off -c full_page_writes=off -c dynamic_shared_memory_type=mmap >>"$PG_LOG" 2>&1 </dev/null &
     PG_PID=$!
-    for _ in {1..300}; do
+    for _ in {1..1200}; do
         kill -0 "$PG_PID" 2>/dev/null || return 1
         if postgres_sql "SELECT 1" >/dev/null 2>&1; then return 0; fi
         sleep 0.1

@@ -129,13 +129,14 @@ async fn a_database_that_is_away_is_waited_for_a_while() {
     proxy.set_away(true);
     proxy.arm(0, Cut::BeforeTheCall);
     let started = Instant::now();
+    // Else it would be asked again and again until the call's time is over, which is another error.
     let error = store.getattr(&fixture.cx(), root).await.unwrap_err();
     assert!(matches!(error, Error::Unavailable(_)), "{error:?}");
-    let waited = started.elapsed();
-    assert!(waited >= Duration::from_secs(1) && waited < Duration::from_secs(8), "{waited:?}");
+    assert!(started.elapsed() >= Duration::from_secs(1), "{:?}", started.elapsed());
 
+    let before = proxy.turned_away_now();
     let back = async {
-        tokio::time::sleep(Duration::from_millis(500)).await;
+        proxy.turned_away(before + 1).await;
         proxy.set_away(false);
     };
     let how = CreateHow::Guarded(mode(0o644));

@@ -49,6 +49,10 @@ mod pool;
 #[cfg(test)]
 mod pooler;
 #[cfg(test)]
+#[path = "../support/port.rs"]
+#[allow(dead_code, reason = "each program uses what it needs of it")]
+mod port;
+#[cfg(test)]
 mod proxy;
 #[cfg(test)]
 mod refusals;

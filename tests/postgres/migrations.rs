@@ -207,17 +207,19 @@ async fn timeouts_of_the_role_do_not_end_a_migration() {
     let database = TestDatabase::create().await;
     let settings = database.settings();
     let set = [
-        "statement_timeout = '50ms'",
-        "lock_timeout = '50ms'",
-        "idle_in_transaction_session_timeout = '50ms'",
+        "statement_timeout = '2s'",
+        "lock_timeout = '2s'",
+        "idle_in_transaction_session_timeout = '2s'",
     ];
+    // They count for sessions that begin later.
+    let client = connect(&settings).await;
     for set in set {
         let statement = format!("ALTER DATABASE {} SET {set}", settings.target.database);
-        connect(&settings).await.batch_execute(&statement).await.unwrap();
+        client.batch_execute(&statement).await.unwrap();
     }
     let next = newest(&settings).await + 1;
     let file = format!("V{next}__slow.sql");
-    let folder = folder(&[(&file, "SELECT pg_sleep(0.3);")]);
+    let folder = folder(&[(&file, "SELECT pg_sleep(3);")]);
     // A second one waits for the first, longer than the timeouts.
     let own = with_folder(&settings, &folder);
     let (one, other) = tokio::join!(up(&own, None), up(&own, None));

@@ -9,7 +9,7 @@ use trunkfs::metadata::{CreateHow, Error, MetadataStore as _};
 
 use crate::database::{TestDatabase, connect};
 use crate::proxy::Proxy;
-use crate::support::{Fixture, mode, name, share_spec, until, until_one_of};
+use crate::support::{CALL_LIMIT, Fixture, mode, name, share_spec, until, until_one_of};
 
 const OURS: &str = "application_name = 'trunkfs'";
 
@@ -19,14 +19,6 @@ async fn with(change: impl FnOnce(&mut Settings)) -> Fixture {
     let mut settings = database.settings();
     change(&mut settings);
     Fixture::on(settings, database).await
-}
-
-async fn sessions(fixture: &Fixture) -> i64 {
-    let statement = format!(
-        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND {OURS}"
-    );
-    let client = connect(&fixture.database.settings()).await;
-    client.query_one(&statement, &[]).await.unwrap().get(0)
 }
 
 /// Creates that all wait for the lock of the root directory; they go on when the transaction ends.
@@ -63,7 +55,32 @@ async fn min_conns_are_made_ahead_and_made_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn max_conns_is_never_passed_and_idle_ones_are_closed() {
+async fn max_conns_is_never_passed_and_reads_have_their_own() {
+    let fixture = with(|settings| {
+        settings.max_connections = 4;
+        settings.min_connections = 1;
+    });
+    let fixture = Arc::new(fixture.await);
+    let mut blocker = connect(&fixture.database.settings()).await;
+    let lock = blocker.transaction().await.unwrap();
+    lock.execute(LOCK, &[&fixture.root().0]).await.unwrap();
+    let creates = waiting(&fixture, 8);
+    until(&fixture.database, "mutations wait", "wait_event_type = 'Lock'", 3).await;
+    // The last connection is the reads', which would wait as long as the lock is held.
+    for _ in 0..20 {
+        fixture.store.getattr(&fixture.cx(), fixture.root()).await.unwrap();
+    }
+    // A session that began the store may be about to end.
+    until(&fixture.database, "no more than max_conns", OURS, 4).await;
+    lock.commit().await.unwrap();
+    for create in creates {
+        create.await.unwrap();
+    }
+    fixture.sound().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn idle_ones_are_closed() {
     let fixture = with(|settings| {
         settings.max_connections = 4;
         settings.min_connections = 1;
@@ -73,16 +90,8 @@ async fn max_conns_is_never_passed_and_idle_ones_are_closed() {
     let mut blocker = connect(&fixture.database.settings()).await;
     let lock = blocker.transaction().await.unwrap();
     lock.execute(LOCK, &[&fixture.root().0]).await.unwrap();
-    let creates = waiting(&fixture, 8);
+    let creates = waiting(&fixture, 3);
     until(&fixture.database, "mutations wait", "wait_event_type = 'Lock'", 3).await;
-    // The last connection is the reads'.
-    let start = Instant::now();
-    for _ in 0..20 {
-        fixture.store.getattr(&fixture.cx(), fixture.root()).await.unwrap();
-    }
-    let took = start.elapsed();
-    assert!(took < Duration::from_secs(2), "reads waited for mutations: {took:?}");
-    assert_eq!(sessions(&fixture).await, 4);
     lock.commit().await.unwrap();
     for create in creates {
         create.await.unwrap();
@@ -93,9 +102,13 @@ async fn max_conns_is_never_passed_and_idle_ones_are_closed() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn acquire_timeout_bounds_the_wait_for_a_connection() {
+    // Making the first one has no more time either.
+    const LIMIT: Duration = Duration::from_secs(3);
     let fixture = with(|settings| {
         settings.max_connections = 1;
-        settings.acquire_timeout = Duration::from_millis(300);
+        settings.acquire_timeout = LIMIT;
+        // Nor does the wait for the lock end meanwhile, which is shorter than a statement.
+        settings.statement_timeout = LIMIT * 20;
     });
     let fixture = Arc::new(fixture.await);
     let mut blocker = connect(&fixture.database.settings()).await;
@@ -104,15 +117,13 @@ async fn acquire_timeout_bounds_the_wait_for_a_connection() {
     let creates = waiting(&fixture, 1);
     until(&fixture.database, "a mutation waits", "wait_event_type = 'Lock'", 1).await;
     let start = Instant::now();
+    // The connection is in use for as long as the lock is held.
     let error = fixture.store.getattr(&fixture.cx(), fixture.root()).await.unwrap_err();
     let took = start.elapsed();
     let Error::Unavailable(source) = error else { panic!("{error:?}") };
     let text = source.to_string();
-    assert!(
-        text.contains("within 300ms (acquire_timeout): all 1 are in use (max_conns)"),
-        "{text}"
-    );
-    assert!(took >= Duration::from_millis(300) && took < Duration::from_secs(2), "{took:?}");
+    assert!(text.contains("within 3s (acquire_timeout): all 1 are in use (max_conns)"), "{text}");
+    assert!(took >= LIMIT, "{took:?}");
     lock.commit().await.unwrap();
     for create in creates {
         create.await.unwrap();
@@ -121,7 +132,9 @@ async fn acquire_timeout_bounds_the_wait_for_a_connection() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn statement_timeout_ends_what_takes_longer() {
-    let fixture = with(|settings| settings.statement_timeout = Duration::from_millis(400)).await;
+    // Every other statement has no more time either.
+    const LIMIT: Duration = Duration::from_secs(2);
+    let fixture = with(|settings| settings.statement_timeout = LIMIT).await;
     let client = connect(&fixture.database.settings()).await;
     // A sequence remembers what a rollback forgets: the first insert hangs, the next does not.
     client
@@ -129,7 +142,7 @@ async fn statement_timeout_ends_what_takes_longer() {
             "CREATE SEQUENCE tries;
              CREATE FUNCTION hang() RETURNS trigger LANGUAGE plpgsql AS $$
              BEGIN
-                 IF nextval('tries') = 1 THEN PERFORM pg_sleep(20); END IF;
+                 IF nextval('tries') = 1 THEN PERFORM pg_sleep(3600); END IF;
                  RETURN NEW;
              END $$;
              CREATE TRIGGER hang BEFORE INSERT ON parent_child_map FOR EACH ROW EXECUTE FUNCTION hang()",
@@ -139,9 +152,9 @@ async fn statement_timeout_ends_what_takes_longer() {
     let start = Instant::now();
     fixture.file(fixture.root(), "file").await;
     let took = start.elapsed();
-    assert!(took >= Duration::from_millis(400) && took < Duration::from_secs(10), "{took:?}");
+    assert!(took >= LIMIT, "{took:?}");
     let tries: i64 = client.query_one("SELECT last_value FROM tries", &[]).await.unwrap().get(0);
-    assert_eq!(tries, 2);
+    assert!(tries >= 2, "{tries}");
     fixture.sound().await;
 }
 
@@ -152,7 +165,8 @@ async fn health_checks_drop_connections_that_do_not_answer() {
     let mut settings = proxy.settings(&database.settings());
     settings.min_connections = 2;
     settings.health_check_period = Duration::from_millis(300);
-    settings.connect_timeout = Duration::from_millis(500);
+    // An idle connection has no more time to answer, and a new one none to be made.
+    settings.connect_timeout = Duration::from_secs(3);
     let store = PostgresStore::connect(settings).await.unwrap();
     store.open_share(&share_spec()).await.unwrap();
     until_one_of(&database, "two are made ahead", OURS, 2..=3).await;
@@ -162,13 +176,11 @@ async fn health_checks_drop_connections_that_do_not_answer() {
     let now: String = client.query_one("SELECT now()::text", &[]).await.unwrap().get(0);
     // What runs hears nothing any more, as behind a firewall that forgot it; what is made anew goes through.
     proxy.silence();
-    let limit = Instant::now() + Duration::from_secs(20);
+    let limit = Instant::now() + CALL_LIMIT;
     while client.query_one(count, &[&now]).await.unwrap().get::<_, i64>(0) < 2 {
         assert!(Instant::now() < limit, "the silent connections stay");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    let start = Instant::now();
     store.shares().await.unwrap();
-    assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
     store.close().await;
 }

@@ -1,6 +1,5 @@
 //! PgBouncer in front of the database: in session mode it serves, in transaction mode it is refused by name.
 
-use std::net::TcpListener;
 use std::process::{Child, Stdio};
 use std::time::Duration;
 
@@ -12,11 +11,13 @@ use trunkfs::types::Chain;
 use crate::cluster::{as_postgres, own};
 use crate::connecting::{has, line};
 use crate::database::TestDatabase;
-use crate::support::{context, mode, name, share_spec};
+use crate::port::Reserved;
+use crate::support::{CALL_LIMIT, context, mode, name, share_spec};
 
 /// A PgBouncer that ends with the value.
 struct Bouncer {
     process: Child,
+    _reserved: Reserved,
     _folder: tempfile::TempDir,
     settings: Settings,
 }
@@ -25,7 +26,8 @@ impl Bouncer {
     async fn before(database: &TestDatabase, pool_mode: &str) -> Self {
         let mut settings = database.settings();
         let folder = tempfile::Builder::new().prefix("trunkfs-pooler.").tempdir().unwrap();
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let reserved = Reserved::new();
+        let port = reserved.port;
         let target = &mut settings.target;
         let text = format!(
             "[databases]\n{} = host={} port={}\n[pgbouncer]\npool_mode = {pool_mode}\n\
@@ -55,12 +57,12 @@ impl Bouncer {
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        let until = Instant::now() + Duration::from_secs(20);
+        let until = Instant::now() + CALL_LIMIT;
         while tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_err() {
             assert!(Instant::now() < until, "PgBouncer does not start");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        Self { process, _folder: folder, settings }
+        Self { process, _reserved: reserved, _folder: folder, settings }
     }
 }
 

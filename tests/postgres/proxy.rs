@@ -27,6 +27,8 @@ struct State {
     armed: Option<(usize, Cut)>,
     /// No connection is taken.
     away: bool,
+    /// Connections that were not taken.
+    turned_away: usize,
     cuts: usize,
     /// Connections older than this hear and say nothing.
     silenced: u64,
@@ -69,7 +71,12 @@ impl Proxy {
         tokio::spawn(async move {
             loop {
                 let (client, _) = listener.accept().await.unwrap();
-                if !state.lock().away {
+                let away = {
+                    let mut state = state.lock();
+                    state.turned_away += usize::from(state.away);
+                    state.away
+                };
+                if !away {
                     tokio::spawn(serve(client, upstream(&server).await, Arc::clone(&state)));
                 }
             }
@@ -104,6 +111,18 @@ impl Proxy {
     pub(crate) fn silence(&self) {
         let mut state = self.state.lock();
         state.silenced = state.newest;
+    }
+
+    /// How many connections were closed at once.
+    pub(crate) fn turned_away_now(&self) -> usize {
+        self.state.lock().turned_away
+    }
+
+    /// Waits until so many were.
+    pub(crate) async fn turned_away(&self, count: usize) {
+        while self.turned_away_now() < count {
+            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+        }
     }
 
     /// Whether new connections are closed at once.

@@ -162,7 +162,7 @@ pub(crate) struct Session {
 impl Session {
     pub(crate) async fn open(fixture: &Fixture) -> Self {
         let client = connect(&fixture.database.settings()).await;
-        client.batch_execute("SET lock_timeout = '20s'; SET enable_seqscan = off").await.unwrap();
+        client.batch_execute("SET lock_timeout = '2min'; SET enable_seqscan = off").await.unwrap();
         let instance = Uuid::new_v4();
         let row = client
             .query_one("SELECT slot, epoch, pg_backend_pid() FROM claim_slot($1)", &[&instance])

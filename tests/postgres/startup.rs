@@ -93,11 +93,9 @@ async fn another_default_isolation_is_refused() {
 async fn a_server_that_is_not_there_is_an_error_at_once() {
     let database = TestDatabase::create().await;
     let mut settings = database.settings();
-    // A port that was free a moment ago.
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let closed = crate::port::Reserved::new();
     let host = &mut settings.target.hosts[0];
-    (host.name, host.port) = ("127.0.0.1".to_owned(), listener.local_addr().unwrap().port());
-    drop(listener);
+    (host.name, host.port) = ("127.0.0.1".to_owned(), closed.port);
     assert!(matches!(PostgresStore::connect(settings).await, Err(Error::Unavailable(_))));
 }
 
@@ -140,10 +138,10 @@ async fn slots_are_used_again_once_nobody_can_ask_for_their_outcome() {
     let idle = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND classid = 19790
                 AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
     for round in 0..10 {
-        client.execute(old, &[]).await.unwrap();
         while client.query_one(idle, &[]).await.unwrap().get::<_, i64>(0) > 0 {
             tokio::time::sleep(std::time::Duration::from_millis(5)).await;
         }
+        client.execute(old, &[]).await.unwrap();
         let store = PostgresStore::connect(fixture.database.settings()).await.unwrap();
         let cx = fixture.cx();
         let name = crate::support::name(&format!("dir-{round}"));

@@ -15,7 +15,7 @@ use trunkfs::types::{
 use crate::database::{TestDatabase, connect};
 
 /// No test's call takes longer.
-pub(crate) const CALL_LIMIT: Duration = Duration::from_secs(30);
+pub(crate) const CALL_LIMIT: Duration = Duration::from_secs(120);
 
 /// A store with one share.
 pub(crate) struct Fixture {

@@ -2,7 +2,6 @@
 
 use std::ffi::OsStr;
 use std::fs;
-use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -12,14 +11,18 @@ use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 use tokio_postgres::{Client, Config, NoTls};
 
+use crate::port::Reserved;
+
 /// How long a server may take to start or to stop.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A server that ends with the value.
 #[derive(Debug)]
 pub(crate) struct Cluster {
     folder: TempDir,
     pub(crate) port: u16,
+    /// Also while the server is away.
+    _reserved: Reserved,
     options: Vec<String>,
     server: Option<Child>,
 }
@@ -44,7 +47,15 @@ impl Cluster {
             .args(["--write-recovery-conf", "--checkpoint=fast", "--no-sync", "-D"])
             .arg(cluster.data());
         run(&mut copy);
-        cluster.running().await
+        let standby = cluster.running().await;
+        let follows = "SELECT count(*) FROM pg_stat_replication
+                        WHERE state = 'streaming' AND application_name <> 'pg_basebackup'";
+        let (client, until) = (primary.superuser().await, Instant::now() + PATIENCE);
+        while client.query_one(follows, &[]).await.unwrap().get::<_, i64>(0) == 0 {
+            assert!(Instant::now() < until, "it does not follow: {}", standby.log());
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        standby
     }
 
     /// A folder and a port, with no cluster yet.
@@ -52,10 +63,9 @@ impl Cluster {
         let folder = tempfile::Builder::new().prefix("trunkfs-cluster.").tempdir().unwrap();
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
         own(folder.path());
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = listener.local_addr().unwrap().port();
+        let reserved = Reserved::new();
         let options = options.iter().map(|option| (*option).to_owned()).collect();
-        Self { folder, port, options, server: None }
+        Self { folder, port: reserved.port, _reserved: reserved, options, server: None }
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -111,9 +121,16 @@ impl Cluster {
         Some(client)
     }
 
-    /// The superuser's connection.
+    /// The superuser's connection, waited for: those that were dropped before it may have its place a while longer.
     pub(crate) async fn superuser(&self) -> Client {
-        self.try_connect().await.unwrap_or_else(|| panic!("no connection: {}", self.log()))
+        let until = Instant::now() + PATIENCE;
+        loop {
+            if let Some(client) = self.try_connect().await {
+                return client;
+            }
+            assert!(Instant::now() < until, "no connection: {}", self.log());
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
     }
 
     pub(crate) async fn sql(&self, statements: &str) {

@@ -1,11 +1,16 @@
 //! A database of one test's own.
 
+use std::time::{Duration, Instant};
+
+use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, NoTls};
 use trunkfs::metadata::postgres::Settings;
 use uuid::Uuid;
 
 /// Where tests may make databases: the URL of a superuser's connection to PostgreSQL 15 or later.
 const VARIABLE: &str = "TRUNKFS_TEST_DATABASE_URL";
+/// How long anything may take before the test fails.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A database that goes with the value.
 #[derive(Debug)]
@@ -19,7 +24,13 @@ impl TestDatabase {
     pub(crate) async fn create() -> Self {
         let url = std::env::var(VARIABLE)
             .unwrap_or_else(|_| panic!("{VARIABLE} is not set: run the tests with ./tests/run.sh"));
-        let server = Settings::from_url(&url).unwrap();
+        let server = Settings {
+            // A busy machine is no reason for a test to fail, and nobody asks idle connections while messages are counted.
+            connect_timeout: PATIENCE,
+            acquire_timeout: PATIENCE,
+            health_check_period: PATIENCE * 60,
+            ..Settings::from_url(&url).unwrap()
+        };
         let name = format!("trunkfs_test_{}", Uuid::new_v4().simple());
         connect(&server).await.batch_execute(&format!("CREATE DATABASE {name}")).await.unwrap();
         Self { server, name }
@@ -42,7 +53,13 @@ impl Drop for TestDatabase {
         let cleaning = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             runtime.unwrap().block_on(async move {
-                connect(&server).await.batch_execute(&statement).await.unwrap();
+                let client = connect(&server).await;
+                let until = Instant::now() + PATIENCE;
+                // The server waits for sessions that it has told to end, but not for long.
+                while let Err(error) = client.batch_execute(&statement).await {
+                    let in_use = error.code() == Some(&SqlState::OBJECT_IN_USE);
+                    assert!(in_use && Instant::now() < until, "{error:?}");
+                }
             });
         });
         if cleaning.join().is_err() && !std::thread::panicking() {

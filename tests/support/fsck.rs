@@ -202,7 +202,7 @@ pub(crate) fn context(share: &Share) -> Context {
         share: share.id,
         now: Timestamp::now(),
         cancel: CancellationToken::new(),
-        deadline: Instant::now() + std::time::Duration::from_secs(30),
+        deadline: Instant::now() + std::time::Duration::from_secs(120),
         trail: Arc::default(),
     }
 }

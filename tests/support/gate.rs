@@ -10,7 +10,7 @@ use trunkfs::metadata::postgres::Settings;
 use trunkfs::types::database::Host;
 
 /// How long anything may take before the test fails.
-const PATIENCE: std::time::Duration = std::time::Duration::from_secs(30);
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(120);
 /// SSLRequest's code; the gate answers that there is no TLS.
 const SSL_REQUEST: u32 = 80_877_103;
 

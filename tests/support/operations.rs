@@ -20,7 +20,7 @@ use uuid::Uuid;
 const MADE: Timestamp = Timestamp(1_000_000_000_000_000_000);
 const CALLED: Timestamp = Timestamp(1_100_000_000_000_000_000);
 /// No call takes longer.
-const CALL_LIMIT: Duration = Duration::from_secs(60);
+const CALL_LIMIT: Duration = Duration::from_secs(120);
 
 /// An operation on a [`Scene`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
