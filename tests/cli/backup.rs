@@ -18,7 +18,7 @@ pub(crate) struct Machine {
     folder: TempDir,
 }
 
-const SQLITE: &str = "db: { type: sqlite, sqlite: { path: names.db } }";
+pub(crate) const SQLITE: &str = "db: { type: sqlite, sqlite: { path: names.db } }";
 const DISK: &str = "disk: { type: filesystem, filesystem: { base_path: content } }";
 
 fn postgres(database: &TestDatabase) -> String {
@@ -30,7 +30,7 @@ fn postgres(database: &TestDatabase) -> String {
     )
 }
 
-fn bucket(server: &S3Server) -> String {
+pub(crate) fn bucket(server: &S3Server) -> String {
     format!(
         "disk: {{ type: s3, s3: {{ bucket: {BUCKET}, endpoint: \"{}\", path_style: true, allow_http: true, \
          access_key: {ACCESS_KEY}, secret_key: {SECRET_KEY}, chunk_size: 64KiB }} }}",
@@ -39,7 +39,7 @@ fn bucket(server: &S3Server) -> String {
 }
 
 impl Machine {
-    fn new(metadata: &str, content: &str) -> Self {
+    pub(crate) fn new(metadata: &str, content: &str) -> Self {
         let machine = Self { folder: tempfile::tempdir().unwrap() };
         machine.configure("/e", metadata, content);
         machine

@@ -11,9 +11,10 @@ use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::Child;
 use tokio::time::{Instant, sleep};
 
-use super::backup::{Machine, contents, same, verify, went_well};
+use super::backup::{Machine, SQLITE, bucket, contents, same, verify, went_well};
 use super::client::Connection;
 use super::process::{Finished, PATIENCE, patiently, trunkfs};
+use super::s3::{Fate, S3Server};
 use super::scene::{of, ok, root};
 use super::tree::{create, furnish, mkdir, remove, resize, tree, write};
 
@@ -100,7 +101,7 @@ async fn much(machine: &Machine) {
     let (server, mut connection) = machine.serve().await;
     furnish(&mut connection).await;
     let top = root(&mut connection).await;
-    for number in 0..400_u32 {
+    for number in 0..250_u32 {
         let file = create(&mut connection, &top, &format!("much {number}")).await;
         let arguments = of(&file).u64(0).u32(100_000).u32(0);
         ok(&mut connection, 7, arguments.opaque(&vec![(number % 255) as u8 + 1; 100_000])).await;
@@ -108,22 +109,29 @@ async fn much(machine: &Machine) {
     server.stop().await;
 }
 
-/// Begins a command, and goes on as soon as a folder below holds so many contents.
-async fn begun(machine: &Machine, arguments: &[&str], below: &Path, many: usize) -> Child {
+/// Begins a command, and goes on as soon as enough is done. It cannot get far from there on: its bucket is in this process,
+/// whose only thread goes on here, and is slow when that signal comes which lets the command go on.
+async fn begun(machine: &Machine, arguments: &[&str], enough: impl Fn() -> bool) -> Child {
     let mut command = trunkfs(machine.path(), arguments);
     let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let start = Instant::now();
-    while !below.exists() || contents(below).len() < many {
+    while !enough() {
         assert!(start.elapsed() < PATIENCE, "nothing is copied");
         sleep(Duration::from_millis(1)).await;
     }
     child
 }
 
-async fn told(child: Child, signal: Signal) -> Finished {
+fn holds(below: &Path, many: usize) -> bool {
+    below.exists() && contents(below).len() >= many
+}
+
+async fn told(child: Child, signal: Signal, bucket: &S3Server) -> Finished {
+    bucket.plan(|_, _| Fate::Slow(Duration::from_millis(500)));
     let id = i32::try_from(child.id().unwrap()).unwrap();
     kill_process(Pid::from_raw(id).unwrap(), signal).unwrap();
     let output = patiently(child.wait_with_output()).await.unwrap();
+    bucket.heal();
     Finished {
         status: output.status.code(),
         out: String::from_utf8(output.stdout).unwrap(),
@@ -133,14 +141,16 @@ async fn told(child: Child, signal: Signal) -> Finished {
 
 #[tokio::test]
 async fn a_backup_that_ends_early_is_none_and_goes_on() {
-    let (one, other) = (Machine::local(), Machine::local());
+    let server = S3Server::start().await;
+    let (one, other) = (Machine::new(SQLITE, &bucket(&server)), Machine::local());
     much(&one).await;
     let before = one.tree().await;
     let folder = one.path().join("backup");
     let below = folder.join("db/contents");
     let place = folder.to_str().unwrap();
     let arguments = ["backup", place, "--config", "t.yaml"];
-    let killed = told(begun(&one, &arguments, &below, 40).await, Signal::KILL).await;
+    let child = begun(&one, &arguments, || holds(&below, 40)).await;
+    let killed = told(child, Signal::KILL, &server).await;
     assert_eq!(killed.status, None, "{killed:?}");
     assert!(!folder.join("backup.json").exists());
     let refused = one.backup(&folder, &[]).await;
@@ -153,7 +163,8 @@ async fn a_backup_that_ends_early_is_none_and_goes_on() {
     fs::write(&first, [0; 100_000]).unwrap();
     let arguments = ["backup", place, "--resume", "--config", "t.yaml"];
     let count = contents(&below).len();
-    let ended = told(begun(&one, &arguments, &below, count + 40).await, Signal::INT).await;
+    let child = begun(&one, &arguments, || holds(&below, count + 40)).await;
+    let ended = told(child, Signal::INT, &server).await;
     ended.failed_with(1, &["interrupted", "is no backup", "--resume"]);
     assert!(!folder.join("backup.json").exists());
     let resumed = one.backup(&folder, &["--resume", "--json"]).await;
@@ -167,18 +178,21 @@ async fn a_backup_that_ends_early_is_none_and_goes_on() {
 
 #[tokio::test]
 async fn a_restore_that_ends_early_has_changed_no_name_and_goes_on() {
-    let (one, other) = (Machine::local(), Machine::local());
+    let server = S3Server::start().await;
+    let (one, other) = (Machine::local(), Machine::new(SQLITE, &bucket(&server)));
     much(&one).await;
     let before = one.tree().await;
     let folder = one.path().join("backup");
     went_well(&one.backup(&folder, &[]).await);
-    let below = other.path().join("content");
     let place = folder.to_str().unwrap();
     let arguments = ["restore", place, "--config", "t.yaml"];
-    let killed = told(begun(&other, &arguments, &below, 40).await, Signal::KILL).await;
+    // Contents have a request for each of their two chunks; one has some more.
+    let child = begun(&other, &arguments, || server.counts().puts > 200).await;
+    let killed = told(child, Signal::KILL, &server).await;
     assert_eq!(killed.status, None, "{killed:?}");
-    let count = contents(&below).len();
-    let ended = told(begun(&other, &arguments, &below, count + 40).await, Signal::TERM).await;
+    let count = server.counts().puts;
+    let child = begun(&other, &arguments, || server.counts().puts > count + 60).await;
+    let ended = told(child, Signal::TERM, &server).await;
     ended.failed_with(1, &["interrupted; no name was changed"]);
     let shares = other.command(&["dump", "--store", "db", "names"]).await;
     assert!(shares.out.contains("0 shares"), "{shares:?}");

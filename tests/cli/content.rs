@@ -110,12 +110,14 @@ async fn moves(metadata: &str, other: &str) {
         }
         files
     });
+    files.make("gone soon", b"bytes").await;
     let before = copied(&folder, &[]).await;
     assert!(before["copied"].as_u64().unwrap() >= 34, "{before}");
     let during = copied(&folder, &[]).await;
     assert!(during["present"].as_u64().unwrap() >= 34, "what did not change is there: {during}");
     over.cancel();
     let busy = busy.await.unwrap();
+    files.remove("gone soon").await;
     files.write("large", 5_000_000, &pattern(7, 100)).await;
     files.all_there().await;
     server.stop().await;
@@ -194,14 +196,20 @@ async fn at_rest(other: &str, count: u64) -> TempDir {
 /// Stops a copy in its middle, and another one ends it.
 async fn stopped_by(signal: Signal) -> Finished {
     const FILES: u64 = 500;
+    const MANY: usize = 330;
     let s3 = S3Server::start().await;
     let folder = at_rest(&bucket(&s3), FILES).await;
-    s3.plan(|method, _| match *method {
-        hyper::Method::PUT => Fate::Slow(Duration::from_millis(20)),
+    // Where the signal comes, it has all the time in the world.
+    let mut puts = 0;
+    s3.plan(move |method, _| match *method {
+        hyper::Method::PUT => {
+            puts += 1;
+            Fate::Slow(Duration::from_millis(if puts <= MANY { 20 } else { 3_000 }))
+        }
         _ => Fate::Normal,
     });
     let copying = Watched::start(trunkfs(folder.path(), &COPY));
-    while s3.counts().puts < 330 {
+    while s3.counts().puts < MANY {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     copying.signal(signal);

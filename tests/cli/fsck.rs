@@ -194,7 +194,7 @@ async fn an_interrupted_repair_ends_after_the_transaction_under_way() {
     // What a transaction sees of other sessions stands still.
     let looking = connect(&database.settings()).await;
     let arguments = ["fsck", "--repair", "--config", "large.yaml", "--store", "large"];
-    let fsck = Watched::start(trunkfs(folder.path(), &arguments));
+    let mut fsck = Watched::start(trunkfs(folder.path(), &arguments));
     let waits = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
     patiently(async {
         while looking.query_one(waits, &[]).await.unwrap().get::<_, i64>(0) == 0 {
@@ -203,8 +203,7 @@ async fn an_interrupted_repair_ends_after_the_transaction_under_way() {
     })
     .await;
     fsck.signal(Signal::INT);
-    // The signal is there as soon as it was sent; what it does in the program takes a moment.
-    tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+    fsck.line_with(&["ending what is under way"]).await;
     held.rollback().await.unwrap();
     let ended = fsck.finish().await;
     said(&ended, 33, &["errors: 1, corrected: 1"]);

@@ -1,13 +1,13 @@
 //! What the log says of calls: read as JSON, as a program would.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use serde_json::Value;
 
 use super::client::{Call, Connection, Writer};
 use super::database::{TestDatabase, connect};
-use super::process::{Watched, folder, run, trunkfs};
+use super::process::{PATIENCE, Watched, folder, patiently, run, trunkfs};
 use super::scene::{NFS, Scene, of, ok, root};
 
 const SERVE: [&str; 3] = ["serve", "--config", "t.yaml"];
@@ -40,19 +40,32 @@ async fn a_slow_call_says_where_its_time_went() {
     let held = lock.transaction().await.unwrap();
     held.batch_execute("LOCK TABLE files IN ACCESS EXCLUSIVE MODE").await.unwrap();
     let xid = connection.send(&Call::new(NFS, 3, GETATTR).arguments(of(&top))).await;
+    let looking = connect(&database.settings()).await;
+    let waits = "SELECT count(*) FROM pg_stat_activity
+                  WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    patiently(async {
+        while looking.query_one(waits, &[]).await.unwrap().get::<_, i64>(0) == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
     tokio::time::sleep(Duration::from_millis(400)).await;
     held.rollback().await.unwrap();
     assert_eq!(connection.reply().await.results().u32(), 0);
 
-    let slow = line(&mut server, "a call was slow").await;
-    assert_eq!((&slow["level"], &slow["xid"]), (&"WARN".into(), &xid.into()), "{slow}");
+    // On a busy machine others may be slow too.
+    let words = ["\"message\":\"a call was slow\"", &format!("\"xid\":{xid},")];
+    let slow: Value = serde_json::from_str(&server.line_with(&words).await).unwrap();
+    assert_eq!(slow["level"], "WARN", "{slow}");
     assert_eq!(slow["client"], connection.local().to_string(), "{slow}");
     assert_eq!(slow["procedure"], "GETATTR", "{slow}");
     assert!(slow["handle"].as_str().unwrap().starts_with("/e:"), "{slow}");
     let time = |name: &str| slow[name].as_u64().unwrap_or_else(|| panic!("{name}: {slow}"));
     assert!(time("database_ms") >= 300 && time("took_ms") >= time("database_ms"), "{slow}");
     assert_eq!(time("content_ms"), 0, "{slow}");
-    assert!(time("connection_ms") < 300 && time("other_ms") < 300, "{slow}");
+    // Each is rounded down.
+    let parts = time("connection_ms") + time("database_ms") + time("other_ms");
+    assert!((parts..parts + 4).contains(&time("took_ms")), "{slow}");
     server.signal(Signal::TERM);
     assert_eq!(server.finish().await.status, Some(0));
 }
@@ -75,6 +88,7 @@ async fn a_failure_is_one_line_that_names_the_call() {
                 WHERE datname = current_database() AND application_name = 'trunkfs'";
     superuser.execute(end, &[]).await.unwrap();
 
+    let began = Instant::now();
     let mut refused = Vec::new();
     for index in 0..5 {
         let name = format!("d{index}");
@@ -103,19 +117,23 @@ async fn a_failure_is_one_line_that_names_the_call() {
         .await
         .unwrap();
     // No restart: it is found out by a client that tries again.
+    let limit = Instant::now() + PATIENCE;
     for attempt in 0.. {
         let name = format!("again-{attempt}");
         let call = Call::new(NFS, 3, MKDIR).arguments(mkdir(&top, &name));
         match connection.call(call).await.results().u32() {
             0 => break,
-            status => assert!(status == ROFS && attempt < 200, "{status}"),
+            status => assert!(status == ROFS && Instant::now() < limit, "{status}"),
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     line(&mut server, "the database takes changes again").await;
     server.signal(Signal::TERM);
     let finished = server.finish().await;
-    assert_eq!(finished.err.matches("\"a call failed\"").count(), 1, "{finished:?}");
+    // One in ten seconds.
+    let most = 1 + began.elapsed().as_secs() as usize / 10;
+    let lines = finished.err.matches("\"a call failed\"").count();
+    assert!(lines <= most, "{lines} lines: {finished:?}");
 }
 
 #[tokio::test]

@@ -12,6 +12,7 @@ use trunkfs::metadata::postgres::Settings;
 use trunkfs::types::database::Host;
 
 use super::database::{TestDatabase, connect};
+use super::port::Reserved;
 use super::process::{Finished, Running, folder, patiently, run, trunkfs};
 
 /// The newest version; a new one must be looked at here.
@@ -136,6 +137,7 @@ async fn a_schema_is_made_served_and_taken_back() {
     let yes = ["down", "--to", "0", "--yes"];
     refused(&migrate(&folder, &yes).await, 1, &["a server uses it: ", "pid ", "stop it first"]);
     server.stop().await;
+    until(&connect(&database.settings()).await, SERVING, 0).await;
 
     let asked = migrate(&folder, &["down"]).await;
     refused(
@@ -238,8 +240,8 @@ async fn the_database_is_found_in_the_order_that_is_said() {
     let none = run(trunkfs(folder.path(), &["migrate", "status"])).await;
     said(&none, 3, &["./trunkfs-data/metadata.sqlite\n", "1        tables  pending"]);
     assert!(!folder.path().join("trunkfs-data").exists(), "status makes nothing");
-    let mut silent = here.clone();
-    silent.target.hosts[0].port = free_port();
+    let (mut silent, closed) = (here.clone(), Reserved::new());
+    silent.target.hosts[0].port = closed.port;
     let gone = run(with(&["--database-url", &url(&silent)], "")).await;
     gone.failed_with(1, &["cannot open the database", &silent.target.hosts[0].port.to_string()]);
 }
@@ -262,11 +264,6 @@ async fn a_sqlite_file_is_looked_at_and_brought_up_to_date() {
     let words = ["--migrations-path", "."];
     migrate(&[&["up"], &words[..]].concat()).await.failed_with(2, &["leave --migrations-path out"]);
     server.stop().await;
-}
-
-fn free_port() -> u16 {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap().port()
 }
 
 /// A role without any right, gone with the value. Made before the database that it is used in, so that it is dropped after it.
@@ -341,6 +338,7 @@ async fn a_role_that_may_not_make_tables_serves_those_of_another() {
     // Where nothing is pending auto_migrate needs no right to make tables.
     let automatic = configured(&settings, &plain.name, ", auto_migrate: true");
     Running::start(automatic.path(), &["--config", "t.yaml"], 1).await.stop().await;
+    until(&admin, SERVING, 0).await;
     said(
         &migrate(&migrating, &["down", "--to", "0", "--yes"]).await,
         0,
@@ -402,6 +400,7 @@ async fn until(client: &Client, condition: &str, count: i64) {
     .await;
 }
 
+const SERVING: &str = "application_name = 'trunkfs'";
 const MIGRATING: &str = "application_name = 'trunkfs migrations'";
 const WAITS: &str = "application_name = 'trunkfs migrations' AND wait_event = 'advisory'";
 

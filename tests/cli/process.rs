@@ -10,10 +10,11 @@ use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStderr, ChildStdout, Command};
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 /// How long anything may take before the case fails.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
 /// What a run of the program left.
 #[derive(Debug)]
@@ -69,6 +70,8 @@ pub(crate) async fn run(mut command: Command) -> Finished {
 pub(crate) struct Running {
     child: Child,
     out: BufReader<ChildStdout>,
+    /// Reads standard error all the time: a pipe that nobody empties would stop a server that has much to say.
+    err: JoinHandle<String>,
     /// Where it says that it listens.
     pub(crate) address: SocketAddr,
     /// What it says when it is ready: one line for each share, after the first.
@@ -85,12 +88,16 @@ impl Running {
     pub(crate) async fn spawn(mut command: Command, shares: usize) -> Self {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let mut out = BufReader::new(child.stdout.take().unwrap());
+        let mut stderr = child.stderr.take().unwrap();
+        let err = tokio::spawn(async move {
+            let mut err = String::new();
+            stderr.read_to_string(&mut err).await.unwrap();
+            err
+        });
         let mut line = String::new();
         patiently(out.read_line(&mut line)).await.unwrap();
         let Some(rest) = line.strip_prefix("ready on ") else {
-            let mut err = String::new();
-            patiently(child.stderr.take().unwrap().read_to_string(&mut err)).await.unwrap();
-            panic!("not ready: {line:?}\n{err}");
+            panic!("not ready: {line:?}\n{}", patiently(err).await.unwrap());
         };
         let address = rest.split(';').next().unwrap().parse().unwrap();
         let mut mounts = Vec::new();
@@ -99,7 +106,7 @@ impl Running {
             patiently(out.read_line(&mut line)).await.unwrap();
             mounts.push(line.trim_end().to_owned());
         }
-        Self { child, out, address, mounts }
+        Self { child, out, err, address, mounts }
     }
 
     /// Its process.
@@ -116,13 +123,8 @@ impl Running {
     /// Waits for its end.
     pub(crate) async fn finish(mut self) -> Finished {
         let mut out = String::new();
-        let mut err = String::new();
-        let mut stderr = self.child.stderr.take().unwrap();
-        patiently(async {
-            tokio::try_join!(self.out.read_to_string(&mut out), stderr.read_to_string(&mut err))
-        })
-        .await
-        .unwrap();
+        patiently(self.out.read_to_string(&mut out)).await.unwrap();
+        let err = patiently(self.err).await.unwrap();
         let status = patiently(self.child.wait()).await.unwrap().code();
         Finished { status, out, err }
     }

@@ -1,5 +1,6 @@
 //! SIGHUP: what a server takes over while it serves, and what it says of the rest.
 
+use std::io::Read as _;
 use std::process::Stdio;
 
 use rustix::process::Signal;
@@ -182,6 +183,7 @@ async fn a_server_whose_terminal_is_gone_stops() {
     unlockpt(&terminal).unwrap();
     let name = ptsname(&terminal, Vec::new()).unwrap().into_string().unwrap();
     let stdin = std::fs::OpenOptions::new().read(true).write(true).open(name).unwrap();
+    let mut seen = stdin.try_clone().unwrap();
     let mut command = trunkfs(folder.path(), &["serve", "--listen", "127.0.0.1:0"]);
     command.stdin(Stdio::from(stdin));
     let server = Running::spawn(command, 1).await;
@@ -189,6 +191,8 @@ async fn a_server_whose_terminal_is_gone_stops() {
     server.signal(Signal::HUP);
     Connection::open(server.address).await.call(Call::new(NFS, 3, 0)).await.results().end();
     drop(terminal);
+    // It is gone when no child has it any more that was begun meanwhile: then there is nothing to read.
+    assert_eq!(seen.read(&mut [0; 1]).unwrap_or(0), 0);
     server.signal(Signal::HUP);
     let finished = patiently(server.finish()).await;
     assert_eq!(finished.status, Some(0), "{finished:?}");

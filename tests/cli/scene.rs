@@ -4,7 +4,7 @@ use tempfile::TempDir;
 
 use super::client::{Call, Connection, Reader, Writer};
 use super::database::TestDatabase;
-use super::process::{Running, folder};
+use super::process::{Running, folder, patiently};
 
 pub(crate) const NFS: u32 = 100_003;
 
@@ -72,12 +72,21 @@ pub(crate) async fn root(connection: &mut Connection) -> Vec<u8> {
     results.opaque()
 }
 
-/// A call of NFS that succeeds: what follows its status.
+/// A call of NFS that succeeds, made again where the server asks for patience, as a busy one does: what follows its status.
 pub(crate) async fn ok(connection: &mut Connection, procedure: u32, arguments: Writer) -> Reader {
+    const JUKEBOX: u32 = 10_008;
     let call = Call::new(NFS, 3, procedure).arguments(arguments);
-    let mut results = connection.call(call).await.results();
-    assert_eq!(results.u32(), 0, "nfsstat3 of procedure {procedure}");
-    results
+    patiently(async {
+        loop {
+            let mut results = connection.call(call.clone()).await.results();
+            match results.u32() {
+                0 => return results,
+                JUKEBOX => tokio::time::sleep(std::time::Duration::from_millis(100)).await,
+                status => panic!("nfsstat3 {status} of procedure {procedure}"),
+            }
+        }
+    })
+    .await
 }
 
 pub(crate) fn of(handle: &[u8]) -> Writer {

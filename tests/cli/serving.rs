@@ -3,7 +3,6 @@
 use std::net::TcpListener;
 use std::os::unix::fs::MetadataExt as _;
 use std::process::Stdio;
-use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
@@ -58,7 +57,9 @@ async fn without_a_configuration_it_serves_this_machine() {
     server.signal(Signal::TERM);
     let finished = server.finish().await;
     assert_eq!(finished.status, Some(0), "{finished:?}");
-    assert!(!finished.err.contains("WARN"), "{finished:?}");
+    // On a busy machine a call may be slow.
+    let warnings = finished.err.lines().filter(|line| line.contains("WARN"));
+    assert_eq!(warnings.filter(|line| !line.contains("slow")).count(), 0, "{finished:?}");
     connection.closed().await;
     let left: Vec<_> =
         std::fs::read_dir(&data).unwrap().map(|it| it.unwrap().file_name()).collect();
@@ -115,14 +116,15 @@ shares:
 async fn signals_end_it_well_and_soon() {
     for signal in [Signal::TERM, Signal::INT] {
         let folder = tempfile::tempdir().unwrap();
-        let server = Running::start(folder.path(), &["--listen", "127.0.0.1:0"], 1).await;
+        let mut command = trunkfs(folder.path(), &["serve", "--listen", "127.0.0.1:0"]);
+        command.env("TRUNKFS__SERVER__DRAIN_TIMEOUT", "1h");
+        let server = Running::spawn(command, 1).await;
         let mut idle = Connection::open(server.address).await;
         mount(&mut idle, "/export").await.unwrap();
-        let start = Instant::now();
+        // A connection without a call is not waited for.
         server.signal(signal);
         let finished = server.finish().await;
         assert_eq!(finished.status, Some(0), "{finished:?}");
-        assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
         idle.closed().await;
     }
 }

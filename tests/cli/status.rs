@@ -1,31 +1,31 @@
 //! `trunkfs status`, as health checks use it.
 
-use std::net::TcpListener;
-
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
+use super::port::Reserved;
 use super::process::{Running, folder, run, trunkfs};
 
 #[tokio::test]
 async fn a_server_that_serves_is_up() {
     let folder = tempfile::tempdir().unwrap();
-    let server = Running::start(folder.path(), &["--listen", "127.0.0.1:0"], 1).await;
-    let address = server.address.to_string();
-    let asked = run(trunkfs(folder.path(), &["status", &address])).await;
+    // Nobody else is there when the server has gone.
+    let reserved = Reserved::new();
+    let address = reserved.address().to_string();
+    let server = Running::start(folder.path(), &["--listen", &address], 1).await;
+    let asked = run(trunkfs(folder.path(), &["status", &address, "--timeout", "2m"])).await;
     assert_eq!(asked.status, Some(0), "{asked:?}");
     for program in ["NFS version 3 answers (", "MOUNT version 3 answers ("] {
         assert!(asked.out.contains(&format!("{address}: {program}")), "{asked:?}");
     }
     server.stop().await;
-    let asked = run(trunkfs(folder.path(), &["status", &address])).await;
+    let asked = run(trunkfs(folder.path(), &["status", &address, "--timeout", "2m"])).await;
     asked.failed_with(1, &[&address, "NFS version 3", "no connection", "refused"]);
 }
 
 #[tokio::test]
 async fn the_configuration_says_whom_to_ask() {
-    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = taken.local_addr().unwrap().port();
-    drop(taken);
+    let closed = Reserved::new();
+    let port = closed.port;
     let folder = folder(&format!(
         "
 server: {{ listen: '0.0.0.0:{port}' }}
@@ -39,6 +39,17 @@ shares:
     asked.failed_with(1, &[&format!("127.0.0.1:{port}: NFS version 3: no connection")]);
     let asked = run(trunkfs(folder.path(), &["status", "0.0.0.0:0"])).await;
     asked.failed_with(1, &["port 0", "127.0.0.1:12049"]);
+    let asked = run(trunkfs(folder.path(), &["status", "--timeout", "0s"])).await;
+    asked.failed_with(2, &["--timeout", "such as 5s"]);
+}
+
+#[tokio::test]
+async fn who_says_nothing_is_not_waited_for_any_longer() {
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = silent.local_addr().unwrap().to_string();
+    let folder = tempfile::tempdir().unwrap();
+    let asked = run(trunkfs(folder.path(), &["status", &address, "--timeout", "200ms"])).await;
+    asked.failed_with(1, &[&address, "no answer within 200ms"]);
 }
 
 #[tokio::test]
@@ -48,15 +59,12 @@ async fn another_program_is_no_server() {
     tokio::spawn(async move {
         loop {
             let (mut stream, _) = other.accept().await.unwrap();
-            // Tests beside this one look for servers on ports that were free a moment ago: such a stranger holds nobody up.
-            tokio::spawn(async move {
-                if stream.read_exact(&mut [0; 44]).await.is_ok() {
-                    drop(stream.write_all(b"SSH-2.0-OpenSSH_9.2\r\n").await);
-                }
-            });
+            if stream.read_exact(&mut [0; 44]).await.is_ok() {
+                drop(stream.write_all(b"SSH-2.0-OpenSSH_9.2\r\n").await);
+            }
         }
     });
     let folder = tempfile::tempdir().unwrap();
-    let asked = run(trunkfs(folder.path(), &["status", &address])).await;
+    let asked = run(trunkfs(folder.path(), &["status", &address, "--timeout", "2m"])).await;
     asked.failed_with(1, &[&address, "speaks no ONC RPC"]);
 }

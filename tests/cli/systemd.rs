@@ -1,6 +1,7 @@
 //! What systemd is told (sd_notify(3)), on a socket of the test's own.
 
-use std::net::{SocketAddr, TcpStream};
+use std::net::TcpStream;
+use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -39,9 +40,6 @@ async fn ready_is_said_when_calls_are_answered_and_not_before() {
     // A database that takes connections and says nothing: the start waits.
     let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = silent.local_addr().unwrap().port();
-    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let listen: SocketAddr = taken.local_addr().unwrap();
-    drop(taken);
     let yaml = format!(
         "
 metadata:
@@ -52,8 +50,7 @@ shares:
 "
     );
     std::fs::write(systemd.folder.path().join("t.yaml"), yaml).unwrap();
-    let listen = listen.to_string();
-    let arguments = ["serve", "--config", "t.yaml", "--listen", &listen];
+    let arguments = ["serve", "--config", "t.yaml", "--listen", "127.0.0.1:0"];
     let mut command = trunkfs(systemd.folder.path(), &arguments);
     command.env("NOTIFY_SOCKET", &systemd.name).stderr(Stdio::null());
     let mut child = command.spawn().unwrap();
@@ -74,6 +71,19 @@ async fn the_watchdog_hears_of_a_server_that_lives_and_of_no_other() {
         assert_eq!(systemd.next(), ["WATCHDOG=1"]);
     }
     server.signal(Signal::STOP);
+    // A thread stops when it has ended what it does in the kernel.
+    let threads = format!("/proc/{}/task", server.id());
+    let is_stopped = |thread: &Path| {
+        // One that has ended since is as silent.
+        let stat = std::fs::read_to_string(thread.join("stat")).unwrap_or_default();
+        stat.rsplit_once(") ").is_none_or(|(_, state)| state.starts_with('T'))
+    };
+    patiently(async {
+        while !std::fs::read_dir(&threads).unwrap().all(|it| is_stopped(&it.unwrap().path())) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
     systemd.socket.set_nonblocking(true).unwrap();
     // What was sent before it stopped.
     while systemd.socket.recv(&mut [0; 100]).is_ok() {}

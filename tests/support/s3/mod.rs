@@ -133,11 +133,11 @@ impl S3Server {
             }),
             prefix: "tests/share".to_owned(),
             limits: Limits {
-                request_timeout: Duration::from_secs(10),
+                request_timeout: Duration::from_secs(60),
                 retries: 20,
                 max_concurrency: 16,
             },
-            connect_timeout: Duration::from_secs(5),
+            connect_timeout: Duration::from_secs(60),
             write_buffer: 4 << 20,
             cache: 4 << 20,
             disk_cache: None,
