@@ -8,7 +8,7 @@ use tokio::time::{Instant, timeout};
 use trunkfs::content::{ContentStore, Error};
 use trunkfs::types::{ContentId, Context};
 
-use super::support::{CASE_LIMIT, cx, get, id, length, pattern, put};
+use super::support::{CASE_LIMIT, cx, id, pattern, put};
 use crate::steps::{Giving, Left, every_wait, give};
 
 /// Bytes of the content when the call comes: more than a store takes at once.
@@ -124,25 +124,38 @@ async fn made(store: &dyn ContentStore) -> ContentId {
     id
 }
 
-/// The next calls on the same content are served; they are out of the way of what a dropped one may still write.
-async fn is_served(store: &dyn ContentStore, id: ContentId) {
+/// The next calls on the same content are served; they are out of the way of what a dropped one may still write. `false`
+/// where another call took what was written meanwhile.
+async fn is_served(store: &dyn ContentStore, id: ContentId) -> bool {
     let calls = async {
         store.commit(&cx(), id).await.unwrap();
         put(store, id, 1 << 20, b"next").await;
-        assert_eq!(get(store, id, 1 << 20, 10).await, b"next"[..]);
-        assert_eq!(length(store, id).await, (1 << 20) + 4);
+        let found = match store.read(&cx(), id, 1 << 20, 10).await {
+            Ok(found) => found,
+            Err(Error::Missing(_)) => return false,
+            Err(error) => panic!("{error:?}"),
+        };
+        let length = match store.length(&cx(), id).await {
+            Ok(length) => length,
+            Err(Error::Missing(_)) => return false,
+            Err(error) => panic!("{error:?}"),
+        };
         store.commit(&cx(), id).await.unwrap();
+        found == b"next"[..] && length == (1 << 20) + 4
     };
-    timeout(CASE_LIMIT / 4, calls).await.expect("the content stays locked");
+    timeout(CASE_LIMIT / 4, calls).await.expect("the content stays locked")
 }
 
-/// What was dropped comes through, or was never begun; then the next calls are served.
+/// What was dropped comes through, or was never begun; then the next calls are served. Where it comes later than is waited
+/// for here, which is a matter of luck, it comes once.
 async fn settles(store: &dyn ContentStore, expected: &Expected, id: ContentId) {
     let limit = Instant::now() + Duration::from_millis(100);
     while bytes_of(store, id).await != expected.after && Instant::now() < limit {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
-    is_served(store, id).await;
+    let operation = expected.operation;
+    let served = is_served(store, id).await || is_served(store, id).await;
+    assert!(served, "{operation:?} was dropped, and something takes what is written");
 }
 
 async fn given_up(store: &dyn ContentStore, operation: Operation, giving: Giving) {
@@ -162,7 +175,7 @@ async fn given_up(store: &dyn ContentStore, operation: Operation, giving: Giving
             Operation::Remove | Operation::Shrink | Operation::Grow if dropped => {
                 settles(store, &expected, id).await;
             }
-            _ => is_served(store, id).await,
+            _ => assert!(is_served(store, id).await, "{operation:?}: what was written is lost"),
         }
         if let Left::Done(_) = left {
             return;

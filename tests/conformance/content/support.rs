@@ -16,7 +16,7 @@ use trunkfs::types::{ContentId, Context, Credentials, ShareId, Timestamp};
 use crate::s3::S3Server;
 
 /// How long a case may take.
-pub(crate) const CASE_LIMIT: Duration = Duration::from_secs(120);
+pub(crate) const CASE_LIMIT: Duration = Duration::from_secs(600);
 
 /// A fresh store, and what has to live as long as it.
 pub(crate) struct Fixture {

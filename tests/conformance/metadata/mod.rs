@@ -23,7 +23,7 @@ use self::stores::Opened;
 use self::world::World;
 
 /// The longest that a case may take.
-const LIMIT: Duration = Duration::from_secs(120);
+const LIMIT: Duration = Duration::from_secs(600);
 
 /// Runs a case on a fresh share of a fresh store.
 async fn run<F: Future<Output = ()>>(opened: Opened, case: impl FnOnce(World) -> F) {

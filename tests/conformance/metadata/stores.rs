@@ -7,7 +7,7 @@ use std::sync::{Arc, Weak};
 use tokio::sync::Mutex;
 
 use trunkfs::metadata::memory::MemoryStore;
-use trunkfs::metadata::postgres::PostgresStore;
+use trunkfs::metadata::postgres::{PostgresStore, Settings as PostgresSettings};
 use trunkfs::metadata::sqlite::{Settings, SqliteStore};
 use trunkfs::metadata::{MetadataStore, Upkeep};
 
@@ -40,7 +40,9 @@ pub(crate) async fn postgres() -> Opened {
 
 pub(crate) async fn postgres_instances() -> Opened {
     let shared = shared_database().await;
-    let open = || PostgresStore::connect(shared.database.settings());
+    // Cases run beside each other, as many as the machine has processors: together they must not have too many connections.
+    let settings = PostgresSettings { max_connections: 5, ..shared.database.settings() };
+    let open = || PostgresStore::connect(settings.clone());
     let instances = [open().await.unwrap(), open().await.unwrap()];
     Opened { store: Arc::new(Instances::new(instances)), guard: Box::new(shared) }
 }

@@ -282,8 +282,10 @@ pub(crate) async fn a_dump_during_changes_is_sound(from: Kept, to: Kept) {
     let one = root.dir(before.root, "one").await;
     let other = root.dir(before.root, "two").await;
     let (stop, stopped) = tokio::sync::watch::channel(false);
+    let (begins, begun) = tokio::sync::oneshot::channel();
     let busy = tokio::spawn(async move {
         let mut number = 0_u32;
+        begins.send(()).unwrap();
         while !*stopped.borrow() && number < MOST_CHANGES {
             number += 1;
             let it = format!("{number}");
@@ -294,15 +296,15 @@ pub(crate) async fn a_dump_during_changes_is_sound(from: Kept, to: Kept) {
                 root.remove(other.id, &it).await.unwrap();
             }
         }
-        number
     });
     let replace = LoadHow { replace: true, name: None };
+    begun.await.unwrap();
     for _ in 0..5 {
         let records = dumped(&from.store, None).await;
         load(&to.store, &replace, &records, true).await.unwrap();
     }
     stop.send_replace(true);
-    assert!(busy.await.unwrap() > 0);
+    busy.await.unwrap();
     sound(from).await;
     sound(to).await;
 }
