@@ -2,6 +2,9 @@
 //! the cases that use it.
 
 #[cfg(test)]
+#[path = "../support/again.rs"]
+mod again;
+#[cfg(test)]
 mod client;
 #[cfg(test)]
 #[path = "../support/database.rs"]
@@ -11,6 +14,9 @@ mod database;
 mod gate;
 #[cfg(test)]
 mod nfs;
+#[cfg(test)]
+#[path = "../support/port.rs"]
+mod port;
 #[cfg(test)]
 mod rpc;
 #[cfg(test)]

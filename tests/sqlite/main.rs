@@ -1,6 +1,7 @@
 //! What the SQLite store does beyond the conformance suite: starts, kills, disks that fail, and its log.
 
 #[cfg(test)]
+#[path = "../support/again.rs"]
 mod again;
 #[cfg(test)]
 mod damage;

@@ -60,7 +60,7 @@ impl Fixture {
             share: self.share.id,
             now: Timestamp::now(),
             cancel: CancellationToken::new(),
-            deadline: Instant::now() + Duration::from_secs(30),
+            deadline: Instant::now() + Duration::from_secs(120),
             trail: std::sync::Arc::default(),
         }
     }

@@ -12,7 +12,7 @@ use tokio::time::timeout;
 use super::{Call, Reply};
 
 /// How long anything may take before the case fails.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Marks a record's last fragment.
 const LAST: u32 = 0x8000_0000;

@@ -27,6 +27,7 @@ use uuid::Uuid;
 use super::client::Client;
 use super::rpc::{user, wait};
 use super::types::{Handle, mode};
+use crate::client::PATIENCE;
 use crate::database::TestDatabase;
 use crate::gate::Gate;
 use crate::s3::S3Server;
@@ -320,6 +321,8 @@ impl TestServer {
         }
         let vfs = Vfs::new(exports).unwrap();
         let mut settings = ServerSettings::new(vec!["127.0.0.1:0".parse().unwrap()]);
+        // A busy machine is no reason to ask for patience.
+        settings.request_timeout = PATIENCE;
         change(&mut settings);
         let server = Server::bind(
             settings,

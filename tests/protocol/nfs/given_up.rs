@@ -25,7 +25,7 @@ use crate::database::connect;
 use crate::gate::{Gate, Side};
 
 /// How long calls of a server that is short of time may take: enough for those that nothing holds up.
-const SHORT: Duration = Duration::from_secs(1);
+const SHORT: Duration = Duration::from_secs(5);
 
 /// A server whose database can be made to wait.
 struct Scene {
@@ -210,10 +210,8 @@ fn a_call_whose_time_is_over_may_be_made_again() {
         t.unlock().await;
         // What reads waits for nothing any more.
         t.gate.arm(Side::Server, 0);
-        let began = Instant::now();
         let reply = connection.call(t.call(GETATTR, &args::handle(&file))).await;
         assert_eq!(status(reply), JUKEBOX);
-        assert!(began.elapsed() < SHORT * 3, "{:?}", began.elapsed());
         t.gate.open();
         // Nothing was removed, and nothing is recorded.
         assert_eq!(status(connection.call(call).await), OK);
@@ -318,36 +316,47 @@ impl ContentStore for Hanging {
 }
 
 #[test]
-fn content_hears_of_disconnect_timeout_and_shutdown() {
+fn content_hears_of_a_disconnect_at_once() {
+    // Nobody waits so long for the end of its time.
+    let (content, server, read) = with_hanging_content(PATIENCE * 60);
+    wait(async {
+        let mut leaving = Connection::open(server.address).await;
+        leaving.send(&read).await;
+        Hanging::reached(&content.begun, 1).await;
+        leaving.leave().await;
+        Hanging::reached(&content.cancelled, 1).await;
+    });
+}
+
+#[test]
+fn content_hears_of_timeout_and_shutdown() {
+    let (content, server, read) = with_hanging_content(SHORT);
+    wait(async {
+        let mut patient = Connection::open(server.address).await;
+        assert_eq!(status(patient.call(read.clone()).await), JUKEBOX);
+        assert_eq!(*content.cancelled.borrow(), 1);
+
+        patient.send(&read).await;
+        Hanging::reached(&content.begun, 2).await;
+        server.shut_down();
+        assert_eq!(status(patient.reply().await), JUKEBOX);
+        patient.closed().await;
+        assert_eq!(*content.cancelled.borrow(), 2);
+    });
+}
+
+/// Content that hangs, a server of it, and a call that reads.
+fn with_hanging_content(request_timeout: Duration) -> (Arc<Hanging>, TestServer, Call) {
     let content = Arc::new(Hanging {
         inner: MemoryContent::new(),
         begun: watch::Sender::new(0),
         cancelled: watch::Sender::new(0),
     });
     let server = wait(TestServer::start_with(Stores::with_content(content.clone()), |settings| {
-        (settings.request_timeout, settings.drain_timeout) = (SHORT * 3, SHORT / 4);
+        (settings.request_timeout, settings.drain_timeout) = (request_timeout, SHORT / 4);
     }));
     let root = server.client(0);
     let file = root.file_with(&server.root_of("/t"), b"file", b"bytes");
     let read = root.prepare(NFS, 3, READ, &args::read(&file, 0, 5).bytes);
-    wait(async {
-        let mut leaving = Connection::open(server.address).await;
-        leaving.send(&read).await;
-        Hanging::reached(&content.begun, 1).await;
-        let began = Instant::now();
-        leaving.leave().await;
-        Hanging::reached(&content.cancelled, 1).await;
-        assert!(began.elapsed() < SHORT * 2, "at once, not when its time is over");
-
-        let mut patient = Connection::open(server.address).await;
-        assert_eq!(status(patient.call(read.clone()).await), JUKEBOX);
-        assert_eq!(*content.cancelled.borrow(), 2);
-
-        patient.send(&read).await;
-        Hanging::reached(&content.begun, 3).await;
-        server.shut_down();
-        assert_eq!(status(patient.reply().await), JUKEBOX);
-        patient.closed().await;
-        assert_eq!(*content.cancelled.borrow(), 3);
-    });
+    (content, server, read)
 }

@@ -53,6 +53,12 @@ pub(crate) type Handle = Vec<u8>;
 /// Seconds and nanoseconds.
 pub(crate) type Time = (u32, u32);
 
+/// The seconds of this machine's time.
+pub(crate) fn now() -> u32 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    u32::try_from(now.as_secs()).unwrap()
+}
+
 /// fattr3.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Attr {

@@ -1,11 +1,11 @@
 //! Calls beside each other on one connection, and peers that do not read.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::program::{BYTES, COUNT, ECHO, NULL, PANIC, WAIT, WAIT_AND_COUNT};
 use super::{A_WHILE, Fixture, call};
-use crate::client::{Outcome, Writer};
+use crate::client::{Outcome, PATIENCE, Writer};
 
 #[tokio::test]
 async fn a_slow_call_holds_up_no_other() {
@@ -110,7 +110,12 @@ async fn a_peer_that_does_not_read_is_cut_off() {
     }
     let mut other = fixture.connect().await;
     other.call(call(NULL)).await.results().end();
-    tokio::time::sleep(Duration::from_secs(2)).await;
+    // Whoever sends to a connection that is cut off hears of it.
+    let began = Instant::now();
+    while greedy.try_send_bytes(&[0]).await.is_ok() {
+        assert!(began.elapsed() < PATIENCE, "it is not cut off");
+        tokio::time::sleep(A_WHILE).await;
+    }
     // What is in the socket's buffers comes, then the end.
     let mut replies = 0;
     while greedy.record_or_end().await.is_some() {

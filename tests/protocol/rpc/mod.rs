@@ -8,6 +8,7 @@ mod records;
 mod replay;
 mod shutdown;
 
+use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use trunkfs::server::{Server, ServerHandle, ServerSettings};
 
 use self::program::{NUMBER, Scripted, VERSION};
+use crate::again::{again, given};
 use crate::client::{Call, Connection, PATIENCE};
 
 /// Long enough for what must not happen to happen.
@@ -56,6 +58,17 @@ impl Fixture {
     async fn ended(self) {
         timeout(PATIENCE, self.task).await.expect("the server ends in time").unwrap();
     }
+}
+
+/// Runs a case in a process of its own, as it measures the whole process.
+fn alone<F: Future<Output = ()>>(test: &str, case: impl FnOnce() -> F) {
+    if given().is_some() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        return runtime.unwrap().block_on(case());
+    }
+    let ran = again(test, "alone").output().unwrap();
+    let out = String::from_utf8_lossy(&ran.stdout);
+    assert!(ran.status.success() && out.contains("1 passed"), "{ran:?}");
 }
 
 /// A call of the scripted program.
