@@ -158,7 +158,7 @@ mod tests {
 
     use super::*;
 
-    const PATIENCE: Duration = Duration::from_secs(10);
+    const PATIENCE: Duration = Duration::from_secs(120);
 
     /// What a probe finds where every connection gets `bytes` and is closed.
     async fn found(bytes: &'static [u8]) -> Result<(), ProbeError> {
@@ -196,7 +196,10 @@ mod tests {
         let address = listener.local_addr().unwrap();
         let silent = probe(address, Service::Mount, Duration::from_millis(100)).await.unwrap_err();
         assert!(matches!(silent, ProbeError::Silent(_)) && !silent.is_alive());
-        drop(listener);
+        // Bound, and nobody listens.
+        let closed = tokio::net::TcpSocket::new_v4().unwrap();
+        closed.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let address = closed.local_addr().unwrap();
         let gone = probe(address, Service::Mount, PATIENCE).await.unwrap_err();
         assert!(matches!(gone, ProbeError::Connect(_)) && !gone.is_alive());
     }

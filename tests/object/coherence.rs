@@ -96,17 +96,21 @@ async fn chunks_on_the_disk_are_as_new_as_those_in_memory() {
     for round in 1..=4 {
         put(&writer, id, 0, &pattern(round, 8 * CHUNK)).await;
         commit(&writer, id).await;
-        let before = server.counts();
-        for _ in 0..3 {
+        let limit = std::time::Instant::now() + std::time::Duration::from_secs(60);
+        loop {
+            let before = server.counts();
             reader.seen(id, at(round as i64));
             for number in 0..8 {
                 let found = get(&reader, id, number * CHUNK, CHUNK).await;
                 assert_eq!(found, pattern(round, 8 * CHUNK)[number * CHUNK..(number + 1) * CHUNK]);
             }
+            let gets = server.counts().gets - before.gets;
+            if gets < 3 {
+                break;
+            }
+            // What was not on the disk in time is read again; what memory has no room for would be read again for ever.
+            assert!(std::time::Instant::now() < limit, "{gets} GETs for 8 chunks");
         }
-        let gets = server.counts().gets - before.gets;
-        // What was not on the disk in time is read again.
-        assert!(gets < 18, "{gets} GETs for 24 reads of 8 chunks");
         // This process writes too: the disk must not bring back what was there before.
         put(&reader, id, 5, b"mine").await;
         commit(&reader, id).await;

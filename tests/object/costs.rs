@@ -89,14 +89,15 @@ async fn writers_wait_for_memory_and_go_on() {
         let store = &store;
         async move { store.write(&cx_of(time), id, (number * CHUNK) as u64, data).await }
     };
-    let mut written = 0;
-    let waited = loop {
+    let (mut written, mut refusals) = (0, 0);
+    // On a busy machine a call's time may be over though there is room: then the next one has it.
+    while refusals < 3 {
         match write(written, Duration::from_millis(200)).await {
-            Ok(()) => written += 1,
-            Err(error) => break error,
+            Ok(()) => (written, refusals) = (written + 1, 0),
+            Err(Error::Cancelled | Error::Unavailable(_)) => refusals += 1,
+            Err(error) => panic!("{error:?}"),
         }
-    };
-    assert!(matches!(waited, Error::Cancelled | Error::Unavailable(_)), "{waited:?}");
+    }
     assert!((48..=64).contains(&written), "{written} pages in {} bytes", 4 * CHUNK);
     server.heal();
     for number in written..200 {

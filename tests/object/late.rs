@@ -128,7 +128,7 @@ async fn writers_without_memory_hear_why_it_is_not_freed() {
         let refused = loop {
             let offset = (writes * CHUNK) as u64;
             let data = pattern(writes as u64, CHUNK / 2).into();
-            match store.write(&cx_of(Duration::from_secs(2)), id, offset, data).await {
+            match store.write(&cx_of(Duration::from_secs(60)), id, offset, data).await {
                 Ok(()) => writes += 1,
                 Err(error) => break error,
             }

@@ -121,7 +121,7 @@ pub(crate) async fn call(
 ) -> Reply {
     let arguments = Decoder::new(Bytes::from(arguments.0));
     let answer = program.call(Call { caller, procedure, arguments });
-    tokio::time::timeout(Duration::from_secs(30), answer).await.expect("an answer within 30 s")
+    tokio::time::timeout(Duration::from_secs(120), answer).await.expect("an answer in time")
 }
 
 pub(crate) fn success(reply: Reply) -> Decoder {

@@ -110,7 +110,7 @@ fn size(size: u64) -> SetAttributes {
 
 /// Locks that stay held would let this wait for ever.
 async fn soon<T>(work: impl Future<Output = T>) -> T {
-    timeout(Duration::from_secs(10), work).await.expect("no lock is held")
+    timeout(Duration::from_secs(120), work).await.expect("no lock is held")
 }
 
 /// Where content is.

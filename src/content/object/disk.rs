@@ -252,11 +252,7 @@ mod tests {
     }
 
     async fn written(disk: &Arc<Disk>, key: Key) -> Option<(Stored, u64)> {
-        for _ in 0..1_000 {
-            let pending = disk.index.lock().by_key.get(&key).is_some_and(|entry| !entry.written);
-            if !pending {
-                break;
-            }
+        while disk.index.lock().by_key.get(&key).is_some_and(|entry| !entry.written) {
             tokio::time::sleep(std::time::Duration::from_millis(2)).await;
         }
         disk.get(key).await
