@@ -192,9 +192,9 @@ suite_applies() {
 }
 
 suite_seconds() { # the most a suite may take, in seconds
-    local seconds=240
+    local seconds=480
     case $SUITE in
-    bigdir | pjdfstest) seconds=420 ;;
+    bigdir | pjdfstest) seconds=720 ;;
     crash) seconds=$((300 + KILLS * 15)) ;;
     move) seconds=$((seconds + ${E2E_FILES:-0} / 50)) ;;
     esac

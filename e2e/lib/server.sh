@@ -66,13 +66,13 @@ server_start() {
     "$BINARY" serve --config "$RUN/config.yaml" >"$RUN/server.out" 2>>"$LOGS/server.log" </dev/null &
     SERVER_PID=$!
     local line
-    for _ in {1..600}; do
+    for _ in {1..2400}; do
         line=$(grep -m 1 -oE 'mount -t nfs -o [^ ]+ [^ ]+:/export( |$)' "$RUN/server.out") && break
         kill -0 "$SERVER_PID" 2>/dev/null || break
         sleep 0.05
     done
     if [[ -z $line ]]; then
-        echo "e2e: the server printed no mount command within 30 s" >&2
+        echo "e2e: the server printed no mount command within 120 s" >&2
         server_log_tail
         return 1
     fi
@@ -89,7 +89,7 @@ s3_start() {
     : >"$RUN/s3.out"
     "$REPO/target/debug/examples/s3-server" "$RUN/bucket" >"$RUN/s3.out" 2>>"$LOGS/s3.log" </dev/null &
     S3_PID=$!
-    for _ in {1..200}; do
+    for _ in {1..1200}; do
         S3_URL=$(head -n 1 "$RUN/s3.out")
         [[ -z $S3_URL ]] || return 0
         kill -0 "$S3_PID" 2>/dev/null || break
@@ -110,12 +110,12 @@ server_stop() {
     [[ -n $SERVER_PID ]] || return 0
     local status=0
     kill -TERM "$SERVER_PID" 2>/dev/null || true
-    for _ in {1..300}; do
+    for _ in {1..1200}; do
         kill -0 "$SERVER_PID" 2>/dev/null || break
         sleep 0.05
     done
     if kill -0 "$SERVER_PID" 2>/dev/null; then
-        echo "e2e: the server did not end within 15 s of SIGTERM" >&2
+        echo "e2e: the server did not end within 60 s of SIGTERM" >&2
         kill -KILL "$SERVER_PID"
         status=1
     fi

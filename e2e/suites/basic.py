@@ -163,7 +163,7 @@ def an_open_file_outlives_its_name(d):
         file.seek(0)
         equal(file.read(), b"still here and writable")
     # The client keeps such a file as .nfsXXXX and removes it after the last close.
-    wait_for(lambda: os.listdir(d) == [], 10, "the removal of the silly-renamed file")
+    wait_for(lambda: os.listdir(d) == [], 60, "the removal of the silly-renamed file")
 
 
 @case

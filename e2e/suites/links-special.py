@@ -238,7 +238,7 @@ def an_open_file_with_two_names_loses_one(d):
     with open(one, "rb") as file:
         os.unlink(one)
         equal(file.read(), b"x")
-    wait_for(lambda: os.listdir(d) == ["two"], 10, "the removal of the first name")
+    wait_for(lambda: os.listdir(d) == ["two"], 60, "the removal of the first name")
     remount()
     equal(os.stat(join(d, "two")).st_nlink, 1, "links")
 

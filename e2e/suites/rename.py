@@ -38,7 +38,7 @@ def a_replaced_file_that_is_open_stays_readable(d):
         os.rename(one, two)
         equal(file.read(), b"old")
         equal(read(two), b"new")
-    wait_for(lambda: os.listdir(d) == ["two"], 10, "the removal of the silly-renamed file")
+    wait_for(lambda: os.listdir(d) == ["two"], 60, "the removal of the silly-renamed file")
 
 
 @case
@@ -217,7 +217,7 @@ def many_at_once_to_one_name_leave_one(d):
 
     parallel(*[lambda which=which: mover(which) for which in range(4)])
     remount()
-    wait_for(lambda: os.listdir(d) == ["target"], 10, "the removal of all but the target")
+    wait_for(lambda: os.listdir(d) == ["target"], 60, "the removal of all but the target")
     equal(os.stat(join(d, "target")).st_nlink, 1, "links")
 
 
