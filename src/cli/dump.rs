@@ -8,12 +8,13 @@ use std::time::Instant;
 use clap::Args;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
 
 use super::progress::Progress;
-use super::{Configured, Failure};
+use super::{Configured, FAILED, Failure, interrupt};
 use crate::dump::Writer;
-use crate::metadata::{Dump, Loaded, Record};
+use crate::metadata::{Dump, Error, Loaded, Record};
 use crate::server::open_for_dump;
 use crate::types::ShareName;
 
@@ -55,62 +56,78 @@ pub(super) fn run(options: &Options) -> Result<(), Failure> {
     let start = Instant::now();
     let runtime = tokio::runtime::Runtime::new().map_err(|error| Failure::Run(error.into()))?;
     let counts = runtime.block_on(async {
-        tokio::select! {
-            counts = async {
-                let store = open_for_dump(&config, &options.store).await.map_err(|error| {
-                    Failure::Run(options.configured.explained(&options.store, &error).into())
-                })?;
-                dump(&*store, options, standard_output).await
-            } => counts,
-            _ = tokio::signal::ctrl_c() => Err(Failure::Run("interrupted; nothing was written".into())),
-        }
+        let cancel = interrupt::token(FAILED).map_err(run_error)?;
+        let opened = tokio::select! {
+            opened = open_for_dump(&config, &options.store) => opened,
+            () = cancel.cancelled() => return Err(interrupted(standard_output)),
+        };
+        let store = opened.map_err(|error| {
+            Failure::Run(options.configured.explained(&options.store, &error).into())
+        })?;
+        dump(&*store, options, standard_output, &cancel).await
     });
     runtime.shutdown_background();
     let counts = counts?;
-    if counts.shares == 0 && options.share.is_some() {
-        return Ok(());
-    }
     if !standard_output {
         summarise(options.json, "dumped", counts, start).map_err(run_error)?;
     }
     Ok(())
 }
 
+fn interrupted(standard_output: bool) -> Failure {
+    Failure::Run(match standard_output {
+        true => "interrupted; what was written is no whole dump".into(),
+        false => "interrupted; nothing was written".into(),
+    })
+}
+
 async fn dump(
     store: &dyn Dump,
     options: &Options,
     standard_output: bool,
+    cancel: &CancellationToken,
 ) -> Result<Loaded, Failure> {
     let (to, from) = mpsc::channel(WAITING);
+    // Records also end where the store fails: only this says that they are all.
+    let (all, are_all) = oneshot::channel();
     let quiet = options.json;
     let writing: tokio::task::JoinHandle<std::io::Result<Option<(Loaded, Written)>>> = {
         let file = options.file.clone();
         let only = options.share.is_some();
         tokio::task::spawn_blocking(move || {
+            let incoming = Incoming { from, are_all, only };
             if standard_output {
-                let (counts, out) = write(std::io::stdout().lock(), from, quiet)?;
-                drop(out);
-                return Ok(Some((counts, Written::Standard)));
+                let written = write(std::io::stdout().lock(), incoming, quiet)?;
+                return Ok(written.map(|(counts, _)| (counts, Written::Standard)));
             }
             // A file that is not whole never has the name.
             let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
             let folder = folder.unwrap_or(Path::new(".")).to_path_buf();
             let made = tempfile::Builder::new().prefix(".trunkfs-dump").tempfile_in(&folder)?;
-            let (counts, made) = write(made, from, quiet)?;
-            if only && counts.shares == 0 {
-                return Ok(None);
-            }
+            let Some((counts, made)) = write(made, incoming, quiet)? else { return Ok(None) };
             made.as_file().sync_all()?;
             Ok(Some((counts, Written::Temporary { made, folder })))
         })
     };
-    let sent = store.dump(options.share.as_ref(), to).await;
+    let sent = tokio::select! {
+        sent = store.dump(options.share.as_ref(), to) => sent,
+        // Who reads standard output may never read on.
+        () = cancel.cancelled(), if standard_output => return Err(interrupted(true)),
+        () = cancel.cancelled() => Err(Error::Cancelled),
+    };
+    match sent.is_ok() {
+        true => drop(all.send(())),
+        false => drop(all),
+    }
     let written = writing.await.map_err(run_error)?;
     // A file that cannot be written is why nobody receives any more.
     let written = written.map_err(|error| {
         Failure::Run(format!("cannot write {}: {error}", options.file.display()).into())
     })?;
-    sent.map_err(run_error)?;
+    sent.map_err(|error| match error {
+        Error::Cancelled => interrupted(standard_output),
+        error => run_error(error),
+    })?;
     let Some((counts, written)) = written else {
         let share = options.share.as_ref().map(ToString::to_string).unwrap_or_default();
         let text = format!("the store {} has no share {share}", options.store);
@@ -140,14 +157,24 @@ impl Written {
     }
 }
 
+/// What a dump is made of.
+struct Incoming {
+    from: mpsc::Receiver<Vec<Record>>,
+    /// Says that the records were all.
+    are_all: oneshot::Receiver<()>,
+    /// Whether one share alone was asked for, which must be there.
+    only: bool,
+}
+
+/// Writes a dump; `None` where the records were not all, or none: then `out` holds no dump that is whole.
 fn write<W: Write>(
     out: W,
-    mut from: mpsc::Receiver<Vec<Record>>,
+    mut incoming: Incoming,
     quiet: bool,
-) -> std::io::Result<(Loaded, W)> {
+) -> std::io::Result<Option<(Loaded, W)>> {
     let mut writer = Writer::new(BufWriter::new(out), &now().map_err(std::io::Error::other)?)?;
     let mut progress = Progress::new("dump", None, quiet);
-    while let Some(records) = from.blocking_recv() {
+    while let Some(records) = incoming.from.blocking_recv() {
         for record in &records {
             writer.record(record)?;
         }
@@ -156,10 +183,13 @@ fn write<W: Write>(
     }
     progress.end();
     let counts = writer.counts();
+    if incoming.are_all.blocking_recv().is_err() || incoming.only && counts.shares == 0 {
+        return Ok(None);
+    }
     let mut out = writer.finish()?;
     out.flush()?;
     let out = out.into_inner().map_err(std::io::IntoInnerError::into_error)?;
-    Ok((counts, out))
+    Ok(Some((counts, out)))
 }
 
 /// The time as RFC 3339 writes it, in UTC.

@@ -4,15 +4,16 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
 
 use clap::Args;
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
 use super::dump::{run_error, share, summarise};
 use super::progress::Progress;
-use super::{Configured, Failure};
+use super::{Configured, FAILED, Failure, interrupt};
 use crate::config::Config;
 use crate::dump::{ReadError, Reader};
 use crate::metadata::{LoadError, LoadHow, Loaded, PORTION, Portion};
@@ -50,17 +51,27 @@ pub(super) fn run(options: &Options) -> Result<(), Failure> {
     let start = Instant::now();
     let runtime = tokio::runtime::Runtime::new().map_err(|error| Failure::Run(error.into()))?;
     let loaded = runtime.block_on(async {
-        tokio::select! {
-            loaded = load(&config, options) => loaded,
-            _ = tokio::signal::ctrl_c() => Err(Failure::Run("interrupted; nothing was changed".into())),
-        }
+        let cancel = interrupt::token(FAILED).map_err(run_error)?;
+        load(&config, options, &cancel).await
     });
     runtime.shutdown_background();
     summarise(options.json, "loaded", loaded?, start).map_err(run_error)
 }
 
-async fn load(config: &Config, options: &Options) -> Result<Loaded, Failure> {
-    let store = open_for_load(config, &options.store).await.map_err(|error| {
+fn interrupted() -> Failure {
+    Failure::Run("interrupted; nothing was changed".into())
+}
+
+async fn load(
+    config: &Config,
+    options: &Options,
+    cancel: &CancellationToken,
+) -> Result<Loaded, Failure> {
+    let opened = tokio::select! {
+        opened = open_for_load(config, &options.store) => opened,
+        () = cancel.cancelled() => return Err(interrupted()),
+    };
+    let store = opened.map_err(|error| {
         Failure::Run(options.configured.explained(&options.store, &error).into())
     })?;
     let present = store.shares().await.map_err(run_error)?;
@@ -76,9 +87,19 @@ async fn load(config: &Config, options: &Options) -> Result<Loaded, Failure> {
     }
     let (to, from) = mpsc::channel(WAITING);
     let (file, quiet) = (options.file.clone(), options.json);
-    let reading = tokio::task::spawn_blocking(move || read(&file, &to, quiet));
+    let end = Arc::new(End::default());
+    let ending = end.clone();
+    let reading = tokio::task::spawn_blocking(move || read(&file, &to, &ending, quiet));
     let how = LoadHow { name: options.share.clone(), replace: options.replace };
-    let loaded = store.load(&how, from).await;
+    let mut loading = std::pin::pin!(store.load(&how, from));
+    let loaded = tokio::select! {
+        loaded = &mut loading => loaded,
+        // A load that was not told the end has changed nothing, and now is never told.
+        () = cancel.cancelled() => match end.take() {
+            true => return Err(interrupted()),
+            false => loading.await,
+        },
+    };
     store.close().await;
     // A file that is not whole is why the records ended early.
     let read = reading.await.map_err(run_error)?;
@@ -95,6 +116,16 @@ async fn load(config: &Config, options: &Options) -> Result<Loaded, Failure> {
     })
 }
 
+/// Whether a load comes to its end: whoever takes it first says so, the dump that was read whole or an interruption.
+#[derive(Debug, Default)]
+struct End(AtomicBool);
+
+impl End {
+    fn take(&self) -> bool {
+        !self.0.swap(true, Ordering::SeqCst)
+    }
+}
+
 /// Why a dump was not read.
 #[derive(Debug, thiserror::Error)]
 enum Unread {
@@ -105,18 +136,19 @@ enum Unread {
 }
 
 /// Sends the file's records, and the end where all of it was whole.
-fn read(file: &Path, to: &mpsc::Sender<Portion>, quiet: bool) -> Result<(), Unread> {
+fn read(file: &Path, to: &mpsc::Sender<Portion>, end: &End, quiet: bool) -> Result<(), Unread> {
     if file == Path::new("-") {
-        return send(io::stdin().lock(), to, quiet, None);
+        return send(io::stdin().lock(), to, end, quiet, None);
     }
     let file = File::open(file)?;
     let length = file.metadata()?.len();
-    send(file, to, quiet, Some(length))
+    send(file, to, end, quiet, Some(length))
 }
 
 fn send(
     input: impl Read,
     to: &mpsc::Sender<Portion>,
+    end: &End,
     quiet: bool,
     length: Option<u64>,
 ) -> Result<(), Unread> {
@@ -139,7 +171,9 @@ fn send(
         }
         if ended {
             progress.end();
-            to.blocking_send(Portion::End).ok();
+            if end.take() {
+                to.blocking_send(Portion::End).ok();
+            }
             return Ok(());
         }
     }

@@ -6,7 +6,7 @@ use tempfile::TempDir;
 
 use super::client::Connection;
 use super::database::TestDatabase;
-use super::process::{Finished, Running, run, trunkfs};
+use super::process::{Finished, Running, patiently, run, trunkfs};
 use super::scene::{of, ok, root};
 
 /// A folder with a configuration of both stores; the share is in `store`.
@@ -153,4 +153,31 @@ async fn what_cannot_be_is_said_with_its_remedy() {
     went_well(&command(path, &["load", "--store", "large", "--share", "/copy", "x"]).await);
     let collides = command(path, &["load", "--store", "large", "--share", "/more", "x"]).await;
     collides.failed_with(1, &["has objects of the dump in another share"]);
+}
+
+/// A pipe has no name that it could lack: what was cut must be seen in it.
+#[tokio::test]
+async fn what_a_store_fails_in_the_middle_of_is_no_whole_dump_in_a_pipe() {
+    let database = TestDatabase::create().await;
+    let folder = folder(&database);
+    let path = folder.path();
+    let (server, mut connection) = serve(&folder, "small").await;
+    furnish(&mut connection).await;
+    server.stop().await;
+    // Objects come before entries.
+    let small = rusqlite::Connection::open(path.join("small.db")).unwrap();
+    let sql = "UPDATE parent_child_map SET child_name = CAST('a/b' AS BLOB) WHERE child_name = CAST('file' AS BLOB)";
+    assert_eq!(small.execute(sql, []).unwrap(), 1);
+    let arguments = ["dump", "--store", "small", "--config", "small.yaml", "-"];
+    let mut dump = trunkfs(path, &arguments);
+    dump.stdout(std::fs::File::create(path.join("piped")).unwrap());
+    let status = patiently(dump.status()).await.unwrap();
+    assert_eq!(status.code(), Some(1));
+    let load = command(path, &["load", "--store", "large", "piped"]).await;
+    load.failed_with(1, &["piped: nothing was changed: cut off or changed behind line"]);
+    let named = command(path, &["dump", "--store", "small", "named"]).await;
+    named.failed_with(1, &["an entry of "]);
+    let left = std::fs::read_dir(path).unwrap().map(|entry| entry.unwrap().file_name());
+    let left: Vec<_> = left.filter(|name| name.to_string_lossy().contains("dump")).collect();
+    assert!(left.is_empty() && !path.join("named").exists(), "{left:?}");
 }
