@@ -11,8 +11,9 @@ use uuid::Uuid;
 use super::copy::{self, Found};
 use super::list::{Entry, State};
 use super::manifest::{Manifest, Parts, StoreManifest};
-use super::plan::{self, Old, Step};
+use super::plan::{self, Old, Step, open_dump};
 use super::{AT_ONCE, Error, Job, paths};
+use crate::metadata::{Record, Share};
 
 /// So many findings are named; the rest are counted.
 const NAMED: usize = 50;
@@ -93,6 +94,11 @@ pub(super) fn sentence(findings: &[Finding], count: u64, remedy: &str) -> String
     format!("the contents of {}{more}; {remedy}", shown.join(", "))
 }
 
+/// The bytes of some metadata stores' contents.
+pub(super) fn bytes_of<'a>(stores: impl IntoIterator<Item = &'a StoreManifest>) -> u64 {
+    stores.into_iter().fold(0, |sum, store| sum.saturating_add(store.content_bytes))
+}
+
 /// Opens a backup: the manifest, and each dump and list as it was written.
 pub(super) fn open(folder: &Path, job: &Job) -> Result<Manifest, Error> {
     let manifest = Manifest::read(folder)?;
@@ -107,6 +113,22 @@ pub(super) fn open(folder: &Path, job: &Job) -> Result<Manifest, Error> {
         }
     }
     Ok(manifest)
+}
+
+/// The shares of a dump, which has `count` of them.
+pub(super) fn shares(dump: &Path, count: usize) -> Result<Vec<Share>, Error> {
+    let failed = Error::unreadable(dump);
+    let mut reader = open_dump(dump)?;
+    let mut shares = Vec::with_capacity(count);
+    while shares.len() < count
+        && let Some(record) = reader.record().map_err(&failed)?
+    {
+        match record {
+            Record::Share(share) => shares.push(share),
+            Record::Object(_) | Record::Entry(_) => {}
+        }
+    }
+    Ok(shares)
 }
 
 /// Sends each content of a store's list with the share that it is of; ends with an error where list and dump are not of the same
@@ -186,8 +208,7 @@ pub async fn prove(folder: &Path, job: &Arc<Job>) -> Result<Proof, Error> {
         wrong: 0,
         moving: Vec::new(),
     };
-    let all = proof.manifest.stores.iter().map(|store| store.content_bytes).sum();
-    job.begin("verify", Some(all));
+    job.begin("verify", Some(bytes_of(&proof.manifest.stores)));
     for store in proof.manifest.stores.clone() {
         let parts = Parts::new(folder, &store.name);
         let bytes = proof.manifest.bytes;
@@ -220,7 +241,7 @@ pub async fn prove(folder: &Path, job: &Arc<Job>) -> Result<Proof, Error> {
         while let Some(looked) = looks.next().await {
             let (entry, wrong) = looked?;
             proof.contents += 1;
-            proof.bytes += entry.length;
+            proof.bytes = proof.bytes.saturating_add(entry.length);
             if let Some(what) = wrong {
                 findings.add(&entry, what);
             }

@@ -1,13 +1,12 @@
 //! Files by the names that people know: found in a dump, which has each name beside its directory alone.
 
 use std::collections::HashMap;
-use std::fs::File;
 use std::path::Path;
 
 use uuid::Uuid;
 
 use super::Error;
-use crate::dump::Reader;
+use super::plan::open_dump;
 use crate::metadata::Record;
 
 /// How often the dump is gone through at most: no path that anybody reads has more names.
@@ -65,8 +64,7 @@ pub(super) fn of(dump: &Path, objects: &[Uuid]) -> Result<HashMap<Uuid, String>,
 
 fn each(dump: &Path, mut see: impl FnMut(&Record)) -> Result<(), Error> {
     let failed = Error::unreadable(dump);
-    let file = File::open(dump).map_err(Error::at(dump))?;
-    let mut reader = Reader::new(file).map_err(&failed)?;
+    let mut reader = open_dump(dump)?;
     while let Some(record) = reader.record().map_err(&failed)? {
         see(&record);
     }

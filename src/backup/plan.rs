@@ -62,6 +62,12 @@ fn send_off(to: &mpsc::Sender<Vec<Step>>, portion: Vec<Step>) -> Result<(), Erro
     to.blocking_send(portion).map_err(|_| Error::Interrupted)
 }
 
+/// Opens a dump.
+pub(super) fn open_dump(dump: &Path) -> Result<Reader<File>, Error> {
+    let file = File::open(dump).map_err(Error::at(dump))?;
+    Reader::new(file).map_err(Error::unreadable(dump))
+}
+
 /// The same, one at a time.
 pub(super) fn each(
     dump: &Path,
@@ -70,8 +76,7 @@ pub(super) fn each(
     mut send: impl FnMut(Step) -> Result<(), Error>,
 ) -> Result<(), Error> {
     let failed = Error::unreadable(dump);
-    let file = File::open(dump).map_err(Error::at(dump))?;
-    let mut reader = Reader::new(file).map_err(&failed)?;
+    let mut reader = open_dump(dump)?;
     let (mut known, mut based) = (OldShare::default(), OldShare::default());
     while let Some(record) = reader.record().map_err(&failed)? {
         match record {

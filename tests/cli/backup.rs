@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
-use super::client::Connection;
+use super::client::{Call, Connection, Writer};
 use super::database::TestDatabase;
 use super::process::{Finished, Running, run, trunkfs};
 use super::s3::{ACCESS_KEY, BUCKET, S3Server, SECRET_KEY};
-use super::scene::root;
+use super::scene::{of, ok, root};
 use super::tree::{Tree, create, furnish, remove, resize, tree, write};
 
 /// A machine: a folder with stores of its own, and a configuration that serves `/e` from some of them.
@@ -47,6 +47,11 @@ impl Machine {
 
     pub(crate) fn local() -> Self {
         Self::new(SQLITE, DISK)
+    }
+
+    /// Of its own are the names alone.
+    pub(crate) fn on_a_bucket(server: &S3Server) -> Self {
+        Self::new(SQLITE, &bucket(server))
     }
 
     fn configure(&self, share: &str, metadata: &str, content: &str) {
@@ -302,25 +307,113 @@ async fn a_share_comes_back_under_another_name_beside_its_original() {
     let folder = one.path().join("backup");
     let before = one.backed_up(&folder, &[]).await;
     let second = "db: { type: sqlite, sqlite: { path: more.db } }";
+    // Where the original is there is no place for it, which is found out before anything is written.
+    one.configure("/copy", SQLITE, DISK);
+    let (content, count) =
+        (one.path().join("content"), contents(&one.path().join("content")).len());
+    let beside = one.restore(&folder, &["--share", "/e", "--as", "/copy"]).await;
+    beside
+        .failed_with(1, &["has objects of the dump in another share; a copy needs another store"]);
+    assert_eq!(contents(&content).len(), count);
     one.configure("/copy", second, DISK);
     let wrong = one.restore(&folder, &["--share", "/none", "--as", "/copy"]).await;
     wrong.failed_with(1, &["the backup has no share /none; it has /e"]);
     went_well(&one.restore(&folder, &["--share", "/e", "--as", "/copy"]).await);
     // Each has bytes of its own.
-    let server = Running::start(one.path(), &["--config", "t.yaml"], 1).await;
-    let mut connection = Connection::open(server.address).await;
-    let call = super::client::Call::new(100_005, 3, 1)
-        .arguments(super::client::Writer::new().opaque(b"/copy"));
-    let mut mounted = connection.call(call).await.results();
-    assert_eq!(mounted.u32(), 0);
-    let top = mounted.opaque();
-    let file = super::scene::ok(&mut connection, 3, super::scene::of(&top).opaque(b"file"));
-    let file = file.await.opaque();
+    let (server, mut connection) = one.serve().await;
+    let top = mount(&mut connection, "/copy").await;
+    let file = lookup(&mut connection, &top, "file").await;
     assert_eq!(super::tree::read(&mut connection, &file).await, b"hello");
     write(&mut connection, &file, 0, b"other").await;
+    let directory = lookup(&mut connection, &top, "directory").await;
+    let nothing = lookup(&mut connection, &directory, "nothing").await;
+    write(&mut connection, &nothing, 0, b"the copy's").await;
     server.stop().await;
     one.configure("/e", SQLITE, DISK);
     same(&before, &one.tree().await);
+    // So have those that had none yet.
+    let (server, mut connection) = one.serve().await;
+    let directory = before["/directory"].handle.clone();
+    let original = lookup(&mut connection, &directory, "nothing").await;
+    write(&mut connection, &original, 0, b"mine").await;
+    remove(&mut connection, &directory, "nothing").await;
+    server.stop().await;
+    one.configure("/copy", second, DISK);
+    let (server, mut connection) = one.serve().await;
+    assert_eq!(super::tree::read(&mut connection, &nothing).await, b"the copy's");
+    server.stop().await;
+}
+
+/// MNT.
+async fn mount(connection: &mut Connection, share: &str) -> Vec<u8> {
+    let call = Call::new(100_005, 3, 1).arguments(Writer::new().opaque(share.as_bytes()));
+    let mut mounted = connection.call(call).await.results();
+    assert_eq!(mounted.u32(), 0, "mountstat3 of {share}");
+    mounted.opaque()
+}
+
+/// LOOKUP.
+async fn lookup(connection: &mut Connection, directory: &[u8], name: &str) -> Vec<u8> {
+    ok(connection, 3, of(directory).opaque(name.as_bytes())).await.opaque()
+}
+
+#[tokio::test]
+async fn shares_of_several_stores_come_back_into_one() {
+    let (one, other) = (Machine::local(), Machine::local());
+    let text = |metadata: [&str; 2]| {
+        let share = |name: &str, metadata: &str| {
+            format!(
+                "  - {{ name: {name}, metadata_store: {metadata}, content_store: disk, root: {{ mode: '1777' }}, \
+                 clients: [ {{ network: 127.0.0.0/8, squash: no_root_squash }} ] }}\n"
+            )
+        };
+        format!(
+            "server: {{ listen: '127.0.0.1:0' }}\nmetadata: {{ stores: {{ {SQLITE}, more: {{ type: sqlite, sqlite: \
+             {{ path: more.db }} }} }} }}\ncontent: {{ stores: {{ {DISK} }} }}\nshares:\n{}{}",
+            share("/e", metadata[0]),
+            share("/f", metadata[1])
+        )
+    };
+    fs::write(one.path().join("t.yaml"), text(["db", "more"])).unwrap();
+    let server = Running::start(one.path(), &["--config", "t.yaml"], 2).await;
+    let mut connection = Connection::open(server.address).await;
+    for share in ["/e", "/f"] {
+        let top = mount(&mut connection, share).await;
+        let file = create(&mut connection, &top, "file").await;
+        write(&mut connection, &file, 0, share.as_bytes()).await;
+    }
+    let folder = one.path().join("backup");
+    went_well(&one.backup(&folder, &[]).await);
+    server.stop().await;
+    fs::write(other.path().join("t.yaml"), text(["db", "db"])).unwrap();
+    went_well(&other.restore(&folder, &[]).await);
+    went_well(&other.restore(&folder, &["--replace"]).await);
+    let server = Running::start(other.path(), &["--config", "t.yaml"], 2).await;
+    let mut connection = Connection::open(server.address).await;
+    for share in ["/e", "/f"] {
+        let top = mount(&mut connection, share).await;
+        let file = lookup(&mut connection, &top, "file").await;
+        assert_eq!(super::tree::read(&mut connection, &file).await, share.as_bytes());
+    }
+    server.stop().await;
+}
+
+/// Contents that a server changes meanwhile would be taken for those of the backup.
+#[tokio::test]
+async fn a_share_that_is_served_is_refused_before_anything_is_written() {
+    let database = TestDatabase::create().await;
+    let one = Machine::new(&postgres(&database), DISK);
+    let folder = one.path().join("backup");
+    one.backed_up(&folder, &[]).await;
+    let (server, mut connection) = one.serve().await;
+    let top = root(&mut connection).await;
+    let file = lookup(&mut connection, &top, "file").await;
+    write(&mut connection, &file, 0, b"HELLO").await;
+    let count = contents(&one.path().join("content")).len();
+    let refused = one.restore(&folder, &["--replace"]).await;
+    refused.failed_with(1, &["the share /e is being served", "stop its servers first"]);
+    assert_eq!(contents(&one.path().join("content")).len(), count);
+    server.stop().await;
 }
 
 #[tokio::test]

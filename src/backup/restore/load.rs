@@ -1,7 +1,6 @@
 //! Names on their way into a metadata store.
 
 use std::collections::HashMap;
-use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -14,11 +13,11 @@ use super::target::Group;
 use super::{Stores, WAITING, Wanted};
 use crate::backup::list::{Entry, Item, ListReader, Row, State};
 use crate::backup::manifest::Parts;
+use crate::backup::plan::open_dump;
 use crate::backup::{AT_ONCE, Error, Job, check, copy};
 use crate::content;
-use crate::dump::Reader;
 use crate::metadata::{LoadHow, Loaded, ObjectRecord, PORTION, Portion, Record, Upkeep};
-use crate::types::{ContentId, ContentRef};
+use crate::types::ContentId;
 
 /// A group's names on their way.
 pub(super) struct Loading<'a> {
@@ -45,13 +44,18 @@ impl Loading<'_> {
             let parts = Parts::new(self.folder, &self.group.from.name);
             let names: Vec<String> = self.group.targets.keys().cloned().collect();
             let feeding = {
-                let (fresh, to, job) = (Arc::clone(&fresh), to.clone(), Arc::clone(self.job));
-                spawn_blocking(move || feed(&parts, &names, &fresh, &to, &job))
+                let (to, job) = (to.clone(), Arc::clone(self.job));
+                let laying =
+                    Laying { fresh: Arc::clone(&fresh), copies: self.wanted.name.is_some() };
+                spawn_blocking(move || feed(&parts, &names, &laying, &to, &job))
             };
             feeding.await??;
+            // Whoever receives no more has a reason of its own.
+            if to.is_closed() {
+                return Ok(());
+            }
             self.still_there(&fresh).await?;
             self.job.still_wanted()?;
-            // Whoever receives no more has a reason of its own.
             to.send(Portion::End).await.ok();
             Ok::<_, Error>(())
         };
@@ -101,13 +105,12 @@ impl Loading<'_> {
 fn feed(
     parts: &Parts,
     names: &[String],
-    fresh: &HashMap<Uuid, Uuid>,
+    laying: &Laying,
     to: &mpsc::Sender<Portion>,
     job: &Job,
 ) -> Result<(), Error> {
     let failed = Error::unreadable(&parts.dump);
-    let file = File::open(&parts.dump).map_err(Error::at(&parts.dump))?;
-    let mut reader = Reader::new(file).map_err(&failed)?;
+    let mut reader = open_dump(&parts.dump)?;
     let mut list = ListReader::open(&parts.list)?;
     let (mut wanted, mut portion) = (false, Vec::with_capacity(PORTION));
     loop {
@@ -121,10 +124,9 @@ fn feed(
                 }
             }
             Some(Record::Object(mut object)) => {
-                if let Some(row) = Row::of(&object) {
-                    let entry = content_of(&mut list, parts, row)?;
-                    lay(&mut object, &entry, fresh);
-                }
+                let row = Row::of(&object);
+                let entry = row.map(|row| content_of(&mut list, parts, row)).transpose()?;
+                laying.lay(&mut object, entry.as_ref());
                 if wanted {
                     portion.push(Record::Object(object));
                 }
@@ -161,15 +163,27 @@ fn content_of(list: &mut ListReader, parts: &Parts, row: Row) -> Result<Entry, E
     }
 }
 
-/// Makes an object fit the content that came in.
-fn lay(object: &mut ObjectRecord, entry: &Entry, fresh: &HashMap<Uuid, Uuid>) {
-    let attributes = &mut object.attributes;
-    // Bytes that a file lost while it was copied are no bytes of the backup.
-    if entry.state == State::Moving {
-        attributes.size = attributes.size.min(entry.length);
-    }
-    if let Some(id) = fresh.get(&entry.content) {
-        let version = attributes.content.map(|content| content.version);
-        attributes.content = version.map(|version| ContentRef { id: ContentId(*id), version });
+/// How objects are made to fit the contents that came in.
+struct Laying {
+    /// The contents that have another id.
+    fresh: Arc<HashMap<Uuid, Uuid>>,
+    /// Whether the share is another beside its original.
+    copies: bool,
+}
+
+impl Laying {
+    fn lay(&self, object: &mut ObjectRecord, entry: Option<&Entry>) {
+        let attributes = &mut object.attributes;
+        // Bytes that a file lost while it was copied are no bytes of the backup.
+        if let Some(entry) = entry.filter(|entry| entry.state == State::Moving) {
+            attributes.size = attributes.size.min(entry.length);
+        }
+        let Some(content) = &mut attributes.content else { return };
+        match self.fresh.get(&content.id.0) {
+            Some(id) => content.id = ContentId(*id),
+            // It has no bytes yet. Those that it gets must not be the original's too.
+            None if self.copies => content.id = ContentId::generate(),
+            None => {}
+        }
     }
 }

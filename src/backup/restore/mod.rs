@@ -7,7 +7,7 @@ mod bring;
 mod load;
 mod target;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
@@ -24,7 +24,7 @@ use super::manifest::{Manifest, Parts};
 use super::{Error, Job};
 use crate::config::Config;
 use crate::content::Making;
-use crate::metadata::{LoadError, Loaded, Upkeep};
+use crate::metadata::{LoadError, Loaded, Share, Upkeep};
 use crate::server::{self, Home, Keeper};
 use crate::types::{ContentIdentity, ShareName};
 
@@ -97,13 +97,15 @@ pub async fn restore(
     let groups = groups(config, wanted, &manifest)?;
     let mut restored = Restored::default();
     examine(folder, &manifest, &groups, wanted, job, &mut restored).await?;
+    let opened = open_all(config, &groups).await?;
     let mut keeper = Keeper::new(config);
     let mut ready = Vec::new();
     for group in &groups {
-        ready.push(prepare(config, &mut keeper, group, wanted).await?);
+        let store = &*opened[&group.metadata];
+        make_sure(store, folder, group, wanted).await?;
+        ready.push((store, prepare(&mut keeper, group).await?));
     }
-    let total = groups.iter().map(|group| group.from.content_bytes).sum();
-    job.begin("restore", Some(total));
+    job.begin("restore", Some(check::bytes_of(groups.iter().map(|group| &group.from))));
     let mut fresh = Vec::new();
     for (group, (_, stores)) in groups.iter().zip(&ready) {
         let bringing = Bringing { folder, manifest: &manifest, group, stores, wanted, job };
@@ -114,14 +116,14 @@ pub async fn restore(
         let last = Arc::new(Job::default());
         let job = if restored.places.is_empty() { job } else { &last };
         let loading = Loading { folder, group, stores, wanted, job };
-        let loaded = loading.load(&**store, fresh).await?;
+        let loaded = loading.load(*store, fresh).await?;
         restored.loaded.shares += loaded.shares;
         restored.loaded.objects += loaded.objects;
         restored.loaded.entries += loaded.entries;
         for target in group.targets.values() {
             let (_, identity) = &stores[&target.share.name];
             let home = Home { identity: *identity, store: target.content.clone() };
-            let settled = server::settle_home(&**store, &target.name, &home).await;
+            let settled = server::settle_home(*store, &target.name, &home).await;
             settled.map_err(metadata_failed(&group.metadata))?;
             restored.places.push(Placed {
                 share: target.name.clone(),
@@ -130,10 +132,23 @@ pub async fn restore(
             });
         }
     }
-    for (store, _) in ready {
+    for store in opened.values() {
         store.close().await;
     }
     Ok(restored)
+}
+
+/// The metadata stores that names go into, by name; several groups may go into one.
+type Opened = BTreeMap<String, Box<dyn Upkeep>>;
+
+async fn open_all(config: &Config, groups: &[Group]) -> Result<Opened, Error> {
+    let mut opened = Opened::new();
+    for name in groups.iter().map(|group| &group.metadata) {
+        if !opened.contains_key(name) {
+            opened.insert(name.clone(), server::open_for_load(config, name).await?);
+        }
+    }
+    Ok(opened)
 }
 
 fn metadata_failed(name: &str) -> impl Fn(crate::metadata::Error) -> Error + use<> {
@@ -209,24 +224,41 @@ fn note(
 /// The content store of each share, by its name in the backup.
 type Stores = HashMap<String, (Store, ContentIdentity)>;
 
-/// A metadata store that names go into, and where their contents go.
-type Ready = (Box<dyn Upkeep>, Stores);
-
-/// Opens what a group goes into.
-async fn prepare(
-    config: &Config,
-    keeper: &mut Keeper<'_>,
+/// Makes sure that a metadata store will take a group's names in, before a byte of theirs is written.
+async fn make_sure(
+    store: &dyn Upkeep,
+    folder: &Path,
     group: &Group,
     wanted: &Wanted,
-) -> Result<Ready, Error> {
-    let store = server::open_for_load(config, &group.metadata).await?;
-    let present = store.shares().await.map_err(metadata_failed(&group.metadata))?;
-    let mut stores = HashMap::new();
-    for target in group.targets.values() {
-        if present.contains(&target.name) && !wanted.replace {
-            let source = LoadError::Present(target.name.clone());
-            return Err(Error::Load { name: group.metadata.clone(), source });
+) -> Result<(), Error> {
+    let refused = |source| Error::Load { name: group.metadata.clone(), source };
+    let there = store.every_share().await.map_err(metadata_failed(&group.metadata))?;
+    let names: Vec<_> = group.targets.values().map(|target| &target.name).collect();
+    for name in there.iter().map(|known| &known.name).filter(|name| names.contains(name)) {
+        if !wanted.replace {
+            return Err(refused(LoadError::Present(name.clone())));
         }
+        if store.is_served(name).await.map_err(metadata_failed(&group.metadata))? {
+            return Err(refused(LoadError::Served(name.clone())));
+        }
+    }
+    let (parts, count) = (Parts::new(folder, &group.from.name), group.from.shares.len());
+    let coming = spawn_blocking(move || check::shares(&parts.dump, count)).await??;
+    let coming = coming.iter().filter(|share| group.targets.contains_key(share.name.as_str()));
+    for share in coming {
+        // What has another name and stays has the same objects.
+        let stays = |known: &&Share| known.fsid == share.fsid && !names.contains(&&known.name);
+        if there.iter().any(|known| stays(&known)) {
+            return Err(refused(LoadError::Collides));
+        }
+    }
+    Ok(())
+}
+
+/// Opens the content stores that a group's contents go into.
+async fn prepare(keeper: &mut Keeper<'_>, group: &Group) -> Result<Stores, Error> {
+    let mut stores = Stores::new();
+    for target in group.targets.values() {
         let name = target.content.clone();
         let content = keeper.content(&name, Making::Allowed).await?;
         let identity = content.identity().ok_or_else(|| {
@@ -235,5 +267,5 @@ async fn prepare(
         let content = content.with_chunk_size(target.share.chunk_size).unwrap_or(content);
         stores.insert(target.share.name.clone(), (Store { name, content }, identity));
     }
-    Ok((store, stores))
+    Ok(stores)
 }

@@ -68,6 +68,10 @@ impl Hold for Held {
 
 #[async_trait::async_trait]
 impl Upkeep for MemoryStore {
+    async fn is_served(&self, _share: &ShareName) -> Result<bool, Error> {
+        Ok(false)
+    }
+
     async fn load(
         &self,
         how: &LoadHow,

@@ -10,6 +10,7 @@ use tokio_postgres::{Client, Transaction};
 
 use super::connect::CLOSING;
 use super::error::{Failure, duplicate_of, fatal};
+use super::flight::arguments;
 use super::{PostgresStore, check, hold, rows};
 use crate::metadata::{
     EntryRecord, Error, HELD, LoadError, LoadHow, Loaded, ObjectRecord, Portion, Record, Share,
@@ -100,6 +101,15 @@ struct Incoming {
 }
 
 impl PostgresStore {
+    pub(super) async fn has_other_servers(&self, share: &ShareName) -> Result<bool, Error> {
+        let shares = self.load_shares().await?;
+        let Some(share) = shares.into_iter().find(|known| known.name == *share) else {
+            return Ok(false);
+        };
+        let rows = self.ask(SERVED, arguments![share.id.0, self.instance]).await?;
+        rows.first().map_or(Ok(false), |row| rows::column(row, 0))
+    }
+
     pub(super) async fn take_all(
         &self,
         how: &LoadHow,

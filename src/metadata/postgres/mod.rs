@@ -275,6 +275,10 @@ impl Dump for PostgresStore {
 
 #[async_trait::async_trait]
 impl Upkeep for PostgresStore {
+    async fn is_served(&self, share: &ShareName) -> Result<bool, Error> {
+        self.has_other_servers(share).await
+    }
+
     async fn load(
         &self,
         how: &LoadHow,
