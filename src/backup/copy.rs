@@ -2,22 +2,26 @@
 
 use std::fs::{self, File};
 use std::io;
+use std::ops::Range;
 use std::os::unix::fs::{FileExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use sha2::{Digest as _, Sha256};
+use futures_util::{StreamExt as _, stream};
 use tokio::task::spawn_blocking;
 use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::list::Sum;
+use super::summing::{LARGE, Source, Summing};
 use super::{BLOCK, Error, HOLE, Job};
 use crate::content::{self, ContentStore};
 use crate::types::{ContentId, Context, Credentials, ShareId, Timestamp};
 
+/// How many blocks of one content are read at once.
+const READS: usize = 4;
 /// How long one call may take. A store that is away for longer ends the job.
 const CALL_LIMIT: Duration = Duration::from_secs(600);
 
@@ -62,46 +66,75 @@ pub(super) struct Found {
 }
 
 /// Reads the first `size` bytes of a content, as far as there are so many, into the file `to`, which is made anew.
+/// Holes of large contents are not read.
 pub(super) async fn read_out(
     store: &Store,
     id: ContentId,
     size: u64,
     to: Option<PathBuf>,
-    job: &Job,
+    job: &Arc<Job>,
 ) -> Result<Found, Error> {
     let failed = store.failed(id.0);
-    let mut sink = Sink::new(to);
-    let mut next = block(store, id, 0, size, job).await.map_err(&failed)?;
-    let mut offset = 0;
-    while !next.is_empty() {
-        let data = std::mem::take(&mut next);
-        let whole = data.len() as u64 == (size - offset).min(BLOCK as u64);
-        offset += data.len() as u64;
-        job.advance(data.len() as u64);
-        let written = spawn_blocking(move || sink.take(&data).map(|()| sink));
-        let rest = async {
-            if whole { block(store, id, offset, size, job).await } else { Ok(Bytes::new()) }
-        };
-        let (written, rest) = tokio::join!(written, rest);
-        sink = written??;
-        next = rest.map_err(&failed)?;
+    let (regions, mut reach) = extent(store, id, size, job).await.map_err(&failed)?;
+    let reads = blocks(regions, reach).map(|(at, length)| async move {
+        let data = block(store, id, at, length, job).await;
+        data.map(|data| (at, data.len() == length, data))
+    });
+    let mut reads = std::pin::pin!(stream::iter(reads).buffered(READS));
+    let mut sink = Sink::new(to, job);
+    let mut next = reads.next().await;
+    while let Some(read) = next {
+        let (at, whole, data) = read.map_err(&failed)?;
+        if !whole {
+            reach = at + data.len() as u64;
+        }
+        let taken = spawn_blocking(move || sink.take(at, &data).map(|()| sink));
+        let rest = async { if whole { reads.next().await } else { None } };
+        let (taken, rest) = tokio::join!(taken, rest);
+        (sink, next) = (taken??, rest);
     }
-    spawn_blocking(move || sink.finish()).await?
+    spawn_blocking(move || sink.finish(reach)).await?
 }
 
-/// The bytes from `offset` on, at most a block of them and none from `size` on; none where the content is missing.
+/// Where the first `size` bytes of a content may be others than zeros, and how many there are at most.
+async fn extent(
+    store: &Store,
+    id: ContentId,
+    size: u64,
+    job: &Job,
+) -> Result<(Vec<Range<u64>>, u64), content::Error> {
+    if size < LARGE {
+        return Ok((std::iter::once(0..size).collect(), size));
+    }
+    let cx = context(job);
+    let found = async {
+        let length = store.content.length(&cx, id).await?;
+        Ok((store.content.regions(&cx, id).await?, length.min(size)))
+    };
+    match found.await {
+        Err(content::Error::Missing(_)) => Ok((Vec::new(), 0)),
+        found => found,
+    }
+}
+
+/// The regions below `reach` in blocks, each with where it begins and how long it is.
+fn blocks(regions: Vec<Range<u64>>, reach: u64) -> impl Iterator<Item = (u64, usize)> {
+    regions.into_iter().flat_map(move |region| {
+        let end = region.end.min(reach);
+        let starts = (region.start..end).step_by(BLOCK);
+        starts.map(move |at| (at, (end - at).min(BLOCK as u64) as usize))
+    })
+}
+
+/// Some bytes, fewer where the content ends and none where it is missing.
 async fn block(
     store: &Store,
     id: ContentId,
-    offset: u64,
-    size: u64,
+    at: u64,
+    length: usize,
     job: &Job,
 ) -> Result<Bytes, content::Error> {
-    let length = usize::try_from(size - offset).unwrap_or(BLOCK).min(BLOCK);
-    if length == 0 {
-        return Ok(Bytes::new());
-    }
-    match store.content.read(&context(job), id, offset, length).await {
+    match store.content.read(&context(job), id, at, length).await {
         Err(content::Error::Missing(_)) => Ok(Bytes::new()),
         read => read,
     }
@@ -111,41 +144,52 @@ async fn block(
 struct Sink {
     path: Option<PathBuf>,
     file: Option<File>,
-    digest: Sha256,
-    length: u64,
+    summing: Summing,
 }
 
 impl Sink {
-    fn new(path: Option<PathBuf>) -> Self {
-        Self { path, file: None, digest: Sha256::new(), length: 0 }
+    fn new(path: Option<PathBuf>, job: &Arc<Job>) -> Self {
+        Self { path, file: None, summing: Summing::new(job) }
     }
 
-    fn take(&mut self, data: &[u8]) -> Result<(), Error> {
+    fn make(&mut self) -> Result<(), Error> {
         if self.file.is_none()
             && let Some(path) = &self.path
         {
             self.file = Some(fresh(path).map_err(Error::at(path))?);
         }
-        self.digest.update(data);
-        if let (Some(file), Some(path)) = (&self.file, &self.path) {
-            for (at, run) in runs(data) {
-                file.write_all_at(run, self.length + at as u64).map_err(Error::at(path))?;
-            }
-        }
-        self.length += data.len() as u64;
         Ok(())
     }
 
-    fn finish(self) -> Result<Found, Error> {
+    fn take(&mut self, at: u64, data: &[u8]) -> Result<(), Error> {
+        if data.is_empty() {
+            return Ok(());
+        }
+        self.make()?;
+        self.summing.skip_to(at)?;
         if let (Some(file), Some(path)) = (&self.file, &self.path) {
-            let ended = file.set_len(self.length).and_then(|()| {
+            for (within, run) in runs(data) {
+                file.write_all_at(run, at + within as u64).map_err(Error::at(path))?;
+            }
+        }
+        self.summing.add(data);
+        Ok(())
+    }
+
+    /// There are `reach` bytes, whether they were read or lie in a hole.
+    fn finish(mut self, reach: u64) -> Result<Found, Error> {
+        if reach > 0 {
+            self.make()?;
+        }
+        self.summing.skip_to(reach)?;
+        if let (Some(file), Some(path)) = (&self.file, &self.path) {
+            let ended = file.set_len(reach).and_then(|()| {
                 // Later backups may share the file.
                 file.set_permissions(fs::Permissions::from_mode(0o400))
             });
             ended.map_err(Error::at(path))?;
         }
-        let sum = (self.length > 0).then(|| Sum(self.digest.finalize().into()));
-        Ok(Found { length: self.length, sum })
+        Ok(self.summing.found())
     }
 }
 
@@ -178,24 +222,11 @@ fn runs(data: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
 }
 
 /// Reads a file of a backup to its end; what it has, and whether that is all that was written is for the caller to say.
-pub(super) fn hash_file(path: &Path, job: &Job) -> Result<Found, Error> {
-    let failed = Error::at(path);
-    let file = File::open(path).map_err(&failed)?;
-    let mut digest = Sha256::new();
-    let mut buffer = vec![0; BLOCK.min(1 << 20)];
-    let mut length = 0;
-    loop {
-        job.still_wanted()?;
-        let count = file.read_at(&mut buffer, length).map_err(&failed)?;
-        if count == 0 {
-            break;
-        }
-        digest.update(&buffer[..count]);
-        length += count as u64;
-        job.advance(count as u64);
-    }
-    let sum = (length > 0).then(|| Sum(digest.finalize().into()));
-    Ok(Found { length, sum })
+pub(super) fn hash_file(path: &Path, job: &Arc<Job>) -> Result<Found, Error> {
+    let mut source = Source::open(path, job)?;
+    let mut buffer = Vec::new();
+    while source.read(&mut buffer)?.is_some() {}
+    Ok(source.found())
 }
 
 /// Writes a file of a backup into a content store as `id`, where nothing is, durably. What it wrote, and its sum.
@@ -203,56 +234,42 @@ pub(super) async fn write_in(
     store: &Store,
     id: ContentId,
     from: PathBuf,
-    job: &Job,
+    job: &Arc<Job>,
 ) -> Result<Found, Error> {
     let failed = store.failed(id.0);
-    let (mut digest, mut offset, mut end) = (Sha256::new(), 0, 0);
-    let mut file = Arc::new(File::open(&from).map_err(Error::at(&from))?);
-    loop {
-        let path = from.clone();
-        let read = spawn_blocking(move || {
-            let mut buffer = vec![0; BLOCK];
-            let count = fill(&file, &mut buffer, offset).map_err(Error::at(&path))?;
-            buffer.truncate(count);
-            digest.update(&buffer);
-            Ok::<_, Error>((file, digest, Bytes::from(buffer)))
-        });
-        let data;
-        (file, digest, data) = read.await??;
-        for (at, run) in runs(&data) {
-            let run = data.slice_ref(run);
-            end = offset + at as u64 + run.len() as u64;
-            store
-                .content
-                .write(&context(job), id, offset + at as u64, run)
-                .await
-                .map_err(&failed)?;
-        }
-        offset += data.len() as u64;
-        job.advance(data.len() as u64);
-        if data.len() < BLOCK {
-            break;
-        }
+    let opening = Arc::clone(job);
+    let source = spawn_blocking(move || Source::open(&from, &opening)).await??;
+    let (mut source, mut next) = read_on(source).await?;
+    let mut end = 0;
+    while let Some((at, data)) = next {
+        let writing = async {
+            for (within, run) in runs(&data) {
+                let at = at + within as u64;
+                end = at + run.len() as u64;
+                store.content.write(&context(job), id, at, data.slice_ref(run)).await?;
+            }
+            Ok(())
+        };
+        let (written, read) = tokio::join!(writing, read_on(source));
+        written.map_err(&failed)?;
+        (source, next) = read?;
     }
-    if end < offset {
-        store.content.truncate(&context(job), id, offset).await.map_err(&failed)?;
+    let found = source.found();
+    if end < found.length {
+        store.content.truncate(&context(job), id, found.length).await.map_err(&failed)?;
     }
     store.content.commit(&context(job), id).await.map_err(&failed)?;
-    let sum = (offset > 0).then(|| Sum(digest.finalize().into()));
-    Ok(Found { length: offset, sum })
+    Ok(found)
 }
 
-fn fill(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-    let mut done = 0;
-    while done < buffer.len() {
-        match file.read_at(&mut buffer[done..], offset + done as u64) {
-            Ok(0) => break,
-            Ok(count) => done += count,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(done)
+/// The next bytes of a file, on a thread that may block.
+async fn read_on(mut source: Source) -> Result<(Source, Option<(u64, Bytes)>), Error> {
+    let reading = spawn_blocking(move || {
+        let mut buffer = Vec::new();
+        let at = source.read(&mut buffer)?;
+        Ok((source, at.map(|at| (at, Bytes::from(buffer)))))
+    });
+    reading.await?
 }
 
 #[cfg(test)]

@@ -202,7 +202,7 @@ impl Counts {
             Item::Share(_) => self.shares += 1,
             Item::Content(entry) => {
                 self.contents += 1;
-                self.bytes += entry.length;
+                self.bytes = self.bytes.saturating_add(entry.length);
                 match entry.state {
                     State::Moving => self.moving += 1,
                     State::Lost => self.lost += 1,

@@ -29,6 +29,7 @@ mod paths;
 mod place;
 mod plan;
 mod restore;
+mod summing;
 mod take;
 
 pub use check::{Finding, Proof, lost, prove};

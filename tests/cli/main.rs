@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod backup;
 #[cfg(test)]
+mod backup_holes;
+#[cfg(test)]
 mod backup_live;
 #[cfg(test)]
 #[path = "../support/certificates.rs"]

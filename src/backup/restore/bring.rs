@@ -74,7 +74,7 @@ impl Bringing<'_> {
                 Brought::Written(id) => {
                     moved(id);
                     restored.written += 1;
-                    restored.bytes += entry.length;
+                    restored.bytes = restored.bytes.saturating_add(entry.length);
                 }
                 Brought::Wrong(id, what) => {
                     id.map(&mut moved);
@@ -141,9 +141,14 @@ impl Bringing<'_> {
         let Some(sum) = entry.sha256 else {
             return Ok(if self.manifest.bytes { There::Other } else { There::Same });
         };
-        let silent = self.job.silent();
+        let silent = Arc::new(self.job.silent());
         let found = copy::read_out(store, id, entry.length, None, &silent).await?;
-        Ok(if found.sum == Some(sum) { There::Same } else { There::Other })
+        if found.sum != Some(sum) {
+            return Ok(There::Other);
+        }
+        // Whoever wrote it, a restore that was killed perhaps, may not have made it durable.
+        store.content.commit(&copy::context(self.job), id).await.map_err(store.failed(id.0))?;
+        Ok(There::Same)
     }
 
     async fn write(&self, store: &Store, entry: &Entry, id: ContentId) -> Result<Brought, Error> {

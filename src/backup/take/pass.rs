@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 
 use futures_util::future::Either;
 use futures_util::{Stream, StreamExt as _, stream};
@@ -14,7 +15,7 @@ use crate::backup::list::{Entry, Item, ListWriter, Row, ShareHead, State};
 use crate::backup::manifest::Parts;
 use crate::backup::place::Place;
 use crate::backup::plan::{self, Old, Step};
-use crate::backup::{AT_ONCE, Error, Job};
+use crate::backup::{AT_ONCE, Error};
 use crate::content;
 
 impl Making<'_> {
@@ -155,7 +156,8 @@ impl Making<'_> {
             return Ok(true);
         }
         let path = self.parts.content(entry.content);
-        let found = spawn_blocking(move || copy::hash_file(&path, &Job::default())).await?;
+        let job = Arc::new(self.job.silent());
+        let found = spawn_blocking(move || copy::hash_file(&path, &job)).await?;
         let expected = Found { length: entry.length, sum: entry.sha256 };
         Ok(found.is_ok_and(|found| found == expected))
     }
