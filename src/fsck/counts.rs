@@ -107,6 +107,7 @@ impl Check<'_> {
             self.check_shares(&page).await?;
             page.retain(|object| self.covers(Some(object.share)));
             self.tally.objects += page.len() as u64;
+            page.iter().for_each(|object| self.gathered.object(object));
             self.follow(&page, reached).await?;
             table.0.extend(page.iter().map(|object| Count::of(object, &self.roots)));
         }
@@ -170,7 +171,10 @@ impl Check<'_> {
             return Ok(false);
         }
         self.tally.entries += 1;
-        let Some(fault) = entry.fault(&self.roots) else { return Ok(false) };
+        let Some(fault) = entry.fault(&self.roots) else {
+            self.gathered.entry(entry);
+            return Ok(false);
+        };
         let (directory, name, child) = (entry.directory, entry.name.clone(), entry.child);
         let path = self.paths.entry(self.auditor, &self.shares, directory, &name).await?;
         let named_elsewhere = match fault {
@@ -258,7 +262,7 @@ impl Check<'_> {
     }
 
     /// A name of each of these files: a scan of all entries, since no index leads from a file to its names.
-    async fn find_names(
+    pub(super) async fn find_names(
         &mut self,
         files: &[ObjectId],
     ) -> Result<HashMap<ObjectId, (ObjectId, Vec<u8>)>, Stopped> {

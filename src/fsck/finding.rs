@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::metadata::{Fault, Mend, Totals};
+use crate::metadata::{Fault, Flaw, Mend, Numbers, Totals};
 use crate::types::{ContentId, ObjectId, ShareId, ShareName, Timestamp};
 
 /// Something that is wrong, confirmed as of one moment.
@@ -86,6 +86,42 @@ pub enum Finding {
         /// Not there, or a directory.
         object: ObjectId,
     },
+    /// What is wrong with an object by itself.
+    Flaw {
+        /// The object.
+        object: ObjectId,
+        /// What is wrong.
+        flaw: Flaw,
+    },
+    /// An object whose file number none can have, or an older one of the share has.
+    Fileid {
+        /// The object.
+        object: ObjectId,
+        /// The number.
+        fileid: i64,
+        /// Whether an older one has it.
+        shared: bool,
+    },
+    /// An entry whose cookie none can have (READDIR has a meaning for 0 to 2).
+    Cookie {
+        /// The directory.
+        directory: ObjectId,
+        /// The name.
+        name: Vec<u8>,
+        /// What it names.
+        child: ObjectId,
+        /// The cookie.
+        cookie: i64,
+    },
+    /// Numbers that are given out next are there already.
+    Sequence {
+        /// Which.
+        numbers: Numbers,
+        /// The highest that is there.
+        highest: i64,
+        /// The last that was given out.
+        last: i64,
+    },
     /// Counters that do not say what a share uses.
     Usage {
         /// The share.
@@ -140,6 +176,14 @@ impl Finding {
             Self::SubdirCount { .. } => "subdirectory_count",
             Self::Cycle { .. } => "cycle",
             Self::StrayLinkCount { .. } => "stray_link_count",
+            Self::Flaw { flaw, .. } => match flaw {
+                Flaw::Mode => "mode",
+                Flaw::TargetSize => "target_size",
+                Flaw::Verifier => "verifier",
+            },
+            Self::Fileid { .. } => "fileid",
+            Self::Cookie { .. } => "cookie",
+            Self::Sequence { .. } => "sequence",
             Self::Usage { .. } => "usage",
             Self::ContentMissing { .. } => "content_missing",
             Self::ContentShort { .. } => "content_short",
@@ -150,14 +194,16 @@ impl Finding {
     #[must_use]
     pub fn object(&self) -> Option<ObjectId> {
         match self {
-            Self::NoRoot { .. } | Self::Usage { .. } => None,
+            Self::NoRoot { .. } | Self::Usage { .. } | Self::Sequence { .. } => None,
             Self::NoShare { object, .. }
             | Self::NoName { object, .. }
             | Self::LinkCount { object, .. }
             | Self::StrayLinkCount { object }
+            | Self::Flaw { object, .. }
+            | Self::Fileid { object, .. }
             | Self::ContentMissing { object, .. }
             | Self::ContentShort { object, .. } => Some(*object),
-            Self::Entry { child, .. } => Some(*child),
+            Self::Entry { child, .. } | Self::Cookie { child, .. } => Some(*child),
             Self::WrongParent { directory, .. }
             | Self::SeveralNames { directory, .. }
             | Self::SubdirCount { directory, .. }
@@ -203,6 +249,26 @@ impl Finding {
             Self::StrayLinkCount { object } => {
                 Remedy::Mend(Mend::ForgetNames { object: *object }, "removes the count")
             }
+            Self::Flaw { object, flaw } => Remedy::Mend(
+                Mend::Amend { object: *object, flaw: *flaw },
+                match flaw {
+                    Flaw::Mode => "takes these bits away",
+                    Flaw::TargetSize => "records the size",
+                    Flaw::Verifier => "removes it",
+                },
+            ),
+            Self::Fileid { object, fileid, .. } => Remedy::Mend(
+                Mend::Renumber { object: *object, fileid: *fileid },
+                "gives it a new one",
+            ),
+            Self::Cookie { directory, name, cookie, .. } => Remedy::Mend(
+                Mend::SetCookie { directory: *directory, name: name.clone(), cookie: *cookie },
+                "gives it a new one",
+            ),
+            Self::Sequence { numbers, highest, .. } => Remedy::Mend(
+                Mend::Raise { numbers: *numbers, highest: *highest },
+                "has those beyond given out",
+            ),
             Self::Usage { id, .. } => {
                 Remedy::Mend(Mend::SetUsage { share: *id }, "sets the counters")
             }
@@ -283,6 +349,34 @@ impl fmt::Display for Finding {
             }
             Self::StrayLinkCount { object } => {
                 write!(f, "{object} has a link count, and is no file")
+            }
+            Self::Flaw { object, flaw } => match flaw {
+                Flaw::Mode => write!(f, "the mode of {object} has bits that no mode has"),
+                Flaw::TargetSize => {
+                    write!(f, "the size of the symbolic link {object} is not that of its target")
+                }
+                Flaw::Verifier => write!(
+                    f,
+                    "{object} has the verifier of an exclusive create, and is no regular file"
+                ),
+            },
+            Self::Fileid { object, fileid, shared: true } => {
+                write!(f, "{object} has the file number {fileid}, which an older one has")
+            }
+            Self::Fileid { object, fileid, shared: false } => {
+                write!(f, "{object} has the file number {fileid}, which none can have")
+            }
+            Self::Cookie { directory, name, cookie, .. } => write!(
+                f,
+                "the entry {} of {directory} has the cookie {cookie}, which none can have",
+                name.escape_ascii()
+            ),
+            Self::Sequence { numbers, highest, last } => {
+                let what = match numbers {
+                    Numbers::Fileids => "file numbers",
+                    Numbers::Cookies => "cookies",
+                };
+                write!(f, "{what} are given out from {last} on, and there are some up to {highest}")
             }
             Self::Usage { share, recorded, counted, .. } => write!(
                 f,

@@ -11,6 +11,7 @@
 mod content;
 mod counts;
 mod finding;
+mod numbers;
 mod pages;
 mod paths;
 mod repair;
@@ -21,6 +22,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use tokio_util::sync::CancellationToken;
 
 pub use self::finding::{Finding, Remedy};
+use self::numbers::Gathered;
 pub use self::pages::Extent;
 use self::paths::Paths;
 use crate::content as bytes;
@@ -131,6 +133,7 @@ pub struct Check<'a> {
     circles: BTreeSet<ObjectId>,
     /// Directories that have another finding, which says why no root leads to them.
     explained: HashSet<ObjectId>,
+    gathered: Gathered,
     tally: Tally,
     extent: Extent,
 }
@@ -172,6 +175,7 @@ impl<'a> Check<'a> {
             lost_and_found: HashMap::new(),
             circles: BTreeSet::new(),
             explained: HashSet::new(),
+            gathered: Gathered::default(),
             tally: Tally::default(),
             extent: Extent::default(),
         })
@@ -203,6 +207,7 @@ impl<'a> Check<'a> {
     pub async fn structure(&mut self) -> Result<(), Stopped> {
         self.check_roots().await?;
         self.count().await?;
+        self.check_numbers().await?;
         self.check_circles().await?;
         self.check_stray_counts().await?;
         self.check_usage().await

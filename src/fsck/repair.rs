@@ -101,7 +101,11 @@ impl Check<'_> {
             | Mend::SetNames { .. }
             | Mend::SetSubdirs { .. }
             | Mend::ForgetNames { .. }
-            | Mend::SetUsage { .. } => {}
+            | Mend::SetUsage { .. }
+            | Mend::Amend { .. }
+            | Mend::Renumber { .. }
+            | Mend::SetCookie { .. }
+            | Mend::Raise { .. } => {}
         }
         Ok(hands.mender.mend(&mend).await?.into())
     }

@@ -28,6 +28,33 @@ pub struct ObjectState {
     pub content: Option<ContentRef>,
     /// A directory's parent, as recorded.
     pub parent: Option<ObjectId>,
+    /// Number, as recorded.
+    pub fileid: i64,
+    /// What is wrong with it by itself.
+    pub flaws: Vec<Flaw>,
+}
+
+/// What is wrong with an object by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flaw {
+    /// Its mode has bits that no mode has.
+    Mode,
+    /// It is a symbolic link that is not as long as its target.
+    TargetSize,
+    /// It has the verifier of an exclusive create, and is no regular file.
+    Verifier,
+}
+
+/// The highest file number and cookie that is taken for one: what is beyond was not given out by counting.
+pub(crate) const HIGHEST_NUMBER: i64 = 1 << 62;
+
+/// Numbers that are given out one after the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Numbers {
+    /// File numbers.
+    Fileids,
+    /// Cookies of entries.
+    Cookies,
 }
 
 /// An entry with what its ids lead to, all as of one moment.
@@ -39,6 +66,8 @@ pub struct EntryState {
     pub name: Vec<u8>,
     /// What it names.
     pub child: ObjectId,
+    /// Its place in READDIR, as recorded.
+    pub cookie: i64,
     /// The share and kind of what the directory's id leads to.
     pub holder: Option<(ShareId, FileType)>,
     /// What the child's id leads to.
@@ -175,6 +204,36 @@ pub enum Mend {
         /// The share.
         share: ShareId,
     },
+    /// Takes away what is wrong with an object by itself: the bits, the verifier, the size that is not the target's.
+    Amend {
+        /// The object.
+        object: ObjectId,
+        /// What is wrong.
+        flaw: Flaw,
+    },
+    /// Gives an object a new file number.
+    Renumber {
+        /// The object.
+        object: ObjectId,
+        /// The number that it has.
+        fileid: i64,
+    },
+    /// Gives an entry a new cookie.
+    SetCookie {
+        /// The directory.
+        directory: ObjectId,
+        /// The name.
+        name: Vec<u8>,
+        /// The cookie that it has.
+        cookie: i64,
+    },
+    /// Has numbers given out beyond the highest that is there. What sessions have drawn already they give out all the same.
+    Raise {
+        /// Which.
+        numbers: Numbers,
+        /// The highest that is there.
+        highest: i64,
+    },
 }
 
 /// What became of a [`Mend`].
@@ -231,6 +290,12 @@ pub trait Auditor: std::fmt::Debug + Send + Sync {
 
     /// Those of these objects that are there, each with how many entries name it. Reads every entry of the store.
     async fn names_of(&self, ids: &[ObjectId]) -> Result<Vec<(ObjectState, u64)>, Error>;
+
+    /// The objects that have one of these file numbers, with their shares. Reads every object of the store.
+    async fn numbered(&self, fileids: &[i64]) -> Result<Vec<(ShareId, i64, ObjectId)>, Error>;
+
+    /// The highest file number, and the highest cookie, that may have been given out.
+    async fn last_numbers(&self) -> Result<(i64, i64), Error>;
 
     /// What every share uses. Reads every object of the store.
     async fn usage(&self) -> Result<Vec<UsageState>, Error>;

@@ -27,9 +27,10 @@ pub mod sqlite;
 mod types;
 mod upkeep;
 
+pub(crate) use audit::HIGHEST_NUMBER;
 pub use audit::{
-    Audit, Auditor, DirectoryState, EntryState, Fault, Mend, Mended, Mender, ObjectState, Repair,
-    Totals, UsageState,
+    Audit, Auditor, DirectoryState, EntryState, Fault, Flaw, Mend, Mended, Mender, Numbers,
+    ObjectState, Repair, Totals, UsageState,
 };
 pub use error::{Answer, Error, Refusal, Source};
 pub use glance::Glance;

@@ -122,7 +122,7 @@ async fn bytes_that_are_gone_are_found() {
     // Several names are one file.
     sqlite(
         &folder,
-        "INSERT INTO parent_child_map SELECT parent_id, CAST('more' AS BLOB), child_id, 9000 FROM parent_child_map
+        "INSERT INTO parent_child_map SELECT parent_id, CAST('more' AS BLOB), child_id, 900 FROM parent_child_map
           WHERE child_name = CAST('file' AS BLOB)",
     );
     let both = fsck(&folder, &["--repair"]).await;

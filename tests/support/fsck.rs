@@ -6,8 +6,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use trunkfs::fsck::{Check, Extent, Found, Hands, Outcome, Report, Stopped};
 use trunkfs::metadata::{
-    Auditor, CreateHow, Error, Fault, Mend, Mended, MetadataStore, Refusal, Repair, RootSpec,
-    SetAttributes, Share, ShareSpec,
+    Auditor, CreateHow, Error, Fault, Flaw, Mend, Mended, MetadataStore, Numbers, Refusal, Repair,
+    RootSpec, SetAttributes, Share, ShareSpec,
 };
 use trunkfs::types::{Attributes, Context, Credentials, Name, ObjectId, ShareName, Timestamp};
 
@@ -33,7 +33,7 @@ const fn case(
 
 /// Each on a share with the directories `d`, `d/sub`, `d/sub/deep` and `other`, and the files `d/f` (also `other/g`) and
 /// `d/sub/x`, beside a second share with the file `far`.
-pub(crate) const CASES: [Case; 18] = [
+pub(crate) const CASES: [Case; 26] = [
     case("", &[], &[]),
     case(
         "DELETE FROM files WHERE id IN (SELECT child_id FROM parent_child_map WHERE child_name = CAST('x' AS {B}))",
@@ -94,14 +94,14 @@ pub(crate) const CASES: [Case; 18] = [
     ),
     case(
         "INSERT INTO parent_child_map (parent_id, child_name, child_id, cookie)
-         SELECT o.child_id, CAST('again' AS {B}), s.child_id, 9000000 FROM parent_child_map o, parent_child_map s
+         SELECT o.child_id, CAST('again' AS {B}), s.child_id, (SELECT max(cookie) FROM parent_child_map) FROM parent_child_map o, parent_child_map s
           WHERE o.child_name = CAST('other' AS {B}) AND s.child_name = CAST('sub' AS {B})",
         &["second_parent", "subdirectory_count"],
         &["second_parent"],
     ),
     case(
         "INSERT INTO parent_child_map (parent_id, child_name, child_id, cookie)
-         SELECT s.parent_id, CAST('again' AS {B}), s.child_id, 9000000 FROM parent_child_map s
+         SELECT s.parent_id, CAST('again' AS {B}), s.child_id, (SELECT max(cookie) FROM parent_child_map) FROM parent_child_map s
           WHERE s.child_name = CAST('sub' AS {B})",
         &["several_names", "subdirectory_count"],
         &["several_names", "subdirectory_count"],
@@ -117,20 +117,65 @@ pub(crate) const CASES: [Case; 18] = [
         &["cycle", "subdirectory_count", "subdirectory_count"],
     ),
     case("{U}", &["usage"], &["usage"]),
+    case(
+        "UPDATE files SET mode = mode + 4096
+          WHERE id IN (SELECT child_id FROM parent_child_map WHERE child_name IN (CAST('x' AS {B}), CAST('deep' AS {B})))",
+        &["mode", "mode"],
+        &["mode", "mode"],
+    ),
+    case(
+        "UPDATE files SET fileid = (SELECT fileid FROM files WHERE id =
+                (SELECT child_id FROM parent_child_map WHERE child_name = CAST('d' AS {B})))
+          WHERE id IN (SELECT child_id FROM parent_child_map WHERE child_name IN (CAST('x' AS {B}), CAST('deep' AS {B})))",
+        &["fileid", "fileid"],
+        &["fileid", "fileid"],
+    ),
+    case(
+        "UPDATE files SET fileid = -7 WHERE id IN (SELECT child_id FROM parent_child_map WHERE child_name = CAST('x' AS {B}))",
+        &["fileid"],
+        &["fileid"],
+    ),
+    case(
+        "UPDATE files SET fileid = 77000000 WHERE id IN (SELECT child_id FROM parent_child_map WHERE child_name = CAST('x' AS {B}))",
+        &["sequence"],
+        &["sequence"],
+    ),
+    case(
+        "UPDATE parent_child_map SET cookie = 2 WHERE child_name IN (CAST('x' AS {B}), CAST('g' AS {B}))",
+        &["cookie", "cookie"],
+        &["cookie", "cookie"],
+    ),
+    case(
+        "UPDATE parent_child_map SET cookie = 77000000 WHERE child_name = CAST('x' AS {B})",
+        &["sequence"],
+        &["sequence"],
+    ),
+    case(
+        "UPDATE files SET file_type = 5, content_id = NULL, link_target = CAST('target' AS {B}), size = 7
+          WHERE id IN (SELECT child_id FROM parent_child_map WHERE child_name = CAST('x' AS {B}))",
+        &["target_size", "usage"],
+        &["target_size", "usage"],
+    ),
+    case(
+        "UPDATE files SET create_verifier = 5
+          WHERE id IN (SELECT child_id FROM parent_child_map WHERE child_name = CAST('sub' AS {B}))",
+        &["verifier"],
+        &["verifier"],
+    ),
 ];
 
 /// Further damage: entries of what must have none.
 pub(crate) const STRAY_ENTRIES: [Case; 2] = [
     case(
         "INSERT INTO parent_child_map (parent_id, child_name, child_id, cookie)
-         SELECT d.child_id, CAST('up' AS {B}), d.parent_id, 9000000 FROM parent_child_map d
+         SELECT d.child_id, CAST('up' AS {B}), d.parent_id, (SELECT max(cookie) FROM parent_child_map) FROM parent_child_map d
           WHERE d.child_name = CAST('d' AS {B})",
         &["entry_of_root", "subdirectory_count"],
         &["entry_of_root"],
     ),
     case(
         "INSERT INTO parent_child_map (parent_id, child_name, child_id, cookie)
-         SELECT d.child_id, CAST('out' AS {B}), f.child_id, 9000000 FROM parent_child_map d, parent_child_map f
+         SELECT d.child_id, CAST('out' AS {B}), f.child_id, (SELECT max(cookie) FROM parent_child_map) FROM parent_child_map d, parent_child_map f
           WHERE d.child_name = CAST('d' AS {B}) AND f.child_name = CAST('far' AS {B})",
         &["entry_of_other_share", "link_count"],
         &["entry_of_other_share"],
@@ -311,6 +356,16 @@ pub(crate) async fn mend_nothing(store: &dyn Repair, share: &Share) {
         Mend::SetSubdirs { directory: f },
         Mend::ForgetNames { object: f },
         Mend::ForgetNames { object: gone },
+        Mend::Amend { object: x, flaw: Flaw::Mode },
+        Mend::Amend { object: f, flaw: Flaw::TargetSize },
+        Mend::Amend { object: f, flaw: Flaw::Verifier },
+        Mend::Amend { object: gone, flaw: Flaw::Mode },
+        Mend::Renumber { object: x, fileid: -1 },
+        Mend::Renumber { object: gone, fileid: 1 },
+        Mend::SetCookie { directory: d, name: b"f".to_vec(), cookie: 2 },
+        Mend::SetCookie { directory: d, name: b"none".to_vec(), cookie: 2 },
+        Mend::Raise { numbers: Numbers::Fileids, highest: 5 },
+        Mend::Raise { numbers: Numbers::Cookies, highest: 5 },
     ] {
         assert_eq!(mender.mend(&mend).await.unwrap(), Mended::Changed, "{mend:?}");
     }

@@ -11,7 +11,7 @@ use super::error::fatal;
 use super::rows::{column, damaged};
 use super::shares;
 use crate::metadata::{
-    Audit, Auditor, DirectoryState, EntryState, Error, ObjectState, Share, Totals, UsageState,
+    Audit, Auditor, DirectoryState, EntryState, Error, Flaw, ObjectState, Share, Totals, UsageState,
 };
 use crate::types::{ContentId, ContentRef, ContentVersion, FileType, ObjectId, ShareId, Timestamp};
 
@@ -30,26 +30,28 @@ macro_rules! state_columns {
     () => {
         "f.id, f.share_id, f.file_type, f.size, f.ctime, \
          COALESCE((SELECT l.link_count FROM link_counts l WHERE l.file_id = f.id), 1)::bigint, f.subdirs::bigint, \
-         f.content_id, f.content_version, f.parent_id"
+         f.content_id, f.content_version, f.parent_id, f.fileid, f.mode & ~4095 <> 0, \
+         CASE WHEN f.file_type = 5 THEN f.size <> length(f.link_target) ELSE false END, \
+         f.create_verifier IS NOT NULL AND f.file_type <> 1"
     };
 }
 pub(super) use state_columns;
 /// How many there are.
-const STATE_COLUMNS: usize = 10;
+const STATE_COLUMNS: usize = 14;
 
 const OBJECTS: &str =
     concat!("SELECT ", state_columns!(), " FROM files f WHERE f.id > $1 ORDER BY f.id LIMIT $2");
 const OBJECTS_OF: &str =
     concat!("SELECT ", state_columns!(), " FROM files f WHERE f.id = ANY ($1)");
 const ENTRIES: &str = concat!(
-    "SELECT m.parent_id, m.child_name, m.child_id, d.share_id, d.file_type, ",
+    "SELECT m.parent_id, m.child_name, m.child_id, d.share_id, d.file_type, m.cookie, ",
     state_columns!(),
     " FROM (SELECT * FROM parent_child_map WHERE (parent_id, child_name) > ($1, $2)
              ORDER BY parent_id, child_name LIMIT $3) m
       LEFT JOIN files d ON d.id = m.parent_id LEFT JOIN files f ON f.id = m.child_id"
 );
 pub(super) const ENTRY: &str = concat!(
-    "SELECT m.parent_id, m.child_name, m.child_id, d.share_id, d.file_type, ",
+    "SELECT m.parent_id, m.child_name, m.child_id, d.share_id, d.file_type, m.cookie, ",
     state_columns!(),
     " FROM parent_child_map m
       LEFT JOIN files d ON d.id = m.parent_id LEFT JOIN files f ON f.id = m.child_id
@@ -96,6 +98,9 @@ const USAGE: &str = "
            COALESCE(c.objects, 0)::text, COALESCE(c.bytes, 0)::text
       FROM shares s LEFT JOIN kept k ON k.share_id = s.id LEFT JOIN counted c ON c.share_id = s.id";
 
+const NUMBERED: &str = "SELECT f.share_id, f.fileid, f.id FROM files f WHERE f.fileid = ANY ($1)";
+/// Whoever may draw a number may ask so; reading the sequence itself is another right.
+const LAST_NUMBERS: &str = "SELECT COALESCE(pg_sequence_last_value('fileids'), 0), COALESCE(pg_sequence_last_value('cookies'), 0)";
 const RECORDED: &str = "SELECT COALESCE(sum(files), 0)::bigint FROM writer_slots";
 
 /// A check, or a repair, of the store.
@@ -218,6 +223,18 @@ impl Auditor for PostgresAuditor {
         rows.iter().map(|row| Ok((state(row, 0)?, unsigned(row, STATE_COLUMNS)?))).collect()
     }
 
+    async fn numbered(&self, fileids: &[i64]) -> Result<Vec<(ShareId, i64, ObjectId)>, Error> {
+        let rows = self.rows_of_all(NUMBERED, &[&fileids]).await?;
+        let each = |row| Ok((ShareId(column(row, 0)?), column(row, 1)?, ObjectId(column(row, 2)?)));
+        rows.iter().map(each).collect()
+    }
+
+    async fn last_numbers(&self) -> Result<(i64, i64), Error> {
+        let rows = self.rows(LAST_NUMBERS, &[]).await?;
+        let row = rows.first().ok_or_else(|| damaged("the sequences do not answer"))?;
+        Ok((column(row, 0)?, column(row, 1)?))
+    }
+
     async fn usage(&self) -> Result<Vec<UsageState>, Error> {
         let rows = self.rows_of_all(USAGE, &[]).await?;
         let sum = |row, index| {
@@ -267,7 +284,17 @@ pub(super) fn state(row: &Row, first: usize) -> Result<ObjectState, Error> {
         subdirs: unsigned(row, first + 6)?,
         content: content.map(|id| ContentRef { id: ContentId(id), version }),
         parent: column::<Option<Uuid>>(row, first + 9)?.map(ObjectId),
+        fileid: column(row, first + 10)?,
+        flaws: flaws(row, first + 11)?,
     })
+}
+
+fn flaws(row: &Row, first: usize) -> Result<Vec<Flaw>, Error> {
+    let mut flaws = Vec::new();
+    for (index, flaw) in [Flaw::Mode, Flaw::TargetSize, Flaw::Verifier].into_iter().enumerate() {
+        flaws.extend(column::<bool>(row, first + index)?.then_some(flaw));
+    }
+    Ok(flaws)
 }
 
 pub(super) fn entry(row: &Row) -> Result<EntryState, Error> {
@@ -275,11 +302,12 @@ pub(super) fn entry(row: &Row) -> Result<EntryState, Error> {
         (Some(share), Some(number)) => Some((ShareId(share), kind(number)?)),
         (None, _) | (_, None) => None,
     };
-    let object = column::<Option<Uuid>>(row, 5)?.map(|_| state(row, 5)).transpose()?;
+    let object = column::<Option<Uuid>>(row, 6)?.map(|_| state(row, 6)).transpose()?;
     Ok(EntryState {
         directory: ObjectId(column(row, 0)?),
         name: column(row, 1)?,
         child: ObjectId(column(row, 2)?),
+        cookie: column(row, 5)?,
         holder,
         object,
     })

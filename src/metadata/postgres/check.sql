@@ -28,6 +28,9 @@ UNION ALL
 SELECT format('the entry %s of %s has cookie %s', encode(e.child_name, 'escape'), e.parent_id, e.cookie)
   FROM parent_child_map e WHERE e.cookie < 3
 UNION ALL
+SELECT format('the entry %s of %s has the cookie %s, which was not given out', encode(e.child_name, 'escape'), e.parent_id, e.cookie)
+  FROM parent_child_map e WHERE e.cookie > COALESCE(pg_sequence_last_value('cookies'), 0)
+UNION ALL
 SELECT format('%s has no name', f.id)
   FROM files f LEFT JOIN names n ON n.child_id = f.id
  WHERE n.names IS NULL AND f.id NOT IN (SELECT s.root FROM shares s)
@@ -70,6 +73,9 @@ SELECT format('fileid %s belongs to %s objects of one share', f.fileid, count(*)
   FROM files f GROUP BY f.share_id, f.fileid HAVING count(*) > 1
 UNION ALL
 SELECT format('%s has fileid %s', f.id, f.fileid) FROM files f WHERE f.fileid <= 0
+UNION ALL
+SELECT format('%s has fileid %s, which was not given out', f.id, f.fileid)
+  FROM files f WHERE f.fileid > COALESCE(pg_sequence_last_value('fileids'), 0)
 UNION ALL
 SELECT format('%s has mode %s', f.id, f.mode) FROM files f WHERE f.mode & ~4095 <> 0
 UNION ALL

@@ -14,7 +14,8 @@ use super::error::{Failure, fatal};
 use super::retry::Patience;
 use super::rows::column;
 use crate::metadata::{
-    DirectoryState, EntryState, Error, Fault, Mend, Mended, Mender, ObjectState, Repair,
+    DirectoryState, EntryState, Error, Fault, Flaw, Mend, Mended, Mender, Numbers, ObjectState,
+    Repair,
 };
 use crate::types::{ObjectId, ShareId, Timestamp};
 
@@ -52,6 +53,22 @@ const PUT_COUNT: &str = "
 const DROP_STRAY: &str = "
     DELETE FROM link_counts l WHERE l.file_id = $1
        AND NOT EXISTS (SELECT FROM files f WHERE f.id = l.file_id AND f.file_type <> 2)";
+const AMEND_MODE: &str = "
+    UPDATE files SET mode = mode & 4095, ctime = GREATEST($2, ctime + 1) WHERE id = $1 AND mode & ~4095 <> 0";
+const AMEND_SIZE: &str = "
+    UPDATE files SET size = length(link_target), ctime = GREATEST($2, ctime + 1)
+     WHERE id = $1 AND file_type = 5 AND size <> length(link_target)";
+const AMEND_VERIFIER: &str = "
+    UPDATE files SET create_verifier = NULL, ctime = GREATEST($2, ctime + 1)
+     WHERE id = $1 AND create_verifier IS NOT NULL AND file_type <> 1";
+const RENUMBER: &str = "
+    UPDATE files SET fileid = nextval('fileids'), ctime = GREATEST($2, ctime + 1) WHERE id = $1 AND fileid = $3";
+const NEW_COOKIE: &str = "
+    UPDATE parent_child_map SET cookie = nextval('cookies')
+     WHERE parent_id = $1 AND child_name = $2 AND cookie = $3";
+/// Beyond what other sessions may have drawn meanwhile.
+const RAISE_FILEIDS: &str = "SELECT setval('fileids', $1::bigint + 1000000) WHERE COALESCE(pg_sequence_last_value('fileids'), 0) < $1";
+const RAISE_COOKIES: &str = "SELECT setval('cookies', $1::bigint + 1000000) WHERE COALESCE(pg_sequence_last_value('cookies'), 0) < $1";
 /// The difference is that of one moment, and every operation changes both sides alike: it holds when it is added.
 const ADD_DIFFERENCE: &str = "
     INSERT INTO writer_slots (share_id, slot, epoch, files, bytes)
@@ -126,6 +143,19 @@ impl PostgresAuditor {
             Mend::ForgetNames { object } => done(change.run(DROP_STRAY, &[&object.0]).await?),
             Mend::SetUsage { share: ShareId(share) } => {
                 done(change.run(ADD_DIFFERENCE, &[share]).await?)
+            }
+            Mend::Amend { object, flaw } => change.amend(*object, *flaw).await?,
+            Mend::Renumber { object, fileid } => {
+                done(change.run(RENUMBER, &[&object.0, &change.now.0, fileid]).await?)
+            }
+            Mend::SetCookie { directory, name, cookie } => {
+                change.set_cookie(*directory, name, *cookie).await?
+            }
+            Mend::Raise { numbers: Numbers::Fileids, highest } => {
+                done(change.run(RAISE_FILEIDS, &[highest]).await?)
+            }
+            Mend::Raise { numbers: Numbers::Cookies, highest } => {
+                done(change.run(RAISE_COOKIES, &[highest]).await?)
             }
         };
         match mended {
@@ -315,5 +345,27 @@ impl Change<'_> {
         }
         self.run(COUNT_SUBDIRS, &[&directory.0]).await?;
         self.run(TOUCH, &[&directory.0, &self.now.0]).await.map(done)
+    }
+
+    async fn amend(&self, object: ObjectId, flaw: Flaw) -> Result<Mended, Failure> {
+        let statement = match flaw {
+            Flaw::Mode => AMEND_MODE,
+            Flaw::TargetSize => AMEND_SIZE,
+            Flaw::Verifier => AMEND_VERIFIER,
+        };
+        self.run(statement, &[&object.0, &self.now.0]).await.map(done)
+    }
+
+    async fn set_cookie(
+        &self,
+        directory: ObjectId,
+        name: &[u8],
+        cookie: i64,
+    ) -> Result<Mended, Failure> {
+        self.lock(&[directory]).await?;
+        if self.run(NEW_COOKIE, &[&directory.0, &name, &cookie]).await? == 0 {
+            return Ok(Mended::Changed);
+        }
+        self.run(TOUCH_ENTRIES, &[&directory.0, &self.now.0, &0_i32]).await.map(done)
     }
 }

@@ -15,7 +15,7 @@ use super::rows::{damaged, number, uuid};
 use super::usage::Tally;
 use super::{SqliteFile, SqliteStore, shares};
 use crate::metadata::{
-    Audit, Auditor, DirectoryState, EntryState, Error, ObjectState, Share, Totals, UsageState,
+    Audit, Auditor, DirectoryState, EntryState, Error, Flaw, ObjectState, Share, Totals, UsageState,
 };
 use crate::types::{ContentId, ContentRef, ContentVersion, FileType, ObjectId, ShareId, Timestamp};
 
@@ -24,18 +24,19 @@ macro_rules! state_columns {
     () => {
         "f.id, f.share_id, f.file_type, f.size, f.ctime, \
          COALESCE((SELECT l.link_count FROM link_counts l WHERE l.file_id = f.id), 1), f.subdirs, f.content_id, \
-         f.content_version, f.parent_id"
+         f.content_version, f.parent_id, f.fileid, f.mode & ~4095 <> 0, \
+         f.file_type = 5 AND f.size <> length(f.link_target), f.create_verifier IS NOT NULL AND f.file_type <> 1"
     };
 }
 /// How many there are.
-const STATE_COLUMNS: usize = 10;
+const STATE_COLUMNS: usize = 14;
 
 const OBJECTS: &str =
     concat!("SELECT ", state_columns!(), " FROM files f WHERE f.id > ?1 ORDER BY f.id LIMIT ?2");
 pub(super) const OBJECT: &str =
     concat!("SELECT ", state_columns!(), " FROM files f WHERE f.id = ?1");
 const ENTRIES: &str = concat!(
-    "SELECT m.parent_id, m.child_name, m.child_id, d.share_id, d.file_type, ",
+    "SELECT m.parent_id, m.child_name, m.child_id, d.share_id, d.file_type, m.cookie, ",
     state_columns!(),
     " FROM (SELECT * FROM parent_child_map WHERE (parent_id, child_name) > (?1, ?2)
              ORDER BY parent_id, child_name LIMIT ?3) m
@@ -43,7 +44,7 @@ const ENTRIES: &str = concat!(
      ORDER BY m.parent_id, m.child_name"
 );
 pub(super) const ENTRY: &str = concat!(
-    "SELECT m.parent_id, m.child_name, m.child_id, d.share_id, d.file_type, ",
+    "SELECT m.parent_id, m.child_name, m.child_id, d.share_id, d.file_type, m.cookie, ",
     state_columns!(),
     " FROM parent_child_map m
       LEFT JOIN files d ON d.id = m.parent_id LEFT JOIN files f ON f.id = m.child_id
@@ -87,6 +88,11 @@ const USAGE: &str = "
            COALESCE(sum(f.size & 4294967295) FILTER (WHERE f.file_type IN (1, 5)), 0)
       FROM shares s LEFT JOIN share_usage u ON u.share_id = s.id LEFT JOIN files f ON f.share_id = s.id
      GROUP BY s.id";
+const NUMBERED: &str = "
+    SELECT f.share_id, f.fileid, f.id FROM files f WHERE f.fileid IN (SELECT value FROM json_each(?1))";
+const LAST_NUMBERS: &str = "
+    SELECT (SELECT next - 1 FROM sequences WHERE name = 'fileids'),
+           (SELECT next - 1 FROM sequences WHERE name = 'cookies')";
 const RECORDED: &str = "SELECT COALESCE(sum(objects), 0) FROM share_usage";
 /// Memory for the pages of a check, in bytes.
 const MEMORY: usize = 16 << 20;
@@ -242,6 +248,24 @@ impl Auditor for SqliteAuditor {
         .await
     }
 
+    async fn numbered(&self, fileids: &[i64]) -> Result<Vec<(ShareId, i64, ObjectId)>, Error> {
+        let fileids: Vec<_> = fileids.iter().map(i64::to_string).collect();
+        let fileids = format!("[{}]", fileids.join(","));
+        self.work(move |connection| {
+            found(connection, NUMBERED, params![fileids], |row| {
+                Ok((ShareId(number(row, 0)?), row.get(1)?, ObjectId(uuid(row, 2)?)))
+            })
+        })
+        .await
+    }
+
+    async fn last_numbers(&self) -> Result<(i64, i64), Error> {
+        self.work(|connection| {
+            Ok(connection.query_row(LAST_NUMBERS, [], |row| Ok((row.get(0)?, row.get(1)?)))?)
+        })
+        .await
+    }
+
     async fn usage(&self) -> Result<Vec<UsageState>, Error> {
         self.work(|connection| found(connection, USAGE, &[], usage)).await
     }
@@ -271,7 +295,17 @@ pub(super) fn state(row: &Row<'_>, first: usize) -> Result<ObjectState, Failure>
         content: content
             .map(|id| ContentRef { id: ContentId(uuid::Uuid::from_bytes(id)), version }),
         parent: parent.map(|id| ObjectId(uuid::Uuid::from_bytes(id))),
+        fileid: row.get(first + 10)?,
+        flaws: flaws(row, first + 11)?,
     })
+}
+
+fn flaws(row: &Row<'_>, first: usize) -> Result<Vec<Flaw>, Failure> {
+    let mut flaws = Vec::new();
+    for (index, flaw) in [Flaw::Mode, Flaw::TargetSize, Flaw::Verifier].into_iter().enumerate() {
+        flaws.extend(row.get::<_, bool>(first + index)?.then_some(flaw));
+    }
+    Ok(flaws)
 }
 
 pub(super) fn entry(row: &Row<'_>) -> Result<EntryState, Failure> {
@@ -279,13 +313,14 @@ pub(super) fn entry(row: &Row<'_>) -> Result<EntryState, Failure> {
         (Some(share), Some(number)) => Some((ShareId(share), kind(number)?)),
         (None, _) | (_, None) => None,
     };
-    let there: Option<[u8; 16]> = row.get(5)?;
+    let there: Option<[u8; 16]> = row.get(6)?;
     Ok(EntryState {
         directory: ObjectId(uuid(row, 0)?),
         name: row.get(1)?,
         child: ObjectId(uuid(row, 2)?),
+        cookie: row.get(5)?,
         holder,
-        object: there.map(|_| state(row, 5)).transpose()?,
+        object: there.map(|_| state(row, 6)).transpose()?,
     })
 }
 

@@ -10,7 +10,9 @@ use super::dump::blocking;
 use super::error::Failure;
 use super::shares;
 use super::usage::Tally;
-use crate::metadata::{Auditor as _, Error, Fault, Mend, Mended, Mender, ObjectState, Repair};
+use crate::metadata::{
+    Auditor as _, Error, Fault, Flaw, Mend, Mended, Mender, Numbers, ObjectState, Repair,
+};
 use crate::types::{ObjectId, ShareId, Timestamp};
 
 const DROP_ENTRY: &str =
@@ -40,6 +42,23 @@ const DROP_STRAY: &str = "
     DELETE FROM link_counts WHERE file_id = ?1
        AND NOT EXISTS (SELECT 1 FROM files f WHERE f.id = ?1 AND f.file_type <> 2)";
 const MAKE_USAGE: &str = "INSERT OR IGNORE INTO share_usage VALUES (?1, 0, 0, 0)";
+
+const AMEND_MODE: &str = "
+    UPDATE files SET mode = mode & 4095, ctime = max(?2, ctime + 1) WHERE id = ?1 AND mode & ~4095 <> 0";
+const AMEND_SIZE: &str = "
+    UPDATE files SET size = length(link_target), ctime = max(?2, ctime + 1)
+     WHERE id = ?1 AND file_type = 5 AND size <> length(link_target)";
+const AMEND_VERIFIER: &str = "
+    UPDATE files SET create_verifier = NULL, ctime = max(?2, ctime + 1)
+     WHERE id = ?1 AND create_verifier IS NOT NULL AND file_type <> 1";
+const RENUMBER: &str = "
+    UPDATE files SET fileid = (SELECT next FROM sequences WHERE name = 'fileids'), ctime = max(?2, ctime + 1)
+     WHERE id = ?1 AND fileid = ?3";
+const NEXT_FILEID: &str = "UPDATE sequences SET next = next + 1 WHERE name = 'fileids'";
+const NEW_COOKIE: &str = "
+    UPDATE parent_child_map SET cookie = (SELECT next FROM sequences WHERE name = 'cookies')
+     WHERE parent_id = ?1 AND child_name = ?2 AND cookie = ?3";
+const RAISE: &str = "UPDATE sequences SET next = ?2 + 1 WHERE name = ?1 AND next <= ?2";
 
 #[async_trait::async_trait]
 impl Repair for SqliteStore {
@@ -120,6 +139,18 @@ impl Change<'_> {
                 self.run(DROP_STRAY, params![object.0.as_bytes()]).map(done)
             }
             Mend::SetUsage { .. } => Ok(Mended::Changed),
+            Mend::Amend { object, flaw } => self.amend(*object, *flaw),
+            Mend::Renumber { object, fileid } => self.renumber(*object, *fileid),
+            Mend::SetCookie { directory, name, cookie } => {
+                self.set_cookie(*directory, name, *cookie)
+            }
+            Mend::Raise { numbers, highest } => {
+                let name = match numbers {
+                    Numbers::Fileids => "fileids",
+                    Numbers::Cookies => "cookies",
+                };
+                self.run(RAISE, params![name, highest]).map(done)
+            }
         }
     }
 
@@ -264,5 +295,29 @@ impl Change<'_> {
         }
         self.count_subdirs(directory)?;
         self.touch(directory)
+    }
+
+    fn amend(&self, object: ObjectId, flaw: Flaw) -> Result<Mended, Failure> {
+        let statement = match flaw {
+            Flaw::Mode => AMEND_MODE,
+            Flaw::TargetSize => AMEND_SIZE,
+            Flaw::Verifier => AMEND_VERIFIER,
+        };
+        self.run(statement, params![object.0.as_bytes(), self.now.0]).map(done)
+    }
+
+    fn renumber(&self, object: ObjectId, fileid: i64) -> Result<Mended, Failure> {
+        if self.run(RENUMBER, params![object.0.as_bytes(), self.now.0, fileid])? == 0 {
+            return Ok(Mended::Changed);
+        }
+        self.run(NEXT_FILEID, &[]).map(done)
+    }
+
+    fn set_cookie(&self, directory: ObjectId, name: &[u8], cookie: i64) -> Result<Mended, Failure> {
+        if self.run(NEW_COOKIE, params![directory.0.as_bytes(), name, cookie])? == 0 {
+            return Ok(Mended::Changed);
+        }
+        self.run(NEXT_COOKIE, &[])?;
+        self.touch_entries(directory, false).map(done)
     }
 }
