@@ -113,6 +113,33 @@ async fn what_another_process_removed_or_cut_is_not_shown_as_zeros() {
     }
 }
 
+/// A cut or an extension is done to what is in the bucket, and not to what this process remembers of it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_remembered_of_a_chunk_keeps_no_cut_from_it() {
+    let server = S3Server::start().await;
+    for end in [100, CHUNK + 100] {
+        let (one, two, id) = (store(&server).await, store(&server).await, ContentId::generate());
+        put(&two, id, 0, &pattern(1, end)).await;
+        commit(&two, id).await;
+        put(&one, id, end, &pattern(2, 2 * CHUNK)).await;
+        commit(&one, id).await;
+        two.truncate(&cx(), id, end as u64).await.unwrap();
+        commit(&two, id).await;
+        assert_eq!(one.length(&cx(), id).await.unwrap(), end as u64);
+        two.truncate(&cx(), id, 3 * CHUNK as u64).await.unwrap();
+        zeros_from(&two, id, end, 3 * CHUNK).await;
+
+        let (one, two, id) = (store(&server).await, store(&server).await, ContentId::generate());
+        put(&two, id, 0, &pattern(1, end)).await;
+        commit(&two, id).await;
+        one.truncate(&cx(), id, 50).await.unwrap();
+        two.truncate(&cx(), id, end as u64).await.unwrap();
+        commit(&two, id).await;
+        assert_eq!(one.length(&cx(), id).await.unwrap(), end as u64, "it is extended for all");
+        zeros_from(&one, id, 50, end).await;
+    }
+}
+
 /// A bucket that refuses for good is told of at once, and not asked without a pause.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn writers_without_memory_hear_why_it_is_not_freed() {

@@ -113,6 +113,7 @@ impl Shared {
             chunk_size: file.chunk_size,
             needs_data: !matches!(cut, Cut::To(0) | Cut::Down(0)),
             keeps_data: true,
+            alone: self.exclusive,
         };
         let patience = self.bucket.patience(Some(cx));
         let change = |base: Option<&Stored>| cut.change(base);

@@ -52,6 +52,8 @@ pub(super) struct Target<'a> {
     pub(super) needs_data: bool,
     /// Whether the caller wants the bytes that were written.
     pub(super) keeps_data: bool,
+    /// Whether no other process changes the chunk, so that what is remembered of it holds.
+    pub(super) alone: bool,
 }
 
 /// How often a chunk may be found changed by others in one update: each time one of them got further.
@@ -68,6 +70,7 @@ impl Target<'_> {
         wanted: impl Fn() -> bool,
         change: impl Fn(Option<&Stored>) -> Option<Changed>,
     ) -> Result<Option<Stored>, Error> {
+        let mut remembered = matches!(known, Known::Present(_)) && !self.alone;
         for _ in 0..CONFLICTS {
             let guess = matches!(known, Known::Unlikely) && !self.bucket.conditional;
             if guess || matches!(known, Known::Unknown) {
@@ -75,6 +78,11 @@ impl Target<'_> {
             }
             let base = known.stored();
             let Some(Changed { segments, length }) = change(base) else {
+                // No request would find out that others have made another of it.
+                if std::mem::take(&mut remembered) {
+                    known = self.look(&mut patience).await?;
+                    continue;
+                }
                 return Ok(base.cloned());
             };
             let nonce = Uuid::new_v4();
@@ -106,6 +114,7 @@ impl Target<'_> {
                         | Failure::BeyondEnd,
                     ) => {
                         known = self.look(&mut patience).await?;
+                        remembered = false;
                         match &known {
                             Known::Present(stored) if stored.nonce == nonce => {
                                 let data = self.joined(segments);

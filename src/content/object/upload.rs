@@ -201,6 +201,7 @@ impl Shared {
             chunk_size: file.chunk_size,
             needs_data: !layer.extents.covers(&(0..file.chunk_size)),
             keeps_data: self.caches(),
+            alone: self.exclusive,
         };
         let wanted = || file.state.lock().age == upload.age;
         let change = |base: Option<&Stored>| {
