@@ -140,6 +140,17 @@ pub trait ContentStore: std::fmt::Debug + Send + Sync + 'static {
         let _ = (id, state);
     }
 
+    /// Whether bytes that were written to `id` wait in this process alone, while other processes may change the content.
+    fn has_unstored(&self, id: ContentId) -> bool {
+        let _ = id;
+        false
+    }
+
+    /// Forgets such bytes, as if they had not been written. Nobody writes to `id` meanwhile.
+    fn forget_unstored(&self, id: ContentId) {
+        let _ = id;
+    }
+
     /// The same store for shares whose content is in chunks of so many bytes; `None` for a store that keeps
     /// no chunks, which serves every share as it is.
     fn with_chunk_size(&self, chunk_size: u32) -> Option<std::sync::Arc<dyn ContentStore>> {

@@ -7,6 +7,8 @@ mod faulty;
 mod fixture;
 
 #[cfg(test)]
+mod behind;
+#[cfg(test)]
 mod durability;
 #[cfg(test)]
 mod given_up;

@@ -219,6 +219,17 @@ impl ContentStore for ObjectContent {
         }
     }
 
+    fn has_unstored(&self, id: ContentId) -> bool {
+        let file = if self.shared.exclusive { None } else { self.shared.files.existing(id) };
+        file.is_some_and(|file| !file.state.lock().is_clean())
+    }
+
+    fn forget_unstored(&self, id: ContentId) {
+        if let Some(file) = self.shared.files.existing(id) {
+            self.shared.forget_unstored(&file);
+        }
+    }
+
     fn with_chunk_size(&self, chunk_size: u32) -> Option<Arc<dyn ContentStore>> {
         Some(Arc::new(Self { chunk_size, ..self.clone() }))
     }

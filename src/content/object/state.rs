@@ -70,7 +70,7 @@ pub(super) struct Upload {
     pub(super) layer: Arc<Layer>,
     /// The change that is stored when it is done.
     pub(super) changed: u64,
-    /// The content's age when it began; where it has another when it is over, what it stored is gone.
+    /// The content's age when it began; where it has another when it is over, what it stored is not wanted.
     pub(super) age: u64,
 }
 
@@ -93,7 +93,7 @@ pub(super) struct State {
     chunks: BTreeMap<u64, Chunk>,
     /// Counts changes.
     changes: u64,
-    /// Counts removals.
+    /// Counts how often all that was not stored was forgotten.
     pub(super) age: u64,
     /// Counts uploads that ended, well or not.
     pub(super) uploads: u64,
@@ -285,6 +285,16 @@ impl State {
         self.chunks.clear();
         self.doubtful.clear();
         self.age += 1;
+    }
+
+    /// Forgets what is not stored; what an upload under way makes of its chunk, nobody knows. The chunks of these.
+    pub(super) fn abandon(&mut self) -> Vec<u64> {
+        let chunks = std::mem::take(&mut self.chunks);
+        let under_way = chunks.into_iter().filter(|(_, chunk)| chunk.frozen.is_some());
+        let under_way: Vec<_> = under_way.map(|(number, _)| number).collect();
+        self.doubtful.extend(&under_way);
+        self.age += 1;
+        under_way
     }
 
     /// How long the content is by what is not stored; `None` where that is nothing.

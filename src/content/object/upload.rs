@@ -124,6 +124,16 @@ impl Shared {
         }
     }
 
+    /// Forgets what is not stored of a content.
+    pub(super) fn forget_unstored(&self, file: &File) {
+        let mut state = file.state.lock();
+        for number in state.abandon() {
+            self.forget_chunks(file.id, number..=number);
+        }
+        drop(state);
+        file.uploaded.notify_waiters();
+    }
+
     /// Begins to store a chunk, where it has something new and nobody does it already. It goes on whatever becomes
     /// of the caller.
     pub(super) fn start(self: &Arc<Self>, file: &Arc<File>, number: u64) {
@@ -153,6 +163,7 @@ impl Shared {
         match stored {
             Ok(stored) => {
                 if !state.uploaded(number, &upload) {
+                    self.forget_chunks(file.id, number..=number);
                     return;
                 }
                 if let Some(stored) = stored {

@@ -8,7 +8,7 @@ use super::state::{FileState, Overlay, Snapshot, Task};
 use crate::content;
 use crate::metadata::{self, FlushOutcome};
 use crate::metadata::{Change, rules};
-use crate::types::{Attributes, Chain, ContentId, Context, FileHandle, ObjectId, Wait};
+use crate::types::{Attributes, Chain, ContentId, ContentRef, Context, FileHandle, ObjectId, Timestamp, Wait};
 use crate::vfs::export::{Export, Intent};
 use crate::vfs::{Caller, CommitDone, Error, Failure, Result, Vfs};
 
@@ -22,6 +22,26 @@ pub(super) enum Flushed {
     /// The content was replaced: unflushed writes are gone, and the verifier has changed. The file's committed
     /// attributes, where this flush found it out.
     Superseded(Option<Box<Attributes>>),
+}
+
+/// Who wants a flush.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Asked {
+    /// A call, beside the file's writers.
+    Beside,
+    /// A call that keeps the file's writers away.
+    Alone,
+    /// Nobody: it has waited long enough.
+    ByAge,
+}
+
+/// What waits in this process alone and is not to be stored any more.
+#[derive(Debug)]
+enum Outdated {
+    /// The file was changed by another instance; its committed attributes.
+    Changed(Box<Attributes>),
+    /// The file is gone.
+    Gone,
 }
 
 impl Vfs {
@@ -39,7 +59,8 @@ impl Vfs {
         }
         if let Some(state) = export.files.existing(handle.object) {
             let upto = state.overlay.lock().generation();
-            let flushed = export.flush(&cx, handle.object, &state, Some(upto)).await;
+            let flushed =
+                export.flush(&cx, handle.object, &state, Some(upto), Asked::Beside).await;
             let flushed = flushed.map_err(|error| Failure::of(error, seen.clone()))?;
             if let Flushed::Recorded(after) | Flushed::Superseded(Some(after)) = flushed {
                 let change = laid_after(Change { before: seen, after: *after }, &state);
@@ -58,25 +79,93 @@ impl Export {
         file: ObjectId,
         state: &FileState,
         upto: Option<u64>,
+        asked: Asked,
     ) -> std::result::Result<Flushed, Error> {
+        let alone = asked == Asked::Alone;
+        if let Some(flushed) = self.flush_once(cx, file, state, upto, (asked, alone)).await? {
+            return Ok(flushed);
+        }
+        // A writer between its bytes and their record would go on without the bytes.
+        let _alone = state.io.write().await;
+        let flushed = self.flush_once(cx, file, state, upto, (asked, true)).await?;
+        Ok(flushed.unwrap_or(Flushed::Already))
+    }
+
+    /// One attempt; `None` where what waits has to be forgotten, and the file's writers are not kept away.
+    async fn flush_once(
+        &self,
+        cx: &Context,
+        file: ObjectId,
+        state: &FileState,
+        upto: Option<u64>,
+        (asked, alone): (Asked, bool),
+    ) -> std::result::Result<Option<Flushed>, Error> {
         let _turn = state.flushing.lock().await;
         let task = state.overlay.lock().task(upto);
         let snapshot = match task {
-            Task::Done => return Ok(Flushed::Already),
-            Task::Lost => return Ok(Flushed::Superseded(None)),
+            Task::Done => return Ok(Some(Flushed::Already)),
+            Task::Lost => return Ok(Some(Flushed::Superseded(None))),
             Task::Record(snapshot) => snapshot,
         };
         if let Some(written) = snapshot.flush.written {
-            self.commit_content(cx, written.content.id).await?;
+            let content = written.content;
+            match self.outdated(cx, file, content, snapshot.seen, asked).await? {
+                Some(_) if !alone => return Ok(None),
+                Some(Outdated::Gone) => {
+                    self.content.forget_unstored(content.id);
+                    state.overlay.lock().bury();
+                    return Err(metadata::Error::Stale.into());
+                }
+                Some(Outdated::Changed(attributes)) => {
+                    self.content.forget_unstored(content.id);
+                    self.drop_superseded(cx, file, state, &snapshot);
+                    return Ok(Some(Flushed::Superseded(Some(attributes))));
+                }
+                None => self.commit_content(cx, content.id).await?,
+            }
         }
+        self.record(cx, file, state, &snapshot).await.map(Some)
+    }
+
+    /// Whether bytes that wait in this process alone came too late: their place was cut off, or the file was changed by
+    /// another instance and no call asks for them. Who wrote them may have sent them again there, and other bytes since.
+    async fn outdated(
+        &self,
+        cx: &Context,
+        file: ObjectId,
+        content: ContentRef,
+        seen: Option<Timestamp>,
+        asked: Asked,
+    ) -> std::result::Result<Option<Outdated>, Error> {
+        if !self.content.has_unstored(content.id) {
+            return Ok(None);
+        }
+        let present = match self.metadata.getattr(cx, file).await {
+            Ok(present) => present,
+            Err(metadata::Error::Stale) => return Ok(Some(Outdated::Gone)),
+            Err(error) => return Err(error.into()),
+        };
+        let cut = present.content != Some(content);
+        let elsewhere = asked == Asked::ByAge && seen.is_some_and(|seen| seen != present.ctime);
+        Ok((cut || elsewhere).then(|| Outdated::Changed(Box::new(present))))
+    }
+
+    /// Records what is durable.
+    async fn record(
+        &self,
+        cx: &Context,
+        file: ObjectId,
+        state: &FileState,
+        snapshot: &Snapshot,
+    ) -> std::result::Result<Flushed, Error> {
         match self.metadata.flush(cx, file, &snapshot.flush).await.map_err(|refusal| refusal.error)
         {
             Ok(FlushOutcome::Recorded(change)) => {
-                state.overlay.lock().flushed(&snapshot, change.after.ctime);
+                state.overlay.lock().flushed(snapshot, change.after.ctime);
                 Ok(Flushed::Recorded(Box::new(change.after)))
             }
             Ok(FlushOutcome::Superseded(attributes)) => {
-                self.drop_superseded(cx, file, state, &snapshot);
+                self.drop_superseded(cx, file, state, snapshot);
                 Ok(Flushed::Superseded(Some(Box::new(attributes))))
             }
             Err(metadata::Error::Stale) => {
@@ -108,7 +197,7 @@ impl Export {
         snapshot: &Snapshot,
     ) {
         tracing::info!(xid = cx.trail.xid, client = %cx.client, share = %self.share.name, object = %file,
-            "a file's content was replaced before it was flushed; its writers send their data again");
+            "a file was changed by another server before its data was flushed here; its writers send their data again");
         // First the verifier: whoever sees the overlay without these writes must see it changed.
         self.change_verifier();
         state.overlay.lock().superseded(snapshot);
@@ -122,7 +211,7 @@ impl Export {
     ) -> Result<()> {
         let Some(state) = self.files.existing(object) else { return Ok(()) };
         let _alone = state.io.write().await;
-        self.flush(cx, object, &state, None).await?;
+        self.flush(cx, object, &state, None, Asked::Alone).await?;
         Ok(())
     }
 
@@ -164,7 +253,7 @@ impl Export {
     async fn flush_all_of(&self, files: Vec<(ObjectId, Arc<FileState>)>) {
         for (object, state) in files {
             let cx = self.background();
-            match self.flush(&cx, object, &state, None).await {
+            match self.flush(&cx, object, &state, None, Asked::ByAge).await {
                 Ok(_) | Err(Error::Metadata(metadata::Error::Stale)) => {}
                 Err(error) => tracing::warn!(share = %self.share.name, object = %object,
                     error = %Chain(&error), "a flush failed and is tried again"),

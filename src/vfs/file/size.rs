@@ -1,5 +1,6 @@
 //! SETATTR, and the bytes beyond a file's end.
 
+use super::flush::Asked;
 use super::read::{content_lost, content_of};
 use super::state::FileState;
 use crate::content;
@@ -24,7 +25,7 @@ impl Export {
             return Ok(self.metadata.setattr(cx, object, set).await?.change);
         };
         let _alone = state.io.write().await;
-        self.flush(cx, object, &state, None).await?;
+        self.flush(cx, object, &state, None, Asked::Alone).await?;
         match set.size {
             None => Ok(self.metadata.setattr(cx, object, set).await?.change),
             Some(size) => self.set_size(cx, object, &state, set, size).await,

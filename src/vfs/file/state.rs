@@ -121,6 +121,8 @@ struct Pending {
     written: Written,
     bytes: u64,
     since: Instant,
+    /// The committed ctime that the first of the writes found, or that the last flush left.
+    seen: Timestamp,
 }
 
 impl Default for Overlay {
@@ -143,6 +145,8 @@ impl Default for Overlay {
 pub(super) struct Snapshot {
     pub(super) flush: Flush,
     generation: u64,
+    /// The committed ctime, unless another instance has changed the file since the first of the writes.
+    pub(super) seen: Option<Timestamp>,
 }
 
 /// What a flush has to do.
@@ -166,6 +170,11 @@ impl Overlay {
     pub(super) fn is_old(&self, limits: &WriteBehind) -> bool {
         self.pending.is_some_and(|pending| pending.since.elapsed() >= limits.max_age)
             || self.atime.is_some_and(|(_, since)| since.elapsed() >= limits.atime_max_age)
+    }
+
+    /// The content that unflushed writes went to.
+    pub(super) fn written_to(&self) -> Option<ContentRef> {
+        self.pending.map(|pending| pending.written.content)
     }
 
     /// Bytes written and not flushed.
@@ -237,6 +246,7 @@ impl Overlay {
             },
             bytes: earlier.map_or(0, |pending| pending.bytes) + length,
             since: earlier.map_or_else(Instant::now, |pending| pending.since),
+            seen: earlier.map_or(committed.ctime, |pending| pending.seen),
         });
         self.generation += 1;
         self.used = Instant::now();
@@ -278,7 +288,8 @@ impl Overlay {
             atime: self.atime.map(|(atime, _)| atime),
             written: self.pending.map(|pending| pending.written),
         };
-        Task::Record(Snapshot { flush, generation: self.generation })
+        let seen = self.pending.map(|pending| pending.seen);
+        Task::Record(Snapshot { flush, generation: self.generation, seen })
     }
 
     /// The number of the last write.
@@ -295,6 +306,7 @@ impl Overlay {
             pending.since = Instant::now();
             pending.bytes = 0;
             pending.written.ctime = pending.written.ctime.after(ctime);
+            pending.seen = ctime;
         }
         if self.atime.map(|(atime, _)| atime) == snapshot.flush.atime {
             self.atime = None;

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::flush::{Flushed, laid_after};
+use super::flush::{Asked, Flushed, laid_after};
 use super::read::content_of;
 use super::state::{FileState, Recorded};
 use crate::metadata::{self, Change, rules};
@@ -28,6 +28,8 @@ enum Attempt {
     DirtyTail,
     /// The content was replaced by another instance.
     Superseded,
+    /// What was written before waits in this process alone, for content that another instance has replaced.
+    Outdated,
 }
 
 impl Vfs {
@@ -51,6 +53,9 @@ impl Vfs {
                 Attempt::Done(done) => return Ok(*done),
                 Attempt::DirtyTail => export.clean_tail(&cx, handle.object, &state).await?,
                 Attempt::Superseded => {}
+                Attempt::Outdated => {
+                    export.flush(&cx, handle.object, &state, None, Asked::Beside).await?;
+                }
             }
         }
         Err(Error::Busy.into())
@@ -77,6 +82,10 @@ impl Export {
             return Ok(done(Change::none(seen), 0, write.stability, verifier));
         }
         let content = content_of(&committed)?;
+        let earlier = state.overlay.lock().written_to();
+        if earlier.is_some_and(|it| it != content && self.content.has_unstored(it.id)) {
+            return Ok(Attempt::Outdated);
+        }
         if write.offset > seen.size && !state.overlay.lock().has_clean_tail(content) {
             return Ok(Attempt::DirtyTail);
         }
@@ -101,7 +110,7 @@ impl Export {
         let mut after = change;
         if stability > Stability::Unstable || self.is_over_limit(state) {
             stability = stability.max(Stability::DataSync);
-            match self.flush(cx, file, state, Some(generation)).await {
+            match self.flush(cx, file, state, Some(generation), Asked::Beside).await {
                 Ok(Flushed::Already) => {}
                 Ok(Flushed::Recorded(recorded)) => {
                     after = laid_after(Change { before: after.before, after: *recorded }, state);
