@@ -1,7 +1,8 @@
 //! Chunks that memory has no room for, in files of a folder with a size limit: a second cache behind the first.
 //!
 //! What is there is known to this process alone and begins empty: the folder's files are removed when it is opened.
-//! A file is a chunk and a trailer with the object's nonce, so that one which is not what was written is found out.
+//! A file is a chunk and a trailer with the object's nonce and a check of the bytes, so that one which is not what was
+//! written is found out.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -15,6 +16,7 @@ use bytes::Bytes;
 use object_store::UpdateVersion;
 use parking_lot::Mutex;
 use rustix::fs::{FlockOperation, flock};
+use tokio::sync::Semaphore;
 use uuid::Uuid;
 
 use super::bucket::Stored;
@@ -24,6 +26,8 @@ use crate::types::ContentId;
 
 /// What the names of its files end with.
 const SUFFIX: &str = "chunk";
+/// How many chunks may wait in memory for a disk that is slow; beyond them chunks are not kept.
+const WRITES: usize = 8;
 /// The file whose lock says that a process uses the folder.
 const LOCK: &str = "lock";
 
@@ -42,6 +46,7 @@ pub(super) struct Disk {
     folder: PathBuf,
     limit: u64,
     index: Mutex<Index>,
+    writes: Arc<Semaphore>,
     /// Whether a failure was told.
     failed: AtomicBool,
     _lock: File,
@@ -89,6 +94,7 @@ impl Disk {
             folder: settings.folder.clone(),
             limit: settings.size,
             index: Mutex::default(),
+            writes: Arc::new(Semaphore::new(WRITES)),
             failed: AtomicBool::new(false),
             _lock: lock,
         })
@@ -101,16 +107,16 @@ impl Disk {
     /// Keeps a chunk, soon.
     pub(super) fn put(self: &Arc<Self>, key: Key, stored: Stored, checked: u64) {
         let bytes = (stored.data.len() + TRAILER) as u64;
-        if bytes > self.limit / 2 {
-            return;
-        }
-        let trailer = Trailer { chunk_size: 0, length: stored.length, nonce: stored.nonce };
+        let turn = Arc::clone(&self.writes).try_acquire_owned();
+        let (Ok(turn), true) = (turn, bytes <= self.limit / 2) else {
+            return self.forget(key);
+        };
         let (file, old) = {
             let mut index = self.index.lock();
             let mut old = index.remove(key);
             index.uses += 1;
             let file = index.uses;
-            let Stored { nonce, version, .. } = stored;
+            let Stored { nonce, version, .. } = stored.clone();
             let entry = Entry { file, written: false, bytes, nonce, version, checked, used: file };
             index.insert(key, entry);
             while index.weight > self.limit {
@@ -124,7 +130,8 @@ impl Disk {
         tokio::task::spawn_blocking(move || {
             disk.discard(&old);
             let path = disk.path(file);
-            let written = write(&path, &stored.data, &trailer.encode());
+            let written = write(&path, &stored.data, &trailer(&stored).encode());
+            drop((stored, turn));
             let mut index = disk.index.lock();
             let current = index.by_key.get_mut(&key).filter(|entry| entry.file == file);
             match (written, current) {
@@ -162,14 +169,18 @@ impl Disk {
             by_use.insert(*uses, key);
             entry.clone()
         };
-        let path = self.path(entry.file);
+        let (path, checked) = (self.path(entry.file), entry.checked);
         // A file that was discarded meanwhile is as good as none.
-        let read = tokio::task::spawn_blocking(move || std::fs::read(path)).await;
-        let object = Bytes::from(read.ok()?.ok()?);
-        let trailer = Trailer::decode(&object).filter(|trailer| trailer.nonce == entry.nonce)?;
-        let data = object.slice(..object.len() - TRAILER);
-        let Entry { version, nonce, checked, .. } = entry;
-        Some((Stored { data, length: trailer.length, nonce, version }, checked))
+        let read = move || {
+            let object = Bytes::from(std::fs::read(path).ok()?);
+            let found = Trailer::decode(&object)?;
+            let data = object.slice(..object.len() - TRAILER);
+            let Entry { version, nonce, .. } = entry;
+            let stored = Stored { data, length: found.length, nonce, version };
+            (found == trailer(&stored)).then_some(stored)
+        };
+        let stored = tokio::task::spawn_blocking(read).await.ok()??;
+        Some((stored, checked))
     }
 
     /// Forgets a chunk: what is kept may not be what the bucket has any more.
@@ -229,6 +240,12 @@ impl Index {
         self.weight -= entry.bytes;
         vec![entry.file]
     }
+}
+
+/// What stands behind a chunk's bytes; the check of these is where an object has the size of chunks.
+fn trailer(stored: &Stored) -> Trailer {
+    let check = crc32fast::hash(&stored.data);
+    Trailer { chunk_size: check, length: stored.length, nonce: stored.nonce }
 }
 
 fn write(path: &Path, data: &[u8], trailer: &[u8]) -> io::Result<()> {
@@ -296,8 +313,43 @@ mod tests {
         let key = (ContentId::generate(), 0);
         disk.put(key, stored(1, 100), 1);
         written(&disk, key).await.unwrap();
-        let file = disk.index.lock().by_key[&key].file;
-        std::fs::write(disk.path(file), b"something else").unwrap();
+        let path = disk.path(disk.index.lock().by_key[&key].file);
+        let whole = std::fs::read(&path).unwrap();
+        for at in [0, 50, 99] {
+            let mut other = whole.clone();
+            other[at] ^= 1;
+            std::fs::write(&path, other).unwrap();
+            assert!(disk.get(key).await.is_none(), "byte {at}");
+        }
+        std::fs::write(&path, &whole).unwrap();
+        assert!(disk.get(key).await.is_some());
+        std::fs::write(&path, b"something else").unwrap();
         assert!(disk.get(key).await.is_none());
+    }
+
+    /// A disk that does nothing for a while.
+    #[test]
+    fn chunks_do_not_pile_up_in_front_of_a_slow_disk() {
+        let mut runtime = tokio::runtime::Builder::new_current_thread();
+        let runtime = runtime.max_blocking_threads(1).enable_time().build().unwrap();
+        runtime.block_on(async {
+            let folder = tempfile::tempdir().unwrap();
+            let settings = DiskCache { folder: folder.path().to_owned(), size: 1 << 20 };
+            let disk = Arc::new(Disk::open(&settings).unwrap());
+            let (go_on, held) = std::sync::mpsc::channel::<()>();
+            let busy = tokio::task::spawn_blocking(move || held.recv());
+            let id = ContentId::generate();
+            let buffers: Vec<_> = (0..100).map(|_| stored(1, 1_000)).collect();
+            for (number, stored) in buffers.iter().enumerate() {
+                disk.put((id, number as u64), stored.clone(), 1);
+            }
+            let held: usize = buffers.iter().filter(|it| !it.data.is_unique()).count();
+            assert!((1..=WRITES).contains(&held), "{held} chunks wait");
+            go_on.send(()).unwrap();
+            busy.await.unwrap().unwrap();
+            assert!(written(&disk, (id, 0)).await.is_some());
+            disk.put((id, 99), stored(9, 1_000), 1);
+            assert_eq!(written(&disk, (id, 99)).await.unwrap().0.data, vec![9; 1_000]);
+        });
     }
 }
