@@ -77,6 +77,18 @@ async fn holes_cost_nothing() {
     assert_eq!(store.length(&cx(), id).await.unwrap(), 1 << 40);
 }
 
+/// What is kept of a write, unstored or cached, is not more than is counted.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_part_of_a_write_does_not_hold_the_whole() {
+    let server = S3Server::start().await;
+    let (store, id) = (store(&server).await, ContentId::generate());
+    let data = Bytes::from(pattern(1, 4 * CHUNK + 20_000));
+    store.write(&cx(), id, 0, data.clone()).await.unwrap();
+    assert!(data.is_unique(), "it waits in its chunks alone");
+    commit(&store, id).await;
+    assert_eq!(get(&store, id, 0, data.len()).await, data);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn writers_wait_for_memory_and_go_on() {
     let server = S3Server::start().await;

@@ -31,6 +31,9 @@ impl Shared {
         }
         for part in parts(file.chunk_size, offset, data.len()) {
             let bytes = data.slice(part.at..part.at + part.len());
+            // What is kept of it must not hold the whole.
+            let small = bytes.len() < data.len() / 2;
+            let bytes = if small { Bytes::copy_from_slice(&bytes) } else { bytes };
             self.write_part(cx, file, &part, &bytes).await?;
         }
         Ok(())
