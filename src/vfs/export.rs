@@ -15,7 +15,7 @@ use crate::metadata::{MetadataStore, Share};
 use crate::types::{Chain, ContentId, Context, Credentials, FileHandle, Timestamp, Wait};
 
 /// How often old state is looked for.
-pub(super) const MAINTENANCE_PERIOD: Duration = Duration::from_secs(1);
+pub(in crate::vfs) const MAINTENANCE_PERIOD: Duration = Duration::from_secs(1);
 
 /// How long a flush that no client waits for may take.
 const BACKGROUND_TIME: Duration = Duration::from_secs(30);

@@ -14,6 +14,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures_util::future::join_all;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -124,20 +125,13 @@ impl Vfs {
 
     /// Writes behind: flushes what is old, until `shutdown` fires.
     pub async fn maintain(&self, shutdown: CancellationToken) {
-        let mut tick = tokio::time::interval(export::MAINTENANCE_PERIOD);
-        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        while shutdown.run_until_cancelled(tick.tick()).await.is_some() {
-            for export in self.exports.values() {
-                export.flush_old().await;
-            }
-        }
+        // A share whose stores are slow or away holds up no other.
+        join_all(self.exports.values().map(|export| export.maintain(&shutdown))).await;
     }
 
     /// Flushes everything, for at most until `deadline`. What could not be flushed is logged; its
     /// clients send it again.
     pub async fn flush_all(&self, deadline: Instant) {
-        for export in self.exports.values() {
-            export.flush_everything(deadline).await;
-        }
+        join_all(self.exports.values().map(|export| export.flush_everything(deadline))).await;
     }
 }

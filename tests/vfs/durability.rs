@@ -1,13 +1,16 @@
 //! What COMMIT promises.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use tokio::time::Instant;
 use trunkfs::content::ContentStore as _;
-use trunkfs::metadata::SetAttributes;
-use trunkfs::types::{Component, Cookie, Name};
-use trunkfs::vfs::{Error, Stability, WriteBehind};
+use trunkfs::metadata::{CreateHow, MetadataStore as _, RootSpec, SetAttributes, Share, ShareSpec};
+use trunkfs::types::{Component, Cookie, FileHandle, Name, ShareName};
+use trunkfs::vfs::{Error, ExportSettings, Stability, Vfs, WriteBehind};
 
+use crate::faulty::FaultyContent;
 use crate::fixture::{Fixture, caller, commit, read, rule, set_size, unstable, write};
 
 #[tokio::test]
@@ -96,6 +99,73 @@ async fn old_writes_and_access_times_are_flushed_without_being_asked_for() {
     };
     let both = async { tokio::join!(maintaining, waiting) };
     tokio::time::timeout(Duration::from_secs(120), both).await.unwrap();
+}
+
+/// The time is not the clock's: it goes on where everything waits.
+#[tokio::test(start_paused = true)]
+async fn files_are_flushed_beside_each_other() {
+    let fixture = Fixture::new().await;
+    let files = [fixture.file("f").await, fixture.file("g").await];
+    for file in &files {
+        unstable(&fixture.one, file, 0, b"hello").await;
+    }
+    fixture.content.hold_commits.store(true, Ordering::SeqCst);
+    let both = async {
+        while fixture.content.commits.load(Ordering::SeqCst) < 2 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        fixture.content.gate.add_permits(2);
+    };
+    let flushing = fixture.one.flush_all(Instant::now() + Duration::from_secs(60));
+    let all = async { tokio::join!(flushing, both) };
+    tokio::time::timeout(Duration::from_secs(30), all).await.expect("one waits for the other");
+    for file in &files {
+        assert_eq!(fixture.committed(file).await.size, 5);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_share_whose_content_does_not_answer_holds_up_no_other() {
+    let fixture = Fixture::new().await;
+    let other = FaultyContent::new();
+    let spec = ShareSpec {
+        name: ShareName::parse("/u").unwrap(),
+        root: RootSpec { uid: 0, gid: 0, mode: 0o777 },
+        chunk_size: 4 << 20,
+    };
+    let share = fixture.metadata.open_share(&spec).await.unwrap();
+    let export = |share: &Share, content: &Arc<FaultyContent>| ExportSettings {
+        share: share.clone(),
+        rules: vec![rule()],
+        metadata: fixture.metadata.clone(),
+        content: content.clone(),
+        write_behind: WriteBehind { max_age: Duration::ZERO, ..WriteBehind::default() },
+    };
+    let both = vec![export(&fixture.share, &fixture.content), export(&share, &other)];
+    let vfs = Vfs::new(both).unwrap();
+    let held = fixture.file("f").await;
+    let root = FileHandle { share: share.name.clone(), object: share.root };
+    let how = CreateHow::Guarded(SetAttributes::default());
+    let name = Name::parse(b"f").unwrap();
+    let made = vfs.create(&caller(0), &root, &name, &how).await.unwrap().object.id;
+    let free = FileHandle { object: made, ..root };
+    fixture.content.hold_commits.store(true, Ordering::SeqCst);
+    unstable(&vfs, &held, 0, b"held").await;
+    unstable(&vfs, &free, 0, b"free").await;
+    let shutdown = tokio_util::sync::CancellationToken::new();
+    let waiting = async {
+        while other.commits.load(Ordering::SeqCst) == 0
+            || fixture.content.commits.load(Ordering::SeqCst) == 0
+        {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        fixture.content.gate.add_permits(1);
+        shutdown.cancel();
+    };
+    let all = async { tokio::join!(vfs.maintain(shutdown.clone()), waiting) };
+    tokio::time::timeout(Duration::from_secs(60), all)
+        .await
+        .expect("one share waits for the other");
 }
 
 #[tokio::test]

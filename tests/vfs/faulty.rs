@@ -19,6 +19,8 @@ pub(crate) struct FaultyContent {
     pub(crate) fail_write: AtomicBool,
     /// Writes wait for a permit of `gate` after half of their data.
     pub(crate) hold_writes: AtomicBool,
+    /// Commits wait for a permit of `gate` first.
+    pub(crate) hold_commits: AtomicBool,
     /// Removals wait for a permit of `gate` first.
     pub(crate) hold_removals: AtomicBool,
     pub(crate) gate: Semaphore,
@@ -33,6 +35,7 @@ impl FaultyContent {
             fail_commit: AtomicBool::new(false),
             fail_write: AtomicBool::new(false),
             hold_writes: AtomicBool::new(false),
+            hold_commits: AtomicBool::new(false),
             hold_removals: AtomicBool::new(false),
             gate: Semaphore::new(0),
             commits: AtomicUsize::new(0),
@@ -89,6 +92,9 @@ impl ContentStore for FaultyContent {
 
     async fn commit(&self, cx: &Context, id: ContentId) -> Result<(), Error> {
         self.commits.fetch_add(1, Ordering::SeqCst);
+        if self.hold_commits.load(Ordering::SeqCst) {
+            self.gate.acquire().await.unwrap().forget();
+        }
         if self.fail_commit.load(Ordering::SeqCst) {
             return Err(broken());
         }

@@ -2,15 +2,22 @@
 
 use std::sync::Arc;
 
+use futures_util::StreamExt as _;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use super::state::{FileState, Overlay, Snapshot, Task};
 use crate::content;
 use crate::metadata::{self, FlushOutcome};
 use crate::metadata::{Change, rules};
-use crate::types::{Attributes, Chain, ContentId, ContentRef, Context, FileHandle, ObjectId, Timestamp, Wait};
-use crate::vfs::export::{Export, Intent};
+use crate::types::{
+    Attributes, Chain, ContentId, ContentRef, Context, FileHandle, ObjectId, Timestamp, Wait,
+};
+use crate::vfs::export::{Export, Intent, MAINTENANCE_PERIOD};
 use crate::vfs::{Caller, CommitDone, Error, Failure, Result, Vfs};
+
+/// How many files are flushed at once where no call waits.
+const AT_ONCE: usize = 32;
 
 /// What became of a flush.
 #[derive(Debug)]
@@ -59,8 +66,7 @@ impl Vfs {
         }
         if let Some(state) = export.files.existing(handle.object) {
             let upto = state.overlay.lock().generation();
-            let flushed =
-                export.flush(&cx, handle.object, &state, Some(upto), Asked::Beside).await;
+            let flushed = export.flush(&cx, handle.object, &state, Some(upto), Asked::Beside).await;
             let flushed = flushed.map_err(|error| Failure::of(error, seen.clone()))?;
             if let Flushed::Recorded(after) | Flushed::Superseded(Some(after)) = flushed {
                 let change = laid_after(Change { before: seen, after: *after }, &state);
@@ -233,8 +239,17 @@ impl Export {
         }
     }
 
+    /// Flushes what is old, until `shutdown` fires.
+    pub(in crate::vfs) async fn maintain(&self, shutdown: &CancellationToken) {
+        let mut tick = tokio::time::interval(MAINTENANCE_PERIOD);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        while shutdown.run_until_cancelled(tick.tick()).await.is_some() {
+            self.flush_old().await;
+        }
+    }
+
     /// Flushes what has waited for too long.
-    pub(in crate::vfs) async fn flush_old(&self) {
+    async fn flush_old(&self) {
         let limits = self.write_behind;
         let old = self.files.sweep(&limits, |overlay| overlay.is_old(&limits));
         self.flush_all_of(old).await;
@@ -251,14 +266,16 @@ impl Export {
     }
 
     async fn flush_all_of(&self, files: Vec<(ObjectId, Arc<FileState>)>) {
-        for (object, state) in files {
+        let each = futures_util::stream::iter(files);
+        each.for_each_concurrent(AT_ONCE, |(object, state)| async move {
             let cx = self.background();
             match self.flush(&cx, object, &state, None, Asked::ByAge).await {
                 Ok(_) | Err(Error::Metadata(metadata::Error::Stale)) => {}
                 Err(error) => tracing::warn!(share = %self.share.name, object = %object,
                     error = %Chain(&error), "a flush failed and is tried again"),
             }
-        }
+        })
+        .await;
     }
 }
 
