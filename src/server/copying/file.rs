@@ -4,8 +4,12 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
+use futures_util::StreamExt as _;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::Row;
 use crate::content::{ContentStore, Error};
@@ -13,6 +17,10 @@ use crate::types::{Chain, ContentId, Context, Credentials, ShareId, Timestamp};
 
 /// Bytes that are read and written at once.
 const PIECE: u64 = 4 << 20;
+/// How many pieces of a file are read before the first of them is written.
+const AHEAD: usize = 4;
+/// How many pieces of all files are in memory while they are copied, with those that wait.
+const IN_MEMORY: usize = 32;
 /// Runs of zeros from this length on are left out, where the store has no chunks.
 const BLOCK: usize = 4096;
 /// No call has an end of its own: requests to a bucket have theirs.
@@ -35,7 +43,15 @@ pub(super) struct Pair {
     to: Arc<dyn ContentStore>,
     /// Zeros are left out by so many bytes.
     grain: usize,
+    reads: Arc<Semaphore>,
     stop: CancellationToken,
+}
+
+/// A piece that was read.
+struct Piece {
+    at: u64,
+    bytes: Bytes,
+    _turn: OwnedSemaphorePermit,
 }
 
 /// What a call on a content store wants to know that no client makes.
@@ -56,6 +72,7 @@ impl Pair {
         from: &Arc<dyn ContentStore>,
         to: &Arc<dyn ContentStore>,
         chunk_size: u32,
+        reads: &Arc<Semaphore>,
         stop: &CancellationToken,
     ) -> Self {
         let in_chunks = to.with_chunk_size(chunk_size);
@@ -67,6 +84,7 @@ impl Pair {
             from: from.with_chunk_size(chunk_size).unwrap_or_else(|| Arc::clone(from)),
             to: in_chunks.unwrap_or_else(|| Arc::clone(to)),
             grain,
+            reads: Arc::clone(reads),
             stop: stop.clone(),
         }
     }
@@ -85,24 +103,26 @@ impl Pair {
         let cx = context(&self.stop);
         let to_end = row.size.min(self.to.max_length());
         let from_end = row.size.min(self.from.max_length());
+        self.from.seen(row.id, row.ctime);
         if from_end > 0 {
             self.check_length(&cx, row.id, from_end).await?;
         }
         if stale {
             self.to.truncate(&cx, row.id, 0).await.map_err(to)?;
         }
-        let (mut at, mut written) = (0, 0);
-        while at < from_end {
-            let length = PIECE.min(from_end - at);
-            let bytes = self.piece(&cx, row.id, at, length).await?;
+        let mut written = 0;
+        let starts = (0..from_end.div_ceil(PIECE)).map(|number| number * PIECE);
+        let reads = starts.map(|at| self.ahead(&cx, row.id, at, PIECE.min(from_end - at)));
+        let mut reads = futures_util::stream::iter(reads).buffered(AHEAD);
+        while let Some(piece) = reads.next().await {
+            let Piece { at, bytes, _turn } = piece?;
             for run in runs(&bytes, self.grain) {
                 written = at + run.end as u64;
                 let offset = at + run.start as u64;
                 let write = self.to.write(&cx, row.id, offset, bytes.slice(run));
                 write.await.map_err(to)?;
             }
-            at += length;
-            advance(length);
+            advance(bytes.len() as u64);
         }
         if written < to_end {
             self.to.truncate(&cx, row.id, to_end).await.map_err(to)?;
@@ -122,6 +142,7 @@ impl Pair {
         let cx = context(&self.stop);
         let to_end = row.size.min(self.to.max_length());
         let from_end = row.size.min(self.from.max_length());
+        self.from.seen(row.id, row.ctime);
         if from_end > 0 {
             self.check_length(&cx, row.id, from_end).await?;
         }
@@ -136,7 +157,8 @@ impl Pair {
         while at < from_end {
             let length = PIECE.min(from_end - at);
             let there = self.to.read(&cx, row.id, at, length as usize);
-            let (here, there) = tokio::join!(self.piece(&cx, row.id, at, length), there);
+            let here = piece(&*self.from, &cx, row.id, at, length);
+            let (here, there) = tokio::join!(here, there);
             if here? != there.map_err(to)? {
                 return Ok(false);
             }
@@ -154,19 +176,41 @@ impl Pair {
         Ok(())
     }
 
-    async fn piece(
+    /// A piece, read by a task of its own. Turns are given in the order in which they are asked for: whoever has one
+    /// waits for no piece that has none.
+    async fn ahead(
         &self,
         cx: &Context,
         id: ContentId,
         at: u64,
         length: u64,
-    ) -> Result<bytes::Bytes, Trouble> {
-        let bytes = self.from.read(cx, id, at, length as usize).await.map_err(from)?;
-        if (bytes.len() as u64) < length {
-            return Err(short(at + bytes.len() as u64, at + length));
-        }
-        Ok(bytes)
+    ) -> Result<Piece, Trouble> {
+        let turn = Arc::clone(&self.reads).acquire_owned().await.map_err(|_| Trouble::Stopped)?;
+        let (store, cx) = (Arc::clone(&self.from), cx.clone());
+        let read = tokio::spawn(async move { piece(&*store, &cx, id, at, length).await });
+        let read = AbortOnDropHandle::new(read).await;
+        let bytes = read.map_err(|panicked| Trouble::Lost(panicked.to_string()))??;
+        Ok(Piece { at, bytes, _turn: turn })
     }
+}
+
+/// How many pieces may be in memory.
+pub(super) fn turns() -> Arc<Semaphore> {
+    Arc::new(Semaphore::new(IN_MEMORY))
+}
+
+async fn piece(
+    store: &dyn ContentStore,
+    cx: &Context,
+    id: ContentId,
+    at: u64,
+    length: u64,
+) -> Result<Bytes, Trouble> {
+    let bytes = store.read(cx, id, at, length as usize).await.map_err(from)?;
+    if (bytes.len() as u64) < length {
+        return Err(short(at + bytes.len() as u64, at + length));
+    }
+    Ok(bytes)
 }
 
 fn short(length: u64, least: u64) -> Trouble {
@@ -206,7 +250,100 @@ fn runs(bytes: &[u8], grain: usize) -> Vec<Range<usize>> {
 
 #[cfg(test)]
 mod tests {
+    use tokio::sync::Barrier;
+
     use super::*;
+    use crate::content::{Capacity, Footprint, MemoryContent};
+    use crate::types::ContentIdentity;
+
+    /// Memory that answers no read before so many are under way.
+    #[derive(Debug)]
+    struct Together(MemoryContent, Barrier);
+
+    #[async_trait::async_trait]
+    impl ContentStore for Together {
+        async fn read(
+            &self,
+            cx: &Context,
+            id: ContentId,
+            offset: u64,
+            length: usize,
+        ) -> Result<Bytes, Error> {
+            self.1.wait().await;
+            self.0.read(cx, id, offset, length).await
+        }
+
+        async fn write(
+            &self,
+            cx: &Context,
+            id: ContentId,
+            offset: u64,
+            data: Bytes,
+        ) -> Result<(), Error> {
+            self.0.write(cx, id, offset, data).await
+        }
+
+        async fn truncate(&self, cx: &Context, id: ContentId, length: u64) -> Result<(), Error> {
+            self.0.truncate(cx, id, length).await
+        }
+
+        async fn length(&self, cx: &Context, id: ContentId) -> Result<u64, Error> {
+            self.0.length(cx, id).await
+        }
+
+        fn max_length(&self) -> u64 {
+            self.0.max_length()
+        }
+
+        async fn commit(&self, cx: &Context, id: ContentId) -> Result<(), Error> {
+            self.0.commit(cx, id).await
+        }
+
+        async fn remove(&self, id: ContentId) -> Result<(), Error> {
+            self.0.remove(id).await
+        }
+
+        async fn list(
+            &self,
+            after: Option<ContentId>,
+            limit: usize,
+        ) -> Result<Vec<ContentId>, Error> {
+            self.0.list(after, limit).await
+        }
+
+        async fn footprint(&self, id: ContentId) -> Result<Footprint, Error> {
+            self.0.footprint(id).await
+        }
+
+        fn identity(&self) -> Option<ContentIdentity> {
+            self.0.identity()
+        }
+
+        async fn capacity(&self) -> Result<Option<Capacity>, Error> {
+            self.0.capacity().await
+        }
+    }
+
+    #[tokio::test]
+    async fn a_large_file_is_read_ahead_of_what_is_written() {
+        let stop = CancellationToken::new();
+        let (cx, id) = (context(&stop), ContentId::generate());
+        let from = Arc::new(Together(MemoryContent::new(), Barrier::new(AHEAD)));
+        let size = AHEAD as u64 * PIECE - 7;
+        for at in [5, PIECE, 3 * PIECE + 1, size - 3] {
+            from.write(&cx, id, at, Bytes::from_static(b"abc")).await.unwrap();
+        }
+        let to: Arc<dyn ContentStore> = Arc::new(MemoryContent::new());
+        let store: Arc<dyn ContentStore> = from.clone();
+        let pair = Pair::new(&store, &to, 1 << 20, &turns(), &stop);
+        let row = Row { id, size, ctime: Timestamp(1) };
+        let copied = pair.copy(row, false, &|_| {});
+        // One after the other would wait for ever.
+        tokio::time::timeout(Duration::from_secs(60), copied).await.unwrap().unwrap();
+        let length = size as usize;
+        let whole = from.0.read(&cx, id, 0, length).await.unwrap();
+        assert_eq!(to.read(&cx, id, 0, length + 1).await.unwrap(), whole);
+    }
 
     #[test]
     fn runs_leave_zeros_out() {

@@ -130,11 +130,11 @@ pub async fn copy_content(
         let (from, to) = (how.from.clone(), how.to.clone());
         return Err(CopyError::Same { from, to, identity: here });
     }
-    let mut sources = Vec::new();
+    let (mut sources, turns) = (Vec::new(), file::turns());
     for (metadata, share) in shares(keeper, here, how).await? {
         watch(CopyStep::Reading(&share.name));
         let rows = rows(keeper, &metadata, &share.name).await?;
-        let pair = Pair::new(&from, &to, share.chunk_size, stop);
+        let pair = Pair::new(&from, &to, share.chunk_size, &turns, stop);
         sources.push(Source { metadata, share, rows, pair });
     }
     let failed = |source| CopyError::To { name: how.to.clone(), source };
@@ -168,7 +168,7 @@ pub async fn copy_content(
         let from = fresh.content(&how.from, Making::Never).await?;
         let to = fresh.content(&how.to, Making::Never).await?;
         for source in &mut sources {
-            source.pair = Pair::new(&from, &to, source.share.chunk_size, stop);
+            source.pair = Pair::new(&from, &to, source.share.chunk_size, &turns, stop);
         }
         let done = compare_all(&sources, &journal, &mut outcome, &mut suspects, watch).await;
         journal.flush().await.map_err(failed)?;
