@@ -204,13 +204,15 @@ impl Shared {
             let mut patience = self.bucket.patience(None);
             let page = patience.run(|| self.bucket.contents(after, most, token.clone())).await;
             let page = page.map_err(Ended::into_error)?;
-            stored.extend(page.folders.iter().filter_map(Layout::content));
+            // Not every server knows where to begin.
+            let ids = page.folders.iter().filter_map(Layout::content);
+            stored.extend(ids.filter(|id| after.is_none_or(|after| *id > after)));
             token = match page.next {
                 Some(next) => Some(next),
                 None => break,
             };
         }
-        found.extend(stored.into_iter().filter(|id| after.is_none_or(|after| *id > after)));
+        found.extend(stored);
         found.sort_unstable();
         found.dedup();
         found.truncate(limit);

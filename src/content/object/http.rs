@@ -2,7 +2,7 @@
 //!
 //! The client tells most refusals apart by text alone. What arrives here has a status and, from S3, a body with a
 //! code (Amazon S3 API Reference, "Error responses"); both are kept in [`Answer`], which the error's chain then
-//! holds. 304, 404 and 412 go through as they are, since the client acts on them.
+//! holds. 304, 404, 412 and Azure's 409 go through as they are, since the client acts on them.
 
 use object_store::ClientOptions;
 use object_store::client::{
@@ -15,6 +15,8 @@ const BODY: usize = 4096;
 
 /// Codes of S3 and Google, and of Azure, that say "there is no such object".
 const ABSENT: &[&str] = &["NoSuchKey", "NoSuchVersion", "BlobNotFound"];
+/// What Azure says with 409 where an object is not to be replaced (Azure Storage, "Blob service error codes").
+const PRESENT: &str = "BlobAlreadyExists";
 
 /// A refusal by the server.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -38,6 +40,15 @@ impl Answer {
         let message = element(body, "Message").or_else(|| element(body, "message"));
         let plain = || if code.is_empty() { first_line(body) } else { String::new() };
         Self { status, message: message.unwrap_or_else(plain), code }
+    }
+
+    /// Whether it says that the object is not there, or there already; else somebody else says so, or of something else.
+    fn is_of_the_object(&self) -> bool {
+        match self.status {
+            404 => ABSENT.contains(&self.code.as_str()),
+            409 => self.code == PRESENT,
+            _ => false,
+        }
     }
 }
 
@@ -89,7 +100,7 @@ impl HttpService for Service {
         let body = body.bytes().await.unwrap_or_default();
         let text = String::from_utf8_lossy(&body[..body.len().min(BODY)]);
         let mut answer = Answer::new(status.as_u16(), &text);
-        if status.as_u16() == 404 && ABSENT.contains(&answer.code.as_str()) {
+        if answer.is_of_the_object() {
             return Ok(HttpResponse::from_parts(head, body.into()));
         }
         if let Some(region) = region {
@@ -102,6 +113,17 @@ impl HttpService for Service {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_said_of_an_object_is_told_apart() {
+        let said = |status, code: &str| {
+            Answer::new(status, &format!("<Error><Code>{code}</Code></Error>")).is_of_the_object()
+        };
+        assert!(said(404, "NoSuchKey") && said(404, "BlobNotFound"));
+        assert!(said(409, "BlobAlreadyExists"));
+        assert!(!said(404, "NoSuchBucket") && !said(409, "ConditionalRequestConflict"));
+        assert!(!said(500, "NoSuchKey") && !Answer::new(404, "Not found").is_of_the_object());
+    }
 
     #[test]
     fn bodies_are_read() {
