@@ -17,6 +17,8 @@ use crate::types::{Chain, ContentId, Context, Credentials, ShareId, Timestamp};
 
 /// Bytes that are read and written at once.
 const PIECE: u64 = 4 << 20;
+/// From so many bytes on a store is asked where a file has any.
+const LARGE: u64 = 4 * PIECE;
 /// How many pieces of a file are read before the first of them is written.
 const AHEAD: usize = 4;
 /// How many pieces of all files are in memory while they are copied, with those that wait.
@@ -110,9 +112,13 @@ impl Pair {
         if stale {
             self.to.truncate(&cx, row.id, 0).await.map_err(to)?;
         }
-        let mut written = 0;
-        let starts = (0..from_end.div_ceil(PIECE)).map(|number| number * PIECE);
-        let reads = starts.map(|at| self.ahead(&cx, row.id, at, PIECE.min(from_end - at)));
+        let (mut written, mut copied) = (0, 0);
+        let regions = match from_end < LARGE {
+            true => std::iter::once(0..from_end).collect(),
+            false => self.from.regions(&cx, row.id).await.map_err(from)?,
+        };
+        let pieces = regions.into_iter().flat_map(|region| pieces(region, from_end));
+        let reads = pieces.map(|(at, length)| self.ahead(&cx, row.id, at, length));
         let mut reads = futures_util::stream::iter(reads).buffered(AHEAD);
         while let Some(piece) = reads.next().await {
             let Piece { at, bytes, _turn } = piece?;
@@ -122,8 +128,10 @@ impl Pair {
                 let write = self.to.write(&cx, row.id, offset, bytes.slice(run));
                 write.await.map_err(to)?;
             }
+            copied += bytes.len() as u64;
             advance(bytes.len() as u64);
         }
+        advance(from_end.saturating_sub(copied));
         if written < to_end {
             self.to.truncate(&cx, row.id, to_end).await.map_err(to)?;
         }
@@ -192,6 +200,12 @@ impl Pair {
         let bytes = read.map_err(|panicked| Trouble::Lost(panicked.to_string()))??;
         Ok(Piece { at, bytes, _turn: turn })
     }
+}
+
+/// The pieces of a region as far as the file goes, each with its length.
+fn pieces(region: Range<u64>, end: u64) -> impl Iterator<Item = (u64, u64)> {
+    let end = region.end.min(end);
+    (region.start..end).step_by(PIECE as usize).map(move |at| (at, PIECE.min(end - at)))
 }
 
 /// How many pieces may be in memory.
@@ -330,6 +344,7 @@ mod tests {
         let (cx, id) = (context(&stop), ContentId::generate());
         let from = Arc::new(Together(MemoryContent::new(), Barrier::new(AHEAD)));
         let size = AHEAD as u64 * PIECE - 7;
+        assert!(size < LARGE, "all of it is read");
         for at in [5, PIECE, 3 * PIECE + 1, size - 3] {
             from.write(&cx, id, at, Bytes::from_static(b"abc")).await.unwrap();
         }
@@ -343,6 +358,31 @@ mod tests {
         let length = size as usize;
         let whole = from.0.read(&cx, id, 0, length).await.unwrap();
         assert_eq!(to.read(&cx, id, 0, length + 1).await.unwrap(), whole);
+    }
+
+    #[tokio::test]
+    async fn the_holes_of_a_large_file_are_not_read() {
+        let stop = CancellationToken::new();
+        let (cx, id) = (context(&stop), ContentId::generate());
+        let [from, to] = [(); 2].map(|()| Arc::new(MemoryContent::new()) as Arc<dyn ContentStore>);
+        let size = 1 << 50;
+        for at in [5, PIECE - 1, 1 << 40, size - 3] {
+            from.write(&cx, id, at, Bytes::from_static(b"abc")).await.unwrap();
+        }
+        let pair = Pair::new(&from, &to, 1 << 20, &turns(), &stop);
+        let row = Row { id, size, ctime: Timestamp(1) };
+        let told = std::sync::atomic::AtomicU64::new(0);
+        let advance = |bytes| {
+            told.fetch_add(bytes, std::sync::atomic::Ordering::Relaxed);
+        };
+        let copied = pair.copy(row, false, &advance);
+        tokio::time::timeout(Duration::from_secs(60), copied).await.unwrap().unwrap();
+        assert_eq!(told.into_inner(), size);
+        assert_eq!(to.length(&cx, id).await.unwrap(), size);
+        for at in [0, PIECE - 4, (1 << 40) - 1, size - 5] {
+            let [here, there] = [&from, &to].map(|store| store.read(&cx, id, at, 20));
+            assert_eq!(here.await.unwrap(), there.await.unwrap(), "at {at}");
+        }
     }
 
     #[test]
