@@ -3,10 +3,11 @@
 //! Exit status as fsck(8) has it, summed up: 0 no errors, 1 errors corrected, 4 errors left, 8 it could not be done,
 //! 16 the command line or the configuration is wrong, 32 cancelled.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::io::Write as _;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use clap::Args;
 use tokio_util::sync::CancellationToken;
@@ -17,7 +18,7 @@ use super::{Configured, Failure, interrupt};
 use crate::config::{self, Config};
 use crate::content::{ContentStore, Making};
 use crate::fsck::{Check, Found, Hands, Outcome, Report, Stopped, Tally};
-use crate::metadata::{Auditor, Repair, Share};
+use crate::metadata::{Auditor, Error, Repair, Share};
 use crate::server::{Keeper, open_for_check, open_for_repair};
 use crate::types::{Chain, ShareId, ShareName};
 
@@ -31,6 +32,15 @@ const FAILED: u8 = 8;
 pub(super) const USAGE: u8 = 16;
 /// Somebody ended it.
 const CANCELLED: u8 = 32;
+
+/// How often a store is checked at most that goes away in the middle.
+const BEGINS: u32 = 10;
+/// How long one that is away is waited for.
+const AWAY: Duration = Duration::from_secs(60);
+/// What is to be done about one that stays away.
+const AGAIN: &str = "what was corrected stays: run it again when the store answers";
+/// Before it is looked for again.
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// What `fsck` takes.
 #[derive(Debug, Args)]
@@ -138,7 +148,9 @@ async fn check_all(config: &Config, stores: &[String], options: &Options) -> u8 
     let mut total = Tally::default();
     let mut has_share = false;
     for name in stores {
-        let mut one = One { config, name, options, cancel: &cancel, status: 0, has_share: false };
+        let said = HashSet::new();
+        let mut one =
+            One { config, name, options, cancel: &cancel, status: 0, has_share: false, said };
         let tally = match one.check().await {
             Ok(tally) => tally,
             Err(text) => {
@@ -197,14 +209,63 @@ struct One<'a> {
     /// What it adds to the exit status, beside its tally.
     status: u8,
     has_share: bool,
+    /// What was said and not corrected, which a check that begins again finds again.
+    said: HashSet<u64>,
+}
+
+/// What a check has come to that has begun again after `before`.
+fn after(before: Tally, mut last: Tally) -> Tally {
+    last.add(before);
+    last
 }
 
 impl One<'_> {
+    /// Checks the store. Where it goes away in the middle the check begins again: what was read until then may hold no more,
+    /// and each correction is whole by itself.
     async fn check(&mut self) -> Result<Tally, String> {
+        let mut before = Tally::default();
+        let mut away: Option<Instant> = None;
+        let mut begun = 0;
+        loop {
+            let (tally, why) = match (self.once().await, away) {
+                (Ok(once), _) => once,
+                (Err(text), None) => return Err(text),
+                (Err(text), Some(since))
+                    if since.elapsed() >= AWAY || self.cancel.is_cancelled() =>
+                {
+                    self.failed(&format!("{text}; {AGAIN}"));
+                    return Ok(before);
+                }
+                (Err(_), Some(_)) => {
+                    self.pause().await;
+                    continue;
+                }
+            };
+            begun += 1;
+            let Some(why) = why else { return Ok(after(before, tally)) };
+            if begun == BEGINS || self.cancel.is_cancelled() {
+                self.failed(&format!("{why}; {AGAIN}"));
+                return Ok(after(before, tally));
+            }
+            eprintln!("{why}; what was corrected stays, and the check begins again");
+            let mended = tally.mended;
+            before.add(Tally { findings: mended, mended, ..Tally::default() });
+            away = Some(Instant::now());
+            self.pause().await;
+        }
+    }
+
+    async fn pause(&self) {
+        tokio::select! {
+            () = tokio::time::sleep(PAUSE) => {}
+            () = self.cancel.cancelled() => {}
+        }
+    }
+
+    /// One check from the beginning, and why it did not come to its end where the store went away.
+    async fn once(&mut self) -> Result<(Tally, Option<String>), String> {
         let told = |error: &(dyn std::error::Error + 'static)| Chain(error).to_string();
-        let unopened = |error: crate::metadata::Error| {
-            format!("metadata.stores.{}: {}", self.name, told(&error))
-        };
+        let unopened = |error: Error| format!("metadata.stores.{}: {}", self.name, told(&error));
         if !self.options.repair {
             let store = open_for_check(self.config, self.name).await.map_err(|it| told(&it))?;
             let auditor = store.auditor().await.map_err(unopened)?;
@@ -214,19 +275,20 @@ impl One<'_> {
             open_for_repair(self.config, self.name).await.map_err(|it| told(&it))?;
         let mender = store.mender().await.map_err(unopened)?;
         let hands = Hands { mender: &*mender, store: &*store };
-        let tally = self.check_with(&*mender, Some(hands)).await;
+        let checked = self.check_with(&*mender, Some(hands)).await;
         drop(mender);
         store.close().await;
-        tally
+        checked
     }
 
     async fn check_with(
         &mut self,
         auditor: &dyn Auditor,
         hands: Option<Hands<'_>>,
-    ) -> Result<Tally, String> {
+    ) -> Result<(Tally, Option<String>), String> {
+        let name = self.name;
         let text = |error: &(dyn std::error::Error + 'static)| {
-            format!("metadata.stores.{}: {}", self.name, Chain(error))
+            format!("metadata.stores.{name}: {}", Chain(error))
         };
         let objects = auditor.recorded_objects().await.map_err(|error| text(&error))?;
         // Every object and about as many entries, which are read again for their content.
@@ -235,6 +297,7 @@ impl One<'_> {
             store: self.name.to_owned(),
             json: self.options.json,
             rows: 0,
+            said: std::mem::take(&mut self.said),
             progress: Progress::of_rows("fsck", rows, self.options.json),
         };
         let only = self.options.share.as_ref();
@@ -249,13 +312,15 @@ impl One<'_> {
         }
         let tally = check.tally();
         teller.progress.end();
-        match ended {
-            Ok(()) | Err(Stopped::Cancelled) => {}
+        self.said = teller.said;
+        Ok(match ended {
+            Ok(()) | Err(Stopped::Cancelled) => (tally, None),
+            Err(Stopped::Store(error @ Error::Unavailable(_))) => (tally, Some(text(&error))),
             Err(error @ (Stopped::Store(_) | Stopped::Content { .. })) => {
-                self.failed(&format!("metadata.stores.{}: {}", self.name, Chain(&error)));
+                self.failed(&text(&error));
+                (tally, None)
             }
-        }
-        Ok(tally)
+        })
     }
 
     fn failed(&mut self, text: &str) {
@@ -320,12 +385,18 @@ struct Teller {
     store: String,
     json: bool,
     rows: u64,
+    said: HashSet<u64>,
     progress: Progress,
 }
 
 impl Report for Teller {
     fn found(&mut self, found: &Found) {
         let line = if self.json { self.as_json(found) } else { self.as_text(found) };
+        let mut hasher = DefaultHasher::new();
+        line.hash(&mut hasher);
+        if found.outcome != Outcome::Mended && !self.said.insert(hasher.finish()) {
+            return;
+        }
         self.progress.aside(|| writeln!(std::io::stdout(), "{line}").ok());
     }
 

@@ -179,6 +179,48 @@ async fn what_is_asked_wrongly_is_told_apart() {
     assert!(!folder.path().join("small.db").exists(), "nothing is made to be repaired");
 }
 
+/// Waits until a session of the database waits for a lock.
+async fn one_waits(looking: &tokio_postgres::Client) {
+    let waits = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    patiently(async {
+        while looking.query_one(waits, &[]).await.unwrap().get::<_, i64>(0) == 0 {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    })
+    .await;
+}
+
+/// Its connection is ended while it waits for a row that is held.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repair_that_loses_its_connection_begins_again() {
+    let database = TestDatabase::create().await;
+    let folder = folder(&database);
+    let (server, mut connection) = serve(&folder, "large").await;
+    furnish(&mut connection).await;
+    server.stop().await;
+    let mut client = connect(&database.settings()).await;
+    let damage = "DELETE FROM parent_child_map; UPDATE files SET share_id = 99 WHERE file_type = 2 AND parent_id <> id";
+    client.batch_execute(damage).await.unwrap();
+    let held = client.transaction().await.unwrap();
+    held.batch_execute("SELECT FROM files WHERE file_type = 1 FOR UPDATE").await.unwrap();
+    let looking = connect(&database.settings()).await;
+    let arguments = ["fsck", "--repair", "--config", "large.yaml", "--store", "large"];
+    let fsck = Watched::start(trunkfs(folder.path(), &arguments));
+    one_waits(&looking).await;
+    let end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+                WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    assert_eq!(looking.query(end, &[]).await.unwrap().len(), 1);
+    held.rollback().await.unwrap();
+    let ended = fsck.finish().await;
+    said(&ended, 5, &[]);
+    assert!(
+        ended.err.contains("what was corrected stays, and the check begins again"),
+        "{ended:?}"
+    );
+    let strays = ended.out.matches("belongs to share number 99").count();
+    assert_eq!(strays, 1, "what is found again is said once: {ended:?}");
+}
+
 /// The row that the repair wants to lock is held until the signal has arrived.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_interrupted_repair_ends_after_the_transaction_under_way() {
@@ -195,13 +237,7 @@ async fn an_interrupted_repair_ends_after_the_transaction_under_way() {
     let looking = connect(&database.settings()).await;
     let arguments = ["fsck", "--repair", "--config", "large.yaml", "--store", "large"];
     let mut fsck = Watched::start(trunkfs(folder.path(), &arguments));
-    let waits = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
-    patiently(async {
-        while looking.query_one(waits, &[]).await.unwrap().get::<_, i64>(0) == 0 {
-            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-        }
-    })
-    .await;
+    one_waits(&looking).await;
     fsck.signal(Signal::INT);
     fsck.line_with(&["ending what is under way"]).await;
     held.rollback().await.unwrap();
