@@ -48,6 +48,26 @@ pub struct Collected {
 }
 
 impl Collected {
+    /// Nothing is found yet.
+    fn new(store: String, identity: ContentIdentity, listed: u64) -> Self {
+        Self {
+            store,
+            identity,
+            listed,
+            named: 0,
+            young: 0,
+            undated: 0,
+            garbage: 0,
+            garbage_bytes: 0,
+            removed: 0,
+            removed_bytes: 0,
+            leftovers: 0,
+            failed: 0,
+            failure: None,
+            needs_consent: false,
+        }
+    }
+
     /// Counts what became of some removals.
     pub(super) fn count(&mut self, removals: Vec<(u64, Result<(), content::Error>)>) {
         for (bytes, removed) in removals {
@@ -101,22 +121,7 @@ pub(super) async fn look(
 ) -> Result<Findings, GcError> {
     let Body { name, identity, store } = body;
     let now = Timestamp::now();
-    let mut collected = Collected {
-        store: name,
-        identity,
-        listed: listed.len() as u64,
-        named: 0,
-        young: 0,
-        undated: 0,
-        garbage: 0,
-        garbage_bytes: 0,
-        removed: 0,
-        removed_bytes: 0,
-        leftovers: 0,
-        failed: 0,
-        failure: None,
-        needs_consent: false,
-    };
+    let mut collected = Collected::new(name, identity, listed.len() as u64);
     let mut old = Vec::new();
     for id in listed {
         if named.binary_search(id).is_ok() {
@@ -208,22 +213,7 @@ mod tests {
 
     #[test]
     fn most_is_more_than_half_or_all_that_is_known() {
-        let none = Collected {
-            store: String::new(),
-            identity: ContentIdentity::generate(),
-            listed: 0,
-            named: 0,
-            young: 0,
-            undated: 0,
-            garbage: 0,
-            garbage_bytes: 0,
-            removed: 0,
-            removed_bytes: 0,
-            leftovers: 0,
-            failed: 0,
-            failure: None,
-            needs_consent: false,
-        };
+        let none = Collected::new(String::new(), ContentIdentity::generate(), 0);
         for (listed, named, garbage, most) in [
             (0, 0, 0, false),
             (5, 0, 0, false),
