@@ -141,9 +141,11 @@ pub trait Hold: std::fmt::Debug + Send + Sync {
 /// A store that can be dumped and loaded.
 #[async_trait::async_trait]
 pub trait Upkeep: MetadataStore + Dump {
-    /// Whether instances other than this one have the share open, so that a load would not replace it. False for one that is
-    /// not there.
-    async fn is_served(&self, share: &ShareName) -> Result<bool, Error>;
+    /// Whether a load that brings in a share of this name, in place of the one that is there, would be let in now.
+    ///
+    /// # Errors
+    /// [`LoadError::Served`], and what the database's role may not do.
+    async fn admits(&self, share: &ShareName) -> Result<(), LoadError>;
 
     /// Brings in what `from` sends, wholly or not at all: ids, file numbers, cookies, times and link counts are
     /// kept, so that handles of clients hold. File numbers and cookies of objects made afterwards are greater.

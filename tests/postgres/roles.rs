@@ -1,7 +1,9 @@
 //! Roles without superuser rights, with the grants that docs/postgresql.md lists.
 
 use trunkfs::metadata::postgres::{PostgresSchema, PostgresStore, Settings};
-use trunkfs::metadata::{CreateHow, Flush, MetadataStore as _, SetAttributes};
+use trunkfs::metadata::{
+    Audit as _, CreateHow, Flush, MetadataStore as _, SetAttributes, Upkeep as _,
+};
 use trunkfs::types::{Chain, Cookie, DeviceNumbers, FileType, SymlinkTarget, Timestamp};
 
 use crate::cluster::Cluster;
@@ -58,6 +60,14 @@ async fn roles_with_the_documented_grants_migrate_and_serve() {
     PostgresStore::connect(owner).await.unwrap().close().await;
     let store = PostgresStore::connect(server.clone()).await.unwrap();
     serves(&store).await;
+    let auditor = store.auditor().await.unwrap();
+    assert_eq!(crate::fsck_support::check(&*auditor, crate::fsck_support::SMALL).await, []);
+    // A load takes more, which is said before anything is done.
+    let grant = "GRANT SELECT, UPDATE ON SEQUENCE fileids, cookies TO trunkfs_server";
+    let refused = store.admits(&share_spec().name).await.unwrap_err();
+    crate::connecting::has(&Chain(&refused).to_string(), &[grant]);
+    cluster.sql(grant).await;
+    store.admits(&share_spec().name).await.unwrap();
     store.close().await;
     let client = crate::database::connect(&server).await;
     let denied = client.batch_execute("CREATE TABLE t ()").await.unwrap_err();

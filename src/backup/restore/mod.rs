@@ -238,9 +238,9 @@ async fn make_sure(
         if !wanted.replace {
             return Err(refused(LoadError::Present(name.clone())));
         }
-        if store.is_served(name).await.map_err(metadata_failed(&group.metadata))? {
-            return Err(refused(LoadError::Served(name.clone())));
-        }
+    }
+    for name in &names {
+        store.admits(name).await.map_err(refused)?;
     }
     let (parts, count) = (Parts::new(folder, &group.from.name), group.from.shares.len());
     let coming = spawn_blocking(move || check::shares(&parts.dump, count)).await??;

@@ -68,8 +68,8 @@ impl Hold for Held {
 
 #[async_trait::async_trait]
 impl Upkeep for MemoryStore {
-    async fn is_served(&self, _share: &ShareName) -> Result<bool, Error> {
-        Ok(false)
+    async fn admits(&self, _share: &ShareName) -> Result<(), LoadError> {
+        Ok(())
     }
 
     async fn load(

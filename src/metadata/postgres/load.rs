@@ -27,6 +27,11 @@ const SERVED: &str = "
          WHERE l.locktype = 'advisory' AND l.classid = 19790 AND l.granted
            AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
            AND w.share_id = $1 AND w.instance <> $2)";
+/// The grant that is missing, if one is.
+const RIGHTS: &str = "
+    SELECT format('GRANT SELECT, UPDATE ON SEQUENCE fileids, cookies TO %I', current_user)
+     WHERE NOT (has_sequence_privilege('fileids', 'SELECT') AND has_sequence_privilege('fileids', 'UPDATE')
+            AND has_sequence_privilege('cookies', 'SELECT') AND has_sequence_privilege('cookies', 'UPDATE'))";
 /// In the order of locks that calls keep: the slots last. Whoever still has a call under way finds its slot gone.
 const DROP: [&str; 6] = [
     "DELETE FROM parent_child_map m USING files d WHERE d.id = m.parent_id AND d.share_id = $1",
@@ -101,13 +106,32 @@ struct Incoming {
 }
 
 impl PostgresStore {
+    /// A load sets the numbers that are given out next, which is more than serving takes.
+    pub(super) async fn check_rights(&self) -> Result<(), Error> {
+        let rows = self.ask(RIGHTS, Vec::new()).await?;
+        let missing = rows.first().map(|row| rows::column::<Option<String>>(row, 0)).transpose()?;
+        match missing.flatten() {
+            Some(grant) => Err(Error::Backend(
+                format!("the role may not set the sequences fileids and cookies; as their owner: {grant}").into(),
+            )),
+            None => Ok(()),
+        }
+    }
+
     pub(super) async fn has_other_servers(&self, share: &ShareName) -> Result<bool, Error> {
         let shares = self.load_shares().await?;
         let Some(share) = shares.into_iter().find(|known| known.name == *share) else {
             return Ok(false);
         };
-        let rows = self.ask(SERVED, arguments![share.id.0, self.instance]).await?;
-        rows.first().map_or(Ok(false), |row| rows::column(row, 0))
+        let end = Instant::now() + CLOSING;
+        loop {
+            let rows = self.ask(SERVED, arguments![share.id.0, self.instance]).await?;
+            let served = rows.first().map_or(Ok(false), |row| rows::column(row, 0))?;
+            if !served || Instant::now() >= end {
+                return Ok(served);
+            }
+            tokio::time::sleep(CLOSING / 30).await;
+        }
     }
 
     pub(super) async fn take_all(
@@ -115,6 +139,7 @@ impl PostgresStore {
         how: &LoadHow,
         from: mpsc::Receiver<Portion>,
     ) -> Result<Loaded, LoadError> {
+        self.check_rights().await?;
         // What is broken already is not the dump's.
         let before = self.check().await?;
         let mut apart = self.connect_apart().await?;

@@ -275,8 +275,12 @@ impl Dump for PostgresStore {
 
 #[async_trait::async_trait]
 impl Upkeep for PostgresStore {
-    async fn is_served(&self, share: &ShareName) -> Result<bool, Error> {
-        self.has_other_servers(share).await
+    async fn admits(&self, share: &ShareName) -> Result<(), LoadError> {
+        self.check_rights().await?;
+        if self.has_other_servers(share).await? {
+            return Err(LoadError::Served(share.clone()));
+        }
+        Ok(())
     }
 
     async fn load(

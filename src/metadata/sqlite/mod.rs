@@ -487,8 +487,8 @@ impl Dump for SqliteStore {
 #[async_trait::async_trait]
 impl Upkeep for SqliteStore {
     /// Whoever else would serve it has not got the lock.
-    async fn is_served(&self, _share: &ShareName) -> Result<bool, Error> {
-        Ok(false)
+    async fn admits(&self, _share: &ShareName) -> Result<(), LoadError> {
+        Ok(())
     }
 
     async fn load(
