@@ -301,8 +301,14 @@ impl One<'_> {
             progress: Progress::of_rows("fsck", rows, self.options.json),
         };
         let only = self.options.share.as_ref();
-        let check = Check::begin(auditor, hands, only, self.cancel.clone(), &mut teller).await;
-        let mut check = check.map_err(|error| text(&error))?;
+        let begun = Check::begin(auditor, hands, only, self.cancel.clone(), &mut teller).await;
+        let mut check = match begun {
+            Ok(check) => check,
+            Err(error) => {
+                self.said = teller.said;
+                return Err(text(&error));
+            }
+        };
         let shares = check.shares().to_vec();
         self.has_share = only.is_none_or(|only| shares.iter().any(|share| share.name == *only));
         let mut ended = check.structure().await;

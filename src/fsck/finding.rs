@@ -113,6 +113,15 @@ pub enum Finding {
         /// The cookie.
         cookie: i64,
     },
+    /// An entry whose name none can have, so that its directory cannot be listed.
+    Name {
+        /// The directory.
+        directory: ObjectId,
+        /// The name.
+        name: Vec<u8>,
+        /// What it names.
+        child: ObjectId,
+    },
     /// Numbers that are given out next are there already.
     Sequence {
         /// Which.
@@ -183,6 +192,7 @@ impl Finding {
             },
             Self::Fileid { .. } => "fileid",
             Self::Cookie { .. } => "cookie",
+            Self::Name { .. } => "name",
             Self::Sequence { .. } => "sequence",
             Self::Usage { .. } => "usage",
             Self::ContentMissing { .. } => "content_missing",
@@ -203,7 +213,9 @@ impl Finding {
             | Self::Fileid { object, .. }
             | Self::ContentMissing { object, .. }
             | Self::ContentShort { object, .. } => Some(*object),
-            Self::Entry { child, .. } | Self::Cookie { child, .. } => Some(*child),
+            Self::Entry { child, .. } | Self::Cookie { child, .. } | Self::Name { child, .. } => {
+                Some(*child)
+            }
             Self::WrongParent { directory, .. }
             | Self::SeveralNames { directory, .. }
             | Self::SubdirCount { directory, .. }
@@ -264,6 +276,10 @@ impl Finding {
             Self::Cookie { directory, name, cookie, .. } => Remedy::Mend(
                 Mend::SetCookie { directory: *directory, name: name.clone(), cookie: *cookie },
                 "gives it a new one",
+            ),
+            Self::Name { directory, name, child } => Remedy::Mend(
+                Mend::Rename { directory: *directory, name: name.clone(), child: *child },
+                "names it by its id",
             ),
             Self::Sequence { numbers, highest, .. } => Remedy::Mend(
                 Mend::Raise { numbers: *numbers, highest: *highest },
@@ -369,6 +385,11 @@ impl fmt::Display for Finding {
             Self::Cookie { directory, name, cookie, .. } => write!(
                 f,
                 "the entry {} of {directory} has the cookie {cookie}, which none can have",
+                name.escape_ascii()
+            ),
+            Self::Name { directory, name, child } => write!(
+                f,
+                "the entry {} of {directory}, which names {child}, has a name that none can have",
                 name.escape_ascii()
             ),
             Self::Sequence { numbers, highest, last } => {

@@ -7,7 +7,7 @@ use std::collections::{HashMap, HashSet};
 
 use super::{Check, Finding, Stopped};
 use crate::metadata::{EntryState, HIGHEST_NUMBER, Numbers, ObjectState};
-use crate::types::{Cookie, ObjectId, ShareId};
+use crate::types::{Cookie, Name, ObjectId, ShareId};
 
 /// Numbers that share a bitmap.
 const TOGETHER: i64 = 1 << 15;
@@ -69,18 +69,19 @@ impl Gathered {
     }
 
     pub(super) fn entry(&mut self, entry: &EntryState) {
+        let (directory, name, child) = (entry.directory, &entry.name, entry.child);
+        let share = entry.holder.map(|holder| holder.0);
         let first = Cookie::FIRST_ENTRY.0.cast_signed();
         if (first..=HIGHEST_NUMBER).contains(&entry.cookie) {
             self.cookie = self.cookie.max(entry.cookie);
-            return;
+        } else {
+            let (name, cookie) = (name.clone(), entry.cookie);
+            self.entries.push((Finding::Cookie { directory, name, child, cookie }, share));
         }
-        let finding = Finding::Cookie {
-            directory: entry.directory,
-            name: entry.name.clone(),
-            child: entry.child,
-            cookie: entry.cookie,
-        };
-        self.entries.push((finding, entry.holder.map(|holder| holder.0)));
+        // Behind the cookie, whose correction finds it by its name.
+        if Name::parse(name).is_err() {
+            self.entries.push((Finding::Name { directory, name: name.clone(), child }, share));
+        }
     }
 }
 
@@ -110,7 +111,11 @@ impl Check<'_> {
             self.settle(finding, Some(share), path).await?;
         }
         for (finding, share) in gathered.entries {
-            let Finding::Cookie { directory, name, .. } = &finding else { continue };
+            let (Finding::Cookie { directory, name, .. } | Finding::Name { directory, name, .. }) =
+                &finding
+            else {
+                continue;
+            };
             let path = self.paths.entry(self.auditor, &self.shares, *directory, name).await?;
             self.settle(finding, share, path).await?;
         }

@@ -36,7 +36,7 @@ impl From<Mended> for Made {
         match mended {
             Mended::Done => Self::Done,
             Mended::Changed => Self::Changed,
-            Mended::NameTaken => Self::Not("its name in lost+found is taken".to_owned()),
+            Mended::NameTaken => Self::Not("the name that it would get is taken".to_owned()),
         }
     }
 }
@@ -94,7 +94,10 @@ impl Check<'_> {
             Remedy::Move(directory) => return self.move_away(hands, share, directory).await,
         };
         match mend {
-            Mend::SetParent { .. } | Mend::KeepOneName { .. } | Mend::Adopt { .. } => {
+            Mend::SetParent { .. }
+            | Mend::KeepOneName { .. }
+            | Mend::Adopt { .. }
+            | Mend::Rename { .. } => {
                 self.paths.forget();
             }
             Mend::RemoveEntry { .. }

@@ -227,6 +227,15 @@ pub enum Mend {
         /// The cookie that it has.
         cookie: i64,
     },
+    /// Names an entry by the id of what it names.
+    Rename {
+        /// The directory.
+        directory: ObjectId,
+        /// The name, which no client could give.
+        name: Vec<u8>,
+        /// What it names.
+        child: ObjectId,
+    },
     /// Has numbers given out beyond the highest that is there. What sessions have drawn already they give out all the same.
     Raise {
         /// Which.

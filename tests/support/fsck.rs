@@ -33,7 +33,7 @@ const fn case(
 
 /// Each on a share with the directories `d`, `d/sub`, `d/sub/deep` and `other`, and the files `d/f` (also `other/g`) and
 /// `d/sub/x`, beside a second share with the file `far`.
-pub(crate) const CASES: [Case; 26] = [
+pub(crate) const CASES: [Case; 28] = [
     case("", &[], &[]),
     case(
         "DELETE FROM files WHERE id IN (SELECT child_id FROM parent_child_map WHERE child_name = CAST('x' AS {B}))",
@@ -155,6 +155,16 @@ pub(crate) const CASES: [Case; 26] = [
           WHERE id IN (SELECT child_id FROM parent_child_map WHERE child_name = CAST('x' AS {B}))",
         &["target_size", "usage"],
         &["target_size", "usage"],
+    ),
+    case(
+        "UPDATE parent_child_map SET child_name = CAST('a/b' AS {B}) WHERE child_name = CAST('x' AS {B})",
+        &["name"],
+        &["name"],
+    ),
+    case(
+        "UPDATE parent_child_map SET child_name = CAST('..' AS {B}), cookie = 0 WHERE child_name = CAST('deep' AS {B})",
+        &["cookie", "name"],
+        &["cookie", "name"],
     ),
     case(
         "UPDATE files SET create_verifier = 5
@@ -364,6 +374,8 @@ pub(crate) async fn mend_nothing(store: &dyn Repair, share: &Share) {
         Mend::Renumber { object: gone, fileid: 1 },
         Mend::SetCookie { directory: d, name: b"f".to_vec(), cookie: 2 },
         Mend::SetCookie { directory: d, name: b"none".to_vec(), cookie: 2 },
+        Mend::Rename { directory: d, name: b"none".to_vec(), child: f },
+        Mend::Rename { directory: d, name: b"f".to_vec(), child: x },
         Mend::Raise { numbers: Numbers::Fileids, highest: 5 },
         Mend::Raise { numbers: Numbers::Cookies, highest: 5 },
     ] {

@@ -31,6 +31,10 @@ UNION ALL
 SELECT format('the entry %s of %s has the cookie %s, which was not given out', encode(e.child_name, 'escape'), e.parent_id, e.cookie)
   FROM parent_child_map e WHERE e.cookie > COALESCE(pg_sequence_last_value('cookies'), 0)
 UNION ALL
+SELECT format('the entry %s of %s has a name that none can have', encode(e.child_name, 'escape'), e.parent_id)
+  FROM parent_child_map e
+ WHERE position('/'::bytea IN e.child_name) > 0 OR position('\x00'::bytea IN e.child_name) > 0 OR e.child_name IN ('.', '..')
+UNION ALL
 SELECT format('%s has no name', f.id)
   FROM files f LEFT JOIN names n ON n.child_id = f.id
  WHERE n.names IS NULL AND f.id NOT IN (SELECT s.root FROM shares s)

@@ -66,6 +66,8 @@ const RENUMBER: &str = "
 const NEW_COOKIE: &str = "
     UPDATE parent_child_map SET cookie = nextval('cookies')
      WHERE parent_id = $1 AND child_name = $2 AND cookie = $3";
+const PUT_NAME: &str = "
+    UPDATE parent_child_map SET child_name = $4 WHERE parent_id = $1 AND child_name = $2 AND child_id = $3";
 /// Beyond what other sessions may have drawn meanwhile.
 const RAISE_FILEIDS: &str = "SELECT setval('fileids', $1::bigint + 1000000) WHERE COALESCE(pg_sequence_last_value('fileids'), 0) < $1";
 const RAISE_COOKIES: &str = "SELECT setval('cookies', $1::bigint + 1000000) WHERE COALESCE(pg_sequence_last_value('cookies'), 0) < $1";
@@ -150,6 +152,9 @@ impl PostgresAuditor {
             }
             Mend::SetCookie { directory, name, cookie } => {
                 change.set_cookie(*directory, name, *cookie).await?
+            }
+            Mend::Rename { directory, name, child } => {
+                change.rename(*directory, name, *child).await?
             }
             Mend::Raise { numbers: Numbers::Fileids, highest } => {
                 done(change.run(RAISE_FILEIDS, &[highest]).await?)
@@ -367,5 +372,23 @@ impl Change<'_> {
             return Ok(Mended::Changed);
         }
         self.run(TOUCH_ENTRIES, &[&directory.0, &self.now.0, &0_i32]).await.map(done)
+    }
+
+    async fn rename(
+        &self,
+        directory: ObjectId,
+        name: &[u8],
+        child: ObjectId,
+    ) -> Result<Mended, Failure> {
+        self.lock(&[directory, child]).await?;
+        let new = child.to_string().into_bytes();
+        if self.first(ENTRY, &[&directory.0, &new]).await?.is_some() {
+            return Ok(Mended::NameTaken);
+        }
+        if self.run(PUT_NAME, &[&directory.0, &name, &child.0, &new]).await? == 0 {
+            return Ok(Mended::Changed);
+        }
+        self.run(TOUCH_ENTRIES, &[&directory.0, &self.now.0, &0_i32]).await?;
+        self.run(TOUCH, &[&child.0, &self.now.0]).await.map(done)
     }
 }

@@ -34,6 +34,10 @@ UNION ALL
 SELECT format('the entry %s of %s has cookie %d', name, parent, cookie)
   FROM entries WHERE cookie < 3 OR cookie >= (SELECT next FROM sequences WHERE name = 'cookies')
 UNION ALL
+SELECT format('the entry %s of %s has a name that none can have', hex(child_name), lower(hex(parent_id)))
+  FROM parent_child_map
+ WHERE instr(child_name, x'2f') > 0 OR instr(child_name, x'00') > 0 OR child_name IN (x'2e', x'2e2e')
+UNION ALL
 SELECT format('directory %s has another parent than %s, where its entry lies', child, parent)
   FROM entries WHERE child_type = 2 AND up IS NOT parent_id
 UNION ALL

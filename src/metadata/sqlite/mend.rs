@@ -58,6 +58,8 @@ const NEXT_FILEID: &str = "UPDATE sequences SET next = next + 1 WHERE name = 'fi
 const NEW_COOKIE: &str = "
     UPDATE parent_child_map SET cookie = (SELECT next FROM sequences WHERE name = 'cookies')
      WHERE parent_id = ?1 AND child_name = ?2 AND cookie = ?3";
+const PUT_NAME: &str = "
+    UPDATE parent_child_map SET child_name = ?4 WHERE parent_id = ?1 AND child_name = ?2 AND child_id = ?3";
 const RAISE: &str = "UPDATE sequences SET next = ?2 + 1 WHERE name = ?1 AND next <= ?2";
 
 #[async_trait::async_trait]
@@ -144,6 +146,7 @@ impl Change<'_> {
             Mend::SetCookie { directory, name, cookie } => {
                 self.set_cookie(*directory, name, *cookie)
             }
+            Mend::Rename { directory, name, child } => self.rename(*directory, name, *child),
             Mend::Raise { numbers, highest } => {
                 let name = match numbers {
                     Numbers::Fileids => "fileids",
@@ -319,5 +322,17 @@ impl Change<'_> {
         }
         self.run(NEXT_COOKIE, &[])?;
         self.touch_entries(directory, false).map(done)
+    }
+
+    fn rename(&self, directory: ObjectId, name: &[u8], child: ObjectId) -> Result<Mended, Failure> {
+        let (id, new) = (directory.0.as_bytes(), child.to_string().into_bytes());
+        if !found(self.within, ENTRY, params![id, new], |_| Ok(()))?.is_empty() {
+            return Ok(Mended::NameTaken);
+        }
+        if self.run(PUT_NAME, params![id, name, child.0.as_bytes(), new])? == 0 {
+            return Ok(Mended::Changed);
+        }
+        self.touch_entries(directory, false)?;
+        self.touch(child)
     }
 }
