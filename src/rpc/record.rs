@@ -7,8 +7,8 @@ use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 pub const MAX_RECORD_BYTES: usize = (1 << 20) + (8 << 10);
 /// What of an unfinished record is kept without a reservation, in bytes.
 pub const FREE_BYTES: usize = 16 << 10;
-/// The most fragments of one record. A sender with 4 KiB fragments makes 258 of the longest.
-const MAX_FRAGMENTS: u32 = 1024;
+/// The most fragments of one record that bring nothing. The record's length bounds the others, however short.
+const MAX_EMPTY_FRAGMENTS: u32 = 1024;
 const LAST_FRAGMENT: u32 = 0x8000_0000;
 const MARK_BYTES: usize = 4;
 /// An unfinished record's buffer grows to this multiple of what has arrived.
@@ -20,8 +20,8 @@ pub enum RecordError {
     /// The record is longer than [`MAX_RECORD_BYTES`].
     #[error("a record of more than {MAX_RECORD_BYTES} bytes")]
     TooLong,
-    /// The record has too many fragments.
-    #[error("a record of more than {MAX_FRAGMENTS} fragments")]
+    /// The record has too many empty fragments.
+    #[error("a record of more than {MAX_EMPTY_FRAGMENTS} empty fragments")]
     TooManyFragments,
 }
 
@@ -47,7 +47,9 @@ pub struct RecordReader {
     /// Bytes of the fragment under way that are still to come; `None` between fragments.
     fragment: Option<usize>,
     last: bool,
-    fragments: u32,
+    /// Whether a fragment has begun.
+    begun: bool,
+    empty_fragments: u32,
     record: BytesMut,
     granted: bool,
 }
@@ -96,7 +98,7 @@ impl RecordReader {
     /// Whether a record has begun and is not complete.
     #[must_use]
     pub fn is_partial(&self) -> bool {
-        self.mark_bytes > 0 || self.fragment.is_some() || self.fragments > 0
+        self.mark_bytes > 0 || self.fragment.is_some() || self.begun
     }
 
     /// Where to read the rest of a large fragment to, past the input buffer; `None` where the next
@@ -131,8 +133,9 @@ impl RecordReader {
         if length > MAX_RECORD_BYTES - self.record.len() {
             return Err(RecordError::TooLong);
         }
-        self.fragments += 1;
-        if self.fragments > MAX_FRAGMENTS {
+        self.begun = true;
+        self.empty_fragments += u32::from(length == 0);
+        if self.empty_fragments > MAX_EMPTY_FRAGMENTS {
             return Err(RecordError::TooManyFragments);
         }
         self.last = mark & LAST_FRAGMENT != 0;
@@ -223,7 +226,7 @@ mod tests {
         assert_eq!(reader.step(&mut fragment(b"1", false)), Ok(Step::Hungry));
         assert_eq!(reader.step(&mut marked(MAX_RECORD_BYTES, true)), Err(RecordError::TooLong));
         let mut reader = RecordReader::default();
-        for _ in 0..MAX_FRAGMENTS {
+        for _ in 0..MAX_EMPTY_FRAGMENTS {
             assert_eq!(reader.step(&mut marked(0, false)), Ok(Step::Hungry));
         }
         assert_eq!(reader.step(&mut marked(0, false)), Err(RecordError::TooManyFragments));

@@ -50,7 +50,7 @@ async fn the_longest_record_is_taken_whole_and_in_fragments() {
     assert_eq!(record.len(), MAX_RECORD);
     connection.send_record(&record).await;
     assert!(connection.reply().await.results().fixed(data.len()) == data);
-    for size in [MAX_RECORD - 1, 100_000, 8_191, 4_096] {
+    for size in [MAX_RECORD - 1, 100_000, 8_191, 4_096, 7] {
         let fragments: Vec<_> = record.chunks(size).collect();
         connection.send_fragments(&fragments).await;
         assert!(connection.reply().await.results().fixed(data.len()) == data);
