@@ -29,10 +29,14 @@ impl Vfs {
                 let attributes = export.metadata.getattr(&cx, directory.object).await?;
                 Lookup { directory: attributes.clone(), object: Some(attributes) }
             }
-            Component::Parent => export.metadata.lookup_parent(&cx, directory.object).await?,
-            Component::Name(name) => export.metadata.lookup(&cx, directory.object, name).await?,
+            Component::Parent => {
+                export.shown(export.metadata.lookup_parent(&cx, directory.object).await)?
+            }
+            Component::Name(name) => {
+                export.shown(export.metadata.lookup(&cx, directory.object, name).await)?
+            }
         };
-        let directory = found.directory;
+        let directory = export.laid(found.directory);
         if let Err(error) = rules::may_search(&cx.credentials, &directory) {
             return Err(Failure::of(error, directory));
         }
@@ -48,7 +52,7 @@ impl Vfs {
     /// A failure's `first` is the link.
     pub async fn readlink(&self, caller: &Caller, link: &FileHandle) -> Result<Link> {
         let (export, cx) = self.enter(caller, link, Intent::Read)?;
-        Ok(export.metadata.readlink(&cx, link.object).await?)
+        export.shown(export.metadata.readlink(&cx, link.object).await)
     }
 
     /// A page of READDIR or READDIRPLUS (sections 3.3.16 and 3.3.17), without `.` and `..`.
@@ -64,12 +68,13 @@ impl Vfs {
         with_attributes: bool,
     ) -> Result<Page> {
         let (export, cx) = self.enter(caller, directory, Intent::Read)?;
-        let mut page = export
+        let page = export
             .metadata
             .readdir(&cx, directory.object, after, max_entries, with_attributes)
-            .await?;
+            .await;
+        let mut page = export.shown(page)?;
         if let Err(error) = rules::may_list(&cx.credentials, &page.directory) {
-            return Err(Failure::of(error, page.directory));
+            return Err(Failure::of(error, export.laid(page.directory)));
         }
         for entry in &mut page.entries {
             entry.attributes = entry.attributes.take().map(|attributes| export.laid(attributes));
@@ -94,7 +99,8 @@ impl Vfs {
         if size_asked_for(how).is_some_and(|size| size > export.share.capabilities.max_file_size) {
             return Err(metadata::Error::TooLarge.into());
         }
-        let mut created = export.metadata.create(&cx, directory.object, name, how).await?;
+        let mut created =
+            export.shown(export.metadata.create(&cx, directory.object, name, how).await)?;
         created.object = export.laid(created.object);
         if let Some(set) = size_to_apply(how, &created) {
             let object = created.object.id;
@@ -122,7 +128,7 @@ impl Vfs {
         set: &SetAttributes,
     ) -> Result<Created> {
         let (export, cx) = self.enter(caller, directory, Intent::Write)?;
-        Ok(export.metadata.mkdir(&cx, directory.object, name, set).await?)
+        export.shown(export.metadata.mkdir(&cx, directory.object, name, set).await)
     }
 
     /// SYMLINK (section 3.3.10).
@@ -138,7 +144,7 @@ impl Vfs {
         set: &SetAttributes,
     ) -> Result<Created> {
         let (export, cx) = self.enter(caller, directory, Intent::Write)?;
-        Ok(export.metadata.symlink(&cx, directory.object, name, target, set).await?)
+        export.shown(export.metadata.symlink(&cx, directory.object, name, target, set).await)
     }
 
     /// MKNOD (section 3.3.11).
@@ -155,7 +161,7 @@ impl Vfs {
         set: &SetAttributes,
     ) -> Result<Created> {
         let (export, cx) = self.enter(caller, directory, Intent::Write)?;
-        Ok(export.metadata.mknod(&cx, directory.object, name, kind, rdev, set).await?)
+        export.shown(export.metadata.mknod(&cx, directory.object, name, kind, rdev, set).await)
     }
 
     /// REMOVE (section 3.3.12).
@@ -169,7 +175,8 @@ impl Vfs {
         name: &Name,
     ) -> Result<Removed> {
         let (export, cx) = self.enter(caller, directory, Intent::Write)?;
-        let mut removed = export.metadata.remove(&cx, directory.object, name).await?;
+        let mut removed =
+            export.shown(export.metadata.remove(&cx, directory.object, name).await)?;
         removed.object = export.lost_a_name(&cx, removed.object).await;
         Ok(removed)
     }
@@ -185,7 +192,7 @@ impl Vfs {
         name: &Name,
     ) -> Result<Removed> {
         let (export, cx) = self.enter(caller, directory, Intent::Write)?;
-        Ok(export.metadata.rmdir(&cx, directory.object, name).await?)
+        export.shown(export.metadata.rmdir(&cx, directory.object, name).await)
     }
 
     /// RENAME (section 3.3.14).
@@ -205,8 +212,8 @@ impl Vfs {
             self.enter(caller, to, Intent::Write)?;
             return Err(super::Error::CrossShare.into());
         }
-        let mut renamed =
-            export.metadata.rename(&cx, from.object, from_name, to.object, to_name).await?;
+        let renamed = export.metadata.rename(&cx, from.object, from_name, to.object, to_name).await;
+        let mut renamed = export.shown(renamed)?;
         if let Some(replaced) = renamed.replaced.take() {
             renamed.replaced = Some(export.lost_a_name(&cx, replaced).await);
         }
@@ -231,7 +238,8 @@ impl Vfs {
             return Err(super::Error::CrossShare.into());
         }
         export.flush_before_change(&cx, object.object).await?;
-        let mut linked = export.metadata.link(&cx, object.object, directory.object, name).await?;
+        let linked = export.metadata.link(&cx, object.object, directory.object, name).await;
+        let mut linked = export.shown(linked)?;
         linked.object = export.laid(linked.object);
         Ok(linked)
     }
@@ -281,6 +289,18 @@ fn size_asked_for(how: &CreateHow) -> Option<u64> {
 }
 
 impl Export {
+    /// What the store answered. Where it refused, the objects it shows may be files with unflushed state: one that
+    /// stands where a directory or a link was asked for.
+    fn shown<T>(&self, answer: metadata::Answer<T>) -> Result<T> {
+        answer.map_err(|refusal| {
+            let lay = |object: Option<Box<Attributes>>| {
+                object.map(|attributes| Box::new(self.laid(*attributes)))
+            };
+            let (first, second) = (lay(refusal.first), lay(refusal.second));
+            Failure { error: refusal.error.into(), first, second }
+        })
+    }
+
     /// A file lost a name: with the last one its unflushed state and its content go; otherwise the state is
     /// flushed, since the change of its link count shows a newer ctime.
     async fn lost_a_name(&self, cx: &Context, object: Replaced) -> Replaced {

@@ -10,6 +10,7 @@ cases! {
     operations_of_one_client_make_a_chain, every_changing_procedure_joins_the_chain,
     operations_of_many_clients_make_one_chain, refused_operations_change_nothing,
     writes_of_one_client_make_a_chain, setattrs_of_many_clients_make_one_chain,
+    refusals_show_what_is_unflushed,
     no_attributes_of_what_is_gone, no_attributes_of_bad_handles,
     renames_between_directories_make_two_chains,
 }
@@ -137,6 +138,40 @@ fn setattrs_of_many_clients_make_one_chain(t: &Fs) {
         (0..10).map(|n| client.setattr(&file, &set(n)).wcc).collect()
     });
     is_one_chain(&changes(wccs.concat()));
+}
+
+/// A file in a directory's place, or in a link's, has attributes too: the newest.
+fn refusals_show_what_is_unflushed(t: &Fs) {
+    let (file, other) = (t.alice.file(&t.dir, b"f"), t.alice.file(&t.dir, b"g"));
+    assert_eq!(t.alice.write(&file, 0, UNSTABLE, b"bytes").status, OK);
+    let present = t.alice.attr(&file);
+    assert_eq!(present.size, 5);
+    let renamed = |from, to| t.alice.rename(from, b"g", to, b"x");
+    let wccs = [
+        t.alice.create(&file, b"x", How::Unchecked(mode(0o644))).wcc,
+        t.alice.mkdir(&file, b"x", &mode(0o755)).wcc,
+        t.alice.symlink(&file, b"x", b"y").wcc,
+        t.alice.mknod(&file, b"x", FIFO, &mode(0o644), (0, 0)).wcc,
+        t.alice.remove(&file, b"x").wcc,
+        t.alice.rmdir(&file, b"x").wcc,
+        renamed(&file, &t.dir).from,
+        renamed(&t.dir, &file).to,
+        t.alice.link(&other, &file, b"x").directory,
+    ];
+    for (at, wcc) in wccs.into_iter().enumerate() {
+        assert_eq!(wcc, Wcc { before: Some(present.wcc()), after: Some(present.clone()) }, "{at}");
+    }
+    let objects = [
+        t.alice.readlink(&file).link,
+        t.alice.lookup(&file, b"x").directory,
+        t.alice.lookup(&file, b".").directory,
+        t.alice.lookup(&file, b"..").directory,
+        t.alice.readdir(&file, 0, [0; 8], 4096).directory,
+        t.alice.readdirplus(&file, 0, [0; 8], 4096, 8192).directory,
+    ];
+    for (at, object) in objects.into_iter().enumerate() {
+        assert_eq!(object.as_ref(), Some(&present), "{at}");
+    }
 }
 
 fn no_attributes_of_what_is_gone(t: &Fs) {
