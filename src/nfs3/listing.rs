@@ -11,6 +11,7 @@ use super::request::{Failure, Request};
 use super::status::Error;
 use crate::metadata::{DirectoryEntry, Page};
 use crate::types::{Attributes, Cookie, FileHandle, Fileid, Name, ObjectId};
+use crate::vfs::ReadDirDone;
 use crate::xdr::Encoder;
 
 /// The most bytes of a page, whatever the client allows: four times what FSINFO recommends.
@@ -109,7 +110,7 @@ struct Entry {
     fileid: Fileid,
     name: EntryName,
     cookie: Cookie,
-    /// The object, for READDIRPLUS.
+    /// The object, for READDIRPLUS by who may search the directory.
     object: Option<ObjectId>,
     /// Its attributes, for READDIRPLUS and where known.
     attributes: Option<Attributes>,
@@ -152,22 +153,23 @@ impl Listing {
         let after = Cookie(cookie.min(LAST_COOKIE));
         let most = limits.most_entries(form, directory.to_wire().len());
         let plus = form == Form::Plus;
-        let page = request.vfs.readdir(&request.caller, directory, after, most, plus).await?;
-        Self::cut(directory, after, page, form, limits)
+        let done = request.vfs.readdir(&request.caller, directory, after, most, plus).await?;
+        Self::cut(directory, after, done, form, limits)
     }
 
     /// Adds `.` and `..` to a page and cuts it to what fits.
     fn cut(
         handle: &FileHandle,
         after: Cookie,
-        page: Page,
+        done: ReadDirDone,
         form: Form,
         limits: Limits,
     ) -> Result<Self, Failure> {
         let handle_bytes = handle.to_wire().len();
-        let Page { directory, parent_fileid, entries: stored, eof } = page;
-        let dots = dots(&directory, parent_fileid, form);
-        let stored = stored.into_iter().map(|entry| shown(entry, form));
+        let Page { directory, parent_fileid, entries: stored, eof } = done.page;
+        let plus = form == Form::Plus && done.searchable;
+        let dots = dots(&directory, parent_fileid, plus);
+        let stored = stored.into_iter().map(|entry| shown(entry, plus));
         let mut rest = dots.into_iter().filter(|dot| dot.cookie > after).chain(stored).peekable();
         let (mut page_bytes, mut names_bytes) = (EMPTY_PAGE_BYTES, 0);
         let mut entries = Vec::new();
@@ -211,8 +213,7 @@ impl Listing {
 }
 
 /// The entries that no store keeps.
-fn dots(directory: &Attributes, parent_fileid: Fileid, form: Form) -> [Entry; 2] {
-    let plus = form == Form::Plus;
+fn dots(directory: &Attributes, parent_fileid: Fileid, plus: bool) -> [Entry; 2] {
     let own = plus.then(|| directory.clone());
     let parent = directory.parent.filter(|_| plus);
     // A root is its own parent; another parent's attributes were not read.
@@ -234,12 +235,12 @@ fn dots(directory: &Attributes, parent_fileid: Fileid, form: Form) -> [Entry; 2]
     [current, parent]
 }
 
-fn shown(entry: DirectoryEntry, form: Form) -> Entry {
+fn shown(entry: DirectoryEntry, plus: bool) -> Entry {
     Entry {
         fileid: entry.fileid,
         name: EntryName::Stored(entry.name),
         cookie: entry.cookie,
-        object: (form == Form::Plus).then_some(entry.object),
+        object: plus.then_some(entry.object),
         attributes: entry.attributes,
     }
 }

@@ -24,7 +24,7 @@ pub use export::{ExportSettings, WriteBehind};
 pub use mount::{ExportEntry, MountError};
 pub use policy::{ClientRule, Squash};
 
-use crate::metadata::Change;
+use crate::metadata::{Change, Page};
 use crate::types::{Attributes, Credentials, ShareName, Trail};
 use export::Export;
 
@@ -61,6 +61,15 @@ pub struct AccessDone {
     pub granted: u32,
     /// The object.
     pub attributes: Attributes,
+}
+
+/// READDIR's and READDIRPLUS's answer.
+#[derive(Clone, Debug)]
+pub struct ReadDirDone {
+    /// The entries.
+    pub page: Page,
+    /// Whether the caller may search the directory, and so see more of the entries than names and file numbers.
+    pub searchable: bool,
 }
 
 /// READ's answer.

@@ -1,10 +1,10 @@
 //! Names: LOOKUP, READDIR, creating, removing, renaming and linking.
 
 use super::export::{Export, Intent};
-use super::{Caller, Error, Failure, Result, Vfs};
+use super::{Caller, Error, Failure, ReadDirDone, Result, Vfs};
 use crate::metadata::{
-    self, CreateHow, Created, Link, LinkTarget, Lookup, Page, Removed, Renamed, Replaced,
-    SetAttributes, rules,
+    self, CreateHow, Created, Link, LinkTarget, Lookup, Removed, Renamed, Replaced, SetAttributes,
+    rules,
 };
 use crate::types::{
     Attributes, Chain, Component, Context, Cookie, DeviceNumbers, FileHandle, FileType, Name,
@@ -55,7 +55,8 @@ impl Vfs {
         export.shown(export.metadata.readlink(&cx, link.object).await)
     }
 
-    /// A page of READDIR or READDIRPLUS (sections 3.3.16 and 3.3.17), without `.` and `..`.
+    /// A page of READDIR or READDIRPLUS (sections 3.3.16 and 3.3.17), without `.` and `..`. Attributes are there only
+    /// for who may search the directory too.
     ///
     /// # Errors
     /// A failure's `first` is the directory.
@@ -66,7 +67,7 @@ impl Vfs {
         after: Cookie,
         max_entries: usize,
         with_attributes: bool,
-    ) -> Result<Page> {
+    ) -> Result<ReadDirDone> {
         let (export, cx) = self.enter(caller, directory, Intent::Read)?;
         let page = export
             .metadata
@@ -76,10 +77,12 @@ impl Vfs {
         if let Err(error) = rules::may_list(&cx.credentials, &page.directory) {
             return Err(Failure::of(error, export.laid(page.directory)));
         }
+        let searchable = rules::may_search(&cx.credentials, &page.directory).is_ok();
         for entry in &mut page.entries {
-            entry.attributes = entry.attributes.take().map(|attributes| export.laid(attributes));
+            let attributes = entry.attributes.take().filter(|_| searchable);
+            entry.attributes = attributes.map(|attributes| export.laid(attributes));
         }
-        Ok(page)
+        Ok(ReadDirDone { page, searchable })
     }
 
     /// CREATE (section 3.3.8). An UNCHECKED create of a file that is there sets its size, and

@@ -28,9 +28,9 @@ async fn unstable_writes_are_seen_at_once_and_flushed_as_seen() {
     let name = Component::Name(Name::parse(b"f").unwrap());
     let looked = fixture.one.lookup(&caller(0), &fixture.root(), &name).await.unwrap();
     assert_eq!(looked.object, Some(written.change.after.clone()));
-    let page =
+    let done =
         fixture.one.readdir(&caller(0), &fixture.root(), Cookie::START, 10, true).await.unwrap();
-    assert_eq!(page.entries[0].attributes, Some(written.change.after.clone()));
+    assert_eq!(done.page.entries[0].attributes, Some(written.change.after.clone()));
 
     let done = commit(&fixture.one, &file).await.unwrap();
     assert_eq!(done.verifier, written.verifier);

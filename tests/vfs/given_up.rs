@@ -210,8 +210,8 @@ impl Scene {
 
     async fn state(&self, vfs: &Vfs) -> State {
         let mut state = State::new();
-        let page = vfs.readdir(&caller(0), &self.root, Cookie(0), 100, true).await.unwrap();
-        for entry in page.entries {
+        let done = vfs.readdir(&caller(0), &self.root, Cookie(0), 100, true).await.unwrap();
+        for entry in done.page.entries {
             let handle = FileHandle { object: entry.object, ..self.root.clone() };
             let which = match &handle {
                 it if *it == self.file => "file",

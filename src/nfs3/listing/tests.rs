@@ -58,7 +58,8 @@ impl Directory {
     fn list(&self, after: u64, form: Form, limits: Limits) -> Result<Listing, Failure> {
         let most = limits.most_entries(form, self.handle.to_wire().len());
         let page = self.page(Cookie(after), most, form == Form::Plus);
-        Listing::cut(&self.handle, Cookie(after), page, form, limits)
+        let done = ReadDirDone { page, searchable: true };
+        Listing::cut(&self.handle, Cookie(after), done, form, limits)
     }
 }
 

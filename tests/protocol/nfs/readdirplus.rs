@@ -11,7 +11,8 @@ cases! {
     enormous_counts, every_entry_comes_once_in_pages_of_any_size, cookies_are_those_of_readdir,
     cookies_survive_removal, removing_page_by_page_empties_the_directory, end_is_said,
     readdirplus_of_a_file, readdirplus_needs_read_permission,
-    readdirplus_does_not_need_search_permission, a_page_of_large_entries,
+    readdirplus_does_not_need_search_permission, what_lookup_would_refuse_is_not_shown,
+    a_page_of_large_entries,
     directory_attributes_come_along, kinds_of_every_object, handles_work,
 }
 
@@ -235,6 +236,20 @@ fn readdirplus_does_not_need_search_permission(t: &Fs) {
     t.alice.file(&dir, b"f");
     let page = t.bob.readdirplus(&dir, 0, [0; 8], 4096, 8192);
     assert_eq!((page.status, page.entries.len()), (OK, 3));
+    let all = t.alice.readdirplus(&dir, 0, [0; 8], 4096, 8192);
+    for (entry, known) in page.entries.iter().zip(all.entries) {
+        let (name, fileid, cookie) = (&known.name, known.fileid, known.cookie);
+        assert_eq!((&entry.name, entry.fileid, entry.cookie), (name, fileid, cookie));
+    }
+}
+
+fn what_lookup_would_refuse_is_not_shown(t: &Fs) {
+    let dir = t.alice.dir_of(&t.dir, b"d", 0o744);
+    t.alice.file(&dir, b"f");
+    assert_eq!(t.bob.lookup(&dir, b"f").status, ACCES);
+    for entry in t.bob.readdirplus(&dir, 0, [0; 8], 4096, 8192).entries {
+        assert_eq!((entry.handle, entry.attr), (None, None), "{:?}", entry.name);
+    }
 }
 
 fn a_page_of_large_entries(t: &Fs) {
