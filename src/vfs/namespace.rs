@@ -104,6 +104,13 @@ impl Vfs {
         }
         let mut created =
             export.shown(export.metadata.create(&cx, directory.object, name, how).await)?;
+        // A write ends the verifier, which the store hears of with the flush.
+        if matches!(how, CreateHow::Exclusive(_))
+            && !created.made
+            && export.is_unflushed(created.object.id)
+        {
+            return Err(Failure::of(metadata::Error::Exists, created.directory.after));
+        }
         created.object = export.laid(created.object);
         if let Some(set) = size_to_apply(how, &created) {
             let object = created.object.id;

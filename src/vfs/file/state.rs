@@ -341,6 +341,11 @@ pub(super) struct Recorded {
 }
 
 impl Export {
+    /// Whether writes wait to be flushed.
+    pub(in crate::vfs) fn is_unflushed(&self, file: ObjectId) -> bool {
+        self.files.existing(file).is_some_and(|state| state.overlay.lock().pending.is_some())
+    }
+
     /// Attributes as clients see them: what is not flushed laid over the committed ones.
     pub(in crate::vfs) fn laid(&self, mut attributes: Attributes) -> Attributes {
         if attributes.file_type == FileType::Regular

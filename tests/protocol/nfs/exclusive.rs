@@ -11,7 +11,8 @@ cases! {
     a_retry_on_another_connection, another_verifier_is_exist, another_user_is_exist,
     a_verifier_of_zeros, a_file_made_otherwise_has_no_verifier, over_a_directory_or_symlink,
     the_verifier_ends_with_setattr, the_verifier_ends_with_a_write,
-    the_verifier_ends_with_an_unstable_write, the_verifier_ends_with_rename,
+    the_verifier_ends_with_an_unstable_write, the_verifier_ends_before_the_commit,
+    the_verifier_ends_with_rename,
     the_verifier_ends_with_link, the_verifier_outlives_lookups_and_reads,
     a_retry_after_remove_makes_a_new_file, wcc_data_is_exact, exclusive_needs_permission,
     a_retry_changes_nothing, the_usual_sequence_of_open, parallel_exclusive_creates,
@@ -98,6 +99,14 @@ fn the_verifier_ends_with_an_unstable_write(t: &Fs) {
     assert_eq!(t.alice.write(&file, 0, UNSTABLE, b"x").status, OK);
     assert_eq!(t.alice.commit(&file, 0, 0).status, OK);
     assert_eq!(t.alice.create(&t.dir, b"f", A).status, EXIST);
+}
+
+fn the_verifier_ends_before_the_commit(t: &Fs) {
+    let file = t.alice.create(&t.dir, b"f", A).handle();
+    assert_eq!(t.alice.write(&file, 0, UNSTABLE, b"x").status, OK);
+    let again = t.alice.create(&t.dir, b"f", A);
+    assert_eq!((again.status, again.wcc.after), (EXIST, Some(t.alice.attr(&t.dir))));
+    assert_eq!(t.alice.get(&file), b"x");
 }
 
 fn the_verifier_ends_with_rename(t: &Fs) {
