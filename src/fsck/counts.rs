@@ -175,6 +175,10 @@ impl Check<'_> {
             self.gathered.entry(entry);
             return Ok(false);
         };
+        if fault == Fault::OutsideDirectory && self.roots.contains(&entry.directory) {
+            // The share's root is gone, which was said: its entries are all that tells what was in it.
+            return Ok(false);
+        }
         let (directory, name, child) = (entry.directory, entry.name.clone(), entry.child);
         let path = self.paths.entry(self.auditor, &self.shares, directory, &name).await?;
         let named_elsewhere = match fault {

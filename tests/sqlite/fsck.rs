@@ -71,6 +71,25 @@ async fn what_cannot_be_mended_is_said_and_left() {
     assert!(found.iter().all(|found| matches!(found.outcome, Outcome::Left(_))), "{found:?}");
 }
 
+/// Its entries are all that is known of what was in it.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_entries_of_a_root_that_is_gone_are_left() {
+    let folder = tempfile::tempdir().unwrap();
+    let fixture = Fixture::in_folder(&folder).await;
+    furnish(&fixture.store, &fixture.share).await;
+    let before = walk(&fixture.store, &fixture.share).await;
+    let sql = "CREATE TABLE saved AS SELECT * FROM files WHERE id = (SELECT root FROM shares WHERE id = 1);
+               DELETE FROM files WHERE id IN (SELECT id FROM saved)";
+    look(&file(&folder)).execute_batch(sql).unwrap();
+    let found = repair(&fixture.store, SMALL).await;
+    assert_eq!(kinds(&found), ["no_root", "usage"], "{found:?}");
+    let sql = "INSERT INTO files SELECT * FROM saved; DROP TABLE saved;
+               UPDATE share_usage SET objects = objects + 1 WHERE share_id = 1";
+    look(&file(&folder)).execute_batch(sql).unwrap();
+    assert_eq!(walk(&fixture.store, &fixture.share).await, before, "every name is there");
+    fixture.sound().await;
+}
+
 /// The check is another process's: it knows the file alone.
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_found_while_a_server_changes_everything() {
