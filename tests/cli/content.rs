@@ -321,3 +321,28 @@ async fn what_cannot_be_copied_is_refused() {
         &["no share /other has its content in here", "the metadata stores db were asked"],
     );
 }
+
+/// A folder that another database serves from is no place for a copy: that one's `trunkfs gc` does not know of it.
+#[tokio::test]
+async fn content_of_another_database_is_not_copied_to() {
+    let folder = at_rest(ELSEWHERE, 3).await;
+    let second = fs::read_to_string(folder.path().join("t.yaml")).unwrap();
+    let second = second.replace("names.db", "second.db");
+    let second = second.replace("content_store: here", "content_store: there");
+    fs::write(folder.path().join("second.yaml"), second).unwrap();
+    let server = Running::start(folder.path(), &["--config", "second.yaml"], 1).await;
+    let mut files = Files::open(server.address).await;
+    files.make("of-the-second", b"bytes").await;
+    server.stop().await;
+    let elsewhere = folder.path().join("elsewhere");
+    let before = contents(&elsewhere);
+    copy(&folder, &[])
+        .await
+        .failed_with(1, &["content.stores.there", "of another database", "name an empty folder"]);
+    assert_eq!(contents(&elsewhere), before, "nothing was copied");
+    // Where the configuration names that database too, both may share the folder.
+    let both = fs::read_to_string(folder.path().join("t.yaml")).unwrap();
+    let second = "second: { type: sqlite, sqlite: { path: second.db } }, db:";
+    fs::write(folder.path().join("t.yaml"), both.replacen("db:", second, 1)).unwrap();
+    assert_eq!(copied(&folder, &[]).await["copied"], 3);
+}

@@ -24,6 +24,18 @@ pub enum CopyError {
         /// What they hold.
         identity: ContentIdentity,
     },
+    /// It is another database's, which does not know of what is copied.
+    #[error(
+        "content.stores.{name} holds content {identity} of which no file of these metadata stores has any: it is of another \
+         database, whose `trunkfs gc` would remove what is copied there; name an empty folder, or another bucket or \
+         prefix"
+    )]
+    Foreign {
+        /// The name of the store.
+        name: String,
+        /// What it holds.
+        identity: ContentIdentity,
+    },
     /// There is nothing to copy.
     #[error(
         "{} has its content in {name} (identity {identity}); the metadata stores {} were asked",

@@ -68,6 +68,11 @@ impl Journal {
         Ok(Self { store, known, waiting })
     }
 
+    /// Whether an earlier copy has noted anything.
+    pub(super) fn is_begun(&self) -> bool {
+        !self.known.is_empty()
+    }
+
     /// Whether the file was copied in the state that its row is in.
     pub(super) fn has(&self, row: &Row) -> bool {
         self.known.get(&row.id) == Some(&(row.ctime, row.size))

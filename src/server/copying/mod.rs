@@ -140,6 +140,12 @@ pub async fn copy_content(
     let failed = |source| CopyError::To { name: how.to.clone(), source };
     let listed = to.list(None, usize::MAX).await.map_err(failed)?;
     let journal = Journal::open(to).await.map_err(failed)?;
+    let is_ours = |row: Row| listed.binary_search(&row.id).is_ok();
+    let is_known = listed.is_empty() || journal.is_begun();
+    let is_known = is_known || all(&sources).any(|(_, row)| is_ours(row));
+    if !is_known && !is_home(keeper, there).await? {
+        return Err(CopyError::Foreign { name: how.to.clone(), identity: there });
+    }
     let mut outcome = CopyOutcome {
         to: there,
         shares: sources.iter().map(|source| source.share.name.clone()).collect(),
@@ -191,11 +197,7 @@ async fn shares(
     from: ContentIdentity,
     how: &CopyHow,
 ) -> Result<Vec<(String, Share)>, CopyError> {
-    let metadata = keeper.config().metadata.iter().filter(|(_, settings)| match settings {
-        config::Metadata::Memory => false,
-        config::Metadata::Sqlite(_) | config::Metadata::Postgres(_) => true,
-    });
-    let metadata: Vec<String> = metadata.map(|(name, _)| name.clone()).collect();
+    let metadata = lasting_metadata(keeper.config());
     let mut found = Vec::new();
     for name in &metadata {
         let every = keeper.metadata(name).await?.every_share().await;
@@ -217,6 +219,29 @@ async fn shares(
         });
     }
     Ok(found)
+}
+
+/// Whether a share of the configuration's metadata stores has its content there.
+async fn is_home(keeper: &mut Keeper<'_>, content: ContentIdentity) -> Result<bool, CopyError> {
+    for name in lasting_metadata(keeper.config()) {
+        let every = keeper.metadata(&name).await?.every_share().await;
+        let every = every.map_err(|source| CopyError::Metadata { name: name.clone(), source })?;
+        for share in every {
+            if keeper.home(&name, &share.name).await?.is_some_and(|home| home.identity == content) {
+                return Ok(true);
+            }
+        }
+    }
+    Ok(false)
+}
+
+/// The metadata stores that outlast their server.
+fn lasting_metadata(config: &config::Config) -> Vec<String> {
+    let lasting = config.metadata.iter().filter(|(_, settings)| match settings {
+        config::Metadata::Memory => false,
+        config::Metadata::Sqlite(_) | config::Metadata::Postgres(_) => true,
+    });
+    lasting.map(|(name, _)| name.clone()).collect()
 }
 
 /// The files of a share, as of one moment.
