@@ -42,8 +42,13 @@ pub enum Error {
     #[error("{}: another trunkfs backup is writing it", .0.display())]
     Busy(PathBuf),
     /// The folder is no backup.
-    #[error("{}: there is no backup here: it has no backup.json{}", path.display(),
-        if *unfinished { "; one was begun and not finished" } else { "" })]
+    #[error("{}: there is no backup here: {}", path.display(), if !path.is_dir() {
+        "it is no folder"
+    } else if *unfinished {
+        "it has no backup.json; one was begun and not finished"
+    } else {
+        "it has no backup.json"
+    })]
     NoBackup {
         /// The folder.
         path: PathBuf,
@@ -62,7 +67,7 @@ pub enum Error {
         found: u32,
     },
     /// A part of the backup is not as it was written.
-    #[error("{}: {what}", path.display())]
+    #[error("{}: {what}; use another backup", path.display())]
     Damaged {
         /// Which.
         path: PathBuf,

@@ -27,6 +27,9 @@ impl Folder {
     /// Takes a new or empty folder, or one to go on with.
     pub(super) fn take(path: &Path, resume: bool) -> Result<Self, Error> {
         let failed = Error::at(path);
+        if resume && path.symlink_metadata().is_err_and(|e| e.kind() == ErrorKind::NotFound) {
+            return Err(Error::NothingToResume(path.to_path_buf()));
+        }
         match fs::DirBuilder::new().mode(0o700).create(path) {
             Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(failed(error)),
             Ok(()) | Err(_) => {}
@@ -82,6 +85,7 @@ mod tests {
         let above = tempfile::tempdir().unwrap();
         let path = above.path().join("backup");
         assert!(matches!(Folder::take(&path, true), Err(Error::NothingToResume(_))));
+        assert!(!path.exists(), "and is not made");
         let first = Folder::take(&path, false).unwrap();
         assert!(matches!(Folder::take(&path, true), Err(Error::Busy(_))));
         assert!(matches!(Folder::take(&path, false), Err(Error::Busy(_))));

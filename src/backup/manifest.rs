@@ -1,7 +1,7 @@
 //! `backup.json`: what a backup is. See the module for its form.
 
 use std::fs::{self, File};
-use std::io::Write as _;
+use std::io::{ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -117,7 +117,9 @@ impl Manifest {
     pub fn read(folder: &Path) -> Result<Self, Error> {
         let path = folder.join(MANIFEST);
         let text = match fs::read(&path) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound && folder.is_dir() => {
+            Err(error)
+                if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) =>
+            {
                 let unfinished = folder.join(super::folder::UNFINISHED).exists();
                 return Err(Error::NoBackup { path: folder.to_path_buf(), unfinished });
             }
@@ -153,7 +155,12 @@ impl Part {
 
     /// Finds a file as it was written.
     pub(super) fn check(&self, path: &Path) -> Result<(), Error> {
-        let found = Self::of(path)?;
+        let found = match Self::of(path) {
+            Err(Error::Io { source, .. }) if source.kind() == ErrorKind::NotFound => {
+                return Err(Error::damaged(path, "missing"));
+            }
+            found => found?,
+        };
         if found.size != self.size {
             let what = format!("{} bytes; {} were written", found.size, self.size);
             return Err(Error::damaged(path, what));

@@ -140,7 +140,8 @@ fn summarise(json: bool, restored: &Restored, start: Instant) -> Result<(), Fail
     }
     findings.iter().for_each(finding);
     if *wrong > 0 {
-        eprintln!("{wrong} files are not whole, as --incomplete accepts");
+        let files = if *wrong == 1 { "file is" } else { "files are" };
+        eprintln!("{wrong} {files} not whole, as --incomplete accepts");
     }
     for place in places {
         let (share, store, content) = (&place.share, &place.store, &place.content);

@@ -1,6 +1,6 @@
 //! Contents on their way into content stores.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -27,6 +27,8 @@ pub(super) struct Bringing<'a> {
     pub(super) stores: &'a Stores,
     pub(super) wanted: &'a Wanted,
     pub(super) job: &'a Arc<Job>,
+    /// Objects of which it was said already that the backup has not their content.
+    pub(super) known: &'a HashSet<Uuid>,
 }
 
 /// What became of a content.
@@ -78,7 +80,9 @@ impl Bringing<'_> {
                 }
                 Brought::Wrong(id, what) => {
                     id.map(&mut moved);
-                    findings.add(&entry, what);
+                    if !self.known.contains(&entry.object) {
+                        findings.add(&entry, what);
+                    }
                     if !self.wanted.incomplete {
                         break;
                     }

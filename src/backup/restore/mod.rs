@@ -7,12 +7,13 @@ mod bring;
 mod load;
 mod target;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
 use tokio::task::spawn_blocking;
+use uuid::Uuid;
 
 use self::bring::Bringing;
 use self::load::Loading;
@@ -96,7 +97,7 @@ pub async fn restore(
     };
     let groups = groups(config, wanted, &manifest)?;
     let mut restored = Restored::default();
-    examine(folder, &manifest, &groups, wanted, job, &mut restored).await?;
+    let known = examine(folder, &manifest, &groups, wanted, job, &mut restored).await?;
     let opened = open_all(config, &groups).await?;
     let mut keeper = Keeper::new(config);
     let mut ready = Vec::new();
@@ -108,7 +109,8 @@ pub async fn restore(
     job.begin("restore", Some(check::bytes_of(groups.iter().map(|group| &group.from))));
     let mut fresh = Vec::new();
     for (group, (_, stores)) in groups.iter().zip(&ready) {
-        let bringing = Bringing { folder, manifest: &manifest, group, stores, wanted, job };
+        let (manifest, known) = (&manifest, &known);
+        let bringing = Bringing { folder, manifest, group, stores, wanted, job, known };
         fresh.push(bringing.all(&mut restored).await?);
     }
     for ((group, (store, stores)), fresh) in groups.iter().zip(&ready).zip(fresh) {
@@ -156,7 +158,8 @@ fn metadata_failed(name: &str) -> impl Fn(crate::metadata::Error) -> Error + use
     move |source| Error::Metadata { name: name.clone(), source }
 }
 
-/// Whether the backup has every content that is wanted, as far as that can be said without reading it.
+/// Whether the backup has every content that is wanted, as far as that can be said without reading it. Answers with the
+/// objects whose content it has not, where that is accepted.
 async fn examine(
     folder: &Path,
     manifest: &Manifest,
@@ -164,14 +167,15 @@ async fn examine(
     wanted: &Wanted,
     job: &Arc<Job>,
     restored: &mut Restored,
-) -> Result<(), Error> {
+) -> Result<HashSet<Uuid>, Error> {
+    let mut known = HashSet::new();
     for group in groups {
         let (path, from, job) = (folder.to_path_buf(), group.from.clone(), Arc::clone(job));
         let names: Vec<String> = group.targets.keys().cloned().collect();
         let bytes = manifest.bytes;
         let looking = spawn_blocking(move || {
             let parts = Parts::new(&path, &from.name);
-            let (mut findings, mut moving) = (Findings::default(), 0);
+            let (mut findings, mut moving, mut wrong_ones) = (Findings::default(), 0, Vec::new());
             check::contents(&path, &from, |share, entry| {
                 job.still_wanted()?;
                 if !from.shares.get(share).is_some_and(|share| names.contains(&share.name)) {
@@ -191,17 +195,19 @@ async fn examine(
                 };
                 if let Some(what) = wrong {
                     findings.add(&entry, what);
+                    wrong_ones.push(entry.object);
                 }
                 Ok(())
             })?;
             let count = findings.count;
-            Ok::<_, Error>((findings.named(&parts.dump)?, count, moving))
+            Ok::<_, Error>((findings.named(&parts.dump)?, count, moving, wrong_ones))
         });
-        let (findings, count, moving) = looking.await??;
+        let (findings, count, moving, wrong_ones) = looking.await??;
         restored.moving += moving;
         note(findings, count, wanted, restored)?;
+        known.extend(wrong_ones);
     }
-    Ok(())
+    Ok(known)
 }
 
 /// Keeps findings where they are accepted, and ends with them where not.
