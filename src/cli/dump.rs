@@ -103,6 +103,11 @@ async fn dump(
             // A file that is not whole never has the name.
             let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
             let folder = folder.unwrap_or(Path::new(".")).to_path_buf();
+            if !folder.is_dir() {
+                let text =
+                    format!("there is no folder {}; make it, or name another", folder.display());
+                return Err(std::io::Error::new(std::io::ErrorKind::NotFound, text));
+            }
             let made = tempfile::Builder::new().prefix(".trunkfs-dump").tempfile_in(&folder)?;
             let Some((counts, made)) = write(made, incoming, quiet)? else { return Ok(None) };
             made.as_file().sync_all()?;

@@ -103,7 +103,9 @@ async fn load(
     store.close().await;
     // A file that is not whole is why the records ended early.
     let read = reading.await.map_err(run_error)?;
-    let named = |error: &dyn std::fmt::Display| format!("{}: {error}", options.file.display());
+    let file = options.file.display().to_string();
+    let file = if file == "-" { "standard input" } else { &file };
+    let named = |error: &dyn std::fmt::Display| format!("{file}: {error}");
     read.map_err(|error| Failure::Run(named(&crate::types::Chain(&error)).into()))?;
     loaded.map_err(|error| match error {
         LoadError::Present(_) => Failure::Run(format!("{error}: give --replace or --share").into()),

@@ -20,7 +20,7 @@ pub enum ReadError {
         what: String,
     },
     /// The file ends, or cannot be decompressed any more, behind a line.
-    #[error("cut off or changed behind line {line}")]
+    #[error("{}", no_more(*line))]
     Cut {
         /// The last whole line's number; 0 where there is none.
         line: u64,
@@ -33,6 +33,12 @@ pub enum ReadError {
         "format {0}; this program reads format {FORMAT}: use the version that wrote it, or a later one"
     )]
     Format(u32),
+}
+
+/// Where no line is to be had the file may be anything.
+fn no_more(line: u64) -> String {
+    let other = if line == 0 { ", or not a file that trunkfs wrote" } else { "" };
+    format!("cut off or changed behind line {line}{other}")
 }
 
 /// Reads a dump from `R`.

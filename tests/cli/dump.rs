@@ -2,11 +2,12 @@
 
 use std::path::Path;
 
+use rustix::process::Signal;
 use tempfile::TempDir;
 
 use super::client::Connection;
-use super::database::TestDatabase;
-use super::process::{Finished, Running, patiently, run, trunkfs};
+use super::database::{TestDatabase, connect};
+use super::process::{Finished, Running, Watched, patiently, run, trunkfs};
 use super::scene::{of, ok, root};
 
 /// A folder with a configuration of both stores; the share is in `store`.
@@ -180,4 +181,55 @@ async fn what_a_store_fails_in_the_middle_of_is_no_whole_dump_in_a_pipe() {
     let left = std::fs::read_dir(path).unwrap().map(|entry| entry.unwrap().file_name());
     let left: Vec<_> = left.filter(|name| name.to_string_lossy().contains("dump")).collect();
     assert!(left.is_empty() && !path.join("named").exists(), "{left:?}");
+}
+
+#[tokio::test]
+async fn what_is_no_dump_is_said() {
+    let database = TestDatabase::create().await;
+    let folder = folder(&database);
+    let path = folder.path();
+    std::fs::write(path.join("text"), "hello\n").unwrap();
+    let text = command(path, &["load", "--store", "small", "text"]).await;
+    text.failed_with(1, &["text: nothing was changed: ", "or not a file that trunkfs wrote"]);
+    let empty = command(path, &["load", "--store", "small", "-"]).await;
+    empty.failed_with(1, &["standard input: ", "or not a file that trunkfs wrote"]);
+    let nowhere = command(path, &["dump", "--store", "small", "no/folder/x"]).await;
+    nowhere.failed_with(1, &["cannot write no/folder/x: there is no folder no/folder; make it"]);
+}
+
+/// A dump that waits for the database is told to end: it takes along what it has written.
+#[tokio::test]
+async fn a_dump_that_is_interrupted_leaves_nothing() {
+    let database = TestDatabase::create().await;
+    let folder = folder(&database);
+    let (server, _) = serve(&folder, "large").await;
+    server.stop().await;
+    let held = connect(&database.settings()).await;
+    held.batch_execute("BEGIN; LOCK TABLE files IN ACCESS EXCLUSIVE MODE").await.unwrap();
+    let names = || {
+        let entries = std::fs::read_dir(folder.path()).unwrap();
+        let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name()).collect();
+        names.sort();
+        names
+    };
+    let before = names();
+    for signal in [Signal::INT, Signal::TERM] {
+        let arguments = ["dump", "--config", "large.yaml", "--store", "large", "x.dump"];
+        let mut dumping = trunkfs(folder.path(), &arguments);
+        // So that it waits for the lock, however late the signal comes.
+        dumping.env("TRUNKFS__SERVER__REQUEST_TIMEOUT", "60s");
+        dumping.env("TRUNKFS__METADATA__STORES__LARGE__POSTGRES__STATEMENT_TIMEOUT", "60s");
+        let dumping = Watched::start(dumping);
+        patiently(async {
+            while names() == before {
+                tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+            }
+        })
+        .await;
+        dumping.signal(signal);
+        let ended = dumping.finish().await;
+        assert_eq!(ended.status, Some(1), "{ended:?}");
+        assert!(ended.err.contains("interrupted; nothing was written"), "{ended:?}");
+        assert_eq!(names(), before);
+    }
 }
