@@ -82,13 +82,21 @@ enum Command {
 #[derive(Debug, Args)]
 struct Configured {
     /// YAML file [default: ./config.yaml or /etc/trunkfs/config.yaml where there is one; else /export for
-    /// this machine alone, everything in ./trunkfs-data]
-    #[arg(long, value_name = "FILE", env = "TRUNKFS_CONFIG")]
+    /// this machine alone, everything in ./trunkfs-data] [env: TRUNKFS_CONFIG]
+    #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Serve /export for this machine alone, everything in this folder, instead of a configuration
-    #[arg(long, value_name = "DIR", conflicts_with = "config")]
+    #[arg(long, value_name = "DIR", value_parser = folder, conflicts_with = "config")]
     data: Option<String>,
 }
+
+/// A folder from the command line. An empty word is mostly a variable of a script that is not set.
+fn folder(text: &str) -> Result<String, String> {
+    if text.is_empty() { Err("name a folder".to_owned()) } else { Ok(text.to_owned()) }
+}
+
+/// The variable that names a configuration where the command line does not.
+const VARIABLE: &str = "TRUNKFS_CONFIG";
 
 /// The folder of everything where neither a configuration nor a folder is given.
 const LOCAL_FOLDER: &str = "./trunkfs-data";
@@ -110,9 +118,10 @@ impl Configured {
             uid: rustix::process::geteuid().as_raw(),
             gid: rustix::process::getegid().as_raw(),
         };
-        match (&self.data, &self.config) {
+        let told = std::env::var_os(VARIABLE).filter(|file| !file.is_empty()).map(PathBuf::from);
+        match (&self.data, self.config.clone().or(told)) {
             (Some(data), _) => local(data),
-            (None, Some(file)) => Source::File(file.clone()),
+            (None, Some(file)) => Source::File(file),
             (None, None) => found().map_or_else(|| local(LOCAL_FOLDER), Source::File),
         }
     }
@@ -141,8 +150,6 @@ impl Configured {
     /// Whether the command line names it, and not the environment.
     fn is_told(&self) -> bool {
         self.config.is_some()
-            && self.config.as_deref().map(Path::as_os_str)
-                != std::env::var_os("TRUNKFS_CONFIG").as_deref()
     }
 
     /// What counts, with the environment's overrides.

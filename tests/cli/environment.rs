@@ -55,6 +55,24 @@ async fn the_file_is_looked_for_in_order() {
 }
 
 #[tokio::test]
+async fn a_folder_goes_over_the_variable_and_not_over_the_option() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    let with = |arguments: &[&str]| {
+        let mut command = trunkfs(at, &[&["check-config"], arguments].concat());
+        command.env("TRUNKFS_CONFIG", "named.yaml");
+        run(command)
+    };
+    let local = with(&["--data", "here"]).await;
+    assert_eq!(local.status, Some(0), "{local:?}");
+    assert!(local.out.contains("here/metadata.sqlite"), "{local:?}");
+    let both = with(&["--data", "here", "--config", "named.yaml"]).await;
+    both.failed_with(2, &["--data", "--config"]);
+    // What a script makes of a variable that is not set.
+    with(&["--data", ""]).await.failed_with(2, &["--data", "name a folder"]);
+}
+
+#[tokio::test]
 async fn variables_go_over_the_file() {
     let folder = folder(FILE);
     fs::rename(folder.path().join("t.yaml"), folder.path().join("config.yaml")).unwrap();
