@@ -144,8 +144,21 @@ pub(super) fn s3(field: &Field<'_>) -> Result<S3, Error> {
     let endpoint = section.maybe("endpoint", |field| endpoint(field, allow_http))?;
     let path_style = section.maybe("path_style", flag)?.unwrap_or(endpoint.is_some());
     section.counts("path_style", path_style);
+    if let (false, Some(url), Some(field)) = (path_style, &endpoint, section.optional("endpoint"))
+        && is_address(url)
+    {
+        return Err(field.error(
+            "an IP address, which no bucket's name can stand in front of; write path_style: true, or a host name",
+        ));
+    }
+    let bucket = nonempty(&section.required("bucket", "name the bucket")?)?;
+    if let (Some(url), Some(field)) = (&endpoint, section.optional("endpoint"))
+        && url.ends_with(&format!("/{bucket}"))
+    {
+        return Err(field.error("the bucket stands at its end; write the server's URL without it"));
+    }
     Ok(S3 {
-        bucket: nonempty(&section.required("bucket", "name the bucket")?)?,
+        bucket,
         region: section.maybe("region", nonempty)?,
         path_style,
         keys: s3_keys(&section)?,
@@ -155,6 +168,14 @@ pub(super) fn s3(field: &Field<'_>) -> Result<S3, Error> {
         endpoint,
         common: common(&section)?,
     })
+}
+
+/// Whether a URL's host is an IP address.
+fn is_address(url: &str) -> bool {
+    let host = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let host = host.split('/').next().unwrap_or_default();
+    let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
+    host.starts_with('[') || name.parse::<std::net::Ipv4Addr>().is_ok()
 }
 
 /// Both keys, or neither.
@@ -397,6 +418,18 @@ shares: [ {{ name: /e, metadata_store: m, content_store: c, clients: [ {{ networ
         let other = s3("bucket: b, endpoint: 'https://s3.example.org/', prefix: '/a/b/'").unwrap();
         assert_eq!(other.endpoint.as_deref(), Some("https://s3.example.org"));
         assert_eq!((other.path_style, other.common.prefix.as_str()), (true, "a/b"));
+    }
+
+    #[test]
+    fn an_endpoint_is_a_server_that_a_bucket_can_be_on() {
+        for url in ["http://127.0.0.1:9000", "http://[::1]:9000", "http://10.0.0.1/"] {
+            let keys = format!("bucket: b, endpoint: '{url}', allow_http: true");
+            assert!(s3(&keys).unwrap().path_style, "{url}");
+            refused(&format!("{keys}, path_style: false"), &["s3.endpoint", "path_style: true"]);
+        }
+        s3("bucket: b, endpoint: 'https://10.example.org:9000', path_style: false").unwrap();
+        refused("bucket: b, endpoint: 'https://s3.example.org/b'", &["s3.endpoint", "without it"]);
+        s3("bucket: b, endpoint: 'https://s3.example.org/objects'").unwrap();
     }
 
     #[test]

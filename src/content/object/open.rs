@@ -340,8 +340,15 @@ fn explain(error: &Error) -> (String, &'static str) {
             "give these credentials the rights to list the bucket and to get, put and delete objects in it"
         }
         ("InvalidStorageClass", _) => "check storage_class",
-        _ if said.contains("NoSuchBucket") || said.contains("ContainerNotFound") => {
+        _ if status == 404
+            || said.contains("NoSuchBucket")
+            || said.contains("ContainerNotFound") =>
+        {
             "make the bucket, or check its name, the endpoint and path_style"
+        }
+        ("InvalidBucketName", _) => "check the bucket's name",
+        _ if said.contains("InvalidContentType") => {
+            "the server answers without TLS: check the endpoint's port, or write an http URL and allow_http: true"
         }
         _ if request.is_some_and(is_certificate) => {
             "the server's certificate is not trusted here: add its authority to this machine's, or check endpoint"
