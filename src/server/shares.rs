@@ -66,6 +66,16 @@ pub(super) async fn open(
     refuse_twins(stores_found.map(|(known, (_, found))| (&*known.share.content_store, *found)))?;
     let mut exports = Vec::with_capacity(all.len());
     for (known, (verdict, found)) in all.iter().zip(verdicts) {
+        if let (Verdict::Serve | Verdict::Record, Some(named), Some(found)) =
+            (verdict, known.share.content_identity, found)
+            && named != found
+        {
+            let (share, store) = (&known.share.name, &known.share.content_store);
+            tracing::warn!(
+                "{share}: content_identity names {named}, and content_store {store} holds {found}, which the share has: \
+                 name the content store that is meant, or take content_identity out"
+            );
+        }
         let export = stores.export(config, known.share).await?;
         if let (Verdict::Record | Verdict::Replace, Some(found)) = (verdict, found) {
             record(config, known, &*export.metadata, found).await?;

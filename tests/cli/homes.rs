@@ -158,6 +158,25 @@ async fn content_that_is_anothers_is_refused() {
         .await;
 }
 
+/// Whoever moves a share and forgets to name the new store is told that nothing has moved.
+#[tokio::test]
+async fn an_identity_that_is_not_that_of_the_store_is_warned_of() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    write(at, "names.db", &[("old", "old")], &[("/e", "old", "")]);
+    serves(at, 1).await;
+    let other = "01930000-0000-7000-8000-0000000000bb";
+    let key = format!(", content_identity: {other}");
+    write(at, "names.db", &[("old", "old")], &[("/e", "old", &key)]);
+    let said = serves(at, 1).await;
+    let words = format!("content_identity names {other}, and content_store old holds");
+    assert!(said.contains(&words), "{said}");
+    let key = format!(", content_identity: {}", identity(&folder, "old"));
+    write(at, "names.db", &[("old", "old")], &[("/e", "old", &key)]);
+    let said = serves(at, 1).await;
+    assert!(!said.contains("content_identity"), "{said}");
+}
+
 #[tokio::test]
 async fn a_database_that_was_mistaken_is_noticed() {
     let folder = tempfile::tempdir().unwrap();
