@@ -50,6 +50,17 @@ require_packaging_tools() {
     fi
 }
 
+# As tests/support/small_disk.rs finds its way.
+require_small_disks() {
+    local way
+    for way in "unshare --mount" "unshare --user --map-root-user --mount" "sudo -n unshare --mount"; do
+        # shellcheck disable=SC2086 # several words
+        $way mount -t tmpfs -o size=64k none /mnt 2>/dev/null && return
+    done
+    leave_out full:: "way to mount a small file system (root, user namespaces or sudo)"
+    leave_out full_disk:: "way to mount a small file system (root, user namespaces or sudo)"
+}
+
 work=
 # shellcheck disable=SC2317 # called by the trap
 finish() {
@@ -66,6 +77,7 @@ require_compiler
 postgres_require
 require_pgbouncer
 require_packaging_tools
+require_small_disks
 work=$(mktemp -d "${TMPDIR:-/tmp}/trunkfs-tests.XXXXXX")
 chmod 755 "$work"
 postgres_start "$work/postgres"

@@ -14,9 +14,14 @@ mod fsck;
 #[allow(dead_code, reason = "each program uses what it needs of it")]
 mod fsck_support;
 #[cfg(test)]
+mod full;
+#[cfg(test)]
 mod kill;
 #[cfg(test)]
 mod log;
+#[cfg(test)]
+#[path = "../support/small_disk.rs"]
+mod small_disk;
 #[cfg(test)]
 mod startup;
 #[cfg(test)]

@@ -120,6 +120,7 @@ fn make<T: Tables>(
     new: &New<'_>,
 ) -> Outcome<Created, T> {
     rules::may_change_entries(&cx.credentials, parent)
+        .and_then(|()| tables.room())
         .map_err(|error| Refusal::of(error, parent))?;
     let is_directory = new.kind.is_directory();
     let change = entries_changed(parent, cx.now, i32::from(is_directory));

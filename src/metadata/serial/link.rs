@@ -20,6 +20,7 @@ pub(in crate::metadata) fn link<T: Tables>(
         return Err(refuse(Error::Exists).into());
     }
     rules::may_link(&cx.credentials, &object, &directory, capabilities.max_links)
+        .and_then(|()| tables.room())
         .map_err(refuse)?;
     let change = entries_changed(&directory, cx.now, 0);
     object.nlink += 1;

@@ -56,6 +56,13 @@ pub(super) trait Tables {
     /// Why they cannot be read or changed.
     type Failure;
 
+    /// Whether there is room for an object or a name that is new; all else is tried.
+    ///
+    /// # Errors
+    /// [`Error::NoSpace`] where there is none.
+    fn room(&self) -> Result<(), Error> {
+        Ok(())
+    }
     /// What operations must know of a share.
     fn share(&self, share: ShareId) -> Option<(Fsid, Capabilities)>;
     /// An object of any share.

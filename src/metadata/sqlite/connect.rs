@@ -38,11 +38,9 @@ impl Settings {
 }
 
 /// How long a statement waits for another process that looks into the file.
-const PATIENCE: Duration = Duration::from_secs(5);
+pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 /// How many prepared statements a connection keeps: more than there are.
 const STATEMENTS: usize = 64;
-/// What the write-ahead log shrinks to, where it had grown, in bytes.
-const LOG_KEPT: i64 = super::log::RESTART as i64;
 
 /// Opens the connection that writes, making the file where it is missing and bringing its schema up to date.
 ///
@@ -64,7 +62,8 @@ pub(super) fn writer(settings: &Settings) -> Result<Connection, Error> {
     }
     connection
         .execute_batch(&format!(
-            "PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 0; PRAGMA journal_size_limit = {LOG_KEPT}"
+            "PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 0; PRAGMA journal_size_limit = {}",
+            super::room::kept(path)
         ))
         .map_err(failed)?;
     if settings.quick_check {
@@ -190,7 +189,7 @@ fn unmade(error: io::Error) -> Error {
 }
 
 /// The folder that holds a path.
-fn above(path: &Path) -> &Path {
+pub(super) fn above(path: &Path) -> &Path {
     path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 

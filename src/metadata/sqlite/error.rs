@@ -58,6 +58,8 @@ impl Failure {
             (ErrorCode::SystemIoFailure, ffi::SQLITE_IOERR_FSYNC | ffi::SQLITE_IOERR_DIR_FSYNC) => {
                 Remains::Doubtful
             }
+            // The log's index could not grow, before anything was written.
+            (ErrorCode::SystemIoFailure, ffi::SQLITE_IOERR_SHMSIZE) => Remains::Whole,
             (ErrorCode::SystemIoFailure, _) => Remains::Unwritten,
             _ => Remains::Whole,
         }
@@ -66,6 +68,13 @@ impl Failure {
     /// Whether a row is one that the schema does not allow.
     pub(super) fn is_constraint(&self) -> bool {
         self.code().is_some_and(|error| error.code == ErrorCode::ConstraintViolation)
+    }
+
+    /// Whether the disk has no room.
+    pub(super) fn is_full(&self) -> bool {
+        self.code().is_some_and(|error| {
+            error.code == ErrorCode::DiskFull || error.extended_code == ffi::SQLITE_IOERR_SHMSIZE
+        })
     }
 
     /// Whether another connection is in the way.
@@ -82,8 +91,10 @@ impl Failure {
                 Self::Sql(_) => Error::Backend(source),
             };
         };
+        if self.is_full() {
+            return Error::NoSpace(source);
+        }
         match error.code {
-            ErrorCode::DiskFull => Error::NoSpace(source),
             ErrorCode::ReadOnly => Error::ReadOnly(source),
             ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase => {
                 Error::Damaged(format!("{self}; {REMEDY}"))

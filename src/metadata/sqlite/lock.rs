@@ -3,7 +3,7 @@
 //! database would drop SQLite's locks on it (sqlite.org/howtocorrupt.html section 2.2).
 
 use std::fs::File;
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Read as _};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
@@ -64,7 +64,10 @@ impl Lock {
             system.nodename().to_string_lossy(),
             utc(Timestamp::now()),
         );
-        file.set_len(0).and_then(|()| file.write_all(text.as_bytes())).map_err(named)?;
+        // In this order a full disk has nothing to give for it.
+        file.write_all_at(text.as_bytes(), 0)
+            .and_then(|()| file.set_len(text.len() as u64))
+            .map_err(named)?;
         Ok(Self { file })
     }
 

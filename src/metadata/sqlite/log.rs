@@ -13,14 +13,15 @@ use parking_lot::{Condvar, Mutex, MutexGuard};
 use rusqlite::wal::CheckpointMode;
 use rusqlite::{Connection, InterruptHandle};
 
+use super::connect::PATIENCE;
 use super::error::{Failure, Remains};
 use super::health::Health;
 
 /// Bytes of a page, and about those of its place in the log.
-const PAGE: u64 = 4096;
+pub(super) const PAGE: u64 = 4096;
 /// Pages are moved when the log has this many new bytes.
 const MOVE: u64 = 8 << 20;
-/// Beyond this size in bytes the log is started anew; a quarter of its limit where that is less.
+/// Beyond this size in bytes the log is started anew; a quarter of its limit, or a part of a small disk, where that is less.
 pub(super) const RESTART: u64 = 64 << 20;
 /// A log with anything new in it is moved at least this often.
 const IDLE: Duration = Duration::from_secs(2);
@@ -28,13 +29,17 @@ const IDLE: Duration = Duration::from_secs(2);
 const AGAIN: Duration = Duration::from_millis(200);
 /// How long readers of the end of the log may take while the writer pauses.
 const PAUSE: Duration = Duration::from_millis(20);
-/// How often a log that a reader holds is told of.
+/// How long they may where the disk has no room for more of it.
+const LONG_PAUSE: Duration = Duration::from_millis(200);
+/// How often a log that a reader holds, or that cannot be moved, is told of.
 const TELL: Duration = Duration::from_secs(60);
 
 /// What the writer, the mover and the readers share.
 pub(super) struct Log {
     /// Pages in the log.
     pages: AtomicU64,
+    /// Held for each checkpoint; taken after `turn`.
+    moving: Mutex<()>,
     /// How many bytes it may take.
     limit: u64,
     /// Beyond this size in bytes it is started anew.
@@ -67,12 +72,13 @@ struct News {
 }
 
 impl Log {
-    /// A log that may take `limit` bytes.
-    pub(super) fn new(limit: u64) -> Self {
+    /// A log that may take `limit` bytes, and keeps `kept` of them.
+    pub(super) fn new(limit: u64, kept: u64) -> Self {
         Self {
             pages: AtomicU64::new(0),
+            moving: Mutex::new(()),
             limit,
-            restart: RESTART.min(limit / 4),
+            restart: kept.min(limit / 4),
             turn: Mutex::new(()),
             news: Mutex::default(),
             woken: Condvar::new(),
@@ -87,6 +93,11 @@ impl Log {
 
     fn bytes(&self) -> u64 {
         self.pages.load(Ordering::Relaxed) * PAGE
+    }
+
+    /// Where it ends, of what is in use, in bytes (sqlite.org/fileformat2.html section 4.1).
+    pub(super) fn end(&self) -> u64 {
+        32 + self.pages.load(Ordering::Relaxed) * (PAGE + 24)
     }
 
     /// The writer's turn.
@@ -107,10 +118,12 @@ impl Log {
         }
         let many = (pages - *moved_at) * PAGE >= MOVE.min(self.restart / 2);
         let mut news = self.news.lock();
-        news.pages = true;
+        let first = !std::mem::replace(&mut news.pages, true);
         if many && !news.many {
             *moved_at = pages;
             news.many = true;
+            self.woken.notify_one();
+        } else if first {
             self.woken.notify_one();
         }
     }
@@ -140,6 +153,7 @@ impl Log {
     /// Moves pages until the store is closed or its health is gone.
     pub(super) fn keep_moving(&self, connection: &Connection, health: &Health) {
         let mut told: Option<Instant> = None;
+        let mut failed: Option<Instant> = None;
         let mut held = false;
         loop {
             if !self.wait(if held { AGAIN } else { IDLE }) {
@@ -155,8 +169,13 @@ impl Log {
                     return;
                 }
                 Err(failure) => {
-                    tracing::error!(%failure, "pages of the write-ahead log cannot be moved into the file");
-                    held = true;
+                    held = false;
+                    // They are still to be moved: a disk that is full may have room later.
+                    self.news.lock().pages = true;
+                    if failed.is_none_or(|failed| failed.elapsed() > TELL) {
+                        failed = Some(Instant::now());
+                        tracing::error!(%failure, "pages of the write-ahead log cannot be moved into the file");
+                    }
                 }
             }
             if held && self.bytes() > self.limit / 2 {
@@ -177,13 +196,13 @@ impl Log {
     /// Waits until there is something to do; false where the store is closed.
     fn wait(&self, most: Duration) -> bool {
         let mut news = self.news.lock();
+        while !news.closed && !news.pages {
+            self.woken.wait(&mut news);
+        }
         let until = Instant::now() + most;
         while !news.closed && !news.many {
-            if self.woken.wait_until(&mut news, until).timed_out() && news.pages {
+            if self.woken.wait_until(&mut news, until).timed_out() {
                 break;
-            }
-            if !news.pages && Instant::now() >= until {
-                self.woken.wait(&mut news);
             }
         }
         news.many = false;
@@ -194,11 +213,14 @@ impl Log {
     /// Whether a reader keeps a log that should be from being started anew.
     fn move_pages(&self, connection: &Connection) -> Result<bool, Failure> {
         let checkpoint = |mode| connection.wal_checkpoint_v2(Some("main"), mode);
+        let moving = self.moving.lock();
         checkpoint(CheckpointMode::PASSIVE)?;
+        drop(moving);
         if self.bytes() <= self.restart {
             return Ok(false);
         }
         let _turn = self.turn();
+        let _moving = self.moving.lock();
         let (pages, moved) = checkpoint(CheckpointMode::PASSIVE)?;
         if moved < pages {
             return Ok(true);
@@ -213,6 +235,27 @@ impl Log {
                 let failure = Failure::from(error);
                 if failure.is_busy() { Ok(true) } else { Err(failure) }
             }
+        }
+    }
+
+    /// Has the writer, in its turn, begin at the log's front again, which has blocks on the disk: there are none
+    /// beyond its end. False where a reader or a full disk keeps it from that.
+    ///
+    /// # Errors
+    /// A failure that leaves the store in doubt.
+    pub(super) fn start_anew(&self, writer: &Connection) -> Result<bool, Failure> {
+        // SQLite does not wait for another checkpoint's end.
+        let _moving = self.moving.lock();
+        writer.busy_timeout(LONG_PAUSE)?;
+        let done = writer.wal_checkpoint_v2(Some("main"), CheckpointMode::RESTART);
+        writer.busy_timeout(PATIENCE)?;
+        match done.map_err(Failure::from) {
+            Ok(_) => {
+                self.pages.store(0, Ordering::Relaxed);
+                Ok(true)
+            }
+            Err(failure) if failure.remains() == Remains::Doubtful => Err(failure),
+            Err(_) => Ok(false),
         }
     }
 

@@ -21,6 +21,7 @@ mod migrations;
 mod queue;
 mod read;
 mod readers;
+mod room;
 mod rows;
 mod schema;
 mod shares;
@@ -49,6 +50,7 @@ use self::lock::Lock;
 use self::log::Log;
 use self::queue::{Pending, Queue, closed};
 use self::readers::Readers;
+use self::room::Room;
 pub use self::schema::SqliteSchema;
 use self::shares::Shares;
 use self::tables::Writable;
@@ -119,7 +121,7 @@ impl SqliteStore {
         let readers = Arc::new(Readers::open(&settings)?);
         let mover = connect::mover(&settings.path)?;
         let (queue, health) = (Arc::new(Queue::default()), Arc::new(Health::default()));
-        let log = Arc::new(Log::new(settings.log_limit));
+        let log = Arc::new(Log::new(settings.log_limit, room::kept(&settings.path)));
         log.watch(&mut connection).map_err(|error| Failure::from(error).into_error())?;
         let cache = Arc::new(Cache::default());
         let writer = Writer {
@@ -130,6 +132,7 @@ impl SqliteStore {
             log: log.clone(),
             health: health.clone(),
             lock: lock.clone(),
+            room: Mutex::new(Room::open(&settings.path)?),
         };
         let (moved, moving_health) = (log.clone(), health.clone());
         let threads = Threads {

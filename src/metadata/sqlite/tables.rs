@@ -15,13 +15,15 @@ use super::rows::{self, Stored, damaged, stored_device};
 use super::shares::{self, Shares};
 use super::usage::Tally;
 use crate::metadata::serial::{Edge, Outcome, Stop, Tables};
-use crate::metadata::{Capabilities, ShareSpec};
+use crate::metadata::{Capabilities, Error, ShareSpec};
 use crate::types::{Attributes, Cookie, Fileid, Fsid, Name, ObjectId, ShareId, SymlinkTarget};
 
 /// How many objects are kept at least, where that many were met.
 const KEPT: usize = 1 << 15;
 /// How many numbers of a sequence are taken at once.
 const RUN: i64 = 1024;
+/// Why nothing is made, where SQLite was not asked.
+const KEPT_FREE: &str = "what is left of the disk is kept for removing";
 
 const TAKE_RUN: &str = "UPDATE sequences SET next = next + ?2 WHERE name = ?1 RETURNING next";
 const INSERT: &str = "
@@ -112,6 +114,8 @@ pub(super) struct Writable<'c> {
     usage: HashMap<ShareId, Counted>,
     fileids: Run,
     cookies: Run,
+    /// Whether the disk has room for something new.
+    room: bool,
 }
 
 impl<'c> Writable<'c> {
@@ -126,12 +130,18 @@ impl<'c> Writable<'c> {
             usage: HashMap::new(),
             fileids: Run::default(),
             cookies: Run::default(),
+            room: true,
         }
     }
 
     /// Forgets everything: the transaction was undone, or somebody else wrote.
     pub(super) fn forget(&mut self) {
-        *self = Self::new(self.connection, self.shares.clone());
+        *self = Self { room: self.room, ..Self::new(self.connection, self.shares.clone()) };
+    }
+
+    /// Says whether the disk has room for something new from now on.
+    pub(super) fn set_room(&mut self, room: bool) {
+        self.room = room;
     }
 
     /// Writes what was changed; the commit follows.
@@ -272,6 +282,10 @@ impl<'c> Writable<'c> {
 
 impl Tables for Writable<'_> {
     type Failure = Failure;
+
+    fn room(&self) -> Result<(), Error> {
+        if self.room { Ok(()) } else { Err(Error::NoSpace(KEPT_FREE.into())) }
+    }
 
     fn share(&self, share: ShareId) -> Option<(Fsid, Capabilities)> {
         self.shares.facts(share)

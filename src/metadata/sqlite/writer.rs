@@ -2,14 +2,16 @@
 
 use std::sync::Arc;
 
+use parking_lot::Mutex;
 use rusqlite::Connection;
 
 use super::cache::Cache;
 use super::error::{Failure, Remains};
 use super::health::Health;
 use super::lock::Lock;
-use super::log::Log;
+use super::log::{Log, PAGE};
 use super::queue::{Job, Queue};
+use super::room::Room;
 use super::shares::Shares;
 use super::tables::Writable;
 use crate::metadata::Error;
@@ -26,6 +28,7 @@ pub(super) struct Writer {
     pub(super) log: Arc<Log>,
     pub(super) health: Arc<Health>,
     pub(super) lock: Arc<Lock>,
+    pub(super) room: Mutex<Room>,
 }
 
 /// Drops the calls that nobody will carry out, however the thread ends.
@@ -67,7 +70,15 @@ impl Writer {
         if self.refused(batch) {
             return;
         }
-        let failure = match self.attempt(batch, tables, version) {
+        let mut done = self.attempt(batch, tables, version);
+        if done.as_ref().is_err_and(Failure::is_full) {
+            done = match self.log.start_anew(&self.connection) {
+                Ok(true) => self.attempt(batch, tables, version),
+                Ok(false) => done,
+                Err(failure) => Err(failure),
+            };
+        }
+        let failure = match done {
             Ok(()) => {
                 for job in batch {
                     job.answer();
@@ -76,8 +87,6 @@ impl Writer {
             }
             Err(failure) => Arc::new(failure),
         };
-        tables.forget();
-        let failure = self.undo().err().map_or(failure, Arc::new);
         match failure.remains() {
             Remains::Whole if batch.len() > 1 => {
                 for job in batch.chunks_mut(1) {
@@ -117,8 +126,23 @@ impl Writer {
         true
     }
 
-    /// One transaction, which a failure leaves open.
+    /// One transaction, all of it or nothing.
     fn attempt(
+        &self,
+        batch: &mut [Box<dyn Job>],
+        tables: &mut Writable<'_>,
+        version: &mut Option<i64>,
+    ) -> Result<(), Failure> {
+        let done = self.transact(batch, tables, version);
+        if done.is_err() {
+            tables.forget();
+            self.undo()?;
+        }
+        done
+    }
+
+    /// One transaction, which a failure leaves open.
+    fn transact(
         &self,
         batch: &mut [Box<dyn Job>],
         tables: &mut Writable<'_>,
@@ -135,6 +159,7 @@ impl Writer {
             tables.forget();
             drop(self.cache.forget());
         }
+        tables.set_room(self.has_room()?);
         for job in batch.iter_mut() {
             job.run(tables)?;
         }
@@ -146,6 +171,18 @@ impl Writer {
         self.cache.end(&touched, known.into_iter().flatten());
         committed?;
         Ok(())
+    }
+
+    /// Whether there is room for something new, inside a transaction that has changed nothing yet.
+    fn has_room(&self) -> Result<bool, Failure> {
+        let bytes = |sql| -> Result<u64, Failure> {
+            let mut asked = self.connection.prepare_cached(sql)?;
+            let pages: u32 = asked.query_row([], |row| row.get(0))?;
+            Ok(u64::from(pages) * PAGE)
+        };
+        let length = bytes("PRAGMA page_count")?;
+        let unused = || bytes("PRAGMA freelist_count").unwrap_or(0);
+        Ok(self.room.lock().look(self.log.end(), length, unused))
     }
 
     /// Ends the transaction without a trace, where SQLite has not done so itself.
