@@ -15,5 +15,8 @@ mod operations;
 #[path = "../support/s3/mod.rs"]
 mod s3;
 #[cfg(test)]
+#[path = "../support/small_disk.rs"]
+mod small_disk;
+#[cfg(test)]
 #[path = "../support/steps.rs"]
 mod steps;

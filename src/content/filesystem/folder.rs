@@ -141,18 +141,15 @@ impl Folder {
     }
 
     /// Writes the marker and makes the 256 folders, durably. The marker is written anew each time,
-    /// which shows that the folder can be written to.
+    /// which shows that the folder can be written to; on a full disk it stays as it is.
     fn prepare(&self) -> io::Result<()> {
-        let temporary = self.base_path.join(format!("{MARKER}.{}.tmp", Uuid::now_v7()));
-        let written = File::create_new(&temporary).and_then(|mut file| {
-            writeln!(file, "{MARKER_PREFIX}{FORMAT}")?;
-            file.sync_all()?;
-            fs::rename(&temporary, self.base_path.join(MARKER))
-        });
-        if let Err(error) = written {
-            // Best effort: what the caller has to hear is why it could not be written.
-            drop(fs::remove_file(&temporary));
-            return Err(error);
+        let marker = self.base_path.join(MARKER);
+        match self.write_marker(&marker) {
+            Err(error) if is_full(&error) && marker.exists() => tracing::warn!(
+                path = %self.base_path.display(),
+                "the disk of the content folder is full: files can be read and removed"
+            ),
+            written => written?,
         }
         for last_byte in 0..=u8::MAX {
             let path = self.base_path.join(format!("{last_byte:02x}"));
@@ -163,6 +160,20 @@ impl Folder {
         }
         rustix::fs::fsync(&self.base)?;
         Ok(())
+    }
+
+    fn write_marker(&self, marker: &Path) -> io::Result<()> {
+        let temporary = self.base_path.join(format!("{MARKER}.{}.tmp", Uuid::now_v7()));
+        let written = File::create_new(&temporary).and_then(|mut file| {
+            writeln!(file, "{MARKER_PREFIX}{FORMAT}")?;
+            file.sync_all()?;
+            fs::rename(&temporary, marker)
+        });
+        if written.is_err() {
+            // Best effort: what the caller has to hear is why it could not be written.
+            drop(fs::remove_file(&temporary));
+        }
+        written
     }
 
     pub(super) fn base(&self) -> &OwnedFd {
@@ -281,10 +292,15 @@ impl Folder {
     pub(super) fn longest_file(&self) -> Result<u64, OpenError> {
         let not_writable = |source| OpenError::NotWritable { path: self.base_path.clone(), source };
         let temporary = self.base_path.join(format!("{MARKER}.{}.tmp", Uuid::now_v7()));
-        let file = File::create_new(&temporary).map_err(not_writable)?;
-        fs::remove_file(&temporary).map_err(not_writable)?;
         let limit = rustix::process::getrlimit(rustix::process::Resource::Fsize).current;
-        let (mut fits, mut beyond) = (0, MAX_LENGTH.min(limit.unwrap_or(MAX_LENGTH)) + 1);
+        let most = MAX_LENGTH.min(limit.unwrap_or(MAX_LENGTH));
+        let file = match File::create_new(&temporary) {
+            // It cannot be tried; the file system refuses what is beyond.
+            Err(error) if is_full(&error) => return Ok(most),
+            file => file.map_err(not_writable)?,
+        };
+        fs::remove_file(&temporary).map_err(not_writable)?;
+        let (mut fits, mut beyond) = (0, most + 1);
         while beyond - fits > 1 {
             let middle = fits + (beyond - fits) / 2;
             match rustix::fs::ftruncate(&file, middle) {
@@ -340,6 +356,10 @@ pub(super) enum Opening {
 pub(super) enum Access {
     ReadOnly,
     ReadWrite,
+}
+
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 fn last_byte(id: ContentId) -> u8 {

@@ -8,11 +8,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use bytes::Bytes;
 use tempfile::{TempDir, tempdir};
-use trunkfs::content::{
-    ContentStore as _, Error, FilesystemContent, FilesystemSettings, OpenError,
-};
+use trunkfs::content::{ContentStore as _, FilesystemContent, FilesystemSettings, OpenError};
 use trunkfs::types::ContentId;
 
 use super::given_up;
@@ -309,43 +306,4 @@ async fn a_folder_without_write_permission_is_refused() {
     assert!(matches!(error, OpenError::NotWritable { .. }), "{error:?}");
     let text = error.to_string();
     assert!(text.contains("/proc/tty/ldisc") && text.contains("base_path"), "{text}");
-}
-
-/// Set to the folder of the small file system by [`a_full_file_system_is_no_space`] for itself.
-const SMALL: &str = "TRUNKFS_TEST_SMALL_FILE_SYSTEM";
-
-#[tokio::test]
-#[ignore = "needs user namespaces: cargo test --test conformance -- --ignored full_file_system"]
-async fn a_full_file_system_is_no_space() {
-    if let Ok(small) = std::env::var(SMALL) {
-        return fill_up(PathBuf::from(small)).await;
-    }
-    let folder = tempdir().unwrap();
-    let script = r#"mount -t tmpfs -o size=256k tmpfs "$1" && shift && exec "$@""#;
-    let status = std::process::Command::new("unshare")
-        .args(["--user", "--map-root-user", "--mount", "sh", "-c", script, "sh"])
-        .arg(folder.path())
-        .arg(std::env::current_exe().unwrap())
-        .args(["--ignored", "a_full_file_system_is_no_space"])
-        .env(SMALL, folder.path())
-        .status()
-        .unwrap();
-    assert!(status.success());
-}
-
-async fn fill_up(base_path: PathBuf) {
-    let store = try_open(base_path).await.unwrap();
-    let (first, second) = (id(), id());
-    put(&store, first, 0, &[1; 200_000]).await;
-    let answer = store.write(&cx(), second, 0, Bytes::from(vec![2; 200_000])).await;
-    assert!(matches!(answer, Err(Error::NoSpace(_))), "{answer:?}");
-    let capacity = store.capacity().await.unwrap().unwrap();
-    assert_eq!((capacity.total, capacity.available), (256 << 10, 0));
-    // What was there is untouched, can be rewritten, and its space is had again.
-    put(&store, first, 0, &[3; 200_000]).await;
-    assert_eq!(whole(&store, first).await, vec![3; 200_000]);
-    store.remove(first).await.unwrap();
-    put(&store, second, 0, &[4; 200_000]).await;
-    store.commit(&cx(), second).await.unwrap();
-    assert_eq!(whole(&store, second).await, vec![4; 200_000]);
 }

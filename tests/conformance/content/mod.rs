@@ -18,6 +18,7 @@ mod regions;
 mod support;
 
 mod filesystem_only;
+mod full_disk;
 mod identity;
 mod memory_only;
 
