@@ -6,6 +6,8 @@ REPO=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 source "$REPO/tests/lib/postgres.sh"
 # shellcheck source=e2e/lib/packages.sh
 source "$REPO/e2e/lib/packages.sh"
+# shellcheck source=e2e/lib/disks.sh
+source "$REPO/e2e/lib/disks.sh"
 # shellcheck source=e2e/lib/server.sh
 source "$REPO/e2e/lib/server.sh"
 # shellcheck source=e2e/lib/client.sh
@@ -13,7 +15,7 @@ source "$REPO/e2e/lib/client.sh"
 # shellcheck source=e2e/lib/qemu.sh
 source "$REPO/e2e/lib/qemu.sh"
 
-ALL_SUITES=(basic permissions links-special rename bigdir io git tar pjdfstest crash move)
+ALL_SUITES=(basic permissions links-special rename bigdir io git tar pjdfstest crash full move)
 CONFIGS=(memory-memory memory-filesystem memory-s3 sqlite-memory sqlite-filesystem sqlite-s3 postgres-memory postgres-filesystem postgres-s3 knfsd)
 
 usage() {
@@ -121,6 +123,8 @@ outer_end() {
         kill -KILL "$INNER" 2>/dev/null || true
         wait "$INNER" 2>/dev/null || true
     fi
+    # In namespaces of its own its mounts have ended with it.
+    if ((!${#own[@]})) && [[ -d $RUN/disk ]]; then umount -l "$RUN"/disk/* 2>/dev/null || true; fi
     rm -rf "$RUN"
 }
 
@@ -150,6 +154,7 @@ inner_end() {
     client_kill
     server_stop 2>/dev/null || true
     s3_stop
+    disks_drop
     postgres_stop
     client_drop_tap
 }
@@ -185,6 +190,12 @@ suite_applies() {
         knfsd) why="the guest's kernel cannot be killed alone" ;;
         esac
     fi
+    if [[ $SUITE == full ]]; then
+        case $CONFIG in
+        sqlite-filesystem | postgres-filesystem) ((EUID == 0)) || why="small disks are mounted by root" ;;
+        *) why="it is for sqlite and postgres with content in files" ;;
+        esac
+    fi
     if [[ $SUITE == move ]]; then why=$(move_excluded); fi
     [[ -z $why ]] && return
     printf '%-14s not applicable: %s\n' "$SUITE" "$why"
@@ -213,7 +224,7 @@ run_suite() {
     if [[ $CONFIG == knfsd ]]; then
         MOUNT_SOURCE=knfsd
     else
-        server_configure "$SERVER_ADDRESS"
+        server_configure "$SERVER_ADDRESS" || return 1
         server_start || return 1
     fi
     client_start

@@ -144,15 +144,23 @@ database_start_again() {
     return 1
 }
 
-# A suite asks by making the folder request.NUMBER.{kill,start,kill-database,start-database,move}; the answer is the
-# folder answer.NUMBER.
+# A suite asks by making the folder request.NUMBER.WHAT; the answer is the folder answer.NUMBER.
 client_answer() {
     local name=${1##*/} number
     number=${name#request.}
     number=${number%%.*}
     case ${name##*.} in
     kill) server_crash ;;
+    stop) server_stop || echo "e2e: the server did not stop well" >&2 ;;
     start) server_start || echo "e2e: the server did not start again" >&2 ;;
+    fill-disk) disk_fill content || echo "e2e: the content's disk is not full" >&2 ;;
+    free-disk) disk_free content ;;
+    fill-database) disk_fill database || echo "e2e: the database's disk is not full" >&2 ;;
+    free-database) disk_free database ;;
+    content-read-only) disk_set content ro || echo "e2e: the content's disk is not read-only" >&2 ;;
+    content-writable) disk_set content rw ;;
+    database-read-only) database_set on ;;
+    database-writable) database_set off ;;
     kill-database) postgres_crash ;;
     move) server_move || echo "e2e: the share was not moved, see move.log" >&2 ;;
     start-database) database_start_again || echo "e2e: PostgreSQL did not start again" >&2 ;;

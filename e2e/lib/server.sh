@@ -6,22 +6,28 @@ MOUNT_OPTIONS='' MOUNT_SOURCE=''
 
 # server_configure ADDRESS:PORT: a fresh, empty store of each kind that $CONFIG names, METADATA-CONTENT.
 server_configure() {
-    local metadata='{ type: memory }' content='{ type: memory }' other=''
+    local metadata='{ type: memory }' content='{ type: memory }' other='' tablespace=''
+    local metadata_folder=$RUN/metadata content_folder=$RUN/content
+    disks_drop
     rm -rf "$RUN/content" "$RUN/metadata"
+    if [[ $SUITE == full ]]; then
+        disks_make || return 1
+        metadata_folder=$RUN/disk/metadata/names content_folder=$RUN/disk/content/bytes tablespace='TABLESPACE small'
+    fi
     if [[ $CONFIG == sqlite-* ]]; then
-        metadata="{ type: sqlite, sqlite: { path: $RUN/metadata/metadata.sqlite } }"
+        metadata="{ type: sqlite, sqlite: { path: $metadata_folder/metadata.sqlite } }"
     fi
     if [[ $CONFIG == postgres-* || $SUITE == move ]]; then
         local database=${SUITE//-/_}
-        postgres_sql "DROP DATABASE IF EXISTS $database WITH (FORCE)" 2>/dev/null
-        postgres_sql "CREATE DATABASE $database"
+        postgres_sql "DROP DATABASE IF EXISTS \"$database\" WITH (FORCE)" 2>/dev/null
+        postgres_sql "CREATE DATABASE \"$database\" $tablespace"
         other="{ type: postgres, postgres: { host: 127.0.0.1, port: $PG_PORT, database: $database, user: postgres,
         password: none, sslmode: disable, max_conns: 20, auto_migrate: true } }"
     fi
     if [[ $CONFIG == postgres-* ]]; then metadata=$other; fi
     if [[ $CONFIG == *-filesystem ]]; then
-        mkdir "$RUN/content"
-        content="{ type: filesystem, filesystem: { base_path: $RUN/content } }"
+        mkdir "$content_folder"
+        content="{ type: filesystem, filesystem: { base_path: $content_folder } }"
     fi
     if [[ $CONFIG == *-s3 ]]; then
         s3_start || return 1
