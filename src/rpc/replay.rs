@@ -7,7 +7,8 @@
 //! their first 256 bytes.
 //!
 //! - While a call is in progress its newest copy waits, and the reply goes to it: the older
-//!   connection may be dead. A copy that an even newer one displaces is never answered.
+//!   connection may be dead. A copy that an even newer one displaces is never answered, nor is one that comes by a
+//!   connection older than the one to be answered: it was sent before, and only read later.
 //! - A call that is cancelled leaves the cache, and the copy that waits runs in its place.
 //! - Only successful replies are recorded. Of any other nothing was applied, or nobody knows.
 //!
@@ -19,7 +20,7 @@ use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasher as _, RandomState};
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -79,6 +80,8 @@ pub(super) struct ReplayCache {
     /// Of everything recorded.
     bytes: Arc<AtomicUsize>,
     clients: Mutex<HashMap<IpAddr, Presence>>,
+    /// Numbers connections, in their order.
+    connected: AtomicU64,
     checksum: RandomState,
 }
 
@@ -105,7 +108,11 @@ struct Calls {
 #[derive(Debug)]
 enum State {
     /// Runs, perhaps with a copy that waits.
-    Running(Option<oneshot::Sender<Handover>>),
+    Running {
+        /// The number of the connection to be answered.
+        connection: u64,
+        waiting: Option<oneshot::Sender<Handover>>,
+    },
     Done(Message),
 }
 
@@ -134,6 +141,7 @@ pub(super) enum Begin {
 pub(super) struct ClientCache {
     cache: Arc<ReplayCache>,
     address: IpAddr,
+    number: u64,
     calls: Arc<Mutex<Calls>>,
 }
 
@@ -153,6 +161,7 @@ impl ReplayCache {
             limits,
             bytes: Arc::default(),
             clients: Mutex::default(),
+            connected: AtomicU64::new(0),
             checksum: RandomState::new(),
         })
     }
@@ -169,7 +178,8 @@ impl ReplayCache {
         });
         presence.connections += 1;
         let calls = presence.calls.clone();
-        ClientCache { cache: self.clone(), address, calls }
+        let number = self.connected.fetch_add(1, Ordering::Relaxed);
+        ClientCache { cache: self.clone(), address, number, calls }
     }
 
     fn forget_absent(&self, clients: &mut HashMap<IpAddr, Presence>) {
@@ -234,7 +244,7 @@ impl Calls {
     /// Takes the copy that waits for a running call.
     fn take_waiting(&mut self, id: &CallId) -> Option<oneshot::Sender<Handover>> {
         match self.states.get_mut(id) {
-            Some(State::Running(waiting)) => waiting.take(),
+            Some(State::Running { waiting, .. }) => waiting.take(),
             Some(State::Done(_)) | None => None,
         }
     }
@@ -253,7 +263,7 @@ impl ClientCache {
         let mut calls = self.calls.lock();
         match calls.states.entry(id) {
             Entry::Vacant(vacant) => {
-                vacant.insert(State::Running(None));
+                vacant.insert(State::Running { connection: self.number, waiting: None });
                 Begin::Run(Running {
                     cache: self.cache.clone(),
                     calls: self.calls.clone(),
@@ -262,9 +272,12 @@ impl ClientCache {
                 })
             }
             Entry::Occupied(mut occupied) => match occupied.get_mut() {
-                State::Running(waiting) => {
+                State::Running { connection, waiting } => {
                     let (sender, receiver) = oneshot::channel();
-                    *waiting = Some(sender);
+                    if *connection <= self.number {
+                        *connection = self.number;
+                        *waiting = Some(sender);
+                    }
                     Begin::Wait(receiver)
                 }
                 State::Done(reply) => Begin::Recorded(reply.clone()),
@@ -342,8 +355,8 @@ impl Running {
 
     fn is_waited_for(&self) -> bool {
         match self.calls.lock().states.get(&self.id) {
-            Some(State::Running(Some(copy))) => !copy.is_closed(),
-            Some(State::Running(None) | State::Done(_)) | None => false,
+            Some(State::Running { waiting: Some(copy), .. }) => !copy.is_closed(),
+            Some(State::Running { waiting: None, .. } | State::Done(_)) | None => false,
         }
     }
 }
@@ -392,6 +405,17 @@ mod tests {
     fn record(client: &ClientCache, xid: u32, bytes: usize) {
         let Begin::Run(running) = client.begin(&header(xid), &[]) else { panic!("{xid} is new") };
         assert!(running.finish(reply(bytes), false).is_some());
+    }
+
+    #[test]
+    fn a_copy_by_an_older_connection_takes_no_reply_away() {
+        let cache = ReplayCache::new(ReplayLimits::default());
+        let address = IpAddr::from([127, 0, 0, 1]);
+        let (older, newer) = (cache.connect(address), cache.connect(address));
+        let Begin::Run(running) = newer.begin(&header(1), &[]) else { panic!("it is new") };
+        let Begin::Wait(mut late) = older.begin(&header(1), &[]) else { panic!("it is a copy") };
+        assert!(running.finish(reply(4), false).is_some(), "the newer connection is answered");
+        assert!(late.try_recv().is_err());
     }
 
     fn is_recorded(client: &ClientCache, xid: u32) -> bool {
