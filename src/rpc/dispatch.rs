@@ -141,6 +141,12 @@ impl Dispatcher {
 }
 
 impl Session {
+    /// The client's address and port.
+    #[must_use]
+    pub fn peer(&self) -> SocketAddr {
+        self.peer
+    }
+
     /// Takes a record, and answers it at once where nothing has to be waited for.
     ///
     /// # Errors

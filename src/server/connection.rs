@@ -5,7 +5,6 @@
 
 use std::future::poll_fn;
 use std::io;
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,6 +15,7 @@ use tokio::net::tcp::OwnedReadHalf;
 use tokio::task::yield_now;
 use tokio::time::{Instant, timeout};
 use tokio_util::io::poll_read_buf;
+use tokio_util::sync::CancellationToken;
 
 use super::Shared;
 use super::limits::Reservation;
@@ -76,9 +76,15 @@ impl Drop for CloseAtEnd {
     }
 }
 
-/// Serves a connection to its end.
-pub(super) async fn serve(stream: TcpStream, peer: SocketAddr, shared: Arc<Shared>, place: Place) {
-    let cancel = shared.abort.child_token();
+/// Serves a connection to its end; `cancel` is the parent of its calls' tokens.
+pub(super) async fn serve(
+    stream: TcpStream,
+    session: Session,
+    cancel: CancellationToken,
+    shared: Arc<Shared>,
+    place: Place,
+) {
+    let peer = session.peer();
     let stop = shared.drain.child_token();
     let settings = &shared.settings;
     let budget = shared.budget.clone();
@@ -92,7 +98,7 @@ pub(super) async fn serve(stream: TcpStream, peer: SocketAddr, shared: Arc<Share
         input: BytesMut::new(),
         more: false,
         reservation: None,
-        session: shared.dispatcher.session(peer, cancel.clone()),
+        session,
         outbox: outbox.clone(),
         shared: shared.clone(),
     };

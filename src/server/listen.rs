@@ -74,7 +74,10 @@ fn admit(stream: TcpStream, peer: SocketAddr, shared: &Arc<Shared>) {
         // The peer may be gone already; serving it finds out.
         tracing::debug!(%peer, %error, "socket options");
     }
-    tokio::spawn(serve(stream, peer, shared.clone(), place));
+    let cancel = shared.abort.child_token();
+    // Begun here, and not in the task, sessions are in the order of their connections.
+    let session = shared.dispatcher.session(peer, cancel.clone());
+    tokio::spawn(serve(stream, session, cancel, shared.clone(), place));
 }
 
 /// Says that a connection is closed for want of a place, and by which limit.
