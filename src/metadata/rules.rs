@@ -455,13 +455,14 @@ pub fn bits_lost_by_write(credentials: &Credentials, file: &Attributes) -> u32 {
 }
 
 /// Whether a READ at `now` moves the atime (relatime, `mount(8)`): where it is not newer than mtime and ctime, or is a
-/// day old.
+/// day old. It is never moved back.
 #[must_use]
 pub fn moves_atime(file: &Attributes, now: Timestamp) -> bool {
     const DAY: i64 = 86_400_000_000_000;
-    file.atime <= file.mtime
+    let is_due = file.atime <= file.mtime
         || file.atime <= file.ctime
-        || now.0.saturating_sub(file.atime.0) >= DAY
+        || now.0.saturating_sub(file.atime.0) >= DAY;
+    is_due && file.atime < now
 }
 
 /// The attributes of a share's new root.

@@ -274,10 +274,27 @@ pub struct Written {
     pub mtime: Timestamp,
     /// The `mtime_version` that `mtime` rests on.
     pub mtime_version: i32,
+    /// The file's mtime before the writes. `mtime` takes its place even where that is later, as a time of the future
+    /// that a client has set; any other is another server's write, and stays where it is later.
+    pub replaced_mtime: Timestamp,
     /// The ctime; the store goes beyond it where its own is not less.
     pub ctime: Timestamp,
     /// Mode bits to clear (set-uid and set-gid after a write).
     pub clear_mode: u32,
+}
+
+impl Written {
+    /// The mtime of a file that was `present` and has these writes now.
+    #[must_use]
+    pub fn mtime_over(&self, present: &Attributes) -> Timestamp {
+        if present.mtime_version != self.mtime_version {
+            present.mtime
+        } else if present.mtime == self.replaced_mtime {
+            self.mtime
+        } else {
+            present.mtime.max(self.mtime)
+        }
+    }
 }
 
 /// What became of a flush.

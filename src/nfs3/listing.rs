@@ -3,7 +3,8 @@
 //!
 //! Choices: count and maxcount bound the whole of READDIR3resok and READDIRPLUS3resok, which is
 //! everything behind the status. dircount bounds what READDIR would write for the entries: all of them but
-//! handles and attributes. A page that ends for want of room has eof unset.
+//! handles and attributes. It is a hint: the first entry is there whatever dircount says, where maxcount has room for it. A
+//! page that ends for want of room has eof unset.
 
 use super::attributes::{self, FATTR3_BYTES};
 use super::handle;
@@ -178,9 +179,10 @@ impl Listing {
                 Form::Names => 0,
                 Form::Plus => entry.plus_bytes(handle_bytes),
             };
+            let is_first = names_bytes == 0;
             names_bytes += entry.names_bytes();
             page_bytes += entry.names_bytes() + plus;
-            page_bytes <= limits.page && names_bytes <= limits.names
+            page_bytes <= limits.page && (is_first || names_bytes <= limits.names)
         }) {
             entries.push(entry);
         }

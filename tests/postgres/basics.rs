@@ -71,6 +71,7 @@ async fn flushes_grow_and_truncation_supersedes_them() {
         end: 100,
         mtime: Timestamp(5),
         mtime_version: 0,
+        replaced_mtime: file.mtime,
         ctime: Timestamp(6),
         clear_mode: 0o4,
     };

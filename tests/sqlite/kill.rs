@@ -87,6 +87,7 @@ async fn step(fixture: &Fixture, home: ObjectId, done: u64) {
                 end: round + 1,
                 mtime: Timestamp::now(),
                 mtime_version: object.mtime_version,
+                replaced_mtime: object.mtime,
                 ctime: Timestamp::now(),
                 clear_mode: 0,
             };

@@ -281,6 +281,7 @@ fn written(file: &Attributes) -> Flush {
         end: 10,
         mtime: CALLED,
         mtime_version: file.mtime_version,
+        replaced_mtime: file.mtime,
         ctime: CALLED,
         clear_mode: 0,
     };

@@ -1,8 +1,10 @@
 //! Two instances over one store.
 
+use trunkfs::metadata::{SetAttributes, SetTime};
+use trunkfs::types::Timestamp;
 use trunkfs::vfs::Stability;
 
-use crate::fixture::{Fixture, commit, read, set_size, unstable, write};
+use crate::fixture::{Fixture, caller, commit, read, set_size, unstable, write};
 
 #[tokio::test]
 async fn a_truncation_elsewhere_makes_clients_send_their_data_again() {
@@ -48,4 +50,20 @@ async fn a_commit_where_nothing_was_written_has_its_own_verifier() {
     let file = fixture.file("f").await;
     let written = unstable(&fixture.one, &file, 0, b"unstable").await;
     assert_ne!(commit(&fixture.two, &file).await.unwrap().verifier, written.verifier);
+}
+
+#[tokio::test]
+async fn a_newer_write_elsewhere_keeps_its_mtime() {
+    let fixture = Fixture::new().await;
+    let file = fixture.file("f").await;
+    let future = Timestamp(Timestamp::now().0 + 3_600_000_000_000);
+    let set = SetAttributes { mtime: SetTime::To(future), ..SetAttributes::default() };
+    fixture.one.setattr(&caller(0), &file, &set).await.unwrap();
+    let older = unstable(&fixture.one, &file, 0, b"older").await.change.after.mtime;
+    assert!(older < future);
+    let newer = write(&fixture.two, &file, 0, b"newer", Stability::FileSync).await.unwrap();
+    let newer = newer.change.after.mtime;
+    assert!(older <= newer && newer < future);
+    assert_eq!(commit(&fixture.one, &file).await.unwrap().change.after.mtime, newer);
+    assert_eq!(fixture.committed(&file).await.mtime, newer);
 }

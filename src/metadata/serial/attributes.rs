@@ -43,9 +43,7 @@ pub(in crate::metadata) fn flush<T: Tables>(
             return Err(Refusal::of(Error::TooLarge, &before).into());
         }
         after.size = before.size.max(written.end);
-        if written.mtime_version == before.mtime_version {
-            after.mtime = written.mtime;
-        }
+        after.mtime = written.mtime_over(&before);
         after.ctime = written.ctime.after(before.ctime);
         after.mode &= !written.clear_mode;
         tables.forget_verifier(file)?;

@@ -162,22 +162,37 @@ fn readdirplus_obeys_maxcount_to_the_byte() {
 }
 
 #[test]
-fn readdirplus_obeys_dircount_to_the_byte() {
+fn readdirplus_obeys_dircount_to_the_byte_behind_the_first_entry() {
     let directory = Directory::new(NAME_LENGTHS);
     let mut seen = 0;
     for limit in 0..600 {
-        match directory.list(0, Form::Plus, Limits { page: 1 << 16, names: limit }) {
-            Err(failure) => assert!(is_too_small(&failure) && limit < 28, "{limit}"),
-            Ok(listing) => {
-                let page = read(encoded(listing), Form::Plus);
-                assert!(page.names_bytes <= limit && limit >= 28);
-                let grown = page.cookies.len() - seen;
-                assert!(grown == 0 || page.names_bytes == limit, "{limit}: {page:?}");
-                seen = page.cookies.len();
-            }
+        let listing = directory.list(0, Form::Plus, Limits { page: 1 << 16, names: limit });
+        let page = read(encoded(listing.unwrap()), Form::Plus);
+        let grown = page.cookies.len() - seen;
+        if seen == 0 {
+            assert_eq!((limit, page.cookies.len()), (0, 1));
+        } else {
+            assert!(page.names_bytes <= limit || page.cookies.len() == 1, "{limit}: {page:?}");
+            assert!(grown == 0 || page.names_bytes == limit, "{limit}: {page:?}");
         }
+        seen = page.cookies.len();
     }
     assert_eq!(seen, 9);
+}
+
+#[test]
+fn every_entry_is_reached_with_a_dircount_for_none() {
+    let directory = Directory::new(NAME_LENGTHS);
+    for names in [0, 1, 27] {
+        let limits = Limits { page: 1 << 12, names };
+        for after in 0..9 {
+            let page =
+                read(encoded(directory.list(after, Form::Plus, limits).unwrap()), Form::Plus);
+            assert_eq!((page.cookies, page.eof), (vec![after + 1], after == 8), "{names}");
+        }
+        let full = Limits { page: EMPTY_PAGE_BYTES + 27, names };
+        assert!(is_too_small(&directory.list(3, Form::Plus, full).unwrap_err()));
+    }
 }
 
 #[test]

@@ -119,7 +119,7 @@ impl Export {
                 Some(_) if !alone => return Ok(None),
                 Some(Outdated::Gone) => {
                     self.content.forget_unstored(content.id);
-                    state.overlay.lock().bury();
+                    self.forget(file, state);
                     return Err(metadata::Error::Stale.into());
                 }
                 Some(Outdated::Changed(attributes)) => {
@@ -167,7 +167,7 @@ impl Export {
         match self.metadata.flush(cx, file, &snapshot.flush).await.map_err(|refusal| refusal.error)
         {
             Ok(FlushOutcome::Recorded(change)) => {
-                state.overlay.lock().flushed(snapshot, change.after.ctime);
+                state.overlay.lock().flushed(snapshot, &change.after);
                 Ok(Flushed::Recorded(Box::new(change.after)))
             }
             Ok(FlushOutcome::Superseded(attributes)) => {
@@ -175,7 +175,7 @@ impl Export {
                 Ok(Flushed::Superseded(Some(Box::new(attributes))))
             }
             Err(metadata::Error::Stale) => {
-                state.overlay.lock().bury();
+                self.forget(file, state);
                 Err(metadata::Error::Stale.into())
             }
             Err(error) => Err(error.into()),
@@ -231,12 +231,17 @@ impl Export {
     ) {
         if let Some(state) = self.files.existing(object) {
             let _alone = state.io.write().await;
-            state.overlay.lock().bury();
-            self.files.forget(object);
+            self.forget(object, &state);
             self.discard(cx, content).await;
         } else {
             self.discard(cx, content).await;
         }
+    }
+
+    /// The file is gone: what waits goes with it. Calls that hold its state end with [`metadata::Error::Stale`].
+    fn forget(&self, object: ObjectId, state: &FileState) {
+        state.overlay.lock().bury();
+        self.files.forget(object, state);
     }
 
     /// Flushes what is old, until `shutdown` fires.
@@ -249,9 +254,12 @@ impl Export {
     }
 
     /// Flushes what has waited for too long.
-    async fn flush_old(&self) {
+    pub(super) async fn flush_old(&self) {
         let limits = self.write_behind;
-        let old = self.files.sweep(&limits, |overlay| overlay.is_old(&limits));
+        let crowded = self.files.is_half_full();
+        let old = self.files.sweep(&limits, |overlay| {
+            overlay.is_old(&limits) || (crowded && overlay.only_accessed().is_some())
+        });
         self.flush_all_of(old).await;
     }
 

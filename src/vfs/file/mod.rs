@@ -3,10 +3,14 @@
 //! Growing writes content first, then the size; shrinking the size first, then content. Bytes beyond a
 //! file's size are never trusted: before the size grows past an unwritten gap, what is there is cut off.
 
+mod files;
 mod flush;
 mod read;
 mod size;
 mod state;
 mod write;
 
-pub(super) use state::Files;
+#[cfg(test)]
+mod tests;
+
+pub(super) use files::Files;

@@ -17,18 +17,24 @@ impl Export {
         object: ObjectId,
         set: &SetAttributes,
     ) -> Result<Change> {
-        let state = match set.size {
-            Some(_) => Some(self.files.state(object)),
-            None => self.files.existing(object),
-        };
-        let Some(state) = state else {
-            return Ok(self.metadata.setattr(cx, object, set).await?.change);
-        };
-        let _alone = state.io.write().await;
-        self.flush(cx, object, &state, None, Asked::Alone).await?;
         match set.size {
-            None => Ok(self.metadata.setattr(cx, object, set).await?.change),
-            Some(size) => self.set_size(cx, object, &state, set, size).await,
+            Some(size) => {
+                let state = self.files.hold(object);
+                let _alone = state.io.write().await;
+                self.flush(cx, object, &state, None, Asked::Alone).await?;
+                self.set_size(cx, object, &state, set, size).await
+            }
+            None => {
+                let state = self.files.existing(object);
+                let _alone = match &state {
+                    Some(state) => Some(state.io.write().await),
+                    None => None,
+                };
+                if let Some(state) = &state {
+                    self.flush(cx, object, state, None, Asked::Alone).await?;
+                }
+                Ok(self.metadata.setattr(cx, object, set).await?.change)
+            }
         }
     }
 

@@ -1,91 +1,11 @@
 //! What this process knows of files that the metadata store does not know yet: the overlay.
 
-use std::collections::HashMap;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use crate::metadata::{Change, Flush, Written};
 use crate::types::{Attributes, ContentRef, FileType, ObjectId, Timestamp};
 use crate::vfs::export::{Export, WriteBehind};
-
-/// Above this many files with state, access times are no longer kept in memory.
-const MAX_FILES_FOR_ATIME: usize = 1 << 16;
-const SHARDS: usize = 16;
-
-/// The files that have state in this process.
-#[derive(Debug, Default)]
-pub(in crate::vfs) struct Files {
-    shards: [Mutex<HashMap<ObjectId, Arc<FileState>>>; SHARDS],
-    count: AtomicUsize,
-}
-
-impl Files {
-    fn shard(&self, object: ObjectId) -> &Mutex<HashMap<ObjectId, Arc<FileState>>> {
-        // A UUID v7 ends in random bits.
-        let last = object.0.as_bytes()[15];
-        &self.shards[usize::from(last) % SHARDS]
-    }
-
-    /// The file's state, made where there is none.
-    pub(super) fn state(&self, object: ObjectId) -> Arc<FileState> {
-        let mut shard = self.shard(object).lock();
-        let state = shard.entry(object).or_insert_with(|| {
-            self.count.fetch_add(1, Ordering::Relaxed);
-            Arc::default()
-        });
-        Arc::clone(state)
-    }
-
-    /// The file's state, where it has any.
-    pub(super) fn existing(&self, object: ObjectId) -> Option<Arc<FileState>> {
-        if self.count.load(Ordering::Relaxed) == 0 {
-            return None;
-        }
-        self.shard(object).lock().get(&object).map(Arc::clone)
-    }
-
-    /// Forgets the file's state.
-    pub(super) fn forget(&self, object: ObjectId) {
-        if self.shard(object).lock().remove(&object).is_some() {
-            self.count.fetch_sub(1, Ordering::Relaxed);
-        }
-    }
-
-    /// Whether there is room to keep the access time of one more file.
-    pub(super) fn has_room(&self) -> bool {
-        self.count.load(Ordering::Relaxed) < MAX_FILES_FOR_ATIME
-    }
-
-    /// Drops states that nobody uses and that hold nothing since a while, and returns those that
-    /// `wanted` picks.
-    pub(super) fn sweep(
-        &self,
-        limits: &WriteBehind,
-        wanted: impl Fn(&Overlay) -> bool,
-    ) -> Vec<(ObjectId, Arc<FileState>)> {
-        let mut picked = Vec::new();
-        for shard in &self.shards {
-            let mut shard = shard.lock();
-            shard.retain(|&object, state| {
-                let overlay = state.overlay.lock();
-                if wanted(&overlay) {
-                    picked.push((object, Arc::clone(state)));
-                    return true;
-                }
-                let idle = overlay.is_clean() && overlay.used.elapsed() >= limits.max_age;
-                if idle && Arc::strong_count(state) == 1 {
-                    self.count.fetch_sub(1, Ordering::Relaxed);
-                    return false;
-                }
-                true
-            });
-        }
-        picked
-    }
-}
 
 /// One file's state.
 #[derive(Debug, Default)]
@@ -166,6 +86,21 @@ impl Overlay {
         self.pending.is_none() && self.atime.is_none()
     }
 
+    /// Whether it is as one that was just made.
+    pub(super) fn is_empty(&self) -> bool {
+        self.is_clean() && self.clean_tail.is_none()
+    }
+
+    /// Since when an access time waits, where nothing else does.
+    pub(super) fn only_accessed(&self) -> Option<Instant> {
+        self.atime.filter(|_| self.pending.is_none()).map(|(_, since)| since)
+    }
+
+    /// Whether it was not used for as long as unflushed data may wait.
+    pub(super) fn is_idle(&self, limits: &WriteBehind) -> bool {
+        self.used.elapsed() >= limits.max_age
+    }
+
     /// Whether something has waited for too long.
     pub(super) fn is_old(&self, limits: &WriteBehind) -> bool {
         self.pending.is_some_and(|pending| pending.since.elapsed() >= limits.max_age)
@@ -189,9 +124,7 @@ impl Overlay {
             && attributes.content == Some(written.content)
         {
             attributes.size = attributes.size.max(written.end);
-            if attributes.mtime_version == written.mtime_version {
-                attributes.mtime = attributes.mtime.max(written.mtime);
-            }
+            attributes.mtime = written.mtime_over(attributes);
             attributes.ctime = attributes.ctime.max(written.ctime);
             attributes.mode &= !written.clear_mode;
         }
@@ -241,6 +174,7 @@ impl Overlay {
                 end: earlier.map_or(end, |pending| pending.written.end.max(end)),
                 mtime: times_hold.map_or(now, |pending| pending.written.mtime.max(now)),
                 mtime_version: committed.mtime_version,
+                replaced_mtime: committed.mtime,
                 ctime: now.after(before.ctime),
                 clear_mode: clear_mode | earlier.map_or(0, |pending| pending.written.clear_mode),
             },
@@ -297,16 +231,17 @@ impl Overlay {
         self.generation
     }
 
-    /// A flush recorded the snapshot; the store shows `ctime` now.
-    pub(super) fn flushed(&mut self, snapshot: &Snapshot, ctime: Timestamp) {
+    /// A flush recorded the snapshot; the store shows `recorded` now.
+    pub(super) fn flushed(&mut self, snapshot: &Snapshot, recorded: &Attributes) {
         self.flushed = self.flushed.max(snapshot.generation);
         if self.generation == snapshot.generation {
             self.pending = None;
         } else if let Some(pending) = &mut self.pending {
             pending.since = Instant::now();
             pending.bytes = 0;
-            pending.written.ctime = pending.written.ctime.after(ctime);
-            pending.seen = ctime;
+            pending.written.replaced_mtime = recorded.mtime;
+            pending.written.ctime = pending.written.ctime.after(recorded.ctime);
+            pending.seen = recorded.ctime;
         }
         if self.atime.map(|(atime, _)| atime) == snapshot.flush.atime {
             self.atime = None;

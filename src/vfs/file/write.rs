@@ -47,7 +47,7 @@ impl Vfs {
     ) -> Result<WriteDone> {
         let (export, cx) = self.enter(caller, handle, Intent::Write)?;
         let write = Write { offset, data, stability };
-        let state = export.files.state(handle.object);
+        let state = export.files.hold(handle.object);
         for _ in 0..ATTEMPTS {
             match export.write_once(&cx, handle.object, &state, &write).await? {
                 Attempt::Done(done) => return Ok(*done),
@@ -108,7 +108,7 @@ impl Export {
         drop(sharing);
         let mut stability = write.stability;
         let mut after = change;
-        if stability > Stability::Unstable || self.is_over_limit(state) {
+        if stability > Stability::Unstable || self.is_over_limit(file, state) {
             stability = stability.max(Stability::DataSync);
             match self.flush(cx, file, state, Some(generation), Asked::Beside).await {
                 Ok(Flushed::Already) => {}
@@ -151,8 +151,10 @@ impl Export {
         checked.map_err(|error| Failure::of(error, file.clone()))
     }
 
-    fn is_over_limit(&self, state: &FileState) -> bool {
-        state.overlay.lock().unflushed_bytes() >= self.write_behind.max_bytes
+    /// Whether too many bytes of the file wait, or too many files.
+    fn is_over_limit(&self, file: ObjectId, state: &FileState) -> bool {
+        let bytes = state.overlay.lock().unflushed_bytes();
+        bytes >= self.write_behind.max_bytes || self.files.is_crowded(file)
     }
 }
 

@@ -228,6 +228,7 @@ macro_rules! meeting_cases {
                 ctime_is_the_calls_time_where_it_can_be
                 explicit_times_are_obeyed
                 an_entry_change_moves_mtime_whatever_was_set
+                a_write_replaces_the_mtime_it_saw_and_no_newer_one
                 server_times_of_a_call_are_equal
                 what_happens_to_entries_objects_stays_there
                 reading_moves_no_time

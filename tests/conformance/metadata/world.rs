@@ -160,6 +160,7 @@ pub(crate) fn written(file: &Attributes, end: u64, at: Timestamp) -> Flush {
         end,
         mtime: at,
         mtime_version: file.mtime_version,
+        replaced_mtime: file.mtime,
         ctime: at,
         clear_mode: 0,
     };

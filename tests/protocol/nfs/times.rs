@@ -12,6 +12,8 @@ cases! {
     ctime_grows_strictly, ctime_of_a_file_grows_with_every_write,
     a_directorys_mtime_is_set_by_every_entry, explicit_mtime_of_a_directory,
     explicit_mtime_after_unstable_data, a_write_after_an_explicit_mtime,
+    a_write_after_an_mtime_of_the_future, an_mtime_of_the_future_between_unstable_writes,
+    an_atime_of_the_future_is_shown_by_reads_too,
     reading_moves_atime_and_not_ctime, creates_take_client_times,
     setting_times_changes_ctime, a_later_read_does_not_undo_an_explicit_atime_in_the_future,
     an_explicit_mtime_beside_a_size,
@@ -200,6 +202,54 @@ fn a_write_after_an_explicit_mtime(t: &Fs) {
     assert!(shown > (1000, 1), "{shown:?}");
     assert_eq!(t.alice.commit(&file, 0, 0).status, OK);
     assert_eq!(t.alice.attr(&file).mtime, shown);
+}
+
+fn a_write_after_an_mtime_of_the_future(t: &Fs) {
+    for stable in [UNSTABLE, DATA_SYNC, FILE_SYNC] {
+        for future in [(u32::MAX, 999_999_999), (now() + 3600, 7)] {
+            let file = t.alice.file(&t.dir, format!("{stable} {}", future.1).as_bytes());
+            t.alice.set(&file, &mtime(SetTime::Client(future.0, future.1)));
+            let set = t.alice.attr(&file);
+            let start = now();
+            let shown = t.alice.write(&file, 0, stable, b"bytes").wcc.after().clone();
+            assert!((start..=now()).contains(&shown.mtime.0), "{stable}: {shown:?}");
+            assert!(shown.ctime > set.ctime, "{stable}: {shown:?}");
+            assert_eq!(t.alice.attr(&file), shown, "{stable}");
+            assert_eq!(t.alice.commit(&file, 0, 0).status, OK);
+            assert_eq!(
+                t.alice.attr(&file).mtime,
+                shown.mtime,
+                "{stable}: COMMIT records what was shown"
+            );
+        }
+    }
+}
+
+fn an_mtime_of_the_future_between_unstable_writes(t: &Fs) {
+    let file = t.alice.file(&t.dir, b"f");
+    let future = (4_000_000_000, 9);
+    for round in 0..3 {
+        assert_eq!(t.alice.write(&file, round, UNSTABLE, b"x").status, OK);
+        t.alice.set(&file, &mtime(SetTime::Client(future.0, future.1)));
+        assert_eq!(t.alice.attr(&file).mtime, future);
+        assert_eq!(t.alice.commit(&file, 0, 0).status, OK);
+        assert_eq!(t.alice.attr(&file).mtime, future);
+    }
+    let shown = t.alice.write(&file, 3, UNSTABLE, b"x").wcc.after().mtime;
+    assert!(shown.0 <= now(), "{shown:?}");
+    assert_eq!(t.alice.attr(&file).mtime, shown);
+}
+
+fn an_atime_of_the_future_is_shown_by_reads_too(t: &Fs) {
+    let file = t.alice.file_with(&t.dir, b"f", b"bytes");
+    let set = Sattr {
+        mtime: SetTime::Client(4_000_000_001, 5),
+        ..atime(SetTime::Client(4_000_000_000, 5))
+    };
+    t.alice.set(&file, &set);
+    let attr = t.alice.attr(&file);
+    assert_eq!(t.alice.read(&file, 0, 5).file.as_ref(), Some(&attr));
+    assert_eq!(t.alice.attr(&file), attr);
 }
 
 fn reading_moves_atime_and_not_ctime(t: &Fs) {

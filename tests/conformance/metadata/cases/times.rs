@@ -116,6 +116,30 @@ pub(crate) async fn an_entry_change_moves_mtime_whatever_was_set(world: World) {
     }
 }
 
+/// A write's time takes the place of the mtime that the writer saw, even of a later one, and of no newer write's.
+pub(crate) async fn a_write_replaces_the_mtime_it_saw_and_no_newer_one(world: World) {
+    let root = world.superuser();
+    let now = Timestamp::now();
+    let later = |hours: i64| Timestamp(now.0 + hours * HOUR);
+    for seen in [later(24), later(-24), now, Timestamp(i64::MAX)] {
+        let file = root.file(world.root, format!("{}", seen.0)).await;
+        let set = times(SetTime::Keep, SetTime::To(seen));
+        let file = root.setattr(file.id, set).await.unwrap().change.after;
+        let flush = |at| written(&file, 5, at);
+        let mtime_after = async |flush| {
+            root.flush(file.id, &flush).await.unwrap();
+            root.attributes(file.id).await.mtime
+        };
+        assert_eq!(mtime_after(flush(later(1))).await, later(1), "{seen:?}");
+        // Two other servers whose clients wrote beside this one's, and before it was flushed.
+        assert_eq!(mtime_after(flush(later(0))).await, later(1), "{seen:?}");
+        assert_eq!(mtime_after(flush(later(2))).await, later(2), "{seen:?}");
+        let set = times(SetTime::Keep, SetTime::To(Timestamp(7)));
+        root.setattr(file.id, set).await.unwrap();
+        assert_eq!(mtime_after(flush(later(3))).await, Timestamp(7), "{seen:?}");
+    }
+}
+
 /// The server's time of one call is one time.
 pub(crate) async fn server_times_of_a_call_are_equal(world: World) {
     let root = world.superuser();

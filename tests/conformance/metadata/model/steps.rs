@@ -198,6 +198,7 @@ impl Step {
             end: bytes(random),
             mtime,
             mtime_version: shown.mtime_version - i32::from(random.random_ratio(1, 5)),
+            replaced_mtime: if random.random_ratio(4, 5) { shown.mtime } else { mtime },
             ctime,
             clear_mode: if random.random() { 0o6000 } else { 0 },
         });
