@@ -15,6 +15,7 @@ pub mod config;
 pub mod content;
 pub mod dump;
 pub mod fsck;
+mod log_limit;
 pub mod metadata;
 pub mod mount;
 pub mod nfs3;

@@ -115,6 +115,7 @@ async fn serve(
         }
     };
     running.await.map_err(|error| Failure::Run(error.into()))?;
+    crate::log_limit::write_counts();
     tracing::info!("stopped");
     answers
 }

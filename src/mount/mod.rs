@@ -7,6 +7,7 @@ mod table;
 
 use std::sync::Arc;
 
+use crate::log_limit::{Excerpt, limited};
 use crate::rpc::{Call, Caller, Flavor, Program, Reply};
 use crate::types::{Chain, FileHandle};
 use crate::vfs::{self, MountError, Vfs};
@@ -128,10 +129,10 @@ impl Mount {
         };
         let xid = trail.xid;
         let caller = vfs::Caller { address: client, identity, cancel, deadline, trail };
-        let shown = path.escape_ascii();
+        let shown = Excerpt(path);
         match self.vfs.mount(&caller, path).await {
             Ok(handle) => {
-                tracing::info!(xid, %client, path = %shown, "mounted");
+                limited!(info, client, "mounted", xid, %client, path = %shown);
                 self.table.add(client.ip(), path);
                 Ok(handle)
             }
@@ -139,9 +140,9 @@ impl Mount {
                 let status = Status::from(&error);
                 let error = Chain(&error);
                 if status == Status::ServerFault {
-                    tracing::error!(xid, %client, path = %shown, %error, "a mount failed");
+                    limited!(error, client, "a mount failed", xid, %client, path = %shown, %error);
                 } else {
-                    tracing::info!(xid, %client, path = %shown, %error, "a mount was refused");
+                    limited!(info, client, "a mount was refused", xid, %client, path = %shown, %error);
                 }
                 Err(status)
             }
@@ -201,7 +202,7 @@ impl Program for Mount {
         match Procedure::from_number(number)? {
             Procedure::Mount | Procedure::Unmount => {
                 let path = arguments.clone().opaque(MAX_PATH_BYTES).ok()?;
-                Some(path.escape_ascii().to_string())
+                Some(Excerpt(&path).to_string())
             }
             Procedure::Null | Procedure::Dump | Procedure::UnmountAll | Procedure::Export => None,
         }

@@ -1,15 +1,12 @@
 //! One call on its way: what a procedure's handler needs, and how its answer is put.
 
-use std::hash::{Hash, Hasher};
-use std::sync::LazyLock;
-use std::time::Duration;
-
 use nfsserve::nfs::nfsstat3;
 
 use super::status::{self, Error, Notice, Verdict};
 use super::{attributes, handle};
+use crate::log_limit::limited;
 use crate::metadata;
-use crate::rpc::{Bursts, Flavor, Reply};
+use crate::rpc::{Flavor, Reply};
 use crate::types::{Attributes, Chain};
 use crate::vfs::{self, Vfs};
 use crate::xdr::{DecodeError, Decoder, Encoder};
@@ -87,49 +84,6 @@ impl From<vfs::Failure> for Failure {
     }
 }
 
-/// Failures that are counted together in the log.
-#[derive(Clone, Copy, Debug)]
-struct Kind {
-    notice: Notice,
-    status: nfsstat3,
-    procedure: &'static str,
-}
-
-impl Kind {
-    fn key(&self) -> (Notice, u32, &'static str) {
-        (self.notice, self.status as u32, self.procedure)
-    }
-
-    fn tell(self, more: u64) {
-        let Self { notice, status, procedure } = self;
-        match notice {
-            Notice::Refusal => {}
-            Notice::Outage => tracing::warn!(procedure, ?status, more, "more calls failed alike"),
-            Notice::Fault => tracing::error!(procedure, ?status, more, "more calls failed alike"),
-        }
-    }
-}
-
-impl PartialEq for Kind {
-    fn eq(&self, other: &Self) -> bool {
-        self.key() == other.key()
-    }
-}
-
-impl Eq for Kind {}
-
-impl Hash for Kind {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.key().hash(state);
-    }
-}
-
-/// How long failures of one kind are counted before the count is said.
-const WINDOW: Duration = Duration::from_secs(10);
-/// An outage is one line: what matters is the store. Faults may be of many objects.
-static OUTAGES: LazyLock<Bursts<Kind>> = LazyLock::new(|| Bursts::new(1, WINDOW, Kind::tell));
-static FAULTS: LazyLock<Bursts<Kind>> = LazyLock::new(|| Bursts::new(10, WINDOW, Kind::tell));
-
 /// One call.
 #[derive(Debug)]
 pub(super) struct Request<'a> {
@@ -202,23 +156,17 @@ impl<'a> Request<'a> {
 
     /// The one place where what goes wrong below is logged.
     fn log(&self, error: &Error, status: nfsstat3) {
-        let (notice, procedure) = (status::notice(error), self.procedure);
-        let said = match notice {
-            Notice::Refusal => false,
-            Notice::Outage => OUTAGES.admit(Kind { notice, status, procedure }),
-            Notice::Fault => FAULTS.admit(Kind { notice, status, procedure }),
-        };
+        let procedure = self.procedure;
         let (xid, client) = (self.caller.trail.xid, self.caller.address);
         let handle = || handle::shown(&self.arguments);
-        let error = Chain(error);
+        let about = (client, procedure);
+        let (notice, error) = (status::notice(error), Chain(error));
         match notice {
-            Notice::Outage if said => {
-                tracing::warn!(xid, %client, procedure, handle = handle(), ?status, %error, "a call failed");
-            }
-            Notice::Fault if said => {
-                tracing::error!(xid, %client, procedure, handle = handle(), ?status, %error, "a call failed");
-            }
-            Notice::Refusal | Notice::Outage | Notice::Fault => {
+            Notice::Outage => limited!(warn, about, "a call failed",
+                xid, %client, procedure, handle = handle(), ?status, %error),
+            Notice::Fault => limited!(error, about, "a call failed",
+                xid, %client, procedure, handle = handle(), ?status, %error),
+            Notice::Refusal => {
                 tracing::debug!(xid, %client, procedure, handle = handle(), ?status, %error, "a call was refused");
             }
         }

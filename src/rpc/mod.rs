@@ -2,14 +2,12 @@
 
 mod about;
 mod auth;
-mod bursts;
 mod dispatch;
 mod message;
 mod program;
 mod record;
 mod replay;
 
-pub use bursts::Bursts;
 pub use dispatch::{Dispatcher, DuplicateProgram, Session, Started, Waiting};
 pub use message::Answer;
 pub use program::{AuthStatus, Call, Caller, Flavor, Program, Reply};

@@ -22,7 +22,9 @@ use super::limits::Reservation;
 use super::outbox::Outbox;
 use super::places::Place;
 use super::writer::write_replies;
+use crate::log_limit::limited;
 use crate::rpc::{RecordError, RecordReader, Session, Started, Step};
+use crate::types::Chain;
 use crate::xdr::DecodeError;
 
 /// What one read takes at most, in bytes; allocated while something is there to read only.
@@ -111,7 +113,7 @@ pub(super) async fn serve(
     match &end {
         End::Closed | End::Stopped | End::Read(_) => tracing::debug!(%peer, %end, "connection"),
         End::Record(_) | End::Message(_) | End::Stalled | End::Pressed => {
-            tracing::warn!(%peer, reason = %with_source(&end), "a connection is closed");
+            limited!(warn, peer, "a connection is closed", %peer, reason = %Chain(&end));
         }
     }
     drop(reading);
@@ -126,13 +128,6 @@ pub(super) async fn serve(
     tokio::select! {
         _ = &mut writer => {}
         () = shared.kill.cancelled() => writer.abort(),
-    }
-}
-
-fn with_source(end: &End) -> String {
-    match std::error::Error::source(end) {
-        Some(source) => format!("{end}: {source}"),
-        None => end.to_string(),
     }
 }
 

@@ -1,12 +1,9 @@
-//! What connections share: memory and places, and log lines that do not flood.
+//! What connections share: memory and places.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 
-use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::Instant;
 
 /// The account's unit, in bytes.
 const UNIT: usize = 1 << 10;
@@ -73,28 +70,6 @@ impl Drop for Counted<'_> {
     }
 }
 
-/// Lets one log line through at a time, and counts the others.
-#[derive(Debug, Default)]
-pub(super) struct Seldom {
-    last: Mutex<(Option<Instant>, u64)>,
-}
-
-impl Seldom {
-    const INTERVAL: Duration = Duration::from_secs(10);
-
-    /// Whether to log now: the number of events since the last line, this one included.
-    pub(super) fn now(&self) -> Option<u64> {
-        let mut last = self.last.lock();
-        let (since, events) = &mut *last;
-        *events += 1;
-        if since.is_some_and(|since| since.elapsed() < Self::INTERVAL) {
-            return None;
-        }
-        *since = Some(Instant::now());
-        Some(std::mem::take(events))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -116,14 +91,5 @@ mod tests {
         tokio::join!(wait, release);
         assert!(!budget.is_wanted());
         assert!(budget.try_reserve(8 << 10).is_some());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn one_line_stands_for_many() {
-        let seldom = Seldom::default();
-        assert_eq!(seldom.now(), Some(1));
-        assert_eq!((seldom.now(), seldom.now()), (None, None));
-        tokio::time::advance(Seldom::INTERVAL).await;
-        assert_eq!(seldom.now(), Some(3));
     }
 }

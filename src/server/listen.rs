@@ -11,8 +11,8 @@ use tokio::time::sleep;
 
 use super::Shared;
 use super::connection::serve;
-use super::limits::Seldom;
 use super::places::Full;
+use crate::log_limit::{About, limited};
 
 /// A silent peer is asked for a sign of life after this time, and every [`KEEPALIVE_INTERVAL`].
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
@@ -25,7 +25,6 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// Accepts connections until the server drains.
 pub(super) async fn accept(listener: TcpListener, shared: Arc<Shared>) {
-    let failures = Seldom::default();
     let mut pause = FIRST_PAUSE;
     loop {
         let accepted = tokio::select! {
@@ -40,9 +39,7 @@ pub(super) async fn accept(listener: TcpListener, shared: Arc<Shared>) {
             }
             Err(error) if is_about_one_connection(&error) => {}
             Err(error) => {
-                if let Some(times) = failures.now() {
-                    tracing::error!(%error, times, "connections cannot be accepted");
-                }
+                limited!(error, About::default(), "connections cannot be accepted", %error);
                 tokio::select! {
                     () = shared.drain.cancelled() => return,
                     () = sleep(pause) => {}
@@ -85,17 +82,13 @@ fn refuse(peer: SocketAddr, full: Full, shared: &Shared) {
     let settings = &shared.settings;
     match full {
         Full::Server => {
-            if let Some(times) = shared.refused.now() {
-                let limit = settings.max_connections;
-                tracing::warn!(%peer, limit, times, "refused: server.max_connections are open");
-            }
+            let limit = settings.max_connections;
+            limited!(warn, peer, "refused: server.max_connections are open", %peer, limit);
         }
         Full::Client => {
-            if let Some(times) = shared.refused_clients.now() {
-                let limit = settings.max_connections_per_client;
-                tracing::warn!(%peer, limit, times,
-                    "refused: server.max_connections_per_client are open from this address");
-            }
+            let limit = settings.max_connections_per_client;
+            limited!(warn, peer,
+                "refused: server.max_connections_per_client are open from this address", %peer, limit);
         }
     }
 }

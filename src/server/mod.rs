@@ -32,7 +32,7 @@ pub use self::gc::{Collected, GcError, GcHow, GcStep, GcWatch, Outcome, collect,
 pub use self::home_error::HomeError;
 pub use self::homes::{Home, settle_home};
 pub use self::instance::{AFTER_DRAIN, Control, Instance, StartError};
-use self::limits::{Budget, Seldom};
+use self::limits::Budget;
 use self::places::Places;
 pub use self::probe::{ProbeError, Service, own_address, probe};
 pub use self::stores::{
@@ -121,8 +121,6 @@ struct Shared {
     budget: Arc<Budget>,
     /// A place for every connection. A connection's is free again when its last call has ended.
     places: Arc<Places>,
-    refused: Seldom,
-    refused_clients: Seldom,
     /// No new connections or calls.
     drain: CancellationToken,
     /// Calls in flight are cancelled.
@@ -166,8 +164,6 @@ impl Server {
                 settings.memory_budget.max(LEAST_RECORDS * MAX_RECORD_BYTES),
             )),
             places: Places::new(settings.max_connections, settings.max_connections_per_client),
-            refused: Seldom::default(),
-            refused_clients: Seldom::default(),
             drain: abort.child_token(),
             kill: CancellationToken::new(),
             abort,

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::file::Files;
 use super::{Caller, ClientRule, Error, Vfs};
 use crate::content::ContentStore;
+use crate::log_limit::limited;
 use crate::metadata::{MetadataStore, Share};
 use crate::types::{Chain, ContentId, Context, Credentials, FileHandle, Timestamp, Wait};
 
@@ -135,8 +136,8 @@ impl Export {
         let (xid, client) = (cx.trail.xid, cx.client);
         let removing = tokio::spawn(async move {
             if let Err(error) = store.remove(id).await {
-                tracing::warn!(xid, client = %client, share = %share, content = %id,
-                    error = %Chain(&error), "unused content stays until it is collected");
+                limited!(warn, client, "unused content stays until it is collected",
+                    xid, client = %client, share = %share, content = %id, error = %Chain(&error));
             }
         });
         // Whether it has ended counts for nothing.

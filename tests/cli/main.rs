@@ -43,6 +43,8 @@ mod homes;
 #[cfg(test)]
 mod limits;
 #[cfg(test)]
+mod log_limit;
+#[cfg(test)]
 mod logging;
 #[cfg(test)]
 mod logins;

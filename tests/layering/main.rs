@@ -18,7 +18,7 @@ mod tree {
     use std::fs;
     use std::path::Path;
 
-    use crate::messages::{invented, unexplained};
+    use crate::messages::{invented, unexplained, unlimited};
     use crate::paths::{Source, path};
     use crate::rules::{
         all_arrows, exported_stores, long_files, misplaced_words, store_names, wrong_arrows,
@@ -63,6 +63,11 @@ mod tree {
         let sources = read_tree("src");
         assert_none(invented(page, &sources));
         assert_none(unexplained(page, &sources));
+    }
+
+    #[test]
+    fn lines_that_clients_cause_are_limited() {
+        assert_none(unlimited(&read_tree("src")));
     }
 
     fn assert_none(violations: Vec<String>) {

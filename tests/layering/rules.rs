@@ -8,20 +8,22 @@ use super::paths::{Source, module_of, paths, production, use_tree};
 /// main.rs, which names the library by its name.
 const ARROWS: &[(&str, &[&str])] = &[
     ("types", &[]),
+    // Which of the lines that clients cause are written.
+    ("log_limit", &[]),
     ("config", &["types"]),
     ("telemetry", &["config", "types"]),
     ("xdr", &["types"]),
-    ("rpc", &["xdr", "types"]),
+    ("rpc", &["xdr", "log_limit", "types"]),
     ("portmap", &["rpc", "xdr", "types"]),
     ("metadata", &["types"]),
-    ("content", &["types"]),
+    ("content", &["log_limit", "types"]),
     ("dump", &["metadata", "types"]),
     ("fsck", &["metadata", "content", "types"]),
-    ("vfs", &["metadata", "content", "types"]),
-    ("mount", &["vfs", "rpc", "xdr", "types"]),
-    ("nlm", &["vfs", "rpc", "xdr", "types"]),
+    ("vfs", &["metadata", "content", "log_limit", "types"]),
+    ("mount", &["vfs", "rpc", "xdr", "log_limit", "types"]),
+    ("nlm", &["vfs", "rpc", "xdr", "log_limit", "types"]),
     // metadata: what the operations that it decodes and encodes take and answer.
-    ("nfs3", &["vfs", "metadata", "rpc", "xdr", "types"]),
+    ("nfs3", &["vfs", "metadata", "rpc", "xdr", "log_limit", "types"]),
     (
         "server",
         &[
@@ -36,6 +38,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "content",
             "rpc",
             "xdr",
+            "log_limit",
             "types",
         ],
     ),
@@ -52,6 +55,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "vfs",
             "metadata",
             "content",
+            "log_limit",
             "types",
         ],
     ),

@@ -15,6 +15,7 @@ use super::file::OpenFile;
 use super::folder::{Access, Folder, Opening};
 use super::syncs::Syncs;
 use crate::content::Error;
+use crate::log_limit::{About, limited};
 use crate::types::ContentId;
 
 /// How many unused files are looked at for one that is durable, before one is synced.
@@ -141,7 +142,7 @@ impl Descriptors {
                 Room::Dirty(file) => {
                     if let Err(error) = syncs.sync(folder, &file) {
                         let error = &error as &dyn std::error::Error;
-                        tracing::error!(id = %file.id, error, "content is not durable");
+                        limited!(error, About::default(), "content is not durable", id = %file.id, error);
                     }
                     let failed = syncs.check(folder, file.id).is_err();
                     if self.table.lock().close_synced(&file, failed) {

@@ -13,6 +13,7 @@ use super::layout::{Part, parts};
 use super::state::{File, Upload};
 use super::update::{Changed, Known, Target};
 use crate::content::Error;
+use crate::log_limit::{About, limited};
 use crate::types::Context;
 
 impl Shared {
@@ -177,8 +178,9 @@ impl Shared {
             }
             Err(Error::Cancelled) => state.failed(number, upload, Error::Cancelled),
             Err(error) => {
-                tracing::warn!(content = %file.id, chunk = number, error = &error as &dyn std::error::Error,
-                    "a chunk could not be stored; it is kept in memory and stored at the next attempt");
+                limited!(warn, About::default(),
+                    "a chunk could not be stored; it is kept in memory and stored at the next attempt",
+                    content = %file.id, chunk = number, error = &error as &dyn std::error::Error);
                 state.failed(number, upload, error);
             }
         }

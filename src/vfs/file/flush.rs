@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::state::{FileState, Overlay, Snapshot, Task};
 use crate::content;
+use crate::log_limit::{About, limited};
 use crate::metadata::{self, FlushOutcome};
 use crate::metadata::{Change, rules};
 use crate::types::{
@@ -202,8 +203,9 @@ impl Export {
         state: &FileState,
         snapshot: &Snapshot,
     ) {
-        tracing::info!(xid = cx.trail.xid, client = %cx.client, share = %self.share.name, object = %file,
-            "a file was changed by another server before its data was flushed here; its writers send their data again");
+        limited!(info, cx.client,
+            "a file was changed by another server before its data was flushed here; its writers send their data again",
+            xid = cx.trail.xid, client = %cx.client, share = %self.share.name, object = %file);
         // First the verifier: whoever sees the overlay without these writes must see it changed.
         self.change_verifier();
         state.overlay.lock().superseded(snapshot);
@@ -268,8 +270,9 @@ impl Export {
         let all = self.files.sweep(&self.write_behind, |overlay: &Overlay| !overlay.is_clean());
         let files = all.len();
         if tokio::time::timeout_at(deadline, self.flush_all_of(all)).await.is_err() {
-            tracing::warn!(share = %self.share.name, files,
-                "not everything could be flushed in time; clients send what they have not committed again");
+            limited!(warn, About::default(),
+                "not everything could be flushed in time; clients send what they have not committed again",
+                share = %self.share.name, files);
         }
     }
 
@@ -279,8 +282,8 @@ impl Export {
             let cx = self.background();
             match self.flush(&cx, object, &state, None, Asked::ByAge).await {
                 Ok(_) | Err(Error::Metadata(metadata::Error::Stale)) => {}
-                Err(error) => tracing::warn!(share = %self.share.name, object = %object,
-                    error = %Chain(&error), "a flush failed and is tried again"),
+                Err(error) => limited!(warn, About::default(), "a flush failed and is tried again",
+                    share = %self.share.name, object = %object, error = %Chain(&error)),
             }
         })
         .await;

@@ -4,6 +4,7 @@ use super::flush::Asked;
 use super::read::{content_lost, content_of};
 use super::state::FileState;
 use crate::content;
+use crate::log_limit::limited;
 use crate::metadata::{Change, SetAttributes, ZeroingOutcome, rules};
 use crate::types::{Attributes, Chain, ContentId, ContentRef, Context, FileType, ObjectId, Wait};
 use crate::vfs::export::Export;
@@ -61,8 +62,9 @@ impl Export {
                 Ok(()) => state.overlay.lock().set_clean_tail(Some(content)),
                 // The size holds already, and nothing beyond it is trusted.
                 Err(error) => {
-                    tracing::warn!(xid = cx.trail.xid, client = %cx.client, share = %self.share.name, object = %object,
-                    error = %Chain(&error), "bytes beyond a file's end could not be cut off")
+                    limited!(warn, cx.client, "bytes beyond a file's end could not be cut off",
+                        xid = cx.trail.xid, client = %cx.client, share = %self.share.name, object = %object,
+                        error = %Chain(&error));
                 }
             }
         } else if size != before.size || size == 0 || known == before.content {
