@@ -44,6 +44,7 @@ require_packaging_tools() {
     if ! command -v systemd-analyze >/dev/null && ! apt_install systemd; then
         leave_out unit::systemd_takes_every_line systemd-analyze
         leave_out unit::the_sandbox_is_tight systemd-analyze
+        leave_out unit::systemd_sysusers_makes_the_user systemd-sysusers
     fi
     if ! docker compose version >/dev/null 2>&1; then
         leave_out compose::docker_compose_takes_it "Docker Compose"
@@ -59,6 +60,12 @@ require_small_disks() {
     done
     leave_out full:: "way to mount a small file system (root, user namespaces or sudo)"
     leave_out full_disk:: "way to mount a small file system (root, user namespaces or sudo)"
+}
+
+# A user of its own and bind mounts, as systemd has them for a service.
+require_namespaces() {
+    ((EUID == 0)) && unshare --mount --propagation private mount --bind /mnt /mnt 2>/dev/null && return
+    leave_out service_user:: "root with mount namespaces"
 }
 
 work=
@@ -78,6 +85,7 @@ postgres_require
 require_pgbouncer
 require_packaging_tools
 require_small_disks
+require_namespaces
 work=$(mktemp -d "${TMPDIR:-/tmp}/trunkfs-tests.XXXXXX")
 chmod 755 "$work"
 postgres_start "$work/postgres"

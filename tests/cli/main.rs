@@ -7,6 +7,8 @@ mod backup_holes;
 #[cfg(test)]
 mod backup_live;
 #[cfg(test)]
+mod backup_nightly;
+#[cfg(test)]
 #[path = "../support/certificates.rs"]
 mod certificates;
 #[cfg(test)]
@@ -66,6 +68,8 @@ mod reload;
 mod s3;
 #[cfg(test)]
 mod scene;
+#[cfg(test)]
+mod service_user;
 #[cfg(test)]
 mod serving;
 #[cfg(test)]
