@@ -5,9 +5,12 @@
 mod atomic_duration;
 mod attributes;
 mod chain;
+mod client_address;
 mod context;
 mod credentials;
 pub mod database;
+mod fair_permits;
+mod fair_queue;
 mod handle;
 mod ids;
 mod name;
@@ -17,8 +20,11 @@ mod trail;
 pub use atomic_duration::AtomicDuration;
 pub use attributes::{Attributes, ContentRef, DeviceNumbers, FileType};
 pub use chain::Chain;
+pub use client_address::ClientAddress;
 pub use context::Context;
 pub use credentials::{Credentials, MAX_GIDS};
+pub use fair_permits::{Claimant, FairPermits, NoPermit, Permit};
+pub use fair_queue::{Bounds, FairQueue, QueueFull, Ticket};
 pub use handle::{FileHandle, HandleError, MAX_HANDLE_BYTES};
 pub use ids::{
     ContentId, ContentIdentity, ContentVersion, Cookie, Fileid, Fsid, ObjectId, ShareId,

@@ -179,7 +179,7 @@ impl SqliteStore {
             () = cx.cancel.cancelled() => {}
             () = tokio::time::sleep_until(cx.deadline) => {}
         }
-        if pending.ticket.leave() {
+        if pending.leave() {
             return Err(Error::Cancelled.into());
         }
         outcome(pending).await

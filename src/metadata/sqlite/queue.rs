@@ -1,8 +1,7 @@
-//! Calls that wait for the writer. A call leaves the queue when it is cancelled; once the writer has taken it, its outcome is
-//! awaited.
+//! Calls that wait for the writer; clients take turns. A call leaves the queue when it is cancelled; once the writer has taken it,
+//! its outcome is awaited.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
 
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::oneshot;
@@ -12,34 +11,15 @@ use super::error::Failure;
 use super::tables::Writable;
 use crate::metadata::serial::Stop;
 use crate::metadata::{Answer, Error};
-use crate::types::Context;
+use crate::types::{Bounds, Claimant, Context, FairQueue, Ticket};
 
-/// How many calls may wait; far beyond what connections may have in flight.
-const MOST_WAITING: usize = 1 << 16;
-
-/// Where a call is.
-#[derive(Debug)]
-pub(super) struct Ticket(AtomicU8);
-
-const WAITING: u8 = 0;
-const TAKEN: u8 = 1;
-const LEFT: u8 = 2;
-
-impl Ticket {
-    fn go(&self, to: u8) -> bool {
-        self.0.compare_exchange(WAITING, to, Ordering::AcqRel, Ordering::Acquire).is_ok()
-    }
-
-    /// Leaves the queue; false where the writer has taken the call.
-    pub(super) fn leave(&self) -> bool {
-        self.go(LEFT)
-    }
-}
+/// How many calls may wait. Half of them are within reach of one client.
+const BOUNDS: Bounds = Bounds { total: 1 << 16, per_client: 1 << 15 };
 
 /// A call, whatever it answers.
 pub(super) trait Job: Send {
-    /// Takes the call from the queue; false where its caller has left, or is to be told that it is over.
-    fn take(&mut self) -> bool;
+    /// Whether the answer is still of use; the caller is told where it is not.
+    fn is_wanted(&mut self) -> bool;
     /// Carries it out inside the transaction. A repeat after the transaction was undone starts anew.
     fn run(&mut self, tables: &mut Writable<'_>) -> Result<(), Failure>;
     /// Gives the answer, after the commit.
@@ -50,13 +30,22 @@ pub(super) trait Job: Send {
 
 /// The outcome of a call, when it is there.
 pub(super) struct Pending<T> {
-    pub(super) ticket: Arc<Ticket>,
     pub(super) answer: oneshot::Receiver<Answer<T>>,
+    ticket: Ticket<Claimant>,
+    queue: Arc<Queue>,
+}
+
+impl<T> Pending<T> {
+    /// Takes the call out of the queue; false where the writer has it.
+    pub(super) fn leave(&self) -> bool {
+        let left = self.queue.waiting.lock().jobs.remove(&self.ticket);
+        left.is_some()
+    }
 }
 
 impl<T> Drop for Pending<T> {
     fn drop(&mut self) {
-        self.ticket.leave();
+        self.leave();
     }
 }
 
@@ -65,7 +54,6 @@ struct Call<T, F> {
     work: F,
     outcome: Option<Answer<T>>,
     reply: Option<oneshot::Sender<Answer<T>>>,
-    ticket: Arc<Ticket>,
 }
 
 impl<T, F> Call<T, F> {
@@ -82,10 +70,7 @@ where
     T: Send,
     F: FnMut(&mut Writable<'_>) -> Result<T, Stop<Failure>> + Send,
 {
-    fn take(&mut self) -> bool {
-        if !self.ticket.go(TAKEN) {
-            return false;
-        }
+    fn is_wanted(&mut self) -> bool {
         let over = self
             .cx
             .as_ref()
@@ -117,16 +102,21 @@ where
 }
 
 /// The calls that wait.
-#[derive(Default)]
 pub(super) struct Queue {
     waiting: Mutex<Waiting>,
     ready: Condvar,
 }
 
-#[derive(Default)]
 struct Waiting {
-    jobs: Vec<Box<dyn Job>>,
+    jobs: FairQueue<Claimant, Box<dyn Job>>,
     closed: bool,
+}
+
+impl Default for Queue {
+    fn default() -> Self {
+        let waiting = Waiting { jobs: FairQueue::new(BOUNDS), closed: false };
+        Self { waiting: Mutex::new(waiting), ready: Condvar::new() }
+    }
 }
 
 impl std::fmt::Debug for Queue {
@@ -142,33 +132,25 @@ impl std::fmt::Debug for Queue {
 impl Queue {
     /// Adds a call.
     pub(super) fn add<T: Send + 'static>(
-        &self,
+        self: &Arc<Self>,
         cx: Option<&Context>,
         work: impl FnMut(&mut Writable<'_>) -> Result<T, Stop<Failure>> + Send + 'static,
     ) -> Result<Pending<T>, Error> {
         let (reply, answer) = oneshot::channel();
-        let ticket = Arc::new(Ticket(AtomicU8::new(WAITING)));
-        let call = Call {
-            cx: cx.cloned(),
-            work,
-            outcome: None,
-            reply: Some(reply),
-            ticket: ticket.clone(),
-        };
+        let call = Call { cx: cx.cloned(), work, outcome: None, reply: Some(reply) };
         let mut waiting = self.waiting.lock();
         if waiting.closed {
             return Err(closed());
         }
-        if waiting.jobs.len() >= MOST_WAITING {
-            return Err(Error::Unavailable("too many calls wait for the writer".into()));
-        }
-        waiting.jobs.push(Box::new(call));
+        let claimant = cx.and_then(Context::claimant);
+        let ticket = waiting.jobs.push(claimant, Box::new(call));
+        let ticket = ticket.map_err(|full| Error::Unavailable(Box::new(full)))?;
         drop(waiting);
         self.ready.notify_one();
-        Ok(Pending { ticket, answer })
+        Ok(Pending { answer, ticket, queue: Arc::clone(self) })
     }
 
-    /// Waits for calls and takes up to `most`, the oldest first. None where the queue is closed and empty.
+    /// Waits for calls and takes up to `most`, in the order of their clients' turns. None where the queue is closed and empty.
     pub(super) fn take(&self, most: usize) -> Option<Vec<Box<dyn Job>>> {
         let mut waiting = self.waiting.lock();
         while waiting.jobs.is_empty() {
@@ -177,11 +159,7 @@ impl Queue {
             }
             self.ready.wait(&mut waiting);
         }
-        if waiting.jobs.len() <= most {
-            return Some(std::mem::take(&mut waiting.jobs));
-        }
-        let rest = waiting.jobs.split_off(most);
-        Some(std::mem::replace(&mut waiting.jobs, rest))
+        Some(waiting.jobs.take(most))
     }
 
     /// Takes no more calls; those that wait are still carried out.
@@ -197,7 +175,8 @@ impl Queue {
     /// Drops what waits: there is no writer any more.
     pub(super) fn abandon(&self) {
         self.close();
-        drop(std::mem::take(&mut self.waiting.lock().jobs));
+        let abandoned = self.waiting.lock().jobs.take(usize::MAX);
+        drop(abandoned);
     }
 }
 

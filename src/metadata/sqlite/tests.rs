@@ -25,3 +25,58 @@ fn every_statement_searches_by_key() {
         }
     }
 }
+
+/// A thousand calls of one client and then a single one of another: the writer carries the single one out among the first.
+#[tokio::test]
+async fn clients_take_turns_at_the_writer() {
+    use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+    use std::time::Duration;
+
+    const CALLS: u32 = 3 * 1024;
+    let folder = tempfile::tempdir().unwrap();
+    let store = SqliteStore::open(Settings::new(folder.path().join("m"))).await.unwrap();
+    let from = |host: u8, port: u16| Context {
+        credentials: crate::types::Credentials::ROOT,
+        client: SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, 0, host)), port),
+        share: ShareId(1),
+        now: crate::types::Timestamp::now(),
+        cancel: tokio_util::sync::CancellationToken::new(),
+        deadline: Instant::now() + Duration::from_secs(120),
+        trail: Arc::default(),
+    };
+    // The writer is busy while all of them come.
+    let (busy, is_busy) = std::sync::mpsc::channel();
+    let (go_on, may_go_on) = std::sync::mpsc::channel::<()>();
+    let first = store.queue.add(None, move |_| {
+        busy.send(()).unwrap();
+        may_go_on.recv().ok();
+        Ok(())
+    });
+    let first = first.unwrap();
+    is_busy.recv().unwrap();
+    let order = Arc::new(Mutex::new(Vec::new()));
+    let call = |host, port, name| {
+        let order = order.clone();
+        let call = move |_: &mut Writable<'_>| {
+            order.lock().push(name);
+            Ok(())
+        };
+        store.queue.add(Some(&from(host, port)), call).unwrap()
+    };
+    // One client's calls come from many ports.
+    let crowd: Vec<_> = (0..CALLS).map(|it| call(1, 700 + (it % 100) as u16, "crowd")).collect();
+    let left = call(2, 700, "left");
+    let single = call(2, 701, "single");
+    assert!(left.leave(), "a cancelled call takes no turn");
+    drop(go_on);
+    outcome(first).await.unwrap();
+    outcome(single).await.unwrap();
+    for pending in crowd {
+        outcome(pending).await.unwrap();
+    }
+    let order = order.lock();
+    assert_eq!(order.len(), CALLS as usize + 1);
+    assert_eq!(order.iter().position(|name| *name == "single"), Some(1));
+    assert!(!order.contains(&"left"));
+    drop(store);
+}

@@ -48,7 +48,7 @@ impl Writer {
         let mut version = None;
         let mut moved_at = 0;
         while let Some(mut batch) = self.queue.take(MOST) {
-            batch.retain_mut(|job| job.take());
+            batch.retain_mut(|job| job.is_wanted());
             if !batch.is_empty() {
                 let _turn = self.log.turn();
                 self.carry_out(&mut batch, &mut tables, &mut version);
