@@ -19,6 +19,7 @@ mod log_limit;
 pub mod metadata;
 pub mod mount;
 pub mod nfs3;
+pub mod ownership;
 pub mod rpc;
 pub mod server;
 pub mod telemetry;

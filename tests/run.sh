@@ -68,6 +68,11 @@ require_namespaces() {
     leave_out service_user:: "root with mount namespaces"
 }
 
+# Files of several owners are made by root alone.
+require_root() {
+    ((EUID == 0)) || leave_out root_commands:: "root, who makes files of another owner"
+}
+
 work=
 # shellcheck disable=SC2317 # called by the trap
 finish() {
@@ -86,6 +91,7 @@ require_pgbouncer
 require_packaging_tools
 require_small_disks
 require_namespaces
+require_root
 work=$(mktemp -d "${TMPDIR:-/tmp}/trunkfs-tests.XXXXXX")
 chmod 755 "$work"
 postgres_start "$work/postgres"

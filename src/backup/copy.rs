@@ -18,6 +18,7 @@ use super::list::Sum;
 use super::summing::{LARGE, Source, Summing};
 use super::{BLOCK, Error, HOLE, Job};
 use crate::content::{self, ContentStore};
+use crate::ownership;
 use crate::types::{ContentId, Context, Credentials, ShareId, Timestamp};
 
 /// How many blocks of one content are read at once.
@@ -196,7 +197,7 @@ impl Sink {
 /// A new file, whatever was there. What was there may be another backup's too, and is not written to.
 fn fresh(path: &Path) -> io::Result<File> {
     remove(path)?;
-    File::create_new(path)
+    ownership::create_new(path, 0o600)
 }
 
 /// Removes a file; one that is not there is no error.

@@ -2,13 +2,13 @@
 
 use std::fs::{self, File};
 use std::io::ErrorKind;
-use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::FlockOperation;
 
 use super::Error;
 use super::manifest::{MANIFEST, Manifest};
+use crate::ownership;
 
 /// Says that a folder is to become a backup; locked by whoever is at it.
 pub(super) const UNFINISHED: &str = "unfinished";
@@ -30,7 +30,7 @@ impl Folder {
         if resume && path.symlink_metadata().is_err_and(|e| e.kind() == ErrorKind::NotFound) {
             return Err(Error::NothingToResume(path.to_path_buf()));
         }
-        match fs::DirBuilder::new().mode(0o700).create(path) {
+        match ownership::create_dir(path, 0o700) {
             Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(failed(error)),
             Ok(()) | Err(_) => {}
         }
@@ -48,8 +48,7 @@ impl Folder {
         if resume && !marked {
             return Err(Error::NothingToResume(path.to_path_buf()));
         }
-        let lock =
-            File::options().create(true).append(true).open(&mark).map_err(Error::at(&mark))?;
+        let lock = ownership::lock_file(&mark).map_err(Error::at(&mark))?;
         if rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
             return Err(Error::Busy(path.to_path_buf()));
         }

@@ -225,7 +225,7 @@ pub(super) struct ListWriter {
 impl ListWriter {
     pub(super) fn create(path: &Path) -> Result<Self, Error> {
         let failed = Error::at(path);
-        let file = File::create(path).map_err(&failed)?;
+        let file = crate::ownership::create(path, 0o666).map_err(&failed)?;
         let mut lines = LineWriter::new(BufWriter::new(file)).map_err(&failed)?;
         lines.put(&Line::Contents(Head { format: FORMAT })).map_err(&failed)?;
         Ok(Self {

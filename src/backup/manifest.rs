@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use super::{Error, FORMAT};
 use crate::dump::hex;
+use crate::ownership;
 
 /// The file that makes a folder a backup.
 pub(super) const MANIFEST: &str = "backup.json";
@@ -101,7 +102,7 @@ impl Manifest {
             let sha256 = seal(&backup);
             let mut text = serde_json::to_vec_pretty(&Sealed { backup, sha256 })?;
             text.push(b'\n');
-            let mut file = File::create(&temporary)?;
+            let mut file = ownership::create(&temporary, 0o666)?;
             file.write_all(&text)?;
             file.sync_all()?;
             fs::rename(&temporary, folder.join(MANIFEST))?;
@@ -211,10 +212,19 @@ impl Parts {
 
     /// Makes the folders that contents are in.
     pub(super) fn make(&self, bytes: bool) -> Result<(), Error> {
-        let make = |path: &Path| fs::create_dir_all(path).map_err(Error::at(path));
+        let make = |path: &Path| ownership::create_dir_all(path, 0o777).map_err(Error::at(path));
         if !bytes {
             return self.dump.parent().map_or(Ok(()), make);
         }
-        (0..=u8::MAX).try_for_each(|last| make(&self.contents.join(format!("{last:02x}"))))
+        make(&self.contents)?;
+        (0..=u8::MAX).try_for_each(|last| {
+            let path = self.contents.join(format!("{last:02x}"));
+            match ownership::create_dir(&path, 0o777) {
+                Err(error) if error.kind() != ErrorKind::AlreadyExists => {
+                    Err(Error::at(&path)(error))
+                }
+                Ok(()) | Err(_) => Ok(()),
+            }
+        })
     }
 }

@@ -38,7 +38,7 @@ pub(super) async fn find(
             continue;
         }
         tried.push(name.clone());
-        let content = match keeper.content(&name, Making::Never).await {
+        let content = match keeper.content(&name, Making::ReadOnly).await {
             Ok(content) => content,
             // Perhaps another store has it.
             Err(error) => {

@@ -15,6 +15,7 @@ use super::progress::Progress;
 use super::{Configured, FAILED, Failure, interrupt};
 use crate::dump::Writer;
 use crate::metadata::{Dump, Error, Loaded, Record};
+use crate::ownership;
 use crate::server::open_for_dump;
 use crate::types::ShareName;
 
@@ -108,7 +109,7 @@ async fn dump(
                     format!("there is no folder {}; make it, or name another", folder.display());
                 return Err(std::io::Error::new(std::io::ErrorKind::NotFound, text));
             }
-            let made = tempfile::Builder::new().prefix(".trunkfs-dump").tempfile_in(&folder)?;
+            let made = ownership::temporary_in(&folder, ".trunkfs-dump")?;
             let Some((counts, made)) = write(made, incoming, quiet)? else { return Ok(None) };
             made.as_file().sync_all()?;
             Ok(Some((counts, Written::Temporary { made, folder })))

@@ -374,7 +374,8 @@ impl One<'_> {
             return Ok(None);
         };
         let name = served.map_or(&home.store, |it| &it.content_store);
-        let content = keeper.content(name, Making::Never).await.map_err(|error| told(&error))?;
+        let content = keeper.content(name, Making::ReadOnly).await;
+        let content = content.map_err(|error| told(&error))?;
         if content.identity() != Some(home.identity) {
             return Err(format!(
                 "the content of {}: it is {} (content store {}), but the content store {name} holds other content; \

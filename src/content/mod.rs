@@ -40,6 +40,8 @@ pub enum Making {
     As(ContentIdentity),
     /// It may not: content must be there already.
     Never,
+    /// It may not, and content is only read: its disk may be mounted read-only.
+    ReadOnly,
 }
 
 /// What a content store has room for, in bytes.

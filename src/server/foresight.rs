@@ -91,11 +91,11 @@ fn one(
             homes::making(known.recorded.as_ref(), share.content_identity),
             &known.recorded,
         ) {
-            (Making::Never, Some(home)) => Err(missing(config, share, home)),
+            (Making::Never | Making::ReadOnly, Some(home)) => Err(missing(config, share, home)),
             (Making::As(_), Some(_)) => {
                 Ok("goes on over empty content, as content_identity accepts".to_owned())
             }
-            (Making::Never | Making::As(_) | Making::Allowed, _) => {
+            (Making::Never | Making::ReadOnly | Making::As(_) | Making::Allowed, _) => {
                 Ok("is made at the start".to_owned())
             }
         };

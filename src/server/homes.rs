@@ -95,7 +95,9 @@ pub(super) fn making(recorded: Option<&Home>, accepted: Option<ContentIdentity>)
 /// What holds for several shares of one content store: the strictest.
 pub(super) fn strictest(one: Making, other: Making) -> Making {
     match (one, other) {
-        (Making::Never, _) | (_, Making::Never) => Making::Never,
+        (Making::Never | Making::ReadOnly, _) | (_, Making::Never | Making::ReadOnly) => {
+            Making::Never
+        }
         (Making::As(identity), _) | (_, Making::As(identity)) => Making::As(identity),
         (Making::Allowed, Making::Allowed) => Making::Allowed,
     }

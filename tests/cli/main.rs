@@ -64,6 +64,8 @@ mod process;
 #[cfg(test)]
 mod reload;
 #[cfg(test)]
+mod root_commands;
+#[cfg(test)]
 #[path = "../support/s3/mod.rs"]
 mod s3;
 #[cfg(test)]

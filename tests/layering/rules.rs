@@ -10,13 +10,14 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("types", &[]),
     // Which of the lines that clients cause are written.
     ("log_limit", &[]),
+    ("ownership", &[]),
     ("config", &["types"]),
     ("telemetry", &["config", "types"]),
     ("xdr", &["types"]),
     ("rpc", &["xdr", "log_limit", "types"]),
     ("portmap", &["rpc", "xdr", "types"]),
-    ("metadata", &["types"]),
-    ("content", &["log_limit", "types"]),
+    ("metadata", &["ownership", "types"]),
+    ("content", &["log_limit", "ownership", "types"]),
     ("dump", &["metadata", "types"]),
     ("fsck", &["metadata", "content", "types"]),
     ("vfs", &["metadata", "content", "log_limit", "types"]),
@@ -42,7 +43,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "types",
         ],
     ),
-    ("backup", &["server", "config", "dump", "metadata", "content", "types"]),
+    ("backup", &["server", "ownership", "config", "dump", "metadata", "content", "types"]),
     (
         "cli",
         &[
@@ -52,6 +53,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "telemetry",
             "dump",
             "fsck",
+            "ownership",
             "vfs",
             "metadata",
             "content",

@@ -1,6 +1,5 @@
 //! The dump of a backup.
 
-use std::fs::File;
 use std::io::{BufWriter, Write as _};
 use std::path::Path;
 
@@ -11,6 +10,7 @@ use crate::backup::list::Row;
 use crate::backup::{Error, Job};
 use crate::dump::Writer;
 use crate::metadata::Record;
+use crate::ownership;
 use crate::types::ShareName;
 
 /// Writes the shares that are wanted, or all, durably.
@@ -22,7 +22,7 @@ pub(super) fn write_dump(
 ) -> Result<Dumped, Error> {
     let failed = Error::at(to);
     let moment = now();
-    let file = BufWriter::new(File::create(to).map_err(&failed)?);
+    let file = BufWriter::new(ownership::create(to, 0o666).map_err(&failed)?);
     let mut writer = Writer::new(file, &moment).map_err(&failed)?;
     let (mut bytes, mut shares, mut wanted) = (0_u64, Vec::new(), true);
     while let Some(records) = from.blocking_recv() {

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use rustix::fs::Stat;
+use rustix::fs::{FileType, Stat};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::file::OpenFile;
@@ -74,6 +74,12 @@ impl Descriptors {
         self.permits.available_permits()
     }
 
+    /// Puts a file there that is open already.
+    #[cfg(test)]
+    pub(super) fn add(&self, file: OpenFile) {
+        self.table.lock().insert(Arc::new(file));
+    }
+
     /// The open file of `id` and its state, where it is open and still the content of that name.
     pub(super) fn cached(
         &self,
@@ -111,6 +117,12 @@ impl Descriptors {
         let opened = folder.open_file(id, how).and_then(|(descriptor, access)| {
             let file = OpenFile::new(id, descriptor, access);
             let stat = file.stat(folder)?;
+            if !FileType::from_raw_mode(stat.st_mode).is_file() {
+                let other = std::io::Error::other(
+                    "it is no regular file: remove it, which TrunkFS did not make",
+                );
+                return Err(Error::Io(other));
+            }
             Ok((Arc::new(file), stat))
         });
         let mut table = self.table.lock();

@@ -1,32 +1,49 @@
 //! What system calls answer, as the store's errors.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
 
 use crate::content::Error;
+use crate::ownership::Denied;
 
 /// A system call that failed on a file of the content folder.
 #[derive(Debug, thiserror::Error)]
-#[error("{call} {}", path.display())]
+#[error("{call} {}{}", path.display(), why.as_ref().map(|why| format!(": {why}")).unwrap_or_default())]
 struct Failed {
     call: &'static str,
     path: PathBuf,
+    /// The remedy, where there is one.
+    why: Option<String>,
     #[source]
     errno: Errno,
 }
 
-/// The error for `errno`, which `call` answered for `path`. ENOENT is one like others: where it
-/// means that content is missing, the caller knows.
-pub(super) fn of_errno(call: &'static str, path: PathBuf, errno: Errno) -> Error {
+/// The error for `errno`, which `call` answered for `path` in the content folder `base`. ENOENT is one like others: where
+/// it means that content is missing, the caller knows.
+pub(super) fn of_errno(call: &'static str, path: PathBuf, base: &Path, errno: Errno) -> Error {
     let source = std::io::Error::from(errno);
-    let error = std::io::Error::new(source.kind(), Failed { call, path, errno });
+    let why = match errno {
+        Errno::ACCESS | Errno::PERM => denied(&path, base).map(|denied| denied.to_string()),
+        Errno::LOOP | Errno::NOTDIR => Some(
+            "symbolic links are not followed inside a content folder: remove the link, which TrunkFS did not make".to_owned(),
+        ),
+        _ => None,
+    };
+    let error = std::io::Error::new(source.kind(), Failed { call, path, why, errno });
     match errno {
         Errno::NOSPC | Errno::DQUOT => Error::NoSpace(error),
         Errno::ROFS => Error::ReadOnly(error),
         Errno::FBIG => Error::TooLarge,
         _ => Error::Io(error),
     }
+}
+
+/// The file, or else the folder that holds it, as one that this user may not open.
+fn denied(path: &Path, base: &Path) -> Option<Denied> {
+    let folder = path.parent().filter(|folder| *folder != base);
+    let folder = folder.and_then(|folder| crate::ownership::check(folder, base).err());
+    folder.or_else(|| Denied::of(path, base))
 }
 
 /// Why a folder cannot hold content.
@@ -71,6 +88,9 @@ pub enum OpenError {
         #[source]
         source: std::io::Error,
     },
+    /// A file of the folder is another user's.
+    #[error("cannot use the content folder: {0}")]
+    Denied(Denied),
     /// The folder holds other files and no content.
     #[error(
         "{} holds files but no TrunkFS content: set base_path to an empty folder, or to the one that was used before",

@@ -9,7 +9,6 @@ use rustix::fd::OwnedFd;
 use rustix::fs::{SeekFrom, Stat, seek};
 use rustix::io::{Errno, ReadWriteFlags};
 
-use super::error::of_errno;
 use super::folder::{Access, Folder};
 use crate::content::Error;
 use crate::content::regions::Regions;
@@ -167,6 +166,6 @@ impl OpenFile {
     }
 
     fn failed(&self, call: &'static str, folder: &Folder, errno: Errno) -> Error {
-        of_errno(call, folder.path(self.id), errno)
+        folder.failed(call, self.id, errno)
     }
 }

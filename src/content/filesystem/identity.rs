@@ -1,15 +1,13 @@
 //! Which body of content a folder holds: a file with a UUID, made once, that is copied with the rest.
 
-use std::fs::{self, File};
-use std::io::{self, Read as _, Write as _};
-use std::path::{Path, PathBuf};
+use std::io;
 
-use rustix::fs::{CWD, RenameFlags};
+use rustix::fs::{AtFlags, RenameFlags};
 use rustix::io::Errno;
 use uuid::Uuid;
 
 use super::error::OpenError;
-use super::folder::MARKER;
+use super::folder::{Folder, MARKER};
 use crate::content::Making;
 use crate::types::ContentIdentity;
 
@@ -17,63 +15,52 @@ use crate::types::ContentIdentity;
 const MOST_BYTES: u64 = 100;
 
 /// The identity that the folder has, or from now on has. Several processes may ask at once: one makes it.
-pub(super) fn find_or_make(base_path: &Path, making: Making) -> Result<ContentIdentity, OpenError> {
-    let path = file(base_path);
-    if let Some(identity) = read(&path)? {
+pub(super) fn find_or_make(folder: &Folder, making: Making) -> Result<ContentIdentity, OpenError> {
+    if let Some(identity) = find(folder)? {
         return Ok(identity);
     }
     let fresh = match making {
         Making::As(identity) => identity,
         // Content that an earlier version made has none yet.
-        Making::Allowed | Making::Never => ContentIdentity::generate(),
+        Making::Allowed | Making::Never | Making::ReadOnly => ContentIdentity::generate(),
     };
-    make(base_path, &path, fresh)
-        .map_err(|source| OpenError::NotWritable { path: base_path.to_path_buf(), source })?;
-    read(&path)?.ok_or(OpenError::Identity { path })
+    make(folder, fresh).map_err(|source| folder.not_writable(source))?;
+    find(folder)?.ok_or_else(|| OpenError::Identity { path: folder.base_path().join(name()) })
 }
 
 /// The identity that the folder has, if it has one.
-pub(super) fn find(base_path: &Path) -> Result<Option<ContentIdentity>, OpenError> {
-    read(&file(base_path))
-}
-
-fn file(base_path: &Path) -> PathBuf {
-    base_path.join(format!("{MARKER}.id"))
-}
-
-fn read(path: &Path) -> Result<Option<ContentIdentity>, OpenError> {
-    let unreachable = |source| OpenError::Unreachable { path: path.to_path_buf(), source };
-    let file = match File::open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(unreachable(error)),
+pub(super) fn find(folder: &Folder) -> Result<Option<ContentIdentity>, OpenError> {
+    let path = || folder.base_path().join(name());
+    let read = folder.read_beside(&name(), MOST_BYTES);
+    let Some(text) = read.map_err(|source| OpenError::Unreachable { path: path(), source })? else {
+        return Ok(None);
     };
-    let mut text = Vec::new();
-    file.take(MOST_BYTES).read_to_end(&mut text).map_err(unreachable)?;
     let identity =
         std::str::from_utf8(&text).ok().and_then(|text| Uuid::try_parse(text.trim_end()).ok());
-    let identity = identity.ok_or_else(|| OpenError::Identity { path: path.to_path_buf() })?;
+    let identity = identity.ok_or_else(|| OpenError::Identity { path: path() })?;
     Ok(Some(ContentIdentity(identity)))
 }
 
+fn name() -> String {
+    format!("{MARKER}.id")
+}
+
 /// Puts the file there whole and durable, unless another is there.
-fn make(base_path: &Path, path: &Path, identity: ContentIdentity) -> io::Result<()> {
-    let temporary = base_path.join(format!("{MARKER}.{}.tmp", Uuid::now_v7()));
-    let mut file = File::create_new(&temporary)?;
-    let written = writeln!(file, "{identity}").and_then(|()| file.sync_all()).and_then(|()| {
-        match rustix::fs::renameat_with(CWD, &temporary, CWD, path, RenameFlags::NOREPLACE) {
-            // Some network file systems rename no other way than over what is there, but link.
-            Err(Errno::INVAL | Errno::NOSYS) => fs::hard_link(&temporary, path),
-            renamed => renamed.map_err(Into::into),
+fn make(folder: &Folder, identity: ContentIdentity) -> io::Result<()> {
+    let (temporary, _) = folder.write_temporary(&format!("{identity}\n"))?;
+    let (base, name) = (folder.base(), name());
+    let unless_there = RenameFlags::NOREPLACE;
+    let renamed = match rustix::fs::renameat_with(base, &temporary, base, &name, unless_there) {
+        // Some network file systems rename no other way than over what is there, but link.
+        Err(Errno::INVAL | Errno::NOSYS) => {
+            rustix::fs::linkat(base, &temporary, base, &name, AtFlags::empty())
         }
-    });
+        renamed => renamed,
+    };
     // Gone by the rename, but left by a link, a failure, and another that was first.
-    match fs::remove_file(&temporary) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        Ok(()) | Err(_) => {}
-    }
-    match written {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
-        Ok(()) | Err(_) => File::open(base_path)?.sync_all(),
+    folder.remove_beside(&temporary)?;
+    match renamed {
+        Ok(()) | Err(Errno::EXIST) => Ok(rustix::fs::fsync(base)?),
+        Err(errno) => Err(errno.into()),
     }
 }

@@ -16,19 +16,20 @@ const BLOCK_BYTES: u64 = 512;
 impl Folder {
     /// When a content's file was changed, and what it takes on the disk.
     pub(super) fn footprint(&self, id: ContentId) -> Result<Footprint, Error> {
-        match rustix::fs::statat(self.base(), Self::relative(id), AtFlags::SYMLINK_NOFOLLOW) {
+        match self.stat(id) {
             Ok(stat) => Ok(Footprint {
                 modified: modified(&stat),
                 bytes: u64::try_from(stat.st_blocks).unwrap_or(0).saturating_mul(BLOCK_BYTES),
             }),
             Err(Errno::NOENT) => Err(Error::Missing(id)),
-            Err(errno) => Err(of_errno("stat", self.path(id), errno)),
+            Err(errno) => Err(self.failed("stat", id, errno)),
         }
     }
 
     /// Files that were to become a marker or an identity, and whose writer was killed.
     pub(super) fn leftovers(&self, before: Timestamp, remove: bool) -> Result<u64, Error> {
-        let failed = |call| move |errno| of_errno(call, self.base_path().to_path_buf(), errno);
+        let path = || self.base_path().to_path_buf();
+        let failed = |call| move |errno| of_errno(call, path(), self.base_path(), errno);
         let mut found = 0;
         for entry in Dir::read_from(self.base()).map_err(failed("list"))? {
             let entry = entry.map_err(failed("list"))?;

@@ -16,6 +16,7 @@ mod file;
 mod folder;
 mod identity;
 mod leavings;
+mod permissions;
 mod syncs;
 
 pub use error::OpenError;
@@ -30,11 +31,10 @@ use bytes::Bytes;
 use rustix::fs::Stat;
 
 use self::descriptors::{Descriptors, Permit};
-use self::error::of_errno;
 use self::file::OpenFile;
 use self::folder::{Folder, Opening};
 use self::syncs::Syncs;
-use super::{Capacity, ContentStore, Error, Footprint, Making, end_of, still_wanted};
+use super::{Capacity, ContentStore, Error, Footprint, MAX_LENGTH, Making, end_of, still_wanted};
 use crate::types::{ContentId, ContentIdentity, Context, Timestamp};
 
 /// Where a [`FilesystemContent`] keeps its files.
@@ -86,7 +86,10 @@ impl FilesystemContent {
         let opened = tokio::task::spawn_blocking(move || {
             let (folder, identity) = Folder::open(base_path, making)?;
             let nowait = folder.reads_without_waiting();
-            let max_length = folder.longest_file()?;
+            let max_length = match making {
+                Making::ReadOnly => MAX_LENGTH,
+                Making::Allowed | Making::As(_) | Making::Never => folder.longest_file()?,
+            };
             let descriptors = Descriptors::new(max_open_files);
             let shared = Shared { folder, descriptors, syncs: Syncs::default() };
             Ok(Self { shared: Arc::new(shared), nowait, max_length, identity })
@@ -201,7 +204,7 @@ impl Shared {
             Ok((file, _)) => file,
             Err(Error::Missing(_)) => {
                 let synced = self.folder.sync_names(id);
-                return synced.map_err(|errno| of_errno("sync", self.folder.path(id), errno));
+                return synced.map_err(|errno| self.folder.failed("sync", id, errno));
             }
             Err(error) => return Err(error),
         };

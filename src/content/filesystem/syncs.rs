@@ -10,7 +10,6 @@ use std::collections::HashMap;
 use parking_lot::Mutex;
 use rustix::io::Errno;
 
-use super::error::of_errno;
 use super::file::OpenFile;
 use super::folder::Folder;
 use crate::content::Error;
@@ -54,7 +53,7 @@ impl Syncs {
     pub(super) fn check(&self, folder: &Folder, id: ContentId) -> Result<(), Error> {
         match self.failures.lock().of(id) {
             None => Ok(()),
-            Some(errno) => Err(of_errno("an earlier sync failed of", folder.path(id), errno)),
+            Some(errno) => Err(folder.failed("an earlier sync failed of", id, errno)),
         }
     }
 
@@ -65,7 +64,7 @@ impl Syncs {
         self.begun.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
         file.sync(folder).map_err(|errno| {
             self.failures.lock().record(file.id, errno);
-            of_errno("sync", folder.path(file.id), errno)
+            folder.failed("sync", file.id, errno)
         })
     }
 

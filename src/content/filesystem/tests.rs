@@ -1,6 +1,5 @@
 //! Faults of the system below, each had from the kernel itself.
 
-use std::os::unix::fs::symlink;
 use std::sync::atomic::Ordering;
 
 use tempfile::TempDir;
@@ -27,17 +26,17 @@ async fn open(folder: &TempDir, max_open_files: usize) -> FilesystemContent {
     FilesystemContent::open(FilesystemSettings { base_path, max_open_files }).await.unwrap()
 }
 
-/// Content whose file is /dev/full: every write finds no space, every sync fails (full(4)).
+/// Content whose open file is /dev/full: every write finds no space, every sync fails (full(4)).
 fn full_device(store: &FilesystemContent) -> ContentId {
     let id = ContentId::generate();
-    symlink("/dev/full", store.shared.folder.path(id)).unwrap();
+    let device = std::fs::File::options().read(true).write(true).open("/dev/full").unwrap();
+    let file = OpenFile::new(id, device.into(), folder::Access::ReadWrite);
+    store.shared.descriptors.add(file);
     id
 }
 
 fn repair(store: &FilesystemContent, id: ContentId) {
-    let path = store.shared.folder.path(id);
-    std::fs::remove_file(&path).unwrap();
-    std::fs::write(path, b"a good file").unwrap();
+    std::fs::write(store.shared.folder.path(id), b"a good file").unwrap();
 }
 
 async fn write(store: &FilesystemContent, id: ContentId) -> Result<(), Error> {
@@ -244,7 +243,7 @@ fn what_no_thread_has_begun_is_taken_back() {
 #[test]
 fn errors_tell_full_read_only_and_too_large_apart() {
     use rustix::io::Errno;
-    let of = |errno| of_errno("write", PathBuf::from("x"), errno);
+    let of = |errno| super::error::of_errno("write", "x".into(), std::path::Path::new("."), errno);
     assert!(matches!(of(Errno::NOSPC), Error::NoSpace(_)));
     assert!(matches!(of(Errno::DQUOT), Error::NoSpace(_)));
     assert!(matches!(of(Errno::ROFS), Error::ReadOnly(_)));

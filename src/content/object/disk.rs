@@ -22,6 +22,7 @@ use uuid::Uuid;
 use super::bucket::Stored;
 use super::cache::Key;
 use super::layout::{TRAILER, Trailer};
+use crate::ownership;
 use crate::types::ContentId;
 
 /// What the names of its files end with.
@@ -78,8 +79,8 @@ struct Entry {
 impl Disk {
     /// Opens a folder and empties it.
     pub(super) fn open(settings: &DiskCache) -> io::Result<Self> {
-        std::fs::create_dir_all(&settings.folder)?;
-        let lock = File::create(settings.folder.join(LOCK))?;
+        ownership::create_dir_all(&settings.folder, 0o700)?;
+        let lock = ownership::lock_file(&settings.folder.join(LOCK))?;
         flock(&lock, FlockOperation::NonBlockingLockExclusive).map_err(|errno| match errno {
             rustix::io::Errno::WOULDBLOCK => io::Error::other("another process uses it"),
             errno => errno.into(),
@@ -250,7 +251,7 @@ fn trailer(stored: &Stored) -> Trailer {
 
 fn write(path: &Path, data: &[u8], trailer: &[u8]) -> io::Result<()> {
     use std::io::Write as _;
-    let mut file = File::create_new(path)?;
+    let mut file = ownership::create_new(path, 0o600)?;
     file.write_all(data)?;
     file.write_all(trailer)
 }

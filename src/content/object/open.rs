@@ -223,7 +223,7 @@ impl Bucket {
         let fresh = match making {
             Making::Allowed => Some(ContentIdentity::generate()),
             Making::As(identity) => Some(identity),
-            Making::Never => None,
+            Making::Never | Making::ReadOnly => None,
         };
         for write in [true, false] {
             match patience.run(|| self.get(&key, None, None)).await {

@@ -3,7 +3,6 @@
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -15,6 +14,7 @@ use super::error::{Failure, REMEDY};
 use super::{migrations, shares};
 use crate::metadata::schema::Applied;
 use crate::metadata::{Error, Glance};
+use crate::ownership::{self, above};
 
 /// Where the store is, and what it may use.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,6 +39,10 @@ impl Settings {
 
 /// How long a statement waits for another process that looks into the file.
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);
+/// What SQLite keeps of a database, by the ends of their names.
+pub(super) const DATABASE: [&str; 4] = ["", "-wal", "-shm", "-journal"];
+/// With what this program keeps.
+pub(super) const FILES: [&str; 6] = ["", "-wal", "-shm", "-journal", ".lock", ".load"];
 /// How many prepared statements a connection keeps: more than there are.
 const STATEMENTS: usize = 64;
 
@@ -104,6 +108,7 @@ fn beside(path: &Path) -> Result<Option<Connection>, Error> {
     if !file.is_file() {
         return Err(Error::Backend("it is no file; set path to one".into()));
     }
+    check_permissions(path, &FILES)?;
     let writable = rustix::fs::accessat(CWD, path, Access::WRITE_OK, AtFlags::EACCESS);
     writable.map_err(|errno| unmade(errno.into()))?;
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
@@ -172,7 +177,31 @@ fn failed(error: rusqlite::Error) -> Error {
 
 /// Makes the folder of a file where it is missing, durably.
 pub(super) fn make_folder_of(path: &Path) -> Result<(), Error> {
-    make_folder(above(path)).map_err(unmade)
+    ownership::create_dir_all(above(path), 0o777).map_err(unmade)
+}
+
+/// Whether this user may open the database and what SQLite and this program keep beside it, as far as there is any.
+pub(super) fn check_permissions(path: &Path, suffixes: &[&str]) -> Result<(), Error> {
+    let folder = above(path);
+    let denied = suffixes
+        .iter()
+        .map(|suffix| super::lock::beside(path, suffix))
+        .find_map(|file| ownership::check(&file, folder).err());
+    match denied.or_else(|| ownership::check(folder, folder).err()) {
+        Some(denied) => Err(Error::Backend(Box::new(denied))),
+        None => Ok(()),
+    }
+}
+
+/// Warns where other users may exchange the database.
+pub(super) fn warn_of_others(path: &Path) {
+    if let Some(why) = ownership::others_may_write(above(path)) {
+        tracing::warn!(
+            "other users may write to the folder of the database {}: {why}; give that folder to the server's user or to root, \
+             and run chmod go-w on it",
+            path.display()
+        );
+    }
 }
 
 fn unmade(error: io::Error) -> Error {
@@ -188,28 +217,11 @@ fn unmade(error: io::Error) -> Error {
     }
 }
 
-/// The folder that holds a path.
-pub(super) fn above(path: &Path) -> &Path {
-    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
-}
-
 /// Makes the file, which nobody else may read, durably.
 fn make_file(path: &Path) -> io::Result<()> {
     // Closed again before SQLite opens it: a descriptor that is closed later would take SQLite's locks along.
-    match File::options().write(true).create_new(true).mode(0o600).open(path) {
+    match ownership::create_new(path, 0o600) {
         Ok(_) => File::open(above(path))?.sync_all(),
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-        Err(error) => Err(error),
-    }
-}
-
-fn make_folder(folder: &Path) -> io::Result<()> {
-    if folder.is_dir() {
-        return Ok(());
-    }
-    make_folder(above(folder))?;
-    match fs::create_dir(folder) {
-        Ok(()) => File::open(above(folder))?.sync_all(),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
         Err(error) => Err(error),
     }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use rusqlite::{Connection, Row};
 use tokio::sync::mpsc;
 
-use super::connect::reader;
+use super::connect::{DATABASE, check_permissions, reader};
 use super::error::Failure;
 use super::hold::Held;
 use super::log::Log;
@@ -48,6 +48,7 @@ impl SqliteFile {
             if !metadata.is_file() {
                 return Err(Error::Backend(format!("{} is no file", file.display()).into()));
             }
+            check_permissions(&file, &DATABASE)?;
             migrations::check(&reader(&file, MEMORY)?)
         })
         .await?;

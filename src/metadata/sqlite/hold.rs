@@ -12,6 +12,7 @@ use super::error::Failure;
 use super::lock::beside;
 use super::rows::uuid;
 use crate::metadata::{Error, HELD, Hold};
+use crate::ownership;
 use crate::types::ContentId;
 
 /// Every row, whatever its share: one that a damaged database has too many keeps its content.
@@ -47,8 +48,11 @@ fn lock(path: &Path, how: FlockOperation) -> Result<Option<File>, Error> {
     let named = |error: std::io::Error| {
         Error::Backend(format!("the lock file {}: {error}", path.display()).into())
     };
-    let file = File::options().write(true).create(true).truncate(false).open(&path);
-    let file = file.map_err(named)?;
+    let file = ownership::lock_file(&path).map_err(|error| {
+        let denied = (error.kind() == std::io::ErrorKind::PermissionDenied)
+            .then(|| ownership::Denied::of(&path, ownership::above(&path)));
+        denied.flatten().map_or_else(|| named(error), |denied| Error::Backend(Box::new(denied)))
+    })?;
     match flock(&file, how) {
         Ok(()) => Ok(Some(file)),
         Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FlockOperation, flock};
 
 use crate::metadata::Error;
+use crate::ownership;
 use crate::types::Timestamp;
 
 /// The lock, for as long as the value lives.
@@ -35,13 +36,7 @@ impl Lock {
                 _ => Error::Backend(source),
             }
         };
-        let mut file = File::options()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(&path)
-            .map_err(named)?;
+        let mut file = ownership::lock_file(&path).map_err(named)?;
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {}
             Err(rustix::io::Errno::WOULDBLOCK) => {

@@ -48,7 +48,7 @@ struct Disk {
 
 /// What the log keeps of the disk when it is started anew, in bytes: with that it is long enough.
 pub(super) fn kept(database: &Path) -> u64 {
-    let disk = statvfs(super::connect::above(database));
+    let disk = statvfs(crate::ownership::above(database));
     let total = disk.map_or(0, |disk| disk.f_blocks.saturating_mul(disk.f_frsize));
     if total == 0 { RESTART } else { RESTART.min(total / PART) }
 }

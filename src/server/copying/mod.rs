@@ -123,7 +123,7 @@ pub async fn copy_content(
     stop: &CancellationToken,
     watch: &CopyWatch<'_>,
 ) -> Result<CopyOutcome, CopyError> {
-    let from = keeper.content(&how.from, Making::Never).await?;
+    let from = keeper.content(&how.from, Making::ReadOnly).await?;
     let to = keeper.content(&how.to, Making::Allowed).await?;
     let (here, there) = (identity(&how.from, &*from)?, identity(&how.to, &*to)?);
     if here == there {
@@ -171,7 +171,7 @@ pub async fn copy_content(
     if how.verify && !stop.is_cancelled() {
         // Of their own, so that what is compared is what is kept, and not what is remembered.
         let mut fresh = Keeper::new(keeper.config());
-        let from = fresh.content(&how.from, Making::Never).await?;
+        let from = fresh.content(&how.from, Making::ReadOnly).await?;
         let to = fresh.content(&how.to, Making::Never).await?;
         for source in &mut sources {
             source.pair = Pair::new(&from, &to, source.share.chunk_size, &turns, stop);

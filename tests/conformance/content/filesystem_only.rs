@@ -3,13 +3,15 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{MetadataExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use tempfile::{TempDir, tempdir};
-use trunkfs::content::{ContentStore as _, FilesystemContent, FilesystemSettings, OpenError};
+use trunkfs::content::{
+    ContentStore as _, Error, FilesystemContent, FilesystemSettings, OpenError,
+};
 use trunkfs::types::ContentId;
 
 use super::given_up;
@@ -242,6 +244,73 @@ async fn a_folder_is_made_with_all_above_it() {
     let store = try_open(deep.clone()).await.unwrap();
     put(&store, id(), 0, b"x").await;
     assert_eq!(fs::metadata(&deep).unwrap().mode() & 0o777, 0o700);
+}
+
+/// Links that another user put into the folder are not followed, by whatever operation.
+#[tokio::test]
+async fn symbolic_links_are_not_followed() {
+    let folder = tempdir().unwrap();
+    let (secret, away) = (folder.path().join("secret"), folder.path().join("away"));
+    fs::write(&secret, "of another user").unwrap();
+    let store = open_filesystem(&folder, 4).await;
+    let (link, dangling, below) = (id(), id(), id());
+    symlink(&secret, path_of(&base(&folder), link)).unwrap();
+    symlink(folder.path().join("nothing"), path_of(&base(&folder), dangling)).unwrap();
+    // One of the 256 folders, with what is in it.
+    let part = path_of(&base(&folder), below).parent().unwrap().to_path_buf();
+    fs::rename(&part, &away).unwrap();
+    let file = away.join(below.to_string());
+    fs::write(&file, "of another folder").unwrap();
+    symlink(&away, &part).unwrap();
+
+    for id in [link, dangling, below] {
+        for error in [
+            store.read(&cx(), id, 0, 100).await.unwrap_err(),
+            store.write(&cx(), id, 0, "changed".into()).await.unwrap_err(),
+            store.truncate(&cx(), id, 0).await.unwrap_err(),
+            store.length(&cx(), id).await.unwrap_err(),
+            store.commit(&cx(), id).await.unwrap_err(),
+        ] {
+            let text = trunkfs::types::Chain(&error).to_string();
+            assert!(matches!(error, Error::Io(_)) && text.contains("symbolic links"), "{text}");
+        }
+    }
+    assert!(store.remove(below).await.is_err() && store.footprint(below).await.is_err());
+    assert!(store.list(None, 10).await.is_err(), "a part of the contents cannot be seen");
+    store.remove(link).await.unwrap();
+    assert!(!path_of(&base(&folder), link).is_symlink(), "the link itself goes");
+    assert_eq!(fs::read(&secret).unwrap(), b"of another user");
+    assert_eq!(fs::read(&file).unwrap(), b"of another folder");
+    assert!(!folder.path().join("nothing").exists());
+    let error = try_open(base(&folder)).await.unwrap_err();
+    assert!(matches!(error, OpenError::Unreachable { .. }), "{error:?}");
+}
+
+/// The markers may be links as little.
+#[tokio::test]
+async fn a_marker_that_is_a_link_is_refused() {
+    for name in [".trunkfs-content", ".trunkfs-content.id"] {
+        let folder = tempdir().unwrap();
+        try_open(base(&folder)).await.unwrap();
+        let (marker, away) = (base(&folder).join(name), folder.path().join("away"));
+        fs::rename(&marker, &away).unwrap();
+        symlink(&away, &marker).unwrap();
+        let error = try_open(base(&folder)).await.unwrap_err();
+        assert!(matches!(error, OpenError::Unreachable { .. }), "{name}: {error:?}");
+    }
+}
+
+/// A named pipe in a content's place does not hold a thread.
+#[tokio::test]
+async fn special_files_are_refused() {
+    let folder = tempdir().unwrap();
+    let store = open_filesystem(&folder, 4).await;
+    let id = id();
+    let kind = rustix::fs::FileType::Fifo;
+    let path = path_of(&base(&folder), id);
+    rustix::fs::mknodat(rustix::fs::CWD, path, kind, 0o600.into(), 0).unwrap();
+    assert!(store.read(&cx(), id, 0, 10).await.is_err());
+    assert!(store.write(&cx(), id, 0, "bytes".into()).await.is_err());
 }
 
 #[tokio::test]

@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 
 use bytes::Bytes;
-use trunkfs::content::{ContentStore as _, Error, FilesystemContent, FilesystemSettings};
+use trunkfs::content::{
+    ContentStore as _, Error, FilesystemContent, FilesystemSettings, Making, OpenError,
+};
 
 use super::support::{cx, id, put, whole};
 use crate::small_disk::small_disk;
@@ -77,6 +79,18 @@ async fn take_no_changes(disk: PathBuf) {
     assert!(matches!(store.remove(first).await, Err(Error::ReadOnly(_))));
     assert_eq!(whole(&store, first).await, b"here"[..]);
     store.commit(&cx(), first).await.unwrap();
+    // A backup or a check reads it; whatever would write is refused before it begins.
+    let opened = |making| {
+        let settings = FilesystemSettings { base_path: disk.clone(), max_open_files: 4 };
+        FilesystemContent::open_or_make(settings, making)
+    };
+    let reader = opened(Making::ReadOnly).await.unwrap();
+    assert_eq!(whole(&reader, first).await, b"here"[..]);
+    assert_eq!(reader.list(None, 10).await.unwrap(), [first]);
+    assert_eq!(reader.identity(), store.identity());
+    let refused = opened(Making::Never).await.unwrap_err();
+    assert!(matches!(refused, OpenError::NotWritable { .. }), "{refused:?}");
+    drop(reader);
     remount("remount,rw");
     put(&store, first, 4, b" again").await;
     store.commit(&cx(), first).await.unwrap();
