@@ -20,6 +20,8 @@ mod kill;
 #[cfg(test)]
 mod log;
 #[cfg(test)]
+mod replaced;
+#[cfg(test)]
 #[path = "../support/small_disk.rs"]
 mod small_disk;
 #[cfg(test)]

@@ -159,7 +159,7 @@ impl Log {
             if !self.wait(if held { AGAIN } else { IDLE }) {
                 return;
             }
-            if health.error().is_some() {
+            if health.error().is_some() || health.look().is_err() {
                 return;
             }
             match self.move_pages(connection) {
@@ -197,7 +197,10 @@ impl Log {
     fn wait(&self, most: Duration) -> bool {
         let mut news = self.news.lock();
         while !news.closed && !news.pages {
-            self.woken.wait(&mut news);
+            // Nothing to move: the mover has a look at the database's files all the same.
+            if self.woken.wait_for(&mut news, IDLE).timed_out() {
+                return !news.closed;
+            }
         }
         let until = Instant::now() + most;
         while !news.closed && !news.many {

@@ -21,6 +21,7 @@ mod migrations;
 mod queue;
 mod read;
 mod readers;
+mod replaced;
 mod room;
 mod rows;
 mod schema;
@@ -75,6 +76,7 @@ pub struct SqliteStore {
     cache: Arc<Cache>,
     queue: Arc<Queue>,
     log: Arc<Log>,
+    health: Arc<Health>,
     threads: Mutex<Option<Threads>>,
 }
 
@@ -114,13 +116,16 @@ impl SqliteStore {
 
     fn open_blocking(settings: Settings) -> Result<Self, Error> {
         connect::make_folder_of(&settings.path)?;
+        connect::check_permissions(&settings.path, &connect::FILES)?;
+        connect::warn_of_others(&settings.path);
         let lock = Arc::new(Lock::take(&settings.path)?);
         let mut connection = connect::writer(&settings)?;
         let shares = Arc::new(Shares::default());
         shares.load(&connection).map_err(Failure::into_error)?;
         let readers = Arc::new(Readers::open(&settings)?);
         let mover = connect::mover(&settings.path)?;
-        let (queue, health) = (Arc::new(Queue::default()), Arc::new(Health::default()));
+        let room = Mutex::new(Room::open(&settings.path)?);
+        let (queue, health) = (Arc::new(Queue::default()), Arc::new(Health::of(&settings.path)?));
         let log = Arc::new(Log::new(settings.log_limit, room::kept(&settings.path)));
         log.watch(&mut connection).map_err(|error| Failure::from(error).into_error())?;
         let cache = Arc::new(Cache::default());
@@ -132,14 +137,14 @@ impl SqliteStore {
             log: log.clone(),
             health: health.clone(),
             lock: lock.clone(),
-            room: Mutex::new(Room::open(&settings.path)?),
+            room,
         };
         let (moved, moving_health) = (log.clone(), health.clone());
         let threads = Threads {
             writer: spawn("sqlite-writer", move || writer.run())?,
             mover: spawn("sqlite-log", move || moved.keep_moving(&mover, &moving_health))?,
             readers: readers.clone(),
-            health,
+            health: health.clone(),
             lock,
         };
         Ok(Self {
@@ -149,6 +154,7 @@ impl SqliteStore {
             cache,
             queue,
             log,
+            health,
             threads: Mutex::new(Some(threads)),
         })
     }
@@ -160,6 +166,9 @@ impl SqliteStore {
         }
         if self.queue.is_closed() {
             return Err(closed());
+        }
+        if let Some(replaced) = self.health.replaced() {
+            return Err(replaced);
         }
         self.shares.find(cx.share).ok_or(Error::Stale)
     }

@@ -79,12 +79,21 @@ impl Writer {
             };
         }
         let failure = match done {
-            Ok(()) => {
-                for job in batch {
-                    job.answer();
+            // A change is acknowledged only where it is in the file that the next start opens.
+            Ok(()) => match self.health.look() {
+                Ok(()) => {
+                    for job in batch {
+                        job.answer();
+                    }
+                    return;
                 }
-                return;
-            }
+                Err(replaced) => {
+                    for job in batch {
+                        job.fail(replaced.to_error());
+                    }
+                    return;
+                }
+            },
             Err(failure) => Arc::new(failure),
         };
         match failure.remains() {
@@ -117,6 +126,8 @@ impl Writer {
             }
             self.health.error()
         };
+        // Nothing is written to a file that has no name any more. Its failure is kept in the health.
+        self.health.look().ok();
         if why().is_none() {
             return false;
         }
