@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use clap::Args;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
@@ -15,7 +16,8 @@ use super::systemd::Notifier;
 use super::{Configured, Failure, descriptors, ready};
 use crate::config::{Config, Content, Loaded, Metadata, Source};
 use crate::server::{
-    AFTER_DRAIN, BindError, Instance, Service, StartError, StoreError, own_address, probe,
+    AFTER_DRAIN, BindError, Instance, Service, StartError, StoreError, TaskFailed, own_address,
+    probe, supervised,
 };
 use crate::telemetry;
 use crate::types::{AtomicDuration, Chain};
@@ -75,12 +77,14 @@ async fn serve(
     let shutdown = CancellationToken::new();
     let drain = Arc::new(AtomicDuration::new(config.server.drain_timeout));
     let failed = |error: std::io::Error| Failure::Run(error.into());
-    watch_signals(&shutdown, &notifier, &drain).map_err(failed)?;
+    let mut tasks = JoinSet::new();
+    let signals = watch_signals(&shutdown, &notifier, &drain).map_err(failed)?;
+    tasks.spawn(supervised("waiting for signals", shutdown.clone(), signals));
     // One that comes before anything can be taken over waits.
     let hangups = signal(SignalKind::hangup()).map_err(failed)?;
     notifier.status("opening stores");
     let starting = shutdown.run_until_cancelled(Instance::start(config));
-    let Some(started) = starting.await else { return Ok(()) };
+    let Some(started) = starting.await else { return ended(&mut tasks) };
     let instance = started.map_err(|error| explained(error, &options.configured))?;
     let (address, control) = (instance.address(), instance.control());
     let running = tokio::spawn(instance.run(shutdown.clone()));
@@ -91,7 +95,8 @@ async fn serve(
             say(&ready::message(config, address, &hostname));
             let status = ready::status(config, address);
             notifier.ready(&status);
-            tokio::spawn(notifier.clone().watch(own_address(address), shutdown.clone()));
+            let watch = notifier.clone().watch(own_address(address), shutdown.clone());
+            tasks.spawn(supervised("answering systemd", shutdown.clone(), watch));
             let reload = Reload {
                 source,
                 listen: options.listen,
@@ -104,7 +109,8 @@ async fn serve(
                 notifier,
                 status,
             };
-            tokio::spawn(reload.on_hangups(hangups, shutdown));
+            let reloads = reload.on_hangups(hangups, shutdown.clone());
+            tasks.spawn(supervised("waiting for SIGHUP", shutdown, reloads));
             Ok(())
         }
         // Told to stop already.
@@ -114,10 +120,20 @@ async fn serve(
             Err(error)
         }
     };
-    running.await.map_err(|error| Failure::Run(error.into()))?;
+    let ran = running.await.map_err(|error| Failure::Run(error.into()))?;
     crate::log_limit::write_counts();
     tracing::info!("stopped");
-    answers
+    ran.map_err(|error| Failure::Run(error.into())).and(ended(&mut tasks)).and(answers)
+}
+
+/// The failure of a task that has failed.
+fn ended(tasks: &mut JoinSet<Result<(), TaskFailed>>) -> Result<(), Failure> {
+    while let Some(ended) = tasks.try_join_next() {
+        ended
+            .map_err(|error| Failure::Run(error.into()))?
+            .map_err(|error| Failure::Run(error.into()))?;
+    }
+    Ok(())
 }
 
 /// Waits until the server answers on its own port, or takes connections at least: clients that wait for it
@@ -148,11 +164,11 @@ fn watch_signals(
     shutdown: &CancellationToken,
     notifier: &Notifier,
     drain: &Arc<AtomicDuration>,
-) -> std::io::Result<()> {
+) -> std::io::Result<impl Future<Output = ()> + Send + use<>> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let (shutdown, notifier, drain) = (shutdown.clone(), notifier.clone(), drain.clone());
-    tokio::spawn(async move {
+    Ok(async move {
         tokio::select! {
             () = either(&mut terminate, &mut interrupt) => {}
             () = shutdown.cancelled() => {}
@@ -163,8 +179,7 @@ fn watch_signals(
         either(&mut terminate, &mut interrupt).await;
         tracing::warn!("stopped at once; clients send unflushed data again");
         std::process::exit(1);
-    });
-    Ok(())
+    })
 }
 
 async fn either(one: &mut Signal, other: &mut Signal) {

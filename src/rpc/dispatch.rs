@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::oneshot;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, Span};
 
@@ -32,6 +32,8 @@ const GRACE: Duration = Duration::from_secs(15);
 /// has sent. Dropped earlier, it would leave no reply for its repeat, which would find its own work done: a
 /// REMOVE would answer NOENT.
 const GRACE_OF_CHANGES: Duration = Duration::from_secs(300);
+/// How long a call that may be done twice goes on after its connection has ended.
+const GRACE_WITHOUT_CONNECTION: Duration = Duration::from_secs(3);
 /// Calls with more arguments than this are not polled where they were read: moving that much data
 /// is better done beside reading the next call.
 const POLL_AT_ONCE_BYTES: usize = 32 << 10;
@@ -229,21 +231,29 @@ fn poll_at_once(execution: Execution, span: Span, large: bool) -> Started {
 }
 
 impl Execution {
-    /// Runs the call to its end, or to the end of its time and its grace, whether or not its client is still
-    /// there: a client that connects anew repeats its calls.
+    /// Runs the call to its end, or to the end of its time and its grace. A call that must not be done twice does so
+    /// without its connection too: a client that connects anew repeats its calls.
     async fn run(self) -> Option<Answer> {
         let Self { program, call, about, slow, running } = self;
         let xid = about.trail.xid;
         let cancel = call.caller.cancel.clone();
         let deadline = call.caller.deadline;
         let mut work = pin!(Caught { work: program.call(call) });
-        let done = match timeout_at(deadline, &mut work).await {
-            Ok(done) => Some(done),
-            Err(_) => {
+        let done = tokio::select! {
+            biased;
+            done = &mut work => Some(done),
+            () = sleep_until(deadline) => {
                 about.is_late();
                 cancel.cancel();
                 let grace = if running.is_some() { GRACE_OF_CHANGES } else { GRACE };
                 timeout(grace, &mut work).await.ok()
+            }
+            () = cancel.cancelled() => {
+                let grace = match running {
+                    Some(_) => deadline + GRACE_OF_CHANGES,
+                    None => Instant::now() + GRACE_WITHOUT_CONNECTION,
+                };
+                timeout_at(grace, &mut work).await.ok()
             }
         };
         let reply = match done {

@@ -5,16 +5,15 @@
 
 use std::future::poll_fn;
 use std::io;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use futures_util::FutureExt as _;
+use tokio::io::Interest;
 use tokio::net::TcpStream;
-use tokio::net::tcp::OwnedReadHalf;
 use tokio::task::yield_now;
-use tokio::time::{Instant, timeout};
-use tokio_util::io::poll_read_buf;
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::Shared;
@@ -24,7 +23,7 @@ use super::places::Place;
 use super::writer::write_replies;
 use crate::log_limit::limited;
 use crate::rpc::{RecordError, RecordReader, Session, Started, Step};
-use crate::types::Chain;
+use crate::types::{Chain, ClientAddress};
 use crate::xdr::DecodeError;
 
 /// What one read takes at most, in bytes; allocated while something is there to read only.
@@ -43,6 +42,8 @@ enum End {
     Closed,
     #[error("the connection is not read any more")]
     Stopped,
+    #[error("replies cannot be written")]
+    Unwritten,
     #[error("reading failed")]
     Read(#[from] io::Error),
     #[error("no record as RFC 5531 marks it")]
@@ -55,9 +56,18 @@ enum End {
     Pressed,
 }
 
+/// A connection's socket, and the place that it takes: the place is free as soon as the socket is closed, whatever the
+/// connection's calls do.
+#[derive(Debug)]
+pub(super) struct Socket {
+    // Dropped in this order.
+    pub(super) stream: TcpStream,
+    pub(super) _place: Place,
+}
+
 /// The reading half.
 struct Reading {
-    stream: OwnedReadHalf,
+    socket: Arc<Socket>,
     records: RecordReader,
     input: BytesMut,
     /// The last read filled the input: there may be more.
@@ -80,22 +90,27 @@ impl Drop for CloseAtEnd {
 
 /// Serves a connection to its end; `cancel` is the parent of its calls' tokens.
 pub(super) async fn serve(
-    stream: TcpStream,
+    socket: Socket,
     session: Session,
     cancel: CancellationToken,
     shared: Arc<Shared>,
-    place: Place,
 ) {
+    let socket = Arc::new(socket);
     let peer = session.peer();
     let stop = shared.drain.child_token();
     let settings = &shared.settings;
     let budget = shared.budget.clone();
-    let outbox = Outbox::new(settings.calls_per_connection, budget, cancel.clone(), place);
+    let orphans = shared.orphans.of(ClientAddress::of(peer.ip()));
+    let outbox = Outbox::new(settings.calls_per_connection, budget, cancel.clone(), orphans);
     let close = CloseAtEnd(outbox.clone());
-    let (reader, writer) = stream.into_split();
-    let mut writer = tokio::spawn(write_replies(writer, outbox.clone(), settings.write_timeout));
+    let mut writer = tokio::spawn(write_replies(
+        socket.clone(),
+        outbox.clone(),
+        settings.write_timeout,
+        shared.drain.clone(),
+    ));
     let mut reading = Reading {
-        stream: reader,
+        socket: socket.clone(),
         records: RecordReader::default(),
         input: BytesMut::new(),
         more: false,
@@ -107,27 +122,44 @@ pub(super) async fn serve(
     let end = tokio::select! {
         biased;
         () = stop.cancelled() => End::Stopped,
-        () = cancel.cancelled() => End::Stopped,
+        // The server cancels no calls before it stops: the writer has given up.
+        () = cancel.cancelled() => End::Unwritten,
         Err(end) = reading.read_calls() => end,
     };
     match &end {
-        End::Closed | End::Stopped | End::Read(_) => tracing::debug!(%peer, %end, "connection"),
+        End::Closed | End::Stopped | End::Unwritten | End::Read(_) => {
+            tracing::debug!(%peer, %end, "connection")
+        }
         End::Record(_) | End::Message(_) | End::Stalled | End::Pressed => {
             limited!(warn, peer, "a connection is closed", %peer, reason = %Chain(&end));
         }
     }
     drop(reading);
     if matches!(end, End::Stopped) {
-        // Calls in flight may finish, until the server or the writer gives up on them.
+        // Calls in flight may finish, until the server or the writer gives up on them, or the peer is gone.
         tokio::select! {
             () = outbox.idle() => {}
+            () = peer_gone(&socket.stream) => {}
             () = shared.kill.cancelled() => {}
         }
     }
     drop(close);
+    drop(socket);
     tokio::select! {
         _ = &mut writer => {}
         () = shared.kill.cancelled() => writer.abort(),
+    }
+}
+
+/// Waits until the peer is known to be gone, by a connection that is not read from.
+async fn peer_gone(stream: &TcpStream) {
+    loop {
+        // Answered by what the runtime has seen of the socket.
+        match stream.ready(Interest::READABLE).now_or_never() {
+            Some(Ok(ready)) if ready.is_read_closed() => return,
+            Some(Err(_)) => return,
+            Some(Ok(_)) | None => sleep(LOOK_AFTER).await,
+        }
     }
 }
 
@@ -135,12 +167,12 @@ impl Reading {
     /// Reads and starts calls; comes back with the reason to stop only.
     async fn read_calls(&mut self) -> Result<std::convert::Infallible, End> {
         loop {
-            self.outbox.has_room().await;
+            self.unless_gone(self.outbox.has_room()).await?;
             match self.records.step(&mut self.input)? {
                 Step::Record(record) => self.start(record)?,
                 Step::Reserve(bytes) => {
                     self.outbox.wake_writer();
-                    let reservation = self.shared.budget.reserve(bytes).await;
+                    let reservation = self.unless_gone(self.shared.budget.reserve(bytes)).await?;
                     self.reservation = reservation.map(|it| (it, Instant::now()));
                     self.records.granted();
                 }
@@ -198,30 +230,45 @@ impl Reading {
         }
     }
 
+    /// Waits for `future`, or for the peer to be gone.
+    async fn unless_gone<T>(&self, future: impl Future<Output = T>) -> Result<T, End> {
+        tokio::select! {
+            biased;
+            done = future => Ok(done),
+            () = peer_gone(&self.socket.stream) => Err(End::Closed),
+        }
+    }
+
     async fn read(&mut self) -> Result<(), End> {
-        let read = poll_fn(|context| {
-            let stream = Pin::new(&mut self.stream);
-            if let Some(mut space) = self.records.direct() {
-                return poll_read_buf(stream, context, &mut space).map_ok(|bytes| (bytes, true));
-            }
-            // Not kept while there is nothing to read: an idle connection has no buffer.
-            let mut input = BytesMut::with_capacity(INPUT_BYTES);
-            let poll = poll_read_buf(stream, context, &mut input);
-            if poll.is_ready() {
-                self.input = input;
-            }
-            poll.map_ok(|bytes| (bytes, false))
-        });
-        match read.await? {
-            (0, _) => Err(End::Closed),
-            (bytes, true) => {
-                self.records.read_directly(bytes);
-                Ok(())
-            }
-            (bytes, false) => {
-                self.more = bytes == INPUT_BYTES;
-                Ok(())
+        let stream = &self.socket.stream;
+        loop {
+            // Nothing is allocated while there is nothing to read: an idle connection has no buffer.
+            poll_fn(|context| stream.poll_read_ready(context)).await?;
+            let (read, large) = match self.records.direct() {
+                Some(mut space) => (stream.try_read_buf(&mut space), true),
+                None => {
+                    let mut input = BytesMut::with_capacity(INPUT_BYTES);
+                    let read = stream.try_read_buf(&mut input);
+                    self.input = input;
+                    (read, false)
+                }
+            };
+            match read {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Err(error.into()),
+                Ok(0) => return Err(End::Closed),
+                Ok(bytes) if large => {
+                    self.records.read_directly(bytes);
+                    return Ok(());
+                }
+                Ok(bytes) => {
+                    self.more = bytes == INPUT_BYTES;
+                    return Ok(());
+                }
             }
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

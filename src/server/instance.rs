@@ -5,12 +5,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::Instant;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use super::shares;
 use super::stores::{self, StoreError, Stores};
-use super::{BindError, LAST_GRACE, Server, ServerHandle, ServerSettings};
+use super::{BindError, LAST_GRACE, Server, ServerHandle, ServerSettings, TaskFailed, supervised};
 use crate::config::Config;
 use crate::mount::Mount;
 use crate::nfs3::Nfs3;
@@ -93,21 +94,32 @@ impl Instance {
 
     /// Serves until `shutdown` fires; then requests in flight are finished within the drain timeout,
     /// unflushed data is written and the stores are closed.
-    pub async fn run(self, shutdown: CancellationToken) {
+    ///
+    /// # Errors
+    /// [`TaskFailed`] where a task of the server panicked; `shutdown` has fired then, and the end was as orderly as without.
+    pub async fn run(self, shutdown: CancellationToken) -> Result<(), TaskFailed> {
         let Self { server, vfs, stores } = self;
         let stopped = CancellationToken::new();
-        let behind = tokio::spawn({
+        let maintain = {
             let (vfs, stopped) = (vfs.clone(), stopped.clone());
             async move { vfs.maintain(stopped).await }
-        });
-        server.run(shutdown).await;
+        };
+        let mut tasks = JoinSet::new();
+        tasks.spawn(supervised("flushing files by age", shutdown.clone(), maintain));
+        let served = server.run(shutdown).await;
         stopped.cancel();
         let deadline = Instant::now() + FLUSH_TIME;
-        if tokio::time::timeout_at(deadline, behind).await.is_err() {
-            tracing::warn!("a flush is still running; its clients send its data again");
-        }
+        let maintained = match timeout_at(deadline, tasks.join_next()).await {
+            Ok(Some(Ok(maintained))) => maintained,
+            Ok(Some(Err(_)) | None) => Ok(()),
+            Err(_) => {
+                tracing::warn!("a flush is still running; its clients send its data again");
+                Ok(())
+            }
+        };
         vfs.flush_all(deadline).await;
         stores.close().await;
+        served.and(maintained)
     }
 }
 

@@ -10,9 +10,10 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::sleep;
 
 use super::Shared;
-use super::connection::serve;
+use super::connection::{Socket, serve};
 use super::places::Full;
 use crate::log_limit::{About, limited};
+use crate::types::ClientAddress;
 
 /// A silent peer is asked for a sign of life after this time, and every [`KEEPALIVE_INTERVAL`].
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
@@ -63,7 +64,7 @@ fn is_about_one_connection(error: &io::Error) -> bool {
 
 /// Serves a connection where there is a place for it, and closes it where there is none.
 fn admit(stream: TcpStream, peer: SocketAddr, shared: &Arc<Shared>) {
-    let place = match shared.places.take(peer.ip()) {
+    let place = match shared.places.take(ClientAddress::of(peer.ip())) {
         Ok(place) => place,
         Err(full) => return refuse(peer, full, shared),
     };
@@ -74,7 +75,7 @@ fn admit(stream: TcpStream, peer: SocketAddr, shared: &Arc<Shared>) {
     let cancel = shared.abort.child_token();
     // Begun here, and not in the task, sessions are in the order of their connections.
     let session = shared.dispatcher.session(peer, cancel.clone());
-    tokio::spawn(serve(stream, session, cancel, shared.clone(), place));
+    tokio::spawn(serve(Socket { stream, _place: place }, session, cancel, shared.clone()));
 }
 
 /// Says that a connection is closed for want of a place, and by which limit.

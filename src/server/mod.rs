@@ -9,11 +9,13 @@ mod homes;
 mod instance;
 mod limits;
 mod listen;
+mod orphans;
 mod outbox;
 mod places;
 mod probe;
 mod shares;
 mod stores;
+mod supervised;
 mod waiting;
 mod writer;
 
@@ -33,6 +35,7 @@ pub use self::home_error::HomeError;
 pub use self::homes::{Home, settle_home};
 pub use self::instance::{AFTER_DRAIN, Control, Instance, StartError};
 use self::limits::Budget;
+use self::orphans::Orphans;
 use self::places::Places;
 pub use self::probe::{ProbeError, Service, own_address, probe};
 pub use self::stores::{
@@ -40,11 +43,15 @@ pub use self::stores::{
     open_for_repair, try_stores,
 };
 pub(crate) use self::stores::{open_schema, open_schema_at, stores_with_schema};
+pub use self::supervised::{TaskFailed, supervised};
 use crate::rpc::{Dispatcher, DuplicateProgram, MAX_RECORD_BYTES, Program};
 use crate::types::AtomicDuration;
 
 /// How long calls may go on after they were cancelled at the server's end.
 const LAST_GRACE: Duration = Duration::from_secs(5);
+/// As many connections' calls may be orphaned before no further call begins, in all and of one client.
+const ORPHANED_CONNECTIONS: usize = 64;
+const ORPHANED_CONNECTIONS_PER_CLIENT: usize = 16;
 /// The budget holds this many of the longest records at least.
 const LEAST_RECORDS: usize = 4;
 
@@ -119,8 +126,10 @@ struct Shared {
     /// The settings' to begin with.
     drain_timeout: AtomicDuration,
     budget: Arc<Budget>,
-    /// A place for every connection. A connection's is free again when its last call has ended.
+    /// A place for every connection. A connection's is free again when its socket is closed.
     places: Arc<Places>,
+    /// Calls whose socket is closed.
+    orphans: Arc<Orphans>,
     /// No new connections or calls.
     drain: CancellationToken,
     /// Calls in flight are cancelled.
@@ -164,6 +173,10 @@ impl Server {
                 settings.memory_budget.max(LEAST_RECORDS * MAX_RECORD_BYTES),
             )),
             places: Places::new(settings.max_connections, settings.max_connections_per_client),
+            orphans: Orphans::new(
+                ORPHANED_CONNECTIONS * settings.calls_per_connection,
+                ORPHANED_CONNECTIONS_PER_CLIENT * settings.calls_per_connection,
+            ),
             drain: abort.child_token(),
             kill: CancellationToken::new(),
             abort,
@@ -210,18 +223,24 @@ impl Server {
     /// Serves until `shutdown` fires. Then nothing new is accepted or read; calls in flight finish
     /// within the drain timeout, and are cancelled after it; replies are written and connections
     /// closed.
-    pub async fn run(self, shutdown: CancellationToken) {
+    ///
+    /// # Errors
+    /// [`TaskFailed`] where connections could not be accepted any more; `shutdown` has fired then, and the server has
+    /// ended as it does without an error.
+    pub async fn run(self, shutdown: CancellationToken) -> Result<(), TaskFailed> {
         let Self { listeners, shared, .. } = self;
         // Whoever drops this future ends the server at once.
         let _ends = [shared.abort.clone().drop_guard(), shared.kill.clone().drop_guard()];
         let mut accepting = JoinSet::new();
         for listener in listeners {
-            accepting.spawn(listen::accept(listener, shared.clone()));
+            let accept = listen::accept(listener, shared.clone());
+            accepting.spawn(supervised("accepting connections", shutdown.clone(), accept));
         }
         shutdown.cancelled().await;
         shared.drain.cancel();
-        while accepting.join_next().await.is_some() {}
+        let accepted = accepting.join_all().await.into_iter().collect();
         shared.wind_up().await;
+        accepted
     }
 }
 
@@ -246,16 +265,24 @@ impl ServerHandle {
 }
 
 impl Shared {
-    /// Waits for the connections to end, cancels what takes too long, and drops what takes longer.
+    /// Waits for the connections and calls to end, cancels what takes too long, and drops what takes longer.
     async fn wind_up(&self) {
-        if timeout(self.drain_timeout.get(), self.places.all_free()).await.is_ok() {
+        if timeout(self.drain_timeout.get(), self.ended()).await.is_ok() {
             return;
         }
-        tracing::warn!(connections = self.places.taken(), "calls in flight are cancelled");
+        let (connections, orphaned) = (self.places.taken(), self.orphans.total());
+        tracing::warn!(connections, orphaned, "calls in flight are cancelled");
         self.abort.cancel();
-        if timeout(LAST_GRACE, self.places.all_free()).await.is_err() {
-            tracing::error!(connections = self.places.taken(), "calls in flight are dropped");
+        if timeout(LAST_GRACE, self.ended()).await.is_err() {
+            let (connections, orphaned) = (self.places.taken(), self.orphans.total());
+            tracing::error!(connections, orphaned, "calls in flight are dropped");
         }
         self.kill.cancel();
+    }
+
+    /// Waits until every connection is closed and every call has ended.
+    async fn ended(&self) {
+        self.places.all_free().await;
+        self.orphans.ended().await;
     }
 }

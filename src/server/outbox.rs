@@ -9,7 +9,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::limits::{Budget, Reservation};
-use super::places::Place;
+use super::orphans::ClientOrphans;
 use crate::rpc::Answer;
 
 /// Bytes of calls in flight and replies not yet written at which a connection stops reading.
@@ -22,60 +22,67 @@ const KEEP_CAPACITY: usize = 32;
 /// One connection's replies and calls in flight.
 #[derive(Debug)]
 pub(super) struct Outbox {
-    state: Mutex<State>,
+    queue: Mutex<Queue>,
     /// Something is to be written, or the outbox is closed.
     ready: Notify,
-    /// A call has ended.
-    room: Notify,
+    account: Arc<Account>,
     max_calls: usize,
     budget: Arc<Budget>,
     /// Fires when the connection is of no more use: its calls may stop.
     cancel: CancellationToken,
-    /// The connection's place among the server's, held until its last call has ended.
-    _place: Place,
 }
 
 #[derive(Debug, Default)]
-struct State {
-    queue: VecDeque<Outgoing>,
+struct Queue {
+    replies: VecDeque<Outgoing>,
+    closed: bool,
+}
+
+/// What a connection's calls and replies hold. Each counts itself out when it is dropped.
+#[derive(Debug)]
+struct Account {
+    counts: Mutex<Counts>,
+    /// A call has ended.
+    room: Notify,
+    orphans: ClientOrphans,
+}
+
+#[derive(Debug, Default)]
+struct Counts {
     /// Calls begun whose reply is not yet written.
     calls: usize,
+    /// Those of them that have no reply yet.
+    running: usize,
     /// Their arguments' or replies' bytes.
     bytes: usize,
     /// Replies that found no room in the budget: nothing is read until they are written.
     overdrawn: usize,
+    /// Calls that run are orphaned.
     closed: bool,
+}
+
+/// A call in the account.
+#[derive(Debug)]
+struct Counted {
+    account: Arc<Account>,
+    running: bool,
+    bytes: usize,
+    overdrawn: bool,
 }
 
 /// A reply that waits to be written.
 #[derive(Debug)]
 pub(super) struct Outgoing {
     pub(super) answer: Answer,
-    memory: Memory,
-}
-
-/// Where a reply's memory is accounted.
-#[derive(Debug)]
-enum Memory {
-    Small,
-    Reserved(#[allow(dead_code, reason = "held until it is dropped")] Reservation),
-    Overdrawn,
-}
-
-/// Replies that left the queue.
-#[derive(Debug, Default)]
-pub(super) struct Gone {
-    calls: usize,
-    bytes: usize,
-    overdrawn: usize,
+    _counted: Counted,
+    _reservation: Option<Reservation>,
 }
 
 /// One call in flight. Dropping it says that no reply will come.
 #[derive(Debug)]
 pub(super) struct Slot {
     outbox: Arc<Outbox>,
-    bytes: usize,
-    answered: bool,
+    counted: Counted,
     /// Of the call's record.
     _reservation: Option<Reservation>,
 }
@@ -85,47 +92,41 @@ impl Outbox {
         max_calls: usize,
         budget: Arc<Budget>,
         cancel: CancellationToken,
-        place: Place,
+        orphans: ClientOrphans,
     ) -> Arc<Self> {
+        let account = Account { counts: Mutex::default(), room: Notify::new(), orphans };
         Arc::new(Self {
-            state: Mutex::default(),
+            queue: Mutex::default(),
             ready: Notify::new(),
-            room: Notify::new(),
+            account: Arc::new(account),
             max_calls,
             budget,
             cancel,
-            _place: place,
         })
     }
 
     /// Counts a call in whose record had `bytes`.
     pub(super) fn begin(self: &Arc<Self>, bytes: usize, reservation: Option<Reservation>) -> Slot {
-        let mut state = self.state.lock();
-        state.calls += 1;
-        state.bytes += bytes;
-        Slot { outbox: self.clone(), bytes, answered: false, _reservation: reservation }
+        let counted = Counted::new(&self.account, bytes);
+        Slot { outbox: self.clone(), counted, _reservation: reservation }
     }
 
     /// Waits until another call may be read. One reader waits at a time.
     pub(super) async fn has_room(&self) {
         loop {
-            {
-                let state = self.state.lock();
-                let within = state.calls < self.max_calls && state.bytes < MAX_BYTES;
-                if within && state.overdrawn == 0 {
-                    return;
-                }
+            if self.account.has_room(self.max_calls) {
+                return self.account.orphans.room().await;
             }
             self.wake_writer();
-            self.room.notified().await;
+            self.account.room.notified().await;
         }
     }
 
-    /// Waits until every call has ended and its reply is written.
+    /// Waits until every call has ended and its reply is written, or the outbox is closed.
     pub(super) async fn idle(&self) {
-        while self.state.lock().calls > 0 {
+        while !self.account.is_idle() {
             self.wake_writer();
-            self.room.notified().await;
+            self.account.room.notified().await;
         }
     }
 
@@ -137,19 +138,18 @@ impl Outbox {
 
     /// Nothing more is taken in; what is queued is still written. Calls in flight are cancelled.
     pub(super) fn close(&self) {
-        self.state.lock().closed = true;
+        self.queue.lock().closed = true;
+        self.account.close();
         self.cancel.cancel();
         self.ready.notify_one();
-        self.room.notify_one();
+        self.account.room.notify_one();
     }
 
     /// Drops what is queued: it cannot be written.
     pub(super) fn abandon(&self) {
         self.close();
-        let queue = std::mem::take(&mut self.state.lock().queue);
-        let mut gone = Gone::default();
-        queue.iter().for_each(|outgoing| gone.add(outgoing));
-        self.gone(gone);
+        let replies = std::mem::take(&mut self.queue.lock().replies);
+        drop(replies);
     }
 
     /// Waits for replies and moves all of them to `batch`, which is empty. `false` where the outbox is
@@ -157,12 +157,12 @@ impl Outbox {
     pub(super) async fn take(&self, batch: &mut VecDeque<Outgoing>) -> bool {
         loop {
             {
-                let mut state = self.state.lock();
-                if !state.queue.is_empty() {
-                    std::mem::swap(&mut state.queue, batch);
+                let mut queue = self.queue.lock();
+                if !queue.replies.is_empty() {
+                    std::mem::swap(&mut queue.replies, batch);
                     return true;
                 }
-                if state.closed {
+                if queue.closed {
                     return false;
                 }
             }
@@ -172,53 +172,88 @@ impl Outbox {
             self.ready.notified().await;
         }
     }
+}
 
-    /// Counts calls out whose replies are written, or never will be.
-    pub(super) fn gone(&self, gone: Gone) {
-        let mut state = self.state.lock();
-        state.calls -= gone.calls;
-        state.bytes -= gone.bytes;
-        state.overdrawn -= gone.overdrawn;
-        drop(state);
-        self.room.notify_one();
+impl Account {
+    fn has_room(&self, max_calls: usize) -> bool {
+        let counts = self.counts.lock();
+        counts.calls < max_calls && counts.bytes < MAX_BYTES && counts.overdrawn == 0
+    }
+
+    fn is_idle(&self) -> bool {
+        let counts = self.counts.lock();
+        counts.calls == 0 || counts.closed
+    }
+
+    fn close(&self) {
+        let mut counts = self.counts.lock();
+        if !counts.closed {
+            counts.closed = true;
+            self.orphans.add(counts.running);
+        }
     }
 }
 
-impl Gone {
-    /// Counts one more.
-    pub(super) fn add(&mut self, outgoing: &Outgoing) {
-        self.calls += 1;
-        self.bytes += outgoing.answer.len();
-        self.overdrawn += usize::from(matches!(outgoing.memory, Memory::Overdrawn));
+impl Counted {
+    /// Counts a call in.
+    fn new(account: &Arc<Account>, bytes: usize) -> Self {
+        let mut counts = account.counts.lock();
+        counts.calls += 1;
+        counts.running += 1;
+        counts.bytes += bytes;
+        if counts.closed {
+            account.orphans.add(1);
+        }
+        drop(counts);
+        Self { account: account.clone(), running: true, bytes, overdrawn: false }
+    }
+
+    /// The call has a reply of so many bytes.
+    fn answered(&mut self, bytes: usize, overdrawn: bool) {
+        let mut counts = self.account.counts.lock();
+        counts.end_running(self.running, &self.account.orphans);
+        counts.bytes = counts.bytes - self.bytes + bytes;
+        counts.overdrawn += usize::from(overdrawn);
+        drop(counts);
+        (self.running, self.bytes, self.overdrawn) = (false, bytes, overdrawn);
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        let mut counts = self.account.counts.lock();
+        counts.end_running(self.running, &self.account.orphans);
+        counts.calls -= 1;
+        counts.bytes -= self.bytes;
+        counts.overdrawn -= usize::from(self.overdrawn);
+        drop(counts);
+        self.account.room.notify_one();
+    }
+}
+
+impl Counts {
+    fn end_running(&mut self, running: bool, orphans: &ClientOrphans) {
+        if running {
+            self.running -= 1;
+            if self.closed {
+                orphans.remove_one();
+            }
+        }
     }
 }
 
 impl Slot {
     /// Queues the call's reply. [`Outbox::wake_writer`] is to follow.
-    pub(super) fn answer(mut self, answer: Answer) {
+    pub(super) fn answer(self, answer: Answer) {
+        let Self { outbox, mut counted, _reservation } = self;
         let length = answer.len();
-        let memory = if length < ACCOUNT_FROM {
-            Memory::Small
-        } else {
-            self.outbox.budget.try_reserve(length).map_or(Memory::Overdrawn, Memory::Reserved)
-        };
-        let mut state = self.outbox.state.lock();
-        if state.closed {
-            return;
-        }
-        state.bytes = state.bytes - self.bytes + length;
-        state.overdrawn += usize::from(matches!(memory, Memory::Overdrawn));
-        state.queue.push_back(Outgoing { answer, memory });
-        drop(state);
-        // The writer counts this call out.
-        self.answered = true;
-    }
-}
-
-impl Drop for Slot {
-    fn drop(&mut self) {
-        if !self.answered {
-            self.outbox.gone(Gone { calls: 1, bytes: self.bytes, overdrawn: 0 });
+        let large = length >= ACCOUNT_FROM;
+        let reservation = if large { outbox.budget.try_reserve(length) } else { None };
+        counted.answered(length, large && reservation.is_none());
+        let outgoing = Outgoing { answer, _counted: counted, _reservation: reservation };
+        let mut queue = outbox.queue.lock();
+        if !queue.closed {
+            queue.replies.push_back(outgoing);
         }
     }
 }

@@ -1,11 +1,12 @@
-//! Places for connections: so many in all, and so many for each client's address.
+//! Places for connections: so many in all, and so many for each client.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::types::ClientAddress;
 
 /// Every place there is. Held places are counted when connections begin and end, and at no other time.
 #[derive(Debug)]
@@ -14,14 +15,14 @@ pub(super) struct Places {
     all: usize,
     per_client: usize,
     /// Clients that hold a place, and how many each.
-    held: Mutex<HashMap<IpAddr, usize>>,
+    held: Mutex<HashMap<ClientAddress, usize>>,
 }
 
 /// One connection's place, free again when dropped.
 #[derive(Debug)]
 pub(super) struct Place {
     places: Arc<Places>,
-    client: IpAddr,
+    client: ClientAddress,
     _permit: OwnedSemaphorePermit,
 }
 
@@ -43,9 +44,7 @@ impl Places {
     }
 
     /// Takes a place for a connection of `client`.
-    pub(super) fn take(self: &Arc<Self>, client: IpAddr) -> Result<Place, Full> {
-        // An IPv4 client is the same by whichever listener it comes.
-        let client = client.to_canonical();
+    pub(super) fn take(self: &Arc<Self>, client: ClientAddress) -> Result<Place, Full> {
         let permit = self.free.clone().try_acquire_owned().map_err(|_| Full::Server)?;
         let mut held = self.held.lock();
         let count = held.entry(client).or_default();
@@ -88,7 +87,7 @@ mod tests {
     use super::*;
 
     fn taken(places: &Arc<Places>, client: &str) -> Result<Place, Full> {
-        places.take(client.parse().unwrap())
+        places.take(ClientAddress::of(client.parse().unwrap()))
     }
 
     #[test]

@@ -5,59 +5,112 @@ use std::io::{self, IoSlice};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::tcp::OwnedWriteHalf;
-use tokio::time::timeout;
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout_at};
+use tokio_util::sync::CancellationToken;
 
-use super::outbox::{Gone, Outbox, Outgoing};
+use super::connection::Socket;
+use super::outbox::{Outbox, Outgoing};
 
 /// The most parts of replies in one write.
 const MAX_SLICES: usize = 128;
 /// After this many bytes written without a pause the core's other tasks get their turn.
 const TURN_BYTES: usize = 1 << 20;
+/// A peer that takes a whole reply or this many bytes is not slow.
+const PROGRESS_BYTES: usize = 64 << 10;
+/// How long a peer may be slow when the server stops.
+const PATIENCE_AT_END: Duration = Duration::from_secs(5);
 
-/// Writes replies until the outbox is closed and empty, or the peer takes nothing for `patience`;
-/// then the outbox is closed.
-pub(super) async fn write_replies(writer: OwnedWriteHalf, outbox: Arc<Outbox>, patience: Duration) {
-    if let Err(error) = write_all(&writer, &outbox, patience).await {
+/// Writes replies until the outbox is closed and empty, or the peer is slow for `patience`; then the outbox is
+/// closed. After `stopping` has fired there is less patience.
+pub(super) async fn write_replies(
+    socket: Arc<Socket>,
+    outbox: Arc<Outbox>,
+    patience: Duration,
+    stopping: CancellationToken,
+) {
+    let _end = AbandonAtEnd(&outbox);
+    let mut writer =
+        Writer { stream: &socket.stream, patience, stopping, since: Instant::now(), taken: 0 };
+    if let Err(error) = writer.write_all(&outbox).await {
         tracing::debug!(%error, "replies cannot be written");
     }
-    outbox.abandon();
 }
 
-async fn write_all(writer: &OwnedWriteHalf, outbox: &Outbox, patience: Duration) -> io::Result<()> {
-    let mut batch = VecDeque::new();
-    // Bytes of the batch's first reply that are written already.
-    let mut offset = 0;
-    let mut turn = 0;
-    while outbox.take(&mut batch).await {
-        while !batch.is_empty() {
-            match write_some(writer, &batch, offset) {
-                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Ok(written) => {
-                    turn += written;
-                    offset = remove_written(&mut batch, offset + written, outbox);
+/// Abandons the outbox whatever way writing ends.
+struct AbandonAtEnd<'a>(&'a Outbox);
+
+impl Drop for AbandonAtEnd<'_> {
+    fn drop(&mut self) {
+        self.0.abandon();
+    }
+}
+
+struct Writer<'a> {
+    stream: &'a TcpStream,
+    patience: Duration,
+    stopping: CancellationToken,
+    /// When the peer was last known not to be slow, and what it has taken from then on.
+    since: Instant,
+    taken: usize,
+}
+
+impl Writer<'_> {
+    async fn write_all(&mut self, outbox: &Outbox) -> io::Result<()> {
+        let mut batch = VecDeque::new();
+        // Bytes of the batch's first reply that are written already.
+        let mut offset = 0;
+        let mut turn = 0;
+        while outbox.take(&mut batch).await {
+            self.is_not_slow();
+            while !batch.is_empty() {
+                match write_some(self.stream, &batch, offset) {
+                    Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                    Ok(written) => {
+                        turn += written;
+                        self.taken += written;
+                        let replies = batch.len();
+                        offset = remove_written(&mut batch, offset + written);
+                        if batch.len() < replies || self.taken >= PROGRESS_BYTES {
+                            self.is_not_slow();
+                        }
+                    }
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                        self.writable().await?;
+                        turn = 0;
+                    }
+                    Err(error) => return Err(error),
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    timeout(patience, writer.writable()).await??;
+                if turn > TURN_BYTES {
                     turn = 0;
+                    tokio::task::yield_now().await;
                 }
-                Err(error) => return Err(error),
-            }
-            if turn > TURN_BYTES {
-                turn = 0;
-                tokio::task::yield_now().await;
             }
         }
+        Ok(())
     }
-    Ok(())
+
+    fn is_not_slow(&mut self) {
+        (self.since, self.taken) = (Instant::now(), 0);
+    }
+
+    /// Waits until the peer takes more.
+    async fn writable(&mut self) -> io::Result<()> {
+        let writable = self.stream.writable();
+        if !self.stopping.is_cancelled() {
+            tokio::select! {
+                biased;
+                writable = timeout_at(self.since + self.patience, writable) => return writable?,
+                () = self.stopping.cancelled() => self.is_not_slow(),
+            }
+        }
+        let patience = self.patience.min(PATIENCE_AT_END);
+        timeout_at(self.since + patience, self.stream.writable()).await?
+    }
 }
 
 /// One vectored write of what is left of the batch, without a copy.
-fn write_some(
-    writer: &OwnedWriteHalf,
-    batch: &VecDeque<Outgoing>,
-    offset: usize,
-) -> io::Result<usize> {
+fn write_some(stream: &TcpStream, batch: &VecDeque<Outgoing>, offset: usize) -> io::Result<usize> {
     let mut slices = [IoSlice::new(&[]); MAX_SLICES];
     let mut used = 0;
     let mut skip = offset;
@@ -74,17 +127,14 @@ fn write_some(
         skip = 0;
         used += 1;
     }
-    writer.try_write_vectored(&slices[..used])
+    stream.try_write_vectored(&slices[..used])
 }
 
 /// Removes the replies that `written` bytes cover; the rest lies within the first that is left.
-fn remove_written(batch: &mut VecDeque<Outgoing>, mut written: usize, outbox: &Outbox) -> usize {
-    let mut gone = Gone::default();
+fn remove_written(batch: &mut VecDeque<Outgoing>, mut written: usize) -> usize {
     while let Some(first) = batch.front().filter(|first| first.answer.len() <= written) {
         written -= first.answer.len();
-        gone.add(first);
         batch.pop_front();
     }
-    outbox.gone(gone);
     written
 }

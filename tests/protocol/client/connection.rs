@@ -40,6 +40,24 @@ impl Connection {
         Self { stream }
     }
 
+    /// The same with a receive buffer of `bytes`: little is taken of what is not read.
+    pub(crate) async fn open_narrow(client: IpAddr, server: SocketAddr, bytes: u32) -> Self {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(bytes).unwrap();
+        socket.bind(SocketAddr::new(client, 0)).unwrap();
+        Self { stream: patiently(socket.connect(server)).await.unwrap() }
+    }
+
+    /// Sends the bytes again and again until the server takes nothing for `time`.
+    pub(crate) async fn send_until_blocked(&mut self, bytes: &[u8], time: Duration) {
+        while timeout(time, self.stream.write_all(bytes)).await.is_ok() {}
+    }
+
+    /// Waits until something has come from the server, which stays unread, or the connection's end.
+    pub(crate) async fn something_came_or_end(&mut self) {
+        let _: std::io::Result<usize> = patiently(self.stream.peek(&mut [0])).await;
+    }
+
     /// Makes a call and waits for its reply, which must be the next one.
     pub(crate) async fn call(&mut self, call: Call) -> Reply {
         let xid = self.send(&call).await;

@@ -332,7 +332,8 @@ impl TestServer {
         let (address, shutdown) = (server.local_addr(), CancellationToken::new());
         let token = shutdown.clone();
         let task = tokio::spawn(async move {
-            tokio::join!(server.run(token.clone()), vfs.maintain(token));
+            let (ran, ()) = tokio::join!(server.run(token.clone()), vfs.maintain(token));
+            ran.unwrap();
         });
         Self { address, roots, stores: Some(stores), shutdown, task: Some(task) }
     }

@@ -1,12 +1,13 @@
 //! Many connections, and what they may cost.
 
-use std::time::Instant;
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
 
 use rustix::process::{Resource, getrlimit, setrlimit};
 
-use super::program::{ECHO, NULL};
+use super::program::{BYTES, ECHO, NULL};
 use super::{Fixture, alone, call};
-use crate::client::{Connection, PATIENCE};
+use crate::client::{Auth, Call, Connection, PATIENCE, Writer};
 
 /// Each has two descriptors in this process.
 const MANY: usize = 1000;
@@ -118,10 +119,9 @@ async fn free_again(fixture: &Fixture) {
     let began = Instant::now();
     loop {
         let mut another = fixture.connect().await;
-        let record = call(NULL).encode(1);
-        let mark = 0x8000_0000 | u32::try_from(record.len()).unwrap();
-        let bytes = [&mark.to_be_bytes()[..], &record].concat();
-        if another.try_send_bytes(&bytes).await.is_ok() && another.record_or_end().await.is_some() {
+        if another.try_send_bytes(&record(&call(NULL))).await.is_ok()
+            && another.record_or_end().await.is_some()
+        {
             return;
         }
         assert!(began.elapsed() < PATIENCE, "the place is free again");
@@ -142,4 +142,64 @@ async fn one_client_leaves_places_to_others() {
     second.call(call(NULL)).await.results().end();
     drop(first);
     free_again(&fixture).await;
+}
+
+/// A record of a call, with its mark.
+fn record(call: &Call) -> Vec<u8> {
+    let record = call.encode(1);
+    let mark = 0x8000_0000 | u32::try_from(record.len()).unwrap();
+    [&mark.to_be_bytes()[..], &record].concat()
+}
+
+/// Waits until so many connections of a client are served beside each other.
+async fn all_free(fixture: &Fixture, client: IpAddr, places: usize) {
+    let began = Instant::now();
+    let mut open: Vec<Connection> = Vec::new();
+    while open.len() < places {
+        let mut next = Connection::open_from(client, fixture.address).await;
+        let sent = next.try_send_bytes(&record(&call(NULL))).await;
+        if sent.is_ok() && next.record_or_end().await.is_some() {
+            open.push(next);
+        }
+        assert!(began.elapsed() < PATIENCE, "{} of {places} places are free", open.len());
+    }
+}
+
+#[tokio::test]
+async fn peers_that_pipeline_and_read_nothing_leave_their_places() {
+    let fixture = Fixture::with(|settings| settings.max_connections_per_client = 2).await;
+    let calls = record(&Call { credentials: Auth::none(), ..call(NULL) }).repeat(100);
+    let clients = [2, 3].map(|last| IpAddr::from([127, 0, 0, last]));
+    for client in clients {
+        for _ in 0..3 {
+            all_free(&fixture, client, 1).await;
+            let mut peer = Connection::open_narrow(client, fixture.address, 2048).await;
+            peer.send_until_blocked(&calls, Duration::from_millis(50)).await;
+        }
+    }
+    for client in clients {
+        all_free(&fixture, client, 2).await;
+    }
+    fixture.shutdown.cancel();
+    fixture.ended().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_thousand_readers_that_are_killed_leave_their_places() {
+    let fixture = Fixture::with(|settings| settings.max_connections_per_client = 64).await;
+    let ask = record(&call(BYTES).arguments(Writer::new().u32(1 << 20)));
+    let clients = [2, 3, 4, 5].map(|last| IpAddr::from([127, 0, 0, last]));
+    for reader in 0..1000 {
+        let mut reader = Connection::open_from(clients[reader % 4], fixture.address).await;
+        // Of many at once some are refused.
+        if reader.try_send_bytes(&ask.repeat(1 + reader.local().port() as usize % 3)).await.is_ok()
+        {
+            reader.something_came_or_end().await;
+        }
+    }
+    for client in clients {
+        all_free(&fixture, client, 64).await;
+    }
+    fixture.shutdown.cancel();
+    fixture.ended().await;
 }

@@ -16,7 +16,7 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
-use trunkfs::server::{Server, ServerHandle, ServerSettings};
+use trunkfs::server::{Server, ServerHandle, ServerSettings, TaskFailed};
 
 use self::program::{NUMBER, Scripted, VERSION};
 use crate::again::{again, given};
@@ -31,7 +31,7 @@ struct Fixture {
     script: Arc<Scripted>,
     handle: ServerHandle,
     shutdown: CancellationToken,
-    task: JoinHandle<()>,
+    task: JoinHandle<Result<(), TaskFailed>>,
 }
 
 impl Fixture {
@@ -56,7 +56,7 @@ impl Fixture {
 
     /// Waits until the server has ended by itself.
     async fn ended(self) {
-        timeout(PATIENCE, self.task).await.expect("the server ends in time").unwrap();
+        timeout(PATIENCE, self.task).await.expect("the server ends in time").unwrap().unwrap();
     }
 }
 
