@@ -38,6 +38,11 @@ mod links;
 #[cfg(test)]
 mod load;
 #[cfg(test)]
+mod loading;
+#[cfg(test)]
+#[path = "../support/loading.rs"]
+mod loading_support;
+#[cfg(test)]
 mod migrations;
 #[cfg(test)]
 #[path = "../support/operations.rs"]

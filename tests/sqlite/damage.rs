@@ -5,7 +5,7 @@ use trunkfs::metadata::MetadataStore;
 use crate::support::{Fixture, file, look, name};
 
 /// What is broken, and a word of what is said about it. `d/f` has a second name, `d/sub` is empty.
-const DAMAGE: [(&str, &str); 17] = [
+pub(crate) const DAMAGE: [(&str, &str); 17] = [
     ("DELETE FROM files WHERE file_type = 1", "not there"),
     (
         "UPDATE parent_child_map SET parent_id = randomblob(16) WHERE child_name = x'66'",

@@ -18,6 +18,11 @@ mod full;
 #[cfg(test)]
 mod kill;
 #[cfg(test)]
+mod loading;
+#[cfg(test)]
+#[path = "../support/loading.rs"]
+mod loading_support;
+#[cfg(test)]
 mod log;
 #[cfg(test)]
 mod replaced;

@@ -140,8 +140,6 @@ impl PostgresStore {
         from: mpsc::Receiver<Portion>,
     ) -> Result<Loaded, LoadError> {
         self.check_rights().await?;
-        // What is broken already is not the dump's.
-        let before = self.check().await?;
         let mut apart = self.connect_apart().await?;
         let client: &mut Client = &mut apart;
         let transaction = client.transaction().await.map_err(fatal)?;
@@ -151,15 +149,14 @@ impl PostgresStore {
         if !alone.try_get::<_, bool>(0).map_err(fatal)? {
             return Err(Error::Unavailable(HELD.into()).into());
         }
-        let loaded = self.take_in(&transaction, how, from).await?;
-        if let Some(new) =
-            check::broken(&transaction).await?.into_iter().find(|it| !before.contains(it))
-        {
-            return Err(LoadError::Unsound(new));
+        let incoming = self.take_in(&transaction, how, from).await?;
+        let broken = check::broken_in(&transaction, &incoming.shares, incoming.loaded).await?;
+        if let Some(broken) = broken {
+            return Err(LoadError::Unsound(broken));
         }
         transaction.commit().await.map_err(fatal)?;
         self.pool.renew_idle();
-        Ok(loaded)
+        Ok(incoming.loaded)
     }
 
     async fn take_in(
@@ -167,7 +164,7 @@ impl PostgresStore {
         transaction: &Transaction<'_>,
         how: &LoadHow,
         mut from: mpsc::Receiver<Portion>,
-    ) -> Result<Loaded, LoadError> {
+    ) -> Result<Incoming, LoadError> {
         let mut incoming = Incoming::default();
         let mut copying: Option<(Table, Pin<Box<BinaryCopyInWriter>>)> = None;
         loop {
@@ -208,7 +205,7 @@ impl PostgresStore {
         transaction.execute(COUNT, &[&incoming.shares]).await.map_err(failed)?;
         let last: [&(dyn ToSql + Sync); 2] = [&incoming.last_fileid, &incoming.last_cookie];
         transaction.execute(RAISE, &last).await.map_err(failed)?;
-        Ok(incoming.loaded)
+        Ok(incoming)
     }
 
     /// Makes the share; one of the same name gives way, where it may.

@@ -59,8 +59,6 @@ impl SqliteStore {
         let loaded = blocking(move || {
             let _alone = hold::alone(&settings.path)?;
             let mut connection = connect::writer(&settings)?;
-            // What is broken already is not the dump's.
-            let before = check::find(&connection).map_err(Failure::into_error)?;
             let transaction = connection
                 .transaction_with_behavior(TransactionBehavior::Immediate)
                 .map_err(failed)?;
@@ -77,9 +75,10 @@ impl SqliteStore {
                 }
             }
             incoming.finish(&transaction, &how)?;
-            let after = check::broken(&transaction).map_err(Failure::into_error)?;
-            if let Some(new) = after.into_iter().find(|it| !before.contains(it)) {
-                return Err(LoadError::Unsound(new));
+            let shares: Vec<_> = incoming.shares.iter().map(|(share, _)| *share).collect();
+            let broken = check::broken_in(&transaction, &shares, incoming.loaded);
+            if let Some(broken) = broken.map_err(Failure::into_error)? {
+                return Err(LoadError::Unsound(broken));
             }
             let _forgetting = cache.forget();
             transaction.commit().map_err(failed)?;

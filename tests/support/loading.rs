@@ -1,0 +1,90 @@
+//! A small share, to be loaded beside others.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use trunkfs::metadata::memory::MemoryStore;
+use trunkfs::metadata::{
+    CreateHow, Dump as _, EntryRecord, LoadError, LoadHow, Loaded, MetadataStore as _, Portion,
+    Record, RootSpec, SetAttributes, ShareSpec, Upkeep,
+};
+use trunkfs::types::{Context, Credentials, Name, ObjectId, ShareName, Timestamp};
+
+/// Files of the small share.
+pub(crate) const FILES: u64 = 20;
+
+/// The dump of a share `/small`: its root and some files.
+pub(crate) async fn small_share() -> Vec<Record> {
+    let store = MemoryStore::new();
+    let spec = ShareSpec {
+        name: ShareName::parse("/small").unwrap(),
+        root: RootSpec { uid: 0, gid: 0, mode: 0o755 },
+        chunk_size: 1 << 22,
+    };
+    let share = store.open_share(&spec).await.unwrap();
+    let cx = Context {
+        credentials: Credentials::ROOT,
+        client: SocketAddr::from((Ipv4Addr::LOCALHOST, 700)),
+        share: share.id,
+        now: Timestamp::now(),
+        cancel: CancellationToken::new(),
+        deadline: Instant::now() + Duration::from_secs(120),
+        trail: std::sync::Arc::default(),
+    };
+    for number in 0..FILES {
+        let name = Name::parse(format!("f{number}").as_bytes()).unwrap();
+        let how = CreateHow::Guarded(SetAttributes::default());
+        store.create(&cx, share.root, &name, &how).await.unwrap();
+    }
+    let (to, mut from) = mpsc::channel(64);
+    store.dump(None, to).await.unwrap();
+    let mut records = Vec::new();
+    while let Some(portion) = from.recv().await {
+        records.extend(portion);
+    }
+    records
+}
+
+/// Loads records that are a whole dump.
+pub(crate) async fn load(store: &impl Upkeep, records: Vec<Record>) -> Result<Loaded, LoadError> {
+    let (to, from) = mpsc::channel(2);
+    to.send(Portion::Records(records)).await.unwrap();
+    to.send(Portion::End).await.unwrap();
+    store.load(&LoadHow::default(), from).await
+}
+
+/// Dumps that reach into a share that is there already, of which a root, a directory and a file are given.
+pub(crate) fn reaching(
+    dump: &[Record],
+    root: ObjectId,
+    directory: ObjectId,
+    file: ObjectId,
+) -> Vec<(&'static str, Vec<Record>)> {
+    let entry = |change: &dyn Fn(&mut EntryRecord)| {
+        let mut records = dump.to_vec();
+        let last = records.iter_mut().rev().find_map(|record| match record {
+            Record::Entry(entry) => Some(entry),
+            Record::Share(_) | Record::Object(_) => None,
+        });
+        change(last.unwrap());
+        records
+    };
+    let rooted = |root| {
+        let mut records = dump.to_vec();
+        match records.first_mut() {
+            Some(Record::Share(share)) => share.root = root,
+            other => panic!("no share: {other:?}"),
+        }
+        records
+    };
+    vec![
+        ("an entry in another share's directory", entry(&|entry| entry.directory = directory)),
+        ("an entry of another share's file", entry(&|entry| entry.child = file)),
+        ("an entry of another share's directory", entry(&|entry| entry.child = directory)),
+        ("another share's root", rooted(root)),
+        ("another share's directory as root", rooted(directory)),
+    ]
+}
