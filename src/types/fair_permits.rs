@@ -89,6 +89,12 @@ impl FairPermits {
         Some(Permit { count, state: Arc::clone(&self.state) })
     }
 
+    /// No permit, of this kind.
+    #[must_use]
+    pub fn nothing(&self) -> Permit {
+        Permit { count: 0, state: Arc::clone(&self.state) }
+    }
+
     /// Refuses every call that waits, and every later one.
     pub fn close(&self) {
         let mut state = self.state.lock();
@@ -154,6 +160,12 @@ impl Drop for Waiter<'_> {
 }
 
 impl Permit {
+    /// No permit, of the same kind.
+    #[must_use]
+    pub fn nothing(&self) -> Self {
+        Self { count: 0, state: Arc::clone(&self.state) }
+    }
+
     /// Adds the permits of another.
     pub fn absorb(&mut self, mut other: Self) {
         debug_assert!(Arc::ptr_eq(&self.state, &other.state), "permits of one kind");

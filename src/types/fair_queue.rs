@@ -27,6 +27,11 @@ pub struct Bounds {
     pub per_client: usize,
 }
 
+impl Bounds {
+    /// As many as the calls that 1,024 connections have in flight (128 each), the half of them of one client.
+    pub const CALLS: Self = Self { total: 1 << 17, per_client: 1 << 16 };
+}
+
 /// The place of an item in its queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ticket<K> {

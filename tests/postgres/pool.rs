@@ -184,3 +184,48 @@ async fn health_checks_drop_connections_that_do_not_answer() {
     store.shares().await.unwrap();
     store.close().await;
 }
+
+/// Many calls of one client and then a single one of another, all for one connection: the single one is among the first.
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_take_turns_at_connections() {
+    use futures_util::FutureExt as _;
+    use futures_util::stream::{FuturesUnordered, StreamExt as _};
+    use trunkfs::types::Context;
+
+    const CALLS: usize = 100;
+    let fixture = Arc::new(
+        with(|settings| {
+            settings.max_connections = 1;
+            settings.min_connections = 1;
+        })
+        .await,
+    );
+    let mut blocker = connect(&fixture.database.settings()).await;
+    let lock = blocker.transaction().await.unwrap();
+    lock.execute(LOCK, &[&fixture.root().0]).await.unwrap();
+    let creates = waiting(&fixture, 1);
+    until(&fixture.database, "the connection waits", "wait_event_type = 'Lock'", 1).await;
+    let from = |host: u8| Context { client: ([10, 0, 0, host], 700).into(), ..fixture.cx() };
+    let (crowd, single) = (from(1), from(2));
+    let mut calls: Vec<_> = (0..=CALLS)
+        .map(|number| {
+            let cx = if number == CALLS { &single } else { &crowd };
+            let read = fixture.store.getattr(cx, fixture.root());
+            read.map(move |found| found.map(|_| number))
+        })
+        .collect();
+    assert!(calls.iter_mut().all(|call| call.now_or_never().is_none()), "no connection is free");
+    lock.commit().await.unwrap();
+    let mut calls: FuturesUnordered<_> = calls.into_iter().collect();
+    let mut before = 0;
+    while calls.next().await.unwrap().unwrap() != CALLS {
+        before += 1;
+    }
+    assert!(before < 10, "after {before} calls of the other client");
+    while let Some(read) = calls.next().await {
+        read.unwrap();
+    }
+    for create in creates {
+        create.await.unwrap();
+    }
+}

@@ -9,14 +9,14 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use rustix::fs::{FileType, Stat};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::file::OpenFile;
 use super::folder::{Access, Folder, Opening};
 use super::syncs::Syncs;
 use crate::content::Error;
 use crate::log_limit::{About, limited};
-use crate::types::ContentId;
+pub(super) use crate::types::Permit;
+use crate::types::{Bounds, Claimant, ContentId, FairPermits, NoPermit};
 
 /// How many unused files are looked at for one that is durable, before one is synced.
 const LOOK_FOR_CLEAN: usize = 32;
@@ -25,12 +25,10 @@ const LOOK_FOR_CLEAN: usize = 32;
 #[derive(Debug)]
 pub(super) struct Descriptors {
     max: usize,
-    permits: Arc<Semaphore>,
+    /// The right to use one open file each; clients take turns.
+    permits: FairPermits,
     table: Mutex<Table>,
 }
-
-/// The right to use one open file.
-pub(super) type Permit = OwnedSemaphorePermit;
 
 #[derive(Debug, Default)]
 struct Table {
@@ -59,19 +57,21 @@ enum Room {
 
 impl Descriptors {
     pub(super) fn new(max: usize) -> Self {
-        let max = max.clamp(1, Semaphore::MAX_PERMITS);
-        Self { max, permits: Arc::new(Semaphore::new(max)), table: Mutex::default() }
+        let max = max.max(1);
+        Self { max, permits: FairPermits::new(max, Bounds::CALLS), table: Mutex::default() }
     }
 
     /// Waits for the right to use a file. Whoever has one asks for no second.
-    pub(super) async fn permit(&self) -> Result<Permit, Error> {
-        let permit = Arc::clone(&self.permits).acquire_owned().await;
-        permit.map_err(|closed| Error::Io(std::io::Error::other(closed)))
+    pub(super) async fn permit(&self, claimant: Claimant) -> Result<Permit, Error> {
+        self.permits.acquire(claimant, 1).await.map_err(|reason| match reason {
+            NoPermit::Full(full) => Error::Unavailable(std::io::Error::other(full)),
+            NoPermit::Closed => Error::Io(std::io::Error::other(reason)),
+        })
     }
 
     #[cfg(test)]
     pub(super) fn free_permits(&self) -> usize {
-        self.permits.available_permits()
+        self.permits.free()
     }
 
     /// Puts a file there that is open already.

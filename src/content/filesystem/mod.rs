@@ -112,7 +112,7 @@ impl FilesystemContent {
         still_wanted(cx)?;
         tokio::select! {
             biased;
-            permit = self.shared.descriptors.permit() => permit,
+            permit = self.shared.descriptors.permit(cx.claimant()) => permit,
             () = cx.cancel.cancelled() => Err(Error::Cancelled),
         }
     }
@@ -348,7 +348,7 @@ impl ContentStore for FilesystemContent {
     }
 
     async fn remove(&self, id: ContentId) -> Result<(), Error> {
-        let permit = self.shared.descriptors.permit().await?;
+        let permit = self.shared.descriptors.permit(None).await?;
         let shared = Arc::clone(&self.shared);
         let removed = tokio::task::spawn_blocking(move || {
             shared.folder.unlink(id)?;

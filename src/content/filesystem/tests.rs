@@ -251,3 +251,35 @@ fn errors_tell_full_read_only_and_too_large_apart() {
     assert!(matches!(of(Errno::IO), Error::Io(_)));
     assert!(matches!(of(Errno::NOENT), Error::Io(_)));
 }
+
+/// Many calls of one client and then a single one of another, all for one open file: the single one is among the first.
+#[tokio::test]
+async fn clients_take_turns_at_open_files() {
+    use futures_util::FutureExt as _;
+    use futures_util::stream::{FuturesUnordered, StreamExt as _};
+
+    const CALLS: usize = 200;
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(&folder, 1).await;
+    let from = |host: u8| Context { client: ([10, 0, 0, host], 700).into(), ..cx() };
+    let (crowd, single) = (from(1), from(2));
+    let held = store.permit(&cx()).await.unwrap();
+    let mut calls: Vec<_> = (0..=CALLS)
+        .map(|number| {
+            let cx = if number == CALLS { &single } else { &crowd };
+            let write = store.write(cx, ContentId::generate(), 0, Bytes::from_static(b"data"));
+            write.map(move |done| done.map(|()| number))
+        })
+        .collect();
+    assert!(calls.iter_mut().all(|call| call.now_or_never().is_none()), "no permit is free");
+    drop(held);
+    let mut calls: FuturesUnordered<_> = calls.into_iter().collect();
+    let mut before = 0;
+    while calls.next().await.unwrap().unwrap() != CALLS {
+        before += 1;
+    }
+    assert!(before < 10, "after {before} calls of the other client");
+    while let Some(done) = calls.next().await {
+        done.unwrap();
+    }
+}

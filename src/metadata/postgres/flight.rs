@@ -127,7 +127,7 @@ impl PostgresStore {
         let arguments = Arc::new(arguments);
         let mut patience = Patience::new();
         loop {
-            let connecting = within(cx, self.pool.get());
+            let connecting = within(cx, self.pool.get(cx.claimant()));
             let failure = match cx.trail.timed(Wait::Connection, connecting).await? {
                 Ok(connection) => {
                     let task = query(connection, statement, Arc::clone(&arguments));
@@ -144,7 +144,7 @@ impl PostgresStore {
 
     /// A connection with a writer slot.
     async fn writer(&self, cx: &Context) -> Result<Result<(Pooled, Slot), Failure>, Error> {
-        let connecting = within(cx, self.pool.get_for_mutation());
+        let connecting = within(cx, self.pool.get_for_mutation(cx.claimant()));
         let connection = match cx.trail.timed(Wait::Connection, connecting).await? {
             Ok(connection) => connection,
             Err(failure) => return Ok(Err(failure)),
@@ -223,7 +223,7 @@ impl PostgresStore {
         let arguments = Arc::new(arguments);
         let mut patience = Patience::new();
         loop {
-            let failure = match self.pool.get().await {
+            let failure = match self.pool.get(None).await {
                 Ok(connection) => {
                     match landed(query(connection, statement, Arc::clone(&arguments))).await {
                         Ok(rows) => return Ok(rows),
@@ -244,7 +244,7 @@ impl PostgresStore {
         let mut repeat = 0;
         loop {
             let asked = async {
-                let connection = self.pool.get().await?;
+                let connection = self.pool.get(None).await?;
                 fly(connection, SETTLE, &[&share.0, &slot.number, &slot.epoch, &batch]).await
             };
             let unknown = match tokio::time::timeout_at(until, asked).await {

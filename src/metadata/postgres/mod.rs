@@ -88,7 +88,7 @@ impl PostgresStore {
         migrations::prepare(&settings).await?;
         let instance = Uuid::new_v4();
         let pool = Pool::new(&settings, instance)?;
-        drop(pool.get().await.map_err(Failure::into_error)?);
+        drop(pool.get(None).await.map_err(Failure::into_error)?);
         Ok(Self { settings, pool, shares: Shares::default(), usages: Usages::new(), instance })
     }
 }

@@ -1,4 +1,4 @@
-//! A few connections that calls share, each used by one call at a time.
+//! A few connections that calls share, each used by one call at a time. Clients take turns.
 
 use std::fmt;
 use std::ops::{Deref, DerefMut};
@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 
 use deadpool::managed::{self, Metrics, PoolError, QueueMode, RecycleError, RecycleResult};
 use deadpool_postgres::ClientWrapper;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use uuid::Uuid;
@@ -20,6 +19,7 @@ use super::flight::FLUSH;
 use super::maintenance;
 use super::setup::{self, Slot, Standing};
 use crate::metadata::Error;
+use crate::types::{Bounds, Claimant, FairPermits, NoPermit, Permit};
 
 /// How long what a server said of itself when it was connected to is taken for true.
 const STANDING_HOLDS: Duration = Duration::from_secs(2);
@@ -67,14 +67,21 @@ impl fmt::Debug for Connection {
 #[derive(Debug)]
 pub(super) struct Pooled {
     connection: managed::Object<Manager>,
+    permits: Permits,
+}
+
+/// The right to hold a connection.
+#[derive(Debug)]
+struct Permits {
     /// Of a mutation: its place among those that may hold a connection.
-    permit: Option<OwnedSemaphorePermit>,
+    _mutation: Option<Permit>,
+    _any: Permit,
 }
 
 impl Pooled {
     /// Takes the connection out of the pool, which will make another.
     pub(super) fn take(this: Self) -> Connection {
-        drop(this.permit);
+        drop(this.permits);
         managed::Object::take(this.connection)
     }
 }
@@ -169,8 +176,10 @@ impl managed::Manager for Manager {
 #[derive(Debug)]
 pub(super) struct Pool {
     connections: managed::Pool<Manager>,
+    /// As many calls as there may be connections. The pool of deadpool serves first come, first served: no call waits there.
+    calls: FairPermits,
     /// As many mutations as may hold a connection: they wait for each other's locks, and reads go on beside them.
-    mutations: Arc<Semaphore>,
+    mutations: FairPermits,
     acquire_timeout: Duration,
     maintenance: JoinHandle<()>,
 }
@@ -211,7 +220,8 @@ impl Pool {
             tokio::spawn(maintenance::run(connections.weak(), ended, settings.into()));
         Ok(Self {
             connections,
-            mutations: Arc::new(Semaphore::new(max_connections - reserve(max_connections))),
+            calls: FairPermits::new(max_connections, Bounds::CALLS),
+            mutations: FairPermits::new(max_connections - reserve(max_connections), Bounds::CALLS),
             acquire_timeout: settings.acquire_timeout,
             maintenance,
         })
@@ -219,20 +229,22 @@ impl Pool {
 
     /// A connection for a read, waited for while all are in use, within the time limit of the settings. One attempt to
     /// connect where none is idle.
-    pub(super) async fn get(&self) -> Result<Pooled, Failure> {
-        self.in_time(self.take(None)).await
+    pub(super) async fn get(&self, claimant: Claimant) -> Result<Pooled, Failure> {
+        self.in_time(self.take(claimant, None)).await
     }
 
     /// A connection for a mutation: the same, but the last few are left to reads.
-    pub(super) async fn get_for_mutation(&self) -> Result<Pooled, Failure> {
+    pub(super) async fn get_for_mutation(&self, claimant: Claimant) -> Result<Pooled, Failure> {
         let taking = async {
-            let permit = Arc::clone(&self.mutations).acquire_owned().await;
-            self.take(Some(permit.map_err(|_| closed())?)).await
+            let mutation = self.mutations.acquire(claimant, 1).await.map_err(refused)?;
+            self.take(claimant, Some(mutation)).await
         };
         self.in_time(taking).await
     }
 
-    async fn take(&self, permit: Option<OwnedSemaphorePermit>) -> Result<Pooled, Failure> {
+    async fn take(&self, claimant: Claimant, mutation: Option<Permit>) -> Result<Pooled, Failure> {
+        let any = self.calls.acquire(claimant, 1).await.map_err(refused)?;
+        let permits = Permits { _mutation: mutation, _any: any };
         let connection = self.connections.get().await.map_err(|error| match error {
             // The server was found when the store opened. Whoever has to mend it now, the client's calls wait.
             PoolError::Backend(Failure::Refused(Error::Backend(source))) => {
@@ -244,7 +256,7 @@ impl Pool {
             | PoolError::NoRuntimeSpecified
             | PoolError::PostCreateHook(_) => Failure::Lost("no connection".into()),
         })?;
-        Ok(Pooled { connection, permit })
+        Ok(Pooled { connection, permits })
     }
 
     async fn in_time(
@@ -285,7 +297,15 @@ impl Pool {
     pub(super) fn close(&self) {
         self.maintenance.abort();
         self.mutations.close();
+        self.calls.close();
         self.connections.close();
+    }
+}
+
+fn refused(reason: NoPermit) -> Failure {
+    match reason {
+        NoPermit::Closed => closed(),
+        NoPermit::Full(full) => Failure::Refused(Error::Unavailable(Box::new(full))),
     }
 }
 

@@ -13,9 +13,6 @@ use crate::metadata::serial::Stop;
 use crate::metadata::{Answer, Error};
 use crate::types::{Bounds, Claimant, Context, FairQueue, Ticket};
 
-/// How many calls may wait. Half of them are within reach of one client.
-const BOUNDS: Bounds = Bounds { total: 1 << 16, per_client: 1 << 15 };
-
 /// A call, whatever it answers.
 pub(super) trait Job: Send {
     /// Whether the answer is still of use; the caller is told where it is not.
@@ -114,7 +111,7 @@ struct Waiting {
 
 impl Default for Queue {
     fn default() -> Self {
-        let waiting = Waiting { jobs: FairQueue::new(BOUNDS), closed: false };
+        let waiting = Waiting { jobs: FairQueue::new(Bounds::CALLS), closed: false };
         Self { waiting: Mutex::new(waiting), ready: Condvar::new() }
     }
 }

@@ -8,14 +8,13 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use rusqlite::Connection;
-use tokio::sync::Semaphore;
 
 use super::connect::{Settings, reader};
 use super::error::Failure;
 use super::queue::closed;
 use crate::metadata::serial::Stop;
 use crate::metadata::{Answer, Error};
-use crate::types::Context;
+use crate::types::{Bounds, Context, FairPermits, NoPermit};
 
 /// How many scans run at once.
 const SCANS: usize = 4;
@@ -28,7 +27,7 @@ type Slot = Mutex<Option<Connection>>;
 pub(super) struct Readers {
     points: Vec<Slot>,
     scans: Arc<Vec<Slot>>,
-    turns: Arc<Semaphore>,
+    turns: FairPermits,
 }
 
 impl Readers {
@@ -40,7 +39,7 @@ impl Readers {
         Ok(Self {
             points: (0..points).map(open).collect::<Result<_, _>>()?,
             scans: Arc::new((0..SCANS).map(open).collect::<Result<_, _>>()?),
-            turns: Arc::new(Semaphore::new(SCANS)),
+            turns: FairPermits::new(SCANS, Bounds::CALLS),
         })
     }
 
@@ -59,7 +58,11 @@ impl Readers {
         work: impl FnOnce(&Connection) -> Result<T, Stop<Failure>> + Send + 'static,
     ) -> Answer<T> {
         let scanning = async {
-            let turn = self.turns.clone().acquire_owned().await.map_err(|_| closed())?;
+            let turn = self.turns.acquire(cx.claimant(), 1).await;
+            let turn = turn.map_err(|reason| match reason {
+                NoPermit::Closed => closed(),
+                NoPermit::Full(full) => Error::Unavailable(Box::new(full)),
+            })?;
             let scans = self.scans.clone();
             let scanned = tokio::task::spawn_blocking(move || {
                 let _turn = turn;
