@@ -1,11 +1,11 @@
 //! One connection with a number of calls in flight.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use bytes::{Buf as _, BytesMut};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 
 use crate::Result;
@@ -54,6 +54,15 @@ impl Measured {
     }
 }
 
+/// Who calls, and from where.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Caller {
+    /// Uid and gid.
+    pub(crate) user: (u32, u32),
+    /// The address; the system's choice if not given.
+    pub(crate) from: Option<IpAddr>,
+}
+
 /// A connection and who calls.
 #[derive(Debug)]
 pub(crate) struct Client {
@@ -63,11 +72,15 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    pub(crate) async fn connect(address: SocketAddr, user: (u32, u32)) -> Result<Self> {
-        let stream = timeout(PATIENCE, TcpStream::connect(address)).await?;
+    pub(crate) async fn connect(address: SocketAddr, caller: Caller) -> Result<Self> {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+        if let Some(from) = caller.from {
+            socket.bind((from, 0).into())?;
+        }
+        let stream = timeout(PATIENCE, socket.connect(address)).await?;
         let stream = stream.map_err(|error| format!("{address}: {error}"))?;
         stream.set_nodelay(true)?;
-        Ok(Self { stream, input: BytesMut::with_capacity(64 << 10), user })
+        Ok(Self { stream, input: BytesMut::with_capacity(64 << 10), user: caller.user })
     }
 
     /// Makes one call.

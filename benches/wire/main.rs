@@ -14,12 +14,12 @@ mod scene;
 
 use std::error::Error;
 use std::io;
-use std::net::{SocketAddr, ToSocketAddrs as _};
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _};
 use std::time::Duration;
 
 use clap::Parser;
 
-use self::client::Measured;
+use self::client::{Caller, Measured};
 use self::scene::{Procedure, Scene};
 
 /// What goes wrong is printed and ends the measurement.
@@ -52,6 +52,9 @@ struct Options {
     /// Bytes of a WRITE and of a READ.
     #[arg(long, default_value_t = 1 << 20, value_parser = clap::value_parser!(u32).range(1..=1 << 20))]
     bytes: u32,
+    /// Address to call from, such as 127.0.0.2: another client than a generator at another address.
+    #[arg(long)]
+    from: Option<IpAddr>,
     /// User to call as; the process's own if not given.
     #[arg(long)]
     uid: Option<u32>,
@@ -84,8 +87,9 @@ async fn main() -> Result<()> {
     let uid = options.uid.unwrap_or_else(|| rustix::process::getuid().as_raw());
     let gid = options.gid.unwrap_or_else(|| rustix::process::getgid().as_raw());
     let connections = options.connections.max(1);
+    let caller = Caller { user: (uid, gid), from: options.from };
     let bytes = usize::try_from(options.bytes)?;
-    let scene = Scene::set(address, mount, &options.export, (uid, gid), connections, bytes).await?;
+    let scene = Scene::set(address, mount, &options.export, caller, connections, bytes).await?;
     println!("procedure  connections x in flight      calls/s     p50 µs     p99 µs      MiB/s");
     let time = Duration::from_secs_f64(options.seconds);
     let mut outcome = Ok(());

@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use crate::Result;
 use crate::calls::{self, NFS, Request, Results};
-use crate::client::{Client, Measured};
+use crate::client::{Caller, Client, Measured};
 
 const FILE: &str = "file";
 /// Bytes that a connection writes between two COMMITs, and of a file that is read over and over.
@@ -112,7 +112,7 @@ impl Work {
 #[derive(Debug)]
 pub(crate) struct Scene {
     address: SocketAddr,
-    user: (u32, u32),
+    caller: Caller,
     root: Vec<u8>,
     name: String,
     directory: Vec<u8>,
@@ -129,23 +129,23 @@ impl Scene {
         address: SocketAddr,
         mount: SocketAddr,
         export: &str,
-        user: (u32, u32),
+        caller: Caller,
         places: usize,
         bytes: usize,
     ) -> Result<Self> {
         // Not all alike, for stores that would see that.
         let data = (0..bytes).map(|index| (index / 7) as u8 ^ (index % 251) as u8).collect();
-        let reply = Client::connect(mount, user).await?.call(&calls::mount(export)).await?;
+        let reply = Client::connect(mount, caller).await?.call(&calls::mount(export)).await?;
         let mut mounted = Results::of(&reply)?
             .succeeded()
             .map_err(|error| format!("mounting {export}: {error}"))?;
         let root = mounted.opaque()?.to_vec();
-        let mut client = Client::connect(address, user).await?;
+        let mut client = Client::connect(address, caller).await?;
         let name = format!("wire-{}", Uuid::new_v4());
         let directory = made(&mut client, &calls::mkdir(&root, &name)).await?;
         let mut scene = Self {
             address,
-            user,
+            caller,
             root,
             name,
             directory,
@@ -172,7 +172,7 @@ impl Scene {
     ) -> Result<Measured> {
         let mut clients = Vec::with_capacity(connections);
         for _ in 0..connections {
-            clients.push(Client::connect(self.address, self.user).await?);
+            clients.push(Client::connect(self.address, self.caller).await?);
         }
         let end = Instant::now() + time;
         let mut tasks = JoinSet::new();
@@ -206,7 +206,7 @@ impl Scene {
     /// Fills the files that READ reads, and empties those that WRITE makes grow.
     pub(crate) async fn prepare(&self, procedure: Procedure) -> Result<()> {
         for (index, place) in self.places.iter().enumerate() {
-            let mut client = Client::connect(self.address, self.user).await?;
+            let mut client = Client::connect(self.address, self.caller).await?;
             match procedure {
                 Procedure::Null | Procedure::Getattr | Procedure::Lookup | Procedure::Create => {}
                 Procedure::Write => {
@@ -243,7 +243,7 @@ impl Scene {
     pub(crate) async fn clear(self) -> Result<()> {
         let mut tasks = JoinSet::new();
         for (place, created) in self.places.iter().cloned().zip(&self.created) {
-            let mut client = Client::connect(self.address, self.user).await?;
+            let mut client = Client::connect(self.address, self.caller).await?;
             let (parent, mut left) = (self.directory.clone(), created.load(Ordering::Relaxed));
             tasks.spawn(async move {
                 let remove = || {
@@ -259,7 +259,7 @@ impl Scene {
         while let Some(task) = tasks.join_next().await {
             task??;
         }
-        let mut client = Client::connect(self.address, self.user).await?;
+        let mut client = Client::connect(self.address, self.caller).await?;
         removed(&mut client, &calls::rmdir(&self.root, &self.name)).await
     }
 }
