@@ -234,6 +234,7 @@ mod tests {
                 uid: 0,
                 gid: 0,
                 size,
+                used: size,
                 atime: Timestamp(0),
                 mtime: Timestamp(0),
                 ctime: Timestamp(ctime),

@@ -7,7 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::metadata::{Capabilities, EntryRecord, ObjectRecord, Record, Share};
+use crate::metadata::{Capabilities, EntryRecord, ObjectRecord, Record, Share, rules};
 use crate::types::{
     Attributes, ContentId, ContentRef, ContentVersion, Cookie, DeviceNumbers, FileType, Fileid,
     Fsid, Name, ObjectId, ShareId, ShareName, SymlinkTarget, Timestamp,
@@ -74,6 +74,9 @@ pub(super) struct ObjectLine<'a> {
     uid: u32,
     gid: u32,
     size: u64,
+    /// Older dumps have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    used: Option<u64>,
     atime: i64,
     mtime: i64,
     ctime: i64,
@@ -231,6 +234,8 @@ fn object_line(object: &ObjectRecord) -> ObjectLine<'_> {
         uid: attributes.uid,
         gid: attributes.gid,
         size: attributes.size,
+        used: (attributes.used != usual_used(attributes.file_type, attributes.size))
+            .then_some(attributes.used),
         atime: attributes.atime.0,
         mtime: attributes.mtime.0,
         ctime: attributes.ctime.0,
@@ -241,6 +246,19 @@ fn object_line(object: &ObjectRecord) -> ObjectLine<'_> {
         target: object.target.as_ref().map(|target| Bytes::from_bytes(target.as_bytes())),
         device: (attributes.rdev != DeviceNumbers::default()).then_some((major, minor)),
         verifier: object.verifier,
+    }
+}
+
+/// What an object takes that does not say it: a file its size in whole blocks, any other its size.
+fn usual_used(file_type: FileType, size: u64) -> u64 {
+    match file_type {
+        FileType::Regular => rules::most_used(size),
+        FileType::Directory
+        | FileType::BlockDevice
+        | FileType::CharacterDevice
+        | FileType::Symlink
+        | FileType::Socket
+        | FileType::Fifo => size,
     }
 }
 
@@ -305,6 +323,7 @@ impl ObjectLine<'_> {
                 uid: self.uid,
                 gid: self.gid,
                 size: self.size,
+                used: self.used.unwrap_or_else(|| usual_used(file_type, self.size)),
                 atime: Timestamp(self.atime),
                 mtime: Timestamp(self.mtime),
                 ctime: Timestamp(self.ctime),

@@ -21,6 +21,7 @@ fn object(file_type: FileType) -> ObjectRecord {
             uid: u32::MAX,
             gid: 0,
             size: i64::MAX as u64,
+            used: if file_type == FileType::Regular { 12_288 } else { i64::MAX as u64 },
             atime: Timestamp(i64::MIN),
             mtime: Timestamp(i64::MAX),
             ctime: Timestamp(-1),

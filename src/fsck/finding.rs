@@ -189,6 +189,7 @@ impl Finding {
                 Flaw::Mode => "mode",
                 Flaw::TargetSize => "target_size",
                 Flaw::Verifier => "verifier",
+                Flaw::Used => "used",
             },
             Self::Fileid { .. } => "fileid",
             Self::Cookie { .. } => "cookie",
@@ -267,6 +268,7 @@ impl Finding {
                     Flaw::Mode => "takes these bits away",
                     Flaw::TargetSize => "records the size",
                     Flaw::Verifier => "removes it",
+                    Flaw::Used => "records the most that the size allows",
                 },
             ),
             Self::Fileid { object, fileid, .. } => Remedy::Mend(
@@ -375,6 +377,9 @@ impl fmt::Display for Finding {
                     f,
                     "{object} has the verifier of an exclusive create, and is no regular file"
                 ),
+                Flaw::Used => {
+                    write!(f, "the bytes used that are recorded of {object} do not fit its size")
+                }
             },
             Self::Fileid { object, fileid, shared: true } => {
                 write!(f, "{object} has the file number {fileid}, which an older one has")

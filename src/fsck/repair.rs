@@ -106,6 +106,7 @@ impl Check<'_> {
             | Mend::ForgetNames { .. }
             | Mend::SetUsage { .. }
             | Mend::Amend { .. }
+            | Mend::SetUsed { .. }
             | Mend::Renumber { .. }
             | Mend::SetCookie { .. }
             | Mend::Raise { .. } => {}

@@ -18,6 +18,8 @@ pub struct ObjectState {
     pub file_type: FileType,
     /// Bytes.
     pub size: u64,
+    /// Bytes that it takes on its content store, as recorded.
+    pub used: u64,
     /// Last change of anything.
     pub ctime: Timestamp,
     /// Names, as recorded; of no meaning for a directory.
@@ -43,6 +45,8 @@ pub enum Flaw {
     TargetSize,
     /// It has the verifier of an exclusive create, and is no regular file.
     Verifier,
+    /// It takes more than its size in whole blocks; or it has no content, and takes another number of bytes than its size.
+    Used,
 }
 
 /// The highest file number and cookie that is taken for one: what is beyond was not given out by counting.
@@ -127,7 +131,7 @@ pub struct DirectoryState {
 pub struct Totals {
     /// Objects, roots included.
     pub objects: i128,
-    /// The sum of the regular files' and symbolic links' sizes.
+    /// The sum of what regular files and symbolic links take.
     pub bytes: i128,
 }
 
@@ -204,12 +208,22 @@ pub enum Mend {
         /// The share.
         share: ShareId,
     },
-    /// Takes away what is wrong with an object by itself: the bits, the verifier, the size that is not the target's.
+    /// Takes away what is wrong with an object by itself: the bits, the verifier, the size that is not the target's, what it
+    /// cannot take.
     Amend {
         /// The object.
         object: ObjectId,
         /// What is wrong.
         flaw: Flaw,
+    },
+    /// Records what a file takes on its content store, and counts it.
+    SetUsed {
+        /// The file.
+        object: ObjectId,
+        /// Its ctime when its content was measured.
+        ctime: Timestamp,
+        /// At most the size in whole blocks.
+        used: u64,
     },
     /// Gives an object a new file number.
     Renumber {

@@ -425,6 +425,7 @@ fn set_size(
         return Err(Error::TooLarge);
     }
     after.size = size;
+    after.used = after.used.min(most_used(size));
     if set.mtime == SetTime::Keep {
         after.mtime = now;
     }
@@ -446,6 +447,22 @@ fn set_size(
 pub fn set_id_bits_lost(mode: u32) -> u32 {
     let gid = if mode & GROUP_EXECUTE != 0 { S_ISGID } else { 0 };
     mode & (S_ISUID | gid)
+}
+
+/// The most that a file of `size` bytes takes: the size in whole blocks of 4096 bytes.
+#[must_use]
+pub fn most_used(size: u64) -> u64 {
+    const MOST: u64 = i64::MAX as u64;
+    size.checked_next_multiple_of(4096).map_or(MOST, |used| used.min(MOST))
+}
+
+/// What a file takes once writes to it are recorded that end at `end`: what was measured behind them, at least a byte and at most
+/// the size in whole blocks. Measured beside another instance's writes it does not become less.
+#[must_use]
+pub fn used_after(before: &Attributes, written: &super::Written) -> u64 {
+    let measured = written.used.max(1);
+    let used = if before.ctime == written.seen { measured } else { measured.max(before.used) };
+    used.min(most_used(before.size.max(written.end)))
 }
 
 /// The mode bits that a WRITE takes from a file.
@@ -484,6 +501,7 @@ pub fn root(
         uid: spec.uid,
         gid: spec.gid,
         size: DIRECTORY_SIZE,
+        used: DIRECTORY_SIZE,
         atime: now,
         mtime: now,
         ctime: now,

@@ -85,7 +85,7 @@ impl Default for Capabilities {
 pub struct Usage {
     /// Objects, the root included.
     pub objects: u64,
-    /// The sum of the regular files' and symbolic links' sizes in bytes.
+    /// The bytes that regular files and symbolic links take ([`crate::types::Attributes::used`]), summed up.
     pub bytes: u64,
 }
 
@@ -281,6 +281,11 @@ pub struct Written {
     pub ctime: Timestamp,
     /// Mode bits to clear (set-uid and set-gid after a write).
     pub clear_mode: u32,
+    /// What the content takes on its store, measured after it was made durable.
+    pub used: u64,
+    /// The file's ctime when the first of the writes found it. Where it has another, another instance has recorded writes
+    /// since, and what the file takes only grows.
+    pub seen: Timestamp,
 }
 
 impl Written {

@@ -66,7 +66,7 @@ fn fattr(attributes: &Attributes) -> fattr3 {
         uid: attributes.uid,
         gid: attributes.gid,
         size: attributes.size,
-        used: attributes.size.div_ceil(BLOCK_BYTES).saturating_mul(BLOCK_BYTES),
+        used: attributes.used.div_ceil(BLOCK_BYTES).saturating_mul(BLOCK_BYTES),
         rdev: specdata3 { specdata1: attributes.rdev.major, specdata2: attributes.rdev.minor },
         fsid: attributes.fsid.0,
         fileid: attributes.fileid.0,
@@ -146,7 +146,8 @@ mod tests {
             nlink: 3,
             uid: 4_294_967_294,
             gid: 5,
-            size: 513,
+            size: 1500,
+            used: 513,
             atime: Timestamp(1_000_000_001),
             mtime: Timestamp(-1),
             ctime: Timestamp(i64::MAX),
@@ -167,7 +168,7 @@ mod tests {
     #[test]
     fn fattr3_has_every_field_in_its_place() {
         let expected = [
-            [4, 0o4755, 3, 4_294_967_294, 5, 0, 513].as_slice(),
+            [4, 0o4755, 3, 4_294_967_294, 5, 0, 1500].as_slice(),
             &[0, 1024, 8, 1, 0, 9, 0x0102_0304, 0x0506_0708],
             &[1, 1, 0, 0, u32::MAX, 999_999_999],
         ]
@@ -186,7 +187,7 @@ mod tests {
         assert_eq!(written[7..10], [1, 4, 0o4755]);
         assert_eq!(words(|reply| unchanged(reply, None)), [0, 0]);
         let kept = words(|reply| unchanged(reply, Some(&device())));
-        assert_eq!(kept[..3], [1, 0, 513]);
+        assert_eq!(kept[..3], [1, 0, 1500]);
         assert_eq!(kept.len(), 1 + 6 + 1 + FATTR3_BYTES / 4);
     }
 

@@ -16,7 +16,7 @@ use super::port::Reserved;
 use super::process::{Finished, Running, folder, patiently, run, trunkfs};
 
 /// The newest version; a new one must be looked at here.
-const NEWEST: i32 = 2;
+const NEWEST: i32 = 3;
 
 /// A configuration with a store `main` in the database and one in memory, for `role`.
 fn configured(settings: &Settings, role: &str, more: &str) -> TempDir {
@@ -109,7 +109,7 @@ async fn a_schema_is_made_served_and_taken_back() {
         0,
         &["store main, the database", "applied V1 tables in ", "the schema has version 1"],
     );
-    serve(&folder).await.failed_with(1, &["its schema has version 1, this program needs 2; ", up]);
+    serve(&folder).await.failed_with(1, &["its schema has version 1, this program needs 3; ", up]);
     said(
         &migrate(&folder, &["status"]).await,
         3,
@@ -118,16 +118,16 @@ async fn a_schema_is_made_served_and_taken_back() {
     said(
         &migrate(&folder, &["up"]).await,
         0,
-        &["applied V2 operations in ", "the schema has version 2"],
+        &["applied V2 operations in ", "applied V3 used in ", "the schema has version 3"],
     );
-    said(&migrate(&folder, &["up"]).await, 0, &["nothing to do: the schema has version 2"]);
-    said(&migrate(&folder, &["status"]).await, 0, &["up to date: version 2"]);
+    said(&migrate(&folder, &["up"]).await, 0, &["nothing to do: the schema has version 3"]);
+    said(&migrate(&folder, &["status"]).await, 0, &["up to date: version 3"]);
 
     // While it is served nothing is taken back.
     let server = Running::start(folder.path(), &["--config", "t.yaml"], 1).await;
     let all = ["down", "--to", "0"];
     let words = [
-        "from version 2 to 0",
+        "from version 3 to 0",
         "V1 tables: Destroys",
         "shares: 1; files, directories and links: 1",
         "It is in use: ",
@@ -143,13 +143,13 @@ async fn a_schema_is_made_served_and_taken_back() {
     refused(
         &asked,
         1,
-        &["from version 2 to 1", "V2 operations: Removes", "No data is lost", "pg_dump"],
+        &["from version 3 to 2", "V3 used: Loses", "No file or name is lost", "pg_dump"],
     );
-    assert!(!asked.err.contains("in use") && !asked.err.contains("V1"), "{asked:?}");
+    assert!(!asked.err.contains("in use") && !asked.err.contains("V2"), "{asked:?}");
     said(
         &migrate(&folder, &yes).await,
         0,
-        &["took back V2", "took back V1", "the schema has version 0"],
+        &["took back V3", "took back V2", "took back V1", "the schema has version 0"],
     );
     said(&migrate(&folder, &yes).await, 0, &["nothing to do: the schema has version 0"]);
     said(&migrate(&folder, &["status"]).await, 3, &["behind: it has no tables"]);
@@ -163,7 +163,7 @@ async fn a_schema_of_another_program_is_refused() {
     let later =
         "INSERT INTO refinery_schema_history VALUES (7, 'later', '2030-01-01T00:00:00Z', '1')";
     client.batch_execute(later).await.unwrap();
-    let words = ["its schema has version 7, this program serves version 2", "upgrade TrunkFS"];
+    let words = ["its schema has version 7, this program serves version 3", "upgrade TrunkFS"];
     serve(&folder).await.failed_with(1, &words);
     for words_of in [&["up"][..], &["down", "--yes"], &["down"]] {
         refused(&migrate(&folder, words_of).await, 1, &words);
@@ -196,7 +196,7 @@ async fn status_is_there_for_programs_too() {
     assert_eq!(status.status, Some(3), "{status:?}");
     let object: serde_json::Value = serde_json::from_str(&status.out).unwrap();
     assert_eq!(object["state"], "behind");
-    assert_eq!((object["version"].as_i64(), object["needed"].as_i64()), (Some(1), Some(2)));
+    assert_eq!((object["version"].as_i64(), object["needed"].as_i64()), (Some(1), Some(3)));
     assert_eq!(object["store"], "main");
     assert_eq!(object["versions"][0]["name"], "tables");
     assert!(object["versions"][0]["applied_on"].as_str().unwrap().ends_with('Z'), "{object}");
@@ -254,10 +254,14 @@ async fn a_sqlite_file_is_looked_at_and_brought_up_to_date() {
     let migrate =
         async |words: &[&str]| run(trunkfs(folder.path(), &[&["migrate"], words].concat())).await;
     said(&migrate(&["up", "--to", "9"]).await, 1, &[]);
-    said(&migrate(&["up"]).await, 0, &[file, "applied V1 tables in ", "the schema has version 1"]);
-    said(&migrate(&["up"]).await, 0, &[file, "nothing to do: the schema has version 1"]);
+    said(
+        &migrate(&["up"]).await,
+        0,
+        &[file, "applied V1 tables in ", "applied V2 used in ", "the schema has version 2"],
+    );
+    said(&migrate(&["up"]).await, 0, &[file, "nothing to do: the schema has version 2"]);
     let server = Running::start(folder.path(), &["--listen", "127.0.0.1:0"], 1).await;
-    said(&migrate(&["status"]).await, 0, &["1        tables  applied  2", "up to date: version 1"]);
+    said(&migrate(&["status"]).await, 0, &["1        tables  applied  2", "up to date: version 2"]);
     let json = migrate(&["status", "--json"]).await;
     said(&json, 0, &["\"state\":\"current\""]);
     migrate(&["down", "--yes"]).await.failed_with(1, &["metadata.sqlite", "a copy of the file"]);
@@ -321,7 +325,7 @@ async fn a_role_that_may_not_make_tables_serves_those_of_another() {
         ],
     );
     let migrating = configured(&settings, &owner.name, "");
-    said(&migrate(&migrating, &["up"]).await, 0, &["the schema has version 2"]);
+    said(&migrate(&migrating, &["up"]).await, 0, &["the schema has version 3"]);
     let grants = format!(
         "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {0};
          GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO {0}",
@@ -441,10 +445,10 @@ async fn migrations_take_turns() {
     said(
         &first,
         0,
-        &["applied V1", "applied V2", "applied V3 slow in ", "the schema has version 3"],
+        &["applied V1", "applied V3", "applied V4 slow in ", "the schema has version 4"],
     );
     let second = ended(second).await;
-    said(&second, 0, &["nothing to do: the schema has version 3"]);
+    said(&second, 0, &["nothing to do: the schema has version 4"]);
     assert!(!second.out.contains("applied V"), "{second:?}");
 }
 
@@ -471,7 +475,7 @@ async fn a_migration_that_is_killed_or_stopped_leaves_the_version_before() {
         let slow = watch.query_one("SELECT to_regclass('slow') IS NULL", &[]).await.unwrap();
         assert!(slow.get::<_, bool>(0));
     }
-    said(&migrate(&folder, &words).await, 0, &["applied V3 slow", "the schema has version 3"]);
+    said(&migrate(&folder, &words).await, 0, &["applied V4 slow", "the schema has version 4"]);
 }
 
 #[tokio::test]
@@ -487,8 +491,8 @@ async fn a_folder_of_migrations_is_named_where_it_is_wrong() {
     let settings = database.settings();
     let more = format!(", auto_migrate: true, migrations_path: {:?}", migrations.path());
     let newer = configured(&settings, &settings.target.user, &more);
-    serve(&newer).await.failed_with(1, &["newest version is 3, this program serves version 2"]);
+    serve(&newer).await.failed_with(1, &["newest version is 4, this program serves version 3"]);
     said(&migrate(&folder, &["status"]).await, 3, &["operations  pending"]);
-    std::fs::remove_file(migrations.path().join("V3__slow.sql")).unwrap();
+    std::fs::remove_file(migrations.path().join("V4__slow.sql")).unwrap();
     Running::start(newer.path(), &["--config", "t.yaml"], 1).await.stop().await;
 }

@@ -74,6 +74,8 @@ async fn flushes_grow_and_truncation_supersedes_them() {
         replaced_mtime: file.mtime,
         ctime: Timestamp(6),
         clear_mode: 0o4,
+        used: 100,
+        seen: file.ctime,
     };
     let flush = Flush { atime: None, written: Some(written) };
     let outcome = store.flush(&fixture.cx(), file.id, &flush).await.unwrap();
@@ -126,10 +128,21 @@ async fn an_exclusive_create_is_recognised_by_another_instance() {
 #[tokio::test(flavor = "multi_thread")]
 async fn usage_counts_what_is_there_beyond_64_bits() {
     let fixture = Fixture::new().await;
-    let largest = SetAttributes { size: Some(i64::MAX as u64), ..SetAttributes::default() };
     for name in ["a", "b", "c"] {
         let file = fixture.file(fixture.root(), name).await;
-        fixture.store.setattr(&fixture.cx(), file.id, &largest).await.unwrap();
+        let written = Written {
+            content: file.content.unwrap(),
+            end: i64::MAX as u64,
+            mtime: file.mtime,
+            mtime_version: file.mtime_version,
+            ctime: file.ctime,
+            replaced_mtime: file.mtime,
+            clear_mode: 0,
+            used: u64::MAX,
+            seen: file.ctime,
+        };
+        let flush = Flush { atime: None, written: Some(written) };
+        fixture.store.flush(&fixture.cx(), file.id, &flush).await.unwrap();
     }
     let usage = fixture.store.usage(fixture.share.id).await.unwrap();
     assert_eq!((usage.objects, usage.bytes), (4, u64::MAX));

@@ -6,7 +6,7 @@ use crate::database::connect;
 use crate::support::{Fixture, name};
 
 /// What is broken, and a word of what is said about it. `d/f` has a second name, `d/sub` is empty.
-const DAMAGE: [(&str, &str); 14] = [
+const DAMAGE: [(&str, &str); 15] = [
     ("DELETE FROM files WHERE file_type = 1", "not there"),
     (
         "UPDATE parent_child_map SET parent_id = gen_random_uuid() WHERE child_name = 'f'",
@@ -28,7 +28,8 @@ const DAMAGE: [(&str, &str); 14] = [
     ("UPDATE files SET fileid = 7", "fileid 7"),
     ("UPDATE files SET mode = 65535 WHERE file_type = 1", "mode 65535"),
     ("UPDATE writer_slots SET files = files + 1", "objects"),
-    ("UPDATE files SET size = size + 1 WHERE file_type = 1", "bytes"),
+    ("UPDATE files SET size = 1, used = 1 WHERE file_type = 1", "bytes of"),
+    ("UPDATE files SET used = 4096 WHERE file_type = 1", "of 0 bytes takes 4096"),
     ("UPDATE files SET share_id = 99 WHERE file_type = 1", "no share"),
 ];
 

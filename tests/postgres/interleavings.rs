@@ -249,7 +249,7 @@ async fn a_flush_never_shrinks() {
     let s = Scene::new().await;
     assert_eq!(s.run(Call::flush(&s.f, 100), Call::flush(&s.f, 50), COMMIT).await, DONE);
     let file = s.fixture.store.getattr(&s.fixture.cx(), s.f.id).await.unwrap();
-    assert_eq!(file.size, 100);
+    assert_eq!((file.size, file.used), (100, 100));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -15,7 +15,10 @@ use crate::support::{Fixture, name, share_spec};
 
 /// A share `/export` with `d` (`sub`, `f` of 11 bytes, a link `l` to it), a second name `g` of `f`, and what its writers counted; with
 /// the tables of version 1. A version that changes them gets data of its own here.
-const DATA: &[(i32, &str)] = &[(1, include_str!("data_v1.sql"))];
+const DATA: &[(i32, &str)] = &[(1, include_str!("data_v1.sql")), (3, include_str!("data_v3.sql"))];
+
+/// Columns that a version has added: a way down to before it loses what is in them.
+const ADDED: &[(i32, &str)] = &[(3, "used")];
 
 async fn schema(settings: &Settings) -> PostgresSchema {
     PostgresSchema::connect(settings).await.unwrap()
@@ -41,15 +44,20 @@ fn refused(error: Error) -> SchemaError {
     }
 }
 
-/// What every table holds, in an order of its own, the history but for its times and what a start writes left out.
-async fn contents(client: &Client) -> Vec<String> {
+/// What every table of version `version` holds, in an order of its own, the history but for its times and what a start writes
+/// left out.
+async fn contents(client: &Client, version: i32) -> Vec<String> {
+    let added = ADDED.iter().filter(|(since, _)| *since > version);
+    let added: Vec<_> = added.map(|(_, column)| *column).collect();
     let mut contents = Vec::new();
     let tables = "SELECT tablename::text FROM pg_tables WHERE schemaname = 'public'
                    AND tablename NOT IN ('refinery_schema_history', 'writer_slots') ORDER BY 1";
     for table in client.query(tables, &[]).await.unwrap() {
         let table: String = table.get(0);
-        let rows = format!("SELECT '{table}: ' || t::text FROM {table} t ORDER BY 1");
-        let rows = client.query(&rows, &[]).await.unwrap();
+        let rows = format!(
+            "SELECT '{table}: ' || (to_jsonb(t) - $1::text[])::text FROM {table} t ORDER BY 1"
+        );
+        let rows = client.query(&rows, &[&added]).await.unwrap();
         contents.extend(rows.into_iter().map(|row| row.get::<_, String>(0)));
     }
     contents
@@ -79,12 +87,14 @@ async fn reads_back(settings: &Settings, database: TestDatabase) {
     assert_eq!((directory.mode, directory.nlink, directory.uid), (0o750, 3, 7));
     let file = child(directory.id, "f").await;
     assert_eq!((file.size, file.nlink, file.mode), (11, 2, 0o640));
+    // A block, whether recorded or taken from the size.
+    assert_eq!((file.used, directory.used), (4096, 4096));
     assert_eq!(child(fixture.root(), "g").await.id, file.id);
     assert_eq!(child(directory.id, "sub").await.nlink, 2);
     let link = child(directory.id, "l").await;
     assert_eq!(store.readlink(&cx, link.id).await.unwrap().target.as_bytes(), b"f");
     let usage = store.usage(fixture.share.id).await.unwrap();
-    assert_eq!((usage.objects, usage.bytes), (5, 12));
+    assert_eq!((usage.objects, usage.bytes), (5, 4097));
     // What was made before has its place among what is made now.
     fixture.file(directory.id, "new").await;
     store.remove(&cx, directory.id, &name("f")).await.unwrap();
@@ -119,17 +129,17 @@ async fn every_version_is_gone_back_to_and_left_again() {
         let newest = up(&settings, None).await;
         let client = connect(&settings).await;
         client.batch_execute(DATA.last().unwrap().1).await.unwrap();
-        let (before, there) = (contents(&client).await, objects(&client).await);
+        let (before, there) = (contents(&client, to).await, objects(&client).await);
         assert_eq!(down(&settings, to).await, to);
         if to == 0 {
             assert_eq!(objects(&client).await, Vec::<String>::new());
         } else {
-            assert_eq!(contents(&client).await, before, "down to {to}");
+            assert_eq!(contents(&client, to).await, before, "down to {to}");
         }
         assert_eq!(up(&settings, None).await, newest);
         assert_eq!(objects(&client).await, there, "down to {to} and up");
         if to == 0 {
-            assert_eq!(contents(&client).await, Vec::<String>::new());
+            assert_eq!(contents(&client, newest).await, Vec::<String>::new());
             Fixture::on(settings, database).await.sound().await;
         } else {
             reads_back(&settings, database).await;
@@ -139,6 +149,55 @@ async fn every_version_is_gone_back_to_and_left_again() {
             break;
         }
     }
+}
+
+/// Version 2's functions do their work again after a way down to it, the types that version 3 had changed included.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_functions_of_version_2_work_after_a_way_down() {
+    let database = TestDatabase::create().await;
+    let settings = database.settings();
+    up(&settings, None).await;
+    connect(&settings).await.batch_execute(DATA.last().unwrap().1).await.unwrap();
+    down(&settings, 2).await;
+    let client = connect(&settings).await;
+    let claim = "SELECT slot, epoch FROM claim_slot('01900000-0000-7000-8000-00000000000e')";
+    let row = client.query_one(claim, &[]).await.unwrap();
+    let (slot, epoch): (i32, i64) = (row.get(0), row.get(1));
+    let sizes = async |call: &str| -> Vec<(i16, i64)> {
+        let rows = client.query(&format!("SELECT verdict, size FROM {call}"), &[]).await.unwrap();
+        rows.iter().map(|row| (row.get(0), row.get(1))).collect()
+    };
+    let file = "'01900000-0000-7000-8000-000000000004'";
+    let root = "'01900000-0000-7000-8000-000000000001'";
+    let writer = format!("{slot}, {epoch}");
+    let write = format!(
+        "{writer}, 1, 1::smallint, {file}, NULL, '01900000-0000-7000-8000-0000000000c4', 3"
+    );
+    let recorded = sizes(&format!("record_write({write}, 5000, 7, 0, 7, 0)")).await;
+    assert_eq!(recorded, [(0, 11), (0, 5000)]);
+    assert_eq!(sizes(&format!("settle(1::smallint, {writer}, 1)")).await, recorded);
+    let claimed = client.query_one(claim, &[]).await.unwrap();
+    let writer = format!("{}, {}", claimed.get::<_, i32>(0), claimed.get::<_, i64>(1));
+    let set = format!(
+        "set_attributes({writer}, 2, 1::smallint, 900, {file}, ARRAY[416, 7, 8], NULL, 416, 7, 8, 100, NULL, NULL, false, NULL)"
+    );
+    assert_eq!(sizes(&set).await, [(0, 5000), (0, 100)]);
+    let made = format!(
+        "make_object({writer}, 3, 1::smallint, 900, {root}, 'new', ARRAY[493, 0, 0], \
+         '01900000-0000-7000-8000-00000000000a', 1::smallint, 420, 0, 0, 0, 1, 1, \
+         '01900000-0000-7000-8000-0000000000ca', NULL, NULL, NULL)"
+    );
+    assert_eq!(sizes(&made).await, [(0, 4096), (0, 4096), (0, 0)]);
+    let sum = "SELECT sum(files)::bigint, sum(bytes)::bigint FROM writer_slots WHERE share_id = 1";
+    let sum = client.query_one(sum, &[]).await.unwrap();
+    assert_eq!((sum.get::<_, i64>(0), sum.get::<_, i64>(1)), (6, 101));
+    // And they are taken over again.
+    assert_eq!(up(&settings, None).await, newest(&settings).await);
+    let fixture = Fixture::on(settings, database).await;
+    fixture.sound().await;
+    let directory = fixture.root();
+    let file = fixture.store.lookup(&fixture.cx(), directory, &name("g")).await.unwrap();
+    assert_eq!(file.object.map(|file| (file.size, file.used)), Some((100, 4096)));
 }
 
 /// A folder with the built-in migrations and further files.

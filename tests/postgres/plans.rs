@@ -51,8 +51,8 @@ async fn no_plan_of_an_empty_database_outlives_it() {
     round(&fixture, directory.id, "present", "empty").await;
     client
         .batch_execute(&format!(
-            "INSERT INTO files (id, share_id, file_type, mode, uid, gid, size, atime, mtime, ctime, content_id)
-             SELECT md5('f' || i)::uuid, {share}, 1, 420, 0, 0, 0, 1, 1, 1, md5('c' || i)::uuid
+            "INSERT INTO files (id, share_id, file_type, mode, uid, gid, size, atime, mtime, ctime, content_id, used)
+             SELECT md5('f' || i)::uuid, {share}, 1, 420, 0, 0, 0, 1, 1, 1, md5('c' || i)::uuid, 0
                FROM generate_series(1, {FILES}) i;
              INSERT INTO parent_child_map (parent_id, child_name, child_id)
              SELECT '{parent}', convert_to('file-' || i, 'UTF8'), md5('f' || i)::uuid

@@ -141,6 +141,9 @@ impl Call {
             Some(file.mtime_version),
             Some(now()),
             Some(0_i32),
+            Some(file.mtime.0),
+            Some(end),
+            Some(file.ctime.0),
         )
     }
 

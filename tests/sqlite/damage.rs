@@ -5,7 +5,7 @@ use trunkfs::metadata::MetadataStore;
 use crate::support::{Fixture, file, look, name};
 
 /// What is broken, and a word of what is said about it. `d/f` has a second name, `d/sub` is empty.
-pub(crate) const DAMAGE: [(&str, &str); 17] = [
+pub(crate) const DAMAGE: [(&str, &str); 18] = [
     ("DELETE FROM files WHERE file_type = 1", "not there"),
     (
         "UPDATE parent_child_map SET parent_id = randomblob(16) WHERE child_name = x'66'",
@@ -34,7 +34,8 @@ pub(crate) const DAMAGE: [(&str, &str); 17] = [
     ("UPDATE sequences SET next = 1024 WHERE name = 'fileids'", "fileid 102"),
     ("UPDATE files SET mode = 65535 WHERE file_type = 1", "mode 65535"),
     ("UPDATE share_usage SET objects = objects + 1", "objects"),
-    ("UPDATE files SET size = size + 1 WHERE file_type = 1", "bytes"),
+    ("UPDATE files SET size = 1, used = 1 WHERE file_type = 1", "bytes of"),
+    ("UPDATE files SET used = 4096 WHERE file_type = 1", "of 0 bytes takes 4096"),
     ("UPDATE files SET share_id = 99 WHERE file_type = 1", "no share"),
 ];
 

@@ -90,6 +90,8 @@ async fn step(fixture: &Fixture, home: ObjectId, done: u64) {
                 replaced_mtime: object.mtime,
                 ctime: Timestamp::now(),
                 clear_mode: 0,
+                used: round + 1,
+                seen: object.ctime,
             };
             let flush = Flush { written: Some(written), ..Flush::default() };
             let flushed = store.flush(&cx, object.id, &flush).await.unwrap();

@@ -33,3 +33,5 @@ mod small_disk;
 mod startup;
 #[cfg(test)]
 mod support;
+#[cfg(test)]
+mod upgrade;

@@ -33,7 +33,7 @@ const fn case(
 
 /// Each on a share with the directories `d`, `d/sub`, `d/sub/deep` and `other`, and the files `d/f` (also `other/g`) and
 /// `d/sub/x`, beside a second share with the file `far`.
-pub(crate) const CASES: [Case; 28] = [
+pub(crate) const CASES: [Case; 31] = [
     case("", &[], &[]),
     case(
         "DELETE FROM files WHERE id IN (SELECT child_id FROM parent_child_map WHERE child_name = CAST('x' AS {B}))",
@@ -151,7 +151,7 @@ pub(crate) const CASES: [Case; 28] = [
         &["sequence"],
     ),
     case(
-        "UPDATE files SET file_type = 5, content_id = NULL, link_target = CAST('target' AS {B}), size = 7
+        "UPDATE files SET file_type = 5, content_id = NULL, link_target = CAST('target' AS {B}), size = 7, used = 6
           WHERE id IN (SELECT child_id FROM parent_child_map WHERE child_name = CAST('x' AS {B}))",
         &["target_size", "usage"],
         &["target_size", "usage"],
@@ -171,6 +171,21 @@ pub(crate) const CASES: [Case; 28] = [
           WHERE id IN (SELECT child_id FROM parent_child_map WHERE child_name = CAST('sub' AS {B}))",
         &["verifier"],
         &["verifier"],
+    ),
+    case(
+        "UPDATE files SET used = 4096 WHERE id IN (SELECT child_id FROM parent_child_map WHERE child_name = CAST('x' AS {B}))",
+        &["usage", "used"],
+        &["used"],
+    ),
+    case(
+        "UPDATE files SET size = 12289, used = 16385 WHERE id IN (SELECT child_id FROM parent_child_map WHERE child_name = CAST('x' AS {B}))",
+        &["usage", "used"],
+        &["usage", "used"],
+    ),
+    case(
+        "UPDATE files SET used = 0 WHERE id IN (SELECT child_id FROM parent_child_map WHERE child_name = CAST('deep' AS {B}))",
+        &["used"],
+        &["used"],
     ),
 ];
 
@@ -370,6 +385,12 @@ pub(crate) async fn mend_nothing(store: &dyn Repair, share: &Share) {
         Mend::Amend { object: f, flaw: Flaw::TargetSize },
         Mend::Amend { object: f, flaw: Flaw::Verifier },
         Mend::Amend { object: gone, flaw: Flaw::Mode },
+        Mend::Amend { object: f, flaw: Flaw::Used },
+        Mend::Amend { object: sub, flaw: Flaw::Used },
+        Mend::SetUsed { object: f, ctime: late, used: 0 },
+        Mend::SetUsed { object: f, ctime, used: 4096 },
+        Mend::SetUsed { object: sub, ctime, used: 1 },
+        Mend::SetUsed { object: gone, ctime, used: 1 },
         Mend::Renumber { object: x, fileid: -1 },
         Mend::Renumber { object: gone, fileid: 1 },
         Mend::SetCookie { directory: d, name: b"f".to_vec(), cookie: 2 },

@@ -284,6 +284,8 @@ fn written(file: &Attributes) -> Flush {
         replaced_mtime: file.mtime,
         ctime: CALLED,
         clear_mode: 0,
+        used: 10,
+        seen: file.ctime,
     };
     Flush { atime: None, written: Some(written) }
 }

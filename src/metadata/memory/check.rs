@@ -81,6 +81,9 @@ impl State {
         let is_symlink = object.file_type == FileType::Symlink;
         expect(target.is_some() == is_symlink, "targets belong to symbolic links");
         expect(target.is_none_or(|length| length == object.size), "size is not the target's");
+        let most = if is_regular { rules::most_used(object.size) } else { object.size };
+        expect(object.used <= most, "takes more than its size");
+        expect(is_regular || object.used == object.size, "takes another number than its size");
         expect(!self.verifiers.contains_key(&id) || is_regular, "verifiers belong to files");
         expect(self.usage.contains_key(&object.fsid), "belongs to no share");
         expect(object.fileid.0 != 0 && object.fileid <= self.last_fileid, "impossible fileid");

@@ -89,7 +89,16 @@ async fn every_kind_of_damage_is_found() {
             state.objects.get_mut(&s.directory.id).unwrap().parent = Some(child);
         }),
         ("a usage counter", |s, state| {
-            state.objects.get_mut(&s.file.id).unwrap().size = 1;
+            let file = state.objects.get_mut(&s.file.id).unwrap();
+            (file.size, file.used) = (1, 1);
+        }),
+        ("more used than the size", |s, state| {
+            let file = Attributes { used: 4096, ..s.file.clone() };
+            state.put(file);
+        }),
+        ("a directory that takes nothing", |s, state| {
+            let directory = Attributes { used: 0, ..s.directory.clone() };
+            state.put(directory);
         }),
         ("a cookie that is missing", |s, state| {
             state.entries.get_mut(&s.directory.id).unwrap().by_cookie.pop_first();

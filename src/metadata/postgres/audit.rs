@@ -32,12 +32,15 @@ macro_rules! state_columns {
          COALESCE((SELECT l.link_count FROM link_counts l WHERE l.file_id = f.id), 1)::bigint, f.subdirs::bigint, \
          f.content_id, f.content_version, f.parent_id, f.fileid, f.mode & ~4095 <> 0, \
          CASE WHEN f.file_type = 5 THEN f.size <> length(f.link_target) ELSE false END, \
-         f.create_verifier IS NOT NULL AND f.file_type <> 1"
+         f.create_verifier IS NOT NULL AND f.file_type <> 1, \
+         CASE f.file_type WHEN 1 THEN f.used > most_used(f.size) WHEN 5 THEN f.used <> length(f.link_target) \
+                          ELSE f.used <> f.size END, \
+         f.used"
     };
 }
 pub(super) use state_columns;
 /// How many there are.
-const STATE_COLUMNS: usize = 14;
+const STATE_COLUMNS: usize = 16;
 
 const OBJECTS: &str =
     concat!("SELECT ", state_columns!(), " FROM files f WHERE f.id > $1 ORDER BY f.id LIMIT $2");
@@ -88,7 +91,7 @@ const NAMES_OF: &str = concat!(
 );
 const USAGE: &str = "
     WITH counted AS (
-        SELECT share_id, count(*) AS objects, COALESCE(sum(size) FILTER (WHERE file_type IN (1, 5)), 0) AS bytes
+        SELECT share_id, count(*) AS objects, COALESCE(sum(used) FILTER (WHERE file_type IN (1, 5)), 0) AS bytes
           FROM files GROUP BY share_id
     ),
     kept AS (
@@ -279,6 +282,7 @@ pub(super) fn state(row: &Row, first: usize) -> Result<ObjectState, Error> {
         share: ShareId(column(row, first + 1)?),
         file_type: kind(column(row, first + 2)?)?,
         size: unsigned(row, first + 3)?,
+        used: unsigned(row, first + 15)?,
         ctime: Timestamp(column(row, first + 4)?),
         names: unsigned(row, first + 5)?,
         subdirs: unsigned(row, first + 6)?,
@@ -291,7 +295,8 @@ pub(super) fn state(row: &Row, first: usize) -> Result<ObjectState, Error> {
 
 fn flaws(row: &Row, first: usize) -> Result<Vec<Flaw>, Error> {
     let mut flaws = Vec::new();
-    for (index, flaw) in [Flaw::Mode, Flaw::TargetSize, Flaw::Verifier].into_iter().enumerate() {
+    let all = [Flaw::Mode, Flaw::TargetSize, Flaw::Verifier, Flaw::Used];
+    for (index, flaw) in all.into_iter().enumerate() {
         flaws.extend(column::<bool>(row, first + index)?.then_some(flaw));
     }
     Ok(flaws)

@@ -9,7 +9,7 @@ reached(id) AS (
     SELECT f.id FROM reached r JOIN files f ON f.parent_id = r.id
 ),
 counted AS (
-    SELECT share_id, count(*) AS objects, COALESCE(sum(size) FILTER (WHERE file_type IN (1, 5)), 0) AS bytes
+    SELECT share_id, count(*) AS objects, COALESCE(sum(used) FILTER (WHERE file_type IN (1, 5)), 0) AS bytes
       FROM files GROUP BY share_id
 ),
 kept AS (
@@ -85,6 +85,10 @@ SELECT format('%s has mode %s', f.id, f.mode) FROM files f WHERE f.mode & ~4095 
 UNION ALL
 SELECT format('%s is as long as its target is not', f.id) FROM files f
  WHERE f.file_type = 5 AND f.size <> length(f.link_target)
+UNION ALL
+SELECT format('%s of %s bytes takes %s', f.id, f.size, f.used) FROM files f
+ WHERE CASE f.file_type WHEN 1 THEN f.used > most_used(f.size) WHEN 5 THEN f.used <> length(f.link_target)
+                        ELSE f.used <> f.size END
 UNION ALL
 SELECT format('%s has the verifier of an exclusive create and is no file', f.id) FROM files f
  WHERE f.create_verifier IS NOT NULL AND f.file_type <> 1

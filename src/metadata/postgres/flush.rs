@@ -6,10 +6,8 @@ use super::flight::{Mutation, Verdict, arguments};
 use crate::metadata::{Answer, Change, Error, Flush, FlushOutcome, Refusal, ZeroingOutcome};
 use crate::types::{ContentRef, Context, ObjectId};
 
-/// The mtime is chosen as [`crate::metadata::Written::mtime_over`] does, on the locked row; the function compares the versions.
-const RECORD: &str = "SELECT * FROM record_write($1, $2, $3, $4, $5, $6, $7, $8, $9, \
-     (SELECT CASE WHEN mtime = $14 THEN $10 ELSE GREATEST(mtime, $10) END \
-        FROM files WHERE id = $5 AND share_id = $4 FOR NO KEY UPDATE), $11, $12, $13)";
+const RECORD: &str = "SELECT * FROM record_write($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, \
+     $15, $16)";
 const ZERO: &str = "SELECT * FROM begin_zeroing($1, $2, $3, $4, $5, $6, $7)";
 
 impl PostgresStore {
@@ -45,6 +43,8 @@ impl PostgresStore {
                 written.map(|written| written.ctime.0),
                 written.map(|written| written.clear_mode.cast_signed()),
                 written.map(|written| written.replaced_mtime.0),
+                written.map(|written| i64::try_from(written.used).unwrap_or(i64::MAX)),
+                written.map(|written| written.seen.0),
             ],
         };
         let mut reply = self.mutate(cx, share.fsid, mutation).await?;

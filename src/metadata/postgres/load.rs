@@ -46,9 +46,9 @@ const MAKE: &str =
 const CAPABILITIES: &str =
     "INSERT INTO filesystem_capabilities VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
 const FILES: &str = "COPY files (id, share_id, fileid, file_type, mode, uid, gid, size, atime, mtime, ctime, subdirs, \
-     content_id, content_version, mtime_version, parent_id, link_target, rdev, create_verifier) \
+     content_id, content_version, mtime_version, parent_id, link_target, rdev, create_verifier, used) \
      FROM STDIN BINARY";
-const FILES_TYPES: [Type; 19] = [
+const FILES_TYPES: [Type; 20] = [
     Type::UUID,
     Type::INT2,
     Type::INT8,
@@ -68,6 +68,7 @@ const FILES_TYPES: [Type; 19] = [
     Type::BYTEA,
     Type::INT8,
     Type::INT8,
+    Type::INT8,
 ];
 const ENTRIES: &str =
     "COPY parent_child_map (parent_id, child_name, child_id, cookie) FROM STDIN BINARY";
@@ -77,7 +78,7 @@ const LINKS_TYPES: [Type; 2] = [Type::UUID, Type::INT4];
 /// What the loaded shares use, counted once.
 const COUNT: &str = "
     INSERT INTO writer_slots (share_id, slot, epoch, files, bytes)
-    SELECT share_id, 0, 0, count(*), COALESCE(sum(size) FILTER (WHERE file_type IN (1, 5)), 0)
+    SELECT share_id, 0, 0, count(*), COALESCE(sum(used) FILTER (WHERE file_type IN (1, 5)), 0)
       FROM files WHERE share_id = ANY ($1) GROUP BY share_id";
 /// Numbers beyond all that are there. Others may draw some meanwhile: the distance is far more than they can.
 const RAISE: &str = "
@@ -332,6 +333,7 @@ impl Incoming {
             Box::new(target.map(|target| target.as_bytes().to_vec())),
             Box::new(rows::stored_device(it.rdev)),
             Box::new(verifier.map(u64::cast_signed)),
+            Box::new(signed(it.used)?),
         ])
     }
 

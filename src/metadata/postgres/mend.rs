@@ -61,6 +61,17 @@ const AMEND_SIZE: &str = "
 const AMEND_VERIFIER: &str = "
     UPDATE files SET create_verifier = NULL, ctime = GREATEST($2, ctime + 1)
      WHERE id = $1 AND create_verifier IS NOT NULL AND file_type <> 1";
+const AMEND_USED: &str = "
+    UPDATE files SET used = CASE file_type WHEN 1 THEN LEAST(used, most_used(size)) WHEN 5 THEN length(link_target) ELSE size END,
+                     ctime = GREATEST($2, ctime + 1)
+     WHERE id = $1 AND used <> CASE file_type WHEN 1 THEN LEAST(used, most_used(size)) WHEN 5 THEN length(link_target)
+                                              ELSE size END";
+const SET_USED: &str = "
+    UPDATE files SET used = LEAST($2, most_used(size)) WHERE id = $1 AND file_type = 1 AND used <> LEAST($2, most_used(size))";
+/// What a share uses more or less.
+const COUNT_BYTES: &str = "
+    INSERT INTO writer_slots (share_id, slot, epoch, bytes) VALUES ($1, 0, 0, $2::bigint)
+        ON CONFLICT ON CONSTRAINT writer_slots_pkey DO UPDATE SET bytes = writer_slots.bytes + EXCLUDED.bytes";
 const RENUMBER: &str = "
     UPDATE files SET fileid = nextval('fileids'), ctime = GREATEST($2, ctime + 1) WHERE id = $1 AND fileid = $3";
 const NEW_COOKIE: &str = "
@@ -75,7 +86,7 @@ const RAISE_COOKIES: &str = "SELECT setval('cookies', $1::bigint + 1000000) WHER
 const ADD_DIFFERENCE: &str = "
     INSERT INTO writer_slots (share_id, slot, epoch, files, bytes)
     SELECT $1, 0, 0, c.objects - k.objects, c.bytes - k.bytes
-      FROM (SELECT count(*) AS objects, COALESCE(sum(size) FILTER (WHERE file_type IN (1, 5)), 0) AS bytes
+      FROM (SELECT count(*) AS objects, COALESCE(sum(used) FILTER (WHERE file_type IN (1, 5)), 0) AS bytes
               FROM files WHERE share_id = $1) c,
            (SELECT COALESCE(sum(files), 0) AS objects, COALESCE(sum(bytes), 0) AS bytes
               FROM writer_slots WHERE share_id = $1) k
@@ -147,6 +158,9 @@ impl PostgresAuditor {
                 done(change.run(ADD_DIFFERENCE, &[share]).await?)
             }
             Mend::Amend { object, flaw } => change.amend(*object, *flaw).await?,
+            Mend::SetUsed { object, ctime, used } => {
+                change.set_used(*object, *ctime, *used).await?
+            }
             Mend::Renumber { object, fileid } => {
                 done(change.run(RENUMBER, &[&object.0, &change.now.0, fileid]).await?)
             }
@@ -357,8 +371,28 @@ impl Change<'_> {
             Flaw::Mode => AMEND_MODE,
             Flaw::TargetSize => AMEND_SIZE,
             Flaw::Verifier => AMEND_VERIFIER,
+            Flaw::Used => AMEND_USED,
         };
         self.run(statement, &[&object.0, &self.now.0]).await.map(done)
+    }
+
+    async fn set_used(
+        &self,
+        object: ObjectId,
+        ctime: Timestamp,
+        used: u64,
+    ) -> Result<Mended, Failure> {
+        self.lock(&[object]).await?;
+        let Some(before) = self.object(object).await?.filter(|it| it.ctime == ctime) else {
+            return Ok(Mended::Changed);
+        };
+        let used = i64::try_from(used).unwrap_or(i64::MAX);
+        if self.run(SET_USED, &[&object.0, &used]).await? == 0 {
+            return Ok(Mended::Changed);
+        }
+        let after = self.object(object).await?.map_or(0, |after| after.used);
+        let more = after.cast_signed() - before.used.cast_signed();
+        self.run(COUNT_BYTES, &[&before.share.0, &more]).await.map(done)
     }
 
     async fn set_cookie(

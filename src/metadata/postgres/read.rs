@@ -121,7 +121,7 @@ macro_rules! page {
 const READDIR: &str = page!(
     "o.id, o.fileid, NULL::smallint, NULL::integer, NULL::bigint, NULL::bigint, NULL::bigint, NULL::bigint, \
      NULL::bigint, NULL::bigint, NULL::bigint, NULL::bigint, NULL::uuid, NULL::bigint, NULL::integer, \
-     NULL::uuid, NULL::bigint",
+     NULL::uuid, NULL::bigint, NULL::bigint",
     "files"
 );
 const READDIR_ATTRIBUTES: &str = page!(object_columns!("o"), "objects");

@@ -50,14 +50,16 @@ macro_rules! object_columns {
             $alias,
             ".parent_id, ",
             $alias,
-            ".create_verifier"
+            ".create_verifier, ",
+            $alias,
+            ".used"
         )
     };
 }
 pub(super) use object_columns;
 
 /// How many columns an object has.
-const OBJECT_COLUMNS: usize = 17;
+const OBJECT_COLUMNS: usize = 18;
 /// The first column behind the row's number and its object.
 pub(super) const BEHIND_OBJECT: usize = 1 + OBJECT_COLUMNS;
 
@@ -113,6 +115,7 @@ pub(super) fn object(row: &Row, fsid: Fsid) -> Result<Option<Stored>, Error> {
             uid: narrow(6)?,
             gid: narrow(7)?,
             size: unsigned(8)?,
+            used: unsigned(18)?,
             atime: Timestamp(signed(9)?),
             mtime: Timestamp(signed(10)?),
             ctime: Timestamp(signed(11)?),

@@ -44,6 +44,7 @@ pub(in crate::metadata) fn flush<T: Tables>(
         }
         after.size = before.size.max(written.end);
         after.mtime = written.mtime_over(&before);
+        after.used = rules::used_after(&before, written);
         after.ctime = written.ctime.after(before.ctime);
         after.mode &= !written.clear_mode;
         tables.forget_verifier(file)?;

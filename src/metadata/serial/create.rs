@@ -143,6 +143,7 @@ fn make<T: Tables>(
         uid,
         gid,
         size,
+        used: size,
         atime,
         mtime,
         ctime,

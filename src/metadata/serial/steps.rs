@@ -117,7 +117,7 @@ pub(super) fn entries_changed(directory: &Attributes, now: Timestamp, subdirs: i
 /// What an object adds to [`crate::metadata::Usage::bytes`].
 pub(in crate::metadata) fn counted_bytes(object: &Attributes) -> u128 {
     match object.file_type {
-        FileType::Regular | FileType::Symlink => object.size.into(),
+        FileType::Regular | FileType::Symlink => object.used.into(),
         FileType::Directory
         | FileType::BlockDevice
         | FileType::CharacterDevice

@@ -25,11 +25,15 @@ macro_rules! state_columns {
         "f.id, f.share_id, f.file_type, f.size, f.ctime, \
          COALESCE((SELECT l.link_count FROM link_counts l WHERE l.file_id = f.id), 1), f.subdirs, f.content_id, \
          f.content_version, f.parent_id, f.fileid, f.mode & ~4095 <> 0, \
-         f.file_type = 5 AND f.size <> length(f.link_target), f.create_verifier IS NOT NULL AND f.file_type <> 1"
+         f.file_type = 5 AND f.size <> length(f.link_target), f.create_verifier IS NOT NULL AND f.file_type <> 1, \
+         CASE f.file_type \
+            WHEN 1 THEN f.used > CASE WHEN f.size > 9223372036854771712 THEN 9223372036854775807 ELSE (f.size + 4095) / 4096 * 4096 END \
+            WHEN 5 THEN f.used <> length(f.link_target) ELSE f.used <> f.size END, \
+         f.used"
     };
 }
 /// How many there are.
-const STATE_COLUMNS: usize = 14;
+const STATE_COLUMNS: usize = 16;
 
 const OBJECTS: &str =
     concat!("SELECT ", state_columns!(), " FROM files f WHERE f.id > ?1 ORDER BY f.id LIMIT ?2");
@@ -81,11 +85,11 @@ const NAMES_OF: &str = concat!(
     ", COALESCE(n.names, 0)
       FROM wanted w CROSS JOIN files f ON f.id = w.id LEFT JOIN counted n ON n.child_id = f.id"
 );
-/// Sizes are summed in two halves, since a sum of three may need more than 64 bits.
+/// Bytes are summed in two halves, since a sum of three may need more than 64 bits.
 const USAGE: &str = "
     SELECT s.id, u.objects, u.bytes_high, u.bytes_low, count(f.id),
-           COALESCE(sum(f.size >> 32) FILTER (WHERE f.file_type IN (1, 5)), 0),
-           COALESCE(sum(f.size & 4294967295) FILTER (WHERE f.file_type IN (1, 5)), 0)
+           COALESCE(sum(f.used >> 32) FILTER (WHERE f.file_type IN (1, 5)), 0),
+           COALESCE(sum(f.used & 4294967295) FILTER (WHERE f.file_type IN (1, 5)), 0)
       FROM shares s LEFT JOIN share_usage u ON u.share_id = s.id LEFT JOIN files f ON f.share_id = s.id
      GROUP BY s.id";
 const NUMBERED: &str = "
@@ -289,6 +293,7 @@ pub(super) fn state(row: &Row<'_>, first: usize) -> Result<ObjectState, Failure>
         share: ShareId(number(row, first + 1)?),
         file_type: kind(number(row, first + 2)?)?,
         size: number(row, first + 3)?,
+        used: number(row, first + 15)?,
         ctime: Timestamp(row.get(first + 4)?),
         names: number(row, first + 5)?,
         subdirs: number(row, first + 6)?,
@@ -302,7 +307,8 @@ pub(super) fn state(row: &Row<'_>, first: usize) -> Result<ObjectState, Failure>
 
 fn flaws(row: &Row<'_>, first: usize) -> Result<Vec<Flaw>, Failure> {
     let mut flaws = Vec::new();
-    for (index, flaw) in [Flaw::Mode, Flaw::TargetSize, Flaw::Verifier].into_iter().enumerate() {
+    let all = [Flaw::Mode, Flaw::TargetSize, Flaw::Verifier, Flaw::Used];
+    for (index, flaw) in all.into_iter().enumerate() {
         flaws.extend(row.get::<_, bool>(first + index)?.then_some(flaw));
     }
     Ok(flaws)

@@ -14,11 +14,11 @@ use crate::metadata::{Error, Loaded};
 use crate::types::ShareId;
 
 const CHECK: &str = include_str!("check.sql");
-/// Sizes are summed in two halves, since a sum of three may need more than 64 bits.
+/// Bytes are summed in two halves, since a sum of three may need more than 64 bits.
 const COUNTERS: &str = "
     SELECT s.name, u.objects, u.bytes_high, u.bytes_low, count(f.id),
-           COALESCE(sum(f.size >> 32) FILTER (WHERE f.file_type IN (1, 5)), 0),
-           COALESCE(sum(f.size & 4294967295) FILTER (WHERE f.file_type IN (1, 5)), 0)
+           COALESCE(sum(f.used >> 32) FILTER (WHERE f.file_type IN (1, 5)), 0),
+           COALESCE(sum(f.used & 4294967295) FILTER (WHERE f.file_type IN (1, 5)), 0)
       FROM shares s JOIN share_usage u ON u.share_id = s.id LEFT JOIN files f ON f.share_id = s.id
      GROUP BY s.id";
 /// The objects that the roots of some shares lead to: no index leads from a share to its objects.

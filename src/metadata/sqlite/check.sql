@@ -77,5 +77,10 @@ UNION ALL
 SELECT format('%s is as long as its target is not', name)
   FROM objects WHERE file_type = 5 AND size <> length(link_target)
 UNION ALL
+SELECT format('%s of %d bytes takes %d', f.name, f.size, f.used)
+  FROM objects f
+ WHERE CASE f.file_type WHEN 1 THEN f.used > CASE WHEN f.size > 9223372036854771712 THEN 9223372036854775807 ELSE (f.size + 4095) / 4096 * 4096 END
+                        WHEN 5 THEN f.used <> length(f.link_target) ELSE f.used <> f.size END
+UNION ALL
 SELECT format('%s has the verifier of an exclusive create and is no file', name)
   FROM objects WHERE create_verifier IS NOT NULL AND file_type <> 1

@@ -30,8 +30,8 @@ const CAPABILITIES: &str =
 const COUNTED: &str = "INSERT INTO share_usage VALUES (?1, 0, 0, 0)";
 const OBJECT: &str = "
     INSERT INTO files (id, share_id, fileid, file_type, mode, uid, gid, size, atime, mtime, ctime, subdirs, content_id,
-                       content_version, mtime_version, parent_id, link_target, rdev, create_verifier)
-    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19)";
+                       content_version, mtime_version, parent_id, link_target, rdev, create_verifier, used)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20)";
 const ENTRY: &str = "
     INSERT INTO parent_child_map (parent_id, child_name, child_id, cookie) VALUES (?1, ?2, ?3, ?4)";
 const LINKS: &str = "INSERT INTO link_counts (file_id, link_count) VALUES (?1, ?2)";
@@ -207,6 +207,7 @@ impl Incoming {
                     target.as_ref().map(|target| target.as_bytes()),
                     stored_device(it.rdev),
                     verifier.map(u64::cast_signed),
+                    it.used.cast_signed(),
                 ])
             })
             .map_err(failed)?;

@@ -51,6 +51,27 @@ const AMEND_SIZE: &str = "
 const AMEND_VERIFIER: &str = "
     UPDATE files SET create_verifier = NULL, ctime = max(?2, ctime + 1)
      WHERE id = ?1 AND create_verifier IS NOT NULL AND file_type <> 1";
+/// The most that a file of its size takes.
+macro_rules! most_used {
+    () => {
+        "CASE WHEN size > 9223372036854771712 THEN 9223372036854775807 ELSE (size + 4095) / 4096 * 4096 END"
+    };
+}
+const AMEND_USED: &str = concat!(
+    "UPDATE files SET used = CASE file_type WHEN 1 THEN min(used, ",
+    most_used!(),
+    ") WHEN 5 THEN length(link_target) ELSE size END, ctime = max(?2, ctime + 1)
+     WHERE id = ?1 AND used <> CASE file_type WHEN 1 THEN min(used, ",
+    most_used!(),
+    ") WHEN 5 THEN length(link_target) ELSE size END"
+);
+const SET_USED: &str = concat!(
+    "UPDATE files SET used = min(?2, ",
+    most_used!(),
+    ") WHERE id = ?1 AND file_type = 1 AND used <> min(?2, ",
+    most_used!(),
+    ")"
+);
 const RENUMBER: &str = "
     UPDATE files SET fileid = (SELECT next FROM sequences WHERE name = 'fileids'), ctime = max(?2, ctime + 1)
      WHERE id = ?1 AND fileid = ?3";
@@ -142,6 +163,7 @@ impl Change<'_> {
             }
             Mend::SetUsage { .. } => Ok(Mended::Changed),
             Mend::Amend { object, flaw } => self.amend(*object, *flaw),
+            Mend::SetUsed { object, ctime, used } => self.set_used(*object, *ctime, *used),
             Mend::Renumber { object, fileid } => self.renumber(*object, *fileid),
             Mend::SetCookie { directory, name, cookie } => {
                 self.set_cookie(*directory, name, *cookie)
@@ -305,8 +327,26 @@ impl Change<'_> {
             Flaw::Mode => AMEND_MODE,
             Flaw::TargetSize => AMEND_SIZE,
             Flaw::Verifier => AMEND_VERIFIER,
+            Flaw::Used => AMEND_USED,
         };
         self.run(statement, params![object.0.as_bytes(), self.now.0]).map(done)
+    }
+
+    fn set_used(&self, object: ObjectId, ctime: Timestamp, used: u64) -> Result<Mended, Failure> {
+        let Some(before) = self.object(object)?.filter(|it| it.ctime == ctime) else {
+            return Ok(Mended::Changed);
+        };
+        let used = i64::try_from(used).unwrap_or(i64::MAX);
+        if self.run(SET_USED, params![object.0.as_bytes(), used])? == 0 {
+            return Ok(Mended::Changed);
+        }
+        let after = self.object(object)?.map_or(0, |after| after.used);
+        if let Some(mut tally) = Tally::read(self.within, before.share)? {
+            tally.bytes =
+                tally.bytes.saturating_add(after.into()).saturating_sub(before.used.into());
+            tally.write(self.within, before.share)?;
+        }
+        Ok(Mended::Done)
     }
 
     fn renumber(&self, object: ObjectId, fileid: i64) -> Result<Mended, Failure> {

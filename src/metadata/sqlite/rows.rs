@@ -16,13 +16,13 @@ use crate::types::{
 macro_rules! object_columns {
     () => {
         "o.id, o.share_id, o.fileid, o.file_type, o.mode, o.nlink, o.uid, o.gid, o.size, o.atime, o.mtime, o.ctime, \
-         o.rdev, o.content_id, o.content_version, o.mtime_version, o.parent_id, o.create_verifier"
+         o.rdev, o.content_id, o.content_version, o.mtime_version, o.parent_id, o.create_verifier, o.used"
     };
 }
 pub(super) use object_columns;
 
 /// How many columns an object has.
-pub(super) const OBJECT_COLUMNS: usize = 18;
+pub(super) const OBJECT_COLUMNS: usize = 19;
 
 /// An object as the database holds it.
 #[derive(Clone, Debug)]
@@ -86,6 +86,7 @@ pub(super) fn object(
             uid: number(row, at(6))?,
             gid: number(row, at(7))?,
             size: number(row, at(8))?,
+            used: number(row, at(18))?,
             atime: Timestamp(row.get(at(9))?),
             mtime: Timestamp(row.get(at(10))?),
             ctime: Timestamp(row.get(at(11))?),

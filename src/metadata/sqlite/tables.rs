@@ -28,12 +28,12 @@ const KEPT_FREE: &str = "what is left of the disk is kept for removing";
 const TAKE_RUN: &str = "UPDATE sequences SET next = next + ?2 WHERE name = ?1 RETURNING next";
 const INSERT: &str = "
     INSERT INTO files (id, share_id, fileid, file_type, mode, uid, gid, size, atime, mtime, ctime, subdirs, content_id,
-                       content_version, mtime_version, parent_id, link_target, rdev, create_verifier)
-    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19)";
+                       content_version, mtime_version, parent_id, link_target, rdev, create_verifier, used)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20)";
 const UPDATE: &str = "
     UPDATE files SET mode = ?2, uid = ?3, gid = ?4, size = ?5, atime = ?6, mtime = ?7, ctime = ?8, subdirs = ?9,
                      content_id = ?10, content_version = ?11, mtime_version = ?12, parent_id = ?13,
-                     create_verifier = ?14
+                     create_verifier = ?14, used = ?15
      WHERE id = ?1";
 const DELETE: &str = "DELETE FROM files WHERE id = ?1";
 const EDGE: &str =
@@ -336,12 +336,12 @@ impl Tables for Writable<'_> {
     fn put(&mut self, object: &Attributes) -> Outcome<(), Self> {
         let before = self.present(object.id)?;
         let share = before.stored.share;
-        let (old_nlink, old_size) = (before.stored.attributes.nlink, before.stored.attributes.size);
+        let (old_nlink, old_used) = (before.stored.attributes.nlink, before.stored.attributes.used);
         if old_nlink != object.nlink && !object.file_type.is_directory() {
             self.count_names(object)?;
         }
-        if old_size != object.size {
-            let old = Attributes { size: old_size, ..object.clone() };
+        if old_used != object.used {
+            let old = Attributes { used: old_used, ..object.clone() };
             let tally = self.tally(share)?;
             tally.subtract(&old);
             tally.add(object);
@@ -418,6 +418,7 @@ fn insert(
         target.map(SymlinkTarget::as_bytes),
         stored_device(it.rdev),
         stored.verifier.map(u64::cast_signed),
+        it.used.cast_signed(),
     ])?;
     Ok(())
 }
@@ -439,6 +440,7 @@ fn update(connection: &Connection, stored: &Stored) -> Result<(), Failure> {
         it.mtime_version,
         it.parent.as_ref().map(|parent| parent.0.as_bytes()),
         stored.verifier.map(u64::cast_signed),
+        it.used.cast_signed(),
     ])?;
     Ok(())
 }

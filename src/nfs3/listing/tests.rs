@@ -16,6 +16,7 @@ fn attributes(fileid: u64, parent: Option<ObjectId>) -> Attributes {
         uid: 1,
         gid: 1,
         size: 0,
+        used: 0,
         atime: Timestamp(0),
         mtime: Timestamp(0),
         ctime: Timestamp(0),

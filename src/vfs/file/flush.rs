@@ -116,7 +116,7 @@ impl Export {
         };
         if let Some(written) = snapshot.flush.written {
             let content = written.content;
-            match self.outdated(cx, file, content, snapshot.seen, asked).await? {
+            match self.outdated(cx, file, content, written.seen, asked).await? {
                 Some(_) if !alone => return Ok(None),
                 Some(Outdated::Gone) => {
                     self.content.forget_unstored(content.id);
@@ -141,7 +141,7 @@ impl Export {
         cx: &Context,
         file: ObjectId,
         content: ContentRef,
-        seen: Option<Timestamp>,
+        seen: Timestamp,
         asked: Asked,
     ) -> std::result::Result<Option<Outdated>, Error> {
         if !self.content.has_unstored(content.id) {
@@ -153,7 +153,7 @@ impl Export {
             Err(error) => return Err(error.into()),
         };
         let cut = present.content != Some(content);
-        let elsewhere = asked == Asked::ByAge && seen.is_some_and(|seen| seen != present.ctime);
+        let elsewhere = asked == Asked::ByAge && seen != present.ctime;
         Ok((cut || elsewhere).then(|| Outdated::Changed(Box::new(present))))
     }
 

@@ -3,7 +3,7 @@
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use crate::metadata::{Change, Flush, Written};
+use crate::metadata::{Change, Flush, Written, rules};
 use crate::types::{Attributes, ContentRef, FileType, ObjectId, Timestamp};
 use crate::vfs::export::{Export, WriteBehind};
 
@@ -41,8 +41,6 @@ struct Pending {
     written: Written,
     bytes: u64,
     since: Instant,
-    /// The committed ctime that the first of the writes found, or that the last flush left.
-    seen: Timestamp,
 }
 
 impl Default for Overlay {
@@ -65,8 +63,6 @@ impl Default for Overlay {
 pub(super) struct Snapshot {
     pub(super) flush: Flush,
     generation: u64,
-    /// The committed ctime, unless another instance has changed the file since the first of the writes.
-    pub(super) seen: Option<Timestamp>,
 }
 
 /// What a flush has to do.
@@ -125,6 +121,7 @@ impl Overlay {
         {
             attributes.size = attributes.size.max(written.end);
             attributes.mtime = written.mtime_over(attributes);
+            attributes.used = attributes.used.max(written.used);
             attributes.ctime = attributes.ctime.max(written.ctime);
             attributes.mode &= !written.clear_mode;
         }
@@ -177,10 +174,11 @@ impl Overlay {
                 replaced_mtime: committed.mtime,
                 ctime: now.after(before.ctime),
                 clear_mode: clear_mode | earlier.map_or(0, |pending| pending.written.clear_mode),
+                used: rules::most_used(before.size.max(end)),
+                seen: earlier.map_or(committed.ctime, |pending| pending.written.seen),
             },
             bytes: earlier.map_or(0, |pending| pending.bytes) + length,
             since: earlier.map_or_else(Instant::now, |pending| pending.since),
-            seen: earlier.map_or(committed.ctime, |pending| pending.seen),
         });
         self.generation += 1;
         self.used = Instant::now();
@@ -222,8 +220,7 @@ impl Overlay {
             atime: self.atime.map(|(atime, _)| atime),
             written: self.pending.map(|pending| pending.written),
         };
-        let seen = self.pending.map(|pending| pending.seen);
-        Task::Record(Snapshot { flush, generation: self.generation, seen })
+        Task::Record(Snapshot { flush, generation: self.generation })
     }
 
     /// The number of the last write.
@@ -241,7 +238,7 @@ impl Overlay {
             pending.bytes = 0;
             pending.written.replaced_mtime = recorded.mtime;
             pending.written.ctime = pending.written.ctime.after(recorded.ctime);
-            pending.seen = recorded.ctime;
+            pending.written.seen = recorded.ctime;
         }
         if self.atime.map(|(atime, _)| atime) == snapshot.flush.atime {
             self.atime = None;

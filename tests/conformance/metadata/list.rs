@@ -58,6 +58,8 @@ macro_rules! single_cases {
                 mode_bits_beyond_the_twelve_are_ignored
                 a_guard_must_equal_the_ctime
                 a_size_of_zero_takes_new_content
+                a_size_cuts_the_used_bytes
+                used_bytes_without_content_are_the_size
                 another_size_takes_a_new_version
                 a_size_beyond_63_bits_is_too_large
                 a_size_moves_mtime_unless_one_is_given
@@ -147,6 +149,9 @@ macro_rules! single_cases {
             flush {
                 size_and_times_are_recorded_as_given
                 a_flush_never_shrinks
+                a_flush_records_the_used_bytes_that_it_measured
+                used_bytes_fit_the_size
+                used_bytes_only_grow_beside_another_flush
                 the_largest_size
                 ctime_goes_beyond_what_is_there
                 an_explicit_mtime_outlives_a_late_flush
@@ -173,7 +178,7 @@ macro_rules! single_cases {
             usage {
                 a_new_share_has_its_root
                 every_kind_counts_and_links_have_bytes
-                sizes_count_as_they_come_and_go
+                used_bytes_count_as_they_come_and_go
                 refused_and_superseded_changes_do_not_count
                 further_names_cost_nothing
                 what_goes_is_given_back

@@ -163,6 +163,8 @@ pub(crate) fn written(file: &Attributes, end: u64, at: Timestamp) -> Flush {
         replaced_mtime: file.mtime,
         ctime: at,
         clear_mode: 0,
+        used: end,
+        seen: file.ctime,
     };
     Flush { atime: None, written: Some(written) }
 }
@@ -348,6 +350,15 @@ impl Caller {
 
     pub(crate) async fn flush(&self, file: ObjectId, flush: &Flush) -> Answer<FlushOutcome> {
         self.store.flush(&self.cx(), file, flush).await
+    }
+
+    /// The file after a flush of writes up to `end`, without holes.
+    pub(crate) async fn wrote(&self, file: ObjectId, end: u64) -> Attributes {
+        let present = self.attributes(file).await;
+        match self.flush(file, &written(&present, end, present.ctime)).await.unwrap() {
+            FlushOutcome::Recorded(change) => change.after,
+            FlushOutcome::Superseded(present) => panic!("superseded: {present:?}"),
+        }
     }
 
     pub(crate) async fn begin_zeroing(

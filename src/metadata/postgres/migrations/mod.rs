@@ -25,6 +25,7 @@ mod embedded {
 const DOWNS: &[(i32, &str)] = &[
     (1, include_str!("../../../../migrations/postgres/V1__tables.down.sql")),
     (2, include_str!("../../../../migrations/postgres/V2__operations.down.sql")),
+    (3, include_str!("../../../../migrations/postgres/V3__used.down.sql")),
 ];
 
 /// Refinery's table, as it makes it.

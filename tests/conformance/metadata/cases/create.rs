@@ -22,6 +22,7 @@ pub(crate) async fn a_new_file_is_empty_and_the_callers(world: World) {
         uid: ALICE,
         gid: 77,
         size: 0,
+        used: 0,
         atime: at,
         mtime: at,
         ctime: at,

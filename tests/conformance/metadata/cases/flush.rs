@@ -44,10 +44,78 @@ pub(crate) async fn size_and_times_are_recorded_as_given(world: World) {
     });
     let done = recorded(root.flush(file.id, &flush).await);
     assert_eq!(done.before, file);
-    let expected =
-        Attributes { size: 1000, mtime: later(&file, 5), ctime: later(&file, 6), ..file.clone() };
+    let expected = Attributes {
+        size: 1000,
+        used: 10,
+        mtime: later(&file, 5),
+        ctime: later(&file, 6),
+        ..file.clone()
+    };
     assert_eq!(done.after, expected);
     assert_eq!(root.attributes(file.id).await, expected);
+}
+
+/// fattr3.used (RFC 1813 section 2.5): more or less than before, as it was measured last.
+pub(crate) async fn a_flush_records_the_used_bytes_that_it_measured(world: World) {
+    let root = world.superuser();
+    let mut present = root.file(world.root, "file").await;
+    assert_eq!(present.used, 0);
+    for used in [1, 4096, 123, 256 << 20, 8192] {
+        let mut flush = written(&present, 256 << 20, later(&present, 1));
+        flush.written.as_mut().unwrap().used = used;
+        let done = recorded(root.flush(present.id, &flush).await);
+        assert_eq!((done.before.used, done.after.used), (present.used, used));
+        present = root.attributes(present.id).await;
+        assert_eq!(present, done.after);
+    }
+    // An access takes nothing.
+    let access = Flush { atime: Some(later(&present, 1)), written: None };
+    assert_eq!(recorded(root.flush(present.id, &access).await).after.used, 8192);
+}
+
+/// At least a byte where one was written, and at most the size in whole blocks.
+pub(crate) async fn used_bytes_fit_the_size(world: World) {
+    let root = world.superuser();
+    const LARGEST: u64 = i64::MAX as u64;
+    for (end, used, expected) in [
+        (1, 0, 1),
+        (1, 4096, 4096),
+        (1, 8192, 4096),
+        (4096, u64::MAX, 4096),
+        (4097, u64::MAX, 8192),
+        (1 << 40, 0, 1),
+        (LARGEST - 4095, u64::MAX, LARGEST - 4095),
+        (LARGEST - 4094, u64::MAX, LARGEST),
+        (LARGEST, LARGEST, LARGEST),
+    ] {
+        let file = root.file(world.root, "file").await;
+        let mut flush = written(&file, end, later(&file, 1));
+        flush.written.as_mut().unwrap().used = used;
+        let after = recorded(root.flush(file.id, &flush).await).after;
+        assert_eq!((after.size, after.used), (end, expected), "{used} measured");
+        root.remove(world.root, "file").await.unwrap();
+    }
+}
+
+/// The flush of one instance may have measured the content before another's writes.
+pub(crate) async fn used_bytes_only_grow_beside_another_flush(world: World) {
+    let root = world.superuser();
+    let file = root.file(world.root, "file").await;
+    let flush = |end, used| change(&file, |written| (written.end, written.used) = (end, used));
+    for (end, used, expected) in [
+        (1 << 20, 65_536, 65_536),
+        (1 << 20, 4096, 65_536),
+        (10, 131_072, 131_072),
+        (1 << 21, 1, 131_072),
+    ] {
+        let after = recorded(root.flush(file.id, &flush(end, used)).await).after;
+        assert_eq!(after.used, expected, "{used} measured");
+    }
+    // Who has seen the last of them may record less.
+    let present = root.attributes(file.id).await;
+    let mut flush = written(&present, 10, later(&present, 1));
+    flush.written.as_mut().unwrap().used = 4096;
+    assert_eq!(recorded(root.flush(file.id, &flush).await).after.used, 4096);
 }
 
 pub(crate) async fn a_flush_never_shrinks(world: World) {

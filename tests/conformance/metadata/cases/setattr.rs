@@ -114,6 +114,39 @@ pub(crate) async fn a_size_of_zero_takes_new_content(world: World) {
     assert_eq!(root.attributes(file.id).await, after);
 }
 
+/// A shorter file takes no more than its size in whole blocks, and a longer one nothing for the hole.
+pub(crate) async fn a_size_cuts_the_used_bytes(world: World) {
+    let root = world.superuser();
+    let file = root.file(world.root, "file").await;
+    root.wrote(file.id, 20_000).await;
+    for (to, used) in [
+        (20_001, 20_000),
+        (17_000, 20_000),
+        (8_193, 12_288),
+        (8_192, 8_192),
+        (1 << 40, 8_192),
+        (i64::MAX as u64, 8_192),
+        (1, 4_096),
+        (0, 0),
+        (5_000, 0),
+    ] {
+        let after = root.setattr(file.id, size(to)).await.unwrap().change.after;
+        assert_eq!((after.size, after.used), (to, used));
+        assert_eq!(root.attributes(file.id).await, after);
+    }
+    let other = root.setattr(file.id, mode(0o600)).await.unwrap().change.after;
+    assert_eq!(other.used, 0);
+}
+
+pub(crate) async fn used_bytes_without_content_are_the_size(world: World) {
+    let root = world.superuser();
+    assert_eq!(root.attributes(world.root).await.used, 4096);
+    for (name, object) in root.one_of_each(world.root).await {
+        assert_eq!(object.used, object.size, "{name}");
+        assert_eq!(root.attributes(object.id).await.used, object.size, "{name}");
+    }
+}
+
 pub(crate) async fn another_size_takes_a_new_version(world: World) {
     let root = world.superuser();
     let file = root.file(world.root, "file").await;

@@ -13,21 +13,24 @@ pub(crate) async fn every_kind_counts_and_links_have_bytes(world: World) {
     world.usage_becomes(8, 4).await;
 }
 
-pub(crate) async fn sizes_count_as_they_come_and_go(world: World) {
+pub(crate) async fn used_bytes_count_as_they_come_and_go(world: World) {
     let root = world.superuser();
     let a = root.file(world.root, "a").await;
     let b = root.file(world.root, "b").await;
-    root.setattr(a.id, size(1000)).await.unwrap();
+    root.wrote(a.id, 100_000).await;
     root.setattr(a.id, size(300)).await.unwrap();
+    // A hole takes nothing.
+    root.setattr(a.id, size(1 << 40)).await.unwrap();
     root.flush(b.id, &written(&b, 70, b.ctime)).await.unwrap();
     root.flush(b.id, &written(&b, 50, b.ctime)).await.unwrap();
-    world.usage_becomes(3, 370).await;
+    world.usage_becomes(3, 4096 + 70).await;
 }
 
 pub(crate) async fn refused_and_superseded_changes_do_not_count(world: World) {
     let root = world.superuser();
     let file = root.file(world.root, "file").await;
     let late = written(&file, 5000, file.ctime);
+    root.wrote(file.id, 8).await;
     root.setattr(file.id, size(8)).await.unwrap();
     root.flush(file.id, &late).await.unwrap();
     let sets = root.setattr(file.id, size(u64::MAX)).await;
@@ -41,7 +44,7 @@ pub(crate) async fn refused_and_superseded_changes_do_not_count(world: World) {
 pub(crate) async fn further_names_cost_nothing(world: World) {
     let root = world.superuser();
     let file = root.file(world.root, "one").await;
-    root.setattr(file.id, size(10)).await.unwrap();
+    root.wrote(file.id, 10).await;
     root.link(file.id, world.root, "two").await.unwrap();
     root.link(file.id, world.root, "three").await.unwrap();
     root.remove(world.root, "one").await.unwrap();
@@ -53,7 +56,7 @@ pub(crate) async fn what_goes_is_given_back(world: World) {
     let root = world.superuser();
     for (name, object) in root.one_of_each(world.root).await {
         if object.content.is_some() {
-            root.setattr(object.id, size(1 << 40)).await.unwrap();
+            root.wrote(object.id, 1 << 40).await;
         }
         if object.file_type.is_directory() {
             root.rmdir(world.root, name).await.unwrap();
@@ -67,7 +70,7 @@ pub(crate) async fn what_goes_is_given_back(world: World) {
 pub(crate) async fn what_is_replaced_is_given_back(world: World) {
     let root = world.superuser();
     let old = root.file(world.root, "old").await;
-    root.setattr(old.id, size(500)).await.unwrap();
+    root.wrote(old.id, 500).await;
     root.symlink(world.root, "new", "seven 7").await.unwrap();
     root.rename(world.root, "new", world.root, "old").await.unwrap();
     root.dir(world.root, "dir").await;
@@ -75,7 +78,7 @@ pub(crate) async fn what_is_replaced_is_given_back(world: World) {
     root.rename(world.root, "dir", world.root, "empty").await.unwrap();
     // A replaced name of an object that has another.
     let kept = root.file(world.root, "kept").await;
-    root.setattr(kept.id, size(30)).await.unwrap();
+    root.wrote(kept.id, 30).await;
     root.link(kept.id, world.root, "other").await.unwrap();
     root.rename(world.root, "old", world.root, "other").await.unwrap();
     world.usage_becomes(4, 37).await;
@@ -86,7 +89,7 @@ pub(crate) async fn the_largest_answer(world: World) {
     let root = world.superuser();
     for name in ["a", "b", "c"] {
         let file = root.file(world.root, name).await;
-        root.setattr(file.id, size(i64::MAX as u64)).await.unwrap();
+        root.wrote(file.id, i64::MAX as u64).await;
     }
     world.usage_becomes(4, u64::MAX).await;
 }
@@ -107,7 +110,7 @@ pub(crate) async fn shares_count_apart(world: World) {
     let other = world.another().await;
     let root = other.superuser();
     let file = root.file(other.root, "file").await;
-    root.setattr(file.id, size(99)).await.unwrap();
+    root.wrote(file.id, 99).await;
     world.usage_becomes(1, 0).await;
     other.usage_becomes(2, 99).await;
 }

@@ -201,6 +201,8 @@ impl Step {
             replaced_mtime: if random.random_ratio(4, 5) { shown.mtime } else { mtime },
             ctime,
             clear_mode: if random.random() { 0o6000 } else { 0 },
+            used: bytes(random),
+            seen: Timestamp(shown.ctime.0 - i64::from(random.random_ratio(1, 4))),
         });
         Self::Flush(file, Flush { atime: maybe(random, |_| atime), written })
     }
