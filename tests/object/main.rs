@@ -18,3 +18,5 @@ mod races;
 mod s3;
 #[cfg(test)]
 mod support;
+#[cfg(test)]
+mod turns;

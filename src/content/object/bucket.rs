@@ -1,4 +1,4 @@
-//! Requests to a bucket: bounded in number and time, repeated with patience.
+//! Requests to a bucket: bounded in number and time, repeated with patience. Clients take turns.
 
 use std::io;
 use std::ops::Range;
@@ -14,7 +14,6 @@ use object_store::{
     PutPayload, UpdateVersion,
 };
 use rand::Rng as _;
-use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -22,10 +21,28 @@ use uuid::Uuid;
 use super::error::{Failure, failure, foreign, timed_out};
 use super::layout::{Layout, TRAILER, Trailer};
 use crate::content::Error;
-use crate::types::{ContentId, Context};
+use crate::types::{Bounds, Claimant, ContentId, Context, FairPermits};
 
 /// The first pause before a request is repeated, and the longest.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(4));
+
+tokio::task_local! {
+    /// See [`on_behalf_of`].
+    static CLAIMANT: Claimant;
+}
+
+/// Whose turn a request takes now.
+pub(super) fn claimant() -> Claimant {
+    CLAIMANT.try_with(|claimant| *claimant).unwrap_or_default()
+}
+
+/// Has the requests of `work` take the turns of a client. A request is many calls below the call that wants it.
+pub(super) fn on_behalf_of<F: Future>(
+    claimant: Claimant,
+    work: F,
+) -> impl Future<Output = F::Output> {
+    CLAIMANT.scope(claimant, work)
+}
 
 /// What the names of objects begin with that are made to try the bucket.
 pub(super) const PROBE: &str = "check-";
@@ -51,7 +68,7 @@ pub(super) struct Bucket {
     pub(super) layout: Layout,
     client: Arc<dyn Client>,
     limits: Limits,
-    slots: Semaphore,
+    slots: FairPermits,
     /// Whether the server honours conditional writes.
     pub(super) conditional: bool,
     attributes: Attributes,
@@ -108,7 +125,7 @@ impl Bucket {
             layout: Layout::new(prefix),
             client,
             limits,
-            slots: Semaphore::new(limits.max_concurrency.max(1)),
+            slots: FairPermits::new(limits.max_concurrency.max(1), Bounds::CALLS),
             conditional: true,
             attributes,
         }
@@ -125,7 +142,8 @@ impl Bucket {
         what: &str,
         request: impl Future<Output = object_store::Result<T>>,
     ) -> Result<T, Failure> {
-        let _slot = self.slots.acquire().await;
+        let slot = self.slots.acquire(claimant(), 1).await;
+        let _slot = slot.map_err(|reason| Failure::Passing(io::Error::other(reason)))?;
         match tokio::time::timeout(self.limits.request_timeout, request).await {
             Ok(answer) => answer.map_err(|error| failure(what, error)),
             Err(_) => Err(timed_out(what)),
@@ -363,7 +381,10 @@ impl Patience<'_> {
     async fn once<T>(&self, request: impl Future<Output = T>) -> Result<T, Error> {
         match self.caller {
             None => Ok(request.await),
-            Some(cx) => within(&cx.cancel, cx.deadline, request).await.ok_or(Error::Cancelled),
+            Some(cx) => {
+                let request = on_behalf_of(cx.claimant(), request);
+                within(&cx.cancel, cx.deadline, request).await.ok_or(Error::Cancelled)
+            }
         }
     }
 }

@@ -51,7 +51,7 @@ pub use self::service::{Azure, AzureCredentials, Encryption, Gcs, S3, Secret, Se
 use self::state::{File, Files};
 use self::upload::Trouble;
 use super::{Capacity, ContentStore, Error, Footprint, MAX_LENGTH, end_of, still_wanted};
-use crate::types::{ContentId, ContentIdentity, Context, Timestamp};
+use crate::types::{ContentId, ContentIdentity, Context, FairPermits, Timestamp};
 
 /// A content store in a bucket. See the module.
 #[derive(Clone, Debug)]
@@ -73,8 +73,8 @@ struct Shared {
     /// How many chunks are read ahead.
     read_ahead: u64,
     prefetches: Arc<Semaphore>,
-    /// Bounds the uploads that hold a chunk's bytes.
-    uploads: Semaphore,
+    /// Bounds the uploads that hold a chunk's bytes; clients take turns.
+    uploads: FairPermits,
     /// Uploads begun and not over.
     under_way: AtomicUsize,
     /// Writers that wait for memory.

@@ -19,7 +19,10 @@ use super::service::Service;
 use super::state::Files;
 use super::{ObjectContent, Shared};
 use crate::content::{Error, Making};
-use crate::types::ContentIdentity;
+use crate::types::{Bounds, ContentIdentity, FairPermits};
+
+/// Uploads that may wait: as many as there are chunks in memory, which `write_buffer` bounds.
+const EVERY_CHUNK: Bounds = Bounds { total: usize::MAX, per_client: usize::MAX };
 
 /// The object whose text is the content's identity.
 const IDENTITY: &str = "identity";
@@ -174,7 +177,7 @@ impl ObjectContent {
             exclusive: settings.exclusive,
             read_ahead: settings.read_ahead.min(room),
             prefetches: Arc::new(Semaphore::new(concurrency.div_ceil(2))),
-            uploads: Semaphore::new(concurrency),
+            uploads: FairPermits::new(concurrency, EVERY_CHUNK),
             under_way: AtomicUsize::new(0),
             waiting: AtomicUsize::new(0),
             trouble: parking_lot::Mutex::default(),

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use bytes::Bytes;
 
 use super::Shared;
-use super::bucket::{Stored, within};
+use super::bucket::{Stored, claimant, on_behalf_of, within};
 use super::cache::Image;
 use super::error::again;
 use super::layout::{Part, parts};
@@ -14,7 +14,7 @@ use super::state::{File, Upload};
 use super::update::{Changed, Known, Target};
 use crate::content::Error;
 use crate::log_limit::{About, limited};
-use crate::types::Context;
+use crate::types::{Claimant, Context};
 
 impl Shared {
     /// Keeps what is written, and begins to store the chunks that it completes.
@@ -67,7 +67,7 @@ impl Shared {
             state.is_full(part.number, file.chunk_size)
         };
         if full {
-            self.start(file, part.number);
+            self.start(file, part.number, cx.claimant());
         }
         Ok(())
     }
@@ -84,7 +84,7 @@ impl Shared {
                     return;
                 }
                 if !file.state.lock().rests(number) {
-                    self.start(&file, number);
+                    self.start(&file, number, None);
                 }
             }
         }
@@ -120,7 +120,7 @@ impl Shared {
                 return Ok(());
             }
             for (number, ..) in &left {
-                self.start(file, *number);
+                self.start(file, *number, cx.claimant());
             }
             if within(&cx.cancel, cx.deadline, ended).await.is_none() {
                 return Err(Error::Cancelled);
@@ -139,15 +139,15 @@ impl Shared {
     }
 
     /// Begins to store a chunk, where it has something new and nobody does it already. It goes on whatever becomes
-    /// of the caller.
-    pub(super) fn start(self: &Arc<Self>, file: &Arc<File>, number: u64) {
+    /// of the caller, whose turn it takes.
+    pub(super) fn start(self: &Arc<Self>, file: &Arc<File>, number: u64, claimant: Claimant) {
         if !file.state.lock().claim(number) {
             return;
         }
         self.under_way.fetch_add(1, Ordering::Relaxed);
         let (shared, file) = (Arc::clone(self), Arc::clone(file));
         tokio::spawn(async move {
-            shared.upload(&file, number).await;
+            on_behalf_of(claimant, shared.upload(&file, number)).await;
             shared.under_way.fetch_sub(1, Ordering::Relaxed);
             file.uploaded.notify_waiters();
             if shared.waiting.load(Ordering::Relaxed) > 0 {
@@ -158,7 +158,8 @@ impl Shared {
 
     async fn upload(&self, file: &File, number: u64) {
         let _turn = file.turn.read().await;
-        let _slot = self.uploads.acquire().await;
+        // The queue has room for every chunk, and is never closed.
+        let _slot = self.uploads.acquire(claimant(), 1).await;
         let Some(upload) = file.state.lock().begin(number) else { return };
         let begun = self.cache.now();
         let stored = self.store(file, number, &upload).await;

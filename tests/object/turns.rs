@@ -1,0 +1,79 @@
+//! Clients take turns at the bucket.
+
+use bytes::Bytes;
+use futures_util::FutureExt as _;
+use futures_util::stream::{FuturesUnordered, StreamExt as _};
+use trunkfs::content::{ContentStore as _, Error};
+use trunkfs::types::{ContentId, Context};
+
+use crate::s3::S3Server;
+use crate::support::{commit, cx, pattern, put, store, store_with};
+
+const CALLS: usize = 60;
+
+fn from(host: u8) -> Context {
+    Context { client: ([10, 0, 0, host], 700).into(), ..cx() }
+}
+
+/// Polls all calls once, in their order, and counts those that end before the last one does.
+async fn before_the_last<T>(calls: Vec<impl Future<Output = Result<T, Error>> + Unpin>) -> usize {
+    let last = calls.len() - 1;
+    let mut calls: Vec<_> = calls
+        .into_iter()
+        .enumerate()
+        .map(|(number, call)| call.map(move |done| done.map(|_| number)))
+        .collect();
+    assert!(
+        calls.iter_mut().all(|call| call.now_or_never().is_none()),
+        "each waits for the bucket"
+    );
+    let mut calls: FuturesUnordered<_> = calls.into_iter().collect();
+    let mut before = 0;
+    let mut met = false;
+    while let Some(done) = calls.next().await {
+        met |= done.unwrap() == last;
+        before += usize::from(!met);
+    }
+    before
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_read_waits_for_one_turn_of_each_other_client() {
+    let server = S3Server::start().await;
+    let writer = store(&server).await;
+    let mut contents = Vec::new();
+    for number in 0..=CALLS {
+        let id = ContentId::generate();
+        put(&writer, id, 0, &pattern(number as u64, 3_000)).await;
+        commit(&writer, id).await;
+        contents.push(id);
+    }
+    let reader = store_with(&server, |settings| settings.limits.max_concurrency = 1).await;
+    let (crowd, single) = (from(1), from(2));
+    let reads = contents.iter().enumerate().map(|(number, id)| {
+        let cx = if number == CALLS { &single } else { &crowd };
+        reader.read(cx, *id, 0, 3_000)
+    });
+    let before = before_the_last(reads.collect()).await;
+    assert!(before < 10, "after {before} calls of the other client");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_commit_waits_for_one_turn_of_each_other_client() {
+    let server = S3Server::start().await;
+    let store = store_with(&server, |settings| settings.limits.max_concurrency = 1).await;
+    let (crowd, single) = (from(1), from(2));
+    let mut contents = Vec::new();
+    for number in 0..=CALLS {
+        let id = ContentId::generate();
+        let cx = if number == CALLS { &single } else { &crowd };
+        store.write(cx, id, 0, Bytes::from(pattern(number as u64, 3_000))).await.unwrap();
+        contents.push(id);
+    }
+    let commits = contents.iter().enumerate().map(|(number, id)| {
+        let cx = if number == CALLS { &single } else { &crowd };
+        store.commit(cx, *id)
+    });
+    let before = before_the_last(commits.collect()).await;
+    assert!(before < 10, "after {before} calls of the other client");
+}
