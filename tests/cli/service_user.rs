@@ -147,6 +147,10 @@ impl Installed {
             server.stop().await;
             self.maintained(2 * round).await;
         }
+        self.is_the_users();
+    }
+
+    fn is_the_users(&self) {
         for file in self.files() {
             assert_eq!(fs::symlink_metadata(&file).unwrap().uid(), USER, "{}", file.display());
         }
@@ -187,6 +191,25 @@ async fn server_and_maintenance_work_on_a_database_with_a_credential() {
 async fn server_and_maintenance_work_on_sqlite() {
     let installed = Installed::with("type: sqlite, sqlite: { path: metadata.sqlite }");
     installed.works().await;
+    // Root runs a maintenance command by hand, a failing one too, and the service goes on.
+    let root = installed.folder.path();
+    for (more, status) in [(&["--", "--share", "/none"][..], 1), (&[], 0)] {
+        let mut by_root =
+            Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/packaging/trunkfs-backup"));
+        let programs = Path::new(env!("CARGO_BIN_EXE_trunkfs")).parent().unwrap().display();
+        by_root
+            .arg("--config")
+            .args([root.join("etc/config.yaml"), root.join("lib/trunkfs-backup")])
+            .args(more)
+            .current_dir(root.join("lib/trunkfs"))
+            .env("PATH", format!("{programs}:{}", std::env::var("PATH").unwrap()))
+            .env_remove("TRUNKFS_CONFIG")
+            .stdin(Stdio::null());
+        let finished = run(by_root).await;
+        assert_eq!(finished.status, Some(status), "{finished:?}");
+    }
+    installed.maintained(6).await;
+    installed.is_the_users();
     let metadata = installed.folder.path().join("lib/trunkfs/metadata.sqlite");
     assert!(metadata.exists(), "a relative path is one of the unit's working directory");
 }
