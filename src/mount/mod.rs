@@ -2,10 +2,16 @@
 //!
 //! Any client may ask with any flavour, as some mount without credentials; handles are no secrets, and
 //! every call that uses one is checked. A path of more than 1,024 bytes is GARBAGE_ARGS.
+//!
+//! While the metadata store is not available, MNT waits for it, and is dropped without a reply when its time is over:
+//! mount.nfs(8) repeats such a call, and takes any error as the end of a mount of fstab(5).
 
 mod table;
 
 use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{sleep, sleep_until};
 
 use crate::log_limit::{Excerpt, limited};
 use crate::rpc::{Call, Caller, Flavor, Program, Reply};
@@ -22,6 +28,9 @@ const VERSION: u32 = 3;
 const MAX_PATH_BYTES: usize = 1024;
 /// The flavour that calls of NFS take: AUTH_SYS.
 const AUTH_SYS: u32 = 1;
+
+/// How often MNT asks a metadata store that is not available. The store itself waits for its connection besides.
+const RETRY: Duration = Duration::from_millis(500);
 
 /// The procedures by number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,7 +87,7 @@ impl From<&MountError> for Status {
             MountError::AccessDenied => Self::AccessDenied,
             MountError::NotDirectory => Self::NotDirectory,
             MountError::NameTooLong => Self::NameTooLong,
-            MountError::Unavailable(_) => Self::ServerFault,
+            MountError::Unavailable(_) | MountError::Failed(_) => Self::ServerFault,
         }
     }
 }
@@ -102,13 +111,16 @@ impl Mount {
         procedure: Procedure,
         caller: Caller,
         mut arguments: Decoder,
-    ) -> Result<Encoder, DecodeError> {
+    ) -> Result<Reply, DecodeError> {
         let mut reply = Encoder::new();
         match procedure {
             Procedure::Null => {}
             Procedure::Mount => {
                 let path = arguments.opaque(MAX_PATH_BYTES)?;
-                mounted(&mut reply, self.mount(caller, &path).await);
+                match self.mount(caller, &path).await {
+                    Some(outcome) => mounted(&mut reply, outcome),
+                    None => return Ok(Reply::Dropped),
+                }
             }
             Procedure::Dump => self.table.dump(&mut reply),
             Procedure::Unmount => {
@@ -118,10 +130,11 @@ impl Mount {
             Procedure::UnmountAll => self.table.remove_all(caller.address.ip()),
             Procedure::Export => self.exports(&mut reply),
         }
-        Ok(reply)
+        Ok(Reply::Success(reply.finish()))
     }
 
-    async fn mount(&self, caller: Caller, path: &[u8]) -> Result<FileHandle, Status> {
+    /// `None` where the metadata store was not available for as long as the call may take.
+    async fn mount(&self, caller: Caller, path: &[u8]) -> Option<Result<FileHandle, Status>> {
         let Caller { address: client, flavor, cancel, deadline, trail } = caller;
         let identity = match flavor {
             Flavor::None => None,
@@ -130,7 +143,7 @@ impl Mount {
         let xid = trail.xid;
         let caller = vfs::Caller { address: client, identity, cancel, deadline, trail };
         let shown = Excerpt(path);
-        match self.vfs.mount(&caller, path).await {
+        Some(match self.find(&caller, path).await? {
             Ok(handle) => {
                 limited!(info, client, "mounted", xid, %client, path = %shown);
                 self.table.add(client.ip(), path);
@@ -145,6 +158,26 @@ impl Mount {
                     limited!(info, client, "a mount was refused", xid, %client, path = %shown, %error);
                 }
                 Err(status)
+            }
+        })
+    }
+
+    /// Looks for a path until the metadata store answers, or the call's time is over.
+    async fn find(
+        &self,
+        caller: &vfs::Caller,
+        path: &[u8],
+    ) -> Option<Result<FileHandle, MountError>> {
+        loop {
+            match self.vfs.mount(caller, path).await {
+                Err(MountError::Unavailable(_)) => {}
+                found => return Some(found),
+            }
+            tokio::select! {
+                biased;
+                () = caller.cancel.cancelled() => return None,
+                () = sleep_until(caller.deadline) => return None,
+                () = sleep(RETRY) => {}
             }
         }
     }
@@ -214,7 +247,7 @@ impl Program for Mount {
             return Reply::SystemError;
         };
         match self.answer(procedure, call.caller, call.arguments).await {
-            Ok(reply) => Reply::Success(reply.finish()),
+            Ok(reply) => reply,
             Err(DecodeError::Truncated | DecodeError::TooLong | DecodeError::Value) => {
                 Reply::GarbageArguments
             }

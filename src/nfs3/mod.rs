@@ -135,6 +135,15 @@ impl Program for Nfs3 {
         procedure(number).is_some_and(|procedure| procedure.repeat == Replayed)
     }
 
+    /// Asked of the share of the first handle; RENAME and LINK refuse handles of two shares. A call without a handle that
+    /// this server made is refused for that.
+    fn is_admitted(&self, call: &Call) -> bool {
+        match handle::decode(&mut call.arguments.clone()) {
+            Ok(Ok(handle)) => self.vfs.admits(&request::vfs_caller(call.caller.clone()), &handle),
+            Ok(Err(_)) | Err(_) => true,
+        }
+    }
+
     /// The handle.
     fn subject(&self, _number: u32, arguments: &Decoder) -> Option<String> {
         handle::shown(arguments)

@@ -84,6 +84,20 @@ impl From<vfs::Failure> for Failure {
     }
 }
 
+/// The caller as file systems see it.
+pub(super) fn vfs_caller(caller: crate::rpc::Caller) -> vfs::Caller {
+    vfs::Caller {
+        address: caller.address,
+        identity: match caller.flavor {
+            Flavor::None => None,
+            Flavor::Sys(credentials) => Some(credentials),
+        },
+        cancel: caller.cancel,
+        deadline: caller.deadline,
+        trail: caller.trail,
+    }
+}
+
 /// One call.
 #[derive(Debug)]
 pub(super) struct Request<'a> {
@@ -105,22 +119,7 @@ impl<'a> Request<'a> {
         procedure: &'static str,
         arguments: &Decoder,
     ) -> Self {
-        let identity = match caller.flavor {
-            Flavor::None => None,
-            Flavor::Sys(credentials) => Some(credentials),
-        };
-        Self {
-            vfs,
-            caller: vfs::Caller {
-                address: caller.address,
-                identity,
-                cancel: caller.cancel,
-                deadline: caller.deadline,
-                trail: caller.trail,
-            },
-            procedure,
-            arguments: arguments.clone(),
-        }
+        Self { vfs, caller: vfs_caller(caller), procedure, arguments: arguments.clone() }
     }
 
     /// Does `work` and puts its outcome as a procedure's results: the status, and behind it what

@@ -1,4 +1,4 @@
-//! From a record to its answer: header, program, procedure, replay, deadline.
+//! From a record to its answer: header, program, procedure, reply cache, deadline.
 //!
 //! A call is polled once where its record was read, so that what needs no waiting costs no task; what
 //! does wait becomes a task of its own, which any core may run and which holds up nobody.
@@ -20,7 +20,8 @@ use tracing::{Instrument as _, Span};
 
 use super::about::About;
 use super::message::{Answer, CallHeader, Incoming};
-use super::replay::{Begin, ClientCache, Handover, ReplayCache, ReplayLimits, Running};
+use super::reply_cache::{Begin, ClientCache, Handoff, InProgress, ReplyCache, ReplyCacheLimits};
+use super::reply_stream::{Delivery, ReplyStream};
 use super::{Call, Caller, Program, Reply};
 use crate::types::{AtomicDuration, Trail};
 use crate::xdr::{DecodeError, Decoder};
@@ -54,7 +55,7 @@ pub struct Dispatcher {
     programs: Vec<Arc<dyn Program>>,
     request_timeout: AtomicDuration,
     slow_calls: AtomicDuration,
-    replay: Arc<ReplayCache>,
+    replies: Arc<ReplyCache>,
 }
 
 /// One connection's calls.
@@ -63,7 +64,7 @@ pub struct Session {
     dispatcher: Arc<Dispatcher>,
     peer: SocketAddr,
     cancel: CancellationToken,
-    replay: ClientCache,
+    replies: ClientCache,
 }
 
 /// A call that waits for something. `None` where no answer is due on this connection.
@@ -86,7 +87,8 @@ struct Execution {
     call: Call,
     about: About,
     slow: Duration,
-    running: Option<Running>,
+    running: Option<InProgress>,
+    delivery: Option<Arc<Delivery>>,
 }
 
 impl Dispatcher {
@@ -106,10 +108,10 @@ impl Dispatcher {
                 return Err(DuplicateProgram { number, version });
             }
         }
-        let replay = ReplayCache::new(ReplayLimits::default());
+        let replies = ReplyCache::new(ReplyCacheLimits::default());
         let (request_timeout, slow_calls) =
             (AtomicDuration::new(request_timeout), AtomicDuration::new(slow_calls));
-        Ok(Arc::new(Self { programs, request_timeout, slow_calls, replay }))
+        Ok(Arc::new(Self { programs, request_timeout, slow_calls, replies }))
     }
 
     /// Sets both times as [`Dispatcher::new`] does, for calls that begin from now on.
@@ -118,11 +120,17 @@ impl Dispatcher {
         self.slow_calls.set(slow_calls);
     }
 
-    /// Begins a connection of a client. `cancel` is the parent of its calls' tokens.
+    /// Begins a connection of a client, by which the replies of `stream` go out. `cancel` is the parent of its calls'
+    /// tokens.
     #[must_use]
-    pub fn session(self: &Arc<Self>, peer: SocketAddr, cancel: CancellationToken) -> Session {
-        let replay = self.replay.connect(peer.ip());
-        Session { dispatcher: self.clone(), peer, cancel, replay }
+    pub fn session(
+        self: &Arc<Self>,
+        peer: SocketAddr,
+        stream: Arc<ReplyStream>,
+        cancel: CancellationToken,
+    ) -> Session {
+        let replies = self.replies.connect(peer, stream);
+        Session { dispatcher: self.clone(), peer, cancel, replies }
     }
 
     /// The procedure's program and name, or the answer that says what is missing (RFC 5531 section 9).
@@ -149,6 +157,12 @@ impl Session {
         self.peer
     }
 
+    /// The connection's replies.
+    #[must_use]
+    pub fn stream(&self) -> &Arc<ReplyStream> {
+        self.replies.stream()
+    }
+
     /// Takes a record, and answers it at once where nothing has to be waited for.
     ///
     /// # Errors
@@ -172,37 +186,36 @@ impl Session {
             procedure = name,
             handle = program.subject(header.procedure, &arguments)
         );
-        let running = if program.is_replayed(header.procedure) {
+        let id = program
+            .is_replayed(header.procedure)
             // A clone shares the bytes.
-            match self.replay.begin(&header, &arguments.clone().rest()) {
-                Begin::Run(running) => Some(running),
-                Begin::Recorded(results) => {
-                    tracing::debug!(parent: &span, "a repeat: the recorded reply");
-                    return Ok(Started::Answered(Answer::success(header.xid, results)));
-                }
-                Begin::Wait(turn) => {
-                    tracing::debug!(parent: &span, "a repeat of a call in progress");
-                    let execution = self.execution((program, name), header, arguments, None);
-                    return Ok(Started::Waiting(Box::pin(
-                        execution.wait_for(turn).instrument(span),
-                    )));
-                }
+            .then(|| self.replies.id(&header, &arguments.clone().rest()));
+        let (xid, large) = (header.xid, arguments.remaining() > POLL_AT_ONCE_BYTES);
+        let call = self.call(header, arguments);
+        let begin = id.map(|id| self.replies.begin(id, || program.is_admitted(&call)));
+        let (running, delivery) = match begin {
+            Some(Begin::Run(running, delivery)) => (Some(running), Some(delivery)),
+            Some(Begin::NotAdmitted) | None => (None, None),
+            Some(Begin::Late) => {
+                tracing::debug!(parent: &span, "a repeat came first, by a newer connection");
+                return Ok(Started::Nothing);
             }
-        } else {
-            None
+            Some(Begin::Recorded(results, delivery)) => {
+                tracing::debug!(parent: &span, "a repeat: the recorded reply");
+                let answer = Answer::success(xid, results).followed(Some(delivery));
+                return Ok(Started::Answered(answer));
+            }
+            Some(Begin::Wait(turn, delivery)) => {
+                tracing::debug!(parent: &span, "a repeat of a call in progress");
+                let execution = self.execution((program, name), call, None, Some(delivery));
+                return Ok(Started::Waiting(Box::pin(execution.wait_for(turn).instrument(span))));
+            }
         };
-        let large = arguments.remaining() > POLL_AT_ONCE_BYTES;
-        let execution = self.execution((program, name), header, arguments, running);
+        let execution = self.execution((program, name), call, running, delivery);
         Ok(poll_at_once(execution, span, large))
     }
 
-    fn execution(
-        &self,
-        (program, name): (&Arc<dyn Program>, &'static str),
-        header: CallHeader,
-        arguments: Decoder,
-        running: Option<Running>,
-    ) -> Execution {
+    fn call(&self, header: CallHeader, arguments: Decoder) -> Call {
         let caller = Caller {
             address: self.peer,
             flavor: header.identity.flavor,
@@ -210,10 +223,19 @@ impl Session {
             deadline: Instant::now() + self.dispatcher.request_timeout.get(),
             trail: Arc::new(Trail::new(header.xid)),
         };
-        let call = Call { caller, procedure: header.procedure, arguments };
+        Call { caller, procedure: header.procedure, arguments }
+    }
+
+    fn execution(
+        &self,
+        (program, name): (&Arc<dyn Program>, &'static str),
+        call: Call,
+        running: Option<InProgress>,
+        delivery: Option<Arc<Delivery>>,
+    ) -> Execution {
         let about = About::new(program.clone(), name, &call);
         let slow = self.dispatcher.slow_calls.get();
-        Execution { program: program.clone(), call, about, slow, running }
+        Execution { program: program.clone(), call, about, slow, running, delivery }
     }
 }
 
@@ -234,7 +256,7 @@ impl Execution {
     /// Runs the call to its end, or to the end of its time and its grace. A call that must not be done twice does so
     /// without its connection too: a client that connects anew repeats its calls.
     async fn run(self) -> Option<Answer> {
-        let Self { program, call, about, slow, running } = self;
+        let Self { program, call, about, slow, running, delivery } = self;
         let xid = about.trail.xid;
         let cancel = call.caller.cancel.clone();
         let deadline = call.caller.deadline;
@@ -273,13 +295,14 @@ impl Execution {
             Some(running) => running.finish(reply, cancel.is_cancelled())?,
             None => reply,
         };
+        let answer = Answer::new(xid, reply)?;
         about.ended(slow);
-        Some(Answer::new(xid, reply))
+        Some(answer.followed(delivery))
     }
 
     /// Waits for the call that this one is a copy of, and runs if that one gave up. Stops waiting when
     /// its own connection ends, so that the reply goes to one that lives.
-    async fn wait_for(self, turn: oneshot::Receiver<Handover>) -> Option<Answer> {
+    async fn wait_for(self, turn: oneshot::Receiver<Handoff>) -> Option<Answer> {
         let caller = &self.call.caller;
         let turn = tokio::select! {
             biased;
@@ -287,8 +310,10 @@ impl Execution {
             () = caller.cancel.cancelled() => return None,
         };
         match turn {
-            Handover::Reply(reply) => Some(Answer::new(caller.trail.xid, reply)),
-            Handover::Run(running) => Self { running: Some(running), ..self }.run().await,
+            Handoff::Reply(reply) => {
+                Some(Answer::new(caller.trail.xid, reply)?.followed(self.delivery))
+            }
+            Handoff::Run(running) => Self { running: Some(running), ..self }.run().await,
         }
     }
 }

@@ -1,8 +1,11 @@
 //! Calls and replies on the wire (RFC 5531 section 9).
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use super::auth::Identity;
+use super::reply_stream::Delivery;
 use super::{AuthStatus, Reply};
 use crate::xdr::{DecodeError, Decoder, Message};
 
@@ -67,17 +70,20 @@ pub struct Answer {
     head: [u8; MAX_HEAD_BYTES],
     head_bytes: usize,
     results: Message,
+    /// Of a reply that is recorded.
+    delivery: Option<Arc<Delivery>>,
 }
 
 impl Answer {
-    /// The reply to a call that reached its procedure.
-    pub(super) fn new(xid: u32, reply: Reply) -> Self {
-        match reply {
+    /// The reply to a call that reached its procedure; `None` where the call is dropped.
+    pub(super) fn new(xid: u32, reply: Reply) -> Option<Self> {
+        Some(match reply {
             Reply::Success(results) | Reply::Transient(results) => Self::success(xid, results),
             Reply::GarbageArguments => Self::accepted(xid, 4, &[]),
             Reply::Refused(status) => Self::auth_error(xid, status),
             Reply::SystemError => Self::accepted(xid, 5, &[]),
-        }
+            Reply::Dropped => return None,
+        })
     }
 
     /// SUCCESS.
@@ -125,7 +131,7 @@ impl Answer {
         for (place, word) in head[4..].chunks_exact_mut(4).zip(words) {
             place.copy_from_slice(&word.to_be_bytes());
         }
-        let mut answer = Self { head, head_bytes, results: Message::default() };
+        let mut answer = Self { head, head_bytes, results: Message::default(), delivery: None };
         answer.mark();
         answer
     }
@@ -135,6 +141,18 @@ impl Answer {
         // Results are bounded by rtmax, far below a fragment's 2 GiB.
         let length = u32::try_from(self.len() - 4).unwrap_or(u32::MAX);
         self.head[..4].copy_from_slice(&(length | LAST_FRAGMENT).to_be_bytes());
+    }
+
+    /// The same reply, whose way to the client is followed.
+    pub(super) fn followed(self, delivery: Option<Arc<Delivery>>) -> Self {
+        Self { delivery, ..self }
+    }
+
+    /// The reply is queued to be written, and ends at byte `end` of all that its connection writes.
+    pub fn queued(&self, end: u64) {
+        if let Some(delivery) = &self.delivery {
+            delivery.queued(end);
+        }
     }
 
     /// Bytes in all.

@@ -6,9 +6,11 @@ mod dispatch;
 mod message;
 mod program;
 mod record;
-mod replay;
+mod reply_cache;
+mod reply_stream;
 
 pub use dispatch::{Dispatcher, DuplicateProgram, Session, Started, Waiting};
 pub use message::Answer;
 pub use program::{AuthStatus, Call, Caller, Flavor, Program, Reply};
 pub use record::{FREE_BYTES, MAX_RECORD_BYTES, RecordError, RecordReader, Step};
+pub use reply_stream::{PeerState, ReplyStream, Transport};

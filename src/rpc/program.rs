@@ -72,6 +72,8 @@ pub enum Reply {
     Refused(AuthStatus),
     /// SYSTEM_ERR.
     SystemError,
+    /// No reply: the client is to repeat the call, and any reply would fail it.
+    Dropped,
 }
 
 /// A program of one version.
@@ -90,6 +92,12 @@ pub trait Program: std::fmt::Debug + Send + Sync + 'static {
     /// Whether a repeat of the call must get the recorded reply, since doing it twice is not doing it
     /// once.
     fn is_replayed(&self, procedure: u32) -> bool;
+
+    /// Whether the rules of what the call names admit its caller. A copy of an earlier call from a caller that they do not
+    /// admit is not answered from the cache: it runs, and is refused.
+    fn is_admitted(&self, _call: &Call) -> bool {
+        true
+    }
 
     /// What a call is about, as the log shows it: a handle, a path. Asked for calls that get a line.
     fn subject(&self, _procedure: u32, _arguments: &Decoder) -> Option<String> {

@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use super::Shared;
 use super::limits::Reservation;
 use super::outbox::Outbox;
-use super::places::Place;
+use super::socket::Socket;
 use super::writer::write_replies;
 use crate::log_limit::limited;
 use crate::rpc::{RecordError, RecordReader, Session, Started, Step};
@@ -56,15 +56,6 @@ enum End {
     Pressed,
 }
 
-/// A connection's socket, and the place that it takes: the place is free as soon as the socket is closed, whatever the
-/// connection's calls do.
-#[derive(Debug)]
-pub(super) struct Socket {
-    // Dropped in this order.
-    pub(super) stream: TcpStream,
-    pub(super) _place: Place,
-}
-
 /// The reading half.
 struct Reading {
     socket: Arc<Socket>,
@@ -90,12 +81,11 @@ impl Drop for CloseAtEnd {
 
 /// Serves a connection to its end; `cancel` is the parent of its calls' tokens.
 pub(super) async fn serve(
-    socket: Socket,
+    socket: Arc<Socket>,
     session: Session,
     cancel: CancellationToken,
     shared: Arc<Shared>,
 ) {
-    let socket = Arc::new(socket);
     let peer = session.peer();
     let stop = shared.drain.child_token();
     let settings = &shared.settings;
@@ -139,7 +129,7 @@ pub(super) async fn serve(
         // Calls in flight may finish, until the server or the writer gives up on them, or the peer is gone.
         tokio::select! {
             () = outbox.idle() => {}
-            () = peer_gone(&socket.stream) => {}
+            () = peer_gone(socket.stream()) => {}
             () = shared.kill.cancelled() => {}
         }
     }
@@ -235,12 +225,12 @@ impl Reading {
         tokio::select! {
             biased;
             done = future => Ok(done),
-            () = peer_gone(&self.socket.stream) => Err(End::Closed),
+            () = peer_gone(self.socket.stream()) => Err(End::Closed),
         }
     }
 
     async fn read(&mut self) -> Result<(), End> {
-        let stream = &self.socket.stream;
+        let stream = self.socket.stream();
         loop {
             // Nothing is allocated while there is nothing to read: an idle connection has no buffer.
             poll_fn(|context| stream.poll_read_ready(context)).await?;
@@ -255,14 +245,21 @@ impl Reading {
             };
             match read {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => return Err(error.into()),
-                Ok(0) => return Err(End::Closed),
-                Ok(bytes) if large => {
-                    self.records.read_directly(bytes);
-                    return Ok(());
+                Err(error) => {
+                    self.socket.replies().broke();
+                    return Err(error.into());
+                }
+                Ok(0) => {
+                    self.socket.replies().finished();
+                    return Err(End::Closed);
                 }
                 Ok(bytes) => {
-                    self.more = bytes == INPUT_BYTES;
+                    self.socket.replies().heard();
+                    if large {
+                        self.records.read_directly(bytes);
+                    } else {
+                        self.more = bytes == INPUT_BYTES;
+                    }
                     return Ok(());
                 }
             }

@@ -10,8 +10,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::sleep;
 
 use super::Shared;
-use super::connection::{Socket, serve};
+use super::connection::serve;
 use super::places::Full;
+use super::socket::Socket;
 use crate::log_limit::{About, limited};
 use crate::types::ClientAddress;
 
@@ -74,8 +75,9 @@ fn admit(stream: TcpStream, peer: SocketAddr, shared: &Arc<Shared>) {
     }
     let cancel = shared.abort.child_token();
     // Begun here, and not in the task, sessions are in the order of their connections.
-    let session = shared.dispatcher.session(peer, cancel.clone());
-    tokio::spawn(serve(Socket { stream, _place: place }, session, cancel, shared.clone()));
+    let socket = Socket::new(stream, place);
+    let session = shared.dispatcher.session(peer, socket.replies().clone(), cancel.clone());
+    tokio::spawn(serve(socket, session, cancel, shared.clone()));
 }
 
 /// Says that a connection is closed for want of a place, and by which limit.

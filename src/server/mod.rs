@@ -14,6 +14,7 @@ mod outbox;
 mod places;
 mod probe;
 mod shares;
+mod socket;
 mod stores;
 mod supervised;
 mod waiting;

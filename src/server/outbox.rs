@@ -35,6 +35,8 @@ pub(super) struct Outbox {
 #[derive(Debug, Default)]
 struct Queue {
     replies: VecDeque<Outgoing>,
+    /// The bytes of all replies since the connection began.
+    queued: u64,
     closed: bool,
 }
 
@@ -253,6 +255,8 @@ impl Slot {
         let outgoing = Outgoing { answer, _counted: counted, _reservation: reservation };
         let mut queue = outbox.queue.lock();
         if !queue.closed {
+            queue.queued += length as u64;
+            outgoing.answer.queued(queue.queued);
             queue.replies.push_back(outgoing);
         }
     }

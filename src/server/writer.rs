@@ -6,11 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpStream;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 use tokio_util::sync::CancellationToken;
 
-use super::connection::Socket;
 use super::outbox::{Outbox, Outgoing};
+use super::socket::Socket;
+use crate::rpc::PeerState;
 
 /// The most parts of replies in one write.
 const MAX_SLICES: usize = 128;
@@ -20,6 +21,9 @@ const TURN_BYTES: usize = 1 << 20;
 const PROGRESS_BYTES: usize = 64 << 10;
 /// How long a peer may be slow when the server stops.
 const PATIENCE_AT_END: Duration = Duration::from_secs(5);
+/// How long a peer may take to acknowledge the last replies, and how often they are looked after at most.
+const ACKNOWLEDGEMENT: Duration = Duration::from_secs(1);
+const LOOK_AFTER: Duration = Duration::from_millis(100);
 
 /// Writes replies until the outbox is closed and empty, or the peer is slow for `patience`; then the outbox is
 /// closed. After `stopping` has fired there is less patience.
@@ -31,9 +35,13 @@ pub(super) async fn write_replies(
 ) {
     let _end = AbandonAtEnd(&outbox);
     let mut writer =
-        Writer { stream: &socket.stream, patience, stopping, since: Instant::now(), taken: 0 };
-    if let Err(error) = writer.write_all(&outbox).await {
-        tracing::debug!(%error, "replies cannot be written");
+        Writer { socket: &socket, patience, stopping, since: Instant::now(), taken: 0 };
+    match writer.write_all(&outbox).await {
+        Ok(()) => writer.acknowledged().await,
+        Err(error) => {
+            socket.replies().broke();
+            tracing::debug!(%error, "replies cannot be written");
+        }
     }
 }
 
@@ -47,7 +55,7 @@ impl Drop for AbandonAtEnd<'_> {
 }
 
 struct Writer<'a> {
-    stream: &'a TcpStream,
+    socket: &'a Socket,
     patience: Duration,
     stopping: CancellationToken,
     /// When the peer was last known not to be slow, and what it has taken from then on.
@@ -61,10 +69,11 @@ impl Writer<'_> {
         // Bytes of the batch's first reply that are written already.
         let mut offset = 0;
         let mut turn = 0;
+        let stream = self.socket.stream();
         while outbox.take(&mut batch).await {
             self.is_not_slow();
             while !batch.is_empty() {
-                match write_some(self.stream, &batch, offset) {
+                match self.socket.replies().write(|| write_some(stream, &batch, offset)) {
                     Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                     Ok(written) => {
                         turn += written;
@@ -90,13 +99,28 @@ impl Writer<'_> {
         Ok(())
     }
 
+    /// Waits until the peer has acknowledged the replies that a repeat may ask for, or is gone: the cache has to know which
+    /// ones may be unread.
+    async fn acknowledged(&self) {
+        let until = Instant::now() + ACKNOWLEDGEMENT;
+        let mut pause = Duration::from_millis(1);
+        while self.socket.replies().awaits_acknowledgement()
+            && self.socket.peer() != PeerState::Reset
+            && !self.stopping.is_cancelled()
+            && Instant::now() < until
+        {
+            sleep(pause).await;
+            pause = LOOK_AFTER.min(pause * 2);
+        }
+    }
+
     fn is_not_slow(&mut self) {
         (self.since, self.taken) = (Instant::now(), 0);
     }
 
     /// Waits until the peer takes more.
     async fn writable(&mut self) -> io::Result<()> {
-        let writable = self.stream.writable();
+        let writable = self.socket.stream().writable();
         if !self.stopping.is_cancelled() {
             tokio::select! {
                 biased;
@@ -105,7 +129,7 @@ impl Writer<'_> {
             }
         }
         let patience = self.patience.min(PATIENCE_AT_END);
-        timeout_at(self.since + patience, self.stream.writable()).await?
+        timeout_at(self.since + patience, self.socket.stream().writable()).await?
     }
 }
 

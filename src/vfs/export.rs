@@ -178,6 +178,16 @@ impl Vfs {
         Ok((export, context))
     }
 
+    /// Whether the rules of the handle's share admit the caller's address and port.
+    #[must_use]
+    pub fn admits(&self, caller: &Caller, handle: &FileHandle) -> bool {
+        self.exports.get(&handle.share).is_some_and(|export| {
+            let rules = export.rules.read();
+            ClientRule::find(&rules, caller.address.ip())
+                .is_some_and(|rule| rule.check_port(caller).is_ok())
+        })
+    }
+
     /// Whether the share is read-only for the caller.
     pub(super) fn is_read_only(export: &Export, caller: &Caller) -> bool {
         let rules = export.rules.read();

@@ -24,9 +24,12 @@ pub enum MountError {
     /// A component of the path is over 255 bytes.
     #[error("a component of the path is too long")]
     NameTooLong,
+    /// The namespace cannot answer now; a repeat may succeed.
+    #[error("the metadata store is not available")]
+    Unavailable(#[source] metadata::Error),
     /// The namespace cannot answer.
     #[error("the metadata store failed")]
-    Unavailable(#[source] metadata::Error),
+    Failed(#[source] metadata::Error),
 }
 
 /// A share and who may mount it.
@@ -122,6 +125,23 @@ fn refused(error: metadata::Error) -> MountError {
     match error {
         metadata::Error::NotDirectory => MountError::NotDirectory,
         metadata::Error::NotFound | metadata::Error::Stale => MountError::NotFound,
-        error => MountError::Unavailable(error),
+        error @ (metadata::Error::Unavailable(_) | metadata::Error::Cancelled) => {
+            MountError::Unavailable(error)
+        }
+        error @ (metadata::Error::Exists
+        | metadata::Error::IsDirectory
+        | metadata::Error::NotEmpty
+        | metadata::Error::AccessDenied
+        | metadata::Error::NotPermitted
+        | metadata::Error::Invalid
+        | metadata::Error::BadType
+        | metadata::Error::TooManyLinks
+        | metadata::Error::NotSync
+        | metadata::Error::TooLarge
+        | metadata::Error::NoSpace(_)
+        | metadata::Error::ReadOnly(_)
+        | metadata::Error::Damaged(_)
+        | metadata::Error::Schema(_)
+        | metadata::Error::Backend(_)) => MountError::Failed(error),
     }
 }

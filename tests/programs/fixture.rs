@@ -47,6 +47,7 @@ pub(crate) fn of(bytes: &[u8]) -> Args {
 pub(crate) struct Server {
     pub(crate) nfs: Nfs3,
     pub(crate) mount: Mount,
+    pub(crate) vfs: Arc<Vfs>,
     pub(crate) store: Arc<MemoryStore>,
     pub(crate) root: Vec<u8>,
 }
@@ -84,7 +85,8 @@ impl Server {
         };
         let vfs = Vfs::new(vec![export]).unwrap();
         let root = root.to_wire().into_bytes();
-        Self { nfs: Nfs3::new(Arc::clone(&vfs)), mount: Mount::new(vfs), store, root }
+        let (nfs, mount) = (Nfs3::new(Arc::clone(&vfs)), Mount::new(Arc::clone(&vfs)));
+        Self { nfs, mount, vfs, store, root }
     }
 
     /// Calls NFS as uid and gid 1000.

@@ -1,7 +1,10 @@
 //! The form of what every procedure answers, and what is told to the RPC layer.
 
 use trunkfs::metadata::MetadataStore as _;
-use trunkfs::rpc::{AuthStatus, Flavor, Program as _, Reply};
+use trunkfs::rpc::{AuthStatus, Call, Flavor, Program as _, Reply};
+use trunkfs::types::{FileHandle, ShareName};
+use trunkfs::vfs::{ClientRule, Squash};
+use trunkfs::xdr::Decoder;
 
 use super::fixture::{Args, Server, call, caller, of};
 
@@ -172,4 +175,33 @@ async fn refused_clients_learn_nothing() {
         assert_eq!(bytes[..4], 70_u32.to_be_bytes(), "{procedure}");
         assert_eq!(bytes[4..], vec![0; words * 4], "{procedure}");
     }
+}
+
+#[tokio::test]
+async fn recorded_replies_are_for_admitted_clients() {
+    let server = Server::new().await;
+    let admitted = |address: &str, handle: &[u8]| {
+        let caller = trunkfs::rpc::Caller { address: address.parse().unwrap(), ..caller() };
+        let arguments = Decoder::new(of(handle).opaque(b"name").0.into());
+        server.nfs.is_admitted(&Call { caller, procedure: 9, arguments })
+    };
+    assert!(admitted("127.0.0.1:50000", &server.root));
+    assert!(!admitted("10.0.0.1:50000", &server.root));
+    let mut handle = FileHandle::parse(&server.root).unwrap();
+    let share = std::mem::replace(&mut handle.share, ShareName::parse("/none").unwrap());
+    assert!(!admitted("127.0.0.1:50000", handle.to_wire().as_bytes()));
+    // Such a call is refused before any rule is asked.
+    assert!(admitted("10.0.0.1:50000", b"no handle"));
+    let rule = ClientRule {
+        network: "127.0.0.0/8".parse().unwrap(),
+        read_only: true,
+        squash: Squash::All,
+        anonymous: (65_534, 65_534),
+        reserved_port: true,
+    };
+    server.vfs.set_rules(&share, vec![rule]);
+    assert!(!admitted("127.0.0.1:50000", &server.root));
+    assert!(admitted("127.0.0.1:1023", &server.root));
+    server.vfs.set_rules(&share, Vec::new());
+    assert!(!admitted("127.0.0.1:1023", &server.root));
 }

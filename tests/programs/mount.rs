@@ -66,8 +66,22 @@ async fn mnt_refuses_by_reason() {
     let stranger = trunkfs::rpc::Caller { address: "10.0.0.1:9".parse().unwrap(), ..caller() };
     let mut refused = success(call(&server.mount, 1, of(b"/t"), stranger).await);
     assert_eq!((refused.u32().unwrap(), refused.remaining()), (13, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn mnt_has_no_reply_while_the_metadata_store_is_not_available() {
+    let server = Server::new().await;
     server.store.close().await;
-    assert_eq!(status(&server, b"/t").await, 10006);
+    let began = tokio::time::Instant::now();
+    let reply = call(&server.mount, 1, of(b"/t"), caller()).await;
+    assert!(matches!(reply, Reply::Dropped), "{reply:?}");
+    assert_eq!(began.elapsed().as_secs(), 60, "the call's time");
+    let stopped = caller();
+    stopped.cancel.cancel();
+    let reply = call(&server.mount, 1, of(b"/t"), stopped).await;
+    assert!(matches!(reply, Reply::Dropped), "{reply:?}");
+    // A path of no share needs no store.
+    assert_eq!(status(&server, b"/none").await, 2);
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 use tokio::sync::Semaphore;
 
 use super::*;
+use crate::rpc::{PeerState, Transport};
 use crate::xdr::Encoder;
 
 const READ: u32 = 1;
@@ -43,6 +44,20 @@ struct Fixture {
     dispatcher: Arc<Dispatcher>,
 }
 
+/// Replies that the client has as soon as they are written.
+#[derive(Debug)]
+struct Acknowledged;
+
+impl Transport for Acknowledged {
+    fn unacknowledged(&self) -> Option<u64> {
+        Some(0)
+    }
+
+    fn peer(&self) -> PeerState {
+        PeerState::Connected
+    }
+}
+
 impl Fixture {
     fn new() -> Self {
         let program = Arc::new(Deaf(Semaphore::new(0)));
@@ -55,8 +70,9 @@ impl Fixture {
     fn start(&self, procedure: u32) -> Started {
         let words = [1, 0, 2, 7, 1, procedure, 0, 0, 0, 0];
         let record: Vec<u8> = words.iter().flat_map(|word: &u32| word.to_be_bytes()).collect();
-        let session =
-            self.dispatcher.session(([10, 0, 0, 1], 700).into(), CancellationToken::new());
+        let stream = Arc::new(ReplyStream::new(Box::new(Acknowledged)));
+        let peer = ([10, 0, 0, 1], 700).into();
+        let session = self.dispatcher.session(peer, stream, CancellationToken::new());
         session.start(record.into()).unwrap()
     }
 

@@ -58,6 +58,14 @@ impl Connection {
         let _: std::io::Result<usize> = patiently(self.stream.peek(&mut [0])).await;
     }
 
+    /// Connects from a port of one's own, which no open connection has.
+    pub(crate) async fn open_at(client: SocketAddr, server: SocketAddr) -> Self {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_reuseaddr(true).unwrap();
+        socket.bind(client).unwrap();
+        Self { stream: patiently(socket.connect(server)).await.unwrap() }
+    }
+
     /// Makes a call and waits for its reply, which must be the next one.
     pub(crate) async fn call(&mut self, call: Call) -> Reply {
         let xid = self.send(&call).await;
@@ -145,10 +153,25 @@ impl Connection {
         }
     }
 
+    /// Sends nothing more.
+    pub(crate) async fn finish(&mut self) {
+        self.stream.shutdown().await.unwrap();
+    }
+
     /// Sends nothing more, and waits until the server has noticed and closed the connection too.
     pub(crate) async fn leave(mut self) {
         self.stream.shutdown().await.unwrap();
         self.closed().await;
+    }
+
+    /// Breaks the connection, as when the peer's machine has lost it.
+    pub(crate) fn reset(self) {
+        self.stream.set_zero_linger().unwrap();
+    }
+
+    /// Waits until something has come, and leaves it unread.
+    pub(crate) async fn arrived(&mut self) {
+        assert_eq!(patiently(self.stream.peek(&mut [0])).await.unwrap(), 1);
     }
 
     /// Fails the case if the server says anything, or closes, within `time`.

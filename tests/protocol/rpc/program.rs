@@ -1,6 +1,7 @@
 //! A program whose procedures do what a case needs.
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::Duration;
 
 use tokio::sync::{Semaphore, watch};
 use tokio::time::timeout;
@@ -41,6 +42,8 @@ pub(crate) struct Scripted {
     gate: Semaphore,
     begun: watch::Sender<u32>,
     cancelled: watch::Sender<u32>,
+    /// Whether copies are answered from the cache.
+    admits: AtomicBool,
 }
 
 impl Default for Scripted {
@@ -50,6 +53,7 @@ impl Default for Scripted {
             gate: Semaphore::new(0),
             begun: watch::Sender::new(0),
             cancelled: watch::Sender::new(0),
+            admits: AtomicBool::new(true),
         }
     }
 }
@@ -60,9 +64,29 @@ impl Scripted {
         self.count.load(Ordering::SeqCst)
     }
 
+    /// Sets whether callers are admitted.
+    pub(crate) fn admit(&self, admits: bool) {
+        self.admits.store(admits, Ordering::SeqCst);
+    }
+
     /// Lets `calls` of those that wait pass.
     pub(crate) fn open_gate(&self, calls: usize) {
         self.gate.add_permits(calls);
+    }
+
+    /// Lets no more calls pass.
+    pub(crate) fn close_gate(&self) {
+        self.gate.forget_permits(usize::MAX);
+    }
+
+    /// Waits until so much was counted.
+    pub(crate) async fn counted_to(&self, count: u32) {
+        let reached = async {
+            while self.count() < count {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        timeout(PATIENCE, reached).await.expect("it is counted in time");
     }
 
     /// Waits until `calls` calls in all have begun to wait for the gate.
@@ -129,6 +153,10 @@ impl Program for Scripted {
             procedure,
             COUNT | WAIT_AND_COUNT | COUNT_STUBBORNLY | COUNT_TRANSIENTLY | WAIT_AND_PANIC
         )
+    }
+
+    fn is_admitted(&self, _call: &Call) -> bool {
+        self.admits.load(Ordering::SeqCst)
     }
 
     async fn call(&self, call: Call) -> Reply {

@@ -1,0 +1,90 @@
+//! What makes two calls of one client the same.
+
+use std::hash::{BuildHasher as _, RandomState};
+
+use crate::rpc::Flavor;
+use crate::rpc::message::CallHeader;
+
+/// Arguments of up to this length are covered by the checksum as a whole: those of every call but WRITE, as long as
+/// names and targets are not too long anyway.
+const WHOLE_BYTES: usize = 8 << 10;
+/// The first and last bytes of longer arguments that the checksum covers. Before WRITE's data are at most 88 bytes (RFC 1813
+/// section 3.3.7), behind it at most 3, so that 256 bytes of data and more are among each.
+const EDGE_BYTES: usize = 512;
+
+/// A call's header and arguments. The stamp of AUTH_SYS is not in it: clients may change it with every copy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(in crate::rpc) struct CallId {
+    xid: u32,
+    program: u32,
+    version: u32,
+    procedure: u32,
+    /// uid and gid under AUTH_SYS.
+    user: Option<(u32, u32)>,
+    machine: u64,
+    length: usize,
+    checksum: u32,
+}
+
+impl CallId {
+    /// `arguments` are all of them, undecoded.
+    pub(super) fn new(machines: &RandomState, header: &CallHeader, arguments: &[u8]) -> Self {
+        Self {
+            xid: header.xid,
+            program: header.program,
+            version: header.version,
+            procedure: header.procedure,
+            user: match &header.identity.flavor {
+                Flavor::None => None,
+                Flavor::Sys(credentials) => Some((credentials.uid, credentials.gid)),
+            },
+            machine: machines.hash_one(&header.identity.machine[..]),
+            length: arguments.len(),
+            checksum: checksum(arguments),
+        }
+    }
+}
+
+fn checksum(arguments: &[u8]) -> u32 {
+    if arguments.len() <= WHOLE_BYTES {
+        return crc32fast::hash(arguments);
+    }
+    let mut checksum = crc32fast::Hasher::new();
+    checksum.update(&arguments[..EDGE_BYTES]);
+    checksum.update(&arguments[arguments.len() - EDGE_BYTES..]);
+    checksum.finalize()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whether a change of one byte at `position` of `length` changes the checksum.
+    fn covers(length: usize, position: usize) -> bool {
+        let arguments = vec![0x5a; length];
+        let mut other = arguments.clone();
+        other[position] ^= 1;
+        checksum(&arguments) != checksum(&other)
+    }
+
+    #[test]
+    fn small_arguments_are_covered_whole() {
+        // A symbolic link with a long name and a long target.
+        let length = 68 + 260 + 60 + 4 + 4096;
+        assert!((0..length).all(|position| covers(length, position)));
+        assert!(covers(WHOLE_BYTES, WHOLE_BYTES / 2));
+    }
+
+    #[test]
+    fn of_a_large_write_offset_length_and_both_ends_of_the_data_are_covered() {
+        for padding in 0..4 {
+            let (data, handle) = ((1 << 20) - padding, 4 + 64);
+            let before = handle + 8 + 4 + 4 + 4;
+            let length = before + data + padding;
+            let covered = (0..before + 256).chain(before + data - 256..before + data);
+            assert!(covered.step_by(7).all(|position| covers(length, position)));
+            assert!(covers(length, before) && covers(length, before + 255));
+            assert!(covers(length, before + data - 256) && covers(length, before + data - 1));
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! A connection's socket, and what the kernel knows of its peer.
+
+use std::os::fd::AsFd;
+use std::sync::{Arc, Weak};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::ioctl::{Getter, Opcode, ioctl};
+use tokio::net::TcpStream;
+
+use super::places::Place;
+use crate::rpc::{PeerState, ReplyStream, Transport};
+
+/// A socket, and the place that it takes: the place is free as soon as the socket is closed, whatever the connection's
+/// calls do.
+#[derive(Debug)]
+pub(super) struct Socket {
+    // Dropped in this order.
+    stream: TcpStream,
+    _place: Place,
+    replies: Arc<ReplyStream>,
+}
+
+impl Socket {
+    pub(super) fn new(stream: TcpStream, place: Place) -> Arc<Self> {
+        Arc::new_cyclic(|socket: &Weak<Self>| {
+            let replies = Arc::new(ReplyStream::new(Box::new(socket.clone())));
+            Self { stream, _place: place, replies }
+        })
+    }
+
+    pub(super) fn stream(&self) -> &TcpStream {
+        &self.stream
+    }
+
+    /// The account of the replies that are written to it.
+    pub(super) fn replies(&self) -> &Arc<ReplyStream> {
+        &self.replies
+    }
+
+    /// Whether the peer is there.
+    pub(super) fn peer(&self) -> PeerState {
+        peer_state(&self.stream)
+    }
+}
+
+/// Whatever way the connection ends, the replies that the peer may not have read are known.
+impl Drop for Socket {
+    fn drop(&mut self) {
+        self.replies.close(unacknowledged(&self.stream), self.peer());
+    }
+}
+
+impl Transport for Weak<Socket> {
+    fn unacknowledged(&self) -> Option<u64> {
+        self.upgrade().map(|socket| unacknowledged(&socket.stream))
+    }
+
+    fn peer(&self) -> PeerState {
+        self.upgrade().map_or(PeerState::Reset, |socket| socket.peer())
+    }
+}
+
+/// SIOCOUTQ of tcp(7), which has TIOCOUTQ's number.
+const SIOCOUTQ: Opcode = libc::TIOCOUTQ as Opcode;
+
+/// The bytes that wait in the socket's send queue, sent or not; 0 on a system without this call.
+#[allow(
+    unsafe_code,
+    reason = "no crate has a safe wrapper; the kernel writes one int, for which a Getter of an int has room"
+)]
+fn unacknowledged(socket: impl AsFd) -> u64 {
+    // SAFETY: SIOCOUTQ writes an int, and reads nothing.
+    let bytes = unsafe { ioctl(socket, Getter::<SIOCOUTQ, libc::c_int>::new()) };
+    bytes.ok().and_then(|bytes| u64::try_from(bytes).ok()).unwrap_or(0)
+}
+
+/// Whether the peer is there, without reading from the socket.
+fn peer_state(socket: impl AsFd) -> PeerState {
+    let mut polled = [PollFd::new(&socket, PollFlags::RDHUP)];
+    // A failure is of the call, and says nothing about the socket.
+    let _ = poll(&mut polled, Some(&Timespec::default()));
+    let state = polled[0].revents();
+    if state.intersects(PollFlags::HUP | PollFlags::ERR) {
+        PeerState::Reset
+    } else if state.contains(PollFlags::RDHUP) {
+        PeerState::Finished
+    } else {
+        PeerState::Connected
+    }
+}
