@@ -2,9 +2,11 @@
 # engine is at hand; tests/packaging checks what can be checked without one.
 FROM rust:1.95-slim-bookworm AS build
 WORKDIR /build
-COPY Cargo.toml Cargo.lock ./
+COPY Cargo.toml Cargo.lock build.rs ./
 COPY src src
 COPY migrations migrations
+# docker build --build-arg TRUNKFS_COMMIT=$(git rev-parse --short=12 HEAD): the first line of the log has it.
+ARG TRUNKFS_COMMIT
 RUN cargo build --release --locked --bin trunkfs \
     && install -d -m 0700 /image/var/lib/trunkfs
 

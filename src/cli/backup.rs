@@ -43,7 +43,7 @@ pub(super) struct Options {
 
 /// Makes the backup.
 pub(super) fn run(options: &Options) -> Result<(), Failure> {
-    let config = options.configured.load()?;
+    let config = options.configured.load_for_stores()?;
     let wanted = Wanted {
         shares: options.shares.clone(),
         metadata_only: options.metadata_only,

@@ -58,7 +58,7 @@ pub(super) fn run(options: &Options) -> Result<(), Failure> {
 }
 
 fn copy(options: &Copy) -> Result<(), Failure> {
-    let config = options.configured.load()?;
+    let config = options.configured.load_for_stores()?;
     let start = Instant::now();
     let runtime = tokio::runtime::Runtime::new().map_err(run_error)?;
     let how = CopyHow {

@@ -48,7 +48,7 @@ pub(super) fn share(text: &str) -> Result<ShareName, String> {
 
 /// Writes the dump.
 pub(super) fn run(options: &Options) -> Result<(), Failure> {
-    let config = options.configured.load()?;
+    let config = options.configured.load_for_stores()?;
     let standard_output = options.file == Path::new("-");
     if !standard_output && options.file.symlink_metadata().is_ok() {
         let text = format!("{} is there already; name another file", options.file.display());

@@ -75,7 +75,7 @@ pub(super) fn is_asked_for() -> bool {
 
 /// Checks the stores.
 pub(super) fn run(options: &Options) -> Result<(), Failure> {
-    let config = match options.configured.load() {
+    let config = match options.configured.load_for_stores() {
         Err(Failure::Configuration(errors)) => {
             for error in errors.iter() {
                 eprintln!("error: {error}");

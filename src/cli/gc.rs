@@ -45,7 +45,7 @@ fn age(text: &str) -> Result<Duration, String> {
 
 /// Collects.
 pub(super) fn run(options: &Options) -> Result<(), Failure> {
-    let config = options.configured.load()?;
+    let config = options.configured.load_for_stores()?;
     let names = names(&config, options)?;
     let start = Instant::now();
     let runtime = tokio::runtime::Runtime::new().map_err(run_error)?;

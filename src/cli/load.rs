@@ -47,7 +47,7 @@ pub(super) struct Options {
 
 /// Loads the dump.
 pub(super) fn run(options: &Options) -> Result<(), Failure> {
-    let config = options.configured.load()?;
+    let config = options.configured.load_for_stores()?;
     let start = Instant::now();
     let runtime = tokio::runtime::Runtime::new().map_err(|error| Failure::Run(error.into()))?;
     let loaded = runtime.block_on(async {

@@ -28,9 +28,10 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::config::{self, Config, Source};
+use crate::config::{self, Config, LogFormat, Source};
 use crate::metadata;
 use crate::metadata::schema::SchemaError;
+use crate::telemetry;
 use crate::types::Chain;
 
 /// The command line or the configuration is wrong.
@@ -156,6 +157,23 @@ impl Configured {
     fn load(&self) -> Result<Config, Failure> {
         Ok(self.source().load()?.config)
     }
+
+    /// The same for a command that works on the stores. Where no configuration was found it says so, and which data
+    /// it uses: they must be there.
+    fn load_for_stores(&self) -> Result<Config, Failure> {
+        let source = self.source();
+        if let (Source::Local { data, .. }, None) = (&source, &self.data) {
+            let remedy = "name a configuration with --config, or a data folder with --data";
+            let file = Path::new(data).join("metadata.sqlite");
+            if !file.exists() {
+                let (places, file) = (PLACES.join(" nor "), file.display());
+                let text = format!("neither {places} nor {file} exists; {remedy}");
+                return Err(Failure::Wrong(text));
+            }
+            eprintln!("no configuration found: using the data folder {data}; {remedy}");
+        }
+        Ok(source.load()?.config)
+    }
 }
 
 /// A path as a shell takes it (POSIX 2.2.2).
@@ -189,6 +207,45 @@ impl From<config::Errors> for Failure {
     }
 }
 
+impl Failure {
+    /// The exit status.
+    fn status(&self) -> u8 {
+        match self {
+            Self::Configuration(_) | Self::Environment(_) | Self::Wrong(_) => WRONG,
+            Self::Said(status) => *status,
+            Self::Run(_) => FAILED,
+        }
+    }
+
+    /// Writes it to standard error, where that was not done: for people, or an object a line for programs.
+    fn write(&self, format: LogFormat) {
+        let write = |text: &str, excerpt: Option<&str>| match format {
+            LogFormat::Text => {
+                eprintln!(
+                    "error: {text}{}",
+                    excerpt.map(|lines| format!("\n{lines}")).unwrap_or_default()
+                );
+            }
+            LogFormat::Json => {
+                let fields = excerpt.map(|lines| ("excerpt", lines.into()));
+                eprint!("{}", telemetry::json_line(tracing::Level::ERROR, text, fields));
+            }
+        };
+        match self {
+            Self::Configuration(errors) => {
+                for error in errors.iter() {
+                    write(&error.headline(), error.excerpt().as_deref());
+                }
+            }
+            Self::Environment(error) | Self::Run(error) => {
+                write(&Chain(error.as_ref()).to_string(), None);
+            }
+            Self::Wrong(text) => write(text, None),
+            Self::Said(_) => {}
+        }
+    }
+}
+
 /// Runs the command that the process was started with.
 #[must_use]
 pub fn run() -> ExitCode {
@@ -215,24 +272,9 @@ pub fn run() -> ExitCode {
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
-        Err(Failure::Configuration(errors)) => {
-            for error in errors.iter() {
-                eprintln!("error: {error}");
-            }
-            ExitCode::from(WRONG)
-        }
-        Err(Failure::Environment(error)) => {
-            eprintln!("error: {}", Chain(error.as_ref()));
-            ExitCode::from(WRONG)
-        }
-        Err(Failure::Wrong(text)) => {
-            eprintln!("error: {text}");
-            ExitCode::from(WRONG)
-        }
-        Err(Failure::Said(status)) => ExitCode::from(status),
-        Err(Failure::Run(error)) => {
-            eprintln!("error: {}", Chain(error.as_ref()));
-            ExitCode::FAILURE
+        Err(failure) => {
+            failure.write(LogFormat::Text);
+            ExitCode::from(failure.status())
         }
     }
 }

@@ -2,16 +2,28 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use crate::config::{Config, Share};
+use crate::config::{Config, LogFormat, Share};
+use crate::telemetry::json_line;
 
-/// The address, and a mount command a line for each share.
+/// The address, and a mount command a line for each share, in the form of the log.
 pub(super) fn message(config: &Config, address: SocketAddr, hostname: &str) -> String {
-    let mut text = format!("ready on {address}; on a client, as root:\n");
-    for command in mount_commands(config, address, hostname) {
-        text.push_str(&command);
-        text.push('\n');
+    let commands = mount_commands(config, address, hostname);
+    match config.logging.format {
+        LogFormat::Text => {
+            let commands: String =
+                commands.flat_map(|command| [command, "\n".to_owned()]).collect();
+            format!("ready on {address}; on a client, as root:\n{commands}")
+        }
+        LogFormat::Json => {
+            let line = |message, fields| json_line(tracing::Level::INFO, message, fields);
+            let ready = line("ready", vec![("address", address.to_string().into())]);
+            let names = config.shares.iter().map(|share| share.name.as_str());
+            let lines = names.zip(commands).map(|(share, command)| {
+                line("mount command", vec![("share", share.into()), ("command", command.into())])
+            });
+            [ready].into_iter().chain(lines).collect()
+        }
     }
-    text
 }
 
 /// The command that mounts each share.
@@ -88,6 +100,21 @@ shares: [ {{ name: /e, metadata_store: m, content_store: c, clients: [ {} ] }} ]
             "ready on 192.168.1.2:2049; on a client, as root:\nmount -t nfs -o \
              vers=3,proto=tcp,port=2049,mountport=2049,mountproto=tcp,nolock 192.168.1.2:/e /mnt\n"
         );
+    }
+
+    #[test]
+    fn for_programs_every_line_is_an_object() {
+        let mut config = config(&["::/0"]);
+        config.logging.format = LogFormat::Json;
+        let text = message(&config, "192.168.1.2:2049".parse().unwrap(), "box");
+        let lines: Vec<serde_json::Value> =
+            text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let [ready, mount] = &lines[..] else { panic!("{lines:?}") };
+        assert_eq!((&ready["message"], &ready["level"]), (&"ready".into(), &"INFO".into()));
+        assert_eq!(ready["address"], "192.168.1.2:2049");
+        assert!(ready["timestamp"].as_str().unwrap().ends_with('Z'), "{ready}");
+        assert_eq!((&mount["message"], &mount["share"]), (&"mount command".into(), &"/e".into()));
+        assert!(mount["command"].as_str().unwrap().starts_with("mount -t nfs -o vers=3,"));
     }
 
     #[test]

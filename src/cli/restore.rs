@@ -65,7 +65,7 @@ pub(super) fn run(options: &Options) -> Result<(), Failure> {
         let proof = shown.run(backup::prove(&options.folder, &job)).map_err(failed)?;
         return proved(options.json, &proof, start);
     }
-    let config = options.configured.load()?;
+    let config = options.configured.load_for_stores()?;
     let wanted = RestoreWanted {
         shares: options.shares.clone(),
         name: options.name.clone(),

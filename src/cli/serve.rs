@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::reload::Reload;
 use super::systemd::Notifier;
 use super::{Configured, Failure, descriptors, ready};
-use crate::config::{Config, Content, Loaded, Metadata, Source};
+use crate::config::{Config, Content, Loaded, LogFormat, Metadata, Source};
 use crate::server::{
     AFTER_DRAIN, BindError, Instance, Service, StartError, StoreError, TaskFailed, own_address,
     probe, supervised,
@@ -37,22 +37,33 @@ pub(super) struct Options {
     listen: Option<SocketAddr>,
 }
 
-/// Serves until a signal.
+/// The source revision of this program.
+const COMMIT: &str = env!("TRUNKFS_COMMIT");
+
+/// Serves until a signal. Every line has the form of the log, as far as it is known: that of a start that fails too.
 pub(super) fn run(options: &Options) -> Result<(), Failure> {
     let source = options.configured.source();
+    let format = source.log_format();
+    start(source, options, format).map_err(|failure| {
+        failure.write(format);
+        Failure::Said(failure.status())
+    })
+}
+
+fn start(source: Source, options: &Options, format: LogFormat) -> Result<(), Failure> {
+    let log = telemetry::start(format).map_err(|error| match error {
+        telemetry::StartError::Variable(_) => Failure::Environment(error.into()),
+        telemetry::StartError::Twice(_) => Failure::Run(error.into()),
+    })?;
     let mut loaded = source.load()?;
     if let Some(listen) = options.listen {
         loaded.config.server.listen = listen;
     }
-    let log = telemetry::start(&loaded.config.logging).map_err(|error| match error {
-        telemetry::StartError::Variable(_) => Failure::Environment(error.into()),
-        telemetry::StartError::Twice(_) => Failure::Run(error.into()),
-    })?;
-    if loaded.overrides.is_empty() {
-        tracing::info!("configured by {source}");
-    } else {
-        tracing::info!("configured by {source} and {}", loaded.overrides.join(", "));
-    }
+    log.set_levels(&loaded.config.logging.levels);
+    let (version, listen) = (env!("CARGO_PKG_VERSION"), loaded.config.server.listen);
+    let overrides = loaded.overrides.join(", ");
+    let overrides = (!overrides.is_empty()).then_some(overrides);
+    tracing::info!(version, commit = COMMIT, %listen, configuration = %source, overrides, "trunkfs starts");
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }

@@ -52,24 +52,36 @@ impl Error {
     }
 }
 
+impl Error {
+    /// Place, key and message, without the line of the file.
+    #[must_use]
+    pub fn headline(&self) -> String {
+        let place = match &self.place {
+            Place::File(file) => file.clone(),
+            Place::Line { file, line, column, .. } => format!("{file}:{line}:{column}"),
+            Place::Variable(name) => format!("the environment variable {name}"),
+        };
+        let key = if self.key.is_empty() { String::new() } else { format!(": {}", self.key) };
+        format!("{place}{key}: {}", self.message)
+    }
+
+    /// The line of the file, where it may be shown, above a mark at the column.
+    #[must_use]
+    pub fn excerpt(&self) -> Option<String> {
+        let Place::Line { line, column, excerpt: Some(excerpt), .. } = &self.place else {
+            return None;
+        };
+        let number = line.to_string();
+        let indent = usize::try_from(column.saturating_sub(1)).unwrap_or(0);
+        let (margin, mark) = (" ".repeat(number.len()), " ".repeat(indent));
+        Some(format!(" {number} | {excerpt}\n {margin} | {mark}^"))
+    }
+}
+
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.place {
-            Place::File(file) => f.write_str(file)?,
-            Place::Line { file, line, column, .. } => write!(f, "{file}:{line}:{column}")?,
-            Place::Variable(name) => write!(f, "the environment variable {name}")?,
-        }
-        if !self.key.is_empty() {
-            write!(f, ": {}", self.key)?;
-        }
-        write!(f, ": {}", self.message)?;
-        let Place::Line { line, column, excerpt: Some(excerpt), .. } = &self.place else {
-            return Ok(());
-        };
-        let line = line.to_string();
-        let indent = usize::try_from(column.saturating_sub(1)).unwrap_or(0);
-        write!(f, "\n {line} | {excerpt}\n {:1$} | ", "", line.len())?;
-        write!(f, "{:1$}^", "", indent)
+        f.write_str(&self.headline())?;
+        self.excerpt().map_or(Ok(()), |excerpt| write!(f, "\n{excerpt}"))
     }
 }
 

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use super::effective::quoted;
 use super::error::{Error, Errors};
+use super::logging::{LogFormat, format_in, section_of};
 use super::overrides::{self, Override};
 use super::section::Document;
 use super::server::DEFAULT_PORT;
@@ -73,6 +74,18 @@ impl Source {
         self.read(&variable, &overrides)
     }
 
+    /// The form of log lines with this process's environment, as far as it can be read: the errors of a configuration that
+    /// is wrong, or of a file that cannot be read, have that form too.
+    #[must_use]
+    pub fn log_format(&self) -> LogFormat {
+        let overrides = overrides::among(std::env::vars_os());
+        let text = match self {
+            Self::File(path) => std::fs::read_to_string(path).unwrap_or_default(),
+            Self::Local { .. } => String::new(),
+        };
+        log_format(&text, &|name| std::env::var(name).ok(), &overrides)
+    }
+
     fn read(
         &self,
         variable: &dyn Fn(&str) -> Option<String>,
@@ -95,6 +108,15 @@ impl Source {
     }
 }
 
+fn log_format(
+    text: &str,
+    variable: &dyn Fn(&str) -> Option<String>,
+    overrides: &[Override],
+) -> LogFormat {
+    let read = |text: &str| format_in(&Document::new("", text, variable, overrides));
+    read(text).or_else(|| read(&section_of(text))).unwrap_or(LogFormat::Text)
+}
+
 /// What is served without a file.
 fn local(data: &str, uid: u32, gid: u32) -> String {
     let within = |name| quoted(&format!("{}/{name}", data.replace("${", "$${")));
@@ -111,4 +133,34 @@ shares:
     clients: [ {{ network: 127.0.0.0/8, squash: no_root_squash }} ]
 "
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_form_of_the_log_is_read_from_a_configuration_that_is_wrong() {
+        let read = |text: &str, variables: &[(&str, &str)]| {
+            let variables = variables.iter().map(|(name, text)| (name.into(), text.into()));
+            log_format(text, &|_| Some("json".to_owned()), &overrides::among(variables))
+        };
+        for text in [
+            "logging: { format: json }",
+            "logging:\n  format: ${FORM}\nserver: { lisen: 1 }\nshares: 5",
+            "server: [\nlogging:\n\n  # for programs\n  format: json\n  levels: inof\nshares: }{",
+            "logging: { format: json }\n\tshares",
+        ] {
+            assert_eq!(read(text, &[]), LogFormat::Json, "{text}");
+            assert_eq!(read(text, &[("TRUNKFS__LOGGING__FORMAT", "text")]), LogFormat::Text);
+        }
+        for text in
+            ["", "logging: { format: yaml }", "logging: }", "a: { logging: { format: json } }"]
+        {
+            assert_eq!(read(text, &[]), LogFormat::Text, "{text}");
+        }
+        // The file cannot be read.
+        assert_eq!(read("", &[("TRUNKFS__LOGGING__FORMAT", "json")]), LogFormat::Json);
+        assert_eq!(read("[", &[("TRUNKFS__LOGGING__FORMAT", "json")]), LogFormat::Json);
+    }
 }

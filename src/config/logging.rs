@@ -5,7 +5,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use super::error::Error;
-use super::section::{Field, hint};
+use super::section::{Document, Field, hint};
 use super::tree::Value;
 use super::values::{duration_or_none, word};
 
@@ -150,12 +150,31 @@ fn module(path: &str) -> Result<String, LevelsError> {
 
 pub(super) fn logging(field: &Field<'_>) -> Result<Logging, Error> {
     let section = field.section(&["format", "levels", "slow_calls"])?;
-    let formats = [("text", LogFormat::Text), ("json", LogFormat::Json)];
     Ok(Logging {
-        format: section.or("format", "text", |field| word(field, &formats))?,
+        format: section.or("format", "text", format)?,
         levels: section.or("levels", "info", levels)?,
         slow_calls: section.or("slow_calls", "1s", duration_or_none)?,
     })
+}
+
+fn format(field: &Field<'_>) -> Result<LogFormat, Error> {
+    word(field, &[("text", LogFormat::Text), ("json", LogFormat::Json)])
+}
+
+/// The form of log lines in a document that may be wrong elsewhere.
+pub(super) fn format_in(document: &Document<'_>) -> Option<LogFormat> {
+    let top = document.root(document.parse().ok()?).section(&["logging"]).ok()?;
+    let section = top.optional("logging")?.section(&["format"]).ok()?;
+    format(&section.optional("format")?).ok()
+}
+
+/// The lines of a document's `logging` section, which can be read alone where the document cannot be read.
+pub(super) fn section_of(text: &str) -> String {
+    let begins = |line: &&str| line.starts_with("logging:");
+    let within = |line: &&str| line.is_empty() || line.starts_with([' ', '#']);
+    let mut lines = text.lines().skip_while(|line| !begins(line));
+    let first = lines.next();
+    first.into_iter().chain(lines.take_while(within)).flat_map(|line| [line, "\n"]).collect()
 }
 
 /// Text as [`Levels`] reads it, or a mapping from modules, and `default`, to levels.

@@ -236,10 +236,9 @@ async fn the_database_is_found_in_the_order_that_is_said() {
     let two = two.replace("other: { type: memory }", "other: { type: postgres, postgres: {} }");
     std::fs::write(folder.path().join("t.yaml"), two).unwrap();
     run(with(&[], "")).await.failed_with(2, &["several metadata stores", "--store: main, other"]);
-    // Without any: the file that a start without a configuration makes.
-    let none = run(trunkfs(folder.path(), &["migrate", "status"])).await;
-    said(&none, 3, &["./trunkfs-data/metadata.sqlite\n", "1        tables  pending"]);
-    assert!(!folder.path().join("trunkfs-data").exists(), "status makes nothing");
+    let none = run(trunkfs(folder.path(), &["migrate", "status", "--data", "new"])).await;
+    said(&none, 3, &["new/metadata.sqlite\n", "1        tables  pending"]);
+    assert!(!folder.path().join("new").exists(), "status makes nothing");
     let (mut silent, closed) = (here.clone(), Reserved::new());
     silent.target.hosts[0].port = closed.port;
     let gone = run(with(&["--database-url", &url(&silent)], "")).await;
@@ -250,9 +249,11 @@ async fn the_database_is_found_in_the_order_that_is_said() {
 #[tokio::test]
 async fn a_sqlite_file_is_looked_at_and_brought_up_to_date() {
     let folder = tempfile::tempdir().unwrap();
-    let file = "./trunkfs-data/metadata.sqlite\n";
-    let migrate =
-        async |words: &[&str]| run(trunkfs(folder.path(), &[&["migrate"], words].concat())).await;
+    let file = "data/metadata.sqlite\n";
+    let migrate = async |words: &[&str]| {
+        let words = [&["migrate"], words, &["--data", "data"]].concat();
+        run(trunkfs(folder.path(), &words)).await
+    };
     said(&migrate(&["up", "--to", "9"]).await, 1, &[]);
     said(
         &migrate(&["up"]).await,
@@ -260,7 +261,8 @@ async fn a_sqlite_file_is_looked_at_and_brought_up_to_date() {
         &[file, "applied V1 tables in ", "applied V2 used in ", "the schema has version 2"],
     );
     said(&migrate(&["up"]).await, 0, &[file, "nothing to do: the schema has version 2"]);
-    let server = Running::start(folder.path(), &["--listen", "127.0.0.1:0"], 1).await;
+    let serve = ["--listen", "127.0.0.1:0", "--data", "data"];
+    let server = Running::start(folder.path(), &serve, 1).await;
     said(&migrate(&["status"]).await, 0, &["1        tables  applied  2", "up to date: version 2"]);
     let json = migrate(&["status", "--json"]).await;
     said(&json, 0, &["\"state\":\"current\""]);

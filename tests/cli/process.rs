@@ -96,10 +96,9 @@ impl Running {
         });
         let mut line = String::new();
         patiently(out.read_line(&mut line)).await.unwrap();
-        let Some(rest) = line.strip_prefix("ready on ") else {
+        let Some(address) = ready_address(&line) else {
             panic!("not ready: {line:?}\n{}", patiently(err).await.unwrap());
         };
-        let address = rest.split(';').next().unwrap().parse().unwrap();
         let mut mounts = Vec::new();
         for _ in 0..shares {
             let mut line = String::new();
@@ -158,8 +157,7 @@ impl Watched {
         let mut out = BufReader::new(self.child.stdout.as_mut().unwrap());
         let mut line = String::new();
         patiently(out.read_line(&mut line)).await.unwrap();
-        let address = line.strip_prefix("ready on ").and_then(|rest| rest.split(';').next());
-        address.unwrap_or_else(|| panic!("not ready: {line:?}")).parse().unwrap()
+        ready_address(&line).unwrap_or_else(|| panic!("not ready: {line:?}"))
     }
 
     /// Waits for a line that has the words.
@@ -192,6 +190,15 @@ impl Watched {
         let status = patiently(self.child.wait()).await.unwrap().code();
         Finished { status, out, err: self.seen.join("\n") }
     }
+}
+
+/// Where a server listens by its first line, for people or for programs.
+fn ready_address(line: &str) -> Option<SocketAddr> {
+    if let Some(rest) = line.strip_prefix("ready on ") {
+        return rest.split(';').next()?.parse().ok();
+    }
+    let object: serde_json::Value = serde_json::from_str(line).ok()?;
+    object["address"].as_str().filter(|_| object["message"] == "ready")?.parse().ok()
 }
 
 /// A folder with a configuration in `t.yaml`.

@@ -9,22 +9,23 @@ use super::paths::{Source, module_of, paths, production, use_tree};
 const ARROWS: &[(&str, &[&str])] = &[
     ("types", &[]),
     // Which of the lines that clients cause are written.
-    ("log_limit", &[]),
+    ("log_limit", &["types"]),
     ("ownership", &[]),
+    ("availability", &["log_limit", "types"]),
     ("config", &["types"]),
-    ("telemetry", &["config", "types"]),
+    ("telemetry", &["config", "log_limit", "types"]),
     ("xdr", &["types"]),
     ("rpc", &["xdr", "log_limit", "types"]),
     ("portmap", &["rpc", "xdr", "types"]),
-    ("metadata", &["ownership", "types"]),
-    ("content", &["log_limit", "ownership", "types"]),
+    ("metadata", &["availability", "ownership", "types"]),
+    ("content", &["availability", "log_limit", "ownership", "types"]),
     ("dump", &["metadata", "types"]),
     ("fsck", &["metadata", "content", "types"]),
     ("vfs", &["metadata", "content", "log_limit", "types"]),
     ("mount", &["vfs", "rpc", "xdr", "log_limit", "types"]),
     ("nlm", &["vfs", "rpc", "xdr", "log_limit", "types"]),
     // metadata: what the operations that it decodes and encodes take and answer.
-    ("nfs3", &["vfs", "metadata", "rpc", "xdr", "log_limit", "types"]),
+    ("nfs3", &["vfs", "metadata", "rpc", "xdr", "availability", "log_limit", "types"]),
     (
         "server",
         &[

@@ -80,7 +80,7 @@ fn what_is_copied_is_there_and_is_all_that_a_build_reads() {
         })
         .collect();
     sources.sort_unstable();
-    assert_eq!(sources, ["Cargo.lock", "Cargo.toml", "migrations", "src"]);
+    assert_eq!(sources, ["Cargo.lock", "Cargo.toml", "build.rs", "migrations", "src"]);
     let allowed: Vec<_> = DOCKERIGNORE.lines().filter_map(|line| line.strip_prefix('!')).collect();
     assert!(DOCKERIGNORE.starts_with("*\n"));
     for source in &sources {

@@ -68,7 +68,7 @@ impl Target {
         {
             return self.at(&url, again).await;
         }
-        let config = self.configured.load()?;
+        let config = self.configured.load_for_stores()?;
         let store = match &self.store {
             Some(name) => name.clone(),
             None => only(stores_with_schema(&config))?,
