@@ -9,6 +9,7 @@
 //! `types` holds what crosses layers and imports nothing; `server/stores.rs` alone names concrete
 //! stores; `config` becomes validated types before anything starts.
 
+mod availability;
 pub mod backup;
 pub mod cli;
 pub mod config;

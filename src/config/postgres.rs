@@ -4,11 +4,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::error::Error;
-use super::secrets::Hidden;
+use super::secrets::{Hidden, Secret};
 use super::section::{Field, Section};
 use super::tree::Value;
 use super::values::{MOST, count, duration, duration_or_none, flag, nonempty, number};
-use crate::types::database::{Parameters, Target};
+use crate::types::database::{Parameters, PasswordSource, Target};
 
 /// A PostgreSQL database, and how it is used.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,6 +21,8 @@ pub struct Postgres {
     pub min_connections: usize,
     /// How long a connection beyond those may be idle.
     pub max_idle_time: Duration,
+    /// How old a connection may be before it is closed; zero: as old as may be.
+    pub max_lifetime: Duration,
     /// How often idle connections are checked.
     pub health_check_period: Duration,
     /// How long making a connection may take.
@@ -58,6 +60,7 @@ pub(super) fn postgres(field: &Field<'_>, request_timeout: Duration) -> Result<P
         "max_conns",
         "min_conns",
         "max_idle_time",
+        "max_lifetime",
         "health_check_period",
         "connect_timeout",
         "acquire_timeout",
@@ -103,6 +106,7 @@ pub(super) fn postgres(field: &Field<'_>, request_timeout: Duration) -> Result<P
         max_connections,
         min_connections,
         max_idle_time: section.or("max_idle_time", Duration::from_secs(300), duration)?,
+        max_lifetime: section.or("max_lifetime", "30m", duration_or_none)?,
         health_check_period: section.or(
             "health_check_period",
             Duration::from_secs(30),
@@ -128,7 +132,10 @@ fn target(field: &Field<'_>, section: &Section<'_>) -> Result<(Target, Duration)
         true => section.or(key, default, Field::text).map(Some),
         false => text(key),
     };
+    let password = section.secret("password")?;
+    let file = password.as_ref().and_then(Secret::file);
     let mut given = Parameters {
+        password_source: file.map(|file| PasswordSource::Password(file.to_owned())),
         host: match alone {
             true => Some(section.or("host", "localhost", joined)?),
             false => section.maybe("host", joined)?,
@@ -139,7 +146,7 @@ fn target(field: &Field<'_>, section: &Section<'_>) -> Result<(Target, Duration)
         },
         database: or("database", "trunkfs")?,
         user: or("user", "trunkfs")?,
-        password: section.secret("password")?.map(|it| it.reveal().to_owned()),
+        password: password.as_ref().map(|it| it.reveal().to_owned()),
         application_name: or("application_name", "trunkfs")?,
         sslmode: text("sslmode")?,
         sslrootcert: text("sslrootcert")?,
@@ -155,6 +162,9 @@ fn target(field: &Field<'_>, section: &Section<'_>) -> Result<(Target, Duration)
     if let Some((url, text)) = &url {
         let named =
             Parameters::from_url(text.reveal()).map_err(|error| url.error(error.to_string()))?;
+        if named.password.is_some() {
+            given.password_source = text.file().map(|file| PasswordSource::Url(file.to_owned()));
+        }
         merge(section, &mut given, named)?;
     }
     let connect_timeout = given.connect_timeout.unwrap_or(Duration::from_secs(10));

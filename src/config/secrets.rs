@@ -1,29 +1,33 @@
 //! Secrets: under the key itself, in a file, or as a credential of systemd.
 
 use std::fmt;
-use std::fs::File;
-use std::io::Read as _;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use super::effective::MASK;
 use super::error::Error;
 use super::section::{Field, Section};
+use crate::types::{SecretFile, SecretFileError};
 
-/// The longest file that holds a secret, in bytes.
-const MAX_BYTES: u64 = 64 << 10;
 /// The folder of the service's credentials (systemd.exec(5), CREDENTIALS).
 const CREDENTIALS: &str = "CREDENTIALS_DIRECTORY";
 
 /// A password or another secret; shown by nothing.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
+pub struct Secret {
+    text: String,
+    file: Option<PathBuf>,
+}
 
 impl Secret {
     /// The secret itself.
     #[must_use]
     pub fn reveal(&self) -> &str {
-        &self.0
+        &self.text
+    }
+
+    /// The file that it was read from.
+    pub(super) fn file(&self) -> Option<&Path> {
+        self.file.as_deref()
     }
 }
 
@@ -105,7 +109,7 @@ impl<'a> Section<'a> {
         };
         if let Some(field) = whole {
             let text = field.text()?;
-            return Ok(Some((field, Secret(text))));
+            return Ok(Some((field, Secret { text, file: None })));
         }
         if let Some(field) = file {
             let secret = from_file(&field, Path::new(&field.text()?))?;
@@ -126,37 +130,21 @@ impl<'a> Section<'a> {
     }
 }
 
-/// What a file holds, without the newline at its end.
+/// The secret that a file holds.
 fn from_file(field: &Field<'_>, path: &Path) -> Result<Secret, Error> {
     let shown = path.display();
-    let failed = |error: std::io::Error| {
-        field.error(format!(
-            "cannot read {shown}: {error}; name a file that this user can read and that holds the secret alone"
-        ))
-    };
-    let file = File::open(path).map_err(failed)?;
-    let mode = file.metadata().map_err(failed)?.mode();
-    let mut bytes = Vec::new();
-    file.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(failed)?;
-    if bytes.len() as u64 > MAX_BYTES {
-        return Err(
-            field.error(format!("{shown} has more than {MAX_BYTES} bytes, which is no secret"))
-        );
-    }
-    let text = String::from_utf8(bytes).map_err(|_| {
-        field.error(format!("{shown} holds no text in UTF-8; write the secret as text"))
+    let secret = SecretFile::read(path).map_err(|error| match error {
+        SecretFileError::Unreadable(_) => field.error(format!("cannot read {shown}: {error}")),
+        SecretFileError::TooLong | SecretFileError::NotText | SecretFileError::Empty => {
+            field.error(format!("{shown}: {error}"))
+        }
     })?;
-    let text = text.strip_suffix('\n').unwrap_or(&text);
-    let text = text.strip_suffix('\r').unwrap_or(text);
-    if text.is_empty() {
-        return Err(field.error(format!("{shown} is empty; write the secret into it")));
-    }
-    if mode & 0o004 != 0 {
+    if secret.readable_by_all {
         field.warn(format!(
             "{shown} can be read by every user of this machine; take that away with chmod o-r"
         ));
     }
-    Ok(Secret(text.to_owned()))
+    Ok(Secret { text: secret.text, file: Some(path.to_owned()) })
 }
 
 #[cfg(test)]

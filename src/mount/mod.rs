@@ -15,7 +15,7 @@ use tokio::time::{sleep, sleep_until};
 
 use crate::log_limit::{Excerpt, limited};
 use crate::rpc::{Call, Caller, Flavor, Program, Reply};
-use crate::types::{Chain, FileHandle};
+use crate::types::{BoundedChain, FileHandle};
 use crate::vfs::{self, MountError, Vfs};
 use crate::xdr::{DecodeError, Decoder, Encoder};
 use table::Table;
@@ -151,7 +151,7 @@ impl Mount {
             }
             Err(error) => {
                 let status = Status::from(&error);
-                let error = Chain(&error);
+                let error = BoundedChain(&error);
                 if status == Status::ServerFault {
                     limited!(error, client, "a mount failed", xid, %client, path = %shown, %error);
                 } else {

@@ -7,7 +7,7 @@ use super::{attributes, handle};
 use crate::log_limit::limited;
 use crate::metadata;
 use crate::rpc::{Flavor, Reply};
-use crate::types::{Attributes, Chain};
+use crate::types::{Attributes, BoundedChain};
 use crate::vfs::{self, Vfs};
 use crate::xdr::{DecodeError, Decoder, Encoder};
 
@@ -159,7 +159,7 @@ impl<'a> Request<'a> {
         let (xid, client) = (self.caller.trail.xid, self.caller.address);
         let handle = || handle::shown(&self.arguments);
         let about = (client, procedure);
-        let (notice, error) = (status::notice(error), Chain(error));
+        let (notice, error) = (status::notice(error), BoundedChain(error));
         match notice {
             Notice::Outage => limited!(warn, about, "a call failed",
                 xid, %client, procedure, handle = handle(), ?status, %error),

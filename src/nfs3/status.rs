@@ -4,7 +4,7 @@ use nfsserve::nfs::nfsstat3;
 
 use crate::rpc::AuthStatus;
 use crate::types::{NameError, TargetError};
-use crate::{content, metadata, vfs};
+use crate::{availability, content, metadata, vfs};
 
 /// Why a call does not get what it asks for.
 #[derive(Debug, thiserror::Error)]
@@ -118,7 +118,8 @@ fn of_content(error: &content::Error) -> nfsstat3 {
 /// How much of the operator's attention an error deserves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Notice {
-    /// A line for whoever looks closely: the client asked for what cannot be, or gave up.
+    /// A line of level debug: the client asked for something impossible or gave up, or the store's own line tells the
+    /// outage once for every call.
     Refusal,
     /// A line, but not one for every call of an outage: a store is full, read-only or away.
     Outage,
@@ -128,6 +129,9 @@ pub(super) enum Notice {
 
 /// How much attention `error` deserves.
 pub(super) fn notice(error: &Error) -> Notice {
+    if availability::is_told(error) {
+        return Notice::Refusal;
+    }
     match error {
         Error::BadHandle | Error::NameTooLong | Error::TooSmall => Notice::Refusal,
         Error::Vfs(error) => match error {

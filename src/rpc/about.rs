@@ -74,15 +74,16 @@ impl About {
         }
         let Self { trail, client, procedure, .. } = self;
         let waited = |wait| trail.waited(wait);
-        let (connection, database, content) =
-            (waited(Wait::Connection), waited(Wait::Database), waited(Wait::Content));
-        let other = took.saturating_sub(connection + database + content);
+        let (connection, database) = (waited(Wait::Connection), waited(Wait::Database));
+        let (content, away) = (waited(Wait::Content), waited(Wait::Away));
+        let other = took.saturating_sub(connection + database + content + away);
         limited!(warn, self.limit(), "a call was slow",
             xid = trail.xid, %client, procedure, handle = self.handle(),
             took_ms = milliseconds(took),
             connection_ms = milliseconds(connection),
             database_ms = milliseconds(database),
             content_ms = milliseconds(content),
+            away_ms = milliseconds(away),
             other_ms = milliseconds(other));
     }
 }

@@ -23,7 +23,7 @@ use super::socket::Socket;
 use super::writer::write_replies;
 use crate::log_limit::limited;
 use crate::rpc::{RecordError, RecordReader, Session, Started, Step};
-use crate::types::{Chain, ClientAddress};
+use crate::types::{BoundedChain, ClientAddress};
 use crate::xdr::DecodeError;
 
 /// What one read takes at most, in bytes; allocated while something is there to read only.
@@ -121,7 +121,7 @@ pub(super) async fn serve(
             tracing::debug!(%peer, %end, "connection")
         }
         End::Record(_) | End::Message(_) | End::Stalled | End::Pressed => {
-            limited!(warn, peer, "a connection is closed", %peer, reason = %Chain(&end));
+            limited!(warn, peer, "a connection is closed", %peer, reason = %BoundedChain(&end));
         }
     }
     drop(reading);

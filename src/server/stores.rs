@@ -503,6 +503,7 @@ fn database(settings: &config::Postgres) -> Settings {
         max_connections: settings.max_connections,
         min_connections: settings.min_connections,
         max_idle_time: settings.max_idle_time,
+        max_lifetime: (!settings.max_lifetime.is_zero()).then_some(settings.max_lifetime),
         health_check_period: settings.health_check_period,
         connect_timeout: settings.connect_timeout,
         acquire_timeout: settings.acquire_timeout,

@@ -31,6 +31,25 @@ impl fmt::Debug for Chain<'_> {
     }
 }
 
+/// The longest text of an error that a client can cause, in bytes.
+const LONGEST: usize = 2048;
+
+/// The same for an error that a client can cause: one line of bounded length, since a message of a database has several
+/// lines and may quote any amount of what a client sent.
+#[derive(Clone, Copy)]
+pub struct BoundedChain<'a>(pub &'a (dyn Error + 'static));
+
+impl fmt::Display for BoundedChain<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = Chain(self.0).to_string();
+        let lines: Vec<_> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+        let line = lines.join("; ");
+        let shown = &line[..line.floor_char_boundary(LONGEST)];
+        f.write_str(shown)?;
+        if shown.len() < line.len() { f.write_str("…") } else { Ok(()) }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -40,6 +59,16 @@ mod tests {
     struct Layer {
         text: &'static str,
         source: Option<Box<Layer>>,
+    }
+
+    #[test]
+    fn an_error_that_a_client_causes_is_one_bounded_line() {
+        let text = "ERROR: double\nDETAIL: Key (name)=(\\x61) exists.\n";
+        let top = Layer { text: "failed", source: Some(Box::new(Layer { text, source: None })) };
+        let shown = BoundedChain(&top).to_string();
+        assert_eq!(shown, r"failed: ERROR: double; DETAIL: Key (name)=(\x61) exists.");
+        let long = Layer { text: Box::leak("ä".repeat(5_000).into_boxed_str()), source: None };
+        assert_eq!(BoundedChain(&long).to_string(), format!("{}…", "ä".repeat(LONGEST / 2)));
     }
 
     #[test]

@@ -14,12 +14,13 @@ mod fair_queue;
 mod handle;
 mod ids;
 mod name;
+mod secret_file;
 mod time;
 mod trail;
 
 pub use atomic_duration::AtomicDuration;
 pub use attributes::{Attributes, ContentRef, DeviceNumbers, FileType};
-pub use chain::Chain;
+pub use chain::{BoundedChain, Chain};
 pub use client_address::ClientAddress;
 pub use context::Context;
 pub use credentials::{Credentials, MAX_GIDS};
@@ -33,5 +34,6 @@ pub use name::{
     Component, MAX_NAME_BYTES, MAX_SHARE_NAME_BYTES, MAX_TARGET_BYTES, Name, NameError, ShareName,
     ShareNameError, SymlinkTarget, TargetError,
 };
+pub use secret_file::{SecretFile, SecretFileError};
 pub use time::Timestamp;
 pub use trail::{Trail, Wait};

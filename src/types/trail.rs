@@ -12,10 +12,12 @@ pub enum Wait {
     Database,
     /// The content store.
     Content,
+    /// A metadata store that is away: attempts to reach it that fail, and the pauses between them.
+    Away,
 }
 
 impl Wait {
-    const COUNT: usize = 3;
+    const COUNT: usize = 4;
 }
 
 /// One call's trail. A store adds what it waits for; the log reads it when the call took long.
@@ -35,7 +37,12 @@ impl Trail {
 
     /// Does `work`, whose time counts as `wait` even where it is dropped half done.
     pub async fn timed<T>(&self, wait: Wait, work: impl Future<Output = T>) -> T {
-        let _clock = Clock { total: self.total(wait), since: Instant::now() };
+        self.timed_as(|| wait, work).await
+    }
+
+    /// The same for a wait whose kind is asked for when it is over.
+    pub async fn timed_as<T>(&self, wait: impl Fn() -> Wait, work: impl Future<Output = T>) -> T {
+        let _clock = Clock { trail: self, wait, since: Instant::now() };
         work.await
     }
 
@@ -46,24 +53,26 @@ impl Trail {
     }
 
     fn total(&self, wait: Wait) -> &AtomicU64 {
-        let [connection, database, content] = &self.nanoseconds;
+        let [connection, database, content, away] = &self.nanoseconds;
         match wait {
             Wait::Connection => connection,
             Wait::Database => database,
             Wait::Content => content,
+            Wait::Away => away,
         }
     }
 }
 
-struct Clock<'a> {
-    total: &'a AtomicU64,
+struct Clock<'a, F: Fn() -> Wait> {
+    trail: &'a Trail,
+    wait: F,
     since: Instant,
 }
 
-impl Drop for Clock<'_> {
+impl<F: Fn() -> Wait> Drop for Clock<'_, F> {
     fn drop(&mut self) {
         let spent = u64::try_from(self.since.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        self.total.fetch_add(spent, Ordering::Relaxed);
+        self.trail.total((self.wait)()).fetch_add(spent, Ordering::Relaxed);
     }
 }
 

@@ -13,7 +13,7 @@ use super::{Caller, ClientRule, Error, Vfs};
 use crate::content::ContentStore;
 use crate::log_limit::limited;
 use crate::metadata::{MetadataStore, Share};
-use crate::types::{Chain, ContentId, Context, Credentials, FileHandle, Timestamp, Wait};
+use crate::types::{BoundedChain, ContentId, Context, Credentials, FileHandle, Timestamp, Wait};
 
 /// How often old state is looked for.
 pub(in crate::vfs) const MAINTENANCE_PERIOD: Duration = Duration::from_secs(1);
@@ -137,7 +137,7 @@ impl Export {
         let removing = tokio::spawn(async move {
             if let Err(error) = store.remove(id).await {
                 limited!(warn, client, "unused content stays until it is collected",
-                    xid, client = %client, share = %share, content = %id, error = %Chain(&error));
+                    xid, client = %client, share = %share, content = %id, error = %BoundedChain(&error));
             }
         });
         // Whether it has ended counts for nothing.

@@ -7,8 +7,8 @@ use crate::metadata::{
     rules,
 };
 use crate::types::{
-    Attributes, Chain, Component, Context, Cookie, DeviceNumbers, FileHandle, FileType, Name,
-    SymlinkTarget,
+    Attributes, BoundedChain, Component, Context, Cookie, DeviceNumbers, FileHandle, FileType,
+    Name, SymlinkTarget,
 };
 
 impl Vfs {
@@ -327,7 +327,7 @@ impl Export {
     async fn flush_after_change(&self, cx: &Context, attributes: Attributes) -> Attributes {
         if let Err(failure) = self.flush_before_change(cx, attributes.id).await {
             tracing::debug!(xid = cx.trail.xid, client = %cx.client, share = %self.share.name,
-                object = %attributes.id, error = %Chain(&failure.error), "unflushed state waits for the next flush");
+                object = %attributes.id, error = %BoundedChain(&failure.error), "unflushed state waits for the next flush");
         }
         self.laid(attributes)
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
 use tokio::task::JoinHandle;
 
 use super::client::{Call, Connection, Writer};
@@ -136,14 +137,35 @@ async fn work(server: SocketAddr, number: usize, client: Arc<Client>, stop: Arc<
     }
 }
 
-/// Ends a server that began then: it said what happened, once in ten seconds for what is alike.
-async fn said(server: Running, began: Instant) {
+/// The log has an object on every line.
+const TOP: &str = "logging: { format: json, slow_calls: 1s }";
+
+/// Ends a server: its log tells the outage and its end in a line each, and no call that waited; a call that was slow
+/// spent its time on a database that was away.
+async fn told(server: Running) {
     let finished = server.stop().await;
-    let lines = finished.err.lines().filter(|line| line.contains("a call failed"));
-    let delayed: Vec<_> = lines.filter(|line| line.contains("NFS3ERR_JUKEBOX")).collect();
-    let most = 4 * (1 + began.elapsed().as_secs() as usize / 10);
-    assert!((1..=most).contains(&delayed.len()), "{}", finished.err);
-    assert!(!finished.err.contains("ERROR"), "{}", finished.err);
+    let object = |line: &str| -> Value {
+        serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))
+    };
+    let lines: Vec<Value> = finished.err.lines().map(object).collect();
+    let with = |message: &str| {
+        let text = |line: &&Value| line["message"].as_str().unwrap().starts_with(message);
+        lines.iter().filter(text).collect::<Vec<_>>()
+    };
+    let (lost, back) = (with("database lost"), with("database back"));
+    assert_eq!((lost.len(), back.len()), (1, 1), "{}", finished.err);
+    assert_eq!((&lost[0]["level"], &back[0]["level"]), (&"WARN".into(), &"INFO".into()));
+    assert!(lost[0]["error"].is_string() && back[0]["away_ms"].as_u64() > Some(0), "{back:?}");
+    assert_eq!(with("a call failed").len(), 0, "{}", finished.err);
+    assert!(!lines.iter().any(|line| line["level"] == "ERROR"), "{}", finished.err);
+    // A LOOKUP waits for two seconds before its client is told to come again.
+    let lookups = with("a call was slow").into_iter().filter(|line| line["procedure"] == "LOOKUP");
+    let away: Vec<_> = lookups.filter(|line| line["away_ms"].as_u64() >= Some(1_000)).collect();
+    assert!(!away.is_empty(), "{}", finished.err);
+    for line in away {
+        let time = |name: &str| line[name].as_u64().unwrap();
+        assert!(time("other_ms") < time("away_ms"), "{line}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -151,8 +173,7 @@ async fn two_servers_outlive_a_crash_of_their_database() {
     let mut cluster = Cluster::start(&[]).await;
     let target =
         format!("host: 127.0.0.1, port: {}, database: postgres, user: postgres", cluster.port);
-    let folder = Scene::on(target).folder();
-    let began = Instant::now();
+    let folder = Scene { top: TOP, ..Scene::on(target) }.folder();
     let (one, _) = started(&folder).await;
     let (two, _) = started(&folder).await;
     let load = Load::on(&[one.address, two.address]).await;
@@ -165,8 +186,8 @@ async fn two_servers_outlive_a_crash_of_their_database() {
     cluster.run().await;
     load.goes_on().await;
     load.nothing_is_lost(two.address).await;
-    said(one, began).await;
-    said(two, began).await;
+    told(one).await;
+    told(two).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -178,8 +199,7 @@ async fn a_standby_takes_over_under_load() {
         "host: [127.0.0.1, 127.0.0.1], port: [{}, {}], database: postgres, user: postgres",
         primary.port, standby.port
     );
-    let folder = Scene::on(target).folder();
-    let began = Instant::now();
+    let folder = Scene { top: TOP, ..Scene::on(target) }.folder();
     let (server, _) = started(&folder).await;
     let load = Load::on(&[server.address]).await;
     load.goes_on().await;
@@ -189,5 +209,5 @@ async fn a_standby_takes_over_under_load() {
     standby.sql("SELECT pg_promote()").await;
     load.goes_on().await;
     load.nothing_is_lost(server.address).await;
-    said(server, began).await;
+    told(server).await;
 }

@@ -5,8 +5,9 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tokio::time::Instant;
-use trunkfs::metadata::Error;
 use trunkfs::metadata::postgres::{PostgresStore, Settings};
+use trunkfs::metadata::{Error, MetadataStore as _};
+use trunkfs::types::database::PasswordSource;
 
 use crate::cluster::Cluster;
 use crate::port::Reserved;
@@ -90,6 +91,44 @@ async fn a_login_that_is_refused_names_the_remedy() {
     has(&full, &[&place, "too many connections for role \"narrow\"", "lower max_conns"]);
 }
 
+/// A password that was changed in its file, as rotating programs do, is the next connection's.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_password_is_read_from_its_file_for_every_connection() {
+    let cluster = Cluster::start(&["password_encryption=scram-sha-256"]).await;
+    cluster.sql("CREATE ROLE fs LOGIN PASSWORD 'secret-1'").await;
+    cluster.sql("CREATE DATABASE trunk OWNER fs").await;
+    cluster.admit("host all fs 127.0.0.1/32 scram-sha-256").await;
+    let port = cluster.port;
+    let url = |password: &str| format!("postgres://fs:{password}@127.0.0.1:{port}/trunk");
+    let folder = tempfile::tempdir().unwrap();
+    for (number, file) in [(1, "password"), (3, "url")] {
+        let path = folder.path().join(file);
+        let write = |password: &str| {
+            let text = if file == "url" { url(password) } else { format!("{password}\n") };
+            std::fs::write(&path, text).unwrap();
+        };
+        let (one, two) = (format!("secret-{number}"), format!("secret-{}", number + 1));
+        cluster.sql(&format!("ALTER ROLE fs PASSWORD '{one}'")).await;
+        write(&one);
+        let mut settings = Settings::from_url(&url("stale-secret")).unwrap();
+        settings.auto_migrate = true;
+        settings.target.password_source = Some(match file {
+            "url" => PasswordSource::Url(path.clone()),
+            _ => PasswordSource::Password(path.clone()),
+        });
+        let store = PostgresStore::connect(settings.clone()).await.unwrap();
+        cluster.sql(&format!("ALTER ROLE fs PASSWORD '{two}'")).await;
+        write(&two);
+        let end =
+            "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE usename = 'fs'";
+        cluster.superuser().await.execute(end, &[]).await.unwrap();
+        store.shares().await.unwrap();
+        store.close().await;
+        std::fs::remove_file(&path).unwrap();
+        has(&line(settings).await, &["cannot read the password from", file]);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_is_not_there_names_the_remedy() {
     let closed = Reserved::new();
@@ -111,6 +150,39 @@ async fn a_server_that_is_not_there_names_the_remedy() {
     let several = refused(&several).await;
     assert_eq!(several.matches("was refused").count(), 1, "{several}");
     has(&several, &[&format!("127.0.0.1, port {free} and localhost (")]);
+}
+
+/// Other services on the port: each answers with this, and closes the connection or waits.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_that_is_no_postgresql_is_said_to_be_none() {
+    for (banner, waits) in [
+        (&b"SSH-2.0-OpenSSH_9.2p1 Debian-2\r\n"[..], true),
+        (b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n", false),
+        (b"J\0\0\0\x0a8.0.36\0", true),
+        (b"-ERR unknown command\r\n", false),
+    ] {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        tokio::spawn(async move {
+            let mut held = Vec::new();
+            loop {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                assert!(stream.read(&mut [0; 512]).await.is_ok());
+                stream.write_all(banner).await.unwrap();
+                held.extend(waits.then_some(stream));
+            }
+        });
+        for mode in ["disable", "require"] {
+            let url = format!("postgres://u:secret@127.0.0.1:{port}/d?sslmode={mode}");
+            let mut settings = Settings::from_url(&url).unwrap();
+            settings.connect_timeout = Duration::from_millis(500);
+            let line = line(settings).await;
+            has(
+                &line,
+                &[&format!("127.0.0.1, port {port}: "), "is no PostgreSQL", "check host and port"],
+            );
+        }
+    }
 }
 
 /// A server that takes connections and says nothing.

@@ -101,6 +101,29 @@ async fn idle_ones_are_closed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn max_lifetime_closes_connections_in_use_too() {
+    let fixture = with(|settings| {
+        settings.max_connections = 2;
+        settings.min_connections = 2;
+        settings.max_lifetime = Some(Duration::from_millis(300));
+    });
+    let fixture = fixture.await;
+    let client = connect(&fixture.database.settings()).await;
+    let pids = format!(
+        "SELECT coalesce(array_agg(pid), '{{}}') FROM pg_stat_activity
+          WHERE datname = current_database() AND {OURS}"
+    );
+    let pids = async || client.query_one(&pids, &[]).await.unwrap().get::<_, Vec<i32>>(0);
+    let before = pids().await;
+    let limit = Instant::now() + CALL_LIMIT;
+    while pids().await.iter().any(|pid| before.contains(pid)) {
+        assert!(Instant::now() < limit, "{before:?}, then {:?}", pids().await);
+        fixture.store.getattr(&fixture.cx(), fixture.root()).await.unwrap();
+    }
+    until_one_of(&fixture.database, "others are made", OURS, 1..=2).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn acquire_timeout_bounds_the_wait_for_a_connection() {
     // Making the first one has no more time either.
     const LIMIT: Duration = Duration::from_secs(3);

@@ -7,9 +7,18 @@ use std::path::Path;
 use super::super::section::Document;
 use super::super::{Metadata, parse};
 use super::Hidden;
+use crate::types::database::{PasswordSource, Target};
 
 /// What the keys give as the password, and the warnings; or the errors.
 fn read(folder: &Path, keys: &str) -> Result<(Option<String>, Vec<String>), String> {
+    found(folder, keys).map(|(target, warnings)| (target.password, warnings))
+}
+
+fn target(folder: &Path, keys: &str) -> Result<Target, String> {
+    found(folder, keys).map(|(target, _)| target)
+}
+
+fn found(folder: &Path, keys: &str) -> Result<(Target, Vec<String>), String> {
     let text = format!(
         "metadata: {{ stores: {{ m: {{ type: postgres, postgres: {{ {keys} }} }} }} }}
 content: {{ stores: {{ c: {{ type: memory }} }} }}
@@ -26,7 +35,7 @@ shares: [ {{ name: /e, metadata_store: m, content_store: c, clients: [ {{ networ
     let effective = document.effective();
     assert!(!effective.contains("hush"), "{effective}");
     let Metadata::Postgres(database) = &config.metadata["m"] else { panic!("{config:?}") };
-    Ok((database.target.password.clone(), document.take_warnings()))
+    Ok((database.target.clone(), document.take_warnings()))
 }
 
 fn folder(name: &str, content: impl AsRef<[u8]>, mode: u32) -> tempfile::TempDir {
@@ -56,6 +65,33 @@ fn a_file_holds_a_secret() {
     assert_eq!(secret.as_deref(), Some("hush"));
     assert!(warnings[0].starts_with("metadata.stores.m.postgres.password_file: "), "{warnings:?}");
     assert!(warnings[0].contains("chmod o-r"), "{warnings:?}");
+}
+
+#[test]
+fn a_password_in_a_file_is_that_of_the_file_whatever_it_holds() {
+    let folder = folder("pg", "hush-1", 0o400);
+    let target = |keys: &str| target(folder.path(), keys).unwrap();
+    let path = folder.path().join("pg");
+    let write = |text: &str| {
+        fs::remove_file(&path).unwrap();
+        fs::write(&path, text).unwrap();
+    };
+    for (keys, text, source) in [
+        ("password_file: '${FOLDER}/pg'", "hush-2", PasswordSource::Password(path.clone())),
+        ("url_file: '${FOLDER}/pg'", "postgres://u:hush-3@db/d", PasswordSource::Url(path.clone())),
+    ] {
+        write(&text.replace("hush", "other"));
+        let before = target(keys);
+        assert_eq!(before.password_source.as_ref(), Some(&source));
+        write(text);
+        let after = target(keys);
+        assert_ne!(before.password, after.password);
+        assert_eq!(before, after, "nothing takes a restart");
+        assert_eq!(source.read().unwrap(), after.password);
+    }
+    write("postgres://u@db/d");
+    assert_eq!(target("url_file: '${FOLDER}/pg', password: hush").password_source, None);
+    assert_ne!(target("password: hush"), target("password: hush-2"));
 }
 
 #[test]

@@ -41,6 +41,11 @@ pub(super) struct Folder {
 }
 
 impl Folder {
+    /// Where it is, as the log names it.
+    pub(super) fn shown(&self) -> String {
+        self.base_path.display().to_string()
+    }
+
     /// Opens the folder, making it and its parts where they are missing. Several processes may do
     /// that at once.
     pub(super) fn open(

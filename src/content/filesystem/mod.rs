@@ -29,12 +29,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use rustix::fs::Stat;
+use tokio::time::Instant;
 
 use self::descriptors::{Descriptors, Permit};
 use self::file::OpenFile;
 use self::folder::{Folder, Opening};
 use self::syncs::Syncs;
 use super::{Capacity, ContentStore, Error, Footprint, MAX_LENGTH, Making, end_of, still_wanted};
+use crate::availability::{Availability, Kind};
 use crate::types::{ContentId, ContentIdentity, Context, Timestamp};
 
 /// Where a [`FilesystemContent`] keeps its files.
@@ -62,6 +64,7 @@ struct Shared {
     folder: Folder,
     descriptors: Descriptors,
     syncs: Syncs,
+    room: Availability,
 }
 
 impl FilesystemContent {
@@ -91,7 +94,8 @@ impl FilesystemContent {
                 Making::Allowed | Making::As(_) | Making::Never => folder.longest_file()?,
             };
             let descriptors = Descriptors::new(max_open_files);
-            let shared = Shared { folder, descriptors, syncs: Syncs::default() };
+            let room = Availability::new(Kind::Room, folder.shown());
+            let shared = Shared { folder, descriptors, syncs: Syncs::default(), room };
             Ok(Self { shared: Arc::new(shared), nowait, max_length, identity })
         });
         opened.await.map_err(OpenError::Interrupted)?
@@ -198,6 +202,24 @@ impl Shared {
         self.descriptors.open(&self.folder, &self.syncs, id, how, permit)
     }
 
+    /// Does what needs room on the disk, and notes whether it had any.
+    fn writing<T>(&self, job: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
+        let began = Instant::now();
+        let note = |error: std::io::Error| {
+            self.room.failed(began, &error);
+            self.room.give_up(error)
+        };
+        match job() {
+            Ok(done) => {
+                self.room.succeeded(began);
+                Ok(done)
+            }
+            Err(Error::NoSpace(error)) => Err(Error::NoSpace(note(error))),
+            Err(Error::ReadOnly(error)) => Err(Error::ReadOnly(note(error))),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Makes content durable that may not be open; of what is missing, that it is.
     fn commit(&self, id: ContentId, permit: &Permit) -> Result<(), Error> {
         let file = match self.open(id, Opening::Existing, permit) {
@@ -273,8 +295,10 @@ impl ContentStore for FilesystemContent {
         let permit = self.permit(cx).await?;
         end_of(offset, data.len())?;
         self.run(cx, permit, move |shared, permit| {
-            let (file, _) = shared.open(id, Opening::Create, permit)?;
-            file.write(&shared.folder, &data, offset)
+            shared.writing(|| {
+                let (file, _) = shared.open(id, Opening::Create, permit)?;
+                file.write(&shared.folder, &data, offset)
+            })
         })
         .await
     }
@@ -285,8 +309,11 @@ impl ContentStore for FilesystemContent {
             return Err(Error::TooLarge);
         }
         self.run(cx, permit, move |shared, permit| {
-            let (file, _) = shared.open(id, Opening::Create, permit)?;
-            file.truncate(&shared.folder, length)?;
+            let file = shared.writing(|| {
+                let (file, _) = shared.open(id, Opening::Create, permit)?;
+                file.truncate(&shared.folder, length)?;
+                Ok(file)
+            })?;
             if length == 0 && shared.syncs.check(&shared.folder, id).is_err() {
                 file.forget_syncs();
                 shared.syncs.forget(id);

@@ -49,6 +49,7 @@ async fn a_full_device_is_no_space() {
     let store = open(&folder, 8).await;
     let id = full_device(&store);
     let error = write(&store, id).await.unwrap_err();
+    assert!(crate::availability::is_told(&error), "the store's own line tells it");
     let Error::NoSpace(source) = error else { panic!("{error:?}") };
     assert!(source.to_string().contains(&id.to_string()), "{source}");
 }

@@ -18,13 +18,17 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::error::{Failure, failure, foreign, timed_out};
+use super::error::{Failure, failure, foreign, is_of_bucket, timed_out};
 use super::layout::{Layout, TRAILER, Trailer};
+use crate::availability::{Availability, Kind};
 use crate::content::Error;
 use crate::types::{Bounds, Claimant, ContentId, Context, FairPermits};
 
 /// The first pause before a request is repeated, and the longest.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(4));
+
+/// A request that its call gave up after this time counts as one that failed.
+const UNANSWERED: Duration = Duration::from_secs(10);
 
 tokio::task_local! {
     /// See [`on_behalf_of`].
@@ -72,6 +76,8 @@ pub(super) struct Bucket {
     /// Whether the server honours conditional writes.
     pub(super) conditional: bool,
     attributes: Attributes,
+    answers: Availability,
+    room: Availability,
 }
 
 /// A chunk as it is stored.
@@ -94,6 +100,21 @@ pub(super) struct Got {
     pub(super) version: UpdateVersion,
 }
 
+/// A request without an answer yet. Its call may be over before one comes, which says something of the bucket where
+/// that takes long.
+struct Unanswered<'a> {
+    answers: Option<&'a Availability>,
+    began: Instant,
+}
+
+impl Drop for Unanswered<'_> {
+    fn drop(&mut self) {
+        if let Some(answers) = self.answers.filter(|_| self.began.elapsed() >= UNANSWERED) {
+            answers.failed(self.began, &io::Error::from(io::ErrorKind::TimedOut));
+        }
+    }
+}
+
 /// What an object must be for a write to replace it.
 #[derive(Clone, Debug)]
 pub(super) enum Expected {
@@ -111,8 +132,10 @@ pub(super) struct Page {
 }
 
 impl Bucket {
+    /// The bucket at `place`, as the log names it.
     pub(super) fn new(
         client: Arc<dyn Client>,
+        place: &str,
         prefix: &str,
         limits: Limits,
         storage_class: Option<&str>,
@@ -128,6 +151,8 @@ impl Bucket {
             slots: FairPermits::new(limits.max_concurrency.max(1), Bounds::CALLS),
             conditional: true,
             attributes,
+            answers: Availability::new(Kind::Bucket, place),
+            room: Availability::new(Kind::Room, place),
         }
     }
 
@@ -144,10 +169,29 @@ impl Bucket {
     ) -> Result<T, Failure> {
         let slot = self.slots.acquire(claimant(), 1).await;
         let _slot = slot.map_err(|reason| Failure::Passing(io::Error::other(reason)))?;
-        match tokio::time::timeout(self.limits.request_timeout, request).await {
+        let mut unanswered = Unanswered { answers: Some(&self.answers), began: Instant::now() };
+        let answer = match tokio::time::timeout(self.limits.request_timeout, request).await {
             Ok(answer) => answer.map_err(|error| failure(what, error)),
             Err(_) => Err(timed_out(what)),
+        };
+        unanswered.answers = None;
+        let began = unanswered.began;
+        match &answer {
+            Err(Failure::Passing(error)) => self.answers.failed(began, error),
+            // The credentials are not taken any more, or the bucket is gone.
+            Err(Failure::Lasting(Error::Io(error))) if is_of_bucket(error) => {
+                self.answers.failed(began, error);
+            }
+            Ok(_)
+            | Err(
+                Failure::Absent
+                | Failure::Changed
+                | Failure::Unchanged
+                | Failure::BeyondEnd
+                | Failure::Lasting(_),
+            ) => self.answers.succeeded(began),
         }
+        answer
     }
 
     /// An object, or `range` of it as far as it goes; [`Failure::Unchanged`] where its tag is still `unless`.
@@ -230,8 +274,18 @@ impl Bucket {
         let options =
             PutOptions { mode, attributes: self.attributes.clone(), ..PutOptions::default() };
         let request = self.client.put_opts(key, payload, options);
-        let put = self.attempt(&format!("put {key}"), request).await?;
-        Ok(UpdateVersion { e_tag: put.e_tag, version: put.version })
+        let began = Instant::now();
+        match self.attempt(&format!("put {key}"), request).await {
+            Ok(put) => {
+                self.room.succeeded(began);
+                Ok(UpdateVersion { e_tag: put.e_tag, version: put.version })
+            }
+            Err(Failure::Lasting(Error::NoSpace(error))) => {
+                self.room.failed(began, &error);
+                Err(Failure::Lasting(Error::NoSpace(self.room.give_up(error))))
+            }
+            Err(failure) => Err(failure),
+        }
     }
 
     /// Deletes objects; one that is not there is no error.
@@ -301,8 +355,8 @@ impl Bucket {
     }
 
     /// Patience with what fails in passing, for a call or for the store itself.
-    pub(super) fn patience<'a>(&self, caller: Option<&'a Context>) -> Patience<'a> {
-        Patience { caller, left: self.limits.retries, pause: PAUSES.0 }
+    pub(super) fn patience<'a>(&'a self, caller: Option<&'a Context>) -> Patience<'a> {
+        Patience { bucket: self, caller, left: self.limits.retries, pause: PAUSES.0 }
     }
 }
 
@@ -328,6 +382,7 @@ fn stored(key: &Path, chunk_size: u32, got: Got) -> Result<Stored, Failure> {
 /// How often and how long something is tried again.
 #[derive(Debug)]
 pub(super) struct Patience<'a> {
+    bucket: &'a Bucket,
     caller: Option<&'a Context>,
     left: u32,
     pause: Duration,
@@ -338,7 +393,7 @@ impl Patience<'_> {
     /// where there is none.
     pub(super) async fn pause(&mut self, error: io::Error) -> Result<(), Error> {
         let Some(left) = self.left.checked_sub(1) else {
-            return Err(Error::Unavailable(error));
+            return Err(Error::Unavailable(self.bucket.answers.give_up(error)));
         };
         self.left = left;
         tracing::debug!(error = &error as &dyn std::error::Error, left, "a request is repeated");
@@ -349,7 +404,7 @@ impl Patience<'_> {
             return Ok(());
         };
         if Instant::now() + wait >= cx.deadline {
-            return Err(Error::Unavailable(error));
+            return Err(Error::Unavailable(self.bucket.answers.give_up(error)));
         }
         match within(&cx.cancel, cx.deadline, tokio::time::sleep(wait)).await {
             Some(()) => Ok(()),

@@ -6,6 +6,7 @@ use std::io;
 use object_store::client::{HttpError, HttpErrorKind};
 
 use super::http::Answer;
+use crate::availability;
 use crate::content::Error;
 
 /// Codes of S3 and its relatives that say "full".
@@ -147,6 +148,11 @@ fn wrap(kind: io::ErrorKind, what: &str, error: object_store::Error) -> io::Erro
     io::Error::new(kind, Failed { what: what.to_owned(), said, error })
 }
 
+/// Whether a request was refused for a reason that concerns every other: 401, 403, or a bucket that is not there.
+pub(super) fn is_of_bucket(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::NotFound)
+}
+
 /// The client's error in one of ours.
 pub(super) fn request_of(error: &io::Error) -> Option<&(dyn StdError + 'static)> {
     let failed = error.get_ref()?.downcast_ref::<Failed>()?;
@@ -175,7 +181,10 @@ pub(super) fn foreign(what: &str, said: &str) -> Error {
 
 /// An error once more, for somebody else.
 pub(super) fn again(error: &Error) -> Error {
-    let copy = |error: &io::Error| io::Error::new(error.kind(), error.to_string());
+    let copy = |error: &io::Error| {
+        let copied = io::Error::new(error.kind(), error.to_string());
+        if availability::is_told(error) { availability::marked(copied) } else { copied }
+    };
     match error {
         Error::Missing(id) => Error::Missing(*id),
         Error::NoSpace(error) => Error::NoSpace(copy(error)),

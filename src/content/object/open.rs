@@ -131,7 +131,7 @@ impl ObjectContent {
                 wrong(said, "name another folder, or one that this user may write to and no other process uses")
             })?)),
         };
-        let mut bucket = Bucket::new(client, &settings.prefix, settings.limits, class);
+        let mut bucket = Bucket::new(client, &place, &settings.prefix, settings.limits, class);
         match bucket.probe().await {
             Ok(honoured) => bucket.conditional = honoured,
             Err(error) => {

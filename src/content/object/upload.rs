@@ -12,6 +12,7 @@ use super::error::again;
 use super::layout::{Part, parts};
 use super::state::{File, Upload};
 use super::update::{Changed, Known, Target};
+use crate::availability::is_told;
 use crate::content::Error;
 use crate::log_limit::{About, limited};
 use crate::types::{Claimant, Context};
@@ -179,9 +180,11 @@ impl Shared {
             }
             Err(Error::Cancelled) => state.failed(number, upload, Error::Cancelled),
             Err(error) => {
-                limited!(warn, About::default(),
-                    "a chunk could not be stored; it is kept in memory and stored at the next attempt",
-                    content = %file.id, chunk = number, error = &error as &dyn std::error::Error);
+                if !is_told(&error) {
+                    limited!(warn, About::default(),
+                        "a chunk could not be stored; it is kept in memory and stored at the next attempt",
+                        content = %file.id, chunk = number, error = &error as &dyn std::error::Error);
+                }
                 state.failed(number, upload, error);
             }
         }

@@ -1,6 +1,8 @@
 //! New connections: every host and address is tried, and the first server that fits is taken.
 
+use std::error::Error as _;
 use std::fmt;
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,7 +21,7 @@ use super::Settings;
 use super::error::Failure;
 use super::obstacle::Obstacle;
 use super::setup::Standing;
-use super::{setup, tls};
+use super::{other_service, setup, tls};
 use crate::metadata::Error;
 use crate::types::database::{ChannelBinding, Host, SslMode, Target};
 
@@ -75,13 +77,20 @@ impl Connector {
     /// has to change something.
     pub(super) async fn connect(&self) -> Result<Connected, Failure> {
         let target = Arc::clone(&self.target);
-        let tls = tokio::task::spawn_blocking(move || tls::connector(&target))
-            .await
-            .map_err(|panicked| Failure::Lost(Box::new(panicked)))?;
-        let tls = tls.map_err(|obstacle| Failure::Refused(Error::Backend(obstacle.text.into())))?;
+        let read = tokio::task::spawn_blocking(move || {
+            let tls = tls::connector(&target)?;
+            let password = match &target.password_source {
+                Some(source) => source.read().map_err(|it| Obstacle::lasting(it.to_string()))?,
+                None => target.password.clone(),
+            };
+            Ok::<_, Obstacle>((tls, password))
+        });
+        let read = read.await.map_err(|panicked| Failure::Lost(Box::new(panicked)))?;
+        let (tls, password) =
+            read.map_err(|obstacle| Failure::Refused(Error::Backend(obstacle.text.into())))?;
         let attempts = self.target.hosts.iter().map(|host| {
-            let way = Way { connector: self.clone(), tls: tls.clone(), host: host.clone() };
-            way.connect()
+            let (connector, host) = (self.clone(), host.clone());
+            Way { connector, tls: tls.clone(), password: password.clone(), host }.connect()
         });
         race(attempts.collect()).await.map_err(Failed::into_failure)
     }
@@ -92,6 +101,7 @@ impl Connector {
 struct Way {
     connector: Connector,
     tls: Option<MakeRustlsConnect>,
+    password: Option<String>,
     host: Host,
 }
 
@@ -125,20 +135,38 @@ impl Way {
                 None => open(&config, NoTls, ended).await,
             };
             let target = &self.connector.target;
-            let client = client.map_err(|error| Obstacle::of(&error, target, &self.host))?;
+            let client = match client {
+                Ok(client) => client,
+                Err(error) => {
+                    let obstacle = Obstacle::of(&error, target, &self.host);
+                    let other = match address {
+                        Some(address) if may_be_another_service(&error) => {
+                            other_service::found((address, self.host.port).into()).await
+                        }
+                        Some(_) | None => None,
+                    };
+                    return Err(other.unwrap_or(obstacle));
+                }
+            };
             let standing = setup::check_server(&client, target, &self.host).await?;
             Ok(Connected { client, standing })
         };
         match timeout(self.connector.limit, attempt).await {
             Ok(outcome) => outcome.map_err(|obstacle| self.failed(address, obstacle)),
-            Err(_) => Err(self.failed(address, Obstacle::late(self.connector.limit))),
+            Err(_) => {
+                let other = match address {
+                    Some(address) => other_service::found((address, self.host.port).into()).await,
+                    None => None,
+                };
+                let late = || Obstacle::late(self.connector.limit);
+                Err(self.failed(address, other.unwrap_or_else(late)))
+            }
         }
     }
 
     /// The driver's form of it.
     fn config(&self, address: Option<IpAddr>) -> Config {
-        let Target { database, user, password, application_name, sslmode, .. } =
-            &*self.connector.target;
+        let Target { database, user, application_name, sslmode, .. } = &*self.connector.target;
         let mut config = Config::new();
         config
             .host(&self.host.name)
@@ -165,7 +193,7 @@ impl Way {
             Some(address) => config.hostaddr(address),
             None => config.ssl_mode(DriverMode::Disable),
         };
-        if let Some(password) = password {
+        if let Some(password) = &self.password {
             config.password(password);
         }
         config
@@ -179,6 +207,27 @@ impl Way {
         };
         Failed(vec![(place, obstacle)])
     }
+}
+
+/// Whether the failure of a login is neither a message of PostgreSQL nor one of the way to the server.
+fn may_be_another_service(error: &tokio_postgres::Error) -> bool {
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let kind = cause.downcast_ref::<io::Error>().map(io::Error::kind);
+        if matches!(
+            kind,
+            Some(
+                io::ErrorKind::ConnectionRefused
+                    | io::ErrorKind::HostUnreachable
+                    | io::ErrorKind::NetworkUnreachable
+                    | io::ErrorKind::TimedOut
+            )
+        ) {
+            return false;
+        }
+        source = cause.source();
+    }
+    error.as_db_error().is_none()
 }
 
 async fn open<T>(

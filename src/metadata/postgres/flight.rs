@@ -128,7 +128,7 @@ impl PostgresStore {
         let mut patience = Patience::new();
         loop {
             let connecting = within(cx, self.pool.get(cx.claimant()));
-            let failure = match cx.trail.timed(Wait::Connection, connecting).await? {
+            let failure = match self.connected(cx, connecting).await? {
                 Ok(connection) => {
                     let task = query(connection, statement, Arc::clone(&arguments));
                     match cx.trail.timed(Wait::Database, within(cx, landed(task))).await? {
@@ -142,10 +142,17 @@ impl PostgresStore {
         }
     }
 
+    /// Waits for a connection. Where none can be made, before or after, the database was away.
+    async fn connected<T>(&self, cx: &Context, connecting: impl Future<Output = T>) -> T {
+        let was_lost = self.pool.is_lost();
+        let wait = || if was_lost || self.pool.is_lost() { Wait::Away } else { Wait::Connection };
+        cx.trail.timed_as(wait, connecting).await
+    }
+
     /// A connection with a writer slot.
     async fn writer(&self, cx: &Context) -> Result<Result<(Pooled, Slot), Failure>, Error> {
         let connecting = within(cx, self.pool.get_for_mutation(cx.claimant()));
-        let connection = match cx.trail.timed(Wait::Connection, connecting).await? {
+        let connection = match self.connected(cx, connecting).await? {
             Ok(connection) => connection,
             Err(failure) => return Ok(Err(failure)),
         };
@@ -198,7 +205,7 @@ impl PostgresStore {
                         Ok(rows) => return Reply::from_rows(&rows, fsid),
                         Err(Failure::Lost(source)) => {
                             let settling = self.settle(ticket);
-                            let applied = cx.trail.timed(Wait::Database, settling).await?;
+                            let applied = cx.trail.timed(Wait::Away, settling).await?;
                             if !applied.is_empty() {
                                 return Reply::from_rows(&applied, fsid);
                             }

@@ -22,6 +22,7 @@ use super::pool::Manager;
 pub(super) struct Rules {
     min_connections: usize,
     max_idle_time: Duration,
+    max_lifetime: Option<Duration>,
     health_check_period: Duration,
     /// An idle connection answers within it.
     answer_limit: Duration,
@@ -32,6 +33,7 @@ impl From<&Settings> for Rules {
         Self {
             min_connections: settings.min_connections.min(settings.max_connections),
             max_idle_time: settings.max_idle_time,
+            max_lifetime: settings.max_lifetime,
             health_check_period: settings.health_check_period,
             answer_limit: settings.connect_timeout,
         }
@@ -47,7 +49,8 @@ const LONGEST_ROUND: Duration = Duration::from_secs(30);
 
 /// Goes on until the pool is gone. `ended` wakes it where a connection ended.
 pub(super) async fn run(pool: WeakPool<Manager>, ended: Arc<Notify>, rules: Rules) {
-    let round = (rules.max_idle_time / 4).clamp(PAUSE, LONGEST_ROUND);
+    let shortest = rules.max_lifetime.unwrap_or(Duration::MAX).min(rules.max_idle_time);
+    let round = (shortest / 4).clamp(PAUSE, LONGEST_ROUND);
     let mut health = interval(rules.health_check_period.max(PAUSE));
     health.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut filled = true;
@@ -96,12 +99,12 @@ async fn drop_dead(pool: &Pool<Manager>, limit: Duration) {
     );
 }
 
-/// Drops what is closed, and what nobody has needed for too long.
+/// Drops connections that are closed, that have reached their lifetime, and those that no call has needed for too long.
 fn drop_idle(pool: &Pool<Manager>, rules: Rules) {
     let mut size = pool.status().size;
     pool.retain(|connection, metrics| {
         let unneeded = size > rules.min_connections && metrics.last_used() >= rules.max_idle_time;
-        let kept = !connection.client.is_closed() && !unneeded;
+        let kept = !connection.client.is_closed() && !connection.is_old() && !unneeded;
         if !kept {
             size -= 1;
         }

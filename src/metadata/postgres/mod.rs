@@ -20,6 +20,7 @@ mod maintenance;
 mod mend;
 mod migrations;
 mod obstacle;
+mod other_service;
 mod pool;
 mod read;
 mod remove;

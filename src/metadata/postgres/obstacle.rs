@@ -31,7 +31,8 @@ impl Obstacle {
     /// No answer in time.
     pub(super) fn late(limit: Duration) -> Self {
         Self::passing(format!(
-            "no answer within {limit:?} (connect_timeout); a firewall or a server that hangs may be the reason"
+            "no answer within {limit:?} (connect_timeout); a firewall, a server that hangs or another service on that \
+             port may be the reason"
         ))
     }
 

@@ -4,12 +4,12 @@ use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use deadpool::managed::{self, Metrics, PoolError, QueueMode, RecycleError, RecycleResult};
 use deadpool_postgres::ClientWrapper;
 use tokio::task::JoinHandle;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use uuid::Uuid;
 
 use super::Settings;
@@ -18,8 +18,12 @@ use super::error::Failure;
 use super::flight::FLUSH;
 use super::maintenance;
 use super::setup::{self, Slot, Standing};
-use crate::metadata::Error;
+use crate::availability::{Availability, Kind, Told};
+use crate::metadata::{Error, Source};
 use crate::types::{Bounds, Claimant, FairPermits, NoPermit, Permit};
+
+/// An attempt to connect that is given up after this time counts as one that failed.
+const LONG_ATTEMPT: Duration = Duration::from_secs(1);
 
 /// How long what a server said of itself when it was connected to is taken for true.
 const STANDING_HOLDS: Duration = Duration::from_secs(2);
@@ -32,6 +36,8 @@ pub(super) struct Connection {
     pub(super) slot: Option<Slot>,
     standing: Standing,
     since: Instant,
+    /// When it is closed, unless a call has it.
+    end: Option<Instant>,
     /// No call takes longer: what has not answered by then is lost.
     pub(super) flight_limit: Duration,
 }
@@ -46,6 +52,11 @@ pub(super) enum Refusal {
 }
 
 impl Connection {
+    /// Whether it has reached its lifetime.
+    pub(super) fn is_old(&self) -> bool {
+        self.end.is_some_and(|end| Instant::now() >= end)
+    }
+
     /// What a refusal on this connection means: an old one may be to a server that was the primary, or that takes
     /// changes again by now.
     pub(super) fn refusal(&self) -> Refusal {
@@ -110,9 +121,30 @@ pub(super) struct Manager {
     flight_limit: Duration,
     /// Whether the last server that was connected to took changes.
     writable: AtomicBool,
+    availability: Availability,
+    /// A connection is closed when it is this old.
+    max_lifetime: Option<Duration>,
 }
 
 impl Manager {
+    /// No connection could be made: the log says so once, and not for the calls that wait.
+    fn note_failure(&self, began: Instant, failure: Failure) -> Failure {
+        let told = |source: Source| -> Source {
+            self.availability.failed(began, source.as_ref());
+            if self.availability.is_lost() { Box::new(Told::new(source)) } else { source }
+        };
+        match failure {
+            Failure::Lost(source) => Failure::Lost(told(source)),
+            Failure::Refused(Error::Backend(source)) => {
+                Failure::Refused(Error::Backend(told(source)))
+            }
+            other @ (Failure::Transient(_)
+            | Failure::Retired(_)
+            | Failure::ReadOnly(_)
+            | Failure::Refused(_)) => other,
+        }
+    }
+
     /// Says when the database stops taking changes, and when it takes them again.
     fn note(&self, standing: Standing) {
         let writable = standing == Standing::Primary;
@@ -132,6 +164,24 @@ impl Manager {
     }
 }
 
+/// An attempt to connect that has no outcome yet. The call that makes it may give it up, which says something of the
+/// database where it takes long.
+struct Attempt<'a> {
+    availability: Option<&'a Availability>,
+    began: Instant,
+}
+
+impl Drop for Attempt<'_> {
+    fn drop(&mut self) {
+        let took = self.began.elapsed();
+        if let Some(availability) = self.availability.filter(|_| took >= LONG_ATTEMPT) {
+            let text = format!("no connection after {took:.1?}");
+            availability
+                .failed(self.began, &std::io::Error::new(std::io::ErrorKind::TimedOut, text));
+        }
+    }
+}
+
 impl fmt::Debug for Manager {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Manager").field("instance", &self.instance).finish_non_exhaustive()
@@ -143,8 +193,13 @@ impl managed::Manager for Manager {
     type Error = Failure;
 
     async fn create(&self) -> Result<Connection, Failure> {
+        let mut attempt = Attempt { availability: Some(&self.availability), began: Instant::now() };
+        let began = attempt.began;
         // Bounded by itself, for each address.
-        let Connected { client, standing } = self.connector.connect().await?;
+        let connected = self.connector.connect().await;
+        attempt.availability = None;
+        let Connected { client, standing } =
+            connected.map_err(|failure| self.note_failure(began, failure))?;
         self.note(standing);
         let client = Arc::new(client);
         let setting_up = async {
@@ -154,15 +209,20 @@ impl managed::Manager for Manager {
         };
         let slot = match timeout(self.limit, setting_up).await {
             Ok(outcome) => outcome?,
-            Err(late) => return Err(Failure::Lost(Box::new(late))),
+            Err(late) => return Err(self.note_failure(began, Failure::Lost(Box::new(late)))),
         };
+        self.availability.succeeded(began);
         let (since, flight_limit) = (Instant::now(), self.flight_limit);
-        Ok(Connection { client, slot, standing, since, flight_limit })
+        let end = self.max_lifetime.and_then(|most| since.checked_add(jittered(most)));
+        Ok(Connection { client, slot, standing, since, end, flight_limit })
     }
 
     async fn recycle(&self, connection: &mut Connection, _: &Metrics) -> RecycleResult<Failure> {
         if connection.client.is_closed() {
             return Err(RecycleError::message("the connection is closed"));
+        }
+        if connection.is_old() {
+            return Err(RecycleError::message("the connection is older than max_lifetime"));
         }
         Ok(())
     }
@@ -187,6 +247,11 @@ pub(super) struct Pool {
 /// How much longer than its statement a call may take.
 const FLIGHT_MARGIN: Duration = Duration::from_secs(5);
 
+/// A lifetime between nine tenths of the longest and that, so that connections made together do not end together.
+fn jittered(longest: Duration) -> Duration {
+    longest.mul_f64(rand::random_range(0.9..=1.0))
+}
+
 /// The connections that mutations leave to reads.
 fn reserve(max_connections: usize) -> usize {
     match max_connections {
@@ -208,6 +273,8 @@ impl Pool {
             limit: settings.connect_timeout,
             flight_limit: settings.statement_timeout + FLIGHT_MARGIN,
             writable: AtomicBool::new(true),
+            availability: Availability::new(Kind::Database, settings.target.to_string()),
+            max_lifetime: settings.max_lifetime,
         };
         let max_connections = settings.max_connections.max(1);
         let connections = managed::Pool::builder(manager)
@@ -273,9 +340,15 @@ impl Pool {
                     "no connection was free within {limit:?} (acquire_timeout): all {max} are in use (max_conns)"
                 )
             };
-            return Err(Failure::Refused(Error::Unavailable(text.into())));
+            let source = if self.is_lost() { Told::new(text.into()).into() } else { text.into() };
+            return Err(Failure::Refused(Error::Unavailable(source)));
         };
         taken
+    }
+
+    /// Whether no connection can be made.
+    pub(super) fn is_lost(&self) -> bool {
+        self.connections.manager().availability.is_lost()
     }
 
     /// Who claims writer slots.

@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use super::error::Failure;
 use crate::metadata::Error;
-use crate::types::Context;
+use crate::types::{Context, Wait};
 
 /// How long a database that is away is waited for; then the caller is told, who may ask again.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -65,8 +65,15 @@ impl Patience {
 
     /// Pauses, unless the call is over.
     pub(super) async fn pause(&mut self, cx: &Context, failure: Failure) -> Result<(), Error> {
+        let wait = match &failure {
+            Failure::Lost(_) => Wait::Away,
+            Failure::Transient(_)
+            | Failure::Retired(_)
+            | Failure::ReadOnly(_)
+            | Failure::Refused(_) => Wait::Database,
+        };
         let pause = self.after(failure)?;
-        within(cx, tokio::time::sleep(pause)).await
+        cx.trail.timed(wait, within(cx, tokio::time::sleep(pause))).await
     }
 
     /// Before the decision is made again on values that have changed meanwhile.

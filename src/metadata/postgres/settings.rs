@@ -17,6 +17,8 @@ pub struct Settings {
     pub min_connections: usize,
     /// How long a connection beyond the fewest may be idle before it is closed.
     pub max_idle_time: Duration,
+    /// How old a connection may be before it is closed: a new one has the present password, certificates and addresses.
+    pub max_lifetime: Option<Duration>,
     /// How often idle connections are asked whether they still work.
     pub health_check_period: Duration,
     /// How long one attempt to connect to one address may take, TLS and login included.
@@ -40,6 +42,7 @@ impl Settings {
             max_connections: 8,
             min_connections: 0,
             max_idle_time: Duration::from_secs(300),
+            max_lifetime: Some(Duration::from_secs(1800)),
             health_check_period: Duration::from_secs(30),
             connect_timeout: Duration::from_secs(5),
             acquire_timeout: Duration::from_secs(5),

@@ -12,8 +12,10 @@ use std::fmt;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
+use super::{SecretFile, SecretFileError};
+
 /// A database, and how it is reached.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, Eq)]
 pub struct Target {
     /// Where to ask, at least one.
     pub hosts: Vec<Host>,
@@ -21,8 +23,10 @@ pub struct Target {
     pub database: String,
     /// Role.
     pub user: String,
-    /// Its password, where the server asks for one.
+    /// Its password, where the server asks for one. Without meaning where there is a source of passwords.
     pub password: Option<String>,
+    /// Where the password of each connection is read.
+    pub password_source: Option<PasswordSource>,
     /// How connections are called in `pg_stat_activity`.
     pub application_name: String,
     /// Whether connections are encrypted, and what is checked.
@@ -35,6 +39,65 @@ pub struct Target {
     pub channel_binding: ChannelBinding,
     /// Which of the hosts may be used.
     pub session: SessionAttributes,
+}
+
+/// A file that a password is read from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PasswordSource {
+    /// It holds the password alone.
+    Password(PathBuf),
+    /// It holds a URL with the password.
+    Url(PathBuf),
+}
+
+/// Why a source has no password.
+#[derive(Debug, thiserror::Error)]
+pub enum PasswordError {
+    /// The file holds no secret.
+    #[error("cannot read the password from {}: {error}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why. Not a `source`: its text stands in this one.
+        error: SecretFileError,
+    },
+    /// The file holds no URL.
+    #[error("cannot read the password from the URL in {}: {error}", path.display())]
+    Url {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with the URL.
+        error: UrlError,
+    },
+    /// It cannot be sent.
+    #[error("cannot use the password of {}: {error}", path.display())]
+    Wrong {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        error: WrongParameter,
+    },
+}
+
+impl PasswordSource {
+    /// Reads the password; `None` where a URL has none.
+    ///
+    /// # Errors
+    /// [`PasswordError`].
+    pub fn read(&self) -> Result<Option<String>, PasswordError> {
+        let (Self::Password(path) | Self::Url(path)) = self;
+        let file = SecretFile::read(path);
+        let secret = file.map_err(|error| PasswordError::File { path: path.clone(), error })?;
+        let password = match self {
+            Self::Password(_) => Some(secret.text),
+            Self::Url(_) => {
+                let url = Parameters::from_url(&secret.text);
+                url.map_err(|error| PasswordError::Url { path: path.clone(), error })?.password
+            }
+        };
+        let checked = password.map(|it| parameters::without_nul("password", it)).transpose();
+        checked.map_err(|error| PasswordError::Wrong { path: path.clone(), error })
+    }
 }
 
 /// One server.
@@ -129,6 +192,36 @@ impl Host {
 impl fmt::Display for Host {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}, port {}", self.name, self.port)
+    }
+}
+
+/// Another password of the same source is no other target: the next connection reads it.
+impl PartialEq for Target {
+    fn eq(&self, other: &Self) -> bool {
+        let Self {
+            hosts,
+            database,
+            user,
+            password,
+            password_source,
+            application_name,
+            sslmode,
+            roots,
+            identity,
+            channel_binding,
+            session,
+        } = self;
+        *hosts == other.hosts
+            && *database == other.database
+            && *user == other.user
+            && *password_source == other.password_source
+            && (password_source.is_some() || *password == other.password)
+            && *application_name == other.application_name
+            && *sslmode == other.sslmode
+            && *roots == other.roots
+            && *identity == other.identity
+            && *channel_binding == other.channel_binding
+            && *session == other.session
     }
 }
 

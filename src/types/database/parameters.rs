@@ -6,7 +6,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::url::{self, UrlError};
-use super::{ChannelBinding, Host, Identity, Roots, SessionAttributes, SslMode, Target};
+use super::{
+    ChannelBinding, Host, Identity, PasswordSource, Roots, SessionAttributes, SslMode, Target,
+};
 
 /// The connection's parameters in words, under their names in the configuration. What is left out has a default.
 #[derive(Clone, Default, PartialEq, Eq)]
@@ -21,6 +23,8 @@ pub struct Parameters {
     pub user: Option<String>,
     /// Password.
     pub password: Option<String>,
+    /// The file that it came from, to be read again for each connection.
+    pub password_source: Option<PasswordSource>,
     /// Name in `pg_stat_activity`.
     pub application_name: Option<String>,
     /// `disable`, `require`, `verify-ca` or `verify-full`.
@@ -104,12 +108,13 @@ impl Parameters {
             user: named("user", self.user)?,
             application_name: named("application_name", self.application_name)?,
             password: self.password.map(|it| without_nul("password", it)).transpose()?,
+            password_source: self.password_source,
         })
     }
 }
 
 /// The protocol ends its strings with a NUL.
-fn without_nul(name: &'static str, value: String) -> Result<String, WrongParameter> {
+pub(super) fn without_nul(name: &'static str, value: String) -> Result<String, WrongParameter> {
     if value.contains('\0') {
         return Err(wrong(name, "it holds a NUL character, which PostgreSQL cannot take"));
     }

@@ -12,7 +12,7 @@ use crate::log_limit::{About, limited};
 use crate::metadata::{self, FlushOutcome};
 use crate::metadata::{Change, rules};
 use crate::types::{
-    Attributes, Chain, ContentId, ContentRef, Context, FileHandle, ObjectId, Timestamp, Wait,
+    Attributes, BoundedChain, ContentId, ContentRef, Context, FileHandle, ObjectId, Timestamp, Wait,
 };
 use crate::vfs::export::{Export, Intent, MAINTENANCE_PERIOD};
 use crate::vfs::{Caller, CommitDone, Error, Failure, Result, Vfs};
@@ -283,7 +283,7 @@ impl Export {
             match self.flush(&cx, object, &state, None, Asked::ByAge).await {
                 Ok(_) | Err(Error::Metadata(metadata::Error::Stale)) => {}
                 Err(error) => limited!(warn, About::default(), "a flush failed and is tried again",
-                    share = %self.share.name, object = %object, error = %Chain(&error)),
+                    share = %self.share.name, object = %object, error = %BoundedChain(&error)),
             }
         })
         .await;

@@ -6,7 +6,9 @@ use super::state::FileState;
 use crate::content;
 use crate::log_limit::limited;
 use crate::metadata::{Change, SetAttributes, ZeroingOutcome, rules};
-use crate::types::{Attributes, Chain, ContentId, ContentRef, Context, FileType, ObjectId, Wait};
+use crate::types::{
+    Attributes, BoundedChain, ContentId, ContentRef, Context, FileType, ObjectId, Wait,
+};
 use crate::vfs::export::Export;
 use crate::vfs::{Error, Failure, Result};
 
@@ -64,7 +66,7 @@ impl Export {
                 Err(error) => {
                     limited!(warn, cx.client, "bytes beyond a file's end could not be cut off",
                         xid = cx.trail.xid, client = %cx.client, share = %self.share.name, object = %object,
-                        error = %Chain(&error));
+                        error = %BoundedChain(&error));
                 }
             }
         } else if size != before.size || size == 0 || known == before.content {
