@@ -10,7 +10,7 @@ use super::tree::Value;
 use super::values::{duration_or_none, word};
 
 /// The program's own modules, as log lines name them behind `trunkfs::`.
-const MODULES: [&str; 15] = [
+const MODULES: [&str; 16] = [
     "backup",
     "cli",
     "config",
@@ -20,6 +20,7 @@ const MODULES: [&str; 15] = [
     "metadata",
     "mount",
     "nfs3",
+    "ownership",
     "rpc",
     "server",
     "telemetry",

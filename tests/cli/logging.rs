@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::client::{Call, Connection, Writer};
 use super::database::{TestDatabase, connect};
-use super::process::{Finished, PATIENCE, Watched, folder, patiently, run, trunkfs};
+use super::process::{Finished, PATIENCE, Running, Watched, folder, patiently, run, trunkfs};
 use super::scene::{NFS, Scene, of, ok, root};
 
 const SERVE: [&str; 3] = ["serve", "--config", "t.yaml"];
@@ -164,7 +164,7 @@ shares:
 async fn every_line_of_a_server_is_an_object_from_the_first_to_the_last() {
     let folder = folder(IN_MEMORY);
     let mut server = Watched::start(trunkfs(folder.path(), &SERVE));
-    let address = server.ready().await;
+    server.ready().await;
     let lines =
         IN_MEMORY.replace("listen", "lisen").replace("type: memory } } }", "type: mem } } }");
     std::fs::write(folder.path().join("t.yaml"), lines).unwrap();
@@ -184,11 +184,15 @@ async fn every_line_of_a_server_is_an_object_from_the_first_to_the_last() {
     );
     assert!(err.iter().any(|line| line["message"].as_str().unwrap().contains("lisen")), "{err:?}");
     assert_eq!(err.last().unwrap()["message"], "stopped");
-    // The first line was read.
-    let [mount] = &out[..] else { panic!("{out:?}") };
+    assert!(out.is_empty(), "{out:?}");
+
+    std::fs::write(folder.path().join("t.yaml"), IN_MEMORY).unwrap();
+    let server = Running::start(folder.path(), &["--config", "t.yaml"], 1).await;
+    let mount: Value = serde_json::from_str(&server.mounts[0]).unwrap();
     assert_eq!((&mount["message"], &mount["share"]), (&"mount command".into(), &"/e".into()));
     let command = mount["command"].as_str().unwrap();
-    assert!(command.contains(&format!("port={}", address.port())), "{command}");
+    assert!(command.contains(&format!("port={}", server.address.port())), "{command}");
+    server.stop().await;
 }
 
 #[tokio::test]
@@ -202,7 +206,7 @@ async fn every_line_of_a_start_that_fails_is_an_object() {
         (&IN_MEMORY.replace("127.0.0.1:0", &taken), None, 1, &["another program has the port"]),
         (&unreadable, None, 2, &["t.yaml:"]),
         ("server: { lisen: 1 }", Some("json"), 2, &["did you mean 'listen'"]),
-        ("", Some("json"), 2, &["t.yaml"]),
+        ("", Some("json"), 2, &["shares: missing"]),
     ] {
         let folder = folder(text);
         let mut command = trunkfs(folder.path(), &SERVE);

@@ -125,7 +125,9 @@ async fn a_password_is_read_from_its_file_for_every_connection() {
         store.shares().await.unwrap();
         store.close().await;
         std::fs::remove_file(&path).unwrap();
-        has(&line(settings).await, &["cannot read the password from", file]);
+        let gone = PostgresStore::connect(settings).await.unwrap_err();
+        let source = std::error::Error::source(&gone).unwrap().to_string();
+        has(&source, &["cannot read the password from", file]);
     }
 }
 
