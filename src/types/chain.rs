@@ -50,6 +50,12 @@ impl fmt::Display for BoundedChain<'_> {
     }
 }
 
+impl fmt::Debug for BoundedChain<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
