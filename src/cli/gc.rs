@@ -30,6 +30,9 @@ pub(super) struct Options {
     /// Go on where more than half of a store's content would be removed, or none of it is a file's
     #[arg(long)]
     remove_most: bool,
+    /// Remove the content of shares whose metadata store is gone for good: the claim that an error names; may be given several times
+    #[arg(long, value_name = "CLAIM")]
+    forget_owner: Vec<uuid::Uuid>,
     /// Sum up as JSON on standard output, and show no progress
     #[arg(long)]
     json: bool,
@@ -53,6 +56,7 @@ pub(super) fn run(options: &Options) -> Result<(), Failure> {
         older_than: options.older_than,
         dry_run: options.dry_run,
         remove_most: options.remove_most,
+        forget_owners: options.forget_owner.clone(),
     };
     let outcome = runtime.block_on(async {
         let stop = interrupt::token(super::FAILED).map_err(run_error)?;

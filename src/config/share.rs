@@ -27,6 +27,8 @@ pub struct Share {
     pub root: Root,
     /// Content that the share goes on with though another is recorded, and that a new store gets.
     pub content_identity: Option<ContentIdentity>,
+    /// The claim of another metadata store on the content, which the share's may replace.
+    pub content_owner: Option<Uuid>,
     /// Who may mount it, at least one, no network twice; the narrowest that holds a client counts.
     pub clients: Vec<Client>,
 }
@@ -89,6 +91,7 @@ pub(super) fn share(
         "metadata_store",
         "content_store",
         "content_identity",
+        "content_owner",
         "root",
         "clients",
     ])?;
@@ -101,6 +104,7 @@ pub(super) fn share(
         metadata_store: store(&section, "metadata_store", metadata)?,
         content_store: store(&section, "content_store", content)?,
         content_identity: section.maybe("content_identity", content_identity)?,
+        content_owner: section.maybe("content_owner", content_owner)?,
         root: section.part("root", root)?,
         clients: clients(&section)?,
     })
@@ -111,6 +115,15 @@ fn content_identity(field: &Field<'_>) -> Result<ContentIdentity, Error> {
     Uuid::try_parse(&text).map(ContentIdentity).map_err(|_| {
         field.error(format!(
             "{text:?} is no identity; write the one that the server asks for, or remove the key"
+        ))
+    })
+}
+
+fn content_owner(field: &Field<'_>) -> Result<Uuid, Error> {
+    let text = field.text()?;
+    Uuid::try_parse(&text).map_err(|_| {
+        field.error(format!(
+            "{text:?} is no claim; write the one that the server asks for, or remove the key"
         ))
     })
 }

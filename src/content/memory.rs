@@ -204,6 +204,15 @@ impl ContentStore for MemoryContent {
         None
     }
 
+    /// It goes with the process, and so does whoever owns it.
+    async fn owners(&self) -> Result<Option<String>, Error> {
+        Ok(None)
+    }
+
+    async fn set_owners(&self, _seen: Option<&str>, _text: &str) -> Result<bool, Error> {
+        Ok(true)
+    }
+
     async fn capacity(&self) -> Result<Option<Capacity>, Error> {
         Ok(self.limit.map(|total| {
             let free = total.saturating_sub(self.used.load(Ordering::Relaxed));

@@ -132,6 +132,13 @@ pub trait ContentStore: std::fmt::Debug + Send + Sync + 'static {
     /// does, and the others take it over), and never changes it. Constant for as long as the store is open.
     fn identity(&self) -> Option<ContentIdentity>;
 
+    /// The record of the metadata stores that own the content, which is kept with it; `None` where there is none. For the
+    /// caller it is a text of at most [`MAX_OWNERS`] bytes.
+    async fn owners(&self) -> Result<Option<String>, Error>;
+
+    /// Replaces that record, durably, where it is still `seen`. Answers whether it was.
+    async fn set_owners(&self, seen: Option<&str>, text: &str) -> Result<bool, Error>;
+
     /// Room; `None` where the store has no bound.
     async fn capacity(&self) -> Result<Option<Capacity>, Error>;
 
@@ -160,6 +167,9 @@ pub trait ContentStore: std::fmt::Debug + Send + Sync + 'static {
         None
     }
 }
+
+/// The longest record of owners, in bytes: thousands of shares.
+pub(crate) const MAX_OWNERS: usize = 1 << 20;
 
 /// The longest that content can be: offsets are signed in POSIX.
 pub(crate) const MAX_LENGTH: u64 = i64::MAX as u64;

@@ -37,12 +37,12 @@ pub use glance::Glance;
 pub use types::{
     Capabilities, Change, CreateHow, Created, DirectoryEntry, Flush, FlushOutcome, Link,
     LinkTarget, Lookup, Page, Removed, Renamed, Replaced, RootSpec, SetAttributes, SetTime,
-    SettingDone, Share, ShareSpec, Usage, Written, ZeroingOutcome,
+    SettingDone, Share, ShareSpec, StorePlace, Usage, Written, ZeroingOutcome,
 };
 use upkeep::HELD;
 pub use upkeep::{
-    Dump, EntryRecord, Hold, LoadError, LoadHow, Loaded, ObjectRecord, PORTION, Portion, Record,
-    Upkeep,
+    Dump, EntryRecord, Hold, LOADED, LoadError, LoadHow, Loaded, ObjectRecord, PORTION, Portion,
+    Record, Upkeep, claim_key,
 };
 
 use crate::types::{
@@ -71,6 +71,13 @@ pub trait MetadataStore: std::fmt::Debug + Send + Sync + 'static {
         seen: Option<&str>,
         value: &str,
     ) -> Result<Option<String>, Error>;
+
+    /// Where the store is; `None` where it goes with the process.
+    async fn place(&self) -> Result<Option<StorePlace>, Error>;
+
+    /// Whether this store has taken the place of an earlier one, which is there no more: it was moved, or restored where that
+    /// was.
+    async fn succeeds(&self, earlier: &StorePlace) -> Result<bool, Error>;
 
     /// An object's attributes (RFC 1813 section 3.3.1). [`Error::Stale`] where it is gone.
     async fn getattr(

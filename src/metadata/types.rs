@@ -319,3 +319,12 @@ pub enum ZeroingOutcome {
     /// The content had another id or version already: this one.
     Superseded(ContentRef),
 }
+
+/// Where a metadata store is, by which a copy is told from its original.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct StorePlace {
+    /// The same for every process that opens the database, and another for a copy of it.
+    pub id: String,
+    /// The machine or server, and the database there, for administrators.
+    pub text: String,
+}

@@ -2,7 +2,7 @@
 
 use tokio::sync::mpsc;
 
-use super::{Error, MetadataStore, Share};
+use super::{Error, MetadataStore, Share, StorePlace};
 use crate::types::{Attributes, ContentId, Cookie, Name, ObjectId, ShareName, SymlinkTarget};
 
 /// A piece of a store's content. A share's record stands before its objects' and entries'.
@@ -52,6 +52,15 @@ pub enum Portion {
 /// What a load is told where a [`Hold`] keeps it away.
 pub(super) const HELD: &str =
     "content that no file has is being collected (trunkfs gc): load again when that is over";
+
+/// The setting by which a share claims its content. A load sets it to [`LOADED`], whatever it was.
+#[must_use]
+pub fn claim_key(share: &ShareName) -> String {
+    format!("claim of {share}")
+}
+
+/// The claim of a share that was loaded and not served since.
+pub const LOADED: &str = "loaded";
 
 /// How many records go together at most.
 pub const PORTION: usize = 1024;
@@ -116,6 +125,9 @@ pub trait Dump: std::fmt::Debug + Send + Sync {
 
     /// What [`MetadataStore::setting`] answers, also where a server has the store open.
     async fn recorded(&self, key: &str) -> Result<Option<String>, Error>;
+
+    /// What [`MetadataStore::place`] answers, also where a server has the store open.
+    async fn located(&self) -> Result<Option<StorePlace>, Error>;
 
     /// Every share that there is.
     async fn every_share(&self) -> Result<Vec<Share>, Error>;

@@ -3,15 +3,16 @@
 use std::collections::BTreeMap;
 
 use super::homes::{self, Home};
-use super::shares::{Known, judge, leftover, missing, moved, refuse_twins, shared};
+use super::owners;
+use super::shares::{Known, judge, leftover, missing, moved, not_owner, refuse_twins, shared};
 use super::stores::StoreError;
 use crate::config::{self, Config};
 use crate::content::Making;
-use crate::metadata::Glance;
+use crate::metadata::{Glance, claim_key};
 use crate::types::{ContentIdentity, ShareName};
 
 /// What is seen of a content store.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum Seen {
     /// Content.
     Content {
@@ -19,6 +20,8 @@ pub(super) enum Seen {
         identity: Option<ContentIdentity>,
         /// Whether there is none yet.
         empty: bool,
+        /// The record of its owners.
+        owners: Option<String>,
     },
     /// Nothing yet.
     Nothing,
@@ -41,7 +44,7 @@ pub(super) fn foresee(
         let (Some(glance), Some(seen)) = stores else { continue };
         let outcome = match twins.take() {
             Some(error) => Err(error),
-            None => known(share, glance).and_then(|known| one(config, metadata, &known, *seen)),
+            None => known(share, glance).and_then(|known| one(config, metadata, &known, seen)),
         };
         foreseen.push((share.name.clone(), outcome));
     }
@@ -72,11 +75,11 @@ fn one(
     config: &Config,
     metadata: &BTreeMap<&str, Glance>,
     known: &Known<'_>,
-    seen: Seen,
+    seen: &Seen,
 ) -> Result<String, StoreError> {
     let share = known.share;
     let found = match seen {
-        Seen::Content { identity, .. } => identity,
+        Seen::Content { identity, .. } => *identity,
         Seen::Nothing => None,
     };
     if known.begins(config) {
@@ -86,7 +89,7 @@ fn one(
             return Err(moved(share, (*other).to_owned(), found));
         }
     }
-    let Seen::Content { identity, empty } = seen else {
+    let Seen::Content { identity, empty, owners } = seen else {
         return match (
             homes::making(known.recorded.as_ref(), share.content_identity),
             &known.recorded,
@@ -100,13 +103,19 @@ fn one(
             }
         };
     };
-    judge(config, known, known.recorded.as_ref(), identity)?;
-    if let Some(found) = identity
+    judge(config, known, known.recorded.as_ref(), *identity)?;
+    if let Some(found) = *identity
         && known.begins(config)
         && !shared(config, known, found)?
         && !empty
     {
         return Err(leftover(config, share, found));
+    }
+    let settings = metadata.get(&*share.metadata_store).map(|glance| &glance.settings);
+    let claim = settings.and_then(|settings| settings.get(&claim_key(&share.name)));
+    let moved = owners::foresee(owners.as_deref(), claim.map(String::as_str), share);
+    if let Some(refusal) = moved.err().filter(|_| known.made) {
+        return Err(not_owner(config, share, refusal));
     }
     Ok(match (known.made, &share.content_store) {
         (true, store) => format!("is there, with its content in {store}"),

@@ -1,6 +1,8 @@
 //! Why a share is not served over the content that the configuration names: what is wrong, where, and what to write where
 //! it is meant.
 
+use uuid::Uuid;
+
 use crate::types::{ContentIdentity, ShareName};
 
 /// Why a share is not served over the content that the configuration names.
@@ -121,6 +123,54 @@ pub enum HomeError {
         other: String,
         /// The identity of the content that is there, or one that nothing has.
         accepting: ContentIdentity,
+    },
+    /// Another metadata store took the share over.
+    #[error(
+        "the share {share} was moved: its content in {store} ({place}) belongs to the metadata store at {owner} since {since}, and the metadata \
+         store {metadata} ({own}) has an old state of the share, whose files may have lost their bytes: name the metadata store that has the \
+         share now; to serve the old state all the same, after which the other one is refused, write content_owner: {claim} under the share"
+    )]
+    MovedAway {
+        /// The share.
+        share: ShareName,
+        /// Its metadata store in the configuration.
+        metadata: String,
+        /// Where that is.
+        own: String,
+        /// Its content store.
+        store: String,
+        /// Where that is.
+        place: String,
+        /// Where the metadata store is that has the share.
+        owner: String,
+        /// Since when.
+        since: String,
+        /// Its claim.
+        claim: Uuid,
+    },
+    /// The metadata store is a copy of the one that has the share.
+    #[error(
+        "the metadata store {metadata} ({own}) is a copy of the one at {owner}, to which the content of the share {share} in {store} ({place}) \
+         belongs since {since}: give the copy a copy of the content, in a folder or bucket of its own; where it replaces the original for good, \
+         write content_owner: {claim} under the share, after which the original is refused"
+    )]
+    Copy {
+        /// The share.
+        share: ShareName,
+        /// Its metadata store in the configuration.
+        metadata: String,
+        /// Where that is.
+        own: String,
+        /// Its content store.
+        store: String,
+        /// Where that is.
+        place: String,
+        /// Where the original is.
+        owner: String,
+        /// Since when.
+        since: String,
+        /// Its claim.
+        claim: Uuid,
     },
     /// Two content stores are one.
     #[error(

@@ -11,6 +11,7 @@ mod limits;
 mod listen;
 mod orphans;
 mod outbox;
+mod owners;
 mod places;
 mod probe;
 mod shares;

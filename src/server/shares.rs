@@ -5,11 +5,12 @@ use std::collections::BTreeMap;
 
 use super::home_error::HomeError;
 use super::homes::{self, Home, Verdict};
+use super::owners::{self, Mark, Refusal};
 use super::stores::{StoreError, Stores};
 use crate::config::{self, Config};
 use crate::content::{ContentStore, Making};
-use crate::metadata::{self, MetadataStore};
-use crate::types::{ContentIdentity, ShareName};
+use crate::metadata::{self, MetadataStore, StorePlace};
+use crate::types::{Chain, ContentIdentity, ShareName};
 use crate::vfs::ExportSettings;
 
 /// What is known of a share before its content is opened.
@@ -80,6 +81,7 @@ pub(super) async fn open(
         if let (Verdict::Record | Verdict::Replace, Some(found)) = (verdict, found) {
             record(config, known, &*export.metadata, found).await?;
         }
+        own(config, known, &export).await?;
         exports.push(export);
     }
     warn_of_unnamed(config, &exports).await;
@@ -310,6 +312,58 @@ async fn record(
         ),
     }
     Ok(())
+}
+
+/// Finds that the content belongs to the share's metadata store.
+async fn own(
+    config: &Config,
+    known: &Known<'_>,
+    export: &ExportSettings,
+) -> Result<(), StoreError> {
+    let (metadata, content) = (&*export.metadata, &*export.content);
+    let accepted = known.share.content_owner;
+    let settled = owners::settle(metadata, content, &export.share, accepted).await;
+    if let Err(refusal) = &settled
+        && let Some(error) = refusal.is_full()
+    {
+        // Clients make room there by removing files; a later start writes the record.
+        tracing::warn!(
+            error = %Chain(error),
+            "{}: the disk is full: which metadata store its content belongs to cannot be recorded",
+            known.share.name
+        );
+        return Ok(());
+    }
+    settled.map_err(|refusal| not_owner(config, known.share, refusal))
+}
+
+/// Why a share is not served by its metadata store.
+pub(super) fn not_owner(config: &Config, share: &config::Share, refusal: Refusal) -> StoreError {
+    let (mark, is_copy) = match refusal {
+        Refusal::Moved(mark) => (mark, false),
+        Refusal::Copy(mark) => (mark, true),
+        Refusal::Metadata(error) => return failed(share)(error),
+        Refusal::Content(source) => {
+            let name = share.content_store.clone();
+            return StoreError::Content { name, source: Box::new(source) };
+        }
+    };
+    let own = config.metadata.get(&share.metadata_store).map(|metadata| match metadata {
+        config::Metadata::Memory => "in memory".to_owned(),
+        config::Metadata::Sqlite(sqlite) => sqlite.path.display().to_string(),
+        config::Metadata::Postgres(postgres) => postgres.target.to_string(),
+    });
+    let own = own.unwrap_or_default();
+    let (name, metadata) = (share.name.clone(), share.metadata_store.clone());
+    let (store, place) = (share.content_store.clone(), place(config, share));
+    let Mark { claim, store: StorePlace { text: owner, .. }, since, .. } = mark;
+    match is_copy {
+        false => {
+            HomeError::MovedAway { share: name, metadata, own, store, place, owner, since, claim }
+        }
+        true => HomeError::Copy { share: name, metadata, own, store, place, owner, since, claim },
+    }
+    .into()
 }
 
 /// Says which shares the metadata stores have that nobody is served.

@@ -284,13 +284,19 @@ async fn slowly(folder: &TempDir) {
         text.replace("names.db", &old).replace("base_path: content", &format!("base_path: {new}"));
     fs::write(folder.path().join("absolute.yaml"), text).unwrap();
     let config = Source::File(folder.path().join("absolute.yaml")).load().unwrap().config;
-    let how = GcHow { older_than: Duration::ZERO, dry_run: false, remove_most: true };
+    let how = GcHow {
+        older_than: Duration::ZERO,
+        dry_run: false,
+        remove_most: true,
+        forget_owners: Vec::new(),
+    };
     let pause = |_: GcStep<'_>| std::thread::sleep(Duration::from_millis(40));
     for round in 0x40..0x48 {
         let planted = plant(folder, &format!("{OLD}{round:02x}"), 30 * HOUR);
         let mut keeper = Keeper::new(&config);
         let names = lasting_content(&config);
-        let outcome = collect(&mut keeper, &names, how, &CancellationToken::new(), &pause).await;
+        let outcome =
+            collect(&mut keeper, &names, how.clone(), &CancellationToken::new(), &pause).await;
         assert_eq!(outcome.unwrap().stores[0].failed, 0);
         assert!(!planted.exists());
     }

@@ -59,6 +59,8 @@ mod notices;
 #[cfg(test)]
 mod outage;
 #[cfg(test)]
+mod owners;
+#[cfg(test)]
 #[path = "../support/port.rs"]
 mod port;
 #[cfg(test)]

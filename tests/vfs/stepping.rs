@@ -8,8 +8,8 @@ use trunkfs::content::{Capacity, ContentStore, Footprint};
 use trunkfs::metadata::memory::MemoryStore;
 use trunkfs::metadata::{
     Answer, CreateHow, Created, Error, Flush, FlushOutcome, Link, LinkTarget, Lookup,
-    MetadataStore, Page, Removed, Renamed, SetAttributes, SettingDone, Share, ShareSpec, Usage,
-    ZeroingOutcome,
+    MetadataStore, Page, Removed, Renamed, SetAttributes, SettingDone, Share, ShareSpec,
+    StorePlace, Usage, ZeroingOutcome,
 };
 use trunkfs::types::{
     Attributes, ContentId, ContentIdentity, ContentRef, Context, Cookie, DeviceNumbers, FileType,
@@ -59,6 +59,8 @@ stepping! {
         async fn footprint(id: ContentId) -> Result<Footprint, trunkfs::content::Error>;
         async fn list(after: Option<ContentId>, limit: usize)
             -> Result<Vec<ContentId>, trunkfs::content::Error>;
+        async fn owners() -> Result<Option<String>, trunkfs::content::Error>;
+        async fn set_owners(seen: Option<&str>, text: &str) -> Result<bool, trunkfs::content::Error>;
         async fn capacity() -> Result<Option<Capacity>, trunkfs::content::Error>;
     }
 }
@@ -67,6 +69,8 @@ stepping! {
     MetadataStore for MemoryStore {
         async fn open_share(spec: &ShareSpec) -> Result<Share, Error>;
         async fn shares() -> Result<Vec<ShareName>, Error>;
+        async fn place() -> Result<Option<StorePlace>, Error>;
+        async fn succeeds(earlier: &StorePlace) -> Result<bool, Error>;
         async fn getattr(cx: &Context, object: ObjectId) -> Result<Attributes, Error>;
         async fn lookup(cx: &Context, directory: ObjectId, name: &Name) -> Answer<Lookup>;
         async fn lookup_parent(cx: &Context, directory: ObjectId) -> Answer<Lookup>;

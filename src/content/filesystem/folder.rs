@@ -18,7 +18,7 @@ use rustix::io::Errno;
 use uuid::Uuid;
 
 use super::error::{OpenError, of_errno};
-use super::{identity, permissions};
+use super::{identity, owners, permissions};
 use crate::content::{Capacity, Error, MAX_LENGTH, Making};
 use crate::ownership::{self, NewOwner};
 use crate::types::{ContentId, ContentIdentity};
@@ -135,7 +135,11 @@ impl Folder {
                 break;
             }
         }
-        Ok(Look::Content { identity: identity::find(self)?, empty })
+        let owners = owners::read(self).map_err(|error| OpenError::Unreachable {
+            path: path.clone(),
+            source: io::Error::other(error),
+        })?;
+        Ok(Look::Content { identity: identity::find(self)?, empty, owners })
     }
 
     pub(super) fn not_writable(&self, source: io::Error) -> OpenError {
@@ -440,7 +444,7 @@ impl Folder {
 }
 
 /// What a content folder is, before it is opened.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Look {
     /// A content folder.
     Content {
@@ -448,6 +452,8 @@ pub enum Look {
         identity: Option<ContentIdentity>,
         /// Whether it holds no content yet.
         empty: bool,
+        /// The record of its owners, if it has one already.
+        owners: Option<String>,
     },
     /// An empty folder.
     Empty,

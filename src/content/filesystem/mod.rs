@@ -16,6 +16,7 @@ mod file;
 mod folder;
 mod identity;
 mod leavings;
+mod owners;
 mod permissions;
 mod syncs;
 
@@ -405,6 +406,18 @@ impl ContentStore for FilesystemContent {
 
     fn identity(&self) -> Option<ContentIdentity> {
         Some(self.identity)
+    }
+
+    async fn owners(&self) -> Result<Option<String>, Error> {
+        let shared = Arc::clone(&self.shared);
+        settle(tokio::task::spawn_blocking(move || owners::read(&shared.folder)).await)
+    }
+
+    async fn set_owners(&self, seen: Option<&str>, text: &str) -> Result<bool, Error> {
+        let shared = Arc::clone(&self.shared);
+        let (seen, text) = (seen.map(str::to_owned), text.to_owned());
+        let set = move || owners::replace(&shared.folder, seen.as_deref(), &text);
+        settle(tokio::task::spawn_blocking(set).await)
     }
 
     async fn capacity(&self) -> Result<Option<Capacity>, Error> {

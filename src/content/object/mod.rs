@@ -26,6 +26,7 @@ mod http;
 mod layout;
 mod leavings;
 mod open;
+mod owners;
 mod read;
 mod service;
 mod state;
@@ -202,6 +203,14 @@ impl ContentStore for ObjectContent {
 
     fn identity(&self) -> Option<ContentIdentity> {
         Some(self.identity)
+    }
+
+    async fn owners(&self) -> Result<Option<String>, Error> {
+        Ok(self.shared.bucket.owners().await?.map(|(text, _)| text))
+    }
+
+    async fn set_owners(&self, seen: Option<&str>, text: &str) -> Result<bool, Error> {
+        self.shared.bucket.set_owners(seen, text).await
     }
 
     async fn capacity(&self) -> Result<Option<Capacity>, Error> {

@@ -26,8 +26,8 @@ use self::state::State;
 use super::serial::{self, Stop};
 use super::{
     Answer, CreateHow, Created, Error, Flush, FlushOutcome, Link, LinkTarget, Lookup,
-    MetadataStore, Page, Removed, Renamed, SetAttributes, SettingDone, Share, ShareSpec, Usage,
-    ZeroingOutcome,
+    MetadataStore, Page, Removed, Renamed, SetAttributes, SettingDone, Share, ShareSpec,
+    StorePlace, Usage, ZeroingOutcome,
 };
 
 /// A namespace in memory. Durable for as long as the value lives.
@@ -95,6 +95,14 @@ impl MetadataStore for MemoryStore {
         value: &str,
     ) -> Result<Option<String>, Error> {
         Ok(self.open()?.set_setting(key, seen, value))
+    }
+
+    async fn place(&self) -> Result<Option<StorePlace>, Error> {
+        Ok(None)
+    }
+
+    async fn succeeds(&self, _earlier: &StorePlace) -> Result<bool, Error> {
+        Ok(false)
     }
 
     async fn getattr(&self, cx: &Context, object: ObjectId) -> Result<Attributes, Error> {

@@ -10,8 +10,8 @@ use super::MemoryStore;
 use super::state::{Entries, State};
 use crate::metadata::serial::Edge;
 use crate::metadata::{
-    Dump, EntryRecord, Error, HELD, Hold, LoadError, LoadHow, Loaded, ObjectRecord, PORTION,
-    Portion, Record, Share, Upkeep,
+    Dump, EntryRecord, Error, HELD, Hold, LOADED, LoadError, LoadHow, Loaded, ObjectRecord,
+    PORTION, Portion, Record, Share, StorePlace, Upkeep, claim_key,
 };
 use crate::types::{ContentId, Fsid, ShareName};
 
@@ -33,6 +33,10 @@ impl Dump for MemoryStore {
 
     async fn recorded(&self, key: &str) -> Result<Option<String>, Error> {
         Ok(self.open()?.settings.get(key).cloned())
+    }
+
+    async fn located(&self) -> Result<Option<StorePlace>, Error> {
+        Ok(None)
     }
 
     async fn every_share(&self) -> Result<Vec<Share>, Error> {
@@ -215,6 +219,8 @@ impl State {
             share.id = self.next_share()?;
         }
         self.drop_shares(&gone);
+        let claims = shares.iter().map(|share| (claim_key(&share.name), LOADED.to_owned()));
+        self.settings.extend(claims);
         self.shares.extend(shares.into_iter().map(|share| (share.id, share)));
         self.usage.extend(usage);
         self.objects.extend(objects);

@@ -13,7 +13,8 @@ use super::error::{Failure, duplicate_of, fatal};
 use super::flight::arguments;
 use super::{PostgresStore, check, hold, rows};
 use crate::metadata::{
-    EntryRecord, Error, HELD, LoadError, LoadHow, Loaded, ObjectRecord, Portion, Record, Share,
+    EntryRecord, Error, HELD, LOADED, LoadError, LoadHow, Loaded, ObjectRecord, Portion, Record,
+    Share, claim_key,
 };
 use crate::types::{ObjectId, ShareName};
 
@@ -43,6 +44,9 @@ const DROP: [&str; 6] = [
 ];
 const MAKE: &str =
     "INSERT INTO shares (name, root, fsid, chunk_size) VALUES ($1, $2, $3, $4) RETURNING id";
+const SET_CLAIM: &str = "
+    INSERT INTO server_config (key, value) VALUES ($1, $2)
+        ON CONFLICT (key) DO UPDATE SET value = EXCLUDED.value";
 const CAPABILITIES: &str =
     "INSERT INTO filesystem_capabilities VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
 const FILES: &str = "COPY files (id, share_id, fileid, file_type, mode, uid, gid, size, atime, mtime, ctime, subdirs, \
@@ -250,6 +254,8 @@ impl PostgresStore {
             [&number, &read, &write, &multiple, &readdir, &largest, &delta, &links, &longest];
         transaction.execute(CAPABILITIES, &values).await.map_err(failed)?;
         incoming.shares.push(number);
+        let claim: [&(dyn ToSql + Sync); 2] = [&claim_key(&name), &LOADED];
+        transaction.execute(SET_CLAIM, &claim).await.map_err(failed)?;
         Ok(())
     }
 

@@ -21,6 +21,7 @@ mod mend;
 mod migrations;
 mod obstacle;
 mod other_service;
+mod place;
 mod pool;
 mod read;
 mod remove;
@@ -49,7 +50,7 @@ use self::usage::Usages;
 use super::{
     Answer, CreateHow, Created, Dump, Error, Flush, FlushOutcome, Glance, Hold, Link, LinkTarget,
     LoadError, LoadHow, Loaded, Lookup, MetadataStore, Page, Portion, Record, Removed, Renamed,
-    SetAttributes, SettingDone, Share, ShareSpec, Upkeep, Usage, ZeroingOutcome,
+    SetAttributes, SettingDone, Share, ShareSpec, StorePlace, Upkeep, Usage, ZeroingOutcome,
 };
 use crate::types::{
     Attributes, ContentRef, Context, Cookie, DeviceNumbers, FileType, Name, ObjectId, ShareId,
@@ -115,6 +116,14 @@ impl MetadataStore for PostgresStore {
         value: &str,
     ) -> Result<Option<String>, Error> {
         self.change_setting(key, seen, value).await
+    }
+
+    async fn place(&self) -> Result<Option<StorePlace>, Error> {
+        self.find_place().await.map(Some)
+    }
+
+    async fn succeeds(&self, earlier: &StorePlace) -> Result<bool, Error> {
+        self.has_succeeded(earlier).await
     }
 
     async fn getattr(&self, cx: &Context, object: ObjectId) -> Result<Attributes, Error> {
@@ -263,6 +272,10 @@ impl Dump for PostgresStore {
 
     async fn recorded(&self, key: &str) -> Result<Option<String>, Error> {
         self.setting(key).await
+    }
+
+    async fn located(&self) -> Result<Option<StorePlace>, Error> {
+        self.find_place().await.map(Some)
     }
 
     async fn every_share(&self) -> Result<Vec<Share>, Error> {

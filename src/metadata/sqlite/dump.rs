@@ -13,7 +13,9 @@ use super::hold::Held;
 use super::log::Log;
 use super::rows::{self, OBJECT_COLUMNS, damaged, number, object_columns, uuid};
 use super::{SqliteStore, migrations, shares};
-use crate::metadata::{Dump, EntryRecord, Error, Hold, ObjectRecord, PORTION, Record, Share};
+use crate::metadata::{
+    Dump, EntryRecord, Error, Hold, ObjectRecord, PORTION, Record, Share, StorePlace,
+};
 use crate::types::{Cookie, Name, ObjectId, ShareName, SymlinkTarget};
 
 const OBJECTS: &str = concat!(
@@ -77,6 +79,10 @@ impl Dump for SqliteFile {
             shares::setting(&reader(&path, MEMORY)?, &key).map_err(Failure::into_error)
         })
         .await
+    }
+
+    async fn located(&self) -> Result<Option<StorePlace>, Error> {
+        super::place::of(&self.path).map(Some)
     }
 
     async fn every_share(&self) -> Result<Vec<Share>, Error> {

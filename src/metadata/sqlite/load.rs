@@ -10,7 +10,8 @@ use super::rows::stored_device;
 use super::usage::Tally;
 use super::{SqliteStore, check, connect, hold};
 use crate::metadata::{
-    EntryRecord, LoadError, LoadHow, Loaded, ObjectRecord, Portion, Record, Share,
+    EntryRecord, LOADED, LoadError, LoadHow, Loaded, ObjectRecord, Portion, Record, Share,
+    claim_key,
 };
 use crate::types::{Attributes, ShareId, ShareName};
 
@@ -27,6 +28,7 @@ const MAKE: &str = "
     SELECT COALESCE(max(id), 0) + 1, ?1, ?2, ?3, ?4 FROM shares RETURNING id";
 const CAPABILITIES: &str =
     "INSERT INTO filesystem_capabilities VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
+const SET_CLAIM: &str = "INSERT OR REPLACE INTO server_config (key, value) VALUES (?1, ?2)";
 const COUNTED: &str = "INSERT INTO share_usage VALUES (?1, 0, 0, 0)";
 const OBJECT: &str = "
     INSERT INTO files (id, share_id, fileid, file_type, mode, uid, gid, size, atime, mtime, ctime, subdirs, content_id,
@@ -146,6 +148,8 @@ impl Incoming {
             .map_err(failed)?;
         connection.execute(COUNTED, [number]).map_err(failed)?;
         self.shares.push((ShareId(number), Tally::default()));
+        let claim = [claim_key(&name), LOADED.to_owned()];
+        connection.execute(SET_CLAIM, claim).map_err(failed)?;
         Ok(())
     }
 

@@ -18,6 +18,7 @@ mod lock;
 mod log;
 mod mend;
 mod migrations;
+mod place;
 mod queue;
 mod read;
 mod readers;
@@ -60,7 +61,7 @@ use super::serial::{self, Stop};
 use super::{
     Answer, CreateHow, Created, Dump, Error, Flush, FlushOutcome, Glance, Hold, Link, LinkTarget,
     LoadError, LoadHow, Loaded, Lookup, MetadataStore, Page, Portion, Record, Removed, Renamed,
-    SetAttributes, SettingDone, Share, ShareSpec, Upkeep, Usage, ZeroingOutcome,
+    SetAttributes, SettingDone, Share, ShareSpec, StorePlace, Upkeep, Usage, ZeroingOutcome,
 };
 use crate::types::{
     Attributes, ContentRef, Context, Cookie, DeviceNumbers, FileType, Name, ObjectId, ShareId,
@@ -284,6 +285,14 @@ impl MetadataStore for SqliteStore {
         self.setting(key).await
     }
 
+    async fn place(&self) -> Result<Option<StorePlace>, Error> {
+        place::of(&self.settings.path).map(Some)
+    }
+
+    async fn succeeds(&self, earlier: &StorePlace) -> Result<bool, Error> {
+        place::succeeds(&self.settings.path, earlier)
+    }
+
     async fn getattr(&self, cx: &Context, object: ObjectId) -> Result<Attributes, Error> {
         let share = self.admit(cx)?;
         let since = match self.cache.object(&share, object) {
@@ -483,6 +492,10 @@ impl Dump for SqliteStore {
 
     async fn recorded(&self, key: &str) -> Result<Option<String>, Error> {
         self.setting(key).await
+    }
+
+    async fn located(&self) -> Result<Option<StorePlace>, Error> {
+        self.place().await
     }
 
     async fn every_share(&self) -> Result<Vec<Share>, Error> {

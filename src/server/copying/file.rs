@@ -333,6 +333,14 @@ mod tests {
             self.0.identity()
         }
 
+        async fn owners(&self) -> Result<Option<String>, Error> {
+            self.0.owners().await
+        }
+
+        async fn set_owners(&self, seen: Option<&str>, text: &str) -> Result<bool, Error> {
+            self.0.set_owners(seen, text).await
+        }
+
         async fn capacity(&self) -> Result<Option<Capacity>, Error> {
             self.0.capacity().await
         }

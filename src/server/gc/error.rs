@@ -1,5 +1,7 @@
 //! Why nothing was collected, and what to do.
 
+use uuid::Uuid;
+
 use super::findings::Collected;
 use crate::content;
 use crate::metadata;
@@ -41,6 +43,25 @@ pub enum GcError {
         identity: ContentIdentity,
         /// The metadata stores that were asked.
         metadata: Vec<String>,
+    },
+    /// A metadata store that the configuration does not name has a share there.
+    #[error(
+        "content.stores.{name} has content of the share {share}, which belongs to the metadata store at {owner} since {since}, and no metadata store of \
+         the configuration is that one: its files' content would be removed; nothing was removed. Name that metadata store in the configuration \
+         too. Where this one is restored in its place, start the server first, which takes the content over. Where that one is gone for good and \
+         its files with it, give --forget-owner {claim}"
+    )]
+    Owned {
+        /// The content store.
+        name: String,
+        /// The share.
+        share: String,
+        /// The metadata store's claim on it.
+        claim: Uuid,
+        /// Where that is.
+        owner: String,
+        /// Since when.
+        since: String,
     },
     /// A metadata store does not say what is in use.
     #[error("metadata.stores.{name} does not say what is in use; nothing was removed")]

@@ -8,10 +8,12 @@
 //!
 //! What would make it unsafe is a database that is not the content's, or not all of them. So every metadata store of the
 //! configuration is asked, content must be the recorded home of a share of theirs, and where most of it would go somebody has
-//! to say so. A database that the configuration does not name cannot be known: its shares must have content of their own.
+//! to say so. A database that the configuration does not name is known by its mark with the content, and ends it: a copy of a
+//! database beside its original too.
 
 mod error;
 mod findings;
+mod owned;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -20,6 +22,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 pub use self::error::GcError;
 pub use self::findings::Collected;
@@ -36,7 +39,7 @@ const BATCH: usize = 256;
 const AT_ONCE: usize = 16;
 
 /// What is collected.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GcHow {
     /// Nothing that was made or changed since is touched.
     pub older_than: Duration,
@@ -44,6 +47,8 @@ pub struct GcHow {
     pub dry_run: bool,
     /// Whether most of a store may go.
     pub remove_most: bool,
+    /// Claims of metadata stores that are no more, whose shares' content is removed.
+    pub forget_owners: Vec<Uuid>,
 }
 
 /// Where a collection is.
@@ -122,6 +127,7 @@ pub async fn collect(
         let bodies = open(keeper, names).await?;
         let held = hold_all(keeper).await?;
         check_homes(keeper, &bodies).await?;
+        owned::check(keeper, &bodies, &how.forget_owners).await?;
         let mut listed = Vec::with_capacity(bodies.len());
         for Body { name, store, .. } in &bodies {
             watch(GcStep::Listing(name));
@@ -150,6 +156,10 @@ pub async fn collect(
         remove(&held, &mut found, stop, watch).await?;
     }
     let stopped = !how.dry_run && stop.is_cancelled();
+    if !how.dry_run && !stopped {
+        let stores = found.iter().map(|found| (found.collected.store.as_str(), &*found.store));
+        owned::forget(keeper, stores, &how.forget_owners).await?;
+    }
     for each in found.iter_mut().filter(|_| !stopped) {
         each.sweep(!how.dry_run).await?;
     }

@@ -139,9 +139,10 @@ async fn try_content(
     settings: &config::Content,
 ) -> Result<(String, Seen), StoreError> {
     match settings {
-        config::Content::Memory { .. } => {
-            Ok(("in memory".to_owned(), Seen::Content { identity: None, empty: true }))
-        }
+        config::Content::Memory { .. } => Ok((
+            "in memory".to_owned(),
+            Seen::Content { identity: None, empty: true, owners: None },
+        )),
         config::Content::Filesystem(settings) => {
             let failed = |source: OpenError| StoreError::Content {
                 name: name.to_owned(),
@@ -150,10 +151,10 @@ async fn try_content(
             let path = &settings.base_path;
             let shown = path.display();
             Ok(match FilesystemContent::look(path.clone()).await.map_err(failed)? {
-                Look::Content { identity, empty } => {
+                Look::Content { identity, empty, owners } => {
                     let which = identity
                         .map_or("content".to_owned(), |identity| format!("the content {identity}"));
-                    (format!("{shown} holds {which}"), Seen::Content { identity, empty })
+                    (format!("{shown} holds {which}"), Seen::Content { identity, empty, owners })
                 }
                 Look::Empty => (format!("{shown} is empty"), Seen::Nothing),
                 Look::Missing => {
@@ -167,16 +168,15 @@ async fn try_content(
         config::Content::S3(_) | config::Content::Gcs(_) | config::Content::Azure(_) => {
             match objects(config, name, &at_once(settings), Making::Never).await {
                 Ok(store) => {
-                    let listed = store
-                        .list(None, 1)
-                        .await
-                        .map_err(|source| StoreError::Unlisted { name: name.to_owned(), source })?;
+                    let unlisted = |source| StoreError::Unlisted { name: name.to_owned(), source };
+                    let listed = store.list(None, 1).await.map_err(unlisted)?;
+                    let owners = store.owners().await.map_err(unlisted)?;
                     let identity = store.identity();
                     let found = match identity {
                         Some(identity) => format!("the bucket holds the content {identity}"),
                         None => "the bucket holds content".to_owned(),
                     };
-                    Ok((found, Seen::Content { identity, empty: listed.is_empty() }))
+                    Ok((found, Seen::Content { identity, empty: listed.is_empty(), owners }))
                 }
                 Err(StoreError::NoContent { .. }) => {
                     Ok(("the bucket has no content under the prefix yet".to_owned(), Seen::Nothing))

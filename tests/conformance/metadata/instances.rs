@@ -4,8 +4,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use trunkfs::metadata::{
     Answer, CreateHow, Created, Error, Flush, FlushOutcome, Link, LinkTarget, Lookup,
-    MetadataStore, Page, Removed, Renamed, SetAttributes, SettingDone, Share, ShareSpec, Usage,
-    ZeroingOutcome,
+    MetadataStore, Page, Removed, Renamed, SetAttributes, SettingDone, Share, ShareSpec,
+    StorePlace, Usage, ZeroingOutcome,
 };
 use trunkfs::types::{
     Attributes, ContentRef, Context, Cookie, DeviceNumbers, FileType, Name, ObjectId, ShareId,
@@ -50,6 +50,14 @@ impl<S: MetadataStore> MetadataStore for Instances<S> {
         value: &str,
     ) -> Result<Option<String>, Error> {
         self.next().set_setting(key, seen, value).await
+    }
+
+    async fn place(&self) -> Result<Option<StorePlace>, Error> {
+        self.next().place().await
+    }
+
+    async fn succeeds(&self, earlier: &StorePlace) -> Result<bool, Error> {
+        self.next().succeeds(earlier).await
     }
 
     async fn getattr(&self, cx: &Context, object: ObjectId) -> Result<Attributes, Error> {

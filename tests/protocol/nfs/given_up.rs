@@ -310,6 +310,14 @@ impl ContentStore for Hanging {
         self.inner.footprint(id).await
     }
 
+    async fn owners(&self) -> Result<Option<String>, Error> {
+        self.inner.owners().await
+    }
+
+    async fn set_owners(&self, seen: Option<&str>, text: &str) -> Result<bool, Error> {
+        self.inner.set_owners(seen, text).await
+    }
+
     async fn capacity(&self) -> Result<Option<Capacity>, Error> {
         self.inner.capacity().await
     }
