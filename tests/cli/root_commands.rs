@@ -27,7 +27,10 @@ impl Machine {
         let machine = Self { top: tempfile::tempdir().unwrap() };
         fs::set_permissions(machine.top.path(), fs::Permissions::from_mode(0o755)).unwrap();
         // The program where the service's user may run it.
-        fs::copy(env!("CARGO_BIN_EXE_trunkfs"), machine.program()).unwrap();
+        // Copied by another process: a child of another test would inherit the descriptor that writes it, and it could not be run.
+        let mut copy = std::process::Command::new("cp");
+        copy.arg(env!("CARGO_BIN_EXE_trunkfs")).arg(machine.program());
+        assert!(copy.status().unwrap().success());
         fs::create_dir(machine.at("")).unwrap();
         machine.configure("disk", content);
         machine.give(Path::new(""));
@@ -174,7 +177,9 @@ async fn furnish(files: &mut Files) {
 async fn what_root_creates_belongs_to_the_owner_of_its_folder() {
     let machine = Machine::new("");
     machine.as_root(&["check-config", "--connect"]).await;
-    machine.as_root(&["migrate", "up"]).await;
+    for store in ["db", "other"] {
+        machine.as_root(&["migrate", "up", "--store", store]).await;
+    }
     // A server that root started by hand.
     let (server, mut files) = machine.serve_as_root().await;
     furnish(&mut files).await;
@@ -186,8 +191,8 @@ async fn what_root_creates_belongs_to_the_owner_of_its_folder() {
     server.stop().await;
     assert_owned(&machine.at(""), "serve");
     machine.as_root(&["check-config", "--connect"]).await;
-    machine.as_root(&["migrate", "up"]).await;
-    machine.as_root(&["migrate", "status"]).await;
+    machine.as_root(&["migrate", "up", "--store", "db"]).await;
+    machine.as_root(&["migrate", "status", "--store", "db"]).await;
     machine.as_root(&["fsck", "--repair"]).await;
     machine.as_root(&["gc", "--older-than", "0s"]).await;
     machine.as_root(&["content", "copy", "--from", "disk", "--to", "copy", "--verify"]).await;
