@@ -100,9 +100,10 @@ const FOR_CLIENTS: [&str; 8] = [
 
 /// Files and folders of these whose lines no client causes: they are written at a start or an end, or once for a
 /// change of a store's state.
-const ONCE: [&str; 19] = [
+const ONCE: [&str; 20] = [
     "src/server/mod.rs",
     "src/server/instance.rs",
+    "src/server/owners.rs",
     "src/server/shares.rs",
     "src/server/stores.rs",
     "src/server/supervised.rs",
