@@ -200,6 +200,23 @@ impl ContentStore for MemoryContent {
         Ok(Footprint { modified: content.modified, bytes })
     }
 
+    async fn allocated(
+        &self,
+        cx: &Context,
+        id: ContentId,
+        length: u64,
+        _holes: bool,
+    ) -> Result<u64, Error> {
+        still_wanted(cx)?;
+        let content = self.find(id)?;
+        let content = content.read();
+        if content.removed {
+            return Err(Error::Missing(id));
+        }
+        let within = content.blocks.range(..length.div_ceil(BLOCK_BYTES));
+        Ok(within.map(|(_, block)| block.len() as u64).sum())
+    }
+
     fn identity(&self) -> Option<ContentIdentity> {
         None
     }

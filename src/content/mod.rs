@@ -120,6 +120,18 @@ pub trait ContentStore: std::fmt::Debug + Send + Sync + 'static {
     /// What the content takes; [`Error::Missing`] where there is none.
     async fn footprint(&self, id: ContentId) -> Result<Footprint, Error>;
 
+    /// How many of the first `length` bytes a committed content has storage for, as far as the store counts it: blocks, chunks or
+    /// memory, holes left out. Never too few; more than `length` where a block reaches beyond it, and `length` itself where
+    /// the store cannot tell. `holes` says whether there may be any: where there are none, a store that would have to ask
+    /// another server answers with `length`. [`Error::Missing`] where the store looks and finds no content.
+    async fn allocated(
+        &self,
+        cx: &Context,
+        id: ContentId,
+        length: u64,
+        holes: bool,
+    ) -> Result<u64, Error>;
+
     /// Counts what the store's own work left beside the contents where it was killed, such as files that had not
     /// got their name yet, and that was last changed before `before`. Removes it too where `remove` says so.
     async fn leftovers(&self, before: Timestamp, remove: bool) -> Result<u64, Error> {

@@ -17,6 +17,7 @@
 //! - `sha256`: of every line before the last, line feeds included, as it stands in the stream.
 //! - Names, and symbolic links' targets, are text where they are UTF-8, else `{"base64":"…"}`.
 //! - Times are nanoseconds since 1970; ids are UUIDs; sizes are bytes.
+//! - `used`, the bytes that a file takes on its content store, is left out where it is the size in whole blocks of 4096 bytes.
 
 mod frame;
 mod line;

@@ -56,6 +56,8 @@ stepping! {
         async fn length(cx: &Context, id: ContentId) -> Result<u64, trunkfs::content::Error>;
         async fn commit(cx: &Context, id: ContentId) -> Result<(), trunkfs::content::Error>;
         async fn remove(id: ContentId) -> Result<(), trunkfs::content::Error>;
+        async fn allocated(cx: &Context, id: ContentId, length: u64, holes: bool)
+            -> Result<u64, trunkfs::content::Error>;
         async fn footprint(id: ContentId) -> Result<Footprint, trunkfs::content::Error>;
         async fn list(after: Option<ContentId>, limit: usize)
             -> Result<Vec<ContentId>, trunkfs::content::Error>;

@@ -55,6 +55,8 @@ pub struct FilesystemContent {
     shared: Arc<Shared>,
     /// Whether a read can be asked for without waiting; see [`Folder::reads_without_waiting`].
     nowait: bool,
+    /// See [`Folder::counts_blocks`].
+    counts_blocks: bool,
     /// See [`Folder::longest_file`].
     max_length: u64,
     identity: ContentIdentity,
@@ -90,6 +92,7 @@ impl FilesystemContent {
         let opened = tokio::task::spawn_blocking(move || {
             let (folder, identity) = Folder::open(base_path, making)?;
             let nowait = folder.reads_without_waiting();
+            let counts_blocks = folder.counts_blocks();
             let max_length = match making {
                 Making::ReadOnly => MAX_LENGTH,
                 Making::Allowed | Making::As(_) | Making::Never => folder.longest_file()?,
@@ -97,7 +100,7 @@ impl FilesystemContent {
             let descriptors = Descriptors::new(max_open_files);
             let room = Availability::new(Kind::Room, folder.shown());
             let shared = Shared { folder, descriptors, syncs: Syncs::default(), room };
-            Ok(Self { shared: Arc::new(shared), nowait, max_length, identity })
+            Ok(Self { shared: Arc::new(shared), nowait, counts_blocks, max_length, identity })
         });
         opened.await.map_err(OpenError::Interrupted)?
     }
@@ -391,6 +394,23 @@ impl ContentStore for FilesystemContent {
     async fn list(&self, after: Option<ContentId>, limit: usize) -> Result<Vec<ContentId>, Error> {
         let shared = Arc::clone(&self.shared);
         settle(tokio::task::spawn_blocking(move || shared.folder.list(after, limit)).await)
+    }
+
+    async fn allocated(
+        &self,
+        cx: &Context,
+        id: ContentId,
+        length: u64,
+        _holes: bool,
+    ) -> Result<u64, Error> {
+        still_wanted(cx)?;
+        if !self.counts_blocks {
+            return Ok(length);
+        }
+        match self.at_hand(id)? {
+            Some((_, stat)) => Ok(leavings::allocated(&stat)),
+            None => Ok(self.footprint(id).await?.bytes),
+        }
     }
 
     async fn footprint(&self, id: ContentId) -> Result<Footprint, Error> {

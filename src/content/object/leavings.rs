@@ -14,6 +14,9 @@ use crate::content::regions::Regions;
 use crate::content::{Error, Footprint};
 use crate::types::{ContentId, Context, Timestamp};
 
+/// How many pages of 1,000 objects are listed to count what a content takes.
+const MOST_LISTED: usize = 4;
+
 impl Shared {
     /// Where a content has bytes, by the sizes of its objects.
     pub(super) async fn regions(
@@ -52,6 +55,37 @@ impl Shared {
                 None => return Err(Error::Missing(file.id)),
             };
         }
+    }
+
+    /// How many bytes the objects of a content have of its first `length`. Their listing begins with the last chunk; what is not
+    /// seen after [`MOST_LISTED`] pages is taken to be there.
+    pub(super) async fn allocated(
+        &self,
+        cx: &Context,
+        file: &File,
+        length: u64,
+    ) -> Result<u64, Error> {
+        let size = u64::from(file.chunk_size);
+        let (mut bytes, mut rest, mut any) = (0_u64, length, false);
+        let mut token = None;
+        for _ in 0..MOST_LISTED {
+            let mut patience = self.bucket.patience(Some(cx));
+            let page = patience.run(|| self.bucket.objects(file.id, token.clone())).await;
+            let page = page.map_err(Ended::into_error)?;
+            for object in &page.objects {
+                let Some(number) = Layout::number(&object.location) else { continue };
+                any = true;
+                rest = rest.min(number.saturating_mul(size));
+                let stored = object.size.saturating_sub(TRAILER as u64).min(size);
+                bytes = bytes.saturating_add(stored);
+            }
+            token = match page.next {
+                Some(next) => Some(next),
+                None if any => return Ok(bytes.min(length)),
+                None => return Err(Error::Missing(file.id)),
+            };
+        }
+        Ok(bytes.saturating_add(rest).min(length))
     }
 
     /// When the last of a content's objects was changed, and what they take together. What waits in memory counts as

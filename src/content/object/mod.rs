@@ -193,6 +193,20 @@ impl ContentStore for ObjectContent {
         self.shared.list(after, limit).await
     }
 
+    async fn allocated(
+        &self,
+        cx: &Context,
+        id: ContentId,
+        length: u64,
+        holes: bool,
+    ) -> Result<u64, Error> {
+        still_wanted(cx)?;
+        if !holes || length <= u64::from(self.chunk_size) {
+            return Ok(length);
+        }
+        self.shared.allocated(cx, &self.file(id), length).await
+    }
+
     async fn footprint(&self, id: ContentId) -> Result<Footprint, Error> {
         self.shared.footprint(id).await
     }

@@ -329,6 +329,16 @@ mod tests {
             self.0.footprint(id).await
         }
 
+        async fn allocated(
+            &self,
+            cx: &Context,
+            id: ContentId,
+            length: u64,
+            holes: bool,
+        ) -> Result<u64, Error> {
+            self.0.allocated(cx, id, length, holes).await
+        }
+
         fn identity(&self) -> Option<ContentIdentity> {
             self.0.identity()
         }

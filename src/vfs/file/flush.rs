@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::state::{FileState, Overlay, Snapshot, Task};
 use crate::content;
 use crate::log_limit::{About, limited};
-use crate::metadata::{self, FlushOutcome};
+use crate::metadata::{self, FlushOutcome, Written};
 use crate::metadata::{Change, rules};
 use crate::types::{
     Attributes, BoundedChain, ContentId, ContentRef, Context, FileHandle, ObjectId, Timestamp, Wait,
@@ -109,7 +109,7 @@ impl Export {
     ) -> std::result::Result<Option<Flushed>, Error> {
         let _turn = state.flushing.lock().await;
         let task = state.overlay.lock().task(upto);
-        let snapshot = match task {
+        let mut snapshot = match task {
             Task::Done => return Ok(Some(Flushed::Already)),
             Task::Lost => return Ok(Some(Flushed::Superseded(None))),
             Task::Record(snapshot) => snapshot,
@@ -130,8 +130,24 @@ impl Export {
                 }
                 None => self.commit_content(cx, content.id).await?,
             }
+            let used = self.measure(cx, content.id, &snapshot).await;
+            snapshot.flush.written = Some(Written { used, ..written });
         }
         self.record(cx, file, state, &snapshot).await.map(Some)
+    }
+
+    /// What a file takes whose writes are durable, in whole blocks. Where its content cannot be measured it is the size: a file
+    /// with bytes must not look like a hole.
+    async fn measure(&self, cx: &Context, content: ContentId, snapshot: &Snapshot) -> u64 {
+        let Snapshot { size, holes, .. } = *snapshot;
+        let measured =
+            cx.trail.timed(Wait::Content, self.content.allocated(cx, content, size, holes)).await;
+        let used = measured.unwrap_or_else(|error| {
+            tracing::debug!(share = %self.share.name, content = %content, error = %BoundedChain(&error),
+                "the blocks of a file could not be counted; its size is recorded");
+            size
+        });
+        rules::most_used(used)
     }
 
     /// Whether bytes that wait in this process alone came too late: their place was cut off, or the file was changed by

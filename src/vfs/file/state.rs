@@ -40,6 +40,10 @@ pub(super) struct Overlay {
 struct Pending {
     written: Written,
     bytes: u64,
+    /// The file's size as the last of the writes left it.
+    size: u64,
+    /// Whether the file may have holes.
+    holes: bool,
     since: Instant,
 }
 
@@ -63,6 +67,10 @@ impl Default for Overlay {
 pub(super) struct Snapshot {
     pub(super) flush: Flush,
     generation: u64,
+    bytes: u64,
+    /// The file's size and whether it may have holes, where something was written.
+    pub(super) size: u64,
+    pub(super) holes: bool,
 }
 
 /// What a flush has to do.
@@ -116,12 +124,14 @@ impl Overlay {
     /// Lays what is not flushed over committed attributes. Writes to content that the file no
     /// longer has, or has under a newer version, are not shown.
     pub(super) fn lay(&self, attributes: &mut Attributes) {
-        if let Some(Pending { written, .. }) = self.pending
+        if let Some(Pending { written, bytes, .. }) = self.pending
             && attributes.content == Some(written.content)
         {
             attributes.size = attributes.size.max(written.end);
             attributes.mtime = written.mtime_over(attributes);
-            attributes.used = attributes.used.max(written.used);
+            // Before they are measured, the bytes written count as if they had filled holes.
+            let most = attributes.size.min(attributes.used.saturating_add(bytes));
+            attributes.used = attributes.used.max(rules::most_used(most));
             attributes.ctime = attributes.ctime.max(written.ctime);
             attributes.mode &= !written.clear_mode;
         }
@@ -174,10 +184,14 @@ impl Overlay {
                 replaced_mtime: committed.mtime,
                 ctime: now.after(before.ctime),
                 clear_mode: clear_mode | earlier.map_or(0, |pending| pending.written.clear_mode),
-                used: rules::most_used(before.size.max(end)),
+                used: 0,
                 seen: earlier.map_or(committed.ctime, |pending| pending.written.seen),
             },
             bytes: earlier.map_or(0, |pending| pending.bytes) + length,
+            size: before.size.max(end),
+            holes: earlier.is_some_and(|pending| pending.holes)
+                || committed.used < committed.size
+                || end - length > before.size,
             since: earlier.map_or_else(Instant::now, |pending| pending.since),
         });
         self.generation += 1;
@@ -220,7 +234,13 @@ impl Overlay {
             atime: self.atime.map(|(atime, _)| atime),
             written: self.pending.map(|pending| pending.written),
         };
-        Task::Record(Snapshot { flush, generation: self.generation })
+        Task::Record(Snapshot {
+            flush,
+            generation: self.generation,
+            bytes: self.unflushed_bytes(),
+            size: self.pending.map_or(0, |pending| pending.size),
+            holes: self.pending.is_some_and(|pending| pending.holes),
+        })
     }
 
     /// The number of the last write.
@@ -235,7 +255,7 @@ impl Overlay {
             self.pending = None;
         } else if let Some(pending) = &mut self.pending {
             pending.since = Instant::now();
-            pending.bytes = 0;
+            pending.bytes = pending.bytes.saturating_sub(snapshot.bytes);
             pending.written.replaced_mtime = recorded.mtime;
             pending.written.ctime = pending.written.ctime.after(recorded.ctime);
             pending.written.seen = recorded.ctime;

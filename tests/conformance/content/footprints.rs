@@ -60,6 +60,35 @@ pub(crate) async fn every_change_makes_content_younger(store: &dyn ContentStore)
     }
 }
 
+pub(crate) async fn allocated_bytes_are_those_that_were_written(store: &dyn ContentStore) {
+    const LENGTH: u64 = 256 << 20;
+    let allocated = async |id, length, holes| {
+        store.commit(&cx(), id).await.unwrap();
+        store.allocated(&cx(), id, length, holes).await.unwrap()
+    };
+    let sparse = id();
+    put(store, sparse, 0, b"x").await;
+    cut(store, sparse, LENGTH).await;
+    let one = allocated(sparse, LENGTH, true).await;
+    assert!((1..=64 << 10).contains(&one), "{one} bytes for one");
+    put(store, sparse, 128 << 20, &pattern(1, 1 << 20)).await;
+    let more = allocated(sparse, LENGTH, true).await;
+    assert!((1 << 20..(1 << 20) + (256 << 10)).contains(&more), "{more} bytes for a mebibyte");
+    // Zeros that were written are no hole.
+    let zeros = id();
+    put(store, zeros, 0, &vec![0; 3 << 20]).await;
+    for holes in [false, true] {
+        let all = allocated(zeros, 3 << 20, holes).await;
+        assert!((3 << 20..(3 << 20) + (256 << 10)).contains(&all), "{all} bytes of zeros");
+    }
+    let small = id();
+    put(store, small, 0, b"x").await;
+    for holes in [false, true] {
+        let one = allocated(small, 1, holes).await;
+        assert!((1..=64 << 10).contains(&one), "{one} bytes for one");
+    }
+}
+
 pub(crate) async fn holes_take_nothing(store: &dyn ContentStore) {
     let id = id();
     put(store, id, 1 << 30, b"far out").await;

@@ -93,7 +93,8 @@ macro_rules! every_case {
             footprints:
                 a_footprint_is_of_what_is_there,
                 every_change_makes_content_younger,
-                holes_take_nothing;
+                holes_take_nothing,
+                allocated_bytes_are_those_that_were_written;
             regions:
                 what_was_written_lies_in_a_region,
                 holes_lie_in_none,

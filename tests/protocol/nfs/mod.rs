@@ -34,6 +34,7 @@ mod rpc;
 mod setattr;
 mod times;
 mod types;
+mod used;
 mod wcc;
 mod write;
 mod xdr;
