@@ -14,8 +14,8 @@ use super::pages::Entries;
 use super::repair::context;
 use super::{Check, Finding, Stopped};
 use crate::content::{ContentStore, Error};
-use crate::metadata::{EntryState, ObjectState};
-use crate::types::{FileType, ObjectId, ShareId};
+use crate::metadata::{EntryState, ObjectState, rules};
+use crate::types::{FileType, ObjectId, ShareId, Timestamp};
 
 /// How many files are looked at at once.
 const AT_ONCE: usize = 32;
@@ -23,6 +23,8 @@ const AT_ONCE: usize = 32;
 const ATTEMPTS: u32 = 6;
 /// The first pause before it is asked again; then twice as long each time.
 const PAUSE: Duration = Duration::from_millis(100);
+/// A server may have unflushed writes to content that was changed more recently.
+const SETTLED: Duration = Duration::from_secs(600);
 /// How often a file is looked at that changes all the time.
 const LOOKS: usize = 16;
 
@@ -118,7 +120,7 @@ impl Check<'_> {
                 (Err(_), None) => return Ok(()),
             };
             if suffices(&**content, &file, length) {
-                return Ok(());
+                return self.check_used(&**content, &entry, &file, told).await;
             }
             let now = self.auditor.objects_of(&[file.id]).await?.into_iter().next();
             let Some(now) = now else { return Ok(()) };
@@ -129,6 +131,51 @@ impl Check<'_> {
             found = self::length(&**content, &file).await;
         }
         Ok(())
+    }
+
+    /// Whether a file with holes is recorded to take fewer bytes than its content store has allocated.
+    async fn check_used(
+        &mut self,
+        content: &dyn ContentStore,
+        entry: &EntryState,
+        file: &ObjectState,
+        told: &mut HashSet<ObjectId>,
+    ) -> Result<(), Stopped> {
+        let Some(bytes) = file.content.filter(|_| file.used < file.size) else { return Ok(()) };
+        let cx = context(file.share);
+        let allocated = match content.allocated(&cx, bytes.id, file.size, true).await {
+            Ok(allocated) => rules::most_used(allocated.min(file.size)),
+            Err(error) => return self.not_measured(file.share, error),
+        };
+        if allocated <= file.used {
+            return Ok(());
+        }
+        let changed = match content.footprint(bytes.id).await {
+            Ok(footprint) => footprint.modified,
+            Err(error) => return self.not_measured(file.share, error),
+        };
+        let settled = i64::try_from(SETTLED.as_nanos()).unwrap_or(i64::MAX);
+        let now = self.auditor.objects_of(&[file.id]).await?.into_iter().next();
+        if changed.0 > Timestamp::now().0.saturating_sub(settled)
+            || now.is_none_or(|now| now.ctime != file.ctime)
+            || (file.names > 1 && !told.insert(file.id))
+        {
+            return Ok(());
+        }
+        let (object, ctime) = (file.id, file.ctime);
+        let finding = Finding::UsedTooLittle { object, ctime, recorded: file.used, allocated };
+        let path =
+            self.paths.entry(self.auditor, &self.shares, entry.directory, &entry.name).await?;
+        self.settle(finding, Some(file.share), path).await?;
+        Ok(())
+    }
+
+    /// Content that was removed meanwhile is no failure.
+    fn not_measured(&self, share: ShareId, source: Error) -> Result<(), Stopped> {
+        match (source, self.share(share)) {
+            (Error::Missing(_), _) | (_, None) => Ok(()),
+            (source, Some(share)) => Err(Stopped::Content { share: share.name.clone(), source }),
+        }
     }
 
     async fn say_content(

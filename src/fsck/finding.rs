@@ -142,6 +142,17 @@ pub enum Finding {
         /// What there is.
         counted: Totals,
     },
+    /// A file that is recorded to take fewer bytes than its content store has allocated for it.
+    UsedTooLittle {
+        /// The file.
+        object: ObjectId,
+        /// Its ctime then.
+        ctime: Timestamp,
+        /// Bytes that are recorded.
+        recorded: u64,
+        /// Bytes that are allocated, in whole blocks.
+        allocated: u64,
+    },
     /// A file whose bytes are gone.
     ContentMissing {
         /// The file.
@@ -196,6 +207,7 @@ impl Finding {
             Self::Name { .. } => "name",
             Self::Sequence { .. } => "sequence",
             Self::Usage { .. } => "usage",
+            Self::UsedTooLittle { .. } => "used_too_little",
             Self::ContentMissing { .. } => "content_missing",
             Self::ContentShort { .. } => "content_short",
         }
@@ -212,6 +224,7 @@ impl Finding {
             | Self::StrayLinkCount { object }
             | Self::Flaw { object, .. }
             | Self::Fileid { object, .. }
+            | Self::UsedTooLittle { object, .. }
             | Self::ContentMissing { object, .. }
             | Self::ContentShort { object, .. } => Some(*object),
             Self::Entry { child, .. } | Self::Cookie { child, .. } | Self::Name { child, .. } => {
@@ -286,6 +299,10 @@ impl Finding {
             Self::Sequence { numbers, highest, .. } => Remedy::Mend(
                 Mend::Raise { numbers: *numbers, highest: *highest },
                 "has those beyond given out",
+            ),
+            Self::UsedTooLittle { object, ctime, allocated, .. } => Remedy::Mend(
+                Mend::SetUsed { object: *object, ctime: *ctime, used: *allocated },
+                "records the bytes allocated",
             ),
             Self::Usage { id, .. } => {
                 Remedy::Mend(Mend::SetUsage { share: *id }, "sets the counters")
@@ -408,6 +425,10 @@ impl fmt::Display for Finding {
                 f,
                 "the counters of the share {share} say {} objects and {} bytes, and there are {} and {}",
                 recorded.objects, recorded.bytes, counted.objects, counted.bytes
+            ),
+            Self::UsedTooLittle { object, recorded, allocated, .. } => write!(
+                f,
+                "of the file {object} {recorded} bytes used are recorded, and {allocated} are allocated: du shows too little"
             ),
             Self::ContentMissing { object, content, size } => {
                 write!(

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rustix::process::Signal;
 use tempfile::TempDir;
@@ -127,6 +128,30 @@ async fn bytes_that_are_gone_are_found() {
     );
     let both = fsck(&folder, &["--repair"]).await;
     said(&both, 5, &["has a link count of 1, and names: 2; corrected", "errors: 2, corrected: 1"]);
+}
+
+/// A file that is recorded to be all hole, and whose content has a block.
+#[tokio::test(flavor = "multi_thread")]
+async fn used_bytes_are_held_against_what_is_allocated() {
+    let database = TestDatabase::create().await;
+    let folder = served(&database).await;
+    let content = fs::File::options().write(true).open(content(&folder)).unwrap();
+    content.set_len(1 << 20).unwrap();
+    sqlite(
+        &folder,
+        "UPDATE share_usage SET bytes_low = bytes_low - (SELECT used FROM files WHERE file_type = 1 AND size = 5);
+         UPDATE files SET size = 1048576, used = 0 WHERE file_type = 1 AND size = 5",
+    );
+    // A server may have written to it just now.
+    said(&fsck(&folder, &[]).await, 0, &["errors: 0"]);
+    content.set_modified(std::time::SystemTime::now() - Duration::from_secs(3600)).unwrap();
+    let found = fsck(&folder, &["--json"]).await;
+    said(&found, 4, &["\"kind\":\"used_too_little\"", "\"path\":\"/e/file\""]);
+    said(&fsck(&folder, &["--no-content"]).await, 0, &["errors: 0"]);
+    let repaired = fsck(&folder, &["--repair"]).await;
+    said(&repaired, 1, &["/e/file: of the file", "0 bytes used are recorded", "; corrected"]);
+    // The counters follow.
+    said(&fsck(&folder, &[]).await, 0, &["errors: 0"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
