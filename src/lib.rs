@@ -27,3 +27,8 @@ pub mod telemetry;
 pub mod types;
 pub mod vfs;
 pub mod xdr;
+
+/// Gives freed memory back to the system within seconds; glibc's allocator keeps what a burst of large calls took
+/// (BENCHMARKS.md).
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
