@@ -3,13 +3,18 @@
 use super::request::Decoded;
 use super::status::Error;
 use crate::types::{Attributes, FileHandle, MAX_HANDLE_BYTES};
-use crate::xdr::{Decoder, Encoder};
+use crate::xdr::{DecodeError, Decoder, Encoder};
 
 /// Reads a handle: more than 64 bytes cannot be decoded, and bytes that are no canonical handle are
 /// BADHANDLE.
 pub(super) fn decode(arguments: &mut Decoder) -> Decoded<FileHandle> {
     let bytes = arguments.opaque(MAX_HANDLE_BYTES)?;
     Ok(FileHandle::parse(&bytes).map_err(|_| Error::BadHandle))
+}
+
+/// Passes over a handle.
+pub(super) fn skip(arguments: &mut Decoder) -> Result<(), DecodeError> {
+    arguments.opaque(MAX_HANDLE_BYTES).map(drop)
 }
 
 /// The handle of an object in the share of `neighbour`.

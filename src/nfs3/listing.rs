@@ -65,6 +65,12 @@ impl Limits {
         Self { page: clipped(maxcount), names: clipped(dircount) }
     }
 
+    /// The most memory that a listing takes, in bytes: as a store gives it, as it is cut, and as it is written.
+    pub(super) fn memory(self, form: Form) -> usize {
+        let entry = size_of::<DirectoryEntry>() + size_of::<Entry>() + SHORTEST_ENTRY_BYTES;
+        2 * self.page + self.most_entries(form, 0) * entry
+    }
+
     /// How many entries there can be room for, at least one: so many are asked for, and one question is
     /// always enough.
     fn most_entries(self, form: Form, handle_bytes: usize) -> usize {

@@ -61,14 +61,23 @@ struct Procedure {
     name: &'static str,
     handler: for<'a> fn(&'a Request<'a>, Decoder) -> Answering<'a>,
     repeat: Repeat,
+    /// The memory of a call whose reply may be large, by its arguments.
+    memory: Option<fn(Decoder) -> Result<usize, DecodeError>>,
 }
 
 macro_rules! procedure {
     ($name:literal, $module:ident, $repeat:ident) => {
+        procedure!($name, $module, $repeat, None)
+    };
+    ($name:literal, $module:ident, $repeat:ident, memory) => {
+        procedure!($name, $module, $repeat, Some($module::memory))
+    };
+    ($name:literal, $module:ident, $repeat:ident, $memory:expr) => {
         Procedure {
             name: $name,
             handler: |request, arguments| Box::pin($module::handle(request, arguments)),
             repeat: $repeat,
+            memory: $memory,
         }
     };
 }
@@ -80,8 +89,8 @@ static PROCEDURES: [Procedure; 22] = [
     procedure!("SETATTR", setattr, Replayed),
     procedure!("LOOKUP", lookup, Executed),
     procedure!("ACCESS", access, Executed),
-    procedure!("READLINK", readlink, Executed),
-    procedure!("READ", read, Executed),
+    procedure!("READLINK", readlink, Executed, memory),
+    procedure!("READ", read, Executed, memory),
     procedure!("WRITE", write, Replayed),
     procedure!("CREATE", create, Replayed),
     procedure!("MKDIR", mkdir, Replayed),
@@ -91,8 +100,8 @@ static PROCEDURES: [Procedure; 22] = [
     procedure!("RMDIR", rmdir, Replayed),
     procedure!("RENAME", rename, Replayed),
     procedure!("LINK", link, Replayed),
-    procedure!("READDIR", readdir, Executed),
-    procedure!("READDIRPLUS", readdirplus, Executed),
+    procedure!("READDIR", readdir, Executed, memory),
+    procedure!("READDIRPLUS", readdirplus, Executed, memory),
     procedure!("FSSTAT", fsstat, Executed),
     procedure!("FSINFO", fsinfo, Executed),
     procedure!("PATHCONF", pathconf, Executed),
@@ -142,6 +151,12 @@ impl Program for Nfs3 {
             Ok(Ok(handle)) => self.vfs.admits(&request::vfs_caller(call.caller.clone()), &handle),
             Ok(Err(_)) | Err(_) => true,
         }
+    }
+
+    fn memory(&self, number: u32, arguments: &Decoder) -> usize {
+        let memory = procedure(number).and_then(|procedure| procedure.memory);
+        // Arguments that cannot be decoded are answered with a few bytes.
+        memory.and_then(|memory| memory(arguments.clone()).ok()).unwrap_or(0)
     }
 
     /// The handle.

@@ -9,6 +9,13 @@ use super::request::{Failure, Request};
 use crate::rpc::Reply;
 use crate::xdr::{DecodeError, Decoder, Encoder};
 
+/// The memory of a call: the page and the entries that it is made from.
+pub(super) fn memory(mut arguments: Decoder) -> Result<usize, DecodeError> {
+    handle::skip(&mut arguments)?;
+    arguments.fixed::<16>()?;
+    Ok(Limits::of_readdir(arguments.u32()?).memory(Form::Names))
+}
+
 pub(super) async fn handle(
     request: &Request<'_>,
     mut arguments: Decoder,

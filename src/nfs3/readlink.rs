@@ -1,10 +1,20 @@
 //! READLINK (RFC 1813 section 3.3.5). What is no symbolic link is INVAL.
 
+use super::attributes::{self, FATTR3_BYTES};
+use super::handle;
 use super::request::{Failure, Request};
-use super::{attributes, handle};
 use crate::metadata::Link;
 use crate::rpc::Reply;
+use crate::types::MAX_TARGET_BYTES;
 use crate::xdr::{DecodeError, Decoder, Encoder};
+
+/// The most bytes of READLINK3res beside the target: status, attributes, and the target's length and padding.
+const HEAD_BYTES: usize = FATTR3_BYTES + 16;
+
+/// The memory of a call: the longest target.
+pub(super) fn memory(_arguments: Decoder) -> Result<usize, DecodeError> {
+    Ok(MAX_TARGET_BYTES + HEAD_BYTES)
+}
 
 pub(super) async fn handle(
     request: &Request<'_>,

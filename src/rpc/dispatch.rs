@@ -18,6 +18,7 @@ use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, Span};
 
+use super::FREE_BYTES;
 use super::about::About;
 use super::message::{Answer, CallHeader, Incoming};
 use super::reply_cache::{Begin, ClientCache, Handoff, InProgress, ReplyCache, ReplyCacheLimits};
@@ -77,8 +78,17 @@ pub enum Started {
     Answered(Answer),
     /// The call waits: to be run as a task.
     Waiting(Waiting),
+    /// There is no memory yet for the call, which has not begun.
+    Lacking(Box<Lacking>),
     /// No answer is due.
     Nothing,
+}
+
+/// A call that has not begun for want of memory. Its time runs.
+#[allow(missing_debug_implementations, reason = "spans and programs say nothing of use")]
+pub struct Lacking {
+    execution: Execution,
+    span: Span,
 }
 
 /// One call on its way through a program.
@@ -163,12 +173,17 @@ impl Session {
         self.replies.stream()
     }
 
-    /// Takes a record, and answers it at once where nothing has to be waited for.
+    /// Takes a record, and answers it at once where nothing has to be waited for. A call that takes much memory beside its
+    /// arguments begins if `takes` says that there is so much; see [`Program::memory`].
     ///
     /// # Errors
     /// The record is no message of RPC to which a reply could be addressed.
-    pub fn start(&self, record: Bytes) -> Result<Started, DecodeError> {
-        let (header, arguments) = match Incoming::decode(record)? {
+    pub fn start(
+        &self,
+        record: Bytes,
+        takes: impl FnOnce(usize) -> bool,
+    ) -> Result<Started, DecodeError> {
+        let (header, mut arguments) = match Incoming::decode(record)? {
             Incoming::Call(header, arguments) => (header, arguments),
             Incoming::Refused(answer) => return Ok(Started::Answered(answer)),
             Incoming::Reply => return Ok(Started::Nothing),
@@ -186,6 +201,11 @@ impl Session {
             procedure = name,
             handle = program.subject(header.procedure, &arguments)
         );
+        let memory = program.memory(header.procedure, &arguments);
+        if memory > 0 && arguments.remaining() > FREE_BYTES {
+            // No memory is held while more is waited for.
+            arguments = Decoder::new(Bytes::copy_from_slice(&arguments.rest()[..FREE_BYTES]));
+        }
         let id = program
             .is_replayed(header.procedure)
             // A clone shares the bytes.
@@ -212,6 +232,9 @@ impl Session {
             }
         };
         let execution = self.execution((program, name), call, running, delivery);
+        if memory > 0 && !takes(memory) {
+            return Ok(Started::Lacking(Box::new(Lacking { execution, span })));
+        }
         Ok(poll_at_once(execution, span, large))
     }
 
@@ -236,6 +259,14 @@ impl Session {
         let about = About::new(program.clone(), name, &call);
         let slow = self.dispatcher.slow_calls.get();
         Execution { program: program.clone(), call, about, slow, running, delivery }
+    }
+}
+
+impl Lacking {
+    /// Begins the call.
+    #[must_use]
+    pub fn start(self) -> Started {
+        poll_at_once(self.execution, self.span, false)
     }
 }
 

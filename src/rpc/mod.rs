@@ -9,7 +9,7 @@ mod record;
 mod reply_cache;
 mod reply_stream;
 
-pub use dispatch::{Dispatcher, DuplicateProgram, Session, Started, Waiting};
+pub use dispatch::{Dispatcher, DuplicateProgram, Lacking, Session, Started, Waiting};
 pub use message::Answer;
 pub use program::{AuthStatus, Call, Caller, Flavor, Program, Reply};
 pub use record::{FREE_BYTES, MAX_RECORD_BYTES, RecordError, RecordReader, Step};

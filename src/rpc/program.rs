@@ -99,6 +99,13 @@ pub trait Program: std::fmt::Debug + Send + Sync + 'static {
         true
     }
 
+    /// How many bytes of memory a call may take beside its arguments: the largest reply, and all that it is made from.
+    /// Asked for before the call runs, which waits for so much. Small calls, which give a few hundred bytes, say 0. Of
+    /// the arguments of the others no more than [`super::FREE_BYTES`] are decoded.
+    fn memory(&self, _procedure: u32, _arguments: &Decoder) -> usize {
+        0
+    }
+
     /// What a call is about, as the log shows it: a handle, a path. Asked for calls that get a line.
     fn subject(&self, _procedure: u32, _arguments: &Decoder) -> Option<String> {
         None

@@ -5,13 +5,13 @@ use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 
 /// The longest record, in bytes: a WRITE of wtmax (1 MiB) and 8 KiB of headers.
 pub const MAX_RECORD_BYTES: usize = (1 << 20) + (8 << 10);
-/// What of an unfinished record is kept without a reservation, in bytes.
+/// How much of an unfinished record is kept without a grant of memory, in bytes.
 pub const FREE_BYTES: usize = 16 << 10;
 /// The most fragments of one record that bring nothing. The record's length bounds the others, however short.
 const MAX_EMPTY_FRAGMENTS: u32 = 1024;
 const LAST_FRAGMENT: u32 = 0x8000_0000;
 const MARK_BYTES: usize = 4;
-/// An unfinished record's buffer grows to this multiple of what has arrived.
+/// An unfinished record's memory grows to this multiple of the bytes that have arrived.
 const GROWTH: usize = 4;
 
 /// The peer does not keep to record marking, or to this server's bounds.
@@ -32,9 +32,14 @@ pub enum Step {
     Record(Bytes),
     /// All input is used up, and the record under way is not complete.
     Hungry,
-    /// The record under way grows beyond [`FREE_BYTES`]: this many bytes must be reserved, and
-    /// [`RecordReader::granted`] called, before it goes on.
-    Reserve(usize),
+    /// The record under way needs more memory than [`FREE_BYTES`] and what was granted: [`RecordReader::granted`] must be
+    /// called with the next step, or more, before it goes on.
+    Grow {
+        /// The next step, in bytes.
+        step: usize,
+        /// All that the record may still need, the step included.
+        rest: usize,
+    },
 }
 
 /// Puts one connection's records together. Its buffer grows with the bytes that have arrived,
@@ -51,7 +56,8 @@ pub struct RecordReader {
     begun: bool,
     empty_fragments: u32,
     record: BytesMut,
-    granted: bool,
+    /// Bytes of memory that the record may take; none up to [`FREE_BYTES`].
+    granted: usize,
 }
 
 impl RecordReader {
@@ -76,9 +82,11 @@ impl RecordReader {
                 return Ok(Step::Record(record));
             }
             let taken = left.min(input.len());
-            if !self.granted && self.record.len() + taken > FREE_BYTES {
-                let known = self.record.len() + left;
-                return Ok(Step::Reserve(if self.last { known } else { MAX_RECORD_BYTES }));
+            let needed = self.record.len() + taken;
+            if needed > self.granted.max(FREE_BYTES) {
+                let longest = self.longest();
+                let step = (needed * GROWTH).min(longest) - self.granted;
+                return Ok(Step::Grow { step, rest: longest - self.granted });
             }
             self.make_room(taken);
             self.record.extend_from_slice(&input[..taken]);
@@ -90,9 +98,9 @@ impl RecordReader {
         }
     }
 
-    /// The reservation that [`Step::Reserve`] asked for is made; it is this record's.
-    pub fn granted(&mut self) {
-        self.granted = true;
+    /// The record under way may take `bytes` more.
+    pub fn granted(&mut self, bytes: usize) {
+        self.granted += bytes;
     }
 
     /// Whether a record has begun and is not complete.
@@ -101,15 +109,15 @@ impl RecordReader {
         self.mark_bytes > 0 || self.fragment.is_some() || self.begun
     }
 
-    /// Where to read the rest of a large fragment to, past the input buffer; `None` where the next
-    /// bytes are no such thing. After reading, [`RecordReader::step`] is called with an empty input.
+    /// Where to read the rest of a large fragment to, past the input buffer, as far as memory is granted; `None` where the
+    /// next bytes are no such thing. After reading, [`RecordReader::step`] is called with an empty input.
     pub fn direct(&mut self) -> Option<Limit<&mut BytesMut>> {
         let left = self.fragment?;
-        if !self.granted || left < FREE_BYTES {
+        let space = left.min(self.granted.saturating_sub(self.record.len()));
+        if left < FREE_BYTES || space == 0 {
             return None;
         }
-        self.make_room(1);
-        let space = left.min(self.record.capacity() - self.record.len());
+        self.make_room(space);
         Some((&mut self.record).limit(space))
     }
 
@@ -156,20 +164,22 @@ impl RecordReader {
         })
     }
 
-    /// Makes room for `more` bytes that have arrived, growing to a multiple of what is there but not
-    /// beyond what the record may still need.
+    /// How long the record under way may become.
+    fn longest(&self) -> usize {
+        match self.last {
+            true => self.record.len() + self.fragment.unwrap_or(0),
+            false => MAX_RECORD_BYTES,
+        }
+    }
+
+    /// Makes room for `more` bytes, growing to a multiple of the bytes that are there, within what is granted.
     fn make_room(&mut self, more: usize) {
         let needed = self.record.len() + more;
-        if needed <= self.record.capacity() {
-            return;
+        if needed > self.record.capacity() {
+            let bound = self.granted.max(FREE_BYTES);
+            let target = (needed * GROWTH).min(bound).max(needed);
+            self.record.reserve(target - self.record.len());
         }
-        let bound = match (self.granted, self.last) {
-            (false, _) => FREE_BYTES,
-            (true, true) => self.record.len() + self.fragment.unwrap_or(0),
-            (true, false) => MAX_RECORD_BYTES,
-        };
-        let target = (needed * GROWTH).min(bound);
-        self.record.reserve(target.max(needed) - self.record.len());
     }
 
     fn reset(&mut self) {
@@ -208,7 +218,7 @@ mod tests {
                     match reader.step(&mut input).unwrap() {
                         Step::Record(record) => records.push(record),
                         Step::Hungry => break,
-                        Step::Reserve(bytes) => panic!("{bytes} bytes for nothing"),
+                        Step::Grow { step, .. } => panic!("{step} bytes for nothing"),
                     }
                 }
                 assert!(input.is_empty());
@@ -241,22 +251,51 @@ mod tests {
         assert!(reader.record.capacity() <= GROWTH * 1000);
         assert!(reader.direct().is_none());
         let mut input = BytesMut::from(&[7; FREE_BYTES][..]);
-        assert_eq!(reader.step(&mut input), Ok(Step::Reserve(MAX_RECORD_BYTES)));
-        assert_eq!(input.len(), FREE_BYTES, "nothing is taken before the reservation");
-        reader.granted();
-        assert_eq!(reader.step(&mut input), Ok(Step::Hungry));
         let mut arrived = 1000 + FREE_BYTES;
-        while let Some(mut space) = reader.direct() {
-            let bytes = space.remaining_mut();
-            space.put_bytes(7, bytes);
-            reader.read_directly(bytes);
-            arrived += bytes;
-            assert!(reader.record.capacity() <= GROWTH * arrived);
+        let mut granted = 0;
+        loop {
+            let step = reader.step(&mut input).unwrap();
+            let Step::Grow { step, rest } = step else {
+                assert!(step == Step::Record(Bytes::from(vec![7; MAX_RECORD_BYTES])));
+                break;
+            };
+            assert_eq!(rest, MAX_RECORD_BYTES - granted);
+            granted += step;
+            assert!(granted <= GROWTH * arrived, "{granted} for {arrived}");
+            if !input.is_empty() {
+                assert_eq!(input.len(), FREE_BYTES, "nothing is taken before memory is granted");
+            }
+            assert!(reader.direct().is_none());
+            reader.granted(step);
+            assert_eq!(reader.step(&mut input), Ok(Step::Hungry));
+            while let Some(mut space) = reader.direct() {
+                let bytes = space.remaining_mut();
+                space.put_bytes(7, bytes);
+                reader.read_directly(bytes);
+                arrived += bytes;
+                assert!(reader.record.capacity() <= 2 * granted, "{}", reader.record.capacity());
+            }
+            assert!(arrived <= granted);
+            let more = FREE_BYTES.min(MAX_RECORD_BYTES - arrived);
+            input = BytesMut::from(&vec![7; more][..]);
+            arrived += more;
         }
-        let mut input = BytesMut::from(&vec![7; MAX_RECORD_BYTES - arrived][..]);
-        assert_eq!(
-            reader.step(&mut input),
-            Ok(Step::Record(Bytes::from(vec![7; MAX_RECORD_BYTES])))
-        );
+        assert_eq!(granted, MAX_RECORD_BYTES);
+    }
+
+    #[test]
+    fn a_record_of_many_fragments_may_take_the_longest() {
+        let mut reader = RecordReader::default();
+        let mut input = fragment(&[7; FREE_BYTES], false);
+        assert_eq!(reader.step(&mut input), Ok(Step::Hungry));
+        let mut input = fragment(b"1", false);
+        let step = GROWTH * (FREE_BYTES + 1);
+        assert_eq!(reader.step(&mut input), Ok(Step::Grow { step, rest: MAX_RECORD_BYTES }));
+        // More than the step may be granted.
+        reader.granted(MAX_RECORD_BYTES);
+        assert_eq!(reader.step(&mut input), Ok(Step::Hungry));
+        let mut input = fragment(&[7; 100], true);
+        let Ok(Step::Record(record)) = reader.step(&mut input) else { panic!("it is complete") };
+        assert_eq!(record.len(), FREE_BYTES + 101);
     }
 }

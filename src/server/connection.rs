@@ -10,15 +10,16 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use futures_util::FutureExt as _;
+use rustix::io::ioctl_fionread;
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 use tokio::task::yield_now;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::Shared;
-use super::limits::Reservation;
-use super::outbox::Outbox;
+use super::memory_budget::{QUANTUM_BYTES, Slow};
+use super::outbox::{Outbox, RecordMemory};
 use super::socket::Socket;
 use super::writer::write_replies;
 use crate::log_limit::limited;
@@ -28,12 +29,8 @@ use crate::xdr::DecodeError;
 
 /// What one read takes at most, in bytes; allocated while something is there to read only.
 const INPUT_BYTES: usize = 16 << 10;
-/// How often a sender in the middle of a record is looked after.
+/// How often a peer that is not read from is looked after.
 const LOOK_AFTER: Duration = Duration::from_millis(500);
-/// How long a sender may pause within a large record while others wait for memory.
-const PAUSE: Duration = Duration::from_secs(1);
-/// How long a large record may take in all while others wait for memory.
-const LONGEST_UNDER_PRESSURE: Duration = Duration::from_secs(10);
 
 /// Why reading ended.
 #[derive(Debug, thiserror::Error)]
@@ -52,8 +49,14 @@ enum End {
     Message(#[from] DecodeError),
     #[error("the peer does not finish its record")]
     Stalled,
-    #[error("the peer does not finish its record, and others need the memory")]
-    Pressed,
+    #[error(
+        "the peer sends its record too slowly, and other connections wait for memory (server.memory_budget)"
+    )]
+    SlowSender,
+    #[error(
+        "the peer takes no replies, and other connections wait for memory (server.memory_budget)"
+    )]
+    SlowReceiver,
 }
 
 /// The reading half.
@@ -63,8 +66,8 @@ struct Reading {
     input: BytesMut,
     /// The last read filled the input: there may be more.
     more: bool,
-    /// The record under way's memory, where it is large.
-    reservation: Option<(Reservation, Instant)>,
+    /// The memory of the record under way, where the record is large.
+    record: Option<RecordMemory>,
     session: Session,
     outbox: Arc<Outbox>,
     shared: Arc<Shared>,
@@ -89,9 +92,9 @@ pub(super) async fn serve(
     let peer = session.peer();
     let stop = shared.drain.child_token();
     let settings = &shared.settings;
-    let budget = shared.budget.clone();
-    let orphans = shared.orphans.of(ClientAddress::of(peer.ip()));
-    let outbox = Outbox::new(settings.calls_per_connection, budget, cancel.clone(), orphans);
+    let client = ClientAddress::of(peer.ip());
+    let (memory, orphans) = (shared.budget.connect(client), shared.orphans.of(client));
+    let outbox = Outbox::new(settings.calls_per_connection, memory, cancel.clone(), orphans);
     let close = CloseAtEnd(outbox.clone());
     let mut writer = tokio::spawn(write_replies(
         socket.clone(),
@@ -104,7 +107,7 @@ pub(super) async fn serve(
         records: RecordReader::default(),
         input: BytesMut::new(),
         more: false,
-        reservation: None,
+        record: None,
         session,
         outbox: outbox.clone(),
         shared: shared.clone(),
@@ -114,13 +117,17 @@ pub(super) async fn serve(
         () = stop.cancelled() => End::Stopped,
         // The server cancels no calls before it stops: the writer has given up.
         () = cancel.cancelled() => End::Unwritten,
+        slow = must_end(&outbox, socket.stream()) => match slow {
+            Slow::Sender => End::SlowSender,
+            Slow::Receiver => End::SlowReceiver,
+        },
         Err(end) = reading.read_calls() => end,
     };
     match &end {
         End::Closed | End::Stopped | End::Unwritten | End::Read(_) => {
             tracing::debug!(%peer, %end, "connection")
         }
-        End::Record(_) | End::Message(_) | End::Stalled | End::Pressed => {
+        End::Record(_) | End::Message(_) | End::Stalled | End::SlowSender | End::SlowReceiver => {
             limited!(warn, peer, "a connection is closed", %peer, reason = %BoundedChain(&end));
         }
     }
@@ -133,11 +140,27 @@ pub(super) async fn serve(
             () = shared.kill.cancelled() => {}
         }
     }
+    if matches!(end, End::SlowReceiver) {
+        // Its replies are dropped with the task that writes them.
+        writer.abort();
+    }
     drop(close);
     drop(socket);
     tokio::select! {
         _ = &mut writer => {}
         () = shared.kill.cancelled() => writer.abort(),
+    }
+}
+
+/// Waits until the connection must end for its slowness. A sender whose bytes wait in the socket is not slow: the server is.
+async fn must_end(outbox: &Outbox, stream: &TcpStream) -> Slow {
+    loop {
+        let slow = outbox.must_end().await;
+        let unread = ioctl_fionread(stream).unwrap_or(0);
+        if slow == Slow::Receiver || unread < QUANTUM_BYTES as u64 {
+            return slow;
+        }
+        outbox.goes_on();
     }
 }
 
@@ -157,14 +180,18 @@ impl Reading {
     /// Reads and starts calls; comes back with the reason to stop only.
     async fn read_calls(&mut self) -> Result<std::convert::Infallible, End> {
         loop {
-            self.unless_gone(self.outbox.has_room()).await?;
+            // A record under way is read on: its memory is granted as it grows.
+            if !self.records.is_partial() {
+                self.unless_gone(self.outbox.has_room()).await?;
+            }
             match self.records.step(&mut self.input)? {
-                Step::Record(record) => self.start(record)?,
-                Step::Reserve(bytes) => {
+                Step::Record(record) => self.start(record).await?,
+                Step::Grow { step, rest } => {
                     self.outbox.wake_writer();
-                    let reservation = self.unless_gone(self.shared.budget.reserve(bytes)).await?;
-                    self.reservation = reservation.map(|it| (it, Instant::now()));
-                    self.records.granted();
+                    let mut record = self.record.take().unwrap_or_else(|| self.outbox.record());
+                    let granted = self.unless_gone(record.grow(step, rest)).await?;
+                    self.record = Some(record);
+                    self.records.granted(granted);
                 }
                 Step::Hungry => {
                     self.outbox.wake_writer();
@@ -178,14 +205,19 @@ impl Reading {
         }
     }
 
-    /// Starts a record's call.
-    fn start(&mut self, record: Bytes) -> Result<(), End> {
-        let reservation = self.reservation.take().map(|(reservation, _)| reservation);
-        let slot = self.outbox.begin(record.len(), reservation);
-        match self.session.start(record)? {
+    /// Starts a record's call, when there is memory for it.
+    async fn start(&mut self, record: Bytes) -> Result<(), End> {
+        let mut slot = self.outbox.begin(record.len(), self.record.take());
+        let mut started = self.session.start(record, |memory| slot.takes(memory))?;
+        if let Started::Lacking(call) = started {
+            self.unless_gone(self.outbox.begins(&mut slot)).await?;
+            started = call.start();
+        }
+        match started {
             Started::Answered(answer) => slot.answer(answer),
-            Started::Nothing => {}
+            Started::Nothing | Started::Lacking(_) => {}
             Started::Waiting(call) => {
+                slot.waits();
                 let outbox = self.outbox.clone();
                 tokio::spawn(async move {
                     if let Some(answer) = call.await {
@@ -203,21 +235,8 @@ impl Reading {
         if !self.records.is_partial() {
             return self.read().await;
         }
-        let began = Instant::now();
-        loop {
-            if let Some((_, since)) = &self.reservation {
-                let dawdles = began.elapsed() >= PAUSE || since.elapsed() >= LONGEST_UNDER_PRESSURE;
-                if dawdles && self.shared.budget.is_wanted() {
-                    return Err(End::Pressed);
-                }
-            }
-            if began.elapsed() >= self.shared.settings.record_timeout {
-                return Err(End::Stalled);
-            }
-            if let Ok(read) = timeout(LOOK_AFTER, self.read()).await {
-                return read;
-            }
-        }
+        let patience = self.shared.settings.record_timeout;
+        timeout(patience, self.read()).await.map_err(|_| End::Stalled)?
     }
 
     /// Waits for `future`, or for the peer to be gone.
@@ -255,6 +274,9 @@ impl Reading {
                 }
                 Ok(bytes) => {
                     self.socket.replies().heard();
+                    if self.record.is_some() {
+                        self.outbox.pace().record_arrives(bytes);
+                    }
                     if large {
                         self.records.read_directly(bytes);
                     } else {

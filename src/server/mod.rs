@@ -7,8 +7,8 @@ mod gc;
 mod home_error;
 mod homes;
 mod instance;
-mod limits;
 mod listen;
+mod memory_budget;
 mod orphans;
 mod outbox;
 mod owners;
@@ -36,7 +36,7 @@ pub use self::gc::{Collected, GcError, GcHow, GcStep, GcWatch, Outcome, collect,
 pub use self::home_error::HomeError;
 pub use self::homes::{Home, settle_home};
 pub use self::instance::{AFTER_DRAIN, Control, Instance, StartError};
-use self::limits::Budget;
+use self::memory_budget::MemoryBudget;
 use self::orphans::Orphans;
 use self::places::Places;
 pub use self::probe::{ProbeError, Service, own_address, probe};
@@ -46,7 +46,7 @@ pub use self::stores::{
 };
 pub(crate) use self::stores::{open_schema, open_schema_at, stores_with_schema};
 pub use self::supervised::{TaskFailed, supervised};
-use crate::rpc::{Dispatcher, DuplicateProgram, MAX_RECORD_BYTES, Program};
+use crate::rpc::{Dispatcher, DuplicateProgram, Program};
 use crate::types::AtomicDuration;
 
 /// How long calls may go on after they were cancelled at the server's end.
@@ -54,8 +54,6 @@ const LAST_GRACE: Duration = Duration::from_secs(5);
 /// As many connections' calls may be orphaned before no further call begins, in all and of one client.
 const ORPHANED_CONNECTIONS: usize = 64;
 const ORPHANED_CONNECTIONS_PER_CLIENT: usize = 16;
-/// The budget holds this many of the longest records at least.
-const LEAST_RECORDS: usize = 4;
 
 /// What the server needs to know.
 #[derive(Clone, Debug)]
@@ -68,7 +66,7 @@ pub struct ServerSettings {
     pub max_connections_per_client: usize,
     /// The most calls in flight of one connection; it is not read on meanwhile.
     pub calls_per_connection: usize,
-    /// Memory for the large records (over 16 KiB) and replies of all connections, in bytes.
+    /// Memory for the records, calls and replies of all connections, in bytes, beside a little for each connection.
     pub memory_budget: usize,
     /// How long a call may take before its token fires.
     pub request_timeout: Duration,
@@ -127,7 +125,7 @@ struct Shared {
     dispatcher: Arc<Dispatcher>,
     /// The settings' to begin with.
     drain_timeout: AtomicDuration,
-    budget: Arc<Budget>,
+    budget: Arc<MemoryBudget>,
     /// A place for every connection. A connection's is free again when its socket is closed.
     places: Arc<Places>,
     /// Calls whose socket is closed.
@@ -171,9 +169,7 @@ impl Server {
         let abort = CancellationToken::new();
         let shared = Shared {
             dispatcher: Dispatcher::new(programs, settings.request_timeout, settings.slow_calls)?,
-            budget: Arc::new(Budget::new(
-                settings.memory_budget.max(LEAST_RECORDS * MAX_RECORD_BYTES),
-            )),
+            budget: MemoryBudget::new(settings.memory_budget),
             places: Places::new(settings.max_connections, settings.max_connections_per_client),
             orphans: Orphans::new(
                 ORPHANED_CONNECTIONS * settings.calls_per_connection,

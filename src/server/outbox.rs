@@ -4,18 +4,25 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use futures_util::FutureExt as _;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use super::limits::{Budget, Reservation};
+use super::memory_budget::{ConnectionMemory, Pace, Slow};
 use super::orphans::ClientOrphans;
 use crate::rpc::Answer;
 
 /// Bytes of calls in flight and replies not yet written at which a connection stops reading.
 const MAX_BYTES: usize = 16 << 20;
-/// Replies from this size on take from the budget, in bytes.
-const ACCOUNT_FROM: usize = 16 << 10;
+/// Bytes that a connection holds without memory of the budget, so that small calls need none of it.
+const FREE_BYTES: usize = 32 << 10;
+/// Memory of the budget is asked for in multiples of so many bytes, and given back where as many are left over.
+const BLOCK_BYTES: usize = 64 << 10;
+/// What a call that waits takes beside its record and its reply, in bytes.
+const CALL_BYTES: usize = 4 << 10;
+/// What a reply that waits to be written takes beside its own bytes.
+const REPLY_BYTES: usize = 256;
 /// What a queue keeps allocated while it is empty, in replies.
 const KEEP_CAPACITY: usize = 32;
 
@@ -27,7 +34,6 @@ pub(super) struct Outbox {
     ready: Notify,
     account: Arc<Account>,
     max_calls: usize,
-    budget: Arc<Budget>,
     /// Fires when the connection is of no more use: its calls may stop.
     cancel: CancellationToken,
 }
@@ -47,6 +53,7 @@ struct Account {
     /// A call has ended.
     room: Notify,
     orphans: ClientOrphans,
+    memory: ConnectionMemory,
 }
 
 #[derive(Debug, Default)]
@@ -55,10 +62,11 @@ struct Counts {
     calls: usize,
     /// Those of them that have no reply yet.
     running: usize,
-    /// Their arguments' or replies' bytes.
+    /// Bytes of their records and memory, or of their replies, and of the record under way.
     bytes: usize,
-    /// Replies that found no room in the budget: nothing is read until they are written.
-    overdrawn: usize,
+    /// Memory of the budget, which covers the bytes, all but [`FREE_BYTES`]. Nothing is held for what does not run yet: no
+    /// connection waits for memory and holds what another one waits for.
+    held: usize,
     /// Calls that run are orphaned.
     closed: bool,
 }
@@ -69,7 +77,13 @@ struct Counted {
     account: Arc<Account>,
     running: bool,
     bytes: usize,
-    overdrawn: bool,
+}
+
+/// The memory of the record under way.
+#[derive(Debug)]
+pub(super) struct RecordMemory {
+    account: Arc<Account>,
+    bytes: usize,
 }
 
 /// A reply that waits to be written.
@@ -77,7 +91,6 @@ struct Counted {
 pub(super) struct Outgoing {
     pub(super) answer: Answer,
     _counted: Counted,
-    _reservation: Option<Reservation>,
 }
 
 /// One call in flight. Dropping it says that no reply will come.
@@ -85,43 +98,94 @@ pub(super) struct Outgoing {
 pub(super) struct Slot {
     outbox: Arc<Outbox>,
     counted: Counted,
-    /// Of the call's record.
-    _reservation: Option<Reservation>,
+    /// Memory that is still to be waited for.
+    wanted: usize,
 }
 
 impl Outbox {
     pub(super) fn new(
         max_calls: usize,
-        budget: Arc<Budget>,
+        memory: ConnectionMemory,
         cancel: CancellationToken,
         orphans: ClientOrphans,
     ) -> Arc<Self> {
-        let account = Account { counts: Mutex::default(), room: Notify::new(), orphans };
+        let account = Account { counts: Mutex::default(), room: Notify::new(), orphans, memory };
         Arc::new(Self {
             queue: Mutex::default(),
             ready: Notify::new(),
             account: Arc::new(account),
             max_calls,
-            budget,
             cancel,
         })
     }
 
-    /// Counts a call in whose record had `bytes`.
-    pub(super) fn begin(self: &Arc<Self>, bytes: usize, reservation: Option<Reservation>) -> Slot {
+    /// The memory of a record that grows.
+    pub(super) fn record(&self) -> RecordMemory {
+        RecordMemory { account: self.account.clone(), bytes: 0 }
+    }
+
+    /// Counts a call in whose record had `bytes`, for which `memory` was granted where it grew.
+    pub(super) fn begin(self: &Arc<Self>, bytes: usize, memory: Option<RecordMemory>) -> Slot {
         let counted = Counted::new(&self.account, bytes);
-        Slot { outbox: self.clone(), counted, _reservation: reservation }
+        drop(memory);
+        Slot { outbox: self.clone(), counted, wanted: 0 }
     }
 
     /// Waits until another call may be read. One reader waits at a time.
     pub(super) async fn has_room(&self) {
         loop {
             if self.account.has_room(self.max_calls) {
-                return self.account.orphans.room().await;
+                self.account.orphans.room().await;
+                return self.cover().await;
             }
             self.wake_writer();
             self.account.room.notified().await;
         }
+    }
+
+    /// Waits until memory of the budget covers everything that is counted.
+    async fn cover(&self) {
+        self.count(0).await;
+    }
+
+    /// Waits until memory of the budget covers the call's too.
+    pub(super) async fn begins(&self, slot: &mut Slot) {
+        self.count(slot.wanted).await;
+        slot.counted.bytes += slot.wanted;
+    }
+
+    /// Counts `more` bytes when memory covers them and everything that is counted. It is the connection's reader that
+    /// waits: calls that end meanwhile give back all that they held.
+    async fn count(&self, more: usize) {
+        let missing = {
+            let mut counts = self.account.counts.lock();
+            let missing = counts.missing(more);
+            if missing == 0 {
+                counts.bytes += more;
+                return;
+            }
+            missing
+        };
+        self.wake_writer();
+        let granted = self.account.memory.reserve(missing.next_multiple_of(BLOCK_BYTES)).await;
+        let mut counts = self.account.counts.lock();
+        counts.held += granted;
+        counts.bytes += more;
+    }
+
+    /// Waits until the connection must end for its slowness.
+    pub(super) async fn must_end(&self) -> Slow {
+        self.account.memory.must_end().await
+    }
+
+    /// The connection must not end: its sender has sent enough, which was not read yet.
+    pub(super) fn goes_on(&self) {
+        self.account.memory.goes_on();
+    }
+
+    /// How fast the peer sends and receives.
+    pub(super) fn pace(&self) -> &Pace {
+        self.account.memory.pace()
     }
 
     /// Waits until every call has ended and its reply is written, or the outbox is closed.
@@ -179,7 +243,7 @@ impl Outbox {
 impl Account {
     fn has_room(&self, max_calls: usize) -> bool {
         let counts = self.counts.lock();
-        counts.calls < max_calls && counts.bytes < MAX_BYTES && counts.overdrawn == 0
+        counts.calls < max_calls && counts.bytes < MAX_BYTES
     }
 
     fn is_idle(&self) -> bool {
@@ -192,6 +256,17 @@ impl Account {
         if !counts.closed {
             counts.closed = true;
             self.orphans.add(counts.running);
+        }
+    }
+
+    /// Counts `bytes` in the place of `before`. Memory that is not needed any more is given back: all of it without a
+    /// call, and small parts where a request waits.
+    fn recount(&self, counts: &mut Counts, before: usize, bytes: usize) {
+        counts.bytes = counts.bytes - before + bytes;
+        let surplus = counts.held.saturating_sub(counts.bytes.saturating_sub(FREE_BYTES));
+        if surplus >= BLOCK_BYTES || counts.calls == 0 || self.memory.is_lacking() {
+            counts.held -= surplus;
+            self.memory.release(surplus);
         }
     }
 }
@@ -207,17 +282,22 @@ impl Counted {
             account.orphans.add(1);
         }
         drop(counts);
-        Self { account: account.clone(), running: true, bytes, overdrawn: false }
+        Self { account: account.clone(), running: true, bytes }
+    }
+
+    /// The call takes so many bytes from now on.
+    fn takes(&mut self, bytes: usize) {
+        self.account.recount(&mut self.account.counts.lock(), self.bytes, bytes);
+        self.bytes = bytes;
     }
 
     /// The call has a reply of so many bytes.
-    fn answered(&mut self, bytes: usize, overdrawn: bool) {
+    fn answered(&mut self, bytes: usize) {
         let mut counts = self.account.counts.lock();
         counts.end_running(self.running, &self.account.orphans);
-        counts.bytes = counts.bytes - self.bytes + bytes;
-        counts.overdrawn += usize::from(overdrawn);
+        self.account.recount(&mut counts, self.bytes, bytes);
         drop(counts);
-        (self.running, self.bytes, self.overdrawn) = (false, bytes, overdrawn);
+        (self.running, self.bytes) = (false, bytes);
     }
 }
 
@@ -226,14 +306,45 @@ impl Drop for Counted {
         let mut counts = self.account.counts.lock();
         counts.end_running(self.running, &self.account.orphans);
         counts.calls -= 1;
-        counts.bytes -= self.bytes;
-        counts.overdrawn -= usize::from(self.overdrawn);
+        self.account.recount(&mut counts, self.bytes, 0);
         drop(counts);
         self.account.room.notify_one();
     }
 }
 
+impl RecordMemory {
+    /// Waits for memory for the record's next `step`; `rest` is all that the record may still need. Gives how much is
+    /// granted: the step, or the rest.
+    pub(super) async fn grow(&mut self, step: usize, rest: usize) -> usize {
+        let (memory, is_first) = (&self.account.memory, self.bytes == 0);
+        let missing = self.account.counts.lock().missing(step);
+        let held = match missing {
+            0 => 0,
+            _ => memory.grow(is_first, missing, missing + rest - step).await,
+        };
+        let granted = if held > missing { rest } else { step };
+        let mut counts = self.account.counts.lock();
+        counts.held += held;
+        counts.bytes += granted;
+        self.bytes += granted;
+        memory.pace().record_takes(self.bytes);
+        granted
+    }
+}
+
+impl Drop for RecordMemory {
+    fn drop(&mut self) {
+        self.account.memory.pace().record_ended();
+        self.account.recount(&mut self.account.counts.lock(), self.bytes, 0);
+    }
+}
+
 impl Counts {
+    /// The bytes of what is counted and of `more` that no memory covers.
+    fn missing(&self, more: usize) -> usize {
+        (self.bytes + more).saturating_sub(FREE_BYTES + self.held)
+    }
+
     fn end_running(&mut self, running: bool, orphans: &ClientOrphans) {
         if running {
             self.running -= 1;
@@ -245,14 +356,25 @@ impl Counts {
 }
 
 impl Slot {
+    /// The call takes `memory` beside its arguments, which are no more than [`crate::rpc::FREE_BYTES`]. Whether that is
+    /// covered at once; otherwise [`Outbox::begins`] is to follow.
+    pub(super) fn takes(&mut self, memory: usize) -> bool {
+        self.counted.takes(self.counted.bytes.min(crate::rpc::FREE_BYTES));
+        self.wanted = memory;
+        self.outbox.clone().begins(self).now_or_never().is_some()
+    }
+
+    /// The call waits for something.
+    pub(super) fn waits(&mut self) {
+        self.counted.takes(self.counted.bytes + CALL_BYTES);
+    }
+
     /// Queues the call's reply. [`Outbox::wake_writer`] is to follow.
     pub(super) fn answer(self, answer: Answer) {
-        let Self { outbox, mut counted, _reservation } = self;
+        let Self { outbox, mut counted, wanted: _ } = self;
         let length = answer.len();
-        let large = length >= ACCOUNT_FROM;
-        let reservation = if large { outbox.budget.try_reserve(length) } else { None };
-        counted.answered(length, large && reservation.is_none());
-        let outgoing = Outgoing { answer, _counted: counted, _reservation: reservation };
+        counted.answered(length + REPLY_BYTES);
+        let outgoing = Outgoing { answer, _counted: counted };
         let mut queue = outbox.queue.lock();
         if !queue.closed {
             queue.queued += length as u64;
@@ -261,3 +383,6 @@ impl Slot {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -71,7 +71,7 @@ impl Writer<'_> {
         let mut turn = 0;
         let stream = self.socket.stream();
         while outbox.take(&mut batch).await {
-            self.is_not_slow();
+            self.is_not_slow(outbox);
             while !batch.is_empty() {
                 match self.socket.replies().write(|| write_some(stream, &batch, offset)) {
                     Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
@@ -81,10 +81,11 @@ impl Writer<'_> {
                         let replies = batch.len();
                         offset = remove_written(&mut batch, offset + written);
                         if batch.len() < replies || self.taken >= PROGRESS_BYTES {
-                            self.is_not_slow();
+                            self.is_not_slow(outbox);
                         }
                     }
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                        outbox.pace().write_waits();
                         self.writable().await?;
                         turn = 0;
                     }
@@ -114,7 +115,8 @@ impl Writer<'_> {
         }
     }
 
-    fn is_not_slow(&mut self) {
+    fn is_not_slow(&mut self, outbox: &Outbox) {
+        outbox.pace().write_goes_on();
         (self.since, self.taken) = (Instant::now(), 0);
     }
 
@@ -125,7 +127,7 @@ impl Writer<'_> {
             tokio::select! {
                 biased;
                 writable = timeout_at(self.since + self.patience, writable) => return writable?,
-                () = self.stopping.cancelled() => self.is_not_slow(),
+                () = self.stopping.cancelled() => (self.since, self.taken) = (Instant::now(), 0),
             }
         }
         let patience = self.patience.min(PATIENCE_AT_END);

@@ -73,13 +73,13 @@ impl Fixture {
         let stream = Arc::new(ReplyStream::new(Box::new(Acknowledged)));
         let peer = ([10, 0, 0, 1], 700).into();
         let session = self.dispatcher.session(peer, stream, CancellationToken::new());
-        session.start(record.into()).unwrap()
+        session.start(record.into(), |_| true).unwrap()
     }
 
     fn waiting(&self, procedure: u32) -> Waiting {
         match self.start(procedure) {
             Started::Waiting(waiting) => waiting,
-            Started::Answered(_) | Started::Nothing => panic!("it waits"),
+            Started::Answered(_) | Started::Nothing | Started::Lacking(_) => panic!("it waits"),
         }
     }
 }

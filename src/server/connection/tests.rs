@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use rustix::net::{AddressFamily, SocketType, bind, connect, socket, sockopt};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::spawn_blocking;
+use tokio::time::Instant;
 use tokio_util::sync::DropGuard;
 
 use super::*;

@@ -18,6 +18,7 @@ mod hostile;
 mod instances;
 mod link;
 mod lookup;
+mod memory;
 mod mkdir;
 mod mount;
 mod names;

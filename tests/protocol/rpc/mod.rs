@@ -2,6 +2,7 @@
 
 mod connections;
 mod flow;
+mod memory;
 mod messages;
 mod program;
 mod records;
@@ -52,6 +53,11 @@ impl Fixture {
 
     async fn connect(&self) -> Connection {
         Connection::open(self.address).await
+    }
+
+    /// Connects as another client, 127.0.1.`last`.
+    async fn connect_as(&self, last: u8) -> Connection {
+        Connection::open_from([127, 0, 1, last].into(), self.address).await
     }
 
     /// Waits until the server has ended by itself.

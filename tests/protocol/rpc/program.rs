@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, watch};
 use tokio::time::timeout;
 use trunkfs::rpc::{AuthStatus, Call, Program, Reply};
-use trunkfs::xdr::Encoder;
+use trunkfs::xdr::{Decoder, Encoder};
 
 use crate::client::PATIENCE;
 
@@ -33,7 +33,9 @@ pub(crate) const GARBAGE: u32 = 9;
 pub(crate) const TOO_WEAK: u32 = 10;
 /// Panics after the gate. Not to be done twice.
 pub(crate) const WAIT_AND_PANIC: u32 = 11;
-const PROCEDURES: u32 = 12;
+/// Gives as many bytes as its argument says, after the gate.
+pub(crate) const WAIT_FOR_BYTES: u32 = 12;
+const PROCEDURES: u32 = 13;
 
 /// The program's state, and the cases' hold on it.
 #[derive(Debug)]
@@ -159,6 +161,13 @@ impl Program for Scripted {
         self.admits.load(Ordering::SeqCst)
     }
 
+    fn memory(&self, procedure: u32, arguments: &Decoder) -> usize {
+        match procedure {
+            BYTES | WAIT_FOR_BYTES => arguments.clone().u32().map_or(0, |bytes| bytes as usize),
+            _ => 0,
+        }
+    }
+
     async fn call(&self, call: Call) -> Reply {
         match call.procedure {
             NULL => Reply::Success(Encoder::new().finish()),
@@ -182,7 +191,10 @@ impl Program for Scripted {
             }
             COUNT_TRANSIENTLY => Reply::Transient(self.counted().finish()),
             PANIC => panic!("as the case wants it"),
-            BYTES => {
+            BYTES | WAIT_FOR_BYTES => {
+                if call.procedure == WAIT_FOR_BYTES {
+                    self.wait().await;
+                }
                 let mut arguments = call.arguments;
                 let Ok(length) = arguments.u32() else { return Reply::GarbageArguments };
                 let mut results = Encoder::new();
