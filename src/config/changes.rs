@@ -40,8 +40,14 @@ pub enum Takes {
 }
 
 /// Keys that a running server takes over.
-const LIVE: [&str; 4] =
-    ["server.request_timeout", "server.drain_timeout", "logging.levels", "logging.slow_calls"];
+const LIVE: [&str; 6] = [
+    "server.request_timeout",
+    "server.drain_timeout",
+    "server.idle_timeout",
+    "server.probe_networks",
+    "logging.levels",
+    "logging.slow_calls",
+];
 
 impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -3,15 +3,18 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use ipnet::IpNet;
+
 use super::error::Error;
 use super::section::Field;
-use super::values::{MOST, address, count, duration, size};
+use super::tree::Value;
+use super::values::{MOST, address, count, duration, network, size};
 
 /// The port that is listened on where the configuration names none.
 pub const DEFAULT_PORT: u16 = 12049;
 
 /// How the server listens and what it bounds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Server {
     /// Where NFS and MOUNT are served.
     pub listen: SocketAddr,
@@ -21,8 +24,12 @@ pub struct Server {
     pub drain_timeout: Duration,
     /// How many connections may be open at once.
     pub max_connections: usize,
-    /// How many of them may come from one address.
+    /// How many of them may come from one client.
     pub max_connections_per_client: usize,
+    /// How long a connection may be without a request before it is closed.
+    pub idle_timeout: Duration,
+    /// Networks that no share admits and that may connect all the same, to see whether the server answers.
+    pub probe_networks: Vec<IpNet>,
     /// How many bytes the large requests and replies of all connections may take.
     pub memory_budget: u64,
 }
@@ -38,6 +45,8 @@ pub(super) fn server(field: &Field<'_>) -> Result<Server, Error> {
         "drain_timeout",
         "max_connections",
         "max_connections_per_client",
+        "idle_timeout",
+        "probe_networks",
         "memory_budget",
     ])?;
     let connections = |key, default: i32| section.or(key, default, |field| count(field, MOST));
@@ -47,6 +56,10 @@ pub(super) fn server(field: &Field<'_>) -> Result<Server, Error> {
         drain_timeout: section.or("drain_timeout", "20s", duration)?,
         max_connections: connections("max_connections", 1024)?,
         max_connections_per_client: connections("max_connections_per_client", 256)?,
+        idle_timeout: section.or("idle_timeout", "6m", duration)?,
+        probe_networks: section.or("probe_networks", Value::List(Vec::new()), |field| {
+            field.list()?.iter().map(network).collect()
+        })?,
         memory_budget: section
             .or("memory_budget", "256MiB", |field| size(field, BUDGETS.0, BUDGETS.1))?,
     })

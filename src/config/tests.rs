@@ -103,7 +103,7 @@ fn a_minimal_file_has_the_defaults() {
 fn values_take_variables_and_text() {
     let config = parse(
         r#"
-server: { listen: "[::1]:${PORT}", request_timeout: 1500ms, drain_timeout: 2m, max_connections: "7", memory_budget: "${PORT}MiB" }
+server: { listen: "[::1]:${PORT}", request_timeout: 1500ms, drain_timeout: 2m, max_connections: "7", probe_networks: [192.0.2.7, "fd00::/8"], idle_timeout: 90s, memory_budget: "${PORT}MiB" }
 metadata:
   stores:
     db: { type: postgres, postgres: { port: "${PORT}", password: "a$${b}", auto_migrate: "true" } }
@@ -122,6 +122,9 @@ shares:
     assert_eq!(config.server.request_timeout, Duration::from_millis(1500));
     assert_eq!(config.server.drain_timeout, Duration::from_secs(120));
     assert_eq!(config.server.max_connections, 7);
+    assert_eq!(config.server.idle_timeout, Duration::from_secs(90));
+    let probes: Vec<_> = config.server.probe_networks.iter().map(ToString::to_string).collect();
+    assert_eq!(probes, ["192.0.2.7/32", "fd00::/8"]);
     assert_eq!(config.server.memory_budget, 6000 << 20);
     let Metadata::Postgres(postgres) = &config.metadata["db"] else { panic!("{config:?}") };
     assert_eq!(postgres.target.hosts[0].port, 6000);
@@ -187,6 +190,9 @@ fn wrong_values_name_the_remedy() {
     server("max_connections: many", &["\"many\""]);
     server("max_connections: [1]", &["a list"]);
     server("max_connections_per_client: 0", &["the number 0 is no whole number from 1 to"]);
+    server("idle_timeout: 360", &["the number 360", "unit"]);
+    server("probe_networks: 10.0.0.0/8", &["server.probe_networks", "a list"]);
+    server("probe_networks: [10.0.0.1/8]", &["server.probe_networks[0]", "10.0.0.0/8"]);
     server("memory_budget: 1048576", &["the number 1048576", "16MiB", "16TiB", "unit", "256MiB"]);
     server("memory_budget: 256mb", &["\"256mb\"", "MiB"]);
     server("memory_budget: 256 mb", &["\"256 mb\""]);

@@ -135,7 +135,7 @@ impl Mount {
 
     /// `None` where the metadata store was not available for as long as the call may take.
     async fn mount(&self, caller: Caller, path: &[u8]) -> Option<Result<FileHandle, Status>> {
-        let Caller { address: client, flavor, cancel, deadline, trail } = caller;
+        let Caller { address: client, flavor, cancel, deadline, trail, standing: _ } = caller;
         let identity = match flavor {
             Flavor::None => None,
             Flavor::Sys(credentials) => Some(credentials),

@@ -6,7 +6,7 @@ use super::status::{self, Error, Notice, Verdict};
 use super::{attributes, handle};
 use crate::log_limit::limited;
 use crate::metadata;
-use crate::rpc::{Flavor, Reply};
+use crate::rpc::{Flavor, Reply, Standing};
 use crate::types::{Attributes, BoundedChain};
 use crate::vfs::{self, Vfs};
 use crate::xdr::{DecodeError, Decoder, Encoder};
@@ -105,6 +105,8 @@ pub(super) struct Request<'a> {
     pub(super) vfs: &'a Vfs,
     /// Who asks.
     pub(super) caller: vfs::Caller,
+    /// The connection's: a call that succeeds has a valid handle.
+    standing: Standing,
     /// For the log: the procedure's name,
     procedure: &'static str,
     /// and the arguments, of which the first is a handle.
@@ -119,7 +121,9 @@ impl<'a> Request<'a> {
         procedure: &'static str,
         arguments: &Decoder,
     ) -> Self {
-        Self { vfs, caller: vfs_caller(caller), procedure, arguments: arguments.clone() }
+        let standing = caller.standing.clone();
+        let arguments = arguments.clone();
+        Self { vfs, caller: vfs_caller(caller), standing, procedure, arguments }
     }
 
     /// Does `work` and puts its outcome as a procedure's results: the status, and behind it what
@@ -133,6 +137,7 @@ impl<'a> Request<'a> {
         let mut reply = Encoder::new();
         let failed = match work.await {
             Ok(done) => {
+                self.standing.prove();
                 attributes::put(&mut reply, &nfsstat3::NFS3_OK);
                 success(&mut reply, done);
                 return Reply::Success(reply.finish());

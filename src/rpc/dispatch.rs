@@ -23,7 +23,7 @@ use super::about::About;
 use super::message::{Answer, CallHeader, Incoming};
 use super::reply_cache::{Begin, ClientCache, Handoff, InProgress, ReplyCache, ReplyCacheLimits};
 use super::reply_stream::{Delivery, ReplyStream};
-use super::{Call, Caller, Program, Reply};
+use super::{Call, Caller, Program, Reply, Standing};
 use crate::types::{AtomicDuration, Trail};
 use crate::xdr::{DecodeError, Decoder};
 
@@ -64,6 +64,7 @@ pub struct Dispatcher {
 pub struct Session {
     dispatcher: Arc<Dispatcher>,
     peer: SocketAddr,
+    standing: Standing,
     cancel: CancellationToken,
     replies: ClientCache,
 }
@@ -131,16 +132,17 @@ impl Dispatcher {
     }
 
     /// Begins a connection of a client, by which the replies of `stream` go out. `cancel` is the parent of its calls'
-    /// tokens.
+    /// tokens; `standing` is told of a valid handle.
     #[must_use]
     pub fn session(
         self: &Arc<Self>,
         peer: SocketAddr,
         stream: Arc<ReplyStream>,
+        standing: Standing,
         cancel: CancellationToken,
     ) -> Session {
         let replies = self.replies.connect(peer, stream);
-        Session { dispatcher: self.clone(), peer, cancel, replies }
+        Session { dispatcher: self.clone(), peer, standing, cancel, replies }
     }
 
     /// The procedure's program and name, or the answer that says what is missing (RFC 5531 section 9).
@@ -245,6 +247,7 @@ impl Session {
             cancel: self.cancel.child_token(),
             deadline: Instant::now() + self.dispatcher.request_timeout.get(),
             trail: Arc::new(Trail::new(header.xid)),
+            standing: self.standing.clone(),
         };
         Call { caller, procedure: header.procedure, arguments }
     }

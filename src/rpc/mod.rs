@@ -8,9 +8,11 @@ mod program;
 mod record;
 mod reply_cache;
 mod reply_stream;
+mod standing;
 
 pub use dispatch::{Dispatcher, DuplicateProgram, Lacking, Session, Started, Waiting};
 pub use message::Answer;
 pub use program::{AuthStatus, Call, Caller, Flavor, Program, Reply};
 pub use record::{FREE_BYTES, MAX_RECORD_BYTES, RecordError, RecordReader, Step};
 pub use reply_stream::{PeerState, ReplyStream, Transport};
+pub use standing::Standing;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::Standing;
 use crate::types::{Credentials, Trail};
 use crate::xdr::{Decoder, Message};
 
@@ -31,6 +32,8 @@ pub struct Caller {
     pub deadline: Instant,
     /// For the log: the call's transaction id, and where its time goes.
     pub trail: Arc<Trail>,
+    /// The connection's, for a program that knows a valid handle.
+    pub standing: Standing,
 }
 
 /// One call of a procedure that the program has.

@@ -5,6 +5,7 @@
 
 use std::future::poll_fn;
 use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ use rustix::io::ioctl_fionread;
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 use tokio::task::yield_now;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, Sleep, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::Shared;
@@ -39,6 +40,10 @@ enum End {
     Closed,
     #[error("the connection is not read any more")]
     Stopped,
+    #[error("the connection is idle")]
+    Idle,
+    #[error("another connection needs the place, or the address is admitted no more")]
+    Displaced,
     #[error("replies cannot be written")]
     Unwritten,
     #[error("reading failed")]
@@ -90,7 +95,6 @@ pub(super) async fn serve(
     shared: Arc<Shared>,
 ) {
     let peer = session.peer();
-    let stop = shared.drain.child_token();
     let settings = &shared.settings;
     let client = ClientAddress::of(peer.ip());
     let (memory, orphans) = (shared.budget.connect(client), shared.orphans.of(client));
@@ -114,7 +118,9 @@ pub(super) async fn serve(
     };
     let end = tokio::select! {
         biased;
-        () = stop.cancelled() => End::Stopped,
+        () = socket.end().cancelled() => {
+            if shared.drain.is_cancelled() { End::Stopped } else { End::Displaced }
+        }
         // The server cancels no calls before it stops: the writer has given up.
         () = cancel.cancelled() => End::Unwritten,
         slow = must_end(&outbox, socket.stream()) => match slow {
@@ -124,8 +130,8 @@ pub(super) async fn serve(
         Err(end) = reading.read_calls() => end,
     };
     match &end {
-        End::Closed | End::Stopped | End::Unwritten | End::Read(_) => {
-            tracing::debug!(%peer, %end, "connection")
+        End::Closed | End::Stopped | End::Idle | End::Displaced | End::Unwritten | End::Read(_) => {
+            tracing::debug!(%peer, %end, "connection");
         }
         End::Record(_) | End::Message(_) | End::Stalled | End::SlowSender | End::SlowReceiver => {
             limited!(warn, peer, "a connection is closed", %peer, reason = %BoundedChain(&end));
@@ -179,6 +185,7 @@ async fn peer_gone(stream: &TcpStream) {
 impl Reading {
     /// Reads and starts calls; comes back with the reason to stop only.
     async fn read_calls(&mut self) -> Result<std::convert::Infallible, End> {
+        let mut idle = IdleLimit::new(self.outbox.clone(), self.shared.clone());
         loop {
             // A record under way is read on: its memory is granted as it grows.
             if !self.records.is_partial() {
@@ -199,7 +206,7 @@ impl Reading {
                         // The writer, and other connections, before more is read.
                         yield_now().await;
                     }
-                    self.fill().await?;
+                    self.fill(&mut idle).await?;
                 }
             }
         }
@@ -231,9 +238,13 @@ impl Reading {
     }
 
     /// Reads on. In the middle of a record the sender must keep at it.
-    async fn fill(&mut self) -> Result<(), End> {
+    async fn fill(&mut self, idle: &mut IdleLimit) -> Result<(), End> {
         if !self.records.is_partial() {
-            return self.read().await;
+            return tokio::select! {
+                biased;
+                read = self.read() => read,
+                () = idle.reached() => Err(End::Idle),
+            };
         }
         let patience = self.shared.settings.record_timeout;
         timeout(patience, self.read()).await.map_err(|_| End::Stalled)?
@@ -285,6 +296,33 @@ impl Reading {
                     return Ok(());
                 }
             }
+        }
+    }
+}
+
+/// The limit of the time without a call.
+struct IdleLimit {
+    outbox: Arc<Outbox>,
+    shared: Arc<Shared>,
+    /// When to look next, which is not at every call.
+    look: Pin<Box<Sleep>>,
+}
+
+impl IdleLimit {
+    fn new(outbox: Arc<Outbox>, shared: Arc<Shared>) -> Self {
+        let look = Box::pin(sleep(shared.idle_timeout.get()));
+        Self { outbox, shared, look }
+    }
+
+    async fn reached(&mut self) {
+        loop {
+            self.look.as_mut().await;
+            let (now, limit) = (Instant::now(), self.shared.idle_timeout.get());
+            let end = self.outbox.idle_since().unwrap_or(now) + limit;
+            if end <= now {
+                return;
+            }
+            self.look.as_mut().reset(end);
         }
     }
 }

@@ -5,13 +5,16 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use super::shares;
 use super::stores::{self, StoreError, Stores};
-use super::{BindError, LAST_GRACE, Server, ServerHandle, ServerSettings, TaskFailed, supervised};
+use super::{
+    Admission, BindError, LAST_GRACE, Server, ServerHandle, ServerSettings, TaskFailed, supervised,
+};
 use crate::config::Config;
 use crate::mount::Mount;
 use crate::nfs3::Nfs3;
@@ -143,7 +146,15 @@ impl Control {
             settings.slow_calls,
             settings.drain_timeout,
         );
+        self.server.set_idle_timeout(settings.idle_timeout);
+        self.server.set_admission(settings.admission);
     }
+}
+
+/// The networks that the rules of any share admit.
+fn clients(config: &Config) -> Vec<IpNet> {
+    let clients = config.shares.iter().flat_map(|share| &share.clients);
+    clients.map(|client| client.network).collect()
 }
 
 fn settings(config: &Config) -> ServerSettings {
@@ -151,6 +162,8 @@ fn settings(config: &Config) -> ServerSettings {
     ServerSettings {
         max_connections: server.max_connections,
         max_connections_per_client: server.max_connections_per_client,
+        admission: Admission::new(&clients(config), &server.probe_networks),
+        idle_timeout: server.idle_timeout,
         memory_budget: usize::try_from(server.memory_budget).unwrap_or(usize::MAX),
         request_timeout: server.request_timeout,
         drain_timeout: server.drain_timeout,

@@ -14,7 +14,7 @@ use super::connection::serve;
 use super::places::Full;
 use super::socket::Socket;
 use crate::log_limit::{About, limited};
-use crate::types::ClientAddress;
+use crate::rpc::Standing;
 
 /// A silent peer is asked for a sign of life after this time, and every [`KEEPALIVE_INTERVAL`].
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
@@ -65,19 +65,41 @@ fn is_about_one_connection(error: &io::Error) -> bool {
 
 /// Serves a connection where there is a place for it, and closes it where there is none.
 fn admit(stream: TcpStream, peer: SocketAddr, shared: &Arc<Shared>) {
-    let place = match shared.places.take(ClientAddress::of(peer.ip())) {
-        Ok(place) => place,
-        Err(full) => return refuse(peer, full, shared),
+    let (standing, end) = (Standing::default(), shared.drain.child_token());
+    let taken = {
+        // Held until the place is known, so that a reload that admits the peer no more finds it.
+        let admission = shared.admission.read();
+        let admitted = stream.local_addr().is_ok_and(|it| admission.admits(peer.ip(), it.ip()));
+        admitted.then(|| shared.places.take(peer.ip(), standing.clone(), end.clone()))
     };
+    let place = match taken {
+        Some(Ok(place)) => place,
+        Some(Err(full)) => return refuse(peer, full, shared),
+        None => return reject(&stream, peer),
+    };
+    if shared.places.end_oldest_unproven() > 0 {
+        let limit = shared.settings.unproven_connections;
+        limited!(warn, peer, "too many connections without a valid handle: the oldest are closed",
+            newest = %peer, limit);
+    }
     if let Err(error) = prepare(&stream) {
         // The peer may be gone already; serving it finds out.
         tracing::debug!(%peer, %error, "socket options");
     }
     let cancel = shared.abort.child_token();
     // Begun here, and not in the task, sessions are in the order of their connections.
-    let socket = Socket::new(stream, place);
-    let session = shared.dispatcher.session(peer, socket.replies().clone(), cancel.clone());
+    let socket = Socket::new(stream, end, place);
+    let replies = socket.replies().clone();
+    let session = shared.dispatcher.session(peer, replies, standing, cancel.clone());
     tokio::spawn(serve(socket, session, cancel, shared.clone()));
+}
+
+/// Resets a connection from an address that is not admitted, which leaves nothing behind here.
+fn reject(stream: &TcpStream, peer: SocketAddr) {
+    limited!(warn, peer, "refused: no share's clients and no server.probe_networks admit this address", %peer);
+    if let Err(error) = sockopt::set_socket_linger(stream, Some(Duration::ZERO)) {
+        tracing::debug!(%peer, %error, "socket options");
+    }
 }
 
 /// Says that a connection is closed for want of a place, and by which limit.

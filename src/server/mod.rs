@@ -1,5 +1,6 @@
 //! The server around the programs: listening, connections, limits, and an orderly end.
 
+mod admission;
 mod connection;
 mod copying;
 mod foresight;
@@ -26,11 +27,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::RwLock;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+pub use self::admission::Admission;
 pub use self::copying::{CopyError, CopyHow, CopyOutcome, CopyStep, CopyWatch, copy_content};
 pub use self::gc::{Collected, GcError, GcHow, GcStep, GcWatch, Outcome, collect, lasting_content};
 pub use self::home_error::HomeError;
@@ -38,7 +41,7 @@ pub use self::homes::{Home, settle_home};
 pub use self::instance::{AFTER_DRAIN, Control, Instance, StartError};
 use self::memory_budget::MemoryBudget;
 use self::orphans::Orphans;
-use self::places::Places;
+use self::places::{PlaceLimits, Places};
 pub use self::probe::{ProbeError, Service, own_address, probe};
 pub use self::stores::{
     Keeper, KeepingError, StoreError, open_for_check, open_for_dump, open_for_load,
@@ -62,8 +65,14 @@ pub struct ServerSettings {
     pub listen: Vec<SocketAddr>,
     /// The most connections; more are closed as soon as they are accepted.
     pub max_connections: usize,
-    /// The most connections from one address, in the same way.
+    /// The most connections from one client, in the same way.
     pub max_connections_per_client: usize,
+    /// The most connections of peers that have not used a valid handle; the oldest gives way to one more.
+    pub unproven_connections: usize,
+    /// Which addresses may connect; connections from others are reset.
+    pub admission: Admission,
+    /// How long a connection may be without a call.
+    pub idle_timeout: Duration,
     /// The most calls in flight of one connection; it is not read on meanwhile.
     pub calls_per_connection: usize,
     /// Memory for the records, calls and replies of all connections, in bytes, beside a little for each connection.
@@ -88,6 +97,9 @@ impl ServerSettings {
             listen,
             max_connections: 1024,
             max_connections_per_client: 1024,
+            unproven_connections: 64,
+            admission: Admission::everyone(),
+            idle_timeout: Duration::from_secs(360),
             calls_per_connection: 128,
             memory_budget: 256 << 20,
             request_timeout: Duration::from_secs(30),
@@ -125,6 +137,9 @@ struct Shared {
     dispatcher: Arc<Dispatcher>,
     /// The settings' to begin with.
     drain_timeout: AtomicDuration,
+    idle_timeout: AtomicDuration,
+    /// Held only to look a peer up and to take its place.
+    admission: RwLock<Admission>,
     budget: Arc<MemoryBudget>,
     /// A place for every connection. A connection's is free again when its socket is closed.
     places: Arc<Places>,
@@ -170,7 +185,11 @@ impl Server {
         let shared = Shared {
             dispatcher: Dispatcher::new(programs, settings.request_timeout, settings.slow_calls)?,
             budget: MemoryBudget::new(settings.memory_budget),
-            places: Places::new(settings.max_connections, settings.max_connections_per_client),
+            places: Places::new(PlaceLimits {
+                all: settings.max_connections,
+                per_client: settings.max_connections_per_client,
+                unproven: settings.unproven_connections,
+            }),
             orphans: Orphans::new(
                 ORPHANED_CONNECTIONS * settings.calls_per_connection,
                 ORPHANED_CONNECTIONS_PER_CLIENT * settings.calls_per_connection,
@@ -179,6 +198,8 @@ impl Server {
             kill: CancellationToken::new(),
             abort,
             drain_timeout: AtomicDuration::new(settings.drain_timeout),
+            idle_timeout: AtomicDuration::new(settings.idle_timeout),
+            admission: RwLock::new(settings.admission.clone()),
             settings,
         };
         Ok(Self { listeners, addresses, shared: Arc::new(shared) })
@@ -259,6 +280,24 @@ impl ServerHandle {
     ) {
         self.shared.dispatcher.set_times(request_timeout, slow_calls);
         self.shared.drain_timeout.set(drain_timeout);
+    }
+
+    /// Sets the setting of this name, for the next time that a connection is looked after.
+    pub fn set_idle_timeout(&self, idle_timeout: Duration) {
+        self.shared.idle_timeout.set(idle_timeout);
+    }
+
+    /// Sets which addresses may connect, and ends the connections of clients that are none any more.
+    pub fn set_admission(&self, admission: Admission) {
+        let before = std::mem::replace(&mut *self.shared.admission.write(), admission.clone());
+        let stays = |peer| !before.is_client(peer) || admission.is_client(peer);
+        let connections = self.shared.places.end_others(stays);
+        if connections > 0 {
+            tracing::info!(
+                connections,
+                "connections of addresses that no share admits any more are closed"
+            );
+        }
     }
 }
 

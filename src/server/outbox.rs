@@ -7,6 +7,7 @@ use std::sync::Arc;
 use futures_util::FutureExt as _;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::memory_budget::{ConnectionMemory, Pace, Slow};
@@ -56,7 +57,7 @@ struct Account {
     memory: ConnectionMemory,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Counts {
     /// Calls begun whose reply is not yet written.
     calls: usize,
@@ -69,6 +70,8 @@ struct Counts {
     held: usize,
     /// Calls that run are orphaned.
     closed: bool,
+    /// When `calls` became zero last.
+    idle_since: Instant,
 }
 
 /// A call in the account.
@@ -109,7 +112,8 @@ impl Outbox {
         cancel: CancellationToken,
         orphans: ClientOrphans,
     ) -> Arc<Self> {
-        let account = Account { counts: Mutex::default(), room: Notify::new(), orphans, memory };
+        let counts = Mutex::new(Counts::new());
+        let account = Account { counts, room: Notify::new(), orphans, memory };
         Arc::new(Self {
             queue: Mutex::default(),
             ready: Notify::new(),
@@ -196,6 +200,11 @@ impl Outbox {
         }
     }
 
+    /// When the last call ended and its reply was written; `None` while there are calls.
+    pub(super) fn idle_since(&self) -> Option<Instant> {
+        self.account.idle_since()
+    }
+
     /// Lets the writer see what is queued. Replies of calls that were answered at once are queued
     /// without this, so that one write takes them all.
     pub(super) fn wake_writer(&self) {
@@ -241,6 +250,11 @@ impl Outbox {
 }
 
 impl Account {
+    fn idle_since(&self) -> Option<Instant> {
+        let counts = self.counts.lock();
+        (counts.calls == 0).then_some(counts.idle_since)
+    }
+
     fn has_room(&self, max_calls: usize) -> bool {
         let counts = self.counts.lock();
         counts.calls < max_calls && counts.bytes < MAX_BYTES
@@ -306,6 +320,9 @@ impl Drop for Counted {
         let mut counts = self.account.counts.lock();
         counts.end_running(self.running, &self.account.orphans);
         counts.calls -= 1;
+        if counts.calls == 0 {
+            counts.idle_since = Instant::now();
+        }
         self.account.recount(&mut counts, self.bytes, 0);
         drop(counts);
         self.account.room.notify_one();
@@ -340,6 +357,11 @@ impl Drop for RecordMemory {
 }
 
 impl Counts {
+    fn new() -> Self {
+        let (calls, running, bytes, held) = (0, 0, 0, 0);
+        Self { calls, running, bytes, held, closed: false, idle_since: Instant::now() }
+    }
+
     /// The bytes of what is counted and of `more` that no memory covers.
     fn missing(&self, more: usize) -> usize {
         (self.bytes + more).saturating_sub(FREE_BYTES + self.held)

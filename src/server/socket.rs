@@ -6,6 +6,7 @@ use std::sync::{Arc, Weak};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::ioctl::{Getter, Opcode, ioctl};
 use tokio::net::TcpStream;
+use tokio_util::sync::CancellationToken;
 
 use super::places::Place;
 use crate::rpc::{PeerState, ReplyStream, Transport};
@@ -16,20 +17,26 @@ use crate::rpc::{PeerState, ReplyStream, Transport};
 pub(super) struct Socket {
     // Dropped in this order.
     stream: TcpStream,
+    end: CancellationToken,
     _place: Place,
     replies: Arc<ReplyStream>,
 }
 
 impl Socket {
-    pub(super) fn new(stream: TcpStream, place: Place) -> Arc<Self> {
+    pub(super) fn new(stream: TcpStream, end: CancellationToken, place: Place) -> Arc<Self> {
         Arc::new_cyclic(|socket: &Weak<Self>| {
             let replies = Arc::new(ReplyStream::new(Box::new(socket.clone())));
-            Self { stream, _place: place, replies }
+            Self { stream, end, _place: place, replies }
         })
     }
 
     pub(super) fn stream(&self) -> &TcpStream {
         &self.stream
+    }
+
+    /// Fires when the connection is to end.
+    pub(super) fn end(&self) -> &CancellationToken {
+        &self.end
     }
 
     /// The account of the replies that are written to it.

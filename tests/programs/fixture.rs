@@ -11,7 +11,7 @@ use trunkfs::metadata::memory::MemoryStore;
 use trunkfs::metadata::{MetadataStore, RootSpec, ShareSpec};
 use trunkfs::mount::Mount;
 use trunkfs::nfs3::Nfs3;
-use trunkfs::rpc::{Call, Caller, Flavor, Program, Reply};
+use trunkfs::rpc::{Call, Caller, Flavor, Program, Reply, Standing};
 use trunkfs::types::{Credentials, FileHandle, ShareName, Trail};
 use trunkfs::vfs::{ClientRule, ExportSettings, Squash, Vfs, WriteBehind};
 use trunkfs::xdr::{Decoder, Encoder};
@@ -112,6 +112,7 @@ pub(crate) fn caller() -> Caller {
         cancel: CancellationToken::new(),
         deadline: Instant::now() + Duration::from_secs(60),
         trail: Arc::new(Trail::new(7)),
+        standing: Standing::default(),
     }
 }
 

@@ -72,7 +72,8 @@ impl Fixture {
         let record: Vec<u8> = words.iter().flat_map(|word: &u32| word.to_be_bytes()).collect();
         let stream = Arc::new(ReplyStream::new(Box::new(Acknowledged)));
         let peer = ([10, 0, 0, 1], 700).into();
-        let session = self.dispatcher.session(peer, stream, CancellationToken::new());
+        let session =
+            self.dispatcher.session(peer, stream, Standing::default(), CancellationToken::new());
         session.start(record.into(), |_| true).unwrap()
     }
 

@@ -1,7 +1,8 @@
 //! Every way in which a connection ends leaves its place free, and its calls have a bound.
 
+use std::io::ErrorKind::{ConnectionReset, WouldBlock};
 use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use rustix::net::{AddressFamily, SocketType, bind, connect, socket, sockopt};
@@ -12,7 +13,7 @@ use tokio_util::sync::DropGuard;
 
 use super::*;
 use crate::rpc::{Call, Program, Reply};
-use crate::server::{Server, ServerSettings};
+use crate::server::{Admission, Server, ServerHandle, ServerSettings};
 use crate::xdr::Encoder;
 
 const NULL: u32 = 0;
@@ -24,6 +25,8 @@ const WAIT: u32 = 2;
 const CHANGE: u32 = 3;
 /// Panics.
 const PANIC: u32 = 4;
+/// Finds a valid handle.
+const VALID: u32 = 5;
 
 const PATIENCE: Duration = Duration::from_secs(120);
 const LARGE_BYTES: usize = 1 << 20;
@@ -45,7 +48,7 @@ impl Program for Script {
     }
 
     fn procedure_name(&self, procedure: u32) -> Option<&'static str> {
-        (procedure <= PANIC).then_some("scripted")
+        (procedure <= VALID).then_some("scripted")
     }
 
     fn is_replayed(&self, procedure: u32) -> bool {
@@ -61,6 +64,7 @@ impl Program for Script {
                 self.gate.acquire().await.unwrap().forget();
             }
             PANIC => panic!("as the case wants it"),
+            VALID => call.caller.standing.prove(),
             _ => {}
         }
         Reply::Success(results.finish())
@@ -71,6 +75,7 @@ struct Fixture {
     address: SocketAddr,
     script: Arc<Script>,
     shared: Arc<Shared>,
+    handle: ServerHandle,
     _end: DropGuard,
 }
 
@@ -78,14 +83,16 @@ impl Fixture {
     async fn new(change: impl FnOnce(&mut ServerSettings)) -> Self {
         let mut settings = ServerSettings::new(vec![([127, 0, 0, 1], 0).into()]);
         settings.request_timeout = PATIENCE;
+        settings.unproven_connections = usize::MAX;
         change(&mut settings);
         let script = Script { begun: watch::Sender::new(0), gate: Semaphore::new(0) };
         let script = Arc::new(script);
         let server = Server::bind(settings, vec![script.clone()]).await.unwrap();
         let (address, shared) = (server.local_addr(), server.shared.clone());
+        let handle = server.handle();
         let shutdown = CancellationToken::new();
         tokio::spawn(server.run(shutdown.clone()));
-        Self { address, script, shared, _end: shutdown.drop_guard() }
+        Self { address, script, shared, handle, _end: shutdown.drop_guard() }
     }
 
     /// A connection from an address of 127.0.0.0/8, and calls that it has sent.
@@ -144,6 +151,25 @@ impl Peer {
         self.0.set_read_timeout(Some(PATIENCE)).unwrap();
         self.0.read_exact(&mut [0; 16]).unwrap();
         self
+    }
+
+    fn is_open(&self) -> bool {
+        self.0.set_nonblocking(true).unwrap();
+        let read = self.0.peek(&mut [0; 16]);
+        self.0.set_nonblocking(false).unwrap();
+        match read {
+            Ok(bytes) => bytes > 0,
+            Err(error) => error.kind() == WouldBlock,
+        }
+    }
+
+    /// Waits until the server has ended the connection.
+    fn ended(mut self) {
+        self.0.set_read_timeout(Some(PATIENCE)).unwrap();
+        match self.0.read_to_end(&mut Vec::new()) {
+            Ok(_) => {}
+            Err(error) => assert_eq!(error.kind(), ConnectionReset),
+        }
     }
 
     fn reset(self) {
@@ -266,4 +292,61 @@ async fn a_stop_waits_seconds_for_peers_that_do_not_read() {
     until(|| fixture.shared.places.taken() == 0).await;
     assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
     drop(peer);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_oldest_peer_without_a_valid_handle_gives_way_to_a_new_one() {
+    let fixture = Fixture::new(|settings| settings.unproven_connections = 3).await;
+    let clients: Vec<_> = (0..5).map(|_| fixture.peer(1, &[VALID]).taste()).collect();
+    let strangers: Vec<_> = (1..=3).map(|last| fixture.peer(last, &[NULL]).taste()).collect();
+    let _next = [fixture.peer(4, &[NULL]).taste(), fixture.peer(4, &[NULL]).taste()];
+    let mut strangers = strangers.into_iter();
+    strangers.by_ref().take(2).for_each(Peer::ended);
+    assert!(strangers.all(|peer| peer.is_open()) && clients.iter().all(Peer::is_open));
+    fixture.places_taken(8).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_without_calls_ends() {
+    let fixture = Fixture::new(|settings| settings.idle_timeout = Duration::from_millis(300)).await;
+    let busy = fixture.peer(1, &[CHANGE]);
+    fixture.begun(1).await;
+    let began = Instant::now();
+    fixture.peer(1, &[]).ended();
+    fixture.peer(1, &[VALID]).taste().ended();
+    assert!(began.elapsed() >= Duration::from_millis(600));
+    assert!(busy.is_open(), "a call is in flight");
+    fixture.script.gate.add_permits(1);
+    busy.taste().ended();
+    fixture.places_taken(0).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn connections_end_whose_client_is_admitted_no_more() {
+    let networks = |last: u8| [ipnet::IpNet::from(IpAddr::from([127, 0, 0, last]))];
+    let fixture =
+        Fixture::new(|settings| settings.admission = Admission::new(&networks(2), &[])).await;
+    let probe = fixture.peer(1, &[NULL]).taste();
+    let client = fixture.peer(2, &[VALID, LARGE, CHANGE]).taste();
+    fixture.begun(1).await;
+    fixture.handle.set_admission(Admission::new(&networks(3), &[]));
+    client.ended();
+    fixture.places_taken(1).await;
+    assert!(probe.is_open(), "it was no client before either");
+    fixture.script.gate.add_permits(1);
+    fixture.orphans(0).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_from_an_address_that_is_not_admitted_is_reset() {
+    let client = ipnet::IpNet::from(IpAddr::from([127, 0, 0, 2]));
+    let fixture =
+        Fixture::new(|settings| settings.admission = Admission::without_own(&[client])).await;
+    for _ in 0..3 {
+        let mut stranger = fixture.peer(3, &[]);
+        stranger.0.set_read_timeout(Some(PATIENCE)).unwrap();
+        assert_eq!(stranger.0.read(&mut [0; 16]).unwrap_err().kind(), ConnectionReset);
+        fixture.peer(2, &[NULL]).taste();
+    }
+    fixture.places_taken(0).await;
 }

@@ -42,6 +42,8 @@ impl Fixture {
 
     async fn with(change: impl FnOnce(&mut ServerSettings)) -> Self {
         let mut settings = ServerSettings::new(vec![([127, 0, 0, 1], 0).into()]);
+        // The scripted program has no handles.
+        settings.unproven_connections = settings.max_connections;
         change(&mut settings);
         let script = Arc::new(Scripted::default());
         let server = Server::bind(settings, vec![script.clone()]).await.unwrap();
