@@ -20,7 +20,7 @@ use crate::server::{
     probe, supervised,
 };
 use crate::telemetry;
-use crate::types::{AtomicDuration, Chain};
+use crate::types::{AtomicDuration, Chain, Vital};
 
 /// How long the server may take from listening to its first answer.
 const ANSWER_TIME: Duration = Duration::from_secs(60);
@@ -91,6 +91,8 @@ async fn serve(
     let mut tasks = JoinSet::new();
     let signals = watch_signals(&shutdown, &notifier, &drain).map_err(failed)?;
     tasks.spawn(supervised("waiting for signals", shutdown.clone(), signals));
+    let stop = shutdown.clone();
+    tasks.spawn(async move { Err(TaskFailed::of_store(Vital::failed().await, &stop)) });
     // One that comes before anything can be taken over waits.
     let hangups = signal(SignalKind::hangup()).map_err(failed)?;
     notifier.status("opening stores");

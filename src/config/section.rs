@@ -380,7 +380,8 @@ impl<'a> Section<'a> {
         #[cfg(test)]
         self.field.document.offer(
             &self.field.path.then(path.clone()),
-            (!matches!(default.value, Value::Map(_))).then(|| scalar(&default.value)),
+            (!matches!(default.value, Value::Map(_) | Value::List(_)))
+                .then(|| scalar(&default.value)),
         );
         let by_default = || read(&self.field.below(path.clone(), default.clone(), None));
         let Some(field) = self.optional(key) else { return by_default() };

@@ -7,12 +7,27 @@ use tokio_util::sync::CancellationToken;
 
 use crate::types::Chain;
 
-/// A task of the server panicked, or was dropped.
+/// A task of the server, or a thread of a store, panicked.
 #[derive(Debug, thiserror::Error)]
 #[error("an error in TrunkFS: the task \"{task}\" has ended, and the server with it")]
 pub struct TaskFailed {
     task: &'static str,
-    source: JoinError,
+    source: Option<JoinError>,
+}
+
+impl TaskFailed {
+    fn new(task: &'static str, source: Option<JoinError>, shutdown: &CancellationToken) -> Self {
+        let error = Self { task, source };
+        tracing::error!(error = %Chain(&error), "the server stops");
+        shutdown.cancel();
+        error
+    }
+
+    /// Logs that a thread or task of a store panicked, and fires `shutdown`.
+    #[must_use]
+    pub fn of_store(task: &'static str, shutdown: &CancellationToken) -> Self {
+        Self::new(task, None, shutdown)
+    }
 }
 
 /// Runs a task of the server. A panic is logged, and fires `shutdown`.
@@ -24,12 +39,7 @@ pub async fn supervised(
     shutdown: CancellationToken,
     future: impl Future<Output = ()> + Send + 'static,
 ) -> Result<(), TaskFailed> {
-    tokio::spawn(future).await.map_err(|source| {
-        let error = TaskFailed { task, source };
-        tracing::error!(error = %Chain(&error), "the server stops");
-        shutdown.cancel();
-        error
-    })
+    tokio::spawn(future).await.map_err(|source| TaskFailed::new(task, Some(source), &shutdown))
 }
 
 #[cfg(test)]
@@ -41,7 +51,7 @@ mod tests {
         let shutdown = CancellationToken::new();
         let task = supervised("accept", shutdown.clone(), async { panic!("as the case wants it") });
         let error = task.await.unwrap_err();
-        assert!(error.source.is_panic() && shutdown.is_cancelled());
+        assert!(error.source.is_some_and(|it| it.is_panic()) && shutdown.is_cancelled());
     }
 
     #[tokio::test]

@@ -17,6 +17,7 @@ mod name;
 mod secret_file;
 mod time;
 mod trail;
+mod vital;
 
 pub use atomic_duration::AtomicDuration;
 pub use attributes::{Attributes, ContentRef, DeviceNumbers, FileType};
@@ -37,3 +38,4 @@ pub use name::{
 pub use secret_file::{SecretFile, SecretFileError};
 pub use time::Timestamp;
 pub use trail::{Trail, Wait};
+pub use vital::Vital;

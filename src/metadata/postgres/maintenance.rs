@@ -16,6 +16,7 @@ use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use super::Settings;
 use super::error::Failure;
 use super::pool::Manager;
+use crate::types::Vital;
 
 /// What the settings say of it.
 #[derive(Clone, Copy, Debug)]
@@ -49,6 +50,7 @@ const LONGEST_ROUND: Duration = Duration::from_secs(30);
 
 /// Goes on until the pool is gone. `ended` wakes it where a connection ended.
 pub(super) async fn run(pool: WeakPool<Manager>, ended: Arc<Notify>, rules: Rules) {
+    let _vital = Vital::new("postgres-maintenance");
     let shortest = rules.max_lifetime.unwrap_or(Duration::MAX).min(rules.max_idle_time);
     let round = (shortest / 4).clamp(PAUSE, LONGEST_ROUND);
     let mut health = interval(rules.health_check_period.max(PAUSE));

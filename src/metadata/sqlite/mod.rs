@@ -65,7 +65,7 @@ use super::{
 };
 use crate::types::{
     Attributes, ContentRef, Context, Cookie, DeviceNumbers, FileType, Name, ObjectId, ShareId,
-    ShareName, SymlinkTarget,
+    ShareName, SymlinkTarget, Vital,
 };
 
 /// A namespace in a SQLite file. A change is on the disk before its answer, as far as the disk does what fsync(2) asks.
@@ -236,12 +236,15 @@ async fn outcome<T>(mut pending: Pending<T>) -> Answer<T> {
 }
 
 fn spawn<T: Send + 'static>(
-    name: &str,
+    name: &'static str,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<JoinHandle<T>, Error> {
     std::thread::Builder::new()
         .name(name.to_owned())
-        .spawn(work)
+        .spawn(move || {
+            let _vital = Vital::new(name);
+            work()
+        })
         .map_err(|error| Error::Unavailable(Box::new(error)))
 }
 
