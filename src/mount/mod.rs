@@ -15,7 +15,7 @@ use tokio::time::{sleep, sleep_until};
 
 use crate::log_limit::{Excerpt, limited};
 use crate::rpc::{Call, Caller, Flavor, Program, Reply};
-use crate::types::{BoundedChain, FileHandle};
+use crate::types::{BoundedChain, FileHandle, Wait};
 use crate::vfs::{self, MountError, Vfs};
 use crate::xdr::{DecodeError, Decoder, Encoder};
 use table::Table;
@@ -177,7 +177,7 @@ impl Mount {
                 biased;
                 () = caller.cancel.cancelled() => return None,
                 () = sleep_until(caller.deadline) => return None,
-                () = sleep(RETRY) => {}
+                () = caller.trail.timed(Wait::Away, sleep(RETRY)) => {}
             }
         }
     }
