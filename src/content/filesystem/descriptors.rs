@@ -113,7 +113,7 @@ impl Descriptors {
             }
             self.discard(&file);
         }
-        self.make_room(folder, syncs);
+        let room = self.make_room(folder, syncs);
         let opened = folder.open_file(id, how).and_then(|(descriptor, access)| {
             let file = OpenFile::new(id, descriptor, access);
             let stat = file.stat(folder)?;
@@ -129,7 +129,7 @@ impl Descriptors {
         // Two may have opened it at once: the first descriptor is the one that counts changes.
         if let Some(first) = table.use_slot(id) {
             drop(opened);
-            table.opening -= 1;
+            room.give_back(&mut table);
             drop(table);
             let stat = first.stat(folder)?;
             if stat.st_nlink > 0 {
@@ -138,19 +138,22 @@ impl Descriptors {
             self.discard(&first);
             return Err(Error::Missing(id));
         }
-        table.opening -= 1;
+        room.give_back(&mut table);
         let (file, stat) = opened?;
         table.insert(Arc::clone(&file));
         Ok((file, stat))
     }
 
     /// Closes a file if need be, and counts one more descriptor as opening.
-    fn make_room(&self, folder: &Folder, syncs: &Syncs) {
+    fn make_room(&self, folder: &Folder, syncs: &Syncs) -> OpeningDescriptor<'_> {
         loop {
             let room = self.table.lock().room(self.max);
             match room {
-                Room::Made => return,
-                Room::Closing(file) => return drop(file),
+                Room::Made => return OpeningDescriptor(&self.table),
+                Room::Closing(file) => {
+                    drop(file);
+                    return OpeningDescriptor(&self.table);
+                }
                 Room::Dirty(file) => {
                     if let Err(error) = syncs.sync(folder, &file) {
                         let error = &error as &dyn std::error::Error;
@@ -158,7 +161,7 @@ impl Descriptors {
                     }
                     let failed = syncs.check(folder, file.id).is_err();
                     if self.table.lock().close_synced(&file, failed) {
-                        return;
+                        return OpeningDescriptor(&self.table);
                     }
                 }
             }
@@ -173,6 +176,23 @@ impl Descriptors {
     /// Takes the file of `id` out of the table if it has no name any more.
     pub(super) fn discard_removed(&self, folder: &Folder, id: ContentId) -> Result<(), Error> {
         self.cached(folder, id).map(drop)
+    }
+}
+
+/// A descriptor that counts as opening, until it is given back or dropped, as by a panic.
+struct OpeningDescriptor<'a>(&'a Mutex<Table>);
+
+impl OpeningDescriptor<'_> {
+    /// The descriptor is open, or was not to be had.
+    fn give_back(self, table: &mut Table) {
+        table.opening -= 1;
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for OpeningDescriptor<'_> {
+    fn drop(&mut self) {
+        self.0.lock().opening -= 1;
     }
 }
 

@@ -27,6 +27,7 @@ mod layout;
 mod leavings;
 mod open;
 mod owners;
+mod queue;
 mod read;
 mod service;
 mod state;

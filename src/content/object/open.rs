@@ -165,10 +165,22 @@ impl ObjectContent {
             }
         };
         let chunk_size = settings.chunk_size.max(ObjectSettings::MIN_CHUNK);
+        let shared = Shared::new(bucket, disk, &settings, chunk_size);
+        Ok(Self { shared: Arc::new(shared), chunk_size, identity })
+    }
+}
+
+impl Shared {
+    pub(super) fn new(
+        bucket: Bucket,
+        disk: Option<Arc<Disk>>,
+        settings: &ObjectSettings,
+        chunk_size: u32,
+    ) -> Self {
         let concurrency = bucket.concurrency();
         // What is read ahead must not push out what was read ahead before it.
         let room = settings.cache as u64 / u64::from(chunk_size) / 4;
-        let shared = Shared {
+        Self {
             bucket,
             files: Files::default(),
             budget: Budget::new(settings.write_buffer.max(2 * chunk_size as usize)),
@@ -182,8 +194,7 @@ impl ObjectContent {
             waiting: AtomicUsize::new(0),
             trouble: parking_lot::Mutex::default(),
             moving: parking_lot::Mutex::default(),
-        };
-        Ok(Self { shared: Arc::new(shared), chunk_size, identity })
+        }
     }
 }
 

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use super::budget::Charge;
 use super::extents::Extents;
 use super::layout::{Part, end_in};
+use super::queue::{ChunkId, Place, Queue};
 use crate::content::Error;
 use crate::types::{ContentId, Timestamp};
 
@@ -29,11 +30,14 @@ pub(super) struct Layer {
     /// The content has at least this many bytes of the chunk.
     pub(super) length: u32,
     charge: Charge,
+    /// Where it waits for an upload.
+    place: Place,
 }
 
 impl Layer {
-    fn empty(charge: Charge) -> Self {
-        Self { extents: Extents::default(), length: 0, charge }
+    fn empty(charge: Charge, mut place: Place) -> Self {
+        place.enter(Instant::now());
+        Self { extents: Extents::default(), length: 0, charge, place }
     }
 
     fn absorb(&mut self, newer: Self) {
@@ -60,8 +64,6 @@ pub(super) struct Chunk {
     /// How many uploads have failed, and why the last one did.
     failures: u64,
     failure: Option<Arc<Error>>,
-    /// Until when nobody need try again who only wants memory.
-    rests: Option<Instant>,
 }
 
 /// An upload that is to be done.
@@ -88,8 +90,10 @@ pub(super) struct File {
     pub(super) uploaded: Notify,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct State {
+    id: ContentId,
+    queue: Arc<Queue>,
     chunks: BTreeMap<u64, Chunk>,
     /// Counts changes.
     changes: u64,
@@ -162,11 +166,11 @@ impl Reader {
 }
 
 impl File {
-    fn new(id: ContentId, chunk_size: u32) -> Self {
+    fn new(id: ContentId, chunk_size: u32, queue: &Arc<Queue>) -> Self {
         Self {
             id,
             chunk_size,
-            state: Mutex::default(),
+            state: Mutex::new(State::new(id, queue)),
             turn: Arc::default(),
             fetching: Mutex::default(),
             uploaded: Notify::new(),
@@ -182,6 +186,24 @@ impl File {
 }
 
 impl State {
+    fn new(id: ContentId, queue: &Arc<Queue>) -> Self {
+        Self {
+            id,
+            queue: Arc::clone(queue),
+            chunks: BTreeMap::new(),
+            changes: 0,
+            age: 0,
+            uploads: 0,
+            doubtful: BTreeSet::new(),
+            cuts: 0,
+            at_least: 0,
+            at_least_since: 0,
+            observed: 0,
+            seen: None,
+            reader: Reader::default(),
+        }
+    }
+
     /// Whether nothing waits to be stored.
     pub(super) fn is_clean(&self) -> bool {
         self.chunks.is_empty()
@@ -201,7 +223,9 @@ impl State {
                 layer.charge.absorb(charge);
                 layer
             }
-            none => none.insert(Layer::empty(charge)),
+            none => {
+                none.insert(Layer::empty(charge, Place::new(&self.queue, (self.id, part.number))))
+            }
         };
         layer.extents.write(part.within.start, data);
         layer.length = layer.length.max(part.within.end);
@@ -337,18 +361,26 @@ impl State {
         self.chunks.get(&number).map_or((0, None), |chunk| (chunk.failures, chunk.failure.clone()))
     }
 
-    /// Whether an upload of the chunk failed a short while ago.
-    pub(super) fn rests(&self, number: u64) -> bool {
-        let until = self.chunks.get(&number).and_then(|chunk| chunk.rests);
-        until.is_some_and(|until| until > Instant::now())
-    }
-
     /// Whether the caller is to store the chunk: it has something new, and nobody else is going to.
     pub(super) fn claim(&mut self, number: u64) -> bool {
         let Some(chunk) = self.chunks.get_mut(&number) else { return false };
-        let free = !chunk.claimed && chunk.frozen.is_none() && chunk.dirty.is_some();
-        chunk.claimed |= free;
-        free
+        let Some(layer) = chunk.dirty.as_mut().filter(|_| !chunk.claimed && chunk.frozen.is_none())
+        else {
+            return false;
+        };
+        layer.place.leave();
+        chunk.claimed = true;
+        true
+    }
+
+    /// Who claimed the chunk does not store it, and has not begun to.
+    pub(super) fn release(&mut self, number: u64) {
+        let Some(chunk) = self.chunks.get_mut(&number) else { return };
+        if std::mem::take(&mut chunk.claimed)
+            && let Some(layer) = &mut chunk.dirty
+        {
+            layer.place.enter(Instant::now() + RESTS);
+        }
     }
 
     /// Begins an upload of the chunk, where it has something new and none is under way.
@@ -359,6 +391,7 @@ impl State {
             return None;
         }
         let mut layer = chunk.dirty.take()?;
+        layer.place.leave();
         layer.extents.freeze();
         let layer = Arc::new(layer);
         chunk.frozen = Some(Arc::clone(&layer));
@@ -374,7 +407,7 @@ impl State {
         self.doubtful.remove(&number);
         if let Some(chunk) = self.chunks.get_mut(&number) {
             chunk.frozen = None;
-            (chunk.failure, chunk.rests) = (None, None);
+            chunk.failure = None;
             chunk.stored = chunk.stored.max(upload.changed);
             if chunk.dirty.is_none() {
                 self.chunks.remove(&number);
@@ -394,15 +427,16 @@ impl State {
         chunk.frozen = None;
         chunk.failures += 1;
         chunk.failure = Some(Arc::new(error));
-        chunk.rests = Some(Instant::now() + RESTS);
         let mut layer = Arc::try_unwrap(upload.layer).unwrap_or_else(|shared| Layer {
             extents: shared.extents.clone(),
             length: shared.length,
             charge: shared.charge.nothing(),
+            place: shared.place.another(),
         });
         if let Some(newer) = chunk.dirty.take() {
             layer.absorb(newer);
         }
+        layer.place.enter(Instant::now() + RESTS);
         chunk.dirty = Some(layer);
     }
 }
@@ -411,6 +445,7 @@ impl State {
 #[derive(Debug, Default)]
 pub(super) struct Files {
     files: Mutex<BTreeMap<ContentId, Arc<File>>>,
+    queue: Arc<Queue>,
 }
 
 impl Files {
@@ -422,9 +457,10 @@ impl Files {
                 Arc::strong_count(file) > 1 || !file.state.lock().is_forgettable()
             });
         }
-        let file = files.entry(id).or_insert_with(|| Arc::new(File::new(id, chunk_size)));
+        let file =
+            files.entry(id).or_insert_with(|| Arc::new(File::new(id, chunk_size, &self.queue)));
         if file.chunk_size != chunk_size && file.state.lock().is_forgettable() {
-            *file = Arc::new(File::new(id, chunk_size));
+            *file = Arc::new(File::new(id, chunk_size, &self.queue));
         }
         Arc::clone(file)
     }
@@ -432,6 +468,11 @@ impl Files {
     /// What is known of a content, if anything is.
     pub(super) fn existing(&self, id: ContentId) -> Option<Arc<File>> {
         self.files.lock().get(&id).map(Arc::clone)
+    }
+
+    /// Up to `most` chunks that may be stored now, the oldest first.
+    pub(super) fn due(&self, most: usize) -> Vec<ChunkId> {
+        self.queue.due(most)
     }
 
     /// Contents after `after` that have something that is not stored, in order.

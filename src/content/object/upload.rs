@@ -77,16 +77,13 @@ impl Shared {
     fn relieve(self: &Arc<Self>) {
         // One is enough to find out whether the bucket still refuses.
         let at_once = if self.trouble.lock().is_some() { 1 } else { self.bucket.concurrency() };
-        for id in self.files.unstored(None) {
-            let Some(file) = self.files.existing(id) else { continue };
-            let unstored = file.state.lock().unstored();
-            for (number, _) in unstored {
-                if self.under_way.load(Ordering::Relaxed) >= at_once {
-                    return;
-                }
-                if !file.state.lock().rests(number) {
-                    self.start(&file, number, None);
-                }
+        // As many again as uploads that are under way, of which the chunks may have become dirty anew.
+        for (id, number) in self.files.due(2 * at_once) {
+            if self.under_way.load(Ordering::Relaxed) >= at_once {
+                return;
+            }
+            if let Some(file) = self.files.existing(id) {
+                self.start(&file, number, None);
             }
         }
     }
@@ -145,25 +142,18 @@ impl Shared {
         if !file.state.lock().claim(number) {
             return;
         }
-        self.under_way.fetch_add(1, Ordering::Relaxed);
-        let (shared, file) = (Arc::clone(self), Arc::clone(file));
-        tokio::spawn(async move {
-            on_behalf_of(claimant, shared.upload(&file, number)).await;
-            shared.under_way.fetch_sub(1, Ordering::Relaxed);
-            file.uploaded.notify_waiters();
-            if shared.waiting.load(Ordering::Relaxed) > 0 {
-                shared.relieve();
-            }
-        });
+        tokio::spawn(on_behalf_of(claimant, Uploading::new(self, file, number).run()));
     }
 
-    async fn upload(&self, file: &File, number: u64) {
-        let _turn = file.turn.read().await;
-        // The queue has room for every chunk, and is never closed.
-        let _slot = self.uploads.acquire(claimant(), 1).await;
-        let Some(upload) = file.state.lock().begin(number) else { return };
-        let begun = self.cache.now();
-        let stored = self.store(file, number, &upload).await;
+    /// Tells a chunk what became of its upload, which began at `begun`.
+    fn settle_upload(
+        &self,
+        file: &File,
+        number: u64,
+        upload: Upload,
+        stored: Result<Option<Stored>, Error>,
+        begun: u64,
+    ) {
         self.note_trouble(stored.as_ref().err());
         let mut state = file.state.lock();
         match stored {
@@ -270,3 +260,71 @@ impl Drop for Waiting<'_> {
         self.0.waiting.fetch_sub(1, Ordering::Relaxed);
     }
 }
+
+/// An upload of a chunk, from the claim to its end. One that ends without an answer, as by a panic, has failed: the chunk's
+/// bytes wait for the next.
+struct Uploading {
+    shared: Arc<Shared>,
+    file: Arc<File>,
+    number: u64,
+    phase: Phase,
+}
+
+/// How far an upload is.
+enum Phase {
+    /// It waits for its turn.
+    Claimed,
+    /// The bucket is asked to keep this.
+    Storing(Upload),
+    /// The chunk knows of its end.
+    Ended,
+}
+
+impl Uploading {
+    fn new(shared: &Arc<Shared>, file: &Arc<File>, number: u64) -> Self {
+        shared.under_way.fetch_add(1, Ordering::Relaxed);
+        let (shared, file) = (Arc::clone(shared), Arc::clone(file));
+        Self { shared, file, number, phase: Phase::Claimed }
+    }
+
+    async fn run(mut self) {
+        let (shared, file) = (Arc::clone(&self.shared), Arc::clone(&self.file));
+        let _turn = file.turn.read().await;
+        // The queue has room for every chunk, and is never closed.
+        let _slot = shared.uploads.acquire(claimant(), 1).await;
+        let begun = file.state.lock().begin(self.number);
+        self.phase = begun.map_or(Phase::Ended, Phase::Storing);
+        if let Phase::Storing(upload) = &self.phase {
+            let since = shared.cache.now();
+            let stored = shared.store(&file, self.number, upload).await;
+            if let Phase::Storing(upload) = std::mem::replace(&mut self.phase, Phase::Ended) {
+                shared.settle_upload(&file, self.number, upload, stored, since);
+            }
+        }
+        drop(self);
+        if shared.waiting.load(Ordering::Relaxed) > 0 {
+            shared.relieve();
+        }
+    }
+}
+
+impl Drop for Uploading {
+    fn drop(&mut self) {
+        let mut state = self.file.state.lock();
+        match std::mem::replace(&mut self.phase, Phase::Ended) {
+            Phase::Claimed => state.release(self.number),
+            Phase::Storing(upload) => {
+                let ended = std::io::Error::other("the upload ended without an answer");
+                state.failed(self.number, upload, Error::Io(ended));
+                self.shared.forget_chunks(self.file.id, self.number..=self.number);
+            }
+            Phase::Ended => {}
+        }
+        drop(state);
+        self.shared.under_way.fetch_sub(1, Ordering::Relaxed);
+        self.file.uploaded.notify_waiters();
+    }
+}
+
+#[cfg(test)]
+mod tests;
