@@ -48,7 +48,7 @@ impl Needed {
             Content::Azure(azure) => azure.common.max_concurrency,
         });
         let databases = config.metadata.values().map(|metadata| match metadata {
-            Metadata::Memory => 0,
+            Metadata::Memory { .. } => 0,
             Metadata::Sqlite(_) => SQLITE,
             Metadata::Postgres(postgres) => postgres.max_connections,
         });

@@ -108,7 +108,7 @@ fn stores(config: &Config, options: &Options) -> Result<Vec<String>, String> {
                     "the configuration has no metadata store {name}; it has {known}"
                 ));
             }
-            Some(config::Metadata::Memory) => {
+            Some(config::Metadata::Memory { .. }) => {
                 return Err(format!(
                     "the metadata store {name} is in memory: nothing outside its server can see it"
                 ));
@@ -120,7 +120,7 @@ fn stores(config: &Config, options: &Options) -> Result<Vec<String>, String> {
         return Ok(options.stores.clone());
     }
     let lasts = |store: &config::Metadata| match store {
-        config::Metadata::Memory => false,
+        config::Metadata::Memory { .. } => false,
         config::Metadata::Sqlite(_) | config::Metadata::Postgres(_) => true,
     };
     let lasting = config.metadata.iter().filter(|(_, store)| lasts(store));

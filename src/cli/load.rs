@@ -16,9 +16,9 @@ use super::progress::Progress;
 use super::{Configured, FAILED, Failure, interrupt};
 use crate::config::Config;
 use crate::dump::{ReadError, Reader};
-use crate::metadata::{LoadError, LoadHow, Loaded, PORTION, Portion};
-use crate::server::open_for_load;
-use crate::types::ShareName;
+use crate::metadata::{LoadError, LoadHow, Loaded, PORTION, PathFinder, Portion};
+use crate::server::{Oversized, SizeCheck, open_for_load};
+use crate::types::{ObjectId, ShareName};
 
 /// How many portions may wait for the store.
 const WAITING: usize = 16;
@@ -85,11 +85,18 @@ async fn load(
         );
         return Err(Failure::Run(text.into()));
     }
+    let sizes = SizeCheck::of_store(config, &options.store, options.share.clone()).await;
+    let sizes = sizes.map_err(run_error)?;
+    if options.file != Path::new("-") && !sizes.is_idle() {
+        let (file, sizes) = (options.file.clone(), sizes.clone());
+        let looking = tokio::task::spawn_blocking(move || refuse_oversized(&file, sizes));
+        looking.await.map_err(run_error)?.map_err(|error| unread(&options.file, &error))?;
+    }
     let (to, from) = mpsc::channel(WAITING);
     let (file, quiet) = (options.file.clone(), options.json);
     let end = Arc::new(End::default());
     let ending = end.clone();
-    let reading = tokio::task::spawn_blocking(move || read(&file, &to, &ending, quiet));
+    let reading = tokio::task::spawn_blocking(move || read(&file, sizes, &to, &ending, quiet));
     let how = LoadHow { name: options.share.clone(), replace: options.replace };
     let mut loading = std::pin::pin!(store.load(&how, from));
     let loaded = tokio::select! {
@@ -103,10 +110,7 @@ async fn load(
     store.close().await;
     // A file that is not whole is why the records ended early.
     let read = reading.await.map_err(run_error)?;
-    let file = options.file.display().to_string();
-    let file = if file == "-" { "standard input" } else { &file };
-    let named = |error: &dyn std::fmt::Display| format!("{file}: {error}");
-    read.map_err(|error| Failure::Run(named(&crate::types::Chain(&error)).into()))?;
+    read.map_err(|error| unread(&options.file, &error))?;
     loaded.map_err(|error| match error {
         LoadError::Present(_) => Failure::Run(format!("{error}: give --replace or --share").into()),
         LoadError::Served(_) => Failure::Run(format!("{error}: stop its servers first").into()),
@@ -116,6 +120,13 @@ async fn load(
         | LoadError::Incomplete
         | LoadError::Store(_) => run_error(error),
     })
+}
+
+/// A dump that was not read, by its name.
+fn unread(file: &Path, error: &Unread) -> Failure {
+    let file = file.display().to_string();
+    let file = if file == "-" { "standard input" } else { &file };
+    Failure::Run(format!("{file}: {}", crate::types::Chain(error)).into())
 }
 
 /// Whether a load comes to its end: whoever takes it first says so, the dump that was read whole or an interruption.
@@ -135,20 +146,59 @@ enum Unread {
     Open(#[from] io::Error),
     #[error("nothing was changed")]
     Refused(#[source] ReadError),
+    #[error(transparent)]
+    Oversized(#[from] Oversized),
+}
+
+fn oversized((_, size, share, limit): (ObjectId, u64, ShareName, u64), path: String) -> Unread {
+    let remedy =
+        "raise max_file_size of the share, or give it a content store that holds larger files";
+    let place = format!("the share {share}");
+    Unread::Oversized(Oversized { path, size, place, limit, remedy })
+}
+
+/// Looks for a file that the shares do not take, before anything is changed.
+fn refuse_oversized(file: &Path, mut sizes: SizeCheck) -> Result<(), Unread> {
+    let reader = || Ok::<_, Unread>(Reader::new(File::open(file)?).map_err(Unread::Refused)?);
+    let mut records = reader()?;
+    let mut found = None;
+    while found.is_none()
+        && let Some(record) = records.record().map_err(Unread::Refused)?
+    {
+        found = sizes.see(&record);
+    }
+    let Some(found) = found else { return Ok(()) };
+    let mut finder = PathFinder::new([found.0]);
+    while finder.begin_round() {
+        let mut records = reader()?;
+        while let Some(record) = records.record().map_err(Unread::Refused)? {
+            finder.see(&record);
+        }
+    }
+    let path = finder.paths().remove(&found.0);
+    let path = path.unwrap_or_else(|| format!("the object {}", found.0));
+    Err(oversized(found, path))
 }
 
 /// Sends the file's records, and the end where all of it was whole.
-fn read(file: &Path, to: &mpsc::Sender<Portion>, end: &End, quiet: bool) -> Result<(), Unread> {
+fn read(
+    file: &Path,
+    sizes: SizeCheck,
+    to: &mpsc::Sender<Portion>,
+    end: &End,
+    quiet: bool,
+) -> Result<(), Unread> {
     if file == Path::new("-") {
-        return send(io::stdin().lock(), to, end, quiet, None);
+        return send(io::stdin().lock(), sizes, to, end, quiet, None);
     }
     let file = File::open(file)?;
     let length = file.metadata()?.len();
-    send(file, to, end, quiet, Some(length))
+    send(file, sizes, to, end, quiet, Some(length))
 }
 
 fn send(
     input: impl Read,
+    mut sizes: SizeCheck,
     to: &mpsc::Sender<Portion>,
     end: &End,
     quiet: bool,
@@ -162,6 +212,10 @@ fn send(
     loop {
         let record = reader.record().map_err(Unread::Refused)?;
         let ended = record.is_none();
+        if let Some(found) = record.as_ref().and_then(|record| sizes.see(record)) {
+            let path = format!("the object {}", found.0);
+            return Err(oversized(found, path));
+        }
         portion.extend(record);
         if portion.len() == PORTION || ended {
             let records = std::mem::replace(&mut portion, Vec::with_capacity(PORTION));

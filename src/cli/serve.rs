@@ -241,7 +241,7 @@ fn explained(error: StartError, configured: &Configured) -> Failure {
 fn warn_of_loss(config: &Config) {
     for share in &config.shares {
         let name = &share.name;
-        if matches!(config.metadata.get(&share.metadata_store), Some(Metadata::Memory)) {
+        if matches!(config.metadata.get(&share.metadata_store), Some(Metadata::Memory { .. })) {
             tracing::warn!(
                 "{name}: metadata is in memory; every file is lost when the server stops"
             );

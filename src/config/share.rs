@@ -8,11 +8,14 @@ use uuid::Uuid;
 use super::error::Error;
 use super::section::{Field, Section};
 use super::stores::store;
-use super::values::{Mode, flag, mode, network, number, word};
+use super::values::{Mode, flag, mode, network, number, size, word};
 use crate::types::{ContentIdentity, ShareName};
 
 /// The user and group that squashed callers become where the configuration names none.
 pub const NOBODY: u32 = 65534;
+
+/// The least of `max_file_size`, in bytes.
+const LEAST_FILE_SIZE: u64 = 1 << 20;
 
 /// What clients mount.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,6 +28,8 @@ pub struct Share {
     pub content_store: String,
     /// Its root directory when it is made.
     pub root: Root,
+    /// The largest size of a file, in bytes; without it the content store's bounds it alone.
+    pub max_file_size: Option<u64>,
     /// Content that the share goes on with though another is recorded, and that a new store gets.
     pub content_identity: Option<ContentIdentity>,
     /// The claim of another metadata store on the content, which the share's may replace.
@@ -92,6 +97,7 @@ pub(super) fn share(
         "content_store",
         "content_identity",
         "content_owner",
+        "max_file_size",
         "root",
         "clients",
     ])?;
@@ -105,6 +111,8 @@ pub(super) fn share(
         content_store: store(&section, "content_store", content)?,
         content_identity: section.maybe("content_identity", content_identity)?,
         content_owner: section.maybe("content_owner", content_owner)?,
+        max_file_size: section
+            .maybe("max_file_size", |field| size(field, LEAST_FILE_SIZE, i64::MAX as u64))?,
         root: section.part("root", root)?,
         clients: clients(&section)?,
     })

@@ -10,17 +10,22 @@ use super::filesystem::{Filesystem, filesystem};
 use super::postgres::{Postgres, postgres};
 use super::section::{Field, Section, hint};
 use super::sqlite::{Sqlite, sqlite};
-use super::values::{size, word};
+use super::values::{number, size, word};
 
 /// The least and the most of `max_size` of content in memory, in bytes.
 const LEAST_MEMORY: u64 = 1 << 20;
 const MOST_MEMORY: u64 = 1 << 40;
+/// How many objects a namespace in memory has at most where the configuration does not say: about half a gibibyte.
+const MAX_OBJECTS: u32 = 1_000_000;
 
 /// Where a namespace lives.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Metadata {
     /// In this process; gone when it stops.
-    Memory,
+    Memory {
+        /// The most objects, each further name of a file counted as one.
+        max_objects: u64,
+    },
     /// In a SQLite file.
     Sqlite(Sqlite),
     /// In a PostgreSQL database.
@@ -129,9 +134,14 @@ fn block<'a>(
 }
 
 pub(super) fn metadata(field: &Field<'_>, request_timeout: Duration) -> Result<Metadata, Error> {
-    let section = field.section(&["type", "sqlite", "postgres"])?;
+    let section = field.section(&["type", "memory", "sqlite", "postgres"])?;
     Ok(match block(&section, &["sqlite", "postgres"])? {
-        None => Metadata::Memory,
+        None => section.part("memory", |field| {
+            let section = field.section(&["max_objects"])?;
+            let max_objects =
+                section.or("max_objects", MAX_OBJECTS, |field| number(field, 1, u32::MAX))?;
+            Ok(Metadata::Memory { max_objects: max_objects.into() })
+        })?,
         Some(("sqlite", field)) => Metadata::Sqlite(sqlite(&field)?),
         Some((_, field)) => Metadata::Postgres(Box::new(postgres(&field, request_timeout)?)),
     })

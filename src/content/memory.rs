@@ -1,8 +1,8 @@
 //! Content in memory: for tests, and for shares whose bytes may go with the process.
 //!
-//! Each content is a map of blocks, and a block is as long as what was written into it: memory goes
-//! to what was written, wherever it lies. The lock on the map of contents is held to find one; bytes
-//! are copied under that content's own lock.
+//! Each content is a map of blocks, and a block is as long as what was written into it, rounded up to pages: memory goes
+//! to what was written, wherever it lies. What a limit counts is what contents cost: pages, and the maps' entries. The lock on
+//! the map of contents is held to find one; bytes are copied under that content's own lock.
 
 use std::collections::BTreeMap;
 use std::ops::{Bound, Range};
@@ -18,12 +18,18 @@ use crate::types::{ContentId, ContentIdentity, Context, Timestamp};
 
 /// Bytes in a full block.
 const BLOCK_BYTES: u64 = 64 * 1024;
+/// Blocks grow by so many bytes.
+const PAGE_BYTES: usize = 4096;
+/// What a block costs beside its pages: its place in the map, and what the allocator keeps beside it.
+const BLOCK_COST: u64 = 96;
+/// What a content costs beside its blocks.
+const CONTENT_COST: u64 = 256;
 
 /// A content store in memory. `commit` makes nothing durable: all is gone with the process.
 #[derive(Debug)]
 pub struct MemoryContent {
     contents: RwLock<BTreeMap<ContentId, Arc<RwLock<Content>>>>,
-    /// Bytes in blocks, of all contents.
+    /// What all contents cost, in bytes.
     used: AtomicU64,
     limit: Option<u64>,
 }
@@ -52,7 +58,7 @@ impl MemoryContent {
         Self { contents: RwLock::default(), used: AtomicU64::new(0), limit: None }
     }
 
-    /// An empty store that keeps at most `bytes` bytes and answers [`Error::NoSpace`] beyond them.
+    /// An empty store that takes at most `bytes` bytes of memory and answers [`Error::NoSpace`] beyond them.
     #[must_use]
     pub fn with_limit(bytes: u64) -> Self {
         Self { limit: Some(bytes), ..Self::new() }
@@ -62,12 +68,27 @@ impl MemoryContent {
         self.contents.read().get(&id).cloned().ok_or(Error::Missing(id))
     }
 
+    /// The content of `id`, made where it is missing.
+    fn find_or_make(&self, id: ContentId) -> Result<Arc<RwLock<Content>>, Error> {
+        if let Ok(found) = self.find(id) {
+            return Ok(found);
+        }
+        let mut contents = self.contents.write();
+        if let Some(found) = contents.get(&id) {
+            return Ok(Arc::clone(found));
+        }
+        self.reserve(CONTENT_COST)?;
+        Ok(Arc::clone(contents.entry(id).or_default()))
+    }
+
     /// Runs `change` on the content of `id`, made where it is missing.
-    fn change<T>(&self, id: ContentId, change: impl FnOnce(&mut Content) -> T) -> T {
+    fn change<T>(
+        &self,
+        id: ContentId,
+        change: impl FnOnce(&mut Content) -> Result<T, Error>,
+    ) -> Result<T, Error> {
         loop {
-            let found = self
-                .find(id)
-                .unwrap_or_else(|_| Arc::clone(self.contents.write().entry(id).or_default()));
+            let found = self.find_or_make(id)?;
             let mut content = found.write();
             if !content.removed {
                 content.modified = Timestamp::now();
@@ -136,7 +157,7 @@ impl ContentStore for MemoryContent {
         if length > MAX_LENGTH {
             return Err(Error::TooLarge);
         }
-        let freed = self.change(id, |content| content.truncate(length));
+        let freed = self.change(id, |content| Ok(content.truncate(length)))?;
         self.release(freed);
         Ok(())
     }
@@ -180,7 +201,7 @@ impl ContentStore for MemoryContent {
             content.removed = true;
             content.truncate(0)
         };
-        self.release(freed);
+        self.release(freed + CONTENT_COST);
         Ok(())
     }
 
@@ -196,7 +217,7 @@ impl ContentStore for MemoryContent {
         if content.removed {
             return Err(Error::Missing(id));
         }
-        let bytes = content.blocks.values().map(|block| block.len() as u64).sum();
+        let bytes = content.blocks.values().map(|block| pages(block.len())).sum();
         Ok(Footprint { modified: content.modified, bytes })
     }
 
@@ -267,6 +288,16 @@ fn parts(offset: u64, length: usize) -> impl Iterator<Item = Part> {
     })
 }
 
+/// The bytes of the pages of a block of `length` bytes.
+fn pages(length: usize) -> u64 {
+    length.next_multiple_of(PAGE_BYTES) as u64
+}
+
+/// What a block of `length` bytes costs.
+fn cost(length: usize) -> u64 {
+    pages(length) + BLOCK_COST
+}
+
 impl Content {
     fn read(&self, offset: u64, length: usize) -> Vec<u8> {
         let rest = self.length.saturating_sub(offset);
@@ -290,9 +321,9 @@ impl Content {
     /// How many bytes of memory a write of `offset..end` adds.
     fn growth(&self, offset: u64, end: u64) -> u64 {
         parts(offset, (end - offset) as usize)
-            .map(|part| {
-                let present = self.blocks.get(&part.block).map_or(0, Vec::len);
-                part.within.end.saturating_sub(present) as u64
+            .map(|part| match self.blocks.get(&part.block) {
+                Some(block) => cost(part.within.end.max(block.len())) - cost(block.len()),
+                None => cost(part.within.end),
             })
             .sum()
     }
@@ -301,6 +332,7 @@ impl Content {
         for part in parts(offset, data.len()) {
             let block = self.blocks.entry(part.block).or_default();
             if block.len() < part.within.end {
+                block.reserve_exact(pages(part.within.end) as usize - block.len());
                 block.resize(part.within.end, 0);
             }
             let source = &data[part.at..part.at + part.within.len()];
@@ -315,17 +347,17 @@ impl Content {
     fn truncate(&mut self, length: u64) -> u64 {
         self.length = length;
         let mut cut = self.blocks.split_off(&(length / BLOCK_BYTES));
-        let mut freed = cut.values().map(Vec::len).sum::<usize>();
+        let mut freed = cut.values().map(|block| cost(block.len())).sum();
         let keep = (length % BLOCK_BYTES) as usize;
         if keep > 0
             && let Some(mut block) = cut.remove(&(length / BLOCK_BYTES))
         {
             block.truncate(keep);
-            block.shrink_to_fit();
-            freed -= block.len();
+            block.shrink_to(pages(block.len()) as usize);
+            freed -= cost(block.len());
             self.blocks.insert(length / BLOCK_BYTES, block);
         }
-        freed as u64
+        freed
     }
 }
 
@@ -334,16 +366,34 @@ mod tests {
     use super::*;
 
     #[test]
-    fn memory_goes_to_what_was_written() {
+    fn memory_goes_to_what_was_written_and_is_counted_in_pages() {
+        let far = 1 << 62;
         let mut content = Content::default();
-        assert_eq!(content.growth(1 << 62, (1 << 62) + 10), 10);
-        content.write(1 << 62, b"0123456789");
-        assert_eq!(content.growth(1 << 62, (1 << 62) + 10), 0);
-        assert_eq!(content.length, (1 << 62) + 10);
-        assert_eq!(content.read((1 << 62) - 2, 5), b"\0\x00012");
-        assert_eq!(content.truncate((1 << 62) + 4), 6);
-        assert_eq!(content.truncate(0), 4);
+        let one_page = PAGE_BYTES as u64 + BLOCK_COST;
+        assert_eq!(content.growth(far, far + 10), one_page);
+        content.write(far, b"0123456789");
+        assert_eq!(content.growth(far, far + PAGE_BYTES as u64), 0);
+        assert_eq!(content.growth(far, far + PAGE_BYTES as u64 + 1), PAGE_BYTES as u64);
+        // The bytes before it in its block are zeros in memory.
+        assert_eq!(content.growth(BLOCK_BYTES - 1, BLOCK_BYTES), BLOCK_BYTES + BLOCK_COST);
+        assert_eq!(content.length, far + 10);
+        assert_eq!(content.read(far - 2, 5), b"\0\x00012");
+        assert_eq!(content.truncate(far + 4), 0);
+        assert_eq!(content.truncate(0), one_page);
         assert!(content.blocks.is_empty());
+    }
+
+    #[test]
+    fn blocks_have_the_memory_that_is_counted() {
+        let mut content = Content::default();
+        let mut counted = 0;
+        for at in (0..3 * BLOCK_BYTES).step_by(997) {
+            counted += content.growth(at, at + 1);
+            content.write(at, b"x");
+        }
+        counted -= content.truncate(BLOCK_BYTES + 5);
+        let held = content.blocks.values().map(|block| block.capacity() as u64 + BLOCK_COST);
+        assert_eq!(held.sum::<u64>(), counted);
     }
 
     #[test]

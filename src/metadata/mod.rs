@@ -19,6 +19,7 @@ mod audit;
 mod error;
 mod glance;
 pub mod memory;
+mod paths;
 pub mod postgres;
 pub mod rules;
 pub mod schema;
@@ -34,6 +35,7 @@ pub use audit::{
 };
 pub use error::{Answer, Error, Refusal, Source};
 pub use glance::Glance;
+pub use paths::PathFinder;
 pub use types::{
     Capabilities, Change, CreateHow, Created, DirectoryEntry, Flush, FlushOutcome, Link,
     LinkTarget, Lookup, Page, Removed, Renamed, Replaced, RootSpec, SetAttributes, SetTime,

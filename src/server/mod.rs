@@ -16,6 +16,7 @@ mod owners;
 mod places;
 mod probe;
 mod shares;
+mod size_limit;
 mod socket;
 mod stores;
 mod supervised;
@@ -43,6 +44,7 @@ use self::memory_budget::MemoryBudget;
 use self::orphans::Orphans;
 use self::places::{PlaceLimits, Places};
 pub use self::probe::{ProbeError, Service, own_address, probe};
+pub use self::size_limit::{Oversized, SizeCheck, largest_file};
 pub use self::stores::{
     Keeper, KeepingError, StoreError, open_for_check, open_for_dump, open_for_load,
     open_for_repair, try_stores,

@@ -27,7 +27,8 @@ impl Known<'_> {
     /// Whether the start makes it, and nothing says that this is meant whatever else there is.
     pub(super) fn begins(&self, config: &Config) -> bool {
         let metadata = config.metadata.get(&self.share.metadata_store);
-        let lasting = metadata.is_some_and(|metadata| *metadata != config::Metadata::Memory);
+        let lasting =
+            metadata.is_some_and(|metadata| !matches!(metadata, config::Metadata::Memory { .. }));
         let known = self.made || self.recorded.is_some();
         lasting && !known && self.share.content_identity.is_none()
     }

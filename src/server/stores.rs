@@ -16,6 +16,7 @@ pub use self::keeping::{
 use self::trial::glance;
 pub use self::trial::try_stores;
 use super::home_error::HomeError;
+use super::size_limit;
 use super::waiting::{Failed, opened};
 use crate::config::{self, Config};
 use crate::content::{
@@ -165,7 +166,7 @@ impl Stores {
         let limit = config.metadata.get(&share.metadata_store).map_or(Duration::ZERO, patience);
         let open = async || metadata.open_share(&spec).await;
         let opened = opened(&what, limit, open, is_away).await;
-        let opened = opened.map_err(|failed| StoreError::Share {
+        let mut opened = opened.map_err(|failed| StoreError::Share {
             share: share.name.clone(),
             store: share.metadata_store.clone(),
             source: failed.error,
@@ -175,6 +176,9 @@ impl Stores {
                 opened.chunk_size);
         }
         let content = content.with_chunk_size(opened.chunk_size).unwrap_or(content);
+        let capabilities = &mut opened.capabilities;
+        capabilities.max_file_size =
+            capabilities.max_file_size.min(size_limit::of(share.max_file_size, &*content));
         Ok(ExportSettings {
             share: opened,
             rules: rules(share),
@@ -196,7 +200,9 @@ impl Stores {
         }
         let settings = config.metadata.get(name).ok_or_else(|| unknown(share, name))?;
         let store: Arc<dyn MetadataStore> = match settings {
-            config::Metadata::Memory => Arc::new(MemoryStore::new()),
+            config::Metadata::Memory { max_objects } => {
+                Arc::new(MemoryStore::with_limit(*max_objects))
+            }
             config::Metadata::Sqlite(settings) => {
                 let failed = |source| StoreError::Metadata {
                     name: name.clone(),
@@ -320,7 +326,7 @@ async fn objects(
     // A namespace of one process is changed by it alone, and so is the content that it names.
     let mut shares = config.shares.iter().filter(|share| share.content_store == name);
     let alone = shares.all(|share| match config.metadata.get(&share.metadata_store) {
-        Some(config::Metadata::Memory | config::Metadata::Sqlite(_)) => true,
+        Some(config::Metadata::Memory { .. } | config::Metadata::Sqlite(_)) => true,
         Some(config::Metadata::Postgres(_)) | None => false,
     });
     let memory = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
@@ -399,7 +405,7 @@ fn service(content: &config::Content) -> Option<(Service, &config::Bucket)> {
 /// How long a store that is not there at the start is waited for.
 fn patience(store: &config::Metadata) -> Duration {
     match store {
-        config::Metadata::Memory | config::Metadata::Sqlite(_) => Duration::ZERO,
+        config::Metadata::Memory { .. } | config::Metadata::Sqlite(_) => Duration::ZERO,
         config::Metadata::Postgres(settings) => settings.connect_retry,
     }
 }
@@ -419,7 +425,7 @@ pub(crate) fn stores_with_schema(config: &Config) -> Vec<&str> {
     let (mut by_command, mut by_themselves) = (Vec::new(), Vec::new());
     for (name, settings) in &config.metadata {
         match settings {
-            config::Metadata::Memory => {}
+            config::Metadata::Memory { .. } => {}
             config::Metadata::Sqlite(_) => by_themselves.push(name.as_str()),
             config::Metadata::Postgres(_) => by_command.push(name.as_str()),
         }
@@ -441,7 +447,7 @@ pub(crate) async fn open_schema(
         known: format!("it has {}", stores_with_schema(config).join(", ")),
     })?;
     match settings {
-        config::Metadata::Memory => Err(StoreError::NoSchema { name: name.to_owned() }),
+        config::Metadata::Memory { .. } => Err(StoreError::NoSchema { name: name.to_owned() }),
         config::Metadata::Sqlite(_) if migrations.is_some() => {
             Err(StoreError::BuiltIn { name: name.to_owned() })
         }

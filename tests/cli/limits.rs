@@ -3,6 +3,7 @@
 use super::client::{Call, Connection};
 use super::process::{Running, folder, run};
 use super::scene::{NFS, of, ok, root};
+use super::tree::{create, mkdir, mode, remove};
 
 /// NULL of NFS.
 fn null() -> Call {
@@ -71,6 +72,42 @@ shares:
     let call = Call::new(NFS, 3, 7).arguments(write(length.into()));
     assert_eq!(connection.call(call).await.results().u32(), NO_SPACE);
     ok(&mut connection, 7, write(0)).await;
+    server.stop().await;
+}
+
+/// So has a namespace in memory; further names of a file count too.
+#[tokio::test]
+async fn a_namespace_in_memory_that_is_full_is_no_space() {
+    const NO_SPACE: u32 = 28;
+    let folder = limited("max_connections: 8");
+    let text = std::fs::read_to_string(folder.path().join("t.yaml")).unwrap();
+    let text = text
+        .replace("m: { type: memory }", "m: { type: memory, memory: { max_objects: 3 } }")
+        .replace("content_store: c,", "content_store: c, root: { mode: '0777' },");
+    std::fs::write(folder.path().join("t.yaml"), text).unwrap();
+    let server = Running::start(folder.path(), &["--config", "t.yaml"], 1).await;
+    let mut connection = Connection::open(server.address).await;
+    let top = root(&mut connection).await;
+    // The root is the first.
+    let file = create(&mut connection, &top, "file").await;
+    mkdir(&mut connection, &top, "directory").await;
+    let link = || of(&file).opaque(&top).opaque(b"link");
+    let more = [
+        (8, mode(of(&top).opaque(b"more").u32(0), 0o640)),
+        (9, mode(of(&top).opaque(b"more"), 0o750)),
+        (10, mode(of(&top).opaque(b"more"), 0o777).opaque(b"file")),
+        (15, link()),
+    ];
+    for (procedure, arguments) in more {
+        let call = Call::new(NFS, 3, procedure).arguments(arguments);
+        assert_eq!(connection.call(call).await.results().u32(), NO_SPACE, "{procedure}");
+    }
+    ok(&mut connection, 13, of(&top).opaque(b"directory")).await;
+    ok(&mut connection, 15, link()).await;
+    let call = Call::new(NFS, 3, 9).arguments(mode(of(&top).opaque(b"more"), 0o750));
+    assert_eq!(connection.call(call).await.results().u32(), NO_SPACE);
+    remove(&mut connection, &top, "link").await;
+    mkdir(&mut connection, &top, "more").await;
     server.stop().await;
 }
 

@@ -45,6 +45,15 @@ impl MemoryStore {
         Self::default()
     }
 
+    /// A store without shares that holds at most `max_objects` objects, each further name of a file counted as one, and
+    /// answers [`Error::NoSpace`] beyond them.
+    #[must_use]
+    pub fn with_limit(max_objects: u64) -> Self {
+        let store = Self::default();
+        store.state.lock().max_objects = max_objects;
+        store
+    }
+
     /// The tables, unless the store is closed.
     fn open(&self) -> Result<MutexGuard<'_, State>, Error> {
         let state = self.state.lock();

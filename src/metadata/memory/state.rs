@@ -28,6 +28,8 @@ pub(super) struct State {
     pub(super) verifiers: HashMap<ObjectId, u64>,
     /// What all instances would share.
     pub(super) settings: HashMap<String, String>,
+    /// How many objects there may be, each further name of a file counted as one.
+    pub(super) max_objects: u64,
     last_share: i16,
     pub(super) last_fileid: Fileid,
     pub(super) last_cookie: Cookie,
@@ -44,6 +46,7 @@ impl Default for State {
             targets: HashMap::new(),
             verifiers: HashMap::new(),
             settings: HashMap::new(),
+            max_objects: u64::MAX,
             last_share: 0,
             last_fileid: Fileid(0),
             last_cookie: Cookie(Cookie::FIRST_ENTRY.0 - 1),
@@ -55,19 +58,27 @@ impl Default for State {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Tally {
     objects: u64,
+    /// Names of files beyond each one's first.
+    further_names: u64,
     bytes: u128,
 }
 
 impl Tally {
     pub(super) fn add(&mut self, object: &Attributes) {
         self.objects += 1;
+        self.further_names += further_names(object);
         self.bytes += counted_bytes(object);
     }
 
     fn subtract(&mut self, object: &Attributes) {
         self.objects -= 1;
+        self.further_names -= further_names(object);
         self.bytes -= counted_bytes(object);
     }
+}
+
+fn further_names(object: &Attributes) -> u64 {
+    if object.file_type.is_directory() { 0 } else { u64::from(object.nlink).saturating_sub(1) }
 }
 
 /// A directory's entries, by name and by cookie.
@@ -202,6 +213,12 @@ impl State {
     pub(super) fn next_cookie(&mut self) -> Cookie {
         self.last_cookie.0 += 1;
         self.last_cookie
+    }
+
+    /// Whether an object, or a name, may be added.
+    pub(super) fn has_room(&self) -> bool {
+        let held = self.usage.values().map(|tally| tally.objects + tally.further_names);
+        held.sum::<u64>() < self.max_objects
     }
 
     /// Records an object as it is now.

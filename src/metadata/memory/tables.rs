@@ -3,12 +3,17 @@
 use std::convert::Infallible;
 
 use super::state::{Entries, State};
-use crate::metadata::Capabilities;
 use crate::metadata::serial::{Edge, Outcome, Tables};
+use crate::metadata::{Capabilities, Error};
 use crate::types::{Attributes, Cookie, Fileid, Fsid, Name, ObjectId, ShareId, SymlinkTarget};
 
 impl Tables for State {
     type Failure = Infallible;
+
+    fn room(&self) -> Result<(), Error> {
+        let full = "max_objects of the store in memory is reached";
+        if self.has_room() { Ok(()) } else { Err(Error::NoSpace(full.into())) }
+    }
 
     fn share(&self, share: ShareId) -> Option<(Fsid, Capabilities)> {
         self.shares.get(&share).map(|share| (share.fsid, share.capabilities))

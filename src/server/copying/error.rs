@@ -52,6 +52,9 @@ pub enum CopyError {
         /// The metadata stores that were asked.
         metadata: Vec<String>,
     },
+    /// A file is too large for the store that it is copied to.
+    #[error(transparent)]
+    Oversized(#[from] crate::server::size_limit::Oversized),
     /// A metadata store does not say which files there are.
     #[error("metadata.stores.{name} does not say which files there are")]
     Metadata {

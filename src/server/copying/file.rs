@@ -91,6 +91,11 @@ impl Pair {
         }
     }
 
+    /// The longest content that the store takes which is copied to.
+    pub(super) fn max_length(&self) -> u64 {
+        self.to.max_length()
+    }
+
     /// Copies a file as far as its row says, durably; `stale` where something of it may be there. A copy that is cut off
     /// is shorter than the file wherever the store writes in order.
     pub(super) async fn copy(
@@ -161,19 +166,44 @@ impl Pair {
             Ok(_) | Err(Error::Missing(_)) => return Ok(false),
             Err(error) => return Err(to(error)),
         }
-        let mut at = 0;
-        while at < from_end {
-            let length = PIECE.min(from_end - at);
-            let there = self.to.read(&cx, row.id, at, length as usize);
-            let here = piece(&*self.from, &cx, row.id, at, length);
-            let (here, there) = tokio::join!(here, there);
-            if here? != there.map_err(to)? {
-                return Ok(false);
+        let mut compared = 0;
+        for region in self.regions_of_either(&cx, row.id, from_end).await? {
+            for (at, length) in pieces(region, from_end) {
+                let there = self.to.read(&cx, row.id, at, length as usize);
+                let here = piece(&*self.from, &cx, row.id, at, length);
+                let (here, there) = tokio::join!(here, there);
+                if here? != there.map_err(to)? {
+                    return Ok(false);
+                }
+                compared += length;
+                advance(length);
             }
-            at += length;
-            advance(length);
         }
+        advance(from_end.saturating_sub(compared));
         Ok(true)
+    }
+
+    /// Where one of the two contents may have bytes other than zeros: regions in order and apart from each other.
+    async fn regions_of_either(
+        &self,
+        cx: &Context,
+        id: ContentId,
+        end: u64,
+    ) -> Result<Vec<Range<u64>>, Trouble> {
+        if end < LARGE {
+            return Ok(std::iter::once(0..end).collect());
+        }
+        let mut regions = self.from.regions(cx, id).await.map_err(from)?;
+        regions.extend(self.to.regions(cx, id).await.map_err(to)?);
+        regions.sort_unstable_by_key(|region| region.start);
+        regions.dedup_by(|next, before| {
+            let touches = next.start <= before.end;
+            if touches {
+                before.end = before.end.max(next.end);
+            }
+            touches
+        });
+        Ok(regions)
     }
 
     async fn check_length(&self, cx: &Context, id: ContentId, least: u64) -> Result<(), Trouble> {
@@ -396,6 +426,16 @@ mod tests {
         let copied = pair.copy(row, false, &advance);
         tokio::time::timeout(Duration::from_secs(60), copied).await.unwrap().unwrap();
         assert_eq!(told.into_inner(), size);
+        let compare = pair.is_same(row, &|_| {});
+        let same = tokio::time::timeout(Duration::from_secs(60), compare).await.unwrap().unwrap();
+        assert!(same);
+        // A byte in a hole of the one that it is compared with.
+        for (store, at) in [(&from, 1 << 41), (&to, 1 << 42)] {
+            store.write(&cx, id, at, Bytes::from_static(b"x")).await.unwrap();
+            assert!(!pair.is_same(row, &|_| {}).await.unwrap(), "{at}");
+            store.write(&cx, id, at, Bytes::from_static(b"\0")).await.unwrap();
+            assert!(pair.is_same(row, &|_| {}).await.unwrap(), "{at}");
+        }
         assert_eq!(to.length(&cx, id).await.unwrap(), size);
         for at in [0, PIECE - 4, (1 << 40) - 1, size - 5] {
             let [here, there] = [&from, &to].map(|store| store.read(&cx, id, at, 20));

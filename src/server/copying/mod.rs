@@ -25,8 +25,9 @@ use self::journal::Journal;
 use super::stores::Keeper;
 use crate::config;
 use crate::content::{ContentStore, Making};
-use crate::metadata::{Record, Share};
-use crate::types::{ContentId, ContentIdentity, ShareName, Timestamp};
+use crate::metadata::{PathFinder, Record, Share};
+use crate::server::size_limit::Oversized;
+use crate::types::{ContentId, ContentIdentity, ObjectId, ShareName, Timestamp};
 
 /// How many files are copied at once.
 const AT_ONCE: usize = 16;
@@ -133,8 +134,16 @@ pub async fn copy_content(
     let (mut sources, turns) = (Vec::new(), file::turns());
     for (metadata, share) in shares(keeper, here, how).await? {
         watch(CopyStep::Reading(&share.name));
-        let rows = rows(keeper, &metadata, &share.name).await?;
+        let (rows, largest) = rows(keeper, &metadata, &share.name).await?;
         let pair = Pair::new(&from, &to, share.chunk_size, &turns, stop);
+        if let Some((object, size)) = largest
+            && size > pair.max_length()
+        {
+            let path = path(keeper, &metadata, &share.name, object).await?;
+            let (place, limit) = (format!("the content store {}", how.to), pair.max_length());
+            let remedy = "name a content store that holds larger files";
+            return Err(Oversized { path, size, place, limit, remedy }.into());
+        }
         sources.push(Source { metadata, share, rows, pair });
     }
     let failed = |source| CopyError::To { name: how.to.clone(), source };
@@ -238,30 +247,56 @@ async fn is_home(keeper: &mut Keeper<'_>, content: ContentIdentity) -> Result<bo
 /// The metadata stores that outlast their server.
 fn lasting_metadata(config: &config::Config) -> Vec<String> {
     let lasting = config.metadata.iter().filter(|(_, settings)| match settings {
-        config::Metadata::Memory => false,
+        config::Metadata::Memory { .. } => false,
         config::Metadata::Sqlite(_) | config::Metadata::Postgres(_) => true,
     });
     lasting.map(|(name, _)| name.clone()).collect()
 }
+
+/// The largest file of a share, and its size.
+type Largest = Option<(ObjectId, u64)>;
 
 /// The files of a share, as of one moment.
 async fn rows(
     keeper: &mut Keeper<'_>,
     metadata: &str,
     share: &ShareName,
-) -> Result<Vec<Row>, CopyError> {
+) -> Result<(Vec<Row>, Largest), CopyError> {
     let store = keeper.metadata(metadata).await?;
     let (to, from) = mpsc::channel(WAITING);
-    let ((rows, enough), dumped) = tokio::join!(objects(from), store.dump(Some(share), to));
+    let ((rows, largest, enough), dumped) =
+        tokio::join!(objects(from), store.dump(Some(share), to));
     match dumped {
         Err(source) if !enough => Err(CopyError::Metadata { name: metadata.to_owned(), source }),
-        Ok(()) | Err(_) => Ok(rows),
+        Ok(()) | Err(_) => Ok((rows, largest)),
     }
 }
 
+/// The path of a file, or its id where it has none any more.
+async fn path(
+    keeper: &mut Keeper<'_>,
+    metadata: &str,
+    share: &ShareName,
+    object: ObjectId,
+) -> Result<String, CopyError> {
+    let store = keeper.metadata(metadata).await?;
+    let mut finder = PathFinder::new([object]);
+    while finder.begin_round() {
+        let (to, mut from) = mpsc::channel::<Vec<Record>>(WAITING);
+        let seeing = async {
+            while let Some(records) = from.recv().await {
+                records.iter().for_each(|record| finder.see(record));
+            }
+        };
+        let ((), dumped) = tokio::join!(seeing, store.dump(Some(share), to));
+        dumped.map_err(|source| CopyError::Metadata { name: metadata.to_owned(), source })?;
+    }
+    Ok(finder.paths().remove(&object).unwrap_or_else(|| format!("the object {object}")))
+}
+
 /// The files of a dump, whose objects come before its entries; and whether it was left there.
-async fn objects(mut from: mpsc::Receiver<Vec<Record>>) -> (Vec<Row>, bool) {
-    let mut rows = Vec::new();
+async fn objects(mut from: mpsc::Receiver<Vec<Record>>) -> (Vec<Row>, Largest, bool) {
+    let (mut rows, mut largest): (_, Largest) = (Vec::new(), None);
     while let Some(records) = from.recv().await {
         for record in records {
             match record {
@@ -270,12 +305,15 @@ async fn objects(mut from: mpsc::Receiver<Vec<Record>>) -> (Vec<Row>, bool) {
                     let it = object.attributes;
                     let row = |id| Row { id, size: it.size, ctime: it.ctime };
                     rows.extend(it.content.map(|content| row(content.id)));
+                    if it.content.is_some() && largest.is_none_or(|(_, size)| size < it.size) {
+                        largest = Some((it.id, it.size));
+                    }
                 }
-                Record::Entry(_) => return (rows, true),
+                Record::Entry(_) => return (rows, largest, true),
             }
         }
     }
-    (rows, false)
+    (rows, largest, false)
 }
 
 /// Every file with its share.
@@ -379,7 +417,7 @@ async fn judge(
         if !suspects.values().any(|(name, _, _)| *name == share.name) {
             continue;
         }
-        for now in rows(keeper, metadata, &share.name).await? {
+        for now in rows(keeper, metadata, &share.name).await?.0 {
             if suspects.get(&now.id).is_some_and(|(_, row, _)| *row == now)
                 && let Some((share, row, said)) = suspects.remove(&now.id)
             {

@@ -177,7 +177,8 @@ async fn open(keeper: &mut Keeper<'_>, names: &[String]) -> Result<Vec<Body>, Gc
     for name in names {
         let in_memory = config.shares.iter().find(|share| {
             let metadata = config.metadata.get(&share.metadata_store);
-            share.content_store == *name && metadata == Some(&config::Metadata::Memory)
+            share.content_store == *name
+                && matches!(metadata, Some(config::Metadata::Memory { .. }))
         });
         if let Some(share) = in_memory {
             return Err(GcError::NamesInMemory {
@@ -198,7 +199,7 @@ async fn open(keeper: &mut Keeper<'_>, names: &[String]) -> Result<Vec<Body>, Gc
 /// The metadata stores that outlive their process.
 fn lasting_metadata(config: &Config) -> Vec<String> {
     let lasting = config.metadata.iter().filter(|(_, metadata)| match metadata {
-        config::Metadata::Memory => false,
+        config::Metadata::Memory { .. } => false,
         config::Metadata::Sqlite(_) | config::Metadata::Postgres(_) => true,
     });
     lasting.map(|(name, _)| name.clone()).collect()

@@ -77,7 +77,7 @@ pub enum KeepingError {
 /// The store is not there.
 pub async fn open_for_dump(config: &Config, name: &str) -> Result<Box<dyn Dump>, KeepingError> {
     Ok(match named(config, name)? {
-        config::Metadata::Memory => return Err(KeepingError::InMemory(name.to_owned())),
+        config::Metadata::Memory { .. } => return Err(KeepingError::InMemory(name.to_owned())),
         config::Metadata::Sqlite(settings) => Box::new(look(name, settings).await?),
         config::Metadata::Postgres(settings) => Box::new(connect(name, settings).await?),
     })
@@ -89,7 +89,7 @@ pub async fn open_for_dump(config: &Config, name: &str) -> Result<Box<dyn Dump>,
 /// The store is not there, or somebody else's.
 pub async fn open_for_load(config: &Config, name: &str) -> Result<Box<dyn Upkeep>, KeepingError> {
     Ok(match named(config, name)? {
-        config::Metadata::Memory => return Err(KeepingError::InMemory(name.to_owned())),
+        config::Metadata::Memory { .. } => return Err(KeepingError::InMemory(name.to_owned())),
         config::Metadata::Sqlite(settings) => {
             let store = SqliteStore::open(file(settings)).await;
             Box::new(store.map_err(|error| closed(name, settings.path.display(), error))?)
@@ -104,7 +104,7 @@ pub async fn open_for_load(config: &Config, name: &str) -> Result<Box<dyn Upkeep
 /// The store is not there.
 pub async fn open_for_check(config: &Config, name: &str) -> Result<Box<dyn Audit>, KeepingError> {
     Ok(match named(config, name)? {
-        config::Metadata::Memory => return Err(KeepingError::InMemory(name.to_owned())),
+        config::Metadata::Memory { .. } => return Err(KeepingError::InMemory(name.to_owned())),
         config::Metadata::Sqlite(settings) => Box::new(look(name, settings).await?),
         config::Metadata::Postgres(settings) => Box::new(connect(name, settings).await?),
     })
@@ -116,7 +116,7 @@ pub async fn open_for_check(config: &Config, name: &str) -> Result<Box<dyn Audit
 /// The store is not there, or somebody else's.
 pub async fn open_for_repair(config: &Config, name: &str) -> Result<Box<dyn Repair>, KeepingError> {
     Ok(match named(config, name)? {
-        config::Metadata::Memory => return Err(KeepingError::InMemory(name.to_owned())),
+        config::Metadata::Memory { .. } => return Err(KeepingError::InMemory(name.to_owned())),
         config::Metadata::Sqlite(settings) => {
             // It must be there: none is made to be repaired.
             look(name, settings).await?;

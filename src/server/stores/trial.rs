@@ -67,7 +67,7 @@ fn is_foreign(error: &(dyn std::error::Error + 'static)) -> bool {
 /// It cannot be asked, or is not to be served.
 pub(super) async fn glance(settings: &config::Metadata) -> Result<Option<Glance>, metadata::Error> {
     match settings {
-        config::Metadata::Memory => Ok(None),
+        config::Metadata::Memory { .. } => Ok(None),
         config::Metadata::Sqlite(settings) => SqliteStore::glance(settings.path.clone()).await,
         config::Metadata::Postgres(settings) => {
             let settings = database(settings);
@@ -103,7 +103,7 @@ async fn try_metadata(
     settings: &config::Metadata,
 ) -> Result<(String, Glance), StoreError> {
     let place = match settings {
-        config::Metadata::Memory => return Ok(("in memory".to_owned(), Glance::default())),
+        config::Metadata::Memory { .. } => return Ok(("in memory".to_owned(), Glance::default())),
         config::Metadata::Sqlite(settings) => settings.path.display().to_string(),
         config::Metadata::Postgres(settings) => settings.target.to_string(),
     };
