@@ -177,7 +177,7 @@ pub(super) fn compare(entry: &Entry, found: Result<Found, Error>) -> Result<Opti
         Ok(found) if found.length != entry.length => {
             Ok(Some(format!("{} bytes in the backup; {} were written", found.length, entry.length)))
         }
-        Ok(found) if entry.sha256.is_some() && found.sum != entry.sha256 => {
+        Ok(found) if entry.checksum().is_some() && found.checksum != entry.checksum() => {
             Ok(Some("changed in the backup since it was written".to_owned()))
         }
         Ok(_) => Ok(None),
@@ -231,7 +231,8 @@ pub async fn prove(folder: &Path, job: &Arc<Job>) -> Result<Proof, Error> {
                 if !bytes || entry.length == 0 {
                     return Ok((entry, None));
                 }
-                let found = spawn_blocking(move || copy::hash_file(&path, &job)).await?;
+                let coverage = entry.coverage();
+                let found = spawn_blocking(move || copy::hash_file(&path, coverage, &job)).await?;
                 let wrong = compare(&entry, found)?;
                 Ok::<_, Error>((entry, wrong))
             }

@@ -14,8 +14,8 @@ use tokio::task::spawn_blocking;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::list::Sum;
-use super::summing::{LARGE, Source, Summing};
+use super::checksum::{Checksum, Coverage, LARGE};
+use super::summing::{Source, Summing};
 use super::{BLOCK, Error, HOLE, Job};
 use crate::content::{self, ContentStore};
 use crate::ownership;
@@ -62,8 +62,8 @@ pub(super) fn context(job: &Job) -> Context {
 pub(super) struct Found {
     /// How many of the bytes that were asked for there are.
     pub(super) length: u64,
-    /// Their sum; `None` where there are none.
-    pub(super) sum: Option<Sum>,
+    /// Their checksum; `None` where there are none.
+    pub(super) checksum: Option<Checksum>,
 }
 
 /// Reads the first `size` bytes of a content, as far as there are so many, into the file `to`, which is made anew.
@@ -73,6 +73,7 @@ pub(super) async fn read_out(
     id: ContentId,
     size: u64,
     to: Option<PathBuf>,
+    coverage: Coverage,
     job: &Arc<Job>,
 ) -> Result<Found, Error> {
     let failed = store.failed(id.0);
@@ -82,7 +83,7 @@ pub(super) async fn read_out(
         data.map(|data| (at, data.len() == length, data))
     });
     let mut reads = std::pin::pin!(stream::iter(reads).buffered(READS));
-    let mut sink = Sink::new(to, job);
+    let mut sink = Sink::new(to, coverage, job);
     let mut next = reads.next().await;
     while let Some(read) = next {
         let (at, whole, data) = read.map_err(&failed)?;
@@ -149,8 +150,8 @@ struct Sink {
 }
 
 impl Sink {
-    fn new(path: Option<PathBuf>, job: &Arc<Job>) -> Self {
-        Self { path, file: None, summing: Summing::new(job) }
+    fn new(path: Option<PathBuf>, coverage: Coverage, job: &Arc<Job>) -> Self {
+        Self { path, file: None, summing: Summing::new(coverage, job) }
     }
 
     fn make(&mut self) -> Result<(), Error> {
@@ -223,8 +224,8 @@ fn runs(data: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
 }
 
 /// Reads a file of a backup to its end; what it has, and whether that is all that was written is for the caller to say.
-pub(super) fn hash_file(path: &Path, job: &Arc<Job>) -> Result<Found, Error> {
-    let mut source = Source::open(path, job)?;
+pub(super) fn hash_file(path: &Path, coverage: Coverage, job: &Arc<Job>) -> Result<Found, Error> {
+    let mut source = Source::open(path, coverage, job)?;
     let mut buffer = Vec::new();
     while source.read(&mut buffer)?.is_some() {}
     Ok(source.found())
@@ -235,11 +236,12 @@ pub(super) async fn write_in(
     store: &Store,
     id: ContentId,
     from: PathBuf,
+    coverage: Coverage,
     job: &Arc<Job>,
 ) -> Result<Found, Error> {
     let failed = store.failed(id.0);
     let opening = Arc::clone(job);
-    let source = spawn_blocking(move || Source::open(&from, &opening)).await??;
+    let source = spawn_blocking(move || Source::open(&from, coverage, &opening)).await??;
     let (mut source, mut next) = read_on(source).await?;
     let mut end = 0;
     while let Some((at, data)) = next {

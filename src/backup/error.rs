@@ -57,7 +57,7 @@ pub enum Error {
     },
     /// The backup has a format that this program does not know.
     #[error(
-        "{}: format {found}; this program reads format {}: use the version that wrote it, or a later one",
+        "{}: format {found}; this program reads formats up to {}: use the version that wrote it, or a later one",
         path.display(), super::FORMAT
     )]
     Format {
@@ -143,6 +143,9 @@ pub enum Error {
         /// What is there.
         known: String,
     },
+    /// A file is too large for where it is to go.
+    #[error(transparent)]
+    Oversized(#[from] crate::server::Oversized),
     /// The command line does not fit the backup.
     #[error("{0}")]
     Unfit(String),

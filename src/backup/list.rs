@@ -1,15 +1,15 @@
 //! The list of contents: what of each file's bytes is in the backup. See the module for its form.
 
-use std::borrow::Cow;
 use std::fs::File;
 use std::io::{BufWriter, Write as _};
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{Error, FORMAT};
-use crate::dump::{LineReader, LineWriter, ReadError, hex};
+use super::checksum::{Checksum, Coverage, Sum};
+use super::{Error, FORMAT, READABLE};
+use crate::dump::{LineReader, LineWriter, ReadError};
 use crate::metadata::ObjectRecord;
 use crate::types::{ContentId, ContentIdentity, ShareName};
 
@@ -48,31 +48,6 @@ impl Row {
     }
 }
 
-/// A SHA-256.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Sum(pub(super) [u8; 32]);
-
-impl Serialize for Sum {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&hex(&self.0))
-    }
-}
-
-impl<'de> Deserialize<'de> for Sum {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = <Cow<'de, str>>::deserialize(deserializer)?;
-        let wrong = || serde::de::Error::custom(format!("{text:?} is no SHA-256"));
-        let mut sum = [0; 32];
-        if text.len() != 2 * sum.len() || !text.is_ascii() {
-            return Err(wrong());
-        }
-        for (at, byte) in sum.iter_mut().enumerate() {
-            *byte = u8::from_str_radix(&text[2 * at..2 * at + 2], 16).map_err(|_| wrong())?;
-        }
-        Ok(Self(sum))
-    }
-}
-
 /// How the bytes in a backup stand to the file's row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -102,21 +77,40 @@ pub(super) struct Entry {
     pub(super) ctime: i64,
     /// How many bytes there are.
     pub(super) length: u64,
-    /// Their sum; `None` where nobody read them, or there are none.
+    /// The sum of all of them; `None` where nobody read them, there are none, or it is of the data alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) sha256: Option<Sum>,
+    /// The sum of those that lie in no hole.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) data_sha256: Option<Sum>,
     pub(super) state: State,
 }
 
 impl Entry {
-    pub(super) fn new(row: Row, length: u64, sha256: Option<Sum>, state: State) -> Self {
+    pub(super) fn new(row: Row, length: u64, checksum: Option<Checksum>, state: State) -> Self {
         let Row { object, content, version, size, mtime, ctime } = row;
-        Self { object, content, version, size, mtime, ctime, length, sha256, state }
+        let (sha256, data_sha256) = match checksum {
+            Some(Checksum::All(sum)) => (Some(sum), None),
+            Some(Checksum::Data(sum)) => (None, Some(sum)),
+            None => (None, None),
+        };
+        Self { object, content, version, size, mtime, ctime, length, sha256, data_sha256, state }
+    }
+
+    /// The checksum; `None` where nobody read the bytes, or there are none.
+    pub(super) fn checksum(&self) -> Option<Checksum> {
+        let data = || self.data_sha256.map(Checksum::Data);
+        self.sha256.map(Checksum::All).or_else(data)
     }
 
     pub(super) fn row(&self) -> Row {
         let Self { object, content, version, size, mtime, ctime, .. } = *self;
         Row { object, content, version, size, mtime, ctime }
+    }
+
+    /// What a checksum that is compared with the entry's has to cover.
+    pub(super) fn coverage(&self) -> Coverage {
+        self.checksum().map_or(Coverage::of_size(self.length), Checksum::coverage)
     }
 
     pub(super) fn content_id(&self) -> ContentId {
@@ -288,7 +282,7 @@ impl ListReader {
         let mut lines = LineReader::new(file).map_err(&failed)?;
         lines.fetch().map_err(&failed)?;
         match lines.parse().map_err(&failed)? {
-            Line::Contents(head) if head.format == FORMAT => {}
+            Line::Contents(head) if READABLE.contains(&head.format) => {}
             Line::Contents(head) => return Err(failed(ReadError::Format(head.format))),
             Line::Share(_) | Line::Content(_) | Line::End(_) => {
                 return Err(Error::damaged(
@@ -348,7 +342,7 @@ mod tests {
             mtime: i64::MIN,
             ctime: i64::MAX,
         };
-        Entry::new(row, 7, Some(Sum([0xab; 32])), state)
+        Entry::new(row, 7, Some(Checksum::All(Sum([0xab; 32]))), state)
     }
 
     fn items() -> Vec<Item> {
@@ -361,7 +355,10 @@ mod tests {
         let mut items = vec![head("/one")];
         items.extend(states.into_iter().map(|state| Item::Content(entry(state))));
         items.push(head("/other"));
-        items.push(Item::Content(Entry { sha256: None, ..entry(State::Steady) }));
+        let row = entry(State::Steady).row();
+        for checksum in [None, Some(Checksum::Data(Sum([0xcd; 32])))] {
+            items.push(Item::Content(Entry::new(row, 7, checksum, State::Steady)));
+        }
         items
     }
 
@@ -384,7 +381,7 @@ mod tests {
         let path = folder.path().join("list");
         let items = items();
         let counts = write(&path, &items);
-        let expected = Counts { shares: 2, contents: 5, bytes: 35, moving: 1, lost: 1 };
+        let expected = Counts { shares: 2, contents: 6, bytes: 42, moving: 1, lost: 1 };
         assert_eq!(counts, expected);
         assert_eq!(read(&path).unwrap(), items);
         let bytes = std::fs::read(&path).unwrap();
@@ -410,15 +407,6 @@ mod tests {
             (State::Lost, State::Lost),
         ] {
             assert_eq!(entry(before).confirmed().state, after);
-        }
-    }
-
-    #[test]
-    fn a_sum_is_64_hexadecimal_digits() {
-        let text = serde_json::to_string(&Sum([0x0f; 32])).unwrap();
-        assert_eq!(serde_json::from_str::<Sum>(&text).unwrap(), Sum([0x0f; 32]));
-        for wrong in ["", "0f", &"é".repeat(32), &"g".repeat(64)] {
-            assert!(serde_json::from_str::<Sum>(&format!("{wrong:?}")).is_err(), "{wrong}");
         }
     }
 }

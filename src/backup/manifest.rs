@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
-use super::{Error, FORMAT};
+use super::{Error, READABLE};
 use crate::dump::hex;
 use crate::ownership;
 
@@ -133,7 +133,7 @@ impl Manifest {
         }
         let format = sealed.backup.get("format").and_then(serde_json::Value::as_u64);
         let found = format.and_then(|format| u32::try_from(format).ok()).unwrap_or_default();
-        if found != FORMAT {
+        if !READABLE.contains(&found) {
             return Err(Error::Format { path, found });
         }
         serde_json::from_value(sealed.backup)

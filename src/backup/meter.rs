@@ -14,6 +14,8 @@ pub struct Job {
     pub(super) cancel: CancellationToken,
     stage: Mutex<Stage>,
     done: AtomicU64,
+    /// Bytes of the stage's total that turned out to need no work: holes, and what is there already.
+    passed_over: AtomicU64,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -30,7 +32,7 @@ pub struct Reading {
     pub stage: u64,
     /// What is being done.
     pub what: &'static str,
-    /// Of how many bytes; `None` where it is records that are counted, and nobody knows how many there are.
+    /// Of how many bytes, holes left out as far as they are known; `None` where it is records that are counted, and nobody knows how many there are.
     pub total: Option<u64>,
     /// How many bytes or records are done.
     pub done: u64,
@@ -47,6 +49,8 @@ impl Job {
     #[must_use]
     pub fn reading(&self) -> Reading {
         let Stage { number, what, total } = *self.stage.lock();
+        let passed_over = self.passed_over.load(Ordering::Relaxed);
+        let total = total.map(|total| total.saturating_sub(passed_over));
         Reading { stage: number, what, total, done: self.done.load(Ordering::Relaxed) }
     }
 
@@ -59,10 +63,16 @@ impl Job {
         let mut stage = self.stage.lock();
         *stage = Stage { number: stage.number + 1, what, total };
         self.done.store(0, Ordering::Relaxed);
+        self.passed_over.store(0, Ordering::Relaxed);
     }
 
     pub(super) fn advance(&self, by: u64) {
         self.done.fetch_add(by, Ordering::Relaxed);
+    }
+
+    /// So many bytes of the total need no work.
+    pub(super) fn pass_over(&self, bytes: u64) {
+        self.passed_over.fetch_add(bytes, Ordering::Relaxed);
     }
 
     pub(super) fn still_wanted(&self) -> Result<(), Error> {

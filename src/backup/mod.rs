@@ -1,6 +1,6 @@
 //! A backup: a folder that holds everything of shares, proves itself, and becomes shares again anywhere.
 //!
-//! # Format 1
+//! # Format 2
 //! ```text
 //! backup.json                        what it is; written last, so that a folder without it is no backup
 //! STORE/metadata.dump                the names: a dump of the metadata store STORE (see `dump`)
@@ -13,12 +13,18 @@
 //! - `contents.list` is of lines as a dump's: `contents` first, then a `share` before its `content`s, in the order of the dump,
 //!   then `end`. Each file with a size of at least one byte has one.
 //! - A `content` has the row of the dump that it is of (`object`, `content`, `version`, `size`, `mtime`, `ctime`), the `length` of the
-//!   bytes in the backup with their `sha256` (none where nobody read them), and a `state`:
+//!   bytes in the backup, their checksum (none where nobody read them), and a `state`:
 //!   `steady`: what the file had at the moment of the dump; `moving`: the file was being changed, the bytes are some of
 //!   before and some of after; `lost`: the store had fewer bytes than the file's size says.
+//! - The checksum is `sha256`, of all bytes, for contents below 64 MiB, and `data_sha256` from there on: the SHA-256 of each
+//!   block of 64 KiB that has a byte other than zero, in order, with its offset in front (64 bits, little-endian) and the last one
+//!   filled up with zeros, and behind the blocks of the `length` (64 bits, little-endian). Holes cost nothing, and bytes that
+//!   are zeros count the same whether a store has them written out or not.
+//! - Format 1 has `sha256` for contents of all sizes, and is read as well.
 //! - Files of a later backup may be hard links to an earlier one's: none is ever written to again.
 
 mod check;
+mod checksum;
 mod copy;
 mod error;
 mod folder;
@@ -40,11 +46,13 @@ pub use meter::{Job, Reading};
 pub use restore::{Restored, Wanted as RestoreWanted, restore};
 pub use take::{Taken, Wanted, take};
 
-/// The version of the format that is written, and the only one that is read.
-pub const FORMAT: u32 = 1;
+/// The version of the format that is written.
+pub const FORMAT: u32 = 2;
+/// The versions that are read.
+const READABLE: std::ops::RangeInclusive<u32> = 1..=FORMAT;
 /// How many contents are copied at once.
 const AT_ONCE: usize = 8;
 /// How many bytes are read at once.
 const BLOCK: usize = 4 << 20;
-/// What is zeros throughout so many bytes becomes a hole.
+/// What is zeros throughout so many bytes becomes a hole, and counts in no `data_sha256`.
 const HOLE: usize = 64 << 10;

@@ -1,5 +1,5 @@
-//! The bytes of a content as they go past: their sum, and how many. A hole is summed up as the zeros that it reads as, without
-//! being read.
+//! The bytes of a content as they go past: their checksum, and how many. Holes are not read; where the checksum is of all bytes
+//! they count as the zeros that they read as.
 
 use std::fs::File;
 use std::io;
@@ -10,48 +10,53 @@ use std::sync::Arc;
 
 use rustix::fs::{SeekFrom, seek};
 use rustix::io::Errno;
-use sha2::{Digest as _, Sha256};
 
+use super::checksum::{Coverage, Hasher, LARGE};
 use super::copy::Found;
-use super::list::Sum;
 use super::{BLOCK, Error, Job};
 
-/// From this size on holes are looked for.
-pub(super) const LARGE: u64 = 64 << 20;
 /// Zeros that are summed up between two looks at whether anybody wants them.
 const ZEROS: &[u8] = &[0; 1 << 20];
 
 /// A content, from its first byte on.
 pub(super) struct Summing {
-    digest: Sha256,
+    hasher: Hasher,
     length: u64,
     job: Arc<Job>,
 }
 
 impl Summing {
-    pub(super) fn new(job: &Arc<Job>) -> Self {
-        Self { digest: Sha256::new(), length: 0, job: Arc::clone(job) }
+    pub(super) fn new(coverage: Coverage, job: &Arc<Job>) -> Self {
+        Self { hasher: Hasher::new(coverage), length: 0, job: Arc::clone(job) }
     }
 
     pub(super) fn add(&mut self, data: &[u8]) {
-        self.digest.update(data);
+        self.hasher.add(self.length, data);
         self.length += data.len() as u64;
         self.job.advance(data.len() as u64);
     }
 
     /// Zeros up to `end`.
     pub(super) fn skip_to(&mut self, end: u64) -> Result<(), Error> {
-        while self.length < end {
-            self.job.still_wanted()?;
-            let count = (end - self.length).min(ZEROS.len() as u64);
-            self.add(&ZEROS[..count as usize]);
+        match self.hasher.coverage() {
+            Coverage::All => {
+                while self.length < end {
+                    self.job.still_wanted()?;
+                    let count = (end - self.length).min(ZEROS.len() as u64);
+                    self.add(&ZEROS[..count as usize]);
+                }
+            }
+            Coverage::Data => {
+                self.job.pass_over(end.saturating_sub(self.length));
+                self.length = self.length.max(end);
+            }
         }
         Ok(())
     }
 
     pub(super) fn found(self) -> Found {
-        let sum = (self.length > 0).then(|| Sum(self.digest.finalize().into()));
-        Found { length: self.length, sum }
+        let checksum = (self.length > 0).then(|| self.hasher.finish(self.length));
+        Found { length: self.length, checksum }
     }
 }
 
@@ -66,12 +71,13 @@ pub(super) struct Source {
 }
 
 impl Source {
-    pub(super) fn open(path: &Path, job: &Arc<Job>) -> Result<Self, Error> {
+    pub(super) fn open(path: &Path, coverage: Coverage, job: &Arc<Job>) -> Result<Self, Error> {
         let failed = Error::at(path);
         let file = File::open(path).map_err(&failed)?;
         let length = file.metadata().map_err(&failed)?.len();
         let data = 0..if length < LARGE { length } else { 0 };
-        Ok(Self { path: path.to_path_buf(), file, length, data, summing: Summing::new(job) })
+        let summing = Summing::new(coverage, job);
+        Ok(Self { path: path.to_path_buf(), file, length, data, summing })
     }
 
     /// Fills the buffer with the next bytes that are in no hole; where they begin. `None` behind the last.
@@ -132,23 +138,26 @@ fn fill(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use sha2::{Digest as _, Sha256};
 
-    fn sum(bytes: &[u8]) -> Option<Sum> {
-        (!bytes.is_empty()).then(|| Sum(Sha256::digest(bytes).into()))
+    use super::*;
+    use crate::backup::checksum::{Checksum, Sum};
+
+    fn sum(coverage: Coverage, bytes: &[u8]) -> Option<Checksum> {
+        let mut hasher = Hasher::new(coverage);
+        hasher.add(0, bytes);
+        (!bytes.is_empty()).then(|| hasher.finish(bytes.len() as u64))
     }
 
-    /// What is read of a file, where, and what that sums up to.
-    fn read(path: &Path) -> (Vec<(u64, usize)>, Found) {
+    /// What is read of a file, where, what that sums up to, and how many bytes count as done.
+    fn read(path: &Path, coverage: Coverage) -> (Vec<(u64, usize)>, Found, u64) {
         let job = Arc::new(Job::default());
-        let mut source = Source::open(path, &job).unwrap();
+        let mut source = Source::open(path, coverage, &job).unwrap();
         let (mut buffer, mut parts) = (Vec::new(), Vec::new());
         while let Some(at) = source.read(&mut buffer).unwrap() {
             parts.push((at, buffer.len()));
         }
-        let found = source.found();
-        assert_eq!(job.reading().done, found.length, "holes count as done too");
-        (parts, found)
+        (parts, source.found(), job.reading().done)
     }
 
     #[test]
@@ -156,7 +165,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("file");
         let file = File::create_new(&path).unwrap();
-        assert_eq!(read(&path), (Vec::new(), Found { length: 0, sum: None }));
+        for coverage in [Coverage::All, Coverage::Data] {
+            let nothing = Found { length: 0, checksum: None };
+            assert_eq!(read(&path, coverage), (Vec::new(), nothing, 0));
+        }
         let at = 70 << 20;
         for length in [LARGE, at + 5, at + (1 << 20)] {
             file.set_len(length).unwrap();
@@ -165,25 +177,44 @@ mod tests {
                 file.write_all_at(b"bytes", at).unwrap();
                 bytes[at as usize..][..5].copy_from_slice(b"bytes");
             }
-            let (parts, found) = read(&path);
-            assert_eq!(found, Found { length, sum: sum(&bytes) });
-            let count: usize = parts.iter().map(|(_, count)| count).sum();
-            assert!(count < 2 << 20, "holes are read: {parts:?}");
+            for coverage in [Coverage::All, Coverage::Data] {
+                let (parts, found, done) = read(&path, coverage);
+                assert_eq!(found, Found { length, checksum: sum(coverage, &bytes) });
+                let count: usize = parts.iter().map(|(_, count)| count).sum();
+                assert!(count < 2 << 20, "holes are read: {parts:?}");
+                match coverage {
+                    Coverage::All => assert_eq!(done, length, "zeros are summed up"),
+                    Coverage::Data => assert_eq!(done, count as u64, "holes cost nothing"),
+                }
+            }
         }
         file.set_len(BLOCK as u64 + 7).unwrap();
-        let (parts, found) = read(&path);
+        let (parts, found, _) = read(&path, Coverage::All);
         assert_eq!(parts, [(0, BLOCK), (BLOCK as u64, 7)]);
-        assert_eq!(found, Found { length: BLOCK as u64 + 7, sum: sum(&vec![0; BLOCK + 7]) });
+        let plain = Checksum::All(Sum(Sha256::digest(vec![0; BLOCK + 7]).into()));
+        assert_eq!(found, Found { length: BLOCK as u64 + 7, checksum: Some(plain) });
+    }
+
+    #[test]
+    fn a_hole_of_exabytes_takes_no_time() {
+        let job = Arc::new(Job::default());
+        job.begin("test", Some(u64::MAX));
+        let mut summing = Summing::new(Coverage::Data, &job);
+        summing.add(b"some");
+        summing.skip_to(u64::MAX).unwrap();
+        let reading = job.reading();
+        assert_eq!((reading.done, reading.total), (4, Some(4)));
+        assert_eq!(summing.found().length, u64::MAX);
     }
 
     #[test]
     fn zeros_end_when_nobody_wants_them() {
         let job = Arc::new(Job::default());
-        let mut summing = Summing::new(&job);
+        let mut summing = Summing::new(Coverage::All, &job);
         summing.add(b"some");
         job.cancel.cancel();
         assert!(matches!(summing.skip_to(u64::MAX), Err(Error::Interrupted)));
         summing.skip_to(4).unwrap();
-        assert_eq!(summing.found(), Found { length: 4, sum: sum(b"some") });
+        assert_eq!(summing.found(), Found { length: 4, checksum: sum(Coverage::All, b"some") });
     }
 }

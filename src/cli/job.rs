@@ -50,7 +50,7 @@ impl Shown {
                     progress = Some(Progress::new(reading.what, reading.total, self.quiet));
                 }
                 if let Some(progress) = &mut progress {
-                    progress.reached(reading.done);
+                    progress.reached_of(reading.done, reading.total);
                 }
             };
             progress.iter().for_each(Progress::end);

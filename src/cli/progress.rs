@@ -56,6 +56,14 @@ impl Progress {
         self
     }
 
+    /// `position` units are done, of `total` where that is known by now.
+    pub(super) fn reached_of(&mut self, position: u64, total: Option<u64>) {
+        if let Some(total) = total {
+            self.bar.set_length(total);
+        }
+        self.reached(position);
+    }
+
     /// `position` units are done.
     pub(super) fn reached(&mut self, position: u64) {
         self.bar.set_position(position);

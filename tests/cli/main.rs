@@ -79,6 +79,8 @@ mod service_user;
 #[cfg(test)]
 mod serving;
 #[cfg(test)]
+mod sizes;
+#[cfg(test)]
 mod status;
 #[cfg(test)]
 mod systemd;

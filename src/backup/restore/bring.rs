@@ -104,7 +104,7 @@ impl Bringing<'_> {
         let share = self.group.from.shares.get(share).map(|share| share.name.as_str());
         let store = share.and_then(|share| self.stores.get(share));
         let Some((store, _)) = store.filter(|_| entry.length > 0) else {
-            self.job.advance(entry.length);
+            self.job.pass_over(entry.length);
             return Ok(Brought::Nothing);
         };
         let there = if self.wanted.name.is_some() {
@@ -115,7 +115,7 @@ impl Bringing<'_> {
         };
         match (there, self.manifest.bytes) {
             (There::Same, _) => {
-                self.job.advance(entry.length);
+                self.job.pass_over(entry.length);
                 Ok(Brought::Present)
             }
             (There::Nothing, false) => {
@@ -142,12 +142,13 @@ impl Bringing<'_> {
         if length < entry.length {
             return Ok(There::Other);
         }
-        let Some(sum) = entry.sha256 else {
+        let Some(checksum) = entry.checksum() else {
             return Ok(if self.manifest.bytes { There::Other } else { There::Same });
         };
         let silent = Arc::new(self.job.silent());
-        let found = copy::read_out(store, id, entry.length, None, &silent).await?;
-        if found.sum != Some(sum) {
+        let coverage = checksum.coverage();
+        let found = copy::read_out(store, id, entry.length, None, coverage, &silent).await?;
+        if found.checksum != Some(checksum) {
             return Ok(There::Other);
         }
         // Whoever wrote it, a restore that was killed perhaps, may not have made it durable.
@@ -157,7 +158,7 @@ impl Bringing<'_> {
 
     async fn write(&self, store: &Store, entry: &Entry, id: ContentId) -> Result<Brought, Error> {
         let from: PathBuf = self.parts().content(entry.content);
-        let written = copy::write_in(store, id, from, self.job).await;
+        let written = copy::write_in(store, id, from, entry.coverage(), self.job).await;
         let Some(what) = check::compare(entry, written)? else { return Ok(Brought::Written(id)) };
         if !self.wanted.incomplete {
             store.content.remove(id).await.map_err(store.failed(id.0))?;

@@ -22,7 +22,7 @@ use super::check::{self, Finding, Findings};
 use super::copy::{self, Store};
 use super::list::State;
 use super::manifest::{Manifest, Parts};
-use super::{Error, Job};
+use super::{Error, Job, paths};
 use crate::config::Config;
 use crate::content::Making;
 use crate::metadata::{LoadError, Loaded, Share, Upkeep};
@@ -106,6 +106,9 @@ pub async fn restore(
         make_sure(store, folder, group, wanted).await?;
         ready.push((store, prepare(&mut keeper, group).await?));
     }
+    for (group, (_, stores)) in groups.iter().zip(&ready) {
+        refuse_oversized(config, folder, group, stores, job).await?;
+    }
     job.begin("restore", Some(check::bytes_of(groups.iter().map(|group| &group.from))));
     let mut fresh = Vec::new();
     for (group, (_, stores)) in groups.iter().zip(&ready) {
@@ -138,6 +141,49 @@ pub async fn restore(
         store.close().await;
     }
     Ok(restored)
+}
+
+/// Refuses files that their share does not take, before a byte of any is written.
+async fn refuse_oversized(
+    config: &Config,
+    folder: &Path,
+    group: &Group,
+    stores: &Stores,
+    job: &Arc<Job>,
+) -> Result<(), Error> {
+    let limit = |target: &target::Target| {
+        let (store, _) = stores.get(&target.share.name)?;
+        Some(server::largest_file(config, &target.name, &*store.content))
+    };
+    let shares = group.from.shares.iter().map(|share| group.targets.get(&share.name));
+    let limits: Vec<u64> = shares.map(|it| it.and_then(limit).unwrap_or(u64::MAX)).collect();
+    if limits.iter().all(|limit| *limit >= i64::MAX as u64) {
+        return Ok(());
+    }
+    let (folder, from, job) = (folder.to_path_buf(), group.from.clone(), Arc::clone(job));
+    let looking = spawn_blocking(move || {
+        let mut found = None;
+        check::contents(&folder, &from, |share, entry| {
+            job.still_wanted()?;
+            let limit = limits.get(share).copied().unwrap_or(u64::MAX);
+            if found.is_none() && entry.size > limit {
+                found = Some((entry.object, entry.size, share, limit));
+            }
+            Ok(())
+        })?;
+        let Some((object, size, share, limit)) = found else { return Ok(None) };
+        let paths = paths::of(&Parts::new(&folder, &from.name).dump, &[object])?;
+        let path = paths.get(&object).cloned();
+        Ok::<_, Error>(Some((path.unwrap_or(format!("the object {object}")), size, share, limit)))
+    });
+    let Some((path, size, share, limit)) = looking.await?? else { return Ok(()) };
+    let target = group.from.shares.get(share).and_then(|share| group.targets.get(&share.name));
+    let place = target.map_or_else(String::new, |target| {
+        format!("the share {} with its content in {}", target.name, target.content)
+    });
+    let remedy =
+        "raise max_file_size of the share, or name a content store that holds larger files";
+    Err(server::Oversized { path, size, place, limit, remedy }.into())
 }
 
 /// The metadata stores that names go into, by name; several groups may go into one.
@@ -187,8 +233,9 @@ async fn examine(
                     None if bytes && entry.length > 0 => {
                         let path = parts.content(entry.content);
                         let there = fs::metadata(&path).map_err(Error::at(&path));
-                        let there = there
-                            .map(|there| copy::Found { length: there.len(), sum: entry.sha256 });
+                        let checksum = entry.checksum();
+                        let there =
+                            there.map(|there| copy::Found { length: there.len(), checksum });
                         check::compare(&entry, there)?
                     }
                     None => None,

@@ -1,6 +1,7 @@
 //! One pass: every file of a dump, and what its content needs.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -10,6 +11,7 @@ use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 
 use super::{Dumped, Making, Pass, Passed, WAITING, new};
+use crate::backup::checksum::{Coverage, LARGE};
 use crate::backup::copy::{self, Found};
 use crate::backup::list::{Entry, Item, ListWriter, Row, ShareHead, State};
 use crate::backup::manifest::Parts;
@@ -134,7 +136,7 @@ impl Making<'_> {
                 Done::Nothing
             }
         };
-        self.job.advance(size);
+        self.job.pass_over(size);
         Ok(done)
     }
 
@@ -149,7 +151,7 @@ impl Making<'_> {
             State::Steady | State::Copied { short: false } => true,
             State::Copied { short: true } | State::Moving | State::Lost => false,
         };
-        if !whole || (entry.sha256.is_none() && !self.wanted.no_checksums) {
+        if !whole || (entry.checksum().is_none() && !self.wanted.no_checksums) {
             return Ok(false);
         }
         if self.wanted.metadata_only {
@@ -157,14 +159,16 @@ impl Making<'_> {
         }
         let path = self.parts.content(entry.content);
         let job = Arc::new(self.job.silent());
-        let found = spawn_blocking(move || copy::hash_file(&path, &job)).await?;
-        let expected = Found { length: entry.length, sum: entry.sha256 };
+        let coverage = entry.coverage();
+        let found = spawn_blocking(move || copy::hash_file(&path, coverage, &job)).await?;
+        let expected = Found { length: entry.length, checksum: entry.checksum() };
         Ok(found.is_ok_and(|found| found == expected))
     }
 
     /// Makes a file of the base this backup's too; whether that went.
     async fn take_over(&self, base: &Parts, entry: &Entry) -> Result<bool, Error> {
-        if entry.state != State::Steady || (entry.sha256.is_none() && !self.wanted.no_checksums) {
+        if entry.state != State::Steady || (entry.checksum().is_none() && !self.wanted.no_checksums)
+        {
             return Ok(false);
         }
         if self.wanted.metadata_only {
@@ -172,11 +176,17 @@ impl Making<'_> {
         }
         let (from, to) = (base.content(entry.content), self.parts.content(entry.content));
         let length = entry.length;
+        // Large holes have no part in the checksums of this format: the file is read once more, and never again whole.
+        let old = length >= LARGE && entry.coverage() == Coverage::All;
         let linked = spawn_blocking(move || {
             copy::remove(&to)?;
             let there = fs::metadata(&from)?;
+            let has_holes = there.blocks().saturating_mul(512) < length;
             Ok::<_, std::io::Error>(
-                there.is_file() && there.len() == length && fs::hard_link(&from, &to).is_ok(),
+                there.is_file()
+                    && there.len() == length
+                    && !(old && has_holes)
+                    && fs::hard_link(&from, &to).is_ok(),
             )
         });
         // Whatever is wrong with the base, the content store has the bytes.
@@ -187,20 +197,22 @@ impl Making<'_> {
         let place = place.ok_or_else(|| Error::Homeless { store: self.name.clone() })?;
         let store = &place.store;
         let size = row.size.min(store.content.max_length());
+        self.job.pass_over(row.size - size);
         let found = if self.wanted.no_checksums {
             let length = store.content.length(&copy::context(self.job), row.content_id()).await;
             self.job.advance(size);
             match length {
-                Ok(length) => Found { length: length.min(size), sum: None },
-                Err(content::Error::Missing(_)) => Found { length: 0, sum: None },
+                Ok(length) => Found { length: length.min(size), checksum: None },
+                Err(content::Error::Missing(_)) => Found { length: 0, checksum: None },
                 Err(error) => return Err(store.failed(row.content)(error)),
             }
         } else {
             let to = (!self.wanted.metadata_only).then(|| self.parts.content(row.content));
-            copy::read_out(store, row.content_id(), size, to, self.job).await?
+            let coverage = Coverage::of_size(size);
+            copy::read_out(store, row.content_id(), size, to, coverage, self.job).await?
         };
         let state = State::Copied { short: found.length < size };
-        Ok(Done::Copied(Entry::new(row, found.length, found.sum, state)))
+        Ok(Done::Copied(Entry::new(row, found.length, found.checksum, state)))
     }
 }
 
