@@ -159,7 +159,7 @@ fn oversized((_, size, share, limit): (ObjectId, u64, ShareName, u64), path: Str
 
 /// Looks for a file that the shares do not take, before anything is changed.
 fn refuse_oversized(file: &Path, mut sizes: SizeCheck) -> Result<(), Unread> {
-    let reader = || Ok::<_, Unread>(Reader::new(File::open(file)?).map_err(Unread::Refused)?);
+    let reader = || Reader::new(File::open(file)?).map_err(Unread::Refused);
     let mut records = reader()?;
     let mut found = None;
     while found.is_none()

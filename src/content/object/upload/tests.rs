@@ -124,7 +124,7 @@ fn shared(bucket: &Arc<Brittle>, write_buffer: usize, concurrency: usize) -> Arc
         exclusive: true,
         chunk_size: CHUNK,
     };
-    let bucket = Bucket::new(Arc::clone(bucket) as _, "", limits, None);
+    let bucket = Bucket::new(Arc::clone(bucket) as _, "brittle", "", limits, None);
     Arc::new(Shared::new(bucket, None, &settings, CHUNK))
 }
 
