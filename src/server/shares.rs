@@ -350,7 +350,7 @@ pub(super) fn not_owner(config: &Config, share: &config::Share, refusal: Refusal
         }
     };
     let own = config.metadata.get(&share.metadata_store).map(|metadata| match metadata {
-        config::Metadata::Memory => "in memory".to_owned(),
+        config::Metadata::Memory { .. } => "in memory".to_owned(),
         config::Metadata::Sqlite(sqlite) => sqlite.path.display().to_string(),
         config::Metadata::Postgres(postgres) => postgres.target.to_string(),
     });
