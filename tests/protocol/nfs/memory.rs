@@ -78,6 +78,16 @@ impl ContentStore for SlowContent {
         self.inner.list(after, limit).await
     }
 
+    async fn allocated(
+        &self,
+        cx: &Context,
+        id: ContentId,
+        length: u64,
+        holes: bool,
+    ) -> Result<u64, Error> {
+        self.inner.allocated(cx, id, length, holes).await
+    }
+
     async fn footprint(&self, id: ContentId) -> Result<Footprint, Error> {
         self.inner.footprint(id).await
     }
