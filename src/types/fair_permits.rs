@@ -182,6 +182,13 @@ impl Permit {
     }
 }
 
+impl Permit {
+    /// Takes the permits away for good.
+    pub fn forget(mut self) {
+        self.count = 0;
+    }
+}
+
 impl Drop for Permit {
     fn drop(&mut self) {
         self.shrink_to(0);

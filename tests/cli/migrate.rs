@@ -16,7 +16,7 @@ use super::port::Reserved;
 use super::process::{Finished, Running, folder, patiently, run, trunkfs};
 
 /// The newest version; a new one must be looked at here.
-const NEWEST: i32 = 3;
+const NEWEST: i32 = 4;
 
 /// A configuration with a store `main` in the database and one in memory, for `role`.
 fn configured(settings: &Settings, role: &str, more: &str) -> TempDir {
@@ -109,7 +109,7 @@ async fn a_schema_is_made_served_and_taken_back() {
         0,
         &["store main, the database", "applied V1 tables in ", "the schema has version 1"],
     );
-    serve(&folder).await.failed_with(1, &["its schema has version 1, this program needs 3; ", up]);
+    serve(&folder).await.failed_with(1, &["its schema has version 1, this program needs 4; ", up]);
     said(
         &migrate(&folder, &["status"]).await,
         3,
@@ -118,16 +118,16 @@ async fn a_schema_is_made_served_and_taken_back() {
     said(
         &migrate(&folder, &["up"]).await,
         0,
-        &["applied V2 operations in ", "applied V3 used in ", "the schema has version 3"],
+        &["applied V2 operations in ", "applied V4 conflicts in ", "the schema has version 4"],
     );
-    said(&migrate(&folder, &["up"]).await, 0, &["nothing to do: the schema has version 3"]);
-    said(&migrate(&folder, &["status"]).await, 0, &["up to date: version 3"]);
+    said(&migrate(&folder, &["up"]).await, 0, &["nothing to do: the schema has version 4"]);
+    said(&migrate(&folder, &["status"]).await, 0, &["up to date: version 4"]);
 
     // While it is served nothing is taken back.
     let server = Running::start(folder.path(), &["--config", "t.yaml"], 1).await;
     let all = ["down", "--to", "0"];
     let words = [
-        "from version 3 to 0",
+        "from version 4 to 0",
         "V1 tables: Destroys",
         "shares: 1; files, directories and links: 1",
         "It is in use: ",
@@ -143,13 +143,19 @@ async fn a_schema_is_made_served_and_taken_back() {
     refused(
         &asked,
         1,
-        &["from version 3 to 2", "V3 used: Loses", "No file or name is lost", "pg_dump"],
+        &["from version 4 to 3", "V4 conflicts: Puts", "No file or name is lost", "pg_dump"],
     );
-    assert!(!asked.err.contains("in use") && !asked.err.contains("V2"), "{asked:?}");
+    assert!(!asked.err.contains("in use") && !asked.err.contains("V3"), "{asked:?}");
     said(
         &migrate(&folder, &yes).await,
         0,
-        &["took back V3", "took back V2", "took back V1", "the schema has version 0"],
+        &[
+            "took back V4",
+            "took back V3",
+            "took back V2",
+            "took back V1",
+            "the schema has version 0",
+        ],
     );
     said(&migrate(&folder, &yes).await, 0, &["nothing to do: the schema has version 0"]);
     said(&migrate(&folder, &["status"]).await, 3, &["behind: it has no tables"]);
@@ -327,7 +333,7 @@ async fn a_role_that_may_not_make_tables_serves_those_of_another() {
         ],
     );
     let migrating = configured(&settings, &owner.name, "");
-    said(&migrate(&migrating, &["up"]).await, 0, &["the schema has version 3"]);
+    said(&migrate(&migrating, &["up"]).await, 0, &["the schema has version 4"]);
     let grants = format!(
         "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {0};
          GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO {0}",

@@ -16,10 +16,14 @@ mod cluster;
 #[cfg(test)]
 mod connecting;
 #[cfg(test)]
+mod contention;
+#[cfg(test)]
 mod damage;
 #[cfg(test)]
 #[path = "../support/database.rs"]
 mod database;
+#[cfg(test)]
+mod durable;
 #[cfg(test)]
 mod failures;
 #[cfg(test)]

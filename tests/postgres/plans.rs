@@ -85,3 +85,64 @@ async fn no_plan_of_an_empty_database_outlives_it() {
     assert_eq!(whole, 0, "a table was read as a whole");
     assert!(read > 0 && read < 3 * MOST_READ, "{read} index entries were read");
 }
+
+/// Names that are removed from one directory.
+const REMOVED: i64 = 100_000;
+
+/// Blocks that the session of `store` reads for look-ups and creates of names that are not there, in a directory that many
+/// names were removed from.
+async fn blocks_for_absent_names(fixture: &Fixture, directory: ObjectId, tag: &str) -> i64 {
+    let client = connect(&fixture.database.settings()).await;
+    let blocks = "SELECT COALESCE(sum(heap_blks_hit + heap_blks_read + idx_blks_hit + idx_blks_read), 0)::bigint
+                    FROM pg_statio_user_tables WHERE relname = 'parent_child_map'";
+    // A store of its own: the statistics of its session are complete when the store has ended.
+    let mut settings = fixture.database.settings();
+    settings.max_connections = 1;
+    let store = trunkfs::metadata::postgres::PostgresStore::connect(settings).await.unwrap();
+    store.open_share(&crate::support::share_spec()).await.unwrap();
+    until(&fixture.database, "the other sessions end", "application_name = 'trunkfs'", 1).await;
+    let before: i64 = client.query_one(blocks, &[]).await.unwrap().get(0);
+    let cx = fixture.cx();
+    let how = CreateHow::Unchecked(mode(0o644));
+    for absent in ["m", "m-00500", "m-50000x"] {
+        let found = store.lookup(&cx, directory, &name(absent)).await.unwrap();
+        assert_eq!(found.object, None);
+    }
+    let (one, two) = (name(&format!("m-20000-{tag}")), name(&format!("m-70000-{tag}")));
+    store.create(&cx, directory, &one, &how).await.unwrap();
+    store.rename(&cx, directory, &one, directory, &two).await.unwrap();
+    store.remove(&cx, directory, &two).await.unwrap();
+    store.close().await;
+    until(&fixture.database, "the session ends", "application_name = 'trunkfs'", 0).await;
+    let after: i64 = client.query_one(blocks, &[]).await.unwrap().get(0);
+    after - before
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn names_that_were_removed_cost_nothing() {
+    let fixture = Fixture::new().await;
+    let directory = fixture.directory(fixture.root(), "spool").await.id;
+    fixture.store.close().await;
+    let client = connect(&fixture.database.settings()).await;
+    client
+        .batch_execute(&format!(
+            "ALTER TABLE parent_child_map SET (autovacuum_enabled = off);
+             INSERT INTO parent_child_map (parent_id, child_name, child_id)
+             SELECT '{directory}', convert_to('m-' || lpad(i::text, 5, '0'), 'UTF8'), md5('f' || i)::uuid
+               FROM generate_series(0, {REMOVED} - 1) i"
+        ))
+        .await
+        .unwrap();
+    // As pg_dump has it: while the snapshot is open no index entry may be marked dead.
+    let snapshot = connect(&fixture.database.settings()).await;
+    snapshot.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT 1").await.unwrap();
+    client
+        .batch_execute(&format!("DELETE FROM parent_child_map WHERE parent_id = '{directory}'"))
+        .await
+        .unwrap();
+    let open = blocks_for_absent_names(&fixture, directory, "open").await;
+    snapshot.batch_execute("COMMIT").await.unwrap();
+    let ended = blocks_for_absent_names(&fixture, directory, "ended").await;
+    // Six operations, each a few descents of an index of three levels.
+    assert!(open < 300 && ended < 300, "{open} blocks beside a snapshot, {ended} after it");
+}

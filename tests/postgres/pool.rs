@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use trunkfs::metadata::postgres::{PostgresStore, Settings};
 use trunkfs::metadata::{CreateHow, Error, MetadataStore as _};
+use trunkfs::types::ObjectId;
 
 use crate::database::{TestDatabase, connect};
 use crate::proxy::Proxy;
@@ -21,21 +22,31 @@ async fn with(change: impl FnOnce(&mut Settings)) -> Fixture {
     Fixture::on(settings, database).await
 }
 
-/// Creates that all wait for the lock of the root directory; they go on when the transaction ends.
-fn waiting(fixture: &Arc<Fixture>, count: usize) -> Vec<tokio::task::JoinHandle<()>> {
-    let creates = (0..count).map(|index| {
+/// So many directories.
+async fn directories(fixture: &Fixture, count: usize) -> Vec<ObjectId> {
+    let mut directories = Vec::new();
+    for index in 0..count {
+        let name = format!("directory-{index}");
+        directories.push(fixture.directory(fixture.root(), &name).await.id);
+    }
+    directories
+}
+
+/// Creates, one in each directory, that all wait for a lock; they go on when the transaction ends.
+fn waiting(fixture: &Arc<Fixture>, directories: Vec<ObjectId>) -> Vec<tokio::task::JoinHandle<()>> {
+    let creates = directories.into_iter().map(|directory| {
         let fixture = Arc::clone(fixture);
         tokio::spawn(async move {
             let how = CreateHow::Guarded(mode(0o644));
-            let name = name(&format!("file-{index}"));
-            let (cx, root) = (fixture.cx(), fixture.root());
-            fixture.store.create(&cx, root, &name, &how).await.unwrap();
+            let (cx, name) = (fixture.cx(), name("file"));
+            fixture.store.create(&cx, directory, &name, &how).await.unwrap();
         })
     });
     creates.collect()
 }
 
-const LOCK: &str = "SELECT FROM files WHERE id = $1 FOR UPDATE";
+/// Of every directory.
+const LOCK: &str = "SELECT FROM files WHERE file_type = 2 FOR UPDATE";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn min_conns_are_made_ahead_and_made_again() {
@@ -61,10 +72,11 @@ async fn max_conns_is_never_passed_and_reads_have_their_own() {
         settings.min_connections = 1;
     });
     let fixture = Arc::new(fixture.await);
+    let directories = directories(&fixture, 8).await;
     let mut blocker = connect(&fixture.database.settings()).await;
     let lock = blocker.transaction().await.unwrap();
-    lock.execute(LOCK, &[&fixture.root().0]).await.unwrap();
-    let creates = waiting(&fixture, 8);
+    lock.execute(LOCK, &[]).await.unwrap();
+    let creates = waiting(&fixture, directories);
     until(&fixture.database, "mutations wait", "wait_event_type = 'Lock'", 3).await;
     // The last connection is the reads', which would wait as long as the lock is held.
     for _ in 0..20 {
@@ -87,10 +99,11 @@ async fn idle_ones_are_closed() {
         settings.max_idle_time = Duration::from_millis(500);
     });
     let fixture = Arc::new(fixture.await);
+    let directories = directories(&fixture, 3).await;
     let mut blocker = connect(&fixture.database.settings()).await;
     let lock = blocker.transaction().await.unwrap();
-    lock.execute(LOCK, &[&fixture.root().0]).await.unwrap();
-    let creates = waiting(&fixture, 3);
+    lock.execute(LOCK, &[]).await.unwrap();
+    let creates = waiting(&fixture, directories);
     until(&fixture.database, "mutations wait", "wait_event_type = 'Lock'", 3).await;
     lock.commit().await.unwrap();
     for create in creates {
@@ -134,10 +147,11 @@ async fn acquire_timeout_bounds_the_wait_for_a_connection() {
         settings.statement_timeout = LIMIT * 20;
     });
     let fixture = Arc::new(fixture.await);
+    let directories = directories(&fixture, 1).await;
     let mut blocker = connect(&fixture.database.settings()).await;
     let lock = blocker.transaction().await.unwrap();
-    lock.execute(LOCK, &[&fixture.root().0]).await.unwrap();
-    let creates = waiting(&fixture, 1);
+    lock.execute(LOCK, &[]).await.unwrap();
+    let creates = waiting(&fixture, directories);
     until(&fixture.database, "a mutation waits", "wait_event_type = 'Lock'", 1).await;
     let start = Instant::now();
     // The connection is in use for as long as the lock is held.
@@ -223,10 +237,11 @@ async fn clients_take_turns_at_connections() {
         })
         .await,
     );
+    let directories = directories(&fixture, 1).await;
     let mut blocker = connect(&fixture.database.settings()).await;
     let lock = blocker.transaction().await.unwrap();
-    lock.execute(LOCK, &[&fixture.root().0]).await.unwrap();
-    let creates = waiting(&fixture, 1);
+    lock.execute(LOCK, &[]).await.unwrap();
+    let creates = waiting(&fixture, directories);
     until(&fixture.database, "the connection waits", "wait_event_type = 'Lock'", 1).await;
     let from = |host: u8| Context { client: ([10, 0, 0, host], 700).into(), ..fixture.cx() };
     let (crowd, single) = (from(1), from(2));

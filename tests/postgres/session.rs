@@ -2,7 +2,7 @@
 
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Error, Row};
-use trunkfs::types::{Attributes, ObjectId, Timestamp};
+use trunkfs::types::{Attributes, ObjectId, ShareId, Timestamp};
 use uuid::Uuid;
 
 use crate::database::connect;
@@ -164,7 +164,10 @@ pub(crate) struct Session {
 
 impl Session {
     pub(crate) async fn open(fixture: &Fixture) -> Self {
-        let client = connect(&fixture.database.settings()).await;
+        Self::on(connect(&fixture.database.settings()).await, fixture.share.id).await
+    }
+
+    pub(crate) async fn on(client: Client, share: ShareId) -> Self {
         client.batch_execute("SET lock_timeout = '2min'; SET enable_seqscan = off").await.unwrap();
         let instance = Uuid::new_v4();
         let row = client
@@ -172,7 +175,7 @@ impl Session {
             .await
             .unwrap();
         let (slot, epoch, pid) = (row.get(0), row.get(1), row.get(2));
-        Self { client, slot, epoch, pid, share: fixture.share.id.0 }
+        Self { client, slot, epoch, pid, share: share.0 }
     }
 
     /// Calls a function under a batch number; its rows.

@@ -1,9 +1,11 @@
 //! CREATE, MKDIR, SYMLINK and MKNOD.
 
+use std::ops::ControlFlow;
+
 use super::PostgresStore;
+use super::attempt::Attempt;
 use super::flight::{Mutation, Verdict, arguments};
-use super::read::directory;
-use super::retry::Patience;
+use super::read::{View, directory};
 use super::rows::{Stored, damaged, stored_device};
 use crate::metadata::{
     Answer, Change, CreateHow, Created, Error, Refusal, SetAttributes, Share, rules,
@@ -104,9 +106,22 @@ impl PostgresStore {
         accepts: impl Fn(&Stored) -> bool + Send + Sync,
     ) -> Answer<Created> {
         let share = self.share(cx).await?;
-        let mut patience = Patience::new();
+        let mut attempt = self.attempt([parent]);
+        let made = self.make_in(cx, &mut attempt, &share, (parent, name), new, accepts).await;
+        self.durable(cx, attempt, made).await
+    }
+
+    async fn make_in(
+        &self,
+        cx: &Context,
+        attempt: &mut Attempt,
+        share: &Share,
+        (parent, name): (ObjectId, &Name),
+        new: &New<'_>,
+        accepts: impl Fn(&Stored) -> bool + Send + Sync,
+    ) -> Answer<Created> {
+        let mut view = self.look(cx, attempt, share, (parent, name)).await?;
         loop {
-            let mut view = self.look(cx, &share, parent, name).await?;
             let parent = directory(view.take(0))?;
             let refuse = |error| Refusal::of(error, &parent);
             rules::may_search(&cx.credentials, &parent).map_err(refuse)?;
@@ -118,24 +133,24 @@ impl PostgresStore {
                 return Ok(Created { directory, object, made: false });
             }
             rules::may_change_entries(&cx.credentials, &parent).map_err(refuse)?;
-            if let Some(created) =
-                self.try_make(cx, &share, &parent, name, new).await.map_err(refuse)?
-            {
-                return Ok(created);
-            }
-            patience.decide_again(cx).await.map_err(refuse)?;
+            let made = self.try_make(cx, attempt, share, (&parent, name), new).await;
+            view = match made.map_err(refuse)? {
+                ControlFlow::Break(created) => return Ok(created),
+                ControlFlow::Continue(present) => present,
+            };
+            attempt.decide_again(cx).map_err(refuse)?;
         }
     }
 
-    /// Nothing where the decision must be made again.
+    /// Goes on with the present values where the decision must be made again.
     async fn try_make(
         &self,
         cx: &Context,
+        attempt: &mut Attempt,
         share: &Share,
-        parent: &Attributes,
-        name: &Name,
+        (parent, name): (&Attributes, &Name),
         new: &New<'_>,
-    ) -> Result<Option<Created>, Error> {
+    ) -> Result<ControlFlow<Created, View>, Error> {
         let rules::NewObject { mode, uid, gid, atime, mtime, ctime } =
             rules::new_object(&cx.credentials, parent, new.kind, new.set, cx.now);
         let target = new.target.map(|target| target.as_bytes().to_vec());
@@ -166,13 +181,14 @@ impl PostgresStore {
                 new.verifier.map(u64::cast_signed),
             ],
         };
-        let mut reply = self.mutate(cx, share.fsid, mutation).await?;
+        let mut reply = self.mutate(cx, attempt, share.fsid, mutation).await?;
         match reply.verdict {
             Verdict::Done => {
                 let directory = Change { before: reply.next()?, after: reply.next()? };
-                Ok(Some(Created { directory, object: reply.next()?, made: true }))
+                let object = reply.next()?;
+                Ok(ControlFlow::Break(Created { directory, object, made: true }))
             }
-            Verdict::Again => Ok(None),
+            Verdict::Again => Ok(ControlFlow::Continue(reply.into_view())),
             verdict @ (Verdict::NotEmpty | Verdict::Loop | Verdict::Superseded | Verdict::Gone) => {
                 Err(unexpected(verdict))
             }

@@ -13,8 +13,11 @@ use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
 use super::PostgresStore;
+use super::attempt::Attempt;
 use super::error::Failure;
+use super::gates::Pass;
 use super::pool::{Pooled, Refusal};
+use super::read::View;
 use super::retry::{Patience, jittered, within};
 use super::rows::{self, Stored};
 use super::setup::{self, Slot};
@@ -43,7 +46,7 @@ const SETTLE: &str = "SELECT * FROM settle($1, $2, $3, $4)";
 pub(super) enum Verdict {
     /// Done.
     Done,
-    /// What the decision rests on has changed.
+    /// The values that the decision rests on have changed. The answer has the present ones.
     Again,
     /// A directory that must be empty is not.
     NotEmpty,
@@ -76,12 +79,23 @@ pub(super) struct Reply {
     objects: std::vec::IntoIter<Option<Stored>>,
 }
 
+/// A connection, and the rows that a statement on it gave. The connection goes back to the pool where the caller is
+/// gone.
+type Flown = Result<(Pooled, Vec<Row>), Failure>;
+/// The same of a mutation, with the passes of its attempt where the decision is to be made again.
+type Sent = Result<(Pooled, Vec<Row>, Vec<Pass>), Failure>;
+
 impl Reply {
     fn from_rows(rows: &[Row], fsid: Fsid) -> Result<Self, Error> {
         let first = rows.first().ok_or_else(|| rows::damaged("a function gave no answer"))?;
         let verdict = Verdict::from_number(rows::number(first)?)?;
         let objects: Result<Vec<_>, _> = rows.iter().map(|row| rows::object(row, fsid)).collect();
         Ok(Self { verdict, objects: objects?.into_iter() })
+    }
+
+    /// The present values of what a decision rests on, by the places that [`View`] has for them.
+    pub(super) fn into_view(self) -> View {
+        View::of(self.objects)
     }
 
     /// The next object, where there is one.
@@ -132,7 +146,7 @@ impl PostgresStore {
                 Ok(connection) => {
                     let task = query(connection, statement, Arc::clone(&arguments));
                     match cx.trail.timed(Wait::Database, within(cx, landed(task))).await? {
-                        Ok(rows) => return Ok(rows),
+                        Ok((_, rows)) => return Ok(rows),
                         Err(failure) => failure,
                     }
                 }
@@ -149,10 +163,54 @@ impl PostgresStore {
         cx.trail.timed_as(wait, connecting).await
     }
 
-    /// A connection with a writer slot.
-    async fn writer(&self, cx: &Context) -> Result<Result<(Pooled, Slot), Failure>, Error> {
+    /// Runs a statement that changes nothing on the connection of an attempt at a change, which the attempt keeps.
+    pub(super) async fn read_for(
+        &self,
+        cx: &Context,
+        attempt: &mut Attempt,
+        statement: &'static str,
+        arguments: Vec<Argument>,
+    ) -> Result<Vec<Row>, Error> {
+        let arguments = Arc::new(arguments);
+        loop {
+            let failure = match self.connection(cx, attempt).await? {
+                Ok(connection) => {
+                    let task = query(connection, statement, Arc::clone(&arguments));
+                    match cx.trail.timed(Wait::Database, within(cx, landed(task))).await? {
+                        Ok((connection, rows)) => {
+                            attempt.connection = Some(connection);
+                            return Ok(rows);
+                        }
+                        Err(failure) => failure,
+                    }
+                }
+                Err(failure) => failure,
+            };
+            attempt.patience.pause(cx, failure).await?;
+        }
+    }
+
+    /// The connection that an attempt has, or one of those that changes may use.
+    async fn connection(
+        &self,
+        cx: &Context,
+        attempt: &mut Attempt,
+    ) -> Result<Result<Pooled, Failure>, Error> {
+        if let Some(connection) = attempt.connection.take() {
+            return Ok(Ok(connection));
+        }
+        self.pass(cx, attempt).await?;
         let connecting = within(cx, self.pool.get_for_mutation(cx.claimant()));
-        let connection = match self.connected(cx, connecting).await? {
+        self.connected(cx, connecting).await
+    }
+
+    /// The same with a writer slot.
+    async fn writer(
+        &self,
+        cx: &Context,
+        attempt: &mut Attempt,
+    ) -> Result<Result<(Pooled, Slot), Failure>, Error> {
+        let connection = match self.connection(cx, attempt).await? {
             Ok(connection) => connection,
             Err(failure) => return Ok(Err(failure)),
         };
@@ -183,26 +241,38 @@ impl PostgresStore {
     }
 
     /// Runs a mutation. Once it is sent its outcome is awaited, whatever becomes of the call: an error says that
-    /// nothing was changed, unless it says that the outcome is not known.
+    /// nothing was changed, unless it says that the outcome is not known. The answer is durable, and so is everything
+    /// that it rests on. The attempt keeps its connection where the decision is to be made again.
     pub(super) async fn mutate(
         &self,
         cx: &Context,
+        attempt: &mut Attempt,
         fsid: Fsid,
         mutation: Mutation,
     ) -> Result<Reply, Error> {
         let mutation = Arc::new(mutation);
         let share = cx.share;
-        let mut patience = Patience::new();
+        attempt.unflushed = false;
         loop {
-            let failure = match self.writer(cx).await? {
+            let failure = match self.writer(cx, attempt).await? {
                 Ok((connection, slot)) => {
                     let ticket = Ticket { share, slot, batch: rand::random() };
                     let mutation = Arc::clone(&mutation);
                     let refusal = connection.refusal();
+                    let passes = std::mem::take(&mut attempt.passes);
                     let task =
-                        tokio::spawn(async move { send(connection, &mutation, ticket).await });
+                        tokio::spawn(
+                            async move { send(connection, &mutation, ticket, passes).await },
+                        );
                     match cx.trail.timed(Wait::Database, landed(task)).await {
-                        Ok(rows) => return Reply::from_rows(&rows, fsid),
+                        Ok((connection, rows, passes)) => {
+                            let reply = Reply::from_rows(&rows, fsid)?;
+                            if reply.verdict == Verdict::Again {
+                                attempt.connection = Some(connection);
+                                attempt.passes = passes;
+                            }
+                            return Ok(reply);
+                        }
                         Err(Failure::Lost(source)) => {
                             let settling = self.settle(ticket);
                             let applied = cx.trail.timed(Wait::Away, settling).await?;
@@ -217,7 +287,7 @@ impl PostgresStore {
                 }
                 Err(failure) => failure,
             };
-            patience.pause(cx, failure).await?;
+            attempt.patience.pause(cx, failure).await?;
         }
     }
 
@@ -233,7 +303,7 @@ impl PostgresStore {
             let failure = match self.pool.get(None).await {
                 Ok(connection) => {
                     match landed(query(connection, statement, Arc::clone(&arguments))).await {
-                        Ok(rows) => return Ok(rows),
+                        Ok((_, rows)) => return Ok(rows),
                         Err(failure) => failure,
                     }
                 }
@@ -255,7 +325,7 @@ impl PostgresStore {
                 fly(connection, SETTLE, &[&share.0, &slot.number, &slot.epoch, &batch]).await
             };
             let unknown = match tokio::time::timeout_at(until, asked).await {
-                Ok(Ok(rows)) => return Ok(rows),
+                Ok(Ok((_, rows))) => return Ok(rows),
                 Ok(Err(Failure::Refused(error))) => error,
                 Ok(Err(failure)) => failure.into_error(),
                 Err(late) => Error::Backend(Box::new(late)),
@@ -295,7 +365,7 @@ fn query(
     connection: Pooled,
     statement: &'static str,
     arguments: Arc<Vec<Argument>>,
-) -> JoinHandle<Result<Vec<Row>, Failure>> {
+) -> JoinHandle<Flown> {
     tokio::spawn(async move {
         let arguments: Vec<_> =
             arguments.iter().map(|it| it.as_ref() as &(dyn ToSql + Sync)).collect();
@@ -303,7 +373,7 @@ fn query(
     })
 }
 
-async fn landed(task: JoinHandle<Result<Vec<Row>, Failure>>) -> Result<Vec<Row>, Failure> {
+async fn landed<T>(task: JoinHandle<Result<T, Failure>>) -> Result<T, Failure> {
     task.await.unwrap_or_else(|panicked| Err(Failure::Lost(Box::new(panicked))))
 }
 
@@ -311,7 +381,8 @@ async fn send(
     connection: Pooled,
     mutation: &Mutation,
     ticket: Ticket,
-) -> Result<Vec<Row>, Failure> {
+    mut passes: Vec<Pass>,
+) -> Sent {
     let Ticket { share, slot, batch } = ticket;
     let mut arguments: Vec<&(dyn ToSql + Sync)> = vec![&slot.number, &slot.epoch, &batch, &share.0];
     arguments.extend(mutation.arguments.iter().map(|it| it.as_ref() as &(dyn ToSql + Sync)));
@@ -320,24 +391,36 @@ async fn send(
         let prepare = |statement| client.prepare_cached(statement);
         let prepared = prepare(mutation.statement).await.map_err(Failure::in_flight)?;
         let flush = prepare(FLUSH).await.map_err(Failure::in_flight)?;
+        let answer = async {
+            let done = client.query(&prepared, &arguments).await;
+            match &done {
+                Ok(rows) if is_again(rows) => {}
+                // The next change of the objects need not wait for the disk.
+                Ok(_) => passes.clear(),
+                // Of a lock that was waited for in vain, among others.
+                Err(_) => passes.iter().for_each(Pass::narrow),
+            }
+            done
+        };
         // Polled in this order, both leave in one flight.
-        let (done, flushed) =
-            tokio::join!(client.query(&prepared, &arguments), client.execute(&flush, &[]));
+        let (done, flushed) = tokio::join!(answer, client.execute(&flush, &[]));
         let done = done.map_err(Failure::in_flight)?;
         // Done, but perhaps not durable: whatever the reason, the outcome has to be settled.
         flushed.map_err(|error| Failure::Lost(Box::new(error)))?;
         Ok(done)
     };
     let outcome = bounded(connection.flight_limit, call).await;
-    give_back(connection, outcome)
+    give_back(connection, outcome).map(|(connection, rows)| (connection, rows, passes))
+}
+
+/// Whether an answer's verdict is [`Verdict::Again`].
+fn is_again(rows: &[Row]) -> bool {
+    let number = rows.first().and_then(|row| rows::number(row).ok());
+    number.and_then(|number| Verdict::from_number(number).ok()) == Some(Verdict::Again)
 }
 
 /// One round trip, two where the connection meets the statement for the first time.
-async fn fly(
-    connection: Pooled,
-    statement: &str,
-    arguments: &[&(dyn ToSql + Sync)],
-) -> Result<Vec<Row>, Failure> {
+async fn fly(connection: Pooled, statement: &str, arguments: &[&(dyn ToSql + Sync)]) -> Flown {
     let client = &connection.client;
     let call = async {
         let prepared = client.prepare_cached(statement).await.map_err(Failure::in_flight)?;
@@ -358,10 +441,15 @@ async fn bounded(
     }
 }
 
-/// Gives a connection back to the pool, if it may be used again.
-fn give_back(connection: Pooled, outcome: Result<Vec<Row>, Failure>) -> Result<Vec<Row>, Failure> {
-    if outcome.as_ref().is_err_and(Failure::ends_connection) {
-        drop(Pooled::take(connection));
+/// Closes a connection that is of no more use after `outcome`.
+fn give_back(connection: Pooled, outcome: Result<Vec<Row>, Failure>) -> Flown {
+    match outcome {
+        Ok(rows) => Ok((connection, rows)),
+        Err(failure) => {
+            if failure.ends_connection() {
+                drop(Pooled::take(connection));
+            }
+            Err(failure)
+        }
     }
-    outcome
 }

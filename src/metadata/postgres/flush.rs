@@ -47,7 +47,8 @@ impl PostgresStore {
                 written.map(|written| written.seen.0),
             ],
         };
-        let mut reply = self.mutate(cx, share.fsid, mutation).await?;
+        let mut attempt = self.attempt([file]);
+        let mut reply = self.mutate(cx, &mut attempt, share.fsid, mutation).await?;
         match reply.verdict {
             Verdict::Done => {
                 let change = Change { before: reply.next()?, after: reply.next()? };
@@ -72,7 +73,8 @@ impl PostgresStore {
             statement: ZERO,
             arguments: arguments![file.0, content.id.0, content.version.0],
         };
-        let mut reply = self.mutate(cx, share.fsid, mutation).await?;
+        let mut attempt = self.attempt([file]);
+        let mut reply = self.mutate(cx, &mut attempt, share.fsid, mutation).await?;
         let verdict = reply.verdict;
         match verdict {
             Verdict::Done | Verdict::Superseded => {

@@ -1,11 +1,11 @@
 //! LINK.
 
 use super::PostgresStore;
+use super::attempt::Attempt;
 use super::create::{guard, unexpected};
 use super::flight::{Mutation, Verdict, arguments};
-use super::retry::Patience;
 use super::rows::Stored;
-use crate::metadata::{Answer, Change, Error, LinkTarget, Refusal, rules};
+use crate::metadata::{Answer, Change, Error, LinkTarget, Refusal, Share, rules};
 use crate::types::{Attributes, Context, Name, ObjectId};
 
 const LINK: &str = "SELECT * FROM link_object($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
@@ -19,10 +19,22 @@ impl PostgresStore {
         name: &Name,
     ) -> Answer<LinkTarget> {
         let share = self.share(cx).await?;
+        let mut attempt = self.attempt([directory, object]);
+        let linked = self.link_in(cx, &mut attempt, &share, object, (directory, name)).await;
+        self.durable(cx, attempt, linked).await
+    }
+
+    async fn link_in(
+        &self,
+        cx: &Context,
+        attempt: &mut Attempt,
+        share: &Share,
+        object: ObjectId,
+        (directory, name): (ObjectId, &Name),
+    ) -> Answer<LinkTarget> {
         let max_links = share.capabilities.max_links;
-        let mut patience = Patience::new();
+        let mut view = self.look_for_link(cx, attempt, share, object, (directory, name)).await?;
         loop {
-            let mut view = self.look_for_link(cx, &share, object, (directory, name)).await?;
             let (object, parent) = both(view.take(2), view.take(0))?;
             let refuse = |error| Refusal::of_both(error, &object, &parent);
             rules::may_search(&cx.credentials, &parent).map_err(refuse)?;
@@ -41,19 +53,19 @@ impl PostgresStore {
                     i64::from(max_links),
                 ],
             };
-            let mut reply = self.mutate(cx, share.fsid, mutation).await.map_err(refuse)?;
+            let mut reply = self.mutate(cx, attempt, share.fsid, mutation).await.map_err(refuse)?;
             match reply.verdict {
                 Verdict::Done => {
                     let directory = Change { before: reply.next()?, after: reply.next()? };
                     return Ok(LinkTarget { object: reply.next()?, directory });
                 }
-                Verdict::Again => {}
+                Verdict::Again => view = reply.into_view(),
                 verdict @ (Verdict::NotEmpty
                 | Verdict::Loop
                 | Verdict::Superseded
                 | Verdict::Gone) => return Err(refuse(unexpected(verdict))),
             }
-            patience.decide_again(cx).await.map_err(refuse)?;
+            attempt.decide_again(cx).map_err(refuse)?;
         }
     }
 }

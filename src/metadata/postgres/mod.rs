@@ -5,6 +5,7 @@
 //! changed the decision is made again. Nothing is kept in the process but what never changes.
 
 mod apart;
+mod attempt;
 mod audit;
 mod check;
 mod connect;
@@ -13,6 +14,7 @@ mod dump;
 mod error;
 mod flight;
 mod flush;
+mod gates;
 mod hold;
 mod link;
 mod load;
@@ -37,10 +39,13 @@ mod start;
 mod tls;
 mod usage;
 
+use std::sync::Arc;
+
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
 use self::error::Failure;
+use self::gates::Gates;
 pub use self::migrations::PostgresSchema;
 use self::pool::Pool;
 use self::remove::Kind;
@@ -62,7 +67,8 @@ use crate::types::{
 #[derive(Debug)]
 pub struct PostgresStore {
     settings: Settings,
-    pool: Pool,
+    pool: Arc<Pool>,
+    gates: Gates,
     shares: Shares,
     usages: Usages,
     /// What its connections call themselves in their writer slots.
@@ -89,9 +95,11 @@ impl PostgresStore {
         start::check(&settings).await?;
         migrations::prepare(&settings).await?;
         let instance = Uuid::new_v4();
-        let pool = Pool::new(&settings, instance)?;
+        let pool = Arc::new(Pool::new(&settings, instance)?);
         drop(pool.get(None).await.map_err(Failure::into_error)?);
-        Ok(Self { settings, pool, shares: Shares::default(), usages: Usages::new(), instance })
+        let gates = Gates::new(pool.most_mutations());
+        let (shares, usages) = (Shares::default(), Usages::new());
+        Ok(Self { settings, pool, gates, shares, usages, instance })
     }
 }
 

@@ -240,6 +240,7 @@ pub(super) struct Pool {
     calls: FairPermits,
     /// As many mutations as may hold a connection: they wait for each other's locks, and reads go on beside them.
     mutations: FairPermits,
+    most_mutations: usize,
     acquire_timeout: Duration,
     maintenance: JoinHandle<()>,
 }
@@ -277,6 +278,7 @@ impl Pool {
             max_lifetime: settings.max_lifetime,
         };
         let max_connections = settings.max_connections.max(1);
+        let most_mutations = max_connections - reserve(max_connections);
         let connections = managed::Pool::builder(manager)
             .max_size(max_connections)
             // The one used last has everything at hand; taking turns would make every call a cold one.
@@ -288,7 +290,8 @@ impl Pool {
         Ok(Self {
             connections,
             calls: FairPermits::new(max_connections, Bounds::CALLS),
-            mutations: FairPermits::new(max_connections - reserve(max_connections), Bounds::CALLS),
+            mutations: FairPermits::new(most_mutations, Bounds::CALLS),
+            most_mutations,
             acquire_timeout: settings.acquire_timeout,
             maintenance,
         })
@@ -349,6 +352,11 @@ impl Pool {
     /// Whether no connection can be made.
     pub(super) fn is_lost(&self) -> bool {
         self.connections.manager().availability.is_lost()
+    }
+
+    /// How many mutations may hold a connection.
+    pub(super) fn most_mutations(&self) -> usize {
+        self.most_mutations
     }
 
     /// Who claims writer slots.

@@ -1,15 +1,17 @@
 //! What changes nothing: each call is one statement, so one snapshot and one round trip.
 //!
-//! An edge is found by its place in the primary key's order and compared, and whatever an edge names by a subquery of
-//! its own (`OFFSET 0` keeps the planner from joining it otherwise): no statistics lead to another plan.
+//! An edge is found by its place in the primary key's order, and the child of an edge by a subquery of its own
+//! (`OFFSET 0` keeps the planner from joining it otherwise): no statistics lead to another plan. Both bounds of the name
+//! are there: without the upper one, the search for an absent name reads every dead index entry up to the next live name.
 
 use tokio_postgres::Row;
 
 use super::PostgresStore;
-use super::flight::arguments;
+use super::attempt::Attempt;
+use super::flight::{Argument, arguments};
 use super::rows::{self, BEHIND_OBJECT, Stored, column, damaged, object_columns};
 use crate::metadata::{Answer, DirectoryEntry, Error, Link, Lookup, Page, Refusal, Share};
-use crate::types::{Attributes, Context, Cookie, Fileid, Name, ObjectId, SymlinkTarget};
+use crate::types::{Attributes, Context, Cookie, Fileid, Fsid, Name, ObjectId, SymlinkTarget};
 
 const GETATTR: &str = concat!(
     "SELECT 0::smallint, ",
@@ -37,11 +39,11 @@ macro_rules! child {
             $directory,
             " AND m.child_name >= ",
             $name,
+            " AND m.child_name <= ",
+            $name,
             "
                      ORDER BY m.child_name LIMIT 1) e,
-              LATERAL (SELECT * FROM objects c WHERE c.id = e.child_id OFFSET 0) o
-             WHERE e.child_name = ",
-            $name
+              LATERAL (SELECT * FROM objects c WHERE c.id = e.child_id OFFSET 0) o"
         )
     };
 }
@@ -131,15 +133,22 @@ const READDIR_ATTRIBUTES: &str = page!(object_columns!("o"), "objects");
 pub(super) struct View([Option<Stored>; 4]);
 
 impl View {
-    fn from_rows(rows: &[Row], share: &Share) -> Result<Self, Error> {
+    fn from_rows(rows: &[Row], fsid: Fsid) -> Result<Self, Error> {
         let mut view = Self::default();
         for row in rows {
             let number = rows::number(row)?;
             let place = usize::try_from(number).ok().and_then(|number| view.0.get_mut(number));
             *place.ok_or_else(|| damaged(format_args!("row {number} of a look-up")))? =
-                rows::object(row, share.fsid)?;
+                rows::object(row, fsid)?;
         }
         Ok(view)
+    }
+
+    /// Objects in the order of their numbers.
+    pub(super) fn of(objects: impl Iterator<Item = Option<Stored>>) -> Self {
+        let mut view = Self::default();
+        view.0.iter_mut().zip(objects).for_each(|(place, object)| *place = object);
+        view
     }
 
     /// Takes an object out.
@@ -166,35 +175,63 @@ impl PostgresStore {
     ) -> Result<Attributes, Error> {
         let share = self.share(cx).await?;
         let rows = self.read(cx, GETATTR, arguments![object.0, share.id.0]).await?;
-        Ok(rows::present(rows.first().ok_or(Error::Stale)?, share.fsid)?.attributes)
+        let mut view = View::from_rows(&rows, share.fsid)?;
+        Ok(view.take(0).ok_or(Error::Stale)?.attributes)
+    }
+
+    /// An object that is to be changed.
+    pub(super) async fn look_at(
+        &self,
+        cx: &Context,
+        attempt: &mut Attempt,
+        share: &Share,
+        object: ObjectId,
+    ) -> Result<View, Error> {
+        self.view(cx, attempt, share, GETATTR, arguments![object.0, share.id.0]).await
     }
 
     /// A directory and the object it has under a name, with what only the store sees of it.
     pub(super) async fn look(
         &self,
         cx: &Context,
+        attempt: &mut Attempt,
         share: &Share,
-        directory: ObjectId,
-        name: &Name,
+        (directory, name): (ObjectId, &Name),
     ) -> Result<View, Error> {
         let arguments = arguments![directory.0, share.id.0, name.as_bytes().to_vec()];
-        View::from_rows(&self.read(cx, LOOKUP, arguments).await?, share)
+        self.view(cx, attempt, share, LOOKUP, arguments).await
+    }
+
+    /// The objects that a change is decided on.
+    async fn view(
+        &self,
+        cx: &Context,
+        attempt: &mut Attempt,
+        share: &Share,
+        statement: &'static str,
+        arguments: Vec<Argument>,
+    ) -> Result<View, Error> {
+        let rows = self.read_for(cx, attempt, statement, arguments).await?;
+        attempt.unflushed = true;
+        View::from_rows(&rows, share.fsid)
     }
 
     pub(super) async fn look_for_link(
         &self,
         cx: &Context,
+        attempt: &mut Attempt,
         share: &Share,
         object: ObjectId,
         (directory, name): (ObjectId, &Name),
     ) -> Result<View, Error> {
         let arguments = arguments![directory.0, share.id.0, name.as_bytes().to_vec(), object.0];
-        View::from_rows(&self.read(cx, LOOK_LINK, arguments).await?, share)
+        self.view(cx, attempt, share, LOOK_LINK, arguments).await
     }
 
     pub(super) async fn look_for_rename(
         &self,
         cx: &Context,
+        attempt: &mut Attempt,
         share: &Share,
         (from, from_name): (ObjectId, &Name),
         (to, to_name): (ObjectId, &Name),
@@ -206,17 +243,18 @@ impl PostgresStore {
             to.0,
             to_name.as_bytes().to_vec(),
         ];
-        View::from_rows(&self.read(cx, LOOK_RENAME, arguments).await?, share)
+        self.view(cx, attempt, share, LOOK_RENAME, arguments).await
     }
 
     /// Whether a directory is, or lies under, another.
     pub(super) async fn lies_under(
         &self,
         cx: &Context,
+        attempt: &mut Attempt,
         directory: ObjectId,
         above: ObjectId,
     ) -> Result<bool, Error> {
-        let rows = self.read(cx, LIES_UNDER, arguments![directory.0, above.0]).await?;
+        let rows = self.read_for(cx, attempt, LIES_UNDER, arguments![directory.0, above.0]).await?;
         column(rows.first().ok_or_else(|| damaged("a function gave no answer"))?, 0)
     }
 
@@ -227,7 +265,8 @@ impl PostgresStore {
         name: &Name,
     ) -> Answer<Lookup> {
         let share = self.share(cx).await?;
-        let mut view = self.look(cx, &share, parent, name).await?;
+        let arguments = arguments![parent.0, share.id.0, name.as_bytes().to_vec()];
+        let mut view = View::from_rows(&self.read(cx, LOOKUP, arguments).await?, share.fsid)?;
         let directory = directory(view.take(0))?;
         Ok(Lookup { directory, object: view.take(1).map(|stored| stored.attributes) })
     }
@@ -235,7 +274,7 @@ impl PostgresStore {
     pub(super) async fn read_parent(&self, cx: &Context, child: ObjectId) -> Answer<Lookup> {
         let share = self.share(cx).await?;
         let rows = self.read(cx, LOOKUP_PARENT, arguments![child.0, share.id.0]).await?;
-        let mut view = View::from_rows(&rows, &share)?;
+        let mut view = View::from_rows(&rows, share.fsid)?;
         let directory = directory(view.take(0))?;
         match view.take(1) {
             Some(parent) => Ok(Lookup { directory, object: Some(parent.attributes) }),

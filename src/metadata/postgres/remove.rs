@@ -1,11 +1,11 @@
 //! REMOVE and RMDIR.
 
 use super::PostgresStore;
+use super::attempt::Attempt;
 use super::create::{guard, unexpected};
 use super::flight::{Mutation, Verdict, arguments};
 use super::read::directory;
-use super::retry::Patience;
-use crate::metadata::{Answer, Change, Error, Refusal, Removed, Replaced, rules};
+use crate::metadata::{Answer, Change, Error, Refusal, Removed, Replaced, Share, rules};
 use crate::types::{Attributes, Context, Name, ObjectId};
 
 const REMOVE: &str = "SELECT * FROM remove_name($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
@@ -29,9 +29,21 @@ impl PostgresStore {
         kind: Kind,
     ) -> Answer<Removed> {
         let share = self.share(cx).await?;
-        let mut patience = Patience::new();
+        let mut attempt = self.attempt([parent]);
+        let removed = self.remove_from(cx, &mut attempt, &share, (parent, name), kind).await;
+        self.durable(cx, attempt, removed).await
+    }
+
+    async fn remove_from(
+        &self,
+        cx: &Context,
+        attempt: &mut Attempt,
+        share: &Share,
+        (parent, name): (ObjectId, &Name),
+        kind: Kind,
+    ) -> Answer<Removed> {
+        let mut view = self.look(cx, attempt, share, (parent, name)).await?;
         loop {
-            let mut view = self.look(cx, &share, parent, name).await?;
             let parent = directory(view.take(0))?;
             let refuse = |error| Refusal::of(error, &parent);
             rules::may_search(&cx.credentials, &parent).map_err(refuse)?;
@@ -54,19 +66,19 @@ impl PostgresStore {
                     i64::from(child.uid),
                 ],
             };
-            let mut reply = self.mutate(cx, share.fsid, mutation).await.map_err(refuse)?;
+            let mut reply = self.mutate(cx, attempt, share.fsid, mutation).await.map_err(refuse)?;
             match reply.verdict {
                 Verdict::Done => {
                     let directory = Change { before: reply.next()?, after: reply.next()? };
                     return Ok(Removed { directory, object: replaced(reply.next()?) });
                 }
-                Verdict::Again => {}
+                Verdict::Again => view = reply.into_view(),
                 Verdict::NotEmpty => return Err(refuse(Error::NotEmpty)),
                 verdict @ (Verdict::Loop | Verdict::Superseded | Verdict::Gone) => {
                     return Err(refuse(unexpected(verdict)));
                 }
             }
-            patience.decide_again(cx).await.map_err(refuse)?;
+            attempt.decide_again(cx).map_err(refuse)?;
         }
     }
 }

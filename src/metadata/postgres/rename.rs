@@ -1,11 +1,14 @@
 //! RENAME.
 
+use std::ops::ControlFlow;
+
 use super::PostgresStore;
+use super::attempt::Attempt;
 use super::create::{guard, unexpected};
 use super::flight::{Mutation, Verdict, arguments};
 use super::link::both;
+use super::read::View;
 use super::remove::replaced;
-use super::retry::Patience;
 use crate::metadata::{Answer, Change, Error, Refusal, Renamed, Share, rules};
 use crate::types::{Attributes, Context, Name, ObjectId};
 
@@ -35,9 +38,21 @@ impl PostgresStore {
         to: (ObjectId, &Name),
     ) -> Answer<Renamed> {
         let share = self.share(cx).await?;
-        let mut patience = Patience::new();
+        let mut attempt = self.attempt([from.0, to.0]);
+        let renamed = self.rename_in(cx, &mut attempt, &share, from, to).await;
+        self.durable(cx, attempt, renamed).await
+    }
+
+    async fn rename_in(
+        &self,
+        cx: &Context,
+        attempt: &mut Attempt,
+        share: &Share,
+        from: (ObjectId, &Name),
+        to: (ObjectId, &Name),
+    ) -> Answer<Renamed> {
+        let mut view = self.look_for_rename(cx, attempt, share, from, to).await?;
         loop {
-            let mut view = self.look_for_rename(cx, &share, from, to).await?;
             let (source, object) = (view.take(0), view.take(1));
             let (target, found) = (view.take(2), view.take(3));
             let (source, target) = both(source, target)?;
@@ -52,40 +67,46 @@ impl PostgresStore {
             }
             let parties =
                 Parties { from: source.clone(), object, to: target.clone(), replaced: found };
-            self.may_rename(cx, &parties).await.map_err(refuse)?;
+            self.may_rename(cx, attempt, &parties).await.map_err(refuse)?;
             let names = (from.1, to.1);
-            if let Some(renamed) =
-                self.try_rename(cx, &share, &parties, names).await.map_err(refuse)?
-            {
-                return Ok(renamed);
-            }
-            patience.decide_again(cx).await.map_err(refuse)?;
+            let renamed = self.try_rename(cx, attempt, share, &parties, names).await;
+            view = match renamed.map_err(refuse)? {
+                ControlFlow::Break(renamed) => return Ok(renamed),
+                ControlFlow::Continue(present) => present,
+            };
+            attempt.decide_again(cx).map_err(refuse)?;
         }
     }
 
     /// A directory that would become its own descendant is refused as that, whatever else is wrong; where nothing
     /// else is, the function finds it out.
-    async fn may_rename(&self, cx: &Context, parties: &Parties) -> Result<(), Error> {
+    async fn may_rename(
+        &self,
+        cx: &Context,
+        attempt: &mut Attempt,
+        parties: &Parties,
+    ) -> Result<(), Error> {
         let Parties { from, object, to, replaced } = parties;
         let allowed = rules::may_rename(&cx.credentials, from, object, to, replaced.as_ref())
             .and_then(|()| replaced.as_ref().map_or(Ok(()), |it| rules::may_replace(object, it)));
         if allowed.is_err()
             && parties.moves_directory()
-            && self.lies_under(cx, to.id, object.id).await?
+            && self.lies_under(cx, attempt, to.id, object.id).await?
         {
             return Err(Error::Invalid);
         }
         allowed
     }
 
-    /// Nothing where the decision must be made again.
+    /// Goes on with the present values where the decision must be made again.
     async fn try_rename(
         &self,
         cx: &Context,
+        attempt: &mut Attempt,
         share: &Share,
         parties: &Parties,
         (from_name, to_name): (&Name, &Name),
-    ) -> Result<Option<Renamed>, Error> {
+    ) -> Result<ControlFlow<Renamed, View>, Error> {
         let Parties { from, object, to, replaced: found } = parties;
         let mutation = Mutation {
             statement: RENAME,
@@ -104,16 +125,16 @@ impl PostgresStore {
                 found.as_ref().map(guard),
             ],
         };
-        let mut reply = self.mutate(cx, share.fsid, mutation).await?;
+        let mut reply = self.mutate(cx, attempt, share.fsid, mutation).await?;
         match reply.verdict {
             Verdict::Done => {
                 let from = Change { before: reply.next()?, after: reply.next()? };
                 let to = Change { before: reply.next()?, after: reply.next()? };
                 let object = reply.next()?;
                 let replaced = reply.next_if_there().map(replaced);
-                Ok(Some(Renamed { from, to, object, replaced }))
+                Ok(ControlFlow::Break(Renamed { from, to, object, replaced }))
             }
-            Verdict::Again => Ok(None),
+            Verdict::Again => Ok(ControlFlow::Continue(reply.into_view())),
             Verdict::NotEmpty => Err(Error::NotEmpty),
             Verdict::Loop => Err(Error::Invalid),
             verdict @ (Verdict::Superseded | Verdict::Gone) => Err(unexpected(verdict)),

@@ -12,8 +12,6 @@ use crate::types::{Context, Wait};
 const PATIENCE: Duration = Duration::from_secs(2);
 /// The most repeats of a call that met a deadlock or waited too long for a lock.
 const TRANSIENT_REPEATS: u32 = 16;
-/// The most decisions on values that had changed by the time the call was made.
-const DECISIONS: u32 = 32;
 
 /// Ends with [`Error::Cancelled`] where the call is over.
 pub(super) fn admit(cx: &Context) -> Result<(), Error> {
@@ -39,12 +37,11 @@ pub(super) async fn within<T>(cx: &Context, work: impl Future<Output = T>) -> Re
 pub(super) struct Patience {
     away_since: Option<Instant>,
     repeats: u32,
-    decisions: u32,
 }
 
 impl Patience {
     pub(super) fn new() -> Self {
-        Self { away_since: None, repeats: 0, decisions: 0 }
+        Self { away_since: None, repeats: 0 }
     }
 
     /// How long to pause before the next try of a call that failed and changed nothing, unless it is over.
@@ -74,18 +71,6 @@ impl Patience {
         };
         let pause = self.after(failure)?;
         cx.trail.timed(wait, within(cx, tokio::time::sleep(pause))).await
-    }
-
-    /// Before the decision is made again on values that have changed meanwhile.
-    pub(super) async fn decide_again(&mut self, cx: &Context) -> Result<(), Error> {
-        self.decisions += 1;
-        if self.decisions >= DECISIONS {
-            return Err(Error::Unavailable("others change the same entry all the time".into()));
-        }
-        if self.decisions <= 2 {
-            return admit(cx);
-        }
-        within(cx, tokio::time::sleep(jittered(self.decisions - 2))).await
     }
 }
 

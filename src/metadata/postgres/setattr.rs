@@ -1,10 +1,12 @@
 //! SETATTR.
 
 use super::PostgresStore;
+use super::attempt::Attempt;
 use super::create::{guard, unexpected};
 use super::flight::{Mutation, Verdict, arguments};
-use super::retry::Patience;
-use crate::metadata::{Answer, Change, Refusal, SetAttributes, SetTime, SettingDone, rules};
+use crate::metadata::{
+    Answer, Change, Error, Refusal, SetAttributes, SetTime, SettingDone, Share, rules,
+};
 use crate::types::{ContentId, Context, ObjectId};
 
 const SET: &str = "SELECT * FROM set_attributes($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, \
@@ -18,11 +20,24 @@ impl PostgresStore {
         set: &SetAttributes,
     ) -> Answer<SettingDone> {
         let share = self.share(cx).await?;
+        let mut attempt = self.attempt([object]);
+        let done = self.set_in(cx, &mut attempt, &share, object, set).await;
+        self.durable(cx, attempt, done).await
+    }
+
+    async fn set_in(
+        &self,
+        cx: &Context,
+        attempt: &mut Attempt,
+        share: &Share,
+        object: ObjectId,
+        set: &SetAttributes,
+    ) -> Answer<SettingDone> {
         let max_size = share.capabilities.max_file_size;
         let fresh = ContentId::generate();
-        let mut patience = Patience::new();
+        let mut view = self.look_at(cx, attempt, share, object).await?;
         loop {
-            let before = self.read_attributes(cx, object).await?;
+            let before = view.take(0).ok_or(Error::Stale)?.attributes;
             let refuse = |error| Refusal::of(error, &before);
             let after =
                 rules::set_attributes(&cx.credentials, &before, set, max_size, fresh, cx.now)
@@ -47,20 +62,20 @@ impl PostgresStore {
                     new_content.map(|content| content.0),
                 ],
             };
-            let mut reply = self.mutate(cx, share.fsid, mutation).await.map_err(refuse)?;
+            let mut reply = self.mutate(cx, attempt, share.fsid, mutation).await.map_err(refuse)?;
             match reply.verdict {
                 Verdict::Done => {
                     let change = Change { before: reply.next()?, after: reply.next()? };
                     let freed = change.before.content.filter(|_| new_content.is_some());
                     return Ok(SettingDone { change, freed: freed.map(|content| content.id) });
                 }
-                Verdict::Again => {}
+                Verdict::Again => view = reply.into_view(),
                 verdict @ (Verdict::NotEmpty
                 | Verdict::Loop
                 | Verdict::Superseded
                 | Verdict::Gone) => return Err(refuse(unexpected(verdict))),
             }
-            patience.decide_again(cx).await.map_err(refuse)?;
+            attempt.decide_again(cx).map_err(refuse)?;
         }
     }
 }

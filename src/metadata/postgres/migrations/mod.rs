@@ -26,6 +26,7 @@ const DOWNS: &[(i32, &str)] = &[
     (1, include_str!("../../../../migrations/postgres/V1__tables.down.sql")),
     (2, include_str!("../../../../migrations/postgres/V2__operations.down.sql")),
     (3, include_str!("../../../../migrations/postgres/V3__used.down.sql")),
+    (4, include_str!("../../../../migrations/postgres/V4__conflicts.down.sql")),
 ];
 
 /// Refinery's table, as it makes it.
