@@ -47,6 +47,8 @@ mod loading;
 #[path = "../support/loading.rs"]
 mod loading_support;
 #[cfg(test)]
+mod merged;
+#[cfg(test)]
 mod migrations;
 #[cfg(test)]
 #[path = "../support/operations.rs"]

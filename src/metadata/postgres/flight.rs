@@ -16,7 +16,7 @@ use super::PostgresStore;
 use super::attempt::Attempt;
 use super::error::Failure;
 use super::gates::Pass;
-use super::pool::{Pooled, Refusal};
+use super::pool::{Pool, Pooled, Refusal};
 use super::read::View;
 use super::retry::{Patience, jittered, within};
 use super::rows::{self, Stored};
@@ -358,6 +358,17 @@ async fn claimed(mut connection: Pooled, instance: Uuid) -> Result<(Pooled, Slot
             Err(Failure::Lost(Box::new(late)))
         }
     }
+}
+
+/// One try of a statement that changes nothing, for a caller that will not be dropped before it ends.
+pub(super) async fn query_once(
+    pool: &Pool,
+    statement: &'static str,
+    arguments: Vec<Argument>,
+) -> Result<Vec<Row>, Failure> {
+    let arguments: Vec<_> = arguments.iter().map(|it| it.as_ref() as &(dyn ToSql + Sync)).collect();
+    let (_, rows) = fly(pool.get(None).await?, statement, &arguments).await?;
+    Ok(rows)
 }
 
 /// A read in a task of its own.

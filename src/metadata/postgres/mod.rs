@@ -26,6 +26,7 @@ mod other_service;
 mod place;
 mod pool;
 mod read;
+mod readers;
 mod remove;
 mod rename;
 mod retry;
@@ -48,6 +49,7 @@ use self::error::Failure;
 use self::gates::Gates;
 pub use self::migrations::PostgresSchema;
 use self::pool::Pool;
+use self::readers::Readers;
 use self::remove::Kind;
 pub use self::settings::Settings;
 use self::shares::Shares;
@@ -68,6 +70,7 @@ use crate::types::{
 pub struct PostgresStore {
     settings: Settings,
     pool: Arc<Pool>,
+    readers: Arc<Readers>,
     gates: Gates,
     shares: Shares,
     usages: Usages,
@@ -99,7 +102,8 @@ impl PostgresStore {
         drop(pool.get(None).await.map_err(Failure::into_error)?);
         let gates = Gates::new(pool.most_mutations());
         let (shares, usages) = (Shares::default(), Usages::new());
-        Ok(Self { settings, pool, gates, shares, usages, instance })
+        let readers = Readers::new();
+        Ok(Self { settings, pool, readers, gates, shares, usages, instance })
     }
 }
 

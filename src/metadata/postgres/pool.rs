@@ -354,6 +354,11 @@ impl Pool {
         self.connections.manager().availability.is_lost()
     }
 
+    /// Whether there may be more than one connection.
+    pub(super) fn has_several(&self) -> bool {
+        self.connections.status().max_size > 1
+    }
+
     /// How many mutations may hold a connection.
     pub(super) fn most_mutations(&self) -> usize {
         self.most_mutations

@@ -13,7 +13,7 @@ use super::rows::{self, BEHIND_OBJECT, Stored, column, damaged, object_columns};
 use crate::metadata::{Answer, DirectoryEntry, Error, Link, Lookup, Page, Refusal, Share};
 use crate::types::{Attributes, Context, Cookie, Fileid, Fsid, Name, ObjectId, SymlinkTarget};
 
-const GETATTR: &str = concat!(
+pub(super) const GETATTR: &str = concat!(
     "SELECT 0::smallint, ",
     object_columns!("o"),
     " FROM objects o WHERE o.id = $1 AND o.share_id = $2"
@@ -64,7 +64,8 @@ macro_rules! named {
     };
 }
 
-const LOOKUP: &str = concat!(named!("0", "$1", "$2"), " UNION ALL ", child!("1", "$1", "$3"));
+pub(super) const LOOKUP: &str =
+    concat!(named!("0", "$1", "$2"), " UNION ALL ", child!("1", "$1", "$3"));
 
 const LOOKUP_PARENT: &str = concat!(
     named!("0", "$1", "$2"),
@@ -133,7 +134,7 @@ const READDIR_ATTRIBUTES: &str = page!(object_columns!("o"), "objects");
 pub(super) struct View([Option<Stored>; 4]);
 
 impl View {
-    fn from_rows(rows: &[Row], fsid: Fsid) -> Result<Self, Error> {
+    pub(super) fn from_rows(rows: &[Row], fsid: Fsid) -> Result<Self, Error> {
         let mut view = Self::default();
         for row in rows {
             let number = rows::number(row)?;
@@ -174,8 +175,13 @@ impl PostgresStore {
         object: ObjectId,
     ) -> Result<Attributes, Error> {
         let share = self.share(cx).await?;
-        let rows = self.read(cx, GETATTR, arguments![object.0, share.id.0]).await?;
-        let mut view = View::from_rows(&rows, share.fsid)?;
+        let mut view = match self.merged(cx, &share, object, None).await? {
+            Some(view) => view,
+            None => {
+                let rows = self.read(cx, GETATTR, arguments![object.0, share.id.0]).await?;
+                View::from_rows(&rows, share.fsid)?
+            }
+        };
         Ok(view.take(0).ok_or(Error::Stale)?.attributes)
     }
 
@@ -265,8 +271,13 @@ impl PostgresStore {
         name: &Name,
     ) -> Answer<Lookup> {
         let share = self.share(cx).await?;
-        let arguments = arguments![parent.0, share.id.0, name.as_bytes().to_vec()];
-        let mut view = View::from_rows(&self.read(cx, LOOKUP, arguments).await?, share.fsid)?;
+        let mut view = match self.merged(cx, &share, parent, Some(name)).await? {
+            Some(view) => view,
+            None => {
+                let arguments = arguments![parent.0, share.id.0, name.as_bytes().to_vec()];
+                View::from_rows(&self.read(cx, LOOKUP, arguments).await?, share.fsid)?
+            }
+        };
         let directory = directory(view.take(0))?;
         Ok(Lookup { directory, object: view.take(1).map(|stored| stored.attributes) })
     }
