@@ -2,6 +2,7 @@
 //! flight, by which the connection stops reading.
 
 use std::collections::VecDeque;
+use std::pin::pin;
 use std::sync::Arc;
 
 use futures_util::FutureExt as _;
@@ -147,9 +148,20 @@ impl Outbox {
         }
     }
 
-    /// Waits until memory of the budget covers everything that is counted.
+    /// Waits until memory of the budget covers everything that is counted. Replies that are written meanwhile may end the
+    /// wait.
     async fn cover(&self) {
-        self.count(0).await;
+        let mut covered = pin!(self.count(0));
+        loop {
+            tokio::select! {
+                biased;
+                () = &mut covered => return,
+                () = self.account.room.notified() => {}
+            }
+            if self.account.counts.lock().missing(0) == 0 {
+                return;
+            }
+        }
     }
 
     /// Waits until memory of the budget covers the call's too.
@@ -172,9 +184,7 @@ impl Outbox {
         };
         self.wake_writer();
         let granted = self.account.memory.reserve(missing.next_multiple_of(BLOCK_BYTES)).await;
-        let mut counts = self.account.counts.lock();
-        counts.held += granted;
-        counts.bytes += more;
+        self.account.grant(granted, more);
     }
 
     /// Waits until the connection must end for its slowness.
@@ -273,6 +283,13 @@ impl Account {
         }
     }
 
+    /// Counts memory that was granted, and `bytes` for which it was. Memory that replies written meanwhile have left goes back.
+    fn grant(&self, memory: usize, bytes: usize) {
+        let mut counts = self.counts.lock();
+        counts.held += memory;
+        self.recount(&mut counts, 0, bytes);
+    }
+
     /// Counts `bytes` in the place of `before`. Memory that is not needed any more is given back: all of it without a
     /// call, and small parts where a request waits.
     fn recount(&self, counts: &mut Counts, before: usize, bytes: usize) {
@@ -340,9 +357,7 @@ impl RecordMemory {
             _ => memory.grow(is_first, missing, missing + rest - step).await,
         };
         let granted = if held > missing { rest } else { step };
-        let mut counts = self.account.counts.lock();
-        counts.held += held;
-        counts.bytes += granted;
+        self.account.grant(held, granted);
         self.bytes += granted;
         memory.pace().record_takes(self.bytes);
         granted

@@ -61,3 +61,28 @@ async fn memory_is_given_back_when_calls_end() {
     drop(slots);
     assert_eq!(budget.held(), 0);
 }
+
+#[tokio::test(start_paused = true)]
+async fn memory_that_comes_too_late_is_given_back() {
+    let budget = MemoryBudget::new(0);
+    let (outbox, other) = (outbox(&budget, 1), outbox(&budget, 1));
+    let mut running = other.begin(100, None);
+    assert!(running.takes(MIB));
+    // More than was asked for before, as by a reply that is longer than its call said.
+    let mut overdrawn = outbox.begin(100, None);
+    overdrawn.counted.takes(2 * FREE_BYTES);
+    let ends = async {
+        tokio::task::yield_now().await;
+        drop(overdrawn);
+    };
+    let both = async { tokio::join!(outbox.has_room(), ends) };
+    timeout(Duration::from_secs(60), both).await.expect("nothing is missing any more");
+    drop(running);
+    assert_eq!(budget.held(), 0);
+
+    let mut overdrawn = outbox.begin(100, None);
+    overdrawn.counted.takes(2 * FREE_BYTES);
+    outbox.has_room().await;
+    drop(overdrawn);
+    assert_eq!(budget.held(), 0, "an idle connection holds nothing");
+}

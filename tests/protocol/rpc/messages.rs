@@ -1,6 +1,6 @@
 //! Headers: every refusal that RFC 5531 section 9 has.
 
-use super::program::{BYTES, ECHO, GARBAGE, NULL, NUMBER, PANIC, TOO_WEAK, VERSION};
+use super::program::{BYTES, ECHO, GARBAGE, NULL, NUMBER, PANIC, PROCEDURES, TOO_WEAK, VERSION};
 use super::{A_WHILE, Fixture, call};
 use crate::client::{Auth, Call, Outcome, Writer};
 
@@ -61,7 +61,7 @@ async fn another_version_is_a_mismatch_with_low_and_high() {
 
 #[tokio::test]
 async fn an_unknown_procedure_is_unavailable() {
-    for procedure in [12, u32::MAX] {
+    for procedure in [PROCEDURES, u32::MAX] {
         assert_eq!(outcome(call(procedure)).await, Outcome::ProcedureUnavailable);
     }
 }

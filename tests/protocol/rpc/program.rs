@@ -35,7 +35,7 @@ pub(crate) const TOO_WEAK: u32 = 10;
 pub(crate) const WAIT_AND_PANIC: u32 = 11;
 /// Gives as many bytes as its argument says, after the gate.
 pub(crate) const WAIT_FOR_BYTES: u32 = 12;
-const PROCEDURES: u32 = 13;
+pub(crate) const PROCEDURES: u32 = 13;
 
 /// The program's state, and the cases' hold on it.
 #[derive(Debug)]
