@@ -28,7 +28,7 @@ pub mod types;
 pub mod vfs;
 pub mod xdr;
 
-/// Gives freed memory back to the system within seconds; glibc's allocator keeps what a burst of large calls took
+/// Gives freed memory back to the system, with `server/purge.rs`; glibc's allocator keeps what a burst of large calls took
 /// (BENCHMARKS.md).
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

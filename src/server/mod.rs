@@ -15,6 +15,7 @@ mod outbox;
 mod owners;
 mod places;
 mod probe;
+mod purge;
 mod shares;
 mod size_limit;
 mod socket;
@@ -257,7 +258,10 @@ impl Server {
             let accept = listen::accept(listener, shared.clone());
             accepting.spawn(supervised("accepting connections", shutdown.clone(), accept));
         }
-        shutdown.cancelled().await;
+        tokio::select! {
+            () = shutdown.cancelled() => {}
+            never = purge::purge() => match never {},
+        }
         shared.drain.cancel();
         let accepted = accepting.join_all().await.into_iter().collect();
         shared.wind_up().await;

@@ -3,7 +3,7 @@
 use std::fs::read_to_string;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tokio::sync::Semaphore;
@@ -171,4 +171,10 @@ fn many_reads() {
     assert!(most <= BUDGET, "{} MiB were read at once", most / MIB);
     let grown = status("VmHWM") - before;
     assert!(grown <= BUDGET + SLACK, "the server grew by {} MiB", grown / MIB);
+    // What is freed goes back to the system while nothing happens.
+    let began = Instant::now();
+    while status("VmRSS") > before + BUDGET / 4 {
+        assert!(began.elapsed() < PATIENCE, "{} MiB are kept", status("VmRSS") / MIB);
+        std::thread::sleep(Duration::from_millis(100));
+    }
 }
