@@ -2,7 +2,8 @@
 //! start. So an old state of a share that was moved away is not served by mistake, and a copy of a database is told from its
 //! original.
 //!
-//! The content has a mark for each share, by the id of its root: the share's claim and where its metadata store is. The metadata store
+//! The content has a mark for each share, by its root and name: the share's claim and where its metadata store is. A copy of a share
+//! that was restored under another name has a mark of its own. The metadata store
 //! has the claim as a setting, and which claim it replaces. A store that takes a share over writes its setting first and the mark
 //! after it, so that a start that was killed in between, or another instance, goes on with it.
 
@@ -24,8 +25,8 @@ const ATTEMPTS: usize = 100;
 /// The record that is kept with the content.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Owners {
-    /// By the id of the share's root.
-    pub(super) shares: BTreeMap<Uuid, Mark>,
+    /// By the id of the share's root and the share's name.
+    pub(super) shares: BTreeMap<String, Mark>,
 }
 
 /// The owner of one share's content.
@@ -160,6 +161,11 @@ fn judge(
     }
 }
 
+/// What the record has a share's mark under.
+pub(super) fn mark_key(share: &Share) -> String {
+    format!("{} {}", share.root.0, share.name)
+}
+
 /// Reads the record.
 pub(super) fn parse(text: Option<&str>) -> Result<Owners, content::Error> {
     let parsed = text.map(serde_json::from_str).transpose();
@@ -183,10 +189,11 @@ pub(super) async fn settle(
     }
     let Some(place) = metadata.place().await? else { return Ok(()) };
     let key = claim_key(&share.name);
+    let marked = mark_key(share);
     for _ in 0..ATTEMPTS {
         let text = content.owners().await?;
         let mut owners = parse(text.as_deref())?;
-        let mark = owners.shares.get(&share.root.0).cloned();
+        let mark = owners.shares.get(&marked).cloned();
         let seen = metadata.setting(&key).await?;
         let claim = seen.as_deref().map(Claim::parse).transpose()?;
         let relation = match &mark {
@@ -194,8 +201,8 @@ pub(super) async fn settle(
             Some(mark) if metadata.succeeds(&mark.store).await? => Relation::Successor,
             Some(_) | None => Relation::Other,
         };
-        let marked = mark.as_ref().map(|mark| mark.claim);
-        match (judge(claim, marked, relation, accepted), mark, claim) {
+        let present = mark.as_ref().map(|mark| mark.claim);
+        match (judge(claim, present, relation, accepted), mark, claim) {
             (Verdict::Serve, _, _) => return Ok(()),
             (Verdict::Moved, Some(mark), _) => return Err(Refusal::Moved(mark)),
             (Verdict::Copy, Some(mark), _) => return Err(Refusal::Copy(mark)),
@@ -206,7 +213,7 @@ pub(super) async fn settle(
                     store: place.clone(),
                     since: now(),
                 };
-                owners.shares.insert(share.root.0, fresh);
+                owners.shares.insert(marked.clone(), fresh);
                 let fresh = serde_json::to_string_pretty(&owners)
                     .map_err(|error| content::Error::Io(std::io::Error::other(error)))?;
                 if content.set_owners(text.as_deref(), &fresh).await? {

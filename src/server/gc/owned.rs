@@ -10,15 +10,15 @@ use crate::metadata::StorePlace;
 use crate::server::owners::{self, Mark};
 use crate::server::stores::Keeper;
 
-/// The metadata stores of the configuration: where each is, and the roots of its shares.
-async fn places(keeper: &mut Keeper<'_>) -> Result<BTreeMap<String, BTreeSet<Uuid>>, GcError> {
+/// The metadata stores of the configuration: where each is, and what its shares are marked under.
+async fn places(keeper: &mut Keeper<'_>) -> Result<BTreeMap<String, BTreeSet<String>>, GcError> {
     let mut places = BTreeMap::new();
     for name in lasting_metadata(keeper.config()) {
         let failed = |source| GcError::Metadata { name: name.clone(), source };
         let store = keeper.metadata(&name).await?;
         let shares = store.every_share().await.map_err(failed)?;
         if let Some(place) = store.located().await.map_err(failed)? {
-            places.insert(place.id, shares.iter().map(|share| share.root.0).collect());
+            places.insert(place.id, shares.iter().map(owners::mark_key).collect());
         }
     }
     Ok(places)
@@ -58,8 +58,8 @@ pub(super) async fn forget<'s>(
         let text = store.owners().await.map_err(failed)?;
         let mut owners = owners::parse(text.as_deref()).map_err(failed)?;
         let before = owners.shares.len();
-        owners.shares.retain(|root, mark| {
-            let present = places.get(&mark.store.id).is_none_or(|roots| roots.contains(root));
+        owners.shares.retain(|key, mark| {
+            let present = places.get(&mark.store.id).is_none_or(|keys| keys.contains(key));
             present && !forget.contains(&mark.claim)
         });
         if owners.shares.len() == before {
