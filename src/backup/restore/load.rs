@@ -16,7 +16,7 @@ use crate::backup::manifest::Parts;
 use crate::backup::plan::open_dump;
 use crate::backup::{AT_ONCE, Error, Job, check, copy};
 use crate::content;
-use crate::metadata::{LoadHow, Loaded, ObjectRecord, PORTION, Portion, Record, Upkeep};
+use crate::metadata::{LoadHow, Loaded, ObjectRecord, PORTION, Portion, Record, Upkeep, rules};
 use crate::types::ContentId;
 
 /// A group's names on their way.
@@ -177,6 +177,7 @@ impl Laying {
         // Bytes that a file lost while it was copied are no bytes of the backup.
         if let Some(entry) = entry.filter(|entry| entry.state == State::Moving) {
             attributes.size = attributes.size.min(entry.length);
+            attributes.used = attributes.used.min(rules::most_used(attributes.size));
         }
         let Some(content) = &mut attributes.content else { return };
         match self.fresh.get(&content.id.0) {
