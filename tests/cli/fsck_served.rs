@@ -112,8 +112,8 @@ async fn a_killed_repair_leaves_nothing_half_done() {
     let (server, _files) = serve(&folder).await;
     server.stop().await;
     let client = connect(&database.settings()).await;
-    let sql = "INSERT INTO files (id, share_id, file_type, mode, uid, gid, size, atime, mtime, ctime, content_id)
-               SELECT gen_random_uuid(), 1, 1, 420, 0, 0, 0, 1, 1, 1, gen_random_uuid() FROM generate_series(1, $1::integer)";
+    let sql = "INSERT INTO files (id, share_id, file_type, mode, uid, gid, size, used, atime, mtime, ctime, content_id)
+               SELECT gen_random_uuid(), 1, 1, 420, 0, 0, 0, 0, 1, 1, 1, gen_random_uuid() FROM generate_series(1, $1::integer)";
     client.execute(sql, &[&i32::try_from(FILES).unwrap()]).await.unwrap();
     let names = "SELECT count(*), count(DISTINCT child_id) FROM parent_child_map";
     let mut kills = 0;

@@ -169,7 +169,7 @@ async fn a_schema_of_another_program_is_refused() {
     let later =
         "INSERT INTO refinery_schema_history VALUES (7, 'later', '2030-01-01T00:00:00Z', '1')";
     client.batch_execute(later).await.unwrap();
-    let words = ["its schema has version 7, this program serves version 3", "upgrade TrunkFS"];
+    let words = ["its schema has version 7, this program serves version 4", "upgrade TrunkFS"];
     serve(&folder).await.failed_with(1, &words);
     for words_of in [&["up"][..], &["down", "--yes"], &["down"]] {
         refused(&migrate(&folder, words_of).await, 1, &words);
@@ -202,7 +202,7 @@ async fn status_is_there_for_programs_too() {
     assert_eq!(status.status, Some(3), "{status:?}");
     let object: serde_json::Value = serde_json::from_str(&status.out).unwrap();
     assert_eq!(object["state"], "behind");
-    assert_eq!((object["version"].as_i64(), object["needed"].as_i64()), (Some(1), Some(3)));
+    assert_eq!((object["version"].as_i64(), object["needed"].as_i64()), (Some(1), Some(4)));
     assert_eq!(object["store"], "main");
     assert_eq!(object["versions"][0]["name"], "tables");
     assert!(object["versions"][0]["applied_on"].as_str().unwrap().ends_with('Z'), "{object}");
@@ -453,10 +453,10 @@ async fn migrations_take_turns() {
     said(
         &first,
         0,
-        &["applied V1", "applied V3", "applied V4 slow in ", "the schema has version 4"],
+        &["applied V1", "applied V4", "applied V5 slow in ", "the schema has version 5"],
     );
     let second = ended(second).await;
-    said(&second, 0, &["nothing to do: the schema has version 4"]);
+    said(&second, 0, &["nothing to do: the schema has version 5"]);
     assert!(!second.out.contains("applied V"), "{second:?}");
 }
 
@@ -483,7 +483,7 @@ async fn a_migration_that_is_killed_or_stopped_leaves_the_version_before() {
         let slow = watch.query_one("SELECT to_regclass('slow') IS NULL", &[]).await.unwrap();
         assert!(slow.get::<_, bool>(0));
     }
-    said(&migrate(&folder, &words).await, 0, &["applied V4 slow", "the schema has version 4"]);
+    said(&migrate(&folder, &words).await, 0, &["applied V5 slow", "the schema has version 5"]);
 }
 
 #[tokio::test]
@@ -499,7 +499,7 @@ async fn a_folder_of_migrations_is_named_where_it_is_wrong() {
     let settings = database.settings();
     let more = format!(", auto_migrate: true, migrations_path: {:?}", migrations.path());
     let newer = configured(&settings, &settings.target.user, &more);
-    serve(&newer).await.failed_with(1, &["newest version is 4, this program serves version 3"]);
+    serve(&newer).await.failed_with(1, &["newest version is 5, this program serves version 4"]);
     said(&migrate(&folder, &["status"]).await, 3, &["operations  pending"]);
     std::fs::remove_file(migrations.path().join("V4__slow.sql")).unwrap();
     Running::start(newer.path(), &["--config", "t.yaml"], 1).await.stop().await;

@@ -53,7 +53,12 @@ impl Systemd {
     /// The next notice's lines.
     pub(crate) fn next(&self) -> Vec<String> {
         let mut bytes = [0; 4096];
-        let length = self.socket.recv(&mut bytes).expect("a notice in time");
+        let length = loop {
+            match self.socket.recv(&mut bytes) {
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                received => break received.expect("a notice in time"),
+            }
+        };
         let text = std::str::from_utf8(&bytes[..length]).unwrap();
         text.lines().map(str::to_owned).collect()
     }
