@@ -1,4 +1,4 @@
--- Puts the functions of V3 back, and the CHECK constraints, which read both tables once. No file or name is lost.
+-- Puts the former functions back, and the CHECK constraints, which read both tables once. No file or name is lost.
 
 ALTER TABLE parent_child_map RESET (autovacuum_vacuum_scale_factor, autovacuum_vacuum_threshold);
 ALTER TABLE parent_child_map

@@ -196,17 +196,18 @@ impl managed::Manager for Manager {
         let mut attempt = Attempt { availability: Some(&self.availability), began: Instant::now() };
         let began = attempt.began;
         // Bounded by itself, for each address.
-        let connected = self.connector.connect().await;
+        // On the heap: every call would carry the room for it along.
+        let connected = Box::pin(self.connector.connect()).await;
         attempt.availability = None;
         let Connected { client, standing } =
             connected.map_err(|failure| self.note_failure(began, failure))?;
         self.note(standing);
         let client = Arc::new(client);
-        let setting_up = async {
+        let setting_up = Box::pin(async {
             let slot = setup::prepare(&client, &self.session, self.instance, standing).await?;
             client.prepare_cached(FLUSH).await?;
             Ok::<_, Failure>(slot)
-        };
+        });
         let slot = match timeout(self.limit, setting_up).await {
             Ok(outcome) => outcome?,
             Err(late) => return Err(self.note_failure(began, Failure::Lost(Box::new(late)))),
