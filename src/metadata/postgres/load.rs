@@ -154,14 +154,31 @@ impl PostgresStore {
         if !alone.try_get::<_, bool>(0).map_err(fatal)? {
             return Err(Error::Unavailable(HELD.into()).into());
         }
-        let incoming = self.take_in(&transaction, how, from).await?;
-        let broken = check::broken_in(&transaction, &incoming.shares, incoming.loaded).await?;
-        if let Some(broken) = broken {
-            return Err(LoadError::Unsound(broken));
+        match self.take_checked(&transaction, how, from).await {
+            Ok(loaded) => {
+                transaction.commit().await.map_err(fatal)?;
+                self.pool.renew_idle();
+                Ok(loaded)
+            }
+            Err(error) => {
+                // Waited for, so that the next load finds none of its locks. The end of the connection rolls back too.
+                if let Err(error) = transaction.rollback().await {
+                    tracing::debug!(%error, "a load is not rolled back");
+                }
+                Err(error)
+            }
         }
-        transaction.commit().await.map_err(fatal)?;
-        self.pool.renew_idle();
-        Ok(incoming.loaded)
+    }
+
+    async fn take_checked(
+        &self,
+        transaction: &Transaction<'_>,
+        how: &LoadHow,
+        from: mpsc::Receiver<Portion>,
+    ) -> Result<Loaded, LoadError> {
+        let incoming = self.take_in(transaction, how, from).await?;
+        let broken = check::broken_in(transaction, &incoming.shares, incoming.loaded).await?;
+        broken.map_or(Ok(incoming.loaded), |broken| Err(LoadError::Unsound(broken)))
     }
 
     async fn take_in(
