@@ -17,8 +17,8 @@ use crate::types::Context;
 
 /// How many chunks one call reads at once.
 const AT_ONCE: usize = 8;
-/// A part of a chunk that is smaller than one in so many is copied.
-const COPIED: usize = 8;
+/// A part of a chunk that is smaller than one in so many is copied: a reply holds at most twice the bytes that it has.
+const COPIED: usize = 2;
 
 /// One part of what is read.
 struct Read {
