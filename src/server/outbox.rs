@@ -81,6 +81,8 @@ struct Counted {
     account: Arc<Account>,
     running: bool,
     bytes: usize,
+    /// It was counted out.
+    ended: bool,
 }
 
 /// The memory of the record under way.
@@ -94,7 +96,7 @@ pub(super) struct RecordMemory {
 #[derive(Debug)]
 pub(super) struct Outgoing {
     pub(super) answer: Answer,
-    _counted: Counted,
+    counted: Counted,
 }
 
 /// One call in flight. Dropping it says that no reply will come.
@@ -140,6 +142,9 @@ impl Outbox {
     pub(super) async fn has_room(&self) {
         loop {
             if self.account.has_room(self.max_calls) {
+                if self.account.is_covered() && self.account.orphans.has_room() {
+                    return;
+                }
                 self.account.orphans.room().await;
                 return self.cover().await;
             }
@@ -158,7 +163,7 @@ impl Outbox {
                 () = &mut covered => return,
                 () = self.account.room.notified() => {}
             }
-            if self.account.counts.lock().missing(0) == 0 {
+            if self.account.is_covered() {
                 return;
             }
         }
@@ -237,6 +242,13 @@ impl Outbox {
         drop(replies);
     }
 
+    /// Drops the first `count` replies of `batch`, which are written.
+    pub(super) fn written(&self, batch: &mut VecDeque<Outgoing>, count: usize) {
+        if count > 0 {
+            self.account.written(batch, count);
+        }
+    }
+
     /// Waits for replies and moves all of them to `batch`, which is empty. `false` where the outbox is
     /// closed and nothing is left.
     pub(super) async fn take(&self, batch: &mut VecDeque<Outgoing>) -> bool {
@@ -260,6 +272,18 @@ impl Outbox {
 }
 
 impl Account {
+    /// Counts the first `count` replies of `batch` out and drops them: they are written.
+    fn written(&self, batch: &mut VecDeque<Outgoing>, count: usize) {
+        {
+            let mut counts = self.counts.lock();
+            for outgoing in batch.iter_mut().take(count) {
+                self.end(&mut counts, &mut outgoing.counted);
+            }
+        }
+        batch.drain(..count);
+        self.room.notify_one();
+    }
+
     fn idle_since(&self) -> Option<Instant> {
         let counts = self.counts.lock();
         (counts.calls == 0).then_some(counts.idle_since)
@@ -268,6 +292,11 @@ impl Account {
     fn has_room(&self, max_calls: usize) -> bool {
         let counts = self.counts.lock();
         counts.calls < max_calls && counts.bytes < MAX_BYTES
+    }
+
+    /// Whether memory of the budget covers everything that is counted.
+    fn is_covered(&self) -> bool {
+        self.counts.lock().missing(0) == 0
     }
 
     fn is_idle(&self) -> bool {
@@ -295,6 +324,9 @@ impl Account {
     fn recount(&self, counts: &mut Counts, before: usize, bytes: usize) {
         counts.bytes = counts.bytes - before + bytes;
         let surplus = counts.held.saturating_sub(counts.bytes.saturating_sub(FREE_BYTES));
+        if surplus == 0 {
+            return;
+        }
         if surplus >= BLOCK_BYTES || counts.calls == 0 || self.memory.is_lacking() {
             counts.held -= surplus;
             self.memory.release(surplus);
@@ -313,13 +345,26 @@ impl Counted {
             account.orphans.add(1);
         }
         drop(counts);
-        Self { account: account.clone(), running: true, bytes }
+        Self { account: account.clone(), running: true, bytes, ended: false }
     }
 
     /// The call takes so many bytes from now on.
     fn takes(&mut self, bytes: usize) {
         self.account.recount(&mut self.account.counts.lock(), self.bytes, bytes);
         self.bytes = bytes;
+    }
+
+    /// The call takes so many bytes from now on, and `more` where memory covers them at once.
+    fn takes_if_covered(&mut self, bytes: usize, more: usize) -> bool {
+        let mut counts = self.account.counts.lock();
+        self.account.recount(&mut counts, self.bytes, bytes);
+        self.bytes = bytes;
+        let is_covered = counts.missing(more) == 0;
+        if is_covered {
+            counts.bytes += more;
+            self.bytes += more;
+        }
+        is_covered
     }
 
     /// The call has a reply of so many bytes.
@@ -332,17 +377,26 @@ impl Counted {
     }
 }
 
-impl Drop for Counted {
-    fn drop(&mut self) {
-        let mut counts = self.account.counts.lock();
-        counts.end_running(self.running, &self.account.orphans);
+impl Account {
+    /// Counts a call out.
+    fn end(&self, counts: &mut Counts, counted: &mut Counted) {
+        counted.ended = true;
+        counts.end_running(counted.running, &self.orphans);
         counts.calls -= 1;
         if counts.calls == 0 {
             counts.idle_since = Instant::now();
         }
-        self.account.recount(&mut counts, self.bytes, 0);
-        drop(counts);
-        self.account.room.notify_one();
+        self.recount(counts, counted.bytes, 0);
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        if !self.ended {
+            let account = self.account.clone();
+            account.end(&mut account.counts.lock(), self);
+            account.room.notify_one();
+        }
     }
 }
 
@@ -396,7 +450,11 @@ impl Slot {
     /// The call takes `memory` beside its arguments, which are no more than [`crate::rpc::FREE_BYTES`]. Whether that is
     /// covered at once; otherwise [`Outbox::begins`] is to follow.
     pub(super) fn takes(&mut self, memory: usize) -> bool {
-        self.counted.takes(self.counted.bytes.min(crate::rpc::FREE_BYTES));
+        let counted = &mut self.counted;
+        let arguments = counted.bytes.min(crate::rpc::FREE_BYTES);
+        if counted.takes_if_covered(arguments, memory) {
+            return true;
+        }
         self.wanted = memory;
         self.outbox.clone().begins(self).now_or_never().is_some()
     }
@@ -411,7 +469,7 @@ impl Slot {
         let Self { outbox, mut counted, wanted: _ } = self;
         let length = answer.len();
         counted.answered(length + REPLY_BYTES);
-        let outgoing = Outgoing { answer, _counted: counted };
+        let outgoing = Outgoing { answer, counted };
         let mut queue = outbox.queue.lock();
         if !queue.closed {
             queue.queued += length as u64;

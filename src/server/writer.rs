@@ -79,7 +79,7 @@ impl Writer<'_> {
                         turn += written;
                         self.taken += written;
                         let replies = batch.len();
-                        offset = remove_written(&mut batch, offset + written);
+                        offset = remove_written(&mut batch, offset + written, outbox);
                         if batch.len() < replies || self.taken >= PROGRESS_BYTES {
                             self.is_not_slow(outbox);
                         }
@@ -157,10 +157,15 @@ fn write_some(stream: &TcpStream, batch: &VecDeque<Outgoing>, offset: usize) -> 
 }
 
 /// Removes the replies that `written` bytes cover; the rest lies within the first that is left.
-fn remove_written(batch: &mut VecDeque<Outgoing>, mut written: usize) -> usize {
-    while let Some(first) = batch.front().filter(|first| first.answer.len() <= written) {
-        written -= first.answer.len();
-        batch.pop_front();
+fn remove_written(batch: &mut VecDeque<Outgoing>, mut written: usize, outbox: &Outbox) -> usize {
+    let mut count = 0;
+    for length in batch.iter().map(|outgoing| outgoing.answer.len()) {
+        if length > written {
+            break;
+        }
+        written -= length;
+        count += 1;
     }
+    outbox.written(batch, count);
     written
 }
