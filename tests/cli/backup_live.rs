@@ -187,7 +187,7 @@ async fn a_restore_that_ends_early_has_changed_no_name_and_goes_on() {
     let place = folder.to_str().unwrap();
     let arguments = ["restore", place, "--config", "t.yaml"];
     // Contents have a request for each of their two chunks; one has some more.
-    let child = begun(&other, &arguments, || server.counts().puts > 200).await;
+    let child = begun(&other, &arguments, || server.counts().puts > 60).await;
     let killed = told(child, Signal::KILL, &server).await;
     assert_eq!(killed.status, None, "{killed:?}");
     let count = server.counts().puts;
