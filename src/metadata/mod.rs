@@ -16,6 +16,7 @@
 //!   is awaited.
 
 mod audit;
+mod decide;
 mod error;
 mod glance;
 pub mod memory;

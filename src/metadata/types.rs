@@ -146,6 +146,15 @@ pub struct SettingDone {
     pub freed: Option<ContentId>,
 }
 
+impl SettingDone {
+    /// The answer with `change`, which frees the content that only the object before it names.
+    pub(super) fn of(change: Change) -> Self {
+        let [before, after] =
+            [&change.before, &change.after].map(|it| it.content.map(|content| content.id));
+        Self { freed: before.filter(|_| before != after), change }
+    }
+}
+
 /// How CREATE treats a name that is taken (RFC 1813 section 3.3.8, createhow3).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CreateHow {
@@ -230,6 +239,14 @@ pub struct Replaced {
     pub attributes: Attributes,
     /// Content that nothing names any more.
     pub freed: Option<ContentId>,
+}
+
+impl Replaced {
+    /// An object afterwards.
+    pub(super) fn of(attributes: Attributes) -> Self {
+        let freed = attributes.content.filter(|_| attributes.nlink == 0).map(|content| content.id);
+        Self { attributes, freed }
+    }
 }
 
 /// The answer of RENAME.

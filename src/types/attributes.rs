@@ -49,6 +49,12 @@ impl FileType {
     pub fn is_directory(self) -> bool {
         self == Self::Directory
     }
+
+    /// Whether the object is a device.
+    #[must_use]
+    pub fn is_device(self) -> bool {
+        self == Self::BlockDevice || self == Self::CharacterDevice
+    }
 }
 
 /// A device's numbers (RFC 1813 section 2.5, specdata3); zero for what is no device.

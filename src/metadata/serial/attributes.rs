@@ -1,11 +1,12 @@
 //! SETATTR, flushes of writes, and the announcement that a gap is zeroed.
 
-use super::steps::{object, share};
+use super::steps::{known, object, share};
 use super::{Outcome, Tables};
 use crate::metadata::{
-    Change, Error, Flush, FlushOutcome, Refusal, SetAttributes, SettingDone, ZeroingOutcome, rules,
+    Change, Error, Flush, FlushOutcome, Refusal, SetAttributes, SettingDone, ZeroingOutcome,
+    decide, rules,
 };
-use crate::types::{ContentId, ContentRef, Context, ObjectId};
+use crate::types::{ContentRef, Context, ObjectId};
 
 pub(in crate::metadata) fn setattr<T: Tables>(
     tables: &mut T,
@@ -14,16 +15,10 @@ pub(in crate::metadata) fn setattr<T: Tables>(
     set: &SetAttributes,
 ) -> Outcome<SettingDone, T> {
     let (_, capabilities) = share(tables, cx)?;
-    let before = object(tables, cx, id)?;
-    let max_size = capabilities.max_file_size;
-    let fresh = ContentId::generate();
-    let after = rules::set_attributes(&cx.credentials, &before, set, max_size, fresh, cx.now)
-        .map_err(|error| Refusal::of(error, &before))?;
-    let id_of = |content: Option<ContentRef>| content.map(|content| content.id);
-    let freed = id_of(before.content).filter(|old| id_of(after.content) != Some(*old));
+    let change = decide::setattr(cx, known(tables, cx, id)?, set, &capabilities)?;
     tables.forget_verifier(id)?;
-    tables.put(&after)?;
-    Ok(SettingDone { change: Change { before, after }, freed })
+    tables.put(&change.after)?;
+    Ok(SettingDone::of(change))
 }
 
 pub(in crate::metadata) fn flush<T: Tables>(

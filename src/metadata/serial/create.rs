@@ -1,27 +1,12 @@
 //! CREATE, MKDIR, SYMLINK and MKNOD.
 
-use super::steps::{child, directory, entries_changed, searchable};
+use std::ops::ControlFlow;
+
+use super::steps::{directory, entries_changed, entry};
 use super::{Edge, Outcome, Tables};
-use crate::metadata::{Change, CreateHow, Created, Error, Refusal, SetAttributes, rules};
-use crate::types::{
-    Attributes, ContentId, ContentRef, ContentVersion, Context, DeviceNumbers, FileType, Name,
-    ObjectId, SymlinkTarget,
-};
-
-/// What is particular to a new object.
-struct New<'a> {
-    kind: FileType,
-    rdev: DeviceNumbers,
-    target: Option<&'a SymlinkTarget>,
-    verifier: Option<u64>,
-    set: &'a SetAttributes,
-}
-
-impl<'a> New<'a> {
-    fn of(kind: FileType, set: &'a SetAttributes) -> Self {
-        Self { kind, rdev: DeviceNumbers::default(), target: None, verifier: None, set }
-    }
-}
+use crate::metadata::decide::{self, New, Stored};
+use crate::metadata::{CreateHow, Created, Refusal, SetAttributes};
+use crate::types::{Attributes, Context, DeviceNumbers, FileType, Name, ObjectId, SymlinkTarget};
 
 pub(in crate::metadata) fn create<T: Tables>(
     tables: &mut T,
@@ -30,28 +15,7 @@ pub(in crate::metadata) fn create<T: Tables>(
     name: &Name,
     how: &CreateHow,
 ) -> Outcome<Created, T> {
-    let parent = searchable(tables, cx, directory)?;
-    if let Some(object) = child(tables, directory, name)? {
-        let is_the_answer = object.file_type == FileType::Regular
-            && match how {
-                CreateHow::Unchecked(_) => true,
-                CreateHow::Guarded(_) => false,
-                CreateHow::Exclusive(verifier) => {
-                    object.uid == cx.credentials.uid
-                        && tables.verifier(object.id)? == Some(*verifier)
-                }
-            };
-        if !is_the_answer {
-            return Err(Refusal::of(Error::Exists, &parent).into());
-        }
-        return Ok(Created { directory: Change::none(parent), object, made: false });
-    }
-    let ordinary = SetAttributes::default();
-    let (set, verifier) = match how {
-        CreateHow::Unchecked(set) | CreateHow::Guarded(set) => (set, None),
-        CreateHow::Exclusive(verifier) => (&ordinary, Some(*verifier)),
-    };
-    make(tables, cx, &parent, name, &New { verifier, ..New::of(FileType::Regular, set) })
+    make(tables, cx, directory, name, New::File(how))
 }
 
 pub(in crate::metadata) fn mkdir<T: Tables>(
@@ -61,7 +25,7 @@ pub(in crate::metadata) fn mkdir<T: Tables>(
     name: &Name,
     set: &SetAttributes,
 ) -> Outcome<Created, T> {
-    make_under_free_name(tables, cx, directory, name, &New::of(FileType::Directory, set))
+    make(tables, cx, directory, name, New::Directory(set))
 }
 
 pub(in crate::metadata) fn symlink<T: Tables>(
@@ -72,89 +36,45 @@ pub(in crate::metadata) fn symlink<T: Tables>(
     target: &SymlinkTarget,
     set: &SetAttributes,
 ) -> Outcome<Created, T> {
-    let new = New { target: Some(target), ..New::of(FileType::Symlink, set) };
-    make_under_free_name(tables, cx, directory, name, &new)
+    make(tables, cx, directory, name, New::Symlink(target, set))
 }
 
 pub(in crate::metadata) fn mknod<T: Tables>(
     tables: &mut T,
     cx: &Context,
-    parent: ObjectId,
+    directory: ObjectId,
     name: &Name,
     (kind, rdev): (FileType, DeviceNumbers),
     set: &SetAttributes,
 ) -> Outcome<Created, T> {
-    let seen = directory(tables, cx, parent)?;
-    rules::may_mknod(&cx.credentials, kind).map_err(|error| Refusal::of(error, &seen))?;
-    let rdev = match kind {
-        FileType::BlockDevice | FileType::CharacterDevice => rdev,
-        FileType::Regular
-        | FileType::Directory
-        | FileType::Symlink
-        | FileType::Socket
-        | FileType::Fifo => DeviceNumbers::default(),
-    };
-    make_under_free_name(tables, cx, parent, name, &New { rdev, ..New::of(kind, set) })
+    make(tables, cx, directory, name, New::Node(kind, rdev, set))
 }
 
-fn make_under_free_name<T: Tables>(
-    tables: &mut T,
-    cx: &Context,
-    directory: ObjectId,
-    name: &Name,
-    new: &New<'_>,
-) -> Outcome<Created, T> {
-    let parent = searchable(tables, cx, directory)?;
-    if tables.edge(directory, name)?.is_some() {
-        return Err(Refusal::of(Error::Exists, &parent).into());
-    }
-    make(tables, cx, &parent, name, new)
-}
-
-/// Makes an object under a name that is free.
 fn make<T: Tables>(
     tables: &mut T,
     cx: &Context,
-    parent: &Attributes,
+    parent: ObjectId,
     name: &Name,
-    new: &New<'_>,
+    new: New<'_>,
 ) -> Outcome<Created, T> {
-    rules::may_change_entries(&cx.credentials, parent)
-        .and_then(|()| tables.room())
-        .map_err(|error| Refusal::of(error, parent))?;
-    let is_directory = new.kind.is_directory();
-    let change = entries_changed(parent, cx.now, i32::from(is_directory));
-    let rules::NewObject { mode, uid, gid, atime, mtime, ctime } =
-        rules::new_object(&cx.credentials, parent, new.kind, new.set, cx.now);
-    let size = match (new.target, is_directory) {
-        (Some(target), _) => target.as_bytes().len() as u64,
-        (None, true) => rules::DIRECTORY_SIZE,
-        (None, false) => 0,
+    let parent = directory(tables, cx, parent)?;
+    let found = match entry(tables, parent.id, name)? {
+        Some((_, object)) => {
+            Some(Stored { verifier: tables.verifier(object.id)?, attributes: object })
+        }
+        None => None,
     };
-    let content = (new.kind == FileType::Regular)
-        .then(|| ContentRef { id: ContentId::generate(), version: ContentVersion(0) });
-    let object = Attributes {
-        id: ObjectId::generate(),
-        fileid: tables.next_fileid()?,
-        fsid: parent.fsid,
-        file_type: new.kind,
-        mode,
-        nlink: if is_directory { 2 } else { 1 },
-        uid,
-        gid,
-        size,
-        used: size,
-        atime,
-        mtime,
-        ctime,
-        rdev: new.rdev,
-        content,
-        mtime_version: 0,
-        parent: is_directory.then_some(parent.id),
+    let object = match decide::create(cx, &parent, found, new)? {
+        ControlFlow::Break(answer) => return Ok(answer),
+        ControlFlow::Continue(object) => object,
     };
-    let cookie = tables.next_cookie()?;
-    tables.insert(&object, new.target, new.verifier)?;
-    tables.put_edge(parent.id, name, Edge { child: object.id, cookie })?;
-    tables.put(&change.after)?;
-    Ok(Created { directory: change, object, made: true })
+    tables.room().map_err(|error| Refusal::of(error, &parent))?;
+    let object = Attributes { fileid: tables.next_fileid()?, ..object };
+    let edge = Edge { child: object.id, cookie: tables.next_cookie()? };
+    let subdirs = i32::from(object.file_type.is_directory());
+    let directory = entries_changed(&parent, cx.now, subdirs);
+    tables.insert(&object, new.target(), new.verifier())?;
+    tables.put_edge(parent.id, name, edge)?;
+    tables.put(&directory.after)?;
+    Ok(Created { directory, object, made: true })
 }

@@ -1,20 +1,15 @@
 //! RENAME.
 
-use super::steps::{entries_changed, lose_name, pair};
-use super::{Edge, Outcome, Stop, Tables};
-use crate::metadata::{Change, Error, Refusal, Renamed, rules};
-use crate::types::{Attributes, Context, Cookie, Name, ObjectId};
+use std::ops::ControlFlow;
+
+use super::steps::{entries_changed, entry, lose_name, pair};
+use super::{Edge, Outcome, Tables};
+use crate::metadata::decide::{self, Move};
+use crate::metadata::{Error, Renamed};
+use crate::types::{Context, Name, ObjectId};
 
 /// No directory lies deeper; a longer way up is a circle.
 const MOST_STEPS: usize = 1 << 20;
-
-/// What a rename comes to.
-enum Decision {
-    /// Both names lead to this object: nothing is to be done.
-    Nothing(Attributes),
-    /// `object` takes the other name, with this cookie, in place of `replaced`.
-    Move { object: Attributes, cookie: Cookie, replaced: Option<Attributes> },
-}
 
 pub(in crate::metadata) fn rename<T: Tables>(
     tables: &mut T,
@@ -23,21 +18,28 @@ pub(in crate::metadata) fn rename<T: Tables>(
     (to, to_name): (ObjectId, &Name),
 ) -> Outcome<Renamed, T> {
     let (from, to) = pair(tables, cx, from, to)?;
-    let decision = decide(tables, cx, (&from, from_name), (&to, to_name));
-    let decision = decision.map_err(|stop| match stop {
-        Stop::Refused(refusal) => Refusal::of_both(refusal.error, &from, &to).into(),
-        Stop::Failed(failure) => Stop::Failed(failure),
-    })?;
-    let (mut object, cookie, replaced) = match decision {
-        Decision::Nothing(object) => {
-            let (from, to) = (Change::none(from), Change::none(to));
-            return Ok(Renamed { from, to, object, replaced: None });
-        }
-        Decision::Move { object, cookie, replaced } => (object, cookie, replaced),
+    let (cookie, object) = entry(tables, from.id, from_name)?.unzip();
+    let (taken, found) = entry(tables, to.id, to_name)?.unzip();
+    let step = match decide::rename(cx, (from, to), object, found)? {
+        ControlFlow::Break(answer) => return Ok(answer),
+        ControlFlow::Continue(step) => step,
     };
+    if step.changes_parent() {
+        refuse_circle(tables, &step)?;
+    }
+    step.permitted(cx)?;
+    let replaced_directory = step.replaced.as_ref().filter(|it| it.file_type.is_directory());
+    if let Some(directory) = replaced_directory
+        && !tables.is_empty(directory.id)?
+    {
+        return Err(step.refuse(Error::NotEmpty).into());
+    }
+    let lost = i32::from(replaced_directory.is_some());
+    // An entry that gives way leaves its place to this one.
+    let cookie = taken.or(cookie).ok_or_else(|| step.refuse(Error::NotFound))?;
+    let Move { from, to, mut object, replaced } = step;
     let moved = i32::from(object.file_type.is_directory());
-    let lost = i32::from(replaced.as_ref().is_some_and(|it| it.file_type.is_directory()));
-    let (from_change, to_change) = if from.id == to.id {
+    let (from, to) = if from.id == to.id {
         let change = entries_changed(&from, cx.now, -lost);
         (change.clone(), change)
     } else {
@@ -46,67 +48,32 @@ pub(in crate::metadata) fn rename<T: Tables>(
     };
     object.ctime = cx.now.after(object.ctime);
     if moved != 0 {
-        object.parent = Some(to.id);
+        object.parent = Some(to.after.id);
     }
-    tables.remove_edge(from.id, from_name)?;
-    tables.put_edge(to.id, to_name, Edge { child: object.id, cookie })?;
+    tables.remove_edge(from.after.id, from_name)?;
+    tables.put_edge(to.after.id, to_name, Edge { child: object.id, cookie })?;
     tables.forget_verifier(object.id)?;
     tables.put(&object)?;
-    tables.put(&from_change.after)?;
-    tables.put(&to_change.after)?;
+    tables.put(&from.after)?;
+    tables.put(&to.after)?;
     let replaced = match replaced {
         Some(replaced) => Some(lose_name(tables, replaced, cx.now)?),
         None => None,
     };
-    Ok(Renamed { from: from_change, to: to_change, object, replaced })
+    Ok(Renamed { from, to, object, replaced })
 }
 
-fn decide<T: Tables>(
-    tables: &mut T,
-    cx: &Context,
-    (from, from_name): (&Attributes, &Name),
-    (to, to_name): (&Attributes, &Name),
-) -> Outcome<Decision, T> {
-    rules::may_search(&cx.credentials, from)?;
-    rules::may_search(&cx.credentials, to)?;
-    let edge = tables.edge(from.id, from_name)?.ok_or(Error::NotFound)?;
-    let object = tables.object(edge.child)?.ok_or(Error::NotFound)?;
-    let target = tables.edge(to.id, to_name)?;
-    if target.is_some_and(|target| target.child == object.id) {
-        return Ok(Decision::Nothing(object));
-    }
-    if object.file_type.is_directory() && is_at_or_below(tables, to, object.id)? {
-        return Err(Error::Invalid.into());
-    }
-    let replaced = match target {
-        Some(target) => tables.object(target.child)?,
-        None => None,
-    };
-    rules::may_rename(&cx.credentials, from, &object, to, replaced.as_ref())?;
-    if let Some(replaced) = &replaced {
-        rules::may_replace(&object, replaced)?;
-        if replaced.file_type.is_directory() && !tables.is_empty(replaced.id)? {
-            return Err(Error::NotEmpty.into());
-        }
-    }
-    let cookie = target.map_or(edge.cookie, |target| target.cookie);
-    Ok(Decision::Move { object, cookie, replaced })
-}
-
-/// Whether a directory is `ancestor` or lies below it.
-fn is_at_or_below<T: Tables>(
-    tables: &mut T,
-    directory: &Attributes,
-    ancestor: ObjectId,
-) -> Outcome<bool, T> {
-    let (mut at, mut parent) = (directory.id, directory.parent);
+/// Refuses the move of a directory to a place below itself.
+fn refuse_circle<T: Tables>(tables: &mut T, step: &Move) -> Outcome<(), T> {
+    let (mut at, mut parent) = (step.to.id, step.to.parent);
     for _ in 0..MOST_STEPS {
-        if at == ancestor {
-            return Ok(true);
+        if at == step.object.id {
+            return Err(step.refuse(Error::Invalid).into());
         }
-        let Some(above) = parent.filter(|above| *above != at) else { return Ok(false) };
-        let Some(above) = tables.object(above)? else { return Ok(false) };
+        let Some(above) = parent.filter(|above| *above != at) else { return Ok(()) };
+        let Some(above) = tables.object(above)? else { return Ok(()) };
         (at, parent) = (above.id, above.parent);
     }
-    Err(Error::Damaged(format!("directory {} has no way to a root", directory.id)).into())
+    let error = Error::Damaged(format!("directory {} has no way to a root", step.to.id));
+    Err(step.refuse(error).into())
 }

@@ -1,8 +1,8 @@
 //! The steps that operations are made of.
 
-use super::{Outcome, Tables};
-use crate::metadata::{Capabilities, Change, Error, Refusal, Replaced, rules};
-use crate::types::{Attributes, Context, FileType, Fsid, Name, ObjectId, Timestamp};
+use super::{Edge, Outcome, Tables};
+use crate::metadata::{Capabilities, Change, Error, Replaced, decide};
+use crate::types::{Attributes, Context, Cookie, FileType, Fsid, Name, ObjectId, Timestamp};
 
 /// What must be known of the share that a call is about.
 pub(super) fn share<T: Tables>(tables: &T, cx: &Context) -> Outcome<(Fsid, Capabilities), T> {
@@ -10,7 +10,11 @@ pub(super) fn share<T: Tables>(tables: &T, cx: &Context) -> Outcome<(Fsid, Capab
 }
 
 /// An object of the call's share, where it is there; another share's is as good as gone.
-fn known<T: Tables>(tables: &mut T, cx: &Context, id: ObjectId) -> Outcome<Option<Attributes>, T> {
+pub(super) fn known<T: Tables>(
+    tables: &mut T,
+    cx: &Context,
+    id: ObjectId,
+) -> Outcome<Option<Attributes>, T> {
     let (fsid, _) = share(tables, cx)?;
     Ok(tables.object(id)?.filter(|object| object.fsid == fsid))
 }
@@ -30,23 +34,7 @@ pub(super) fn directory<T: Tables>(
     cx: &Context,
     id: ObjectId,
 ) -> Outcome<Attributes, T> {
-    let object = object(tables, cx, id)?;
-    if !object.file_type.is_directory() {
-        return Err(Refusal::of(Error::NotDirectory, &object).into());
-    }
-    Ok(object)
-}
-
-/// A directory in which the caller may ask for names.
-pub(super) fn searchable<T: Tables>(
-    tables: &mut T,
-    cx: &Context,
-    id: ObjectId,
-) -> Outcome<Attributes, T> {
-    let directory = directory(tables, cx, id)?;
-    rules::may_search(&cx.credentials, &directory)
-        .map_err(|error| Refusal::of(error, &directory))?;
-    Ok(directory)
+    Ok(decide::directory(known(tables, cx, id)?)?)
 }
 
 /// The two objects that a call names.
@@ -56,27 +44,17 @@ pub(super) fn pair<T: Tables>(
     first: ObjectId,
     second: ObjectId,
 ) -> Outcome<(Attributes, Attributes), T> {
-    match (known(tables, cx, first)?, known(tables, cx, second)?) {
-        (Some(first), Some(second)) => Ok((first, second)),
-        (first, second) => Err(Refusal {
-            error: Error::Stale,
-            first: first.map(Box::new),
-            second: second.map(Box::new),
-        }
-        .into()),
-    }
+    Ok(decide::pair(known(tables, cx, first)?, known(tables, cx, second)?)?)
 }
 
-/// What a directory has under a name.
-pub(super) fn child<T: Tables>(
+/// The object that a directory has under a name, and its place there.
+pub(super) fn entry<T: Tables>(
     tables: &mut T,
     directory: ObjectId,
     name: &Name,
-) -> Outcome<Option<Attributes>, T> {
-    match tables.edge(directory, name)? {
-        Some(edge) => tables.object(edge.child),
-        None => Ok(None),
-    }
+) -> Outcome<Option<(Cookie, Attributes)>, T> {
+    let Some(Edge { child, cookie }) = tables.edge(directory, name)? else { return Ok(None) };
+    Ok(tables.object(child)?.map(|object| (cookie, object)))
 }
 
 /// Takes a name from an object, which goes with its last one. The entry is the caller's.
@@ -97,11 +75,10 @@ pub(super) fn lose_name<T: Tables>(
     };
     if object.nlink > 0 {
         tables.put(&object)?;
-        return Ok(Replaced { attributes: object, freed: None });
+    } else {
+        tables.discard(object.id)?;
     }
-    tables.discard(object.id)?;
-    let freed = object.content.map(|content| content.id);
-    Ok(Replaced { attributes: object, freed })
+    Ok(Replaced::of(object))
 }
 
 /// A directory before and after its entries change: mtime and ctime move together, and `subdirs`
