@@ -21,7 +21,7 @@ use super::read::View;
 use super::retry::{Patience, jittered, within};
 use super::rows::{self, Stored};
 use super::setup::{self, Slot};
-use crate::metadata::{Error, Source};
+use crate::metadata::{Change, Error, Source};
 use crate::types::{Context, Fsid, ShareId, Wait};
 
 /// An argument of a statement.
@@ -106,6 +106,11 @@ impl Reply {
     /// The next object, which must be there.
     pub(super) fn next(&mut self) -> Result<crate::types::Attributes, Error> {
         self.next_if_there().ok_or_else(|| rows::damaged("an answer lacks an object"))
+    }
+
+    /// The next object before, and behind it the same object after.
+    pub(super) fn change(&mut self) -> Result<Change, Error> {
+        Ok(Change { before: self.next()?, after: self.next()? })
     }
 }
 

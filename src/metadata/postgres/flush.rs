@@ -1,7 +1,7 @@
 //! What writes leave behind: sizes, times, and the announcement that a gap is zeroed. One round trip each.
 
 use super::PostgresStore;
-use super::create::unexpected;
+use super::change::unexpected;
 use super::flight::{Mutation, Verdict, arguments};
 use crate::metadata::{Answer, Change, Error, Flush, FlushOutcome, Refusal, ZeroingOutcome};
 use crate::types::{ContentRef, Context, ObjectId};
@@ -50,10 +50,7 @@ impl PostgresStore {
         let mut attempt = self.attempt([file]);
         let mut reply = self.mutate(cx, &mut attempt, share.fsid, mutation).await?;
         match reply.verdict {
-            Verdict::Done => {
-                let change = Change { before: reply.next()?, after: reply.next()? };
-                Ok(FlushOutcome::Recorded(change))
-            }
+            Verdict::Done => Ok(FlushOutcome::Recorded(reply.change()?)),
             Verdict::Superseded => Ok(FlushOutcome::Superseded(reply.next()?)),
             Verdict::Gone => Err(Error::Stale.into()),
             verdict @ (Verdict::Again | Verdict::NotEmpty | Verdict::Loop) => {

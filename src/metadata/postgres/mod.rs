@@ -7,6 +7,7 @@
 mod apart;
 mod attempt;
 mod audit;
+mod change;
 mod check;
 mod connect;
 mod create;
@@ -50,10 +51,10 @@ use self::gates::Gates;
 pub use self::migrations::PostgresSchema;
 use self::pool::Pool;
 use self::readers::Readers;
-use self::remove::Kind;
 pub use self::settings::Settings;
 use self::shares::Shares;
 use self::usage::Usages;
+use super::decide::{Kind, New};
 use super::{
     Answer, CreateHow, Created, Dump, Error, Flush, FlushOutcome, Glance, Hold, Link, LinkTarget,
     LoadError, LoadHow, Loaded, Lookup, MetadataStore, Page, Portion, Record, Removed, Renamed,
@@ -181,7 +182,7 @@ impl MetadataStore for PostgresStore {
         name: &Name,
         how: &CreateHow,
     ) -> Answer<Created> {
-        self.create_file(cx, directory, name, how).await
+        self.make(cx, directory, name, New::File(how)).await
     }
 
     async fn mkdir(
@@ -191,7 +192,7 @@ impl MetadataStore for PostgresStore {
         name: &Name,
         set: &SetAttributes,
     ) -> Answer<Created> {
-        self.create_directory(cx, directory, name, set).await
+        self.make(cx, directory, name, New::Directory(set)).await
     }
 
     async fn symlink(
@@ -202,7 +203,7 @@ impl MetadataStore for PostgresStore {
         target: &SymlinkTarget,
         set: &SetAttributes,
     ) -> Answer<Created> {
-        self.create_symlink(cx, directory, name, target, set).await
+        self.make(cx, directory, name, New::Symlink(target, set)).await
     }
 
     async fn mknod(
@@ -214,7 +215,7 @@ impl MetadataStore for PostgresStore {
         rdev: DeviceNumbers,
         set: &SetAttributes,
     ) -> Answer<Created> {
-        self.create_node(cx, directory, name, kind, rdev, set).await
+        self.make(cx, directory, name, New::Node(kind, rdev, set)).await
     }
 
     async fn remove(&self, cx: &Context, directory: ObjectId, name: &Name) -> Answer<Removed> {

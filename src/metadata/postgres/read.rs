@@ -8,9 +8,9 @@ use tokio_postgres::Row;
 
 use super::PostgresStore;
 use super::attempt::Attempt;
-use super::flight::{Argument, arguments};
+use super::flight::arguments;
 use super::rows::{self, BEHIND_OBJECT, Stored, column, damaged, object_columns};
-use crate::metadata::{Answer, DirectoryEntry, Error, Link, Lookup, Page, Refusal, Share};
+use crate::metadata::{Answer, DirectoryEntry, Error, Link, Lookup, Page, Refusal, Share, decide};
 use crate::types::{Attributes, Context, Cookie, Fileid, Fsid, Name, ObjectId, SymlinkTarget};
 
 pub(super) const GETATTR: &str = concat!(
@@ -76,7 +76,7 @@ const LOOKUP_PARENT: &str = concat!(
 );
 
 /// 0: the directory, 1: what it has under the name, 2: the object that is to get the name.
-const LOOK_LINK: &str = concat!(
+pub(super) const LOOK_LINK: &str = concat!(
     named!("0", "$1", "$2"),
     " UNION ALL ",
     child!("1", "$1", "$3"),
@@ -85,7 +85,7 @@ const LOOK_LINK: &str = concat!(
 );
 
 /// 0 and 1: the source directory and what it has under the old name; 2 and 3: the target directory and the new.
-const LOOK_RENAME: &str = concat!(
+pub(super) const LOOK_RENAME: &str = concat!(
     named!("0", "$1", "$2"),
     " UNION ALL ",
     child!("1", "$1", "$3"),
@@ -156,15 +156,10 @@ impl View {
     pub(super) fn take(&mut self, number: usize) -> Option<Stored> {
         self.0.get_mut(number).and_then(Option::take)
     }
-}
 
-/// A directory that was asked for by its id.
-pub(super) fn directory(found: Option<Stored>) -> Answer<Attributes> {
-    let attributes = found.ok_or(Error::Stale)?.attributes;
-    if attributes.file_type.is_directory() {
-        Ok(attributes)
-    } else {
-        Err(Refusal::of(Error::NotDirectory, &attributes))
+    /// The same, without a verifier.
+    pub(super) fn attributes(&mut self, number: usize) -> Option<Attributes> {
+        self.take(number).map(|stored| stored.attributes)
     }
 }
 
@@ -182,74 +177,7 @@ impl PostgresStore {
                 View::from_rows(&rows, share.fsid)?
             }
         };
-        Ok(view.take(0).ok_or(Error::Stale)?.attributes)
-    }
-
-    /// An object that is to be changed.
-    pub(super) async fn look_at(
-        &self,
-        cx: &Context,
-        attempt: &mut Attempt,
-        share: &Share,
-        object: ObjectId,
-    ) -> Result<View, Error> {
-        self.view(cx, attempt, share, GETATTR, arguments![object.0, share.id.0]).await
-    }
-
-    /// A directory and the object it has under a name, with what only the store sees of it.
-    pub(super) async fn look(
-        &self,
-        cx: &Context,
-        attempt: &mut Attempt,
-        share: &Share,
-        (directory, name): (ObjectId, &Name),
-    ) -> Result<View, Error> {
-        let arguments = arguments![directory.0, share.id.0, name.as_bytes().to_vec()];
-        self.view(cx, attempt, share, LOOKUP, arguments).await
-    }
-
-    /// The objects that a change is decided on.
-    async fn view(
-        &self,
-        cx: &Context,
-        attempt: &mut Attempt,
-        share: &Share,
-        statement: &'static str,
-        arguments: Vec<Argument>,
-    ) -> Result<View, Error> {
-        let rows = self.read_for(cx, attempt, statement, arguments).await?;
-        attempt.unflushed = true;
-        View::from_rows(&rows, share.fsid)
-    }
-
-    pub(super) async fn look_for_link(
-        &self,
-        cx: &Context,
-        attempt: &mut Attempt,
-        share: &Share,
-        object: ObjectId,
-        (directory, name): (ObjectId, &Name),
-    ) -> Result<View, Error> {
-        let arguments = arguments![directory.0, share.id.0, name.as_bytes().to_vec(), object.0];
-        self.view(cx, attempt, share, LOOK_LINK, arguments).await
-    }
-
-    pub(super) async fn look_for_rename(
-        &self,
-        cx: &Context,
-        attempt: &mut Attempt,
-        share: &Share,
-        (from, from_name): (ObjectId, &Name),
-        (to, to_name): (ObjectId, &Name),
-    ) -> Result<View, Error> {
-        let arguments = arguments![
-            from.0,
-            share.id.0,
-            from_name.as_bytes().to_vec(),
-            to.0,
-            to_name.as_bytes().to_vec(),
-        ];
-        self.view(cx, attempt, share, LOOK_RENAME, arguments).await
+        view.attributes(0).ok_or(Error::Stale)
     }
 
     /// Whether a directory is, or lies under, another.
@@ -278,17 +206,17 @@ impl PostgresStore {
                 View::from_rows(&self.read(cx, LOOKUP, arguments).await?, share.fsid)?
             }
         };
-        let directory = directory(view.take(0))?;
-        Ok(Lookup { directory, object: view.take(1).map(|stored| stored.attributes) })
+        let directory = decide::directory(view.attributes(0))?;
+        Ok(Lookup { directory, object: view.attributes(1) })
     }
 
     pub(super) async fn read_parent(&self, cx: &Context, child: ObjectId) -> Answer<Lookup> {
         let share = self.share(cx).await?;
         let rows = self.read(cx, LOOKUP_PARENT, arguments![child.0, share.id.0]).await?;
         let mut view = View::from_rows(&rows, share.fsid)?;
-        let directory = directory(view.take(0))?;
-        match view.take(1) {
-            Some(parent) => Ok(Lookup { directory, object: Some(parent.attributes) }),
+        let directory = decide::directory(view.attributes(0))?;
+        match view.attributes(1) {
+            Some(parent) => Ok(Lookup { directory, object: Some(parent) }),
             None => Err(Refusal::of(damaged("a directory has no parent"), &directory)),
         }
     }
@@ -328,7 +256,8 @@ impl PostgresStore {
         else {
             return Err(Error::Stale.into());
         };
-        let directory = directory(rows::object(first, share.fsid)?)?;
+        let directory =
+            decide::directory(rows::object(first, share.fsid)?.map(|stored| stored.attributes))?;
         let parent_fileid = fileid(first, BEHIND_OBJECT + 2)?;
         let eof = rest.len() <= max_entries;
         let entries: Result<Vec<_>, Error> =

@@ -8,6 +8,7 @@ use tokio_postgres::types::FromSql;
 use uuid::Uuid;
 
 use crate::metadata::Error;
+pub(super) use crate::metadata::decide::Stored;
 use crate::types::{
     Attributes, ContentId, ContentRef, ContentVersion, DeviceNumbers, FileType, Fileid, Fsid,
     ObjectId, Timestamp,
@@ -62,14 +63,6 @@ pub(super) use object_columns;
 const OBJECT_COLUMNS: usize = 18;
 /// The first column behind the row's number and its object.
 pub(super) const BEHIND_OBJECT: usize = 1 + OBJECT_COLUMNS;
-
-/// An object as the database holds it.
-#[derive(Clone, Debug)]
-pub(super) struct Stored {
-    pub(super) attributes: Attributes,
-    /// The verifier of the exclusive create that made it, if nothing has touched it since.
-    pub(super) verifier: Option<u64>,
-}
 
 /// A column's value.
 pub(super) fn column<'a, T: FromSql<'a>>(row: &'a Row, index: usize) -> Result<T, Error> {

@@ -1,13 +1,11 @@
 //! SETATTR.
 
 use super::PostgresStore;
-use super::attempt::Attempt;
-use super::create::{guard, unexpected};
-use super::flight::{Mutation, Verdict, arguments};
-use crate::metadata::{
-    Answer, Change, Error, Refusal, SetAttributes, SetTime, SettingDone, Share, rules,
-};
-use crate::types::{ContentId, Context, ObjectId};
+use super::change::{Look, Step, guard};
+use super::flight::{Mutation, arguments};
+use super::read::{GETATTR, View};
+use crate::metadata::{Answer, SetAttributes, SetTime, SettingDone, Share, decide};
+use crate::types::{Context, ObjectId};
 
 const SET: &str = "SELECT * FROM set_attributes($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, \
                    $14, $15, $16)";
@@ -19,32 +17,14 @@ impl PostgresStore {
         object: ObjectId,
         set: &SetAttributes,
     ) -> Answer<SettingDone> {
-        let share = self.share(cx).await?;
-        let mut attempt = self.attempt([object]);
-        let done = self.set_in(cx, &mut attempt, &share, object, set).await;
-        self.durable(cx, attempt, done).await
-    }
-
-    async fn set_in(
-        &self,
-        cx: &Context,
-        attempt: &mut Attempt,
-        share: &Share,
-        object: ObjectId,
-        set: &SetAttributes,
-    ) -> Answer<SettingDone> {
-        let max_size = share.capabilities.max_file_size;
-        let fresh = ContentId::generate();
-        let mut view = self.look_at(cx, attempt, share, object).await?;
-        loop {
-            let before = view.take(0).ok_or(Error::Stale)?.attributes;
-            let refuse = |error| Refusal::of(error, &before);
-            let after =
-                rules::set_attributes(&cx.credentials, &before, set, max_size, fresh, cx.now)
-                    .map_err(refuse)?;
+        let look = Look { statement: GETATTR, arguments: arguments![object.0, cx.share.0] };
+        let decide = |mut view: View, share: &Share| {
+            let found = view.attributes(0);
+            let done = SettingDone::of(decide::setattr(cx, found, set, &share.capabilities)?);
+            let (before, after) = (done.change.before, done.change.after);
             let explicit_mtime = set.mtime != SetTime::Keep;
             let sets_mtime = explicit_mtime || set.size.is_some();
-            let new_content = after.content.map(|content| content.id).filter(|id| *id == fresh);
+            let new_content = after.content.filter(|_| done.freed.is_some());
             let mutation = Mutation {
                 statement: SET,
                 arguments: arguments![
@@ -59,23 +39,12 @@ impl PostgresStore {
                     (set.atime != SetTime::Keep).then_some(after.atime.0),
                     sets_mtime.then_some(after.mtime.0),
                     explicit_mtime,
-                    new_content.map(|content| content.0),
+                    new_content.map(|content| content.id.0),
                 ],
             };
-            let mut reply = self.mutate(cx, attempt, share.fsid, mutation).await.map_err(refuse)?;
-            match reply.verdict {
-                Verdict::Done => {
-                    let change = Change { before: reply.next()?, after: reply.next()? };
-                    let freed = change.before.content.filter(|_| new_content.is_some());
-                    return Ok(SettingDone { change, freed: freed.map(|content| content.id) });
-                }
-                Verdict::Again => view = reply.into_view(),
-                verdict @ (Verdict::NotEmpty
-                | Verdict::Loop
-                | Verdict::Superseded
-                | Verdict::Gone) => return Err(refuse(unexpected(verdict))),
-            }
-            attempt.decide_again(cx).map_err(refuse)?;
-        }
+            Ok(Step::Call(mutation, Box::new(before), None))
+        };
+        self.change(cx, [object], look, decide, |mut reply| Ok(SettingDone::of(reply.change()?)))
+            .await
     }
 }
