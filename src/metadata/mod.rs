@@ -20,6 +20,7 @@ mod decide;
 mod error;
 mod glance;
 pub mod memory;
+mod mend;
 mod paths;
 pub mod postgres;
 pub mod rules;

@@ -86,7 +86,7 @@ const NAMES_OF: &str = concat!(
       FROM wanted w CROSS JOIN files f ON f.id = w.id LEFT JOIN counted n ON n.child_id = f.id"
 );
 /// Bytes are summed in two halves, since a sum of three may need more than 64 bits.
-const USAGE: &str = "
+pub(super) const USAGE: &str = "
     SELECT s.id, u.objects, u.bytes_high, u.bytes_low, count(f.id),
            COALESCE(sum(f.used >> 32) FILTER (WHERE f.file_type IN (1, 5)), 0),
            COALESCE(sum(f.used & 4294967295) FILTER (WHERE f.file_type IN (1, 5)), 0)
@@ -345,7 +345,7 @@ pub(super) fn directory(
     Ok(found.into_iter().next())
 }
 
-fn usage(row: &Row<'_>) -> Result<UsageState, Failure> {
+pub(super) fn usage(row: &Row<'_>) -> Result<UsageState, Failure> {
     let recorded =
         if row.get::<_, Option<i64>>(1)?.is_some() { Tally::of(row, 1)? } else { Tally::default() };
     let (high, low): (i64, i64) = (row.get(5)?, row.get(6)?);
