@@ -66,6 +66,24 @@ pub struct DeviceNumbers {
     pub minor: u32,
 }
 
+impl DeviceNumbers {
+    /// The form in a store; `None` for what is no device.
+    #[must_use]
+    pub fn to_stored(self) -> Option<i64> {
+        let both = u64::from(self.major) << 32 | u64::from(self.minor);
+        (both != 0).then(|| both.cast_signed())
+    }
+
+    /// The numbers of a stored form.
+    #[must_use]
+    pub fn from_stored(stored: Option<i64>) -> Self {
+        let both = stored.unwrap_or(0).cast_unsigned();
+        // Each half fits: the upper is shifted down, the lower is cut out.
+        let half = |value: u64| u32::try_from(value & u64::from(u32::MAX)).unwrap_or(0);
+        Self { major: half(both >> 32), minor: half(both) }
+    }
+}
+
 /// Where a regular file's bytes are, and under which version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ContentRef {
@@ -113,4 +131,18 @@ pub struct Attributes {
     pub mtime_version: i32,
     /// A directory's parent (the root's is the root); `None` for every other kind.
     pub parent: Option<ObjectId>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn device_numbers_survive_storage() {
+        for (major, minor) in [(0, 0), (8, 1), (u32::MAX, 0), (0, u32::MAX), (u32::MAX, u32::MAX)] {
+            let numbers = DeviceNumbers { major, minor };
+            assert_eq!(DeviceNumbers::from_stored(numbers.to_stored()), numbers);
+        }
+        assert_eq!(DeviceNumbers::default().to_stored(), None);
+    }
 }

@@ -6,7 +6,6 @@ use super::PostgresStore;
 use super::change::{Look, Step, guard};
 use super::flight::{Mutation, arguments};
 use super::read::{LOOKUP, View};
-use super::rows::stored_device;
 use crate::metadata::decide::{self, New};
 use crate::metadata::{Answer, Created, Share};
 use crate::types::{Attributes, Context, Name, ObjectId};
@@ -60,7 +59,7 @@ fn making(parent: &Attributes, name: &Name, object: &Attributes, new: New<'_>) -
             object.mtime.0,
             object.content.map(|content| content.id.0),
             new.target().map(|target| target.as_bytes().to_vec()),
-            stored_device(object.rdev),
+            object.rdev.to_stored(),
             new.verifier().map(u64::cast_signed),
         ],
     }

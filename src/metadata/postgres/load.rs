@@ -354,7 +354,7 @@ impl Incoming {
             Box::new(it.mtime_version),
             Box::new(it.parent.map(|parent| parent.0)),
             Box::new(target.map(|target| target.as_bytes().to_vec())),
-            Box::new(rows::stored_device(it.rdev)),
+            Box::new(it.rdev.to_stored()),
             Box::new(verifier.map(u64::cast_signed)),
             Box::new(signed(it.used)?),
         ])

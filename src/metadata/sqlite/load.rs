@@ -6,7 +6,6 @@ use tokio::sync::mpsc;
 
 use super::dump::blocking;
 use super::error::{Failure, duplicate_of};
-use super::rows::stored_device;
 use super::usage::Tally;
 use super::{SqliteStore, check, connect, hold};
 use crate::metadata::{
@@ -209,7 +208,7 @@ impl Incoming {
                     it.mtime_version,
                     it.parent.map(|parent| *parent.0.as_bytes()),
                     target.as_ref().map(|target| target.as_bytes()),
-                    stored_device(it.rdev),
+                    it.rdev.to_stored(),
                     verifier.map(u64::cast_signed),
                     it.used.cast_signed(),
                 ])

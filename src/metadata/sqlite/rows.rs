@@ -90,38 +90,11 @@ pub(super) fn object(
             atime: Timestamp(row.get(at(9))?),
             mtime: Timestamp(row.get(at(10))?),
             ctime: Timestamp(row.get(at(11))?),
-            rdev: device_numbers(optional(row, at(12))?),
+            rdev: DeviceNumbers::from_stored(optional(row, at(12))?),
             content: content.map(|id| ContentRef { id: ContentId(Uuid::from_bytes(id)), version }),
             mtime_version: row.get(at(15))?,
             parent: parent.map(|id| ObjectId(Uuid::from_bytes(id))),
         },
         verifier: verifier.map(i64::cast_unsigned),
     })
-}
-
-/// The stored form of device numbers; nothing for what is no device.
-pub(super) fn stored_device(numbers: DeviceNumbers) -> Option<i64> {
-    let both = u64::from(numbers.major) << 32 | u64::from(numbers.minor);
-    (both != 0).then(|| both.cast_signed())
-}
-
-fn device_numbers(stored: Option<i64>) -> DeviceNumbers {
-    let both = stored.unwrap_or(0).cast_unsigned();
-    // Each half fits: the upper is shifted down, the lower is cut out.
-    let half = |value: u64| u32::try_from(value & u64::from(u32::MAX)).unwrap_or(0);
-    DeviceNumbers { major: half(both >> 32), minor: half(both) }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn device_numbers_survive_storage() {
-        for (major, minor) in [(0, 0), (8, 1), (u32::MAX, 0), (0, u32::MAX), (u32::MAX, u32::MAX)] {
-            let numbers = DeviceNumbers { major, minor };
-            assert_eq!(device_numbers(stored_device(numbers)), numbers);
-        }
-        assert_eq!(stored_device(DeviceNumbers::default()), None);
-    }
 }

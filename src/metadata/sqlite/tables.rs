@@ -11,7 +11,7 @@ use rusqlite::{Connection, params};
 use super::cache::Touched;
 use super::error::Failure;
 use super::read::OBJECT;
-use super::rows::{self, Stored, damaged, stored_device};
+use super::rows::{self, Stored, damaged};
 use super::shares::{self, Shares};
 use super::usage::Tally;
 use crate::metadata::serial::{Edge, Outcome, Stop, Tables};
@@ -416,7 +416,7 @@ fn insert(
         it.mtime_version,
         it.parent.as_ref().map(|parent| parent.0.as_bytes()),
         target.map(SymlinkTarget::as_bytes),
-        stored_device(it.rdev),
+        it.rdev.to_stored(),
         stored.verifier.map(u64::cast_signed),
         it.used.cast_signed(),
     ])?;
