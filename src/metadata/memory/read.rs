@@ -8,14 +8,15 @@ use super::state::State;
 impl State {
     pub(super) fn lookup(&self, cx: &Context, directory: ObjectId, name: &Name) -> Answer<Lookup> {
         let directory = self.directory(cx, directory)?;
-        Ok(Lookup { directory: directory.clone(), object: self.child(directory.id, name).cloned() })
+        let object = self.child(directory.id, name).cloned();
+        Ok(Lookup { directory, object })
     }
 
     pub(super) fn lookup_parent(&self, cx: &Context, directory: ObjectId) -> Answer<Lookup> {
         let directory = self.directory(cx, directory)?;
         let parent = directory.parent.unwrap_or(directory.id);
-        let parent = self.object(cx, parent).map_err(|error| Refusal::of(error, directory))?;
-        Ok(Lookup { directory: directory.clone(), object: Some(parent.clone()) })
+        let parent = self.object(cx, parent).map_err(|error| Refusal::of(error, &directory))?;
+        Ok(Lookup { object: Some(parent.clone()), directory })
     }
 
     pub(super) fn readlink(&self, cx: &Context, link: ObjectId) -> Answer<Link> {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
 
 use crate::metadata::serial::{Edge, counted_bytes};
-use crate::metadata::{Answer, Capabilities, Error, Refusal, Share, ShareSpec, Usage, rules};
+use crate::metadata::{Answer, Capabilities, Error, Share, ShareSpec, Usage, decide, rules};
 use crate::types::{
     Attributes, Context, Cookie, Fileid, Fsid, Name, ObjectId, ShareId, ShareName, SymlinkTarget,
     Timestamp,
@@ -186,13 +186,8 @@ impl State {
     }
 
     /// A directory of the call's share.
-    pub(super) fn directory(&self, cx: &Context, id: ObjectId) -> Answer<&Attributes> {
-        let object = self.object(cx, id)?;
-        if object.file_type.is_directory() {
-            Ok(object)
-        } else {
-            Err(Refusal::of(Error::NotDirectory, object))
-        }
+    pub(super) fn directory(&self, cx: &Context, id: ObjectId) -> Answer<Attributes> {
+        decide::directory(Some(self.object(cx, id)?.clone()))
     }
 
     /// The entry of that name.

@@ -5,7 +5,7 @@ use rusqlite::{Connection, params};
 use super::error::Failure;
 use super::rows::{self, OBJECT_COLUMNS, Stored, damaged, number, object_columns};
 use crate::metadata::serial::Stop;
-use crate::metadata::{DirectoryEntry, Error, Link, Lookup, Page, Refusal, Share};
+use crate::metadata::{DirectoryEntry, Error, Link, Lookup, Page, Refusal, Share, decide};
 use crate::types::{Attributes, Cookie, FileType, Name, ObjectId, SymlinkTarget};
 
 /// One object.
@@ -75,9 +75,7 @@ fn pair(
         *(if is_second { &mut object } else { &mut directory }) = Some(stored);
     }
     let directory = of_share(directory.ok_or(Error::Stale)?, share)?.attributes;
-    if !directory.file_type.is_directory() {
-        return Err(Refusal::of(Error::NotDirectory, &directory).into());
-    }
+    let directory = decide::directory(Some(directory))?;
     Ok(Lookup { directory, object: object.map(|object| object.attributes) })
 }
 
