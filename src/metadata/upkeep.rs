@@ -85,6 +85,30 @@ pub struct Loaded {
     pub entries: u64,
 }
 
+impl Loaded {
+    /// Counts a share in. Answers with the name that it gets.
+    pub(super) fn add_share(
+        &mut self,
+        how: &LoadHow,
+        name: ShareName,
+    ) -> Result<ShareName, LoadError> {
+        self.shares += 1;
+        match &how.name {
+            Some(_) if self.shares > 1 => Err(LoadError::NotOne(self.shares)),
+            Some(other) => Ok(other.clone()),
+            None => Ok(name),
+        }
+    }
+
+    /// Whether the share is there that gets another name.
+    pub(super) fn finish(&self, how: &LoadHow) -> Result<(), LoadError> {
+        if how.name.is_some() && self.shares != 1 {
+            return Err(LoadError::NotOne(self.shares));
+        }
+        Ok(())
+    }
+}
+
 /// Why nothing was loaded.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {

@@ -89,18 +89,16 @@ impl Upkeep for MemoryStore {
             match from.recv().await {
                 Some(Portion::Records(records)) => {
                     for record in records {
-                        incoming.take_in(record, &mut loaded)?;
+                        incoming.take_in(how, record, &mut loaded)?;
                     }
                 }
                 Some(Portion::End) => break,
                 None => return Err(LoadError::Incomplete),
             }
         }
+        loaded.finish(how)?;
         if let Some(first) = incoming.inconsistencies().first() {
             return Err(LoadError::Unsound(first.clone()));
-        }
-        if let Some(name) = &how.name {
-            incoming.rename_only_share(name, loaded)?;
         }
         self.open()?.merge(incoming, how.replace)?;
         Ok(loaded)
@@ -141,10 +139,16 @@ impl State {
     }
 
     /// Adds a record as it is. What is there twice is refused; the rest is checked at the end.
-    fn take_in(&mut self, record: Record, loaded: &mut Loaded) -> Result<(), LoadError> {
+    fn take_in(
+        &mut self,
+        how: &LoadHow,
+        record: Record,
+        loaded: &mut Loaded,
+    ) -> Result<(), LoadError> {
         let twice = |what: String| LoadError::Unsound(format!("{what} is there twice"));
         match record {
             Record::Share(mut share) => {
+                share.name = loaded.add_share(how, share.name)?;
                 if self
                     .shares
                     .values()
@@ -155,7 +159,6 @@ impl State {
                 share.id = self.next_share()?;
                 self.usage.entry(share.fsid).or_default();
                 self.shares.insert(share.id, share);
-                loaded.shares += 1;
             }
             Record::Object(ObjectRecord { attributes, target, verifier }) => {
                 let id = attributes.id;
@@ -180,15 +183,6 @@ impl State {
                 self.put_edge(directory, &name, Edge { child, cookie });
                 loaded.entries += 1;
             }
-        }
-        Ok(())
-    }
-
-    fn rename_only_share(&mut self, name: &ShareName, loaded: Loaded) -> Result<(), LoadError> {
-        let mut shares = self.shares.values_mut();
-        match (shares.next(), shares.next()) {
-            (Some(share), None) => share.name = name.clone(),
-            (None, _) | (_, Some(_)) => return Err(LoadError::NotOne(loaded.shares)),
         }
         Ok(())
     }

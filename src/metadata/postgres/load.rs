@@ -215,9 +215,7 @@ impl PostgresStore {
             }
         }
         end_copy(&mut copying).await?;
-        if how.name.is_some() && incoming.loaded.shares != 1 {
-            return Err(LoadError::NotOne(incoming.loaded.shares));
-        }
+        incoming.loaded.finish(how)?;
         let mut links = copy_in(transaction, LINKS, &LINKS_TYPES).await?;
         for (file, count) in &incoming.links {
             let count = i32::try_from(*count).unwrap_or(i32::MAX);
@@ -238,11 +236,7 @@ impl PostgresStore {
         share: Share,
         incoming: &mut Incoming,
     ) -> Result<(), LoadError> {
-        incoming.loaded.shares += 1;
-        if how.name.is_some() && incoming.loaded.shares > 1 {
-            return Err(LoadError::NotOne(incoming.loaded.shares));
-        }
-        let name = how.name.clone().unwrap_or(share.name);
+        let name = incoming.loaded.add_share(how, share.name)?;
         self.make_room(transaction, how, &name, incoming).await?;
         let fsid = i64::try_from(share.fsid.0)
             .map_err(|_| LoadError::Unsound(format!("{:?} has more than 63 bits", share.fsid)))?;

@@ -113,11 +113,7 @@ impl Incoming {
         how: &LoadHow,
         share: Share,
     ) -> Result<(), LoadError> {
-        self.loaded.shares += 1;
-        if how.name.is_some() && self.loaded.shares > 1 {
-            return Err(LoadError::NotOne(self.loaded.shares));
-        }
-        let name = how.name.clone().unwrap_or(share.name);
+        let name = self.loaded.add_share(how, share.name)?;
         self.make_room(connection, how, &name)?;
         let fsid = signed("the share", share.fsid.0)?;
         let taken = connection
@@ -240,9 +236,7 @@ impl Incoming {
 
     /// What is known only at the end.
     fn finish(&self, connection: &Connection, how: &LoadHow) -> Result<(), LoadError> {
-        if how.name.is_some() && self.loaded.shares != 1 {
-            return Err(LoadError::NotOne(self.loaded.shares));
-        }
+        self.loaded.finish(how)?;
         for (share, tally) in &self.shares {
             tally.write(connection, *share).map_err(Failure::into_error)?;
         }
