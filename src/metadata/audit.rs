@@ -49,6 +49,15 @@ pub enum Flaw {
     Used,
 }
 
+impl Flaw {
+    /// The flaws that an object has, by four columns that say so in this order.
+    pub(super) fn read<E>(column: impl Fn(usize) -> Result<bool, E>) -> Result<Vec<Self>, E> {
+        let all = [Self::Mode, Self::TargetSize, Self::Verifier, Self::Used];
+        let found = all.into_iter().enumerate().map(|(at, flaw)| Ok(column(at)?.then_some(flaw)));
+        found.filter_map(Result::transpose).collect()
+    }
+}
+
 /// The highest file number and cookie that is taken for one: what is beyond was not given out by counting.
 pub(crate) const HIGHEST_NUMBER: i64 = 1 << 62;
 

@@ -289,17 +289,8 @@ pub(super) fn state(row: &Row, first: usize) -> Result<ObjectState, Error> {
         content: content.map(|id| ContentRef { id: ContentId(id), version }),
         parent: column::<Option<Uuid>>(row, first + 9)?.map(ObjectId),
         fileid: column(row, first + 10)?,
-        flaws: flaws(row, first + 11)?,
+        flaws: Flaw::read(|at| column(row, first + 11 + at))?,
     })
-}
-
-fn flaws(row: &Row, first: usize) -> Result<Vec<Flaw>, Error> {
-    let mut flaws = Vec::new();
-    let all = [Flaw::Mode, Flaw::TargetSize, Flaw::Verifier, Flaw::Used];
-    for (index, flaw) in all.into_iter().enumerate() {
-        flaws.extend(column::<bool>(row, first + index)?.then_some(flaw));
-    }
-    Ok(flaws)
 }
 
 pub(super) fn entry(row: &Row) -> Result<EntryState, Error> {

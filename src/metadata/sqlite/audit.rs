@@ -301,17 +301,8 @@ pub(super) fn state(row: &Row<'_>, first: usize) -> Result<ObjectState, Failure>
             .map(|id| ContentRef { id: ContentId(uuid::Uuid::from_bytes(id)), version }),
         parent: parent.map(|id| ObjectId(uuid::Uuid::from_bytes(id))),
         fileid: row.get(first + 10)?,
-        flaws: flaws(row, first + 11)?,
+        flaws: Flaw::read(|at| row.get(first + 11 + at))?,
     })
-}
-
-fn flaws(row: &Row<'_>, first: usize) -> Result<Vec<Flaw>, Failure> {
-    let mut flaws = Vec::new();
-    let all = [Flaw::Mode, Flaw::TargetSize, Flaw::Verifier, Flaw::Used];
-    for (index, flaw) in all.into_iter().enumerate() {
-        flaws.extend(row.get::<_, bool>(first + index)?.then_some(flaw));
-    }
-    Ok(flaws)
 }
 
 pub(super) fn entry(row: &Row<'_>) -> Result<EntryState, Failure> {
