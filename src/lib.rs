@@ -11,6 +11,7 @@
 
 mod availability;
 pub mod backup;
+pub mod bench;
 pub mod cli;
 pub mod config;
 pub mod content;

@@ -4,6 +4,7 @@
 //! configuration is wrong. `fsck` has those of fsck(8).
 
 mod backup;
+mod bench;
 mod check_config;
 mod content;
 mod descriptors;
@@ -75,6 +76,8 @@ enum Command {
     Backup(backup::Options),
     /// Make shares of a backup again, or prove it
     Restore(restore::Options),
+    /// Measure an NFSv3 server under load, or compare two
+    Bench(bench::Options),
     /// Look at the schema of a metadata store, and bring it up to date.
     Migrate(migrate::Options),
 }
@@ -268,6 +271,7 @@ pub fn run() -> ExitCode {
         Command::Fsck(options) => fsck::run(&options),
         Command::Backup(options) => backup::run(&options),
         Command::Restore(options) => restore::run(&options),
+        Command::Bench(options) => bench::run(&options),
         Command::Migrate(options) => migrate::run(&options),
     };
     match done {

@@ -10,8 +10,9 @@ use super::tree::Value;
 use super::values::{duration_or_none, word};
 
 /// The program's own modules, as log lines name them behind `trunkfs::`.
-const MODULES: [&str; 16] = [
+const MODULES: [&str; 17] = [
     "backup",
+    "bench",
     "cli",
     "config",
     "content",

@@ -38,7 +38,7 @@ pub use share::{Access, Client, NOBODY, Root, Share, Squash};
 pub use sqlite::Sqlite;
 pub use stores::{Content, Metadata};
 pub use values::Mode;
-pub(crate) use values::millis;
+pub(crate) use values::{bytes, millis};
 
 use std::collections::BTreeMap;
 

@@ -106,6 +106,11 @@ pub(crate) fn millis(text: &str) -> Option<u64> {
     with_unit(text, &TIMES)
 }
 
+/// A size as it is written, in bytes.
+pub(crate) fn bytes(text: &str) -> Option<u64> {
+    with_unit(text, &SIZES)
+}
+
 /// A duration with its unit, from one millisecond to a day.
 pub(super) fn duration(field: &Field<'_>) -> Result<Duration, Error> {
     duration_from(field, 1, "1ms")

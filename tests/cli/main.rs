@@ -11,6 +11,8 @@ mod backup_live;
 #[cfg(test)]
 mod backup_nightly;
 #[cfg(test)]
+mod bench;
+#[cfg(test)]
 #[path = "../support/certificates.rs"]
 mod certificates;
 #[cfg(test)]

@@ -16,6 +16,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("telemetry", &["config", "log_limit", "types"]),
     ("xdr", &["types"]),
     ("rpc", &["xdr", "log_limit", "types"]),
+    // The client's side of the wire.
+    ("bench", &["xdr", "types"]),
     ("portmap", &["rpc", "xdr", "types"]),
     ("metadata", &["availability", "ownership", "types"]),
     ("content", &["availability", "log_limit", "ownership", "types"]),
@@ -49,6 +51,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         "cli",
         &[
             "backup",
+            "bench",
             "server",
             "config",
             "telemetry",
