@@ -1,8 +1,10 @@
-# A throw-away PostgreSQL cluster: sourced by tests/run.sh and e2e/run.sh.
+# A throw-away PostgreSQL cluster: sourced by tests/run.sh, e2e/run.sh and benches/.
 #
 #   postgres_require        find PostgreSQL >= 15, install it by apt where it is missing
 #   postgres_start FOLDER   start a cluster in FOLDER; sets PG_PORT and PG_URL
 #   postgres_stop           stop it at once; nothing of it is kept
+#
+# With PG_DURABLE=1 commits wait for the disk, as benches/report.sh needs it.
 #
 # shellcheck shell=bash
 
@@ -97,8 +99,10 @@ postgres_start() {
 # Starts the server of a cluster that is there, on its port. Status 1: it ended, or does not answer.
 postgres_run() {
     # fsync is off: what is tested is the crash of processes, PostgreSQL's among them, never of the machine.
+    local durability=(-c fsync=off -c full_page_writes=off)
+    if [[ ${PG_DURABLE:-0} == 1 ]]; then durability=(); fi
     postgres_as "$PG_BIN/postgres" -D "$PG_DATA" -p "$PG_PORT" -h 127.0.0.1 -k "${PG_DATA%/*}" \
-        -c max_connections=1000 -c fsync=off -c full_page_writes=off -c dynamic_shared_memory_type=mmap >>"$PG_LOG" 2>&1 </dev/null &
+        -c max_connections=1000 "${durability[@]}" -c dynamic_shared_memory_type=mmap >>"$PG_LOG" 2>&1 </dev/null &
     PG_PID=$!
     for _ in {1..1200}; do
         kill -0 "$PG_PID" 2>/dev/null || return 1
