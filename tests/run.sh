@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Every test of the package, the ones that need PostgreSQL included, on a machine that may have neither
-# PostgreSQL nor a C compiler yet.
+# PostgreSQL nor a C compiler yet. As root on Debian and Ubuntu the missing packages are named, and then installed
+# at once; no service of theirs is started or enabled.
 #
 #   tests/run.sh [ARGUMENT of cargo test]… [-- ARGUMENT of the test programs…]
 #
@@ -21,9 +22,28 @@ TEXT
     exit 1
 }
 
+# Packages that are missing, of Debian and Ubuntu: without the first no test runs, without the others some are left out.
+packages_missing() {
+    needed=() optional=()
+    command -v cc >/dev/null || needed+=(gcc libc6-dev)
+    postgres_find || needed+=(postgresql postgresql-client)
+    pgbouncer_found || optional+=(pgbouncer)
+    command -v systemd-analyze >/dev/null || optional+=(systemd)
+}
+
+packages_install() {
+    packages_missing
+    ((${#needed[@]} + ${#optional[@]})) || return 0
+    local all=("${needed[@]}" "${optional[@]}")
+    apt_install "${all[@]}" && return
+    if command -v apt-get >/dev/null; then
+        echo "Packages are missing, which this command installs: sudo apt-get install ${all[*]}" >&2
+    fi
+    # What is optional may be what cannot be had.
+    if ((${#needed[@]} && ${#optional[@]})); then apt_install "${needed[@]}" || true; fi
+}
+
 require_compiler() {
-    command -v cc >/dev/null && return
-    apt_install gcc libc6-dev || true
     command -v cc >/dev/null && return
     echo "A C compiler (cc) is needed to build: install gcc or clang." >&2
     exit 1
@@ -36,12 +56,16 @@ leave_out() { # leave_out TEST WHAT
     left_out+=(--skip "$1")
 }
 
+pgbouncer_found() {
+    [[ -x /usr/sbin/pgbouncer ]] || command -v pgbouncer >/dev/null
+}
+
 require_pgbouncer() {
-    [[ -x /usr/sbin/pgbouncer ]] || command -v pgbouncer >/dev/null || apt_install pgbouncer || leave_out pooler:: PgBouncer
+    pgbouncer_found || leave_out pooler:: PgBouncer
 }
 
 require_packaging_tools() {
-    if ! command -v systemd-analyze >/dev/null && ! apt_install systemd; then
+    if ! command -v systemd-analyze >/dev/null; then
         leave_out unit::systemd_takes_every_line systemd-analyze
         leave_out unit::the_sandbox_is_tight systemd-analyze
         leave_out unit::systemd_sysusers_makes_the_user systemd-sysusers
@@ -85,6 +109,7 @@ trap 'exit 143' TERM
 trap 'exit 129' HUP
 
 require_cargo
+packages_install
 require_compiler
 postgres_require
 require_pgbouncer

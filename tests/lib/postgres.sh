@@ -10,21 +10,8 @@
 
 PG_MINIMUM=15
 
-# Packages are installed as root only: everywhere else this says what is missing.
-apt_install() {
-    if ((EUID != 0)) || ! command -v apt-get >/dev/null; then
-        return 1
-    fi
-    echo "installing: $*" >&2
-    local log status=0
-    log=$(mktemp)
-    export DEBIAN_FRONTEND=noninteractive
-    apt-get install -y --no-install-recommends -o DPkg::Lock::Timeout=300 "$@" </dev/null >"$log" 2>&1 ||
-        { apt-get update && apt-get install -y --no-install-recommends -o DPkg::Lock::Timeout=300 "$@"; } </dev/null >"$log" 2>&1 || status=1
-    if ((status)); then tail -n 20 "$log" >&2; fi
-    rm -f "$log"
-    return "$status"
-}
+# shellcheck source=tests/lib/packages.sh
+source "${BASH_SOURCE[0]%/*}/packages.sh"
 
 # The folder of initdb and postgres: Debian keeps them out of PATH.
 postgres_find() {
