@@ -2,6 +2,8 @@
 # The end-to-end suites: a real Linux NFS client, mounted, against a real server. See e2e/README.md.
 set -euo pipefail
 REPO=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+# Where cargo builds; a relative one counts from the repository, where cargo is called.
+TARGET=$(cd "$REPO" && realpath -m -- "${CARGO_TARGET_DIR:-target}")
 # shellcheck source=tests/lib/postgres.sh
 source "$REPO/tests/lib/postgres.sh"
 # shellcheck source=e2e/lib/packages.sh
@@ -27,7 +29,7 @@ usage: sudo e2e/run.sh --config NAME [--suite NAME]… [--case NAME]… [--kills
   --suite NAME    only this suite (may be repeated): ${ALL_SUITES[*]}
   --case NAME     only this case of the suite (may be repeated; suites in Python)
   --kills N       how often the crash suite kills the server at random (default: 8)
-  --binary PATH   the server (default: target/debug/trunkfs, built if it is missing)
+  --binary PATH   the server (default: debug/trunkfs in cargo's target folder, built if it is missing)
   --client KIND   auto (default), here (this machine's kernel), uml (User Mode Linux) or qemu (emulation)
 
 The logs of the last run are in target/e2e/CONFIG/SUITE/.
@@ -88,7 +90,7 @@ outer() {
         [[ $WANTED_CLIENT != auto ]] || WANTED_CLIENT=uml
         BINARY=none
     elif [[ -z $BINARY ]]; then
-        BINARY=$REPO/target/debug/trunkfs
+        BINARY=$TARGET/debug/trunkfs
         [[ -x $BINARY ]] || (cd "$REPO" && as_invoker cargo build --bin trunkfs)
     fi
     if [[ $CONFIG == *-s3 ]]; then

@@ -93,7 +93,7 @@ s3_start() {
     rm -rf "$RUN/bucket"
     mkdir "$RUN/bucket"
     : >"$RUN/s3.out"
-    "$REPO/target/debug/examples/s3-server" "$RUN/bucket" >"$RUN/s3.out" 2>>"$LOGS/s3.log" </dev/null &
+    "$TARGET/debug/examples/s3-server" "$RUN/bucket" >"$RUN/s3.out" 2>>"$LOGS/s3.log" </dev/null &
     S3_PID=$!
     for _ in {1..1200}; do
         S3_URL=$(head -n 1 "$RUN/s3.out")
