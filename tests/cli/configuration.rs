@@ -121,14 +121,18 @@ fn sample<'p>(page: &'p str, heading: &str) -> &'p str {
 }
 
 #[tokio::test]
-async fn the_readme_is_right() {
-    let page = include_str!("../../README.md");
-    let folder = folder(sample(page, "## With PostgreSQL"));
-    let mut command = trunkfs(folder.path(), &["check-config", "--config", "t.yaml"]);
-    command.envs(SECRETS);
-    let checked = run(command).await;
-    assert_eq!(checked.status, Some(0), "{checked:?}");
-    assert!(checked.out.contains("  - name: /export\n    metadata_store: main\n"));
+async fn the_quick_start_is_right() {
+    let page = include_str!("../../docs/quick-start.md");
+    let postgres = sample(page, "With PostgreSQL:");
+    let rest = postgres.find("content:\n").unwrap();
+    let sqlite = format!("{}{}", sample(page, "With SQLite"), &postgres[rest..]);
+    for (text, kind) in [(postgres, "postgres"), (&sqlite, "sqlite")] {
+        let folder = folder(text);
+        let checked = run(trunkfs(folder.path(), &["check-config", "--config", "t.yaml"])).await;
+        assert_eq!(checked.status, Some(0), "{checked:?}");
+        assert!(checked.out.contains(&format!("      type: {kind}\n")), "{checked:?}");
+        assert!(checked.out.contains("  - name: /export\n    metadata_store: main\n"));
+    }
 }
 
 #[tokio::test]
