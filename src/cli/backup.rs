@@ -17,26 +17,26 @@ use crate::types::ShareName;
 pub(super) struct Options {
     #[command(flatten)]
     configured: Configured,
-    /// One share alone; several may be given [default: all shares of the metadata stores that shares name]
+    /// Only this share; may be repeated [default: all shares of the metadata stores in use]
     #[arg(long = "share", value_name = "SHARE", value_parser = share)]
     shares: Vec<ShareName>,
-    /// The names, and a list of the contents with sizes and checksums, without the bytes: for content that is kept
-    /// safe by other means
+    /// Back up names and attributes, and the size and checksum of each content, but no content: for content with
+    /// a backup of its own
     #[arg(long)]
     metadata_only: bool,
-    /// Contents are not read for their checksums
+    /// Do not read content to compute checksums
     #[arg(long, requires = "metadata_only")]
     no_checksums: bool,
-    /// An earlier backup, whose files become this one's too (hard links) where nothing was changed since
+    /// Incremental: reuse unchanged files of this earlier backup by hard links
     #[arg(long, value_name = "DIR")]
     base: Option<PathBuf>,
-    /// Go on with a backup that was begun in the folder and not finished
+    /// Resume an unfinished backup in the folder
     #[arg(long)]
     resume: bool,
-    /// Sum up as JSON on standard output, and show no progress
+    /// Print a JSON summary on standard output, and no progress
     #[arg(long)]
     json: bool,
-    /// The folder, which must be empty, or not there yet
+    /// Backup folder: a new or empty one
     #[arg(value_name = "DIR")]
     folder: PathBuf,
 }
@@ -58,7 +58,7 @@ pub(super) fn run(options: &Options) -> Result<(), Failure> {
     let taken = taken.map_err(|error| match error {
         backup::Error::Interrupted => Failure::Run(
             format!(
-                "interrupted; {} is no backup: give --resume and it goes on, or remove the folder",
+                "interrupted; the backup in {} is incomplete: resume it with --resume, or remove the folder",
                 options.folder.display()
             )
             .into(),
@@ -73,8 +73,8 @@ pub(super) fn run(options: &Options) -> Result<(), Failure> {
     let proof = shown.run(backup::lost(&options.folder, &job)).map_err(run_error)?;
     proof.iter().for_each(finding);
     eprintln!(
-        "error: the content of {lost} files is not whole in the content store, and so not in the backup; the backup has \
-         everything else"
+        "error: the content of {lost} files is missing or incomplete in the content store, and in the backup; everything \
+         else is in the backup"
     );
     Err(Failure::Said(FAILED))
 }
@@ -93,14 +93,14 @@ fn summarise(json: bool, taken: &Taken, start: Instant) -> Result<(), Failure> {
         say(&contained(store))?;
     }
     say(&format!(
-        "{}: {copied} contents {}, {kept} taken over, in {seconds:.1} s",
+        "{}: {copied} files {}, {kept} reused from --base, in {seconds:.1} s",
         what(manifest),
-        if manifest.bytes { "copied" } else { "looked at" },
+        if manifest.bytes { "copied" } else { "listed" },
     ))
 }
 
 fn what(manifest: &Manifest) -> &'static str {
-    if manifest.bytes { "backup" } else { "backup without bytes" }
+    if manifest.bytes { "backup" } else { "backup without content" }
 }
 
 /// What a backup has of a metadata store, in a line.
@@ -108,10 +108,10 @@ pub(super) fn contained(store: &backup::StoreManifest) -> String {
     let shares: Vec<_> = store.shares.iter().map(|share| share.name.as_str()).collect();
     let moving = match store.moving {
         0 => String::new(),
-        moving => format!(", {moving} of them changed meanwhile"),
+        moving => format!(", {moving} of them changed during the backup"),
     };
     format!(
-        "{}: {} as of {}: {} objects, {} contents{moving}, {}",
+        "{}: {} as of {}: {} objects, {} files{moving}, {}",
         store.name,
         shares.join(" "),
         store.moment,

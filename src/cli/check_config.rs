@@ -13,7 +13,7 @@ use crate::server::try_stores;
 pub(super) struct Options {
     #[command(flatten)]
     configured: Configured,
-    /// Connect to the stores too: exit status 1 where one does not answer; nothing is changed in them
+    /// Also connect to the stores, without changing them: exit status 1 if a start would fail
     #[arg(long)]
     connect: bool,
 }
@@ -40,14 +40,16 @@ fn described(source: &Source, loaded: &Loaded) -> String {
     let config = &loaded.config;
     let hostname = rustix::system::uname();
     let hostname = hostname.nodename().to_string_lossy();
-    let mut text = format!("# {source} is right. With defaults and environment it says:\n");
+    let mut text = format!(
+        "# {source} is valid. Effective configuration (defaults and environment applied):\n"
+    );
     text.push_str(&loaded.effective);
-    text.push_str("# On a client, as root:\n");
+    text.push_str("# To mount, on a client as root:\n");
     for command in ready::mount_commands(config, config.server.listen, &hostname) {
         text.push_str(&format!("# {command}\n"));
     }
     if config.server.listen.port() == 0 {
-        text.push_str("# The port is a free one that the server says when it starts.\n");
+        text.push_str("# Port 0: the server picks a free port and prints it when it starts.\n");
     }
     text
 }

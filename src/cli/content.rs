@@ -25,7 +25,7 @@ pub(super) struct Options {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Copy the shares' content from one content store to another, as far as it is missing there
+    /// Copy the content of shares to another content store; content that is there already is skipped
     Copy(Copy),
 }
 
@@ -33,19 +33,19 @@ enum Command {
 struct Copy {
     #[command(flatten)]
     configured: Configured,
-    /// The content store that has it, as the configuration names it
+    /// Source content store, by its name in the configuration
     #[arg(long, value_name = "NAME")]
     from: String,
-    /// The one that gets it; it is made where there is nothing yet
+    /// Target content store; created if it does not exist
     #[arg(long, value_name = "NAME")]
     to: String,
-    /// One share alone
+    /// Only this share
     #[arg(long, value_name = "SHARE", value_parser = share)]
     share: Option<ShareName>,
-    /// Compare every byte afterwards, and copy again what is not the same
+    /// Compare every byte afterwards, and copy files again that differ
     #[arg(long)]
     verify: bool,
-    /// Sum up as JSON on standard output, and show no progress
+    /// Print a JSON summary on standard output, and no progress
     #[arg(long)]
     json: bool,
 }
@@ -107,7 +107,7 @@ fn show(shown: &Shown, step: CopyStep<'_>, quiet: bool) {
     let (what, done, total) = match step {
         CopyStep::Reading(share) => {
             if !quiet {
-                eprintln!("copy: looking the files of {share} up");
+                eprintln!("copy: reading the list of files of {share}");
             }
             return;
         }
@@ -131,18 +131,18 @@ fn print_text(options: &Copy, it: &CopyOutcome, start: Instant) -> std::io::Resu
     let CopyOutcome { files, copied, present, .. } = it;
     write!(
         out,
-        "{files} files: {copied} copied ({}), {present} were there",
+        "{files} files: {copied} copied ({}), {present} already present",
         HumanBytes(it.copied_bytes)
     )?;
     if options.verify {
         write!(
             out,
-            ", {} compared, {} of them differed and were copied again",
+            ", {} verified, of which {} differed and were copied again",
             it.compared, it.differed
         )?;
     }
     if it.changed > 0 {
-        write!(out, ", {} changed meanwhile; the next copy has them", it.changed)?;
+        write!(out, ", {} changed during the copy; run it again for them", it.changed)?;
     }
     writeln!(out, "; {:.1} s", start.elapsed().as_secs_f64())?;
     if it.stopped || !it.damaged.is_empty() {
@@ -150,7 +150,7 @@ fn print_text(options: &Copy, it: &CopyOutcome, start: Instant) -> std::io::Resu
     }
     writeln!(
         out,
-        "To serve from {}: stop the servers, run this once more, and write under the shares",
+        "To serve from {}: stop the servers, run this command once more, and set in the configuration:",
         options.to
     )?;
     for share in &it.shares {

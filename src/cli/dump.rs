@@ -27,23 +27,23 @@ const WAITING: usize = 64;
 pub(super) struct Options {
     #[command(flatten)]
     configured: Configured,
-    /// The metadata store, as the configuration names it
+    /// Metadata store, by its name in the configuration
     #[arg(long, value_name = "NAME")]
     store: String,
-    /// One share alone
+    /// Only this share
     #[arg(long, value_name = "SHARE", value_parser = share)]
     share: Option<ShareName>,
-    /// Sum up as JSON on standard output, and show no progress
+    /// Print a JSON summary on standard output, and no progress
     #[arg(long)]
     json: bool,
-    /// The file, which must not be there yet; - is standard output
+    /// Output file, which must not exist; - is standard output
     #[arg(value_name = "FILE")]
     file: PathBuf,
 }
 
 /// A share's name from the command line.
 pub(super) fn share(text: &str) -> Result<ShareName, String> {
-    ShareName::parse(text).map_err(|error| format!("{error}; write one such as /export"))
+    ShareName::parse(text).map_err(|error| format!("{error}; write a name such as /export"))
 }
 
 /// Writes the dump.
@@ -51,7 +51,7 @@ pub(super) fn run(options: &Options) -> Result<(), Failure> {
     let config = options.configured.load_for_stores()?;
     let standard_output = options.file == Path::new("-");
     if !standard_output && options.file.symlink_metadata().is_ok() {
-        let text = format!("{} is there already; name another file", options.file.display());
+        let text = format!("{} already exists; choose another file", options.file.display());
         return Err(Failure::Run(text.into()));
     }
     let start = Instant::now();
@@ -77,7 +77,7 @@ pub(super) fn run(options: &Options) -> Result<(), Failure> {
 
 fn interrupted(standard_output: bool) -> Failure {
     Failure::Run(match standard_output {
-        true => "interrupted; what was written is no whole dump".into(),
+        true => "interrupted; the output is an incomplete dump".into(),
         false => "interrupted; nothing was written".into(),
     })
 }
@@ -106,7 +106,7 @@ async fn dump(
             let folder = folder.unwrap_or(Path::new(".")).to_path_buf();
             if !folder.is_dir() {
                 let text =
-                    format!("there is no folder {}; make it, or name another", folder.display());
+                    format!("the folder {} does not exist; create it, or choose another", folder.display());
                 return Err(std::io::Error::new(std::io::ErrorKind::NotFound, text));
             }
             let made = ownership::temporary_in(&folder, ".trunkfs-dump")?;

@@ -38,32 +38,32 @@ const BEGINS: u32 = 10;
 /// How long one that is away is waited for.
 const AWAY: Duration = Duration::from_secs(60);
 /// What is to be done about one that stays away.
-const AGAIN: &str = "what was corrected stays: run it again when the store answers";
+const AGAIN: &str = "corrections so far are kept: run it again when the store answers";
 /// Before it is looked for again.
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// What `fsck` takes.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Exit status, summed up: 0 no errors, 1 errors corrected, 4 errors left, 8 it could not be done, \
-                        16 the command line or the configuration is wrong, 32 cancelled."
+    after_help = "Exit status, a sum as of fsck(8): 0 no errors, 1 errors corrected, 4 errors left uncorrected, \
+                        8 operational error, 16 usage or configuration error, 32 cancelled."
 )]
 pub(super) struct Options {
     #[command(flatten)]
     configured: Configured,
-    /// Correct what is wrong; a SQLite store must have no server then
+    /// Fix errors; the server of a SQLite store must be stopped for that
     #[arg(long)]
     repair: bool,
-    /// A metadata store, as the configuration names it; may be given several times [default: all]
+    /// Metadata store, by its name in the configuration; may be repeated [default: all]
     #[arg(long = "store", value_name = "NAME")]
     stores: Vec<String>,
-    /// One share alone
+    /// Only this share
     #[arg(long, value_name = "SHARE", value_parser = share)]
     share: Option<ShareName>,
-    /// Leave out whether files have their bytes
+    /// Do not check the content of files
     #[arg(long)]
     no_content: bool,
-    /// Say what is found as JSON on standard output, one object a line and a summary at the end, and show no progress
+    /// Print findings as JSON, one object per line and a summary at the end, and no progress
     #[arg(long)]
     json: bool,
 }
@@ -110,7 +110,7 @@ fn stores(config: &Config, options: &Options) -> Result<Vec<String>, String> {
             }
             Some(config::Metadata::Memory { .. }) => {
                 return Err(format!(
-                    "the metadata store {name} is in memory: nothing outside its server can see it"
+                    "the metadata store {name} is in memory: only its server can access it"
                 ));
             }
             Some(config::Metadata::Sqlite(_) | config::Metadata::Postgres(_)) => {}
@@ -127,7 +127,7 @@ fn stores(config: &Config, options: &Options) -> Result<Vec<String>, String> {
     let lasting: Vec<_> = lasting.map(|(name, _)| name.clone()).collect();
     if lasting.is_empty() {
         return Err(format!(
-            "the metadata stores {} are in memory: nothing outlasts them",
+            "the metadata stores {} are in memory: there is nothing to check",
             known()
         ));
     }
@@ -175,7 +175,7 @@ async fn check_all(config: &Config, stores: &[String], options: &Options) -> u8 
     }
     if cancel.is_cancelled() {
         status |= CANCELLED;
-        eprintln!("interrupted; what was corrected stays, nothing is half done");
+        eprintln!("interrupted; corrections so far are kept, each of them complete");
     }
     summarise(options.json, total, status, start);
     status
@@ -247,7 +247,7 @@ impl One<'_> {
                 self.failed(&format!("{why}; {AGAIN}"));
                 return Ok(after(before, tally));
             }
-            eprintln!("{why}; what was corrected stays, and the check begins again");
+            eprintln!("{why}; corrections so far are kept, and the check starts again");
             let mended = tally.mended;
             before.add(Tally { findings: mended, mended, ..Tally::default() });
             away = Some(Instant::now());
@@ -367,7 +367,7 @@ impl One<'_> {
         let Some(home) = home else {
             if served.is_some() {
                 eprintln!(
-                    "{}: content that lasts is not recorded of it (it is in memory, or was never served): not checked",
+                    "{}: content not checked: no content store is recorded (it is in memory, or was never served)",
                     share.name
                 );
             }
@@ -378,8 +378,8 @@ impl One<'_> {
         let content = content.map_err(|error| told(&error))?;
         if content.identity() != Some(home.identity) {
             return Err(format!(
-                "the content of {}: it is {} (content store {}), but the content store {name} holds other content; \
-                 correct the configuration, or leave it out with --no-content",
+                "the content of {}: expected {} (content store {}), but the content store {name} holds other content; \
+                 correct the configuration, or skip the content with --no-content",
                 share.name, home.identity, home.store
             ));
         }

@@ -18,22 +18,22 @@ use crate::server::{Collected, GcHow, GcStep, Keeper, Outcome, collect, lasting_
 pub(super) struct Options {
     #[command(flatten)]
     configured: Configured,
-    /// The content store, as the configuration names it; may be given several times [default: those of all shares]
+    /// Content store, by its name in the configuration; may be repeated [default: those of all shares]
     #[arg(long, value_name = "NAME")]
     content: Vec<String>,
-    /// Leave what was made or changed since alone
+    /// Minimum age: keep content that was created or changed more recently
     #[arg(long, value_name = "AGE", default_value = "24h", value_parser = age)]
     older_than: Duration,
-    /// Say what would be removed, and remove nothing
+    /// Dry run: print what would be removed, and remove nothing
     #[arg(long)]
     dry_run: bool,
-    /// Go on where more than half of a store's content would be removed, or none of it is a file's
+    /// Proceed even if more than half of a store's content is unused
     #[arg(long)]
     remove_most: bool,
-    /// Remove the content of shares whose metadata store is gone for good: the claim that an error names; may be given several times
+    /// Also remove the content of a metadata store that is gone for good, by the claim in the error; may be repeated
     #[arg(long, value_name = "CLAIM")]
     forget_owner: Vec<uuid::Uuid>,
-    /// Sum up as JSON on standard output, and show no progress
+    /// Print a JSON summary on standard output, and no progress
     #[arg(long)]
     json: bool,
 }
@@ -42,7 +42,8 @@ pub(super) struct Options {
 fn age(text: &str) -> Result<Duration, String> {
     let millis = config::millis(text).map(Duration::from_millis);
     millis.ok_or_else(|| {
-        "write a whole number and its unit (ms, s, m, h or d), such as 24h or 7d".to_owned()
+        "not a duration; write an integer and a unit (ms, s, m, h or d), such as 24h or 7d"
+            .to_owned()
     })
 }
 
@@ -94,7 +95,7 @@ fn names(config: &Config, options: &Options) -> Result<Vec<String>, Failure> {
     }
     let names = lasting_content(config);
     if names.is_empty() {
-        let text = "every share has its content in memory: there is nothing to collect";
+        let text = "the content of every share is in memory: there is nothing to collect";
         return Err(Failure::Wrong(text.to_owned()));
     }
     Ok(names)
@@ -105,21 +106,21 @@ fn print_text(options: &Options, outcome: &Outcome, start: Instant) -> std::io::
     for it in &outcome.stores {
         let Collected { store, listed, named, young, undated, leftovers, .. } = it;
         let (verb, count, bytes) = if options.dry_run {
-            ("would be removed", it.garbage, it.garbage_bytes)
+            ("to remove (dry run)", it.garbage, it.garbage_bytes)
         } else {
-            ("were removed", it.removed, it.removed_bytes)
+            ("removed", it.removed, it.removed_bytes)
         };
-        write!(out, "{store}: {listed} contents; {named} are a file's, ")?;
-        write!(out, "{young} are younger than the age, {undated} have no age; ")?;
+        write!(out, "{store}: {listed} contents; {named} in use, ")?;
+        write!(out, "{young} too recent, {undated} of unknown age; ")?;
         write!(out, "{count} {verb} ({})", HumanBytes(bytes))?;
         if *leftovers > 0 {
-            write!(out, ", and {leftovers} files that starts had left")?;
+            write!(out, "; {leftovers} temporary files of interrupted starts")?;
         }
         writeln!(out)?;
         if it.needs_consent && options.dry_run {
             writeln!(
                 out,
-                "{store}: that is most of the content: without --remove-most it is refused"
+                "{store}: most of the content is unused: removing it needs --remove-most"
             )?;
         }
     }
@@ -157,8 +158,8 @@ impl Shown {
     fn reached(&self, step: GcStep<'_>) {
         let (what, position, total) = match step {
             GcStep::Listing(name) => return self.said(&format!("gc: listing {name}")),
-            GcStep::Naming(name) => return self.said(&format!("gc: asking {name}")),
-            GcStep::Looking { done, total } => ("looked at", done, total),
+            GcStep::Naming(name) => return self.said(&format!("gc: reading the files of {name}")),
+            GcStep::Looking { done, total } => ("checked", done, total),
             GcStep::Removing { done, total } => ("removed", done, total),
         };
         let mut progress = self.progress.lock();

@@ -24,7 +24,7 @@ pub(super) fn token(status: u8) -> io::Result<CancellationToken> {
                 std::process::exit(i32::from(status));
             }
             fired.cancel();
-            let told = "ending what is under way; another signal ends it at once";
+            let told = "stopping: finishing what is in progress; a second signal stops at once";
             writeln!(io::stderr(), "{told}").ok();
         }
     });

@@ -28,19 +28,19 @@ const WAITING: usize = 16;
 pub(super) struct Options {
     #[command(flatten)]
     configured: Configured,
-    /// The metadata store, as the configuration names it
+    /// Metadata store, by its name in the configuration
     #[arg(long, value_name = "NAME")]
     store: String,
-    /// The name that the dump's one share gets in the store [default: the one it has]
+    /// Load the dump's only share under this name [default: its name in the dump]
     #[arg(long, value_name = "SHARE", value_parser = share)]
     share: Option<ShareName>,
-    /// Whether shares of the same names give way, with all that is in them
+    /// Replace existing shares of the same name, deleting everything in them
     #[arg(long)]
     replace: bool,
-    /// Sum up as JSON on standard output, and show no progress
+    /// Print a JSON summary on standard output, and no progress
     #[arg(long)]
     json: bool,
-    /// The dump; - is standard input
+    /// Dump file; - is standard input
     #[arg(value_name = "FILE")]
     file: PathBuf,
 }
@@ -78,8 +78,8 @@ async fn load(
     if !present.is_empty() && !options.replace && options.share.is_none() {
         let names: Vec<_> = present.iter().map(ToString::to_string).collect();
         let text = format!(
-            "the store {} has {} already: give --replace, and shares of the same names give way with all that is in \
-             them, or --share NAME, and the dump's one share gets that name",
+            "the store {} already has {}: --replace replaces shares of the same name, deleting everything in them; \
+             --share NAME loads the dump's only share under another name",
             options.store,
             names.join(", ")
         );
@@ -112,7 +112,7 @@ async fn load(
     let read = reading.await.map_err(run_error)?;
     read.map_err(|error| unread(&options.file, &error))?;
     loaded.map_err(|error| match error {
-        LoadError::Present(_) => Failure::Run(format!("{error}: give --replace or --share").into()),
+        LoadError::Present(_) => Failure::Run(format!("{error}: use --replace or --share").into()),
         LoadError::Served(_) => Failure::Run(format!("{error}: stop its servers first").into()),
         LoadError::NotOne(_)
         | LoadError::Collides

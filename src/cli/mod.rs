@@ -47,7 +47,7 @@ const FAILED: u8 = 1;
     about = "An NFSv3 server whose namespace lives in SQLite or PostgreSQL"
 )]
 #[command(
-    after_help = "RUST_LOG overrides what is logged: error, warn, info, debug or trace, or info,trunkfs::metadata=debug."
+    after_help = "RUST_LOG overrides the log level: error, warn, info, debug or trace, or info,trunkfs::metadata=debug."
 )]
 struct Cli {
     #[command(subcommand)]
@@ -56,47 +56,47 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Serve until SIGTERM or SIGINT; a second one stops at once.
+    /// Run the server until SIGTERM or SIGINT; a second signal stops it at once.
     Serve(serve::Options),
-    /// Say whether a configuration is right, and print what counts.
+    /// Validate the configuration and print the effective settings.
     CheckConfig(check_config::Options),
-    /// Ask whether a server answers: exit status 0 where NFS and MOUNT do, 1 where not.
+    /// Check that a server answers: exit status 0 if NFS and MOUNT do, 1 if not.
     Status(status::Options),
-    /// Write a metadata store's whole content to a file, as of one moment, while servers go on serving it
+    /// Export a metadata store to a file as a consistent snapshot, while servers run
     Dump(dump::Options),
-    /// Bring a dump into a metadata store, wholly or not at all
+    /// Import a dump into a metadata store, all or nothing
     Load(load::Options),
-    /// Copy shares' content to another content store
+    /// Copy the content of shares to another content store
     Content(content::Options),
-    /// Remove content that no file has any more; servers may go on serving.
+    /// Remove unused content, while servers run.
     Gc(gc::Options),
-    /// Check what the stores hold, and repair it, while servers go on serving them
+    /// Check the stores for inconsistencies, and with --repair fix them, while servers run
     Fsck(fsck::Options),
-    /// Write shares with their bytes into a folder that proves itself, while servers go on serving them
+    /// Back up shares and their content into a folder with checksums, while servers run
     Backup(backup::Options),
-    /// Make shares of a backup again, or prove it
+    /// Restore shares from a backup, or verify a backup
     Restore(restore::Options),
     /// Measure an NFSv3 server under load, or compare two
     Bench(bench::Options),
-    /// Look at the schema of a metadata store, and bring it up to date.
+    /// Show, upgrade or revert the schema of a metadata store.
     Migrate(migrate::Options),
 }
 
 /// Which configuration a command is about.
 #[derive(Debug, Args)]
 struct Configured {
-    /// YAML file [default: ./config.yaml or /etc/trunkfs/config.yaml where there is one; else /export for
-    /// this machine alone, everything in ./trunkfs-data] [env: TRUNKFS_CONFIG]
+    /// YAML configuration file [default: ./config.yaml, else /etc/trunkfs/config.yaml; without either, /export is served
+    /// to this machine only, with all data in ./trunkfs-data] [env: TRUNKFS_CONFIG]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Serve /export for this machine alone, everything in this folder, instead of a configuration
+    /// Use this data folder and no configuration file: /export, for this machine only
     #[arg(long, value_name = "DIR", value_parser = folder, conflicts_with = "config")]
     data: Option<String>,
 }
 
 /// A folder from the command line. An empty word is mostly a variable of a script that is not set.
 fn folder(text: &str) -> Result<String, String> {
-    if text.is_empty() { Err("name a folder".to_owned()) } else { Ok(text.to_owned()) }
+    if text.is_empty() { Err("the folder must not be empty".to_owned()) } else { Ok(text.to_owned()) }
 }
 
 /// The variable that names a configuration where the command line does not.
@@ -144,7 +144,7 @@ impl Configured {
         while let Some(it) = cause {
             if let Some(metadata::Error::Schema(SchemaError::Behind { .. })) = it.downcast_ref() {
                 let again = self.again(store);
-                return format!("{}; to mend it: trunkfs migrate up{again}", Chain(error));
+                return format!("{}; to fix it: trunkfs migrate up{again}", Chain(error));
             }
             cause = it.source();
         }
@@ -166,11 +166,13 @@ impl Configured {
     fn load_for_stores(&self) -> Result<Config, Failure> {
         let source = self.source();
         if let (Source::Local { data, .. }, None) = (&source, &self.data) {
-            let remedy = "name a configuration with --config, or a data folder with --data";
+            let remedy = "set --config to a configuration file, or --data to a data folder";
             let file = Path::new(data).join("metadata.sqlite");
             if !file.exists() {
-                let (places, file) = (PLACES.join(" nor "), file.display());
-                let text = format!("neither {places} nor {file} exists; {remedy}");
+                let (places, file) = (PLACES.join(", "), file.display());
+                let text = format!(
+                    "no configuration file ({places}) and no data folder ({file}) found; {remedy}"
+                );
                 return Err(Failure::Wrong(text));
             }
             eprintln!("no configuration found: using the data folder {data}; {remedy}");

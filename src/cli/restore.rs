@@ -17,31 +17,31 @@ use crate::types::ShareName;
 pub(super) struct Options {
     #[command(flatten)]
     configured: Configured,
-    /// One share alone; several may be given [default: all of the backup]
+    /// Only this share; may be repeated [default: all shares of the backup]
     #[arg(long = "share", value_name = "SHARE", value_parser = share)]
     shares: Vec<ShareName>,
-    /// The name that the one share gets [default: the one it has]
+    /// Restore the one share under this name [default: its name in the backup]
     #[arg(long = "as", value_name = "SHARE", value_parser = share)]
     name: Option<ShareName>,
-    /// The metadata store [default: the share's in the configuration, or the one of the name it had]
+    /// Metadata store [default: that of the share in the configuration, else the one named in the backup]
     #[arg(long, value_name = "NAME")]
     store: Option<String>,
-    /// The content store [default: the share's in the configuration, or the one of the name it had]
+    /// Content store [default: that of the share in the configuration, else the one named in the backup]
     #[arg(long, value_name = "NAME")]
     content: Option<String>,
-    /// Whether shares of the same names give way, with all that is in them
+    /// Replace existing shares of the same name, deleting everything in them
     #[arg(long)]
     replace: bool,
-    /// Restore also where contents are missing or were changed in the backup: these files as far as there are bytes
+    /// Restore even if content in the backup is missing or corrupt: such files are restored as far as possible
     #[arg(long)]
     incomplete: bool,
-    /// Read all of the backup and say whether it is as it was written; restore nothing, and need no configuration
+    /// Verify the whole backup against its checksums, and restore nothing; needs no configuration
     #[arg(long, conflicts_with_all = ["shares", "name", "store", "content", "replace", "incomplete"])]
     verify_only: bool,
-    /// Sum up as JSON on standard output, and show no progress
+    /// Print a JSON summary on standard output, and no progress
     #[arg(long)]
     json: bool,
-    /// The backup
+    /// Backup folder
     #[arg(value_name = "DIR")]
     folder: PathBuf,
 }
@@ -55,7 +55,8 @@ pub(super) fn run(options: &Options) -> Result<(), Failure> {
         match error {
         backup::Error::Interrupted if options.verify_only => Failure::Run("interrupted".into()),
         backup::Error::Interrupted => Failure::Run(
-            "interrupted; no name was changed: the same command goes on, or trunkfs gc removes contents that were written"
+            "interrupted; no share was changed: run the same command again to resume, or trunkfs gc to remove the content \
+             written so far"
                 .into(),
         ),
         error => run_error(error),
@@ -103,12 +104,12 @@ fn proved(json: bool, proof: &Proof, start: Instant) -> Result<(), Failure> {
         findings.iter().for_each(finding);
         if *wrong == 0 {
             let read = if manifest.bytes {
-                "each read and as it was written"
+                "all checksums match"
             } else {
-                "not in the backup"
+                "content is not in the backup"
             };
             say(&format!(
-                "sound: {contents} contents, {}, {read}, in {seconds:.1} s",
+                "verified: {contents} files, {}, {read}, in {seconds:.1} s",
                 human(*bytes)
             ))?;
         }
@@ -117,7 +118,7 @@ fn proved(json: bool, proof: &Proof, start: Instant) -> Result<(), Failure> {
         return Ok(());
     }
     eprintln!(
-        "error: {wrong} contents are not whole: restore with --incomplete, or use another backup"
+        "error: {wrong} files are missing or corrupt: restore with --incomplete, or use another backup"
     );
     Err(Failure::Said(FAILED))
 }
@@ -141,19 +142,19 @@ fn summarise(json: bool, restored: &Restored, start: Instant) -> Result<(), Fail
     findings.iter().for_each(finding);
     if *wrong > 0 {
         let files = if *wrong == 1 { "file is" } else { "files are" };
-        eprintln!("{wrong} {files} not whole, as --incomplete accepts");
+        eprintln!("{wrong} {files} incomplete, as --incomplete permits");
     }
     for place in places {
         let (share, store, content) = (&place.share, &place.store, &place.content);
         say(&format!(
-            "{share}: names in the metadata store {store}, content in the content store {content}"
+            "{share}: metadata store {store}, content store {content}"
         ))?;
     }
     if *moving > 0 {
-        say(&format!("{moving} files were being changed when they were backed up"))?;
+        say(&format!("{moving} files changed while they were backed up"))?;
     }
     say(&format!(
-        "restored: {} objects, {} entries, {written} contents with {} written, {present} there already, in {seconds:.1} s",
+        "restored: {} objects, {} entries, {written} files with {} written, {present} already present, in {seconds:.1} s",
         loaded.objects,
         loaded.entries,
         human(*bytes)

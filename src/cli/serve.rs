@@ -32,7 +32,7 @@ const ANSWER_PAUSE: Duration = Duration::from_millis(50);
 pub(super) struct Options {
     #[command(flatten)]
     configured: Configured,
-    /// IP address and port to listen on, in place of the configuration's; port 0 takes a free one
+    /// IP address and port to listen on, overriding server.listen; port 0 picks a free port
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<SocketAddr>,
 }
@@ -161,8 +161,8 @@ async fn answers(address: SocketAddr) -> Result<(), Failure> {
         };
         if start.elapsed() >= ANSWER_TIME {
             let text = format!(
-                "the server does not answer on its own address {address}: {}; let this machine connect to \
-                 it (a packet filter, or IPAddressDeny= of a systemd unit, may keep it from that)",
+                "the server does not answer on its own address {address}: {}; a firewall, or IPAddressDeny= of a \
+                 systemd unit, may block it: allow connections from this machine",
                 Chain(&error)
             );
             return Err(Failure::Run(text.into()));
@@ -186,11 +186,11 @@ fn watch_signals(
             () = either(&mut terminate, &mut interrupt) => {}
             () = shutdown.cancelled() => {}
         }
-        tracing::info!("stopping: requests are finished; a second signal stops at once");
+        tracing::info!("stopping: draining requests; a second signal stops at once");
         notifier.stopping(drain.get() + AFTER_DRAIN);
         shutdown.cancel();
         either(&mut terminate, &mut interrupt).await;
-        tracing::warn!("stopped at once; clients send unflushed data again");
+        tracing::warn!("stopped at once; clients resend uncommitted data");
         std::process::exit(1);
     })
 }
@@ -206,7 +206,7 @@ async fn either(one: &mut Signal, other: &mut Signal) {
 fn say(text: &str) {
     let mut out = std::io::stdout().lock();
     if let Err(error) = out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        tracing::warn!(%error, "standard output takes no ready line");
+        tracing::warn!(%error, "cannot write the ready line to standard output");
     }
 }
 
@@ -216,7 +216,7 @@ fn explained(error: StartError, configured: &Configured) -> Failure {
         StartError::Bind(BindError::Listen { address, source }) => {
             let other = match source.kind() {
                 std::io::ErrorKind::AddrInUse => {
-                    "another program has the port; stop it, or choose another"
+                    "another program uses the port; stop it, or choose another"
                 }
                 std::io::ErrorKind::PermissionDenied if address.port() < 1024 => {
                     "a port below 1024 needs the capability CAP_NET_BIND_SERVICE; grant it, or choose another"
@@ -243,10 +243,12 @@ fn warn_of_loss(config: &Config) {
         let name = &share.name;
         if matches!(config.metadata.get(&share.metadata_store), Some(Metadata::Memory { .. })) {
             tracing::warn!(
-                "{name}: metadata is in memory; every file is lost when the server stops"
+                "{name}: metadata is in memory; all files are lost when the server stops"
             );
         } else if matches!(config.content.get(&share.content_store), Some(Content::Memory { .. })) {
-            tracing::warn!("{name}: content is in memory; files lose it when the server stops");
+            tracing::warn!(
+                "{name}: content is in memory; file content is lost when the server stops"
+            );
         }
     }
 }

@@ -16,10 +16,10 @@ use crate::types::Chain;
 pub(super) struct Options {
     #[command(flatten)]
     configured: Configured,
-    /// IP address and port of the server [default: the configuration's server.listen, on this machine]
+    /// IP address and port of the server [default: server.listen of the configuration, on this machine]
     #[arg(value_name = "ADDRESS")]
     address: Option<SocketAddr>,
-    /// How long each program may take to answer
+    /// Timeout for the answer of each program
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = time)]
     timeout: Duration,
 }
@@ -27,7 +27,7 @@ pub(super) struct Options {
 /// A time from the command line.
 fn time(text: &str) -> Result<Duration, String> {
     let millis = config::millis(text).filter(|millis| *millis > 0).map(Duration::from_millis);
-    millis.ok_or_else(|| "write a whole number and its unit (ms, s or m), such as 5s".to_owned())
+    millis.ok_or_else(|| "not a duration; write an integer and a unit (ms, s or m), such as 5s".to_owned())
 }
 
 /// Calls NULL of each program and says how long it took.
@@ -38,7 +38,7 @@ pub(super) fn run(options: &Options) -> Result<(), Failure> {
     };
     if address.port() == 0 {
         let text =
-            format!("{address}: port 0 is none to ask; name the address, such as 127.0.0.1:12049");
+            format!("{address}: port 0 is not a server's port; give its address, such as 127.0.0.1:12049");
         return Err(Failure::Run(text.into()));
     }
     let failed = |error: std::io::Error| Failure::Run(error.into());

@@ -59,9 +59,9 @@ impl fmt::Display for Denied {
         let (path, folder) = (path.display(), quoted(folder));
         write!(f, "{path} belongs to {owner} (mode {mode:04o}), and this process runs as {user}")?;
         if owner.uid == user.uid {
-            write!(f, "; to mend it, run: chmod -R u+rwX {folder}")
+            write!(f, "; to fix it, run: chmod -R u+rwX {folder}")
         } else {
-            write!(f, "; to mend it, run as root: chown -R {user} {folder}")
+            write!(f, "; to fix it, run as root: chown -R {user} {folder}")
         }
     }
 }
@@ -188,7 +188,7 @@ mod tests {
         assert_eq!(
             text,
             "/srv/c/aa/file belongs to 4000000001:4000000001 (mode 0600), and this process runs as 4000000002:4000000003; to \
-             mend it, run as root: chown -R 4000000002:4000000003 /srv/c"
+             fix it, run as root: chown -R 4000000002:4000000003 /srv/c"
         );
         assert!(denied(root, service).to_string().starts_with("/srv/c/aa/file belongs to root:"));
         assert!(denied(service, service).to_string().ends_with("chmod -R u+rwX /srv/c"));

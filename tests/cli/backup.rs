@@ -155,10 +155,10 @@ async fn a_share_comes_back_on_an_empty_machine() {
     let before = one.backed_up(&folder, &[]).await;
     let proof = verify(&folder).await;
     went_well(&proof);
-    assert!(proof.out.contains("sound: 3 contents"), "{proof:?}");
+    assert!(proof.out.contains("verified: 3 files"), "{proof:?}");
     let restored = other.restore(&folder, &[]).await;
     went_well(&restored);
-    assert!(restored.out.contains("3 contents with"), "{restored:?}");
+    assert!(restored.out.contains("3 files with"), "{restored:?}");
     same(&before, &other.tree().await);
     // Holes stay holes on both ways.
     for below in [folder.join("db/contents"), other.path().join("content")] {
@@ -271,8 +271,8 @@ async fn what_is_there_is_not_written_over() {
     same(&now, &one.tree().await);
     let restored = one.restore(&folder, &["--replace"]).await;
     went_well(&restored);
-    assert!(restored.out.contains("1 contents with"), "{restored:?}");
-    assert!(restored.out.contains("2 there already"), "{restored:?}");
+    assert!(restored.out.contains("1 files with"), "{restored:?}");
+    assert!(restored.out.contains("2 already present"), "{restored:?}");
     same(&before, &one.tree().await);
 }
 
@@ -432,7 +432,7 @@ async fn a_later_backup_shares_what_was_not_changed() {
     let now = tree(&mut connection).await;
     let taken = one.backup(&second, &["--base", first.to_str().unwrap()]).await;
     went_well(&taken);
-    assert!(taken.out.contains("2 contents copied, 2 taken over"), "{taken:?}");
+    assert!(taken.out.contains("2 files copied, 2 reused from --base"), "{taken:?}");
     server.stop().await;
     let inode = |folder: &Path| {
         let long = content_of(&folder.join("db/contents"), 5_500_000);

@@ -56,11 +56,11 @@ async fn what_is_changed_all_the_time_is_called_moving_and_ends_where_its_bytes_
     let folder = one.path().join("backup");
     let taken = one.backup(&folder, &[]).await;
     went_well(&taken);
-    assert!(taken.out.contains("1 contents, 1 of them changed meanwhile"), "{taken:?}");
+    assert!(taken.out.contains("1 files, 1 of them changed during the backup"), "{taken:?}");
     let (moving, proof) = moving(&folder).await;
     assert_eq!(moving, 1);
     let said = "/e/file was being changed when it was backed up: 5 of ";
-    assert!(proof.contains(said) && proof.contains("sound: 1 contents"), "{proof}");
+    assert!(proof.contains(said) && proof.contains("verified: 1 files"), "{proof}");
     let restored = other.restore(&folder, &[]).await;
     went_well(&restored);
     assert!(restored.out.contains("1 files were being changed"), "{restored:?}");
@@ -78,7 +78,7 @@ async fn what_was_changed_once_is_copied_again_and_rests() {
     let folder = one.path().join("backup");
     let taken = one.backup(&folder, &[]).await;
     went_well(&taken);
-    assert!(taken.out.contains("2 contents copied"), "{taken:?}");
+    assert!(taken.out.contains("2 files copied"), "{taken:?}");
     let (moving, proof) = moving(&folder).await;
     assert_eq!(moving, 0, "{proof}");
     let copied = super::backup::contents(&folder.join("db/contents"));

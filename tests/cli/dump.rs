@@ -129,7 +129,7 @@ async fn what_cannot_be_is_said_with_its_remedy() {
     furnish(&mut connection).await;
     server.stop().await;
     let memory = command(path, &["dump", "--store", "memory", "x"]).await;
-    memory.failed_with(1, &["memory", "nothing outside its server"]);
+    memory.failed_with(1, &["memory", "only its server"]);
     let unknown = command(path, &["dump", "--store", "smal", "x"]).await;
     unknown.failed_with(1, &["no metadata store smal", "large, memory, small"]);
     let no_share = command(path, &["dump", "--store", "small", "--share", "/other", "x"]).await;
@@ -194,7 +194,7 @@ async fn what_is_no_dump_is_said() {
     let empty = command(path, &["load", "--store", "small", "-"]).await;
     empty.failed_with(1, &["standard input: ", "or not a file that trunkfs wrote"]);
     let nowhere = command(path, &["dump", "--store", "small", "no/folder/x"]).await;
-    nowhere.failed_with(1, &["cannot write no/folder/x: there is no folder no/folder; make it"]);
+    nowhere.failed_with(1, &["cannot write no/folder/x: the folder no/folder does not exist; create it"]);
 }
 
 /// A dump that waits for the database is told to end: it takes along what it has written.

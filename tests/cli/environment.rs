@@ -69,7 +69,7 @@ async fn a_folder_goes_over_the_variable_and_not_over_the_option() {
     let both = with(&["--data", "here", "--config", "named.yaml"]).await;
     both.failed_with(2, &["--data", "--config"]);
     // What a script makes of a variable that is not set.
-    with(&["--data", ""]).await.failed_with(2, &["--data", "name a folder"]);
+    with(&["--data", ""]).await.failed_with(2, &["--data", "must not be empty"]);
 }
 
 #[tokio::test]
@@ -123,7 +123,7 @@ async fn what_is_printed_can_be_used_as_a_file() {
         let printed = run(command).await;
         assert_eq!(printed.status, Some(0), "{printed:?}");
         let first = printed.out.split_once('\n').unwrap();
-        assert_eq!(first.0, format!("# {file} is right. With defaults and environment it says:"));
+        assert_eq!(first.0, format!("# {file} is valid. Effective configuration (defaults and environment applied):"));
         first.1.to_owned()
     };
     let once = print("t.yaml").await;

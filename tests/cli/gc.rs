@@ -125,7 +125,7 @@ async fn what_no_file_has_goes_and_all_else_stays() {
     let shorter = gc(folder.path(), &["--older-than", "19h"]).await;
     assert_eq!(shorter.status, Some(0), "{shorter:?}");
     assert!(
-        shorter.out.contains("store: 24 contents; 20 are a file's, 1 are younger"),
+        shorter.out.contains("store: 24 contents; 20 in use, 1 too recent"),
         "{shorter:?}"
     );
     assert!(shorter.out.contains("1 were removed ("), "{shorter:?}");
@@ -174,7 +174,7 @@ async fn what_looks_like_a_lost_database_is_refused() {
     );
     assert!(all_there());
     let dry = gc(folder.path(), &["--dry-run"]).await;
-    assert!(dry.out.contains("without --remove-most it is refused"), "{dry:?}");
+    assert!(dry.out.contains("needs --remove-most"), "{dry:?}");
     // Fewer than many, but nothing is named.
     server.stop().await;
     fs::write(folder.path().join("t.yaml"), config(SQLITE, DISK)).unwrap();

@@ -203,7 +203,7 @@ async fn every_line_of_a_start_that_fails_is_an_object() {
     let unreadable = format!("shares: [\n{IN_MEMORY}");
     for (text, format, status, words) in [
         (wrong.as_str(), None, 2, &["shares[0].name", "network"][..]),
-        (&IN_MEMORY.replace("127.0.0.1:0", &taken), None, 1, &["another program has the port"]),
+        (&IN_MEMORY.replace("127.0.0.1:0", &taken), None, 1, &["another program uses the port"]),
         (&unreadable, None, 2, &["t.yaml:"]),
         ("server: { lisen: 1 }", Some("json"), 2, &["did you mean 'listen'"]),
         ("", Some("json"), 2, &["shares: missing"]),

@@ -92,10 +92,10 @@ fn refused(finished: &Finished, status: i32, words: &[&str]) {
 async fn a_schema_is_made_served_and_taken_back() {
     let (database, folder) = scene().await;
     let name = database.settings().target.database;
-    let up = "to mend it: trunkfs migrate up --store main --config t.yaml";
+    let up = "to fix it: trunkfs migrate up --store main --config t.yaml";
     serve(&folder)
         .await
-        .failed_with(1, &["metadata.stores.main", &name, "no tables of TrunkFS yet", up]);
+        .failed_with(1, &["metadata.stores.main", &name, "no TrunkFS tables found", up]);
     let status = migrate(&folder, &["status"]).await;
     said(
         &status,
@@ -109,7 +109,7 @@ async fn a_schema_is_made_served_and_taken_back() {
         0,
         &["store main, the database", "applied V1 tables in ", "the schema has version 1"],
     );
-    serve(&folder).await.failed_with(1, &["its schema has version 1, this program needs 4; ", up]);
+    serve(&folder).await.failed_with(1, &["the schema has version 1, this program needs 4; ", up]);
     said(
         &migrate(&folder, &["status"]).await,
         3,
@@ -130,12 +130,12 @@ async fn a_schema_is_made_served_and_taken_back() {
         "from version 4 to 0",
         "V1 tables: Destroys",
         "shares: 1; files, directories and links: 1",
-        "It is in use: ",
+        "The store is in use: ",
         "--yes",
     ];
     refused(&migrate(&folder, &all).await, 1, &words);
     let yes = ["down", "--to", "0", "--yes"];
-    refused(&migrate(&folder, &yes).await, 1, &["a server uses it: ", "pid ", "stop it first"]);
+    refused(&migrate(&folder, &yes).await, 1, &["in use by a server: ", "pid ", "stop it first"]);
     server.stop().await;
     until(&connect(&database.settings()).await, SERVING, 0).await;
 
@@ -150,10 +150,10 @@ async fn a_schema_is_made_served_and_taken_back() {
         &migrate(&folder, &yes).await,
         0,
         &[
-            "took back V4",
-            "took back V3",
-            "took back V2",
-            "took back V1",
+            "reverted V4",
+            "reverted V3",
+            "reverted V2",
+            "reverted V1",
             "the schema has version 0",
         ],
     );
@@ -169,7 +169,7 @@ async fn a_schema_of_another_program_is_refused() {
     let later =
         "INSERT INTO refinery_schema_history VALUES (7, 'later', '2030-01-01T00:00:00Z', '1')";
     client.batch_execute(later).await.unwrap();
-    let words = ["its schema has version 7, this program serves version 4", "upgrade TrunkFS"];
+    let words = ["the schema has version 7, newer than version 4", "upgrade TrunkFS"];
     serve(&folder).await.failed_with(1, &words);
     for words_of in [&["up"][..], &["down", "--yes"], &["down"]] {
         refused(&migrate(&folder, words_of).await, 1, &words);
@@ -177,7 +177,7 @@ async fn a_schema_of_another_program_is_refused() {
     said(
         &migrate(&folder, &["status"]).await,
         4,
-        &["later       foreign  2030", "not for this program: "],
+        &["later       foreign  2030", "unsupported: "],
     );
 
     let other = "DELETE FROM refinery_schema_history WHERE version = 7;
@@ -190,7 +190,7 @@ async fn a_schema_of_another_program_is_refused() {
     said(
         &migrate(&folder, &["status"]).await,
         4,
-        &["tables      foreign", "not for this program: "],
+        &["tables      foreign", "unsupported: "],
     );
 }
 
@@ -345,7 +345,7 @@ async fn a_role_that_may_not_make_tables_serves_those_of_another() {
     let server = Running::start(serving.path(), &["--config", "t.yaml"], 1).await;
     // The owner, no superuser either, sees who uses it.
     let in_use = migrate(&migrating, &["down", "--yes"]).await;
-    refused(&in_use, 1, &["a server uses it: ", &plain.name]);
+    refused(&in_use, 1, &["in use by a server: ", &plain.name]);
     server.stop().await;
     // Where nothing is pending auto_migrate needs no right to make tables.
     let automatic = configured(&settings, &plain.name, ", auto_migrate: true");
@@ -447,7 +447,7 @@ async fn migrations_take_turns() {
     let mut line = String::new();
     let mut errors = BufReader::new(second.stderr.take().unwrap());
     patiently(errors.read_line(&mut line)).await.unwrap();
-    assert!(line.contains("another process migrates this database"), "{line}");
+    assert!(line.contains("waiting for another migration"), "{line}");
     drop(holder);
     let first = ended(first).await;
     said(
@@ -474,7 +474,7 @@ async fn a_migration_that_is_killed_or_stopped_leaves_the_version_before() {
         kill(&child, signal);
         let finished = ended(child).await;
         if signal == Signal::INT {
-            refused(&finished, 1, &["stopped by a signal", "wholly or not at all"]);
+            refused(&finished, 1, &["interrupted", "trunkfs migrate status"]);
         }
         // The server rolls back by itself, though the statement could go on for ever.
         until(&watch, MIGRATING, 0).await;

@@ -135,7 +135,7 @@ async fn a_port_in_use_is_an_error() {
     let listen = taken.local_addr().unwrap().to_string();
     let folder = tempfile::tempdir().unwrap();
     let finished = run(trunkfs(folder.path(), &["serve", "--listen", &listen])).await;
-    finished.failed_with(1, &[&listen, "another program has the port", "server.listen"]);
+    finished.failed_with(1, &[&listen, "another program uses the port", "server.listen"]);
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "nothing was made");
 }
 

@@ -113,7 +113,7 @@ async fn a_backup_of_format_1_is_proved_restored_and_gone_on_from() {
     let taken = machine.backup(&new, &["--base", old.to_str().unwrap()]).await;
     went_well(&taken);
     // Holes have no part in the new checksums.
-    assert!(taken.out.contains("2 contents copied, 1 taken over"), "{taken:?}");
+    assert!(taken.out.contains("2 files copied, 1 reused from --base"), "{taken:?}");
     went_well(&verify(&new).await);
     let manifest = fs::read_to_string(new.join("backup.json")).unwrap();
     assert!(manifest.contains("\"format\": 2"), "{manifest}");

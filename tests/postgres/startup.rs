@@ -55,7 +55,7 @@ async fn a_schema_that_is_behind_is_named_where_it_may_not_be_changed() {
     let mut settings = database.settings();
     settings.auto_migrate = false;
     let refused = text(PostgresStore::connect(settings.clone()).await.unwrap_err());
-    assert!(refused.contains("no tables of TrunkFS yet"), "{refused}");
+    assert!(refused.contains("no TrunkFS tables found"), "{refused}");
     PostgresStore::connect(database.settings()).await.unwrap();
     PostgresStore::connect(settings).await.unwrap();
 }
@@ -73,7 +73,7 @@ async fn a_schema_of_a_newer_program_is_refused() {
         .unwrap();
     let refused = PostgresStore::connect(fixture.database.settings()).await.unwrap_err();
     let refused = text(refused);
-    assert!(refused.contains("its schema has version 1000"), "{refused}");
+    assert!(refused.contains("the schema has version 1000"), "{refused}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

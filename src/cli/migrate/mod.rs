@@ -23,10 +23,10 @@ pub(super) struct Options {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// Show which versions of the schema are applied and which are pending; changes nothing.
+    /// Show the applied and pending schema versions, without changing anything.
     #[command(
-        after_help = "Exit status: 0 this program can serve the schema, 3 it is behind ('migrate up' mends that), 4 it is newer or \
-        of another origin (this program must not touch it), 1 the database does not answer, 2 wrong command line or configuration."
+        after_help = "Exit status: 0 the schema is current, 3 it is behind ('migrate up' upgrades it), 4 it is newer or diverged (this \
+        program must not touch it), 1 the database does not answer, 2 the command line or configuration is wrong."
     )]
     Status {
         #[command(flatten)]
@@ -35,10 +35,10 @@ enum Action {
         #[arg(long)]
         json: bool,
     },
-    /// Apply pending versions, each in one transaction. Waits for another migration's end; does nothing where nothing is pending.
+    /// Apply pending versions, each in one transaction. Waits while another migration runs.
     #[command(
-        after_help = "Exit status: 0 done, 1 failed (what came before the failed version stays applied), 2 wrong command line or \
-        configuration."
+        after_help = "Exit status: 0 done, 1 failed (versions before the failed one stay applied), 2 the command line or configuration \
+        is wrong."
     )]
     Up {
         #[command(flatten)]
@@ -47,18 +47,18 @@ enum Action {
         #[arg(long, value_name = "VERSION")]
         to: Option<i32>,
     },
-    /// Take the newest version back, or every version after --to. Destroys what its tables hold.
+    /// Revert the newest version, or every version after --to. Deletes the data of its tables.
     #[command(
-        after_help = "Without --yes it says what would be lost, and changes nothing. It refuses while a server uses the store.\n\
-        Exit status: 0 done, 1 refused or failed, 2 wrong command line or configuration."
+        after_help = "Without --yes it is a dry run that prints the data that would be lost. It refuses while a server uses the store.\n\
+        Exit status: 0 done, 1 refused or failed, 2 the command line or configuration is wrong."
     )]
     Down {
         #[command(flatten)]
         target: Target,
-        /// The version to go back to; 0 takes everything back [default: the one before the present]
+        /// Version to go back to; 0 reverts everything [default: the one before the current]
         #[arg(long, value_name = "VERSION")]
         to: Option<i32>,
-        /// Do it, whatever is lost
+        /// Proceed, and lose that data
         #[arg(long)]
         yes: bool,
     },
@@ -83,7 +83,7 @@ pub(super) fn run(options: &Options) -> Result<(), Failure> {
 
 fn stopped() -> Failure {
     Failure::Run(
-        "stopped by a signal: each version is applied wholly or not at all; see 'trunkfs migrate status'".into(),
+        "interrupted; the version in progress was rolled back: see 'trunkfs migrate status'".into(),
     )
 }
 
@@ -130,15 +130,15 @@ fn finished(changed: &AtomicBool, version: i32) -> Result<(), Failure> {
 fn refused(opened: &Opened, descent: &Descent) -> String {
     let Descent { from, to, steps, holds, users } = descent;
     let mut text =
-        format!("not without --yes: {} would go from version {from} to {to}", opened.place);
+        format!("dry run, without --yes: {} would go from version {from} to {to}", opened.place);
     for (number, name, destroys) in steps {
         text.push_str(&format!("\n  V{number} {name}: {destroys}"));
     }
     text.push_str(&format!("\nIt holds {holds}."));
     for user in users {
-        text.push_str(&format!("\nIt is in use: {user}; stop the server first."));
+        text.push_str(&format!("\nThe store is in use: {user}; stop the server first."));
     }
-    text.push_str("\nMake a backup (pg_dump) before you say --yes.");
+    text.push_str("\nMake a backup (pg_dump) first; then repeat the command with --yes.");
     text
 }
 
@@ -148,17 +148,17 @@ fn tell(event: Event<'_>, changed: &AtomicBool) {
     let line = match event {
         Event::Waiting => {
             eprintln!(
-                "another process migrates this database, or starts on it; waiting for its end"
+                "waiting for another migration or start of a server on this database"
             );
             return;
         }
         Event::Begun(Direction::Up, number, name) => format!("applying V{number} {name}"),
-        Event::Begun(Direction::Down, number, name) => format!("taking back V{number} {name}"),
+        Event::Begun(Direction::Down, number, name) => format!("reverting V{number} {name}"),
         Event::Done(Direction::Up, number, name, took) => {
             format!("applied V{number} {name} in {:.2} s", took.as_secs_f64())
         }
         Event::Done(Direction::Down, number, name, took) => {
-            format!("took back V{number} {name} in {:.2} s", took.as_secs_f64())
+            format!("reverted V{number} {name} in {:.2} s", took.as_secs_f64())
         }
     };
     let mut out = std::io::stdout().lock();

@@ -71,9 +71,9 @@ fn table(opened: &Opened, status: &Status) -> String {
     let verdict = match &status.verdict {
         Ok(()) => format!("up to date: version {present}"),
         Err(behind @ SchemaError::Behind { .. }) => {
-            format!("behind: {behind}; to mend it: trunkfs migrate up{}", opened.again)
+            format!("behind: {behind}; to fix it: trunkfs migrate up{}", opened.again)
         }
-        Err(other) => format!("not for this program: {other}"),
+        Err(other) => format!("unsupported: {other}"),
     };
     text + &verdict
 }

@@ -19,15 +19,14 @@ const VARIABLE: &str = "DATABASE_URL";
 pub(super) struct Target {
     #[command(flatten)]
     configured: Configured,
-    /// The metadata store's name in the configuration; may be left out where there is one alone
+    /// Metadata store, by its name in the configuration; optional if there is only one
     #[arg(long, value_name = "NAME")]
     store: Option<String>,
-    /// A database in place of a configured store, such as postgres://user@host/database. Without it, --store and --config the
-    /// variable DATABASE_URL counts, which keeps a password out of the list of processes
+    /// Database to use instead of a configured store, such as postgres://user@host/database. To keep a password out of the
+    /// process list, set the variable DATABASE_URL instead; it is used without --database-url, --store and --config
     #[arg(long, value_name = "URL", conflicts_with = "store")]
     database_url: Option<String>,
-    /// Folder of V<number>__<name>.sql and .down.sql in place of the embedded migrations and the configuration's
-    /// migrations_path
+    /// Folder of V<number>__<name>.sql and .down.sql files, overriding migrations_path and the built-in migrations
     #[arg(long, value_name = "FOLDER")]
     migrations_path: Option<PathBuf>,
 }
@@ -99,12 +98,12 @@ fn only(stores: Vec<&str>) -> Result<String, Failure> {
     match stores.as_slice() {
         [one] => Ok((*one).to_owned()),
         [] => Err(Failure::Wrong(
-            "the configuration has no metadata store with migrations; name one with --config, or a database with \
-             --database-url"
+            "the configuration has no metadata store with a schema to migrate; choose another with --config, or a database \
+             with --database-url"
                 .to_owned(),
         )),
         many => Err(Failure::Wrong(format!(
-            "the configuration has several metadata stores; name one with --store: {}",
+            "the configuration has several metadata stores; choose one with --store: {}",
             many.join(", ")
         ))),
     }

@@ -27,8 +27,8 @@ pub enum SchemaError {
     },
     /// It has a newer version than this program serves.
     #[error(
-        "its schema has version {present}, this program serves version {known}: upgrade TrunkFS to the release \
-         that brought version {present}, or to a later one"
+        "the schema has version {present}, newer than version {known} of this program: upgrade TrunkFS to the release \
+         that introduced version {present}, or a later one"
     )]
     Newer {
         /// The version it has.
@@ -38,12 +38,12 @@ pub enum SchemaError {
     },
     /// Its history is not a part of what is known.
     #[error(
-        "its schema is not this program's: {0}. Nothing was changed; use the TrunkFS or the migrations_path that it was \
-         migrated with, or restore a backup"
+        "the schema has diverged: {0}. Nothing was changed; use the release of TrunkFS or the migrations_path that migrated \
+         it, or restore a backup"
     )]
     Diverged(String),
     /// There is no such version.
-    #[error("there is no version {asked}; known are {known}")]
+    #[error("version {asked} does not exist; known versions: {known}")]
     NoVersion {
         /// What was asked for.
         asked: i32,
@@ -51,10 +51,10 @@ pub enum SchemaError {
         known: String,
     },
     /// The way back from a version is not known.
-    #[error("version {0} cannot be taken back: there is no file V{0}__*.down.sql")]
+    #[error("version {0} cannot be reverted: there is no file V{0}__*.down.sql")]
     NoWayBack(i32),
     /// Servers use the store.
-    #[error("a server uses it: {}; stop it first", .0.join(", "))]
+    #[error("the store is in use by a server: {}; stop it first", .0.join(", "))]
     InUse(Vec<String>),
     /// A folder of migrations is of no use.
     #[error("the migrations_path {}: {problem}", .folder.display())]
@@ -82,15 +82,15 @@ impl Direction {
     fn doing(self) -> &'static str {
         match self {
             Self::Up => "applying",
-            Self::Down => "taking back",
+            Self::Down => "reverting",
         }
     }
 }
 
 fn behind(present: i32, needed: i32) -> impl fmt::Display {
     if present == 0 {
-        format!("it has no tables of TrunkFS yet (schema version {needed} is needed)")
+        format!("schema missing: no TrunkFS tables found (version {needed} is needed)")
     } else {
-        format!("its schema has version {present}, this program needs {needed}")
+        format!("the schema has version {present}, this program needs {needed}")
     }
 }

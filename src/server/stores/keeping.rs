@@ -24,7 +24,7 @@ pub enum KeepingError {
         known: Vec<String>,
     },
     /// The store is in another process's memory.
-    #[error("the metadata store {0} is in memory: nothing outside its server can see it")]
+    #[error("the metadata store {0} is in memory: only its server can access it")]
     InMemory(String),
     /// The configuration has no such content store.
     #[error("the configuration has no content store {name}; it has {}", known.join(", "))]
@@ -35,7 +35,7 @@ pub enum KeepingError {
         known: Vec<String>,
     },
     /// The content is in another process's memory.
-    #[error("the content store {0} is in memory: nothing outside its server can see it")]
+    #[error("the content store {0} is in memory: only its server can access it")]
     ContentInMemory(String),
     /// A content store cannot be opened.
     #[error(transparent)]
@@ -50,8 +50,8 @@ pub enum KeepingError {
     },
     /// A file has a server, or another repair.
     #[error(
-        "metadata.stores.{name}: a SQLite store is repaired while no server has it (without --repair it is checked \
-         at any time)"
+        "metadata.stores.{name}: stop the server of a SQLite store before --repair (a check without --repair works \
+         while it runs)"
     )]
     Served {
         /// Its name in the configuration.
