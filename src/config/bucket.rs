@@ -148,14 +148,14 @@ pub(super) fn s3(field: &Field<'_>) -> Result<S3, Error> {
         && is_address(url)
     {
         return Err(field.error(
-            "an IP address, which no bucket's name can stand in front of; write path_style: true, or a host name",
+            "an IP address cannot be prefixed with a bucket name; write path_style: true, or use a host name",
         ));
     }
-    let bucket = nonempty(&section.required("bucket", "name the bucket")?)?;
+    let bucket = nonempty(&section.required("bucket", "write the name of the bucket")?)?;
     if let (Some(url), Some(field)) = (&endpoint, section.optional("endpoint"))
         && url.ends_with(&format!("/{bucket}"))
     {
-        return Err(field.error("the bucket stands at its end; write the server's URL without it"));
+        return Err(field.error("the URL ends with the bucket; remove the bucket from it"));
     }
     Ok(S3 {
         bucket,
@@ -188,11 +188,11 @@ fn s3_keys(section: &Section<'_>) -> Result<Option<(String, Secret)>, Error> {
         }
         (Some(id), Some((_, secret))) => Ok(Some((nonempty(&id)?, secret))),
         (Some(id), None) => Err(id.error(
-            "an access key without a secret_key; write secret_key, or leave both out for the credentials of the \
+            "access_key without secret_key; add secret_key, or remove both to use the credentials of the \
              environment",
         )),
         (None, Some((secret, _))) => Err(secret.error(
-            "a secret key without an access_key; write access_key, or leave both out for the credentials of the \
+            "secret_key without access_key; add access_key, or remove both to use the credentials of the \
              environment",
         )),
     }
@@ -212,7 +212,7 @@ fn sse(section: &Section<'_>) -> Result<Option<Sse>, Error> {
     let customer = section.secret_at("sse_customer_key")?;
     let unused = |field: Option<Field<'_>>, word: &str| match field {
         Some(field) => {
-            Err(field.error(format!("a key that is not used; write sse: {word}, or remove it")))
+            Err(field.error(format!("this key is unused; write sse: {word}, or remove it")))
         }
         None => Ok(()),
     };
@@ -230,7 +230,7 @@ fn sse(section: &Section<'_>) -> Result<Option<Sse>, Error> {
             let key = key.map_or_else(
                 || {
                     section
-                        .required("sse_kms_key", "name the key of KMS")
+                        .required("sse_kms_key", "write the KMS key")
                         .and_then(|f| nonempty(&f))
                 },
                 Ok,
@@ -242,10 +242,10 @@ fn sse(section: &Section<'_>) -> Result<Option<Sse>, Error> {
             if bytes.is_ok_and(|bytes| bytes.len() == 32) {
                 return Ok(Some(Sse::Customer(key)));
             }
-            Err(field.error("no key of 32 bytes in base64; make one with: openssl rand -base64 32"))
+            Err(field.error("not a key of 32 bytes in base64; generate one with: openssl rand -base64 32"))
         }
         (Some(SseWord::Customer), _, None) => {
-            let remedy = "write a key of 32 bytes in base64, such as: openssl rand -base64 32";
+            let remedy = "write a key of 32 bytes in base64; generate one with: openssl rand -base64 32";
             section.required("sse_customer_key", remedy).map(|_| None)
         }
     }
@@ -255,7 +255,7 @@ pub(super) fn gcs(field: &Field<'_>) -> Result<Gcs, Error> {
     let keys = with_common(&["bucket", "service_account_file", "storage_class"]);
     let section = field.section(&keys)?;
     Ok(Gcs {
-        bucket: nonempty(&section.required("bucket", "name the bucket")?)?,
+        bucket: nonempty(&section.required("bucket", "write the name of the bucket")?)?,
         service_account_file: section.maybe("service_account_file", nonempty)?,
         storage_class: section.maybe("storage_class", nonempty)?,
         common: common(&section)?,
@@ -268,8 +268,8 @@ pub(super) fn azure(field: &Field<'_>) -> Result<Azure, Error> {
     let allow_http = section.or("allow_http", false, flag)?;
     let access_key = section.secret("access_key")?;
     Ok(Azure {
-        account: nonempty(&section.required("account", "name the storage account")?)?,
-        container: nonempty(&section.required("container", "name the container")?)?,
+        account: nonempty(&section.required("account", "write the name of the storage account")?)?,
+        container: nonempty(&section.required("container", "write the name of the container")?)?,
         access_key,
         endpoint: section.maybe("endpoint", |field| endpoint(field, allow_http))?,
         allow_http,
@@ -287,16 +287,16 @@ fn endpoint(field: &Field<'_>, allow_http: bool) -> Result<String, Error> {
     let (scheme, rest) = text.split_once("://").unwrap_or(("", ""));
     if !matches!(scheme, "http" | "https") || rest.is_empty() {
         return Err(field.error(format!(
-            "{text:?} is no URL of a server; write one such as https://s3.example.org"
+            "{text:?} is not the URL of a server; write a URL such as https://s3.example.org"
         )));
     }
     if rest.contains('@') || rest.contains('?') {
-        return Err(field.error("a URL with more than a server in it; keys have keys of their own"));
+        return Err(field.error("the URL must contain only the server; set the access key by access_key and secret_key"));
     }
     if scheme == "http" && !allow_http {
         return Err(field.error(
-            "an http URL sends file content so that all on the way can read it; write an https URL, or \
-             allow_http: true for a network that you trust",
+            "an http URL sends file content unencrypted; write an https URL, or allow_http: true for a trusted \
+             network",
         ));
     }
     Ok(text.trim_end_matches('/').to_owned())
@@ -339,7 +339,7 @@ fn prefix(field: &Field<'_>) -> Result<String, Error> {
     };
     if !text.is_empty() && !text.split('/').all(fits) {
         return Err(field.error(format!(
-            "{text:?} is no prefix; write letters, digits, '-', '_' and '.' with single '/' between them"
+            "{text:?} is not a valid prefix; use letters, digits, '-', '_' and '.' with single '/' between them"
         )));
     }
     Ok(text.to_owned())
@@ -366,13 +366,13 @@ pub(super) fn distinct_buckets(stores: &Stores<'_, Content>) -> Result<(), Error
         let Some((place, common)) = place(content) else { continue };
         if let Some(other) = places.insert(format!("{place} {}", common.prefix), name) {
             return Err(field.error(format!(
-                "its bucket and prefix are those of the store {other} too; give each store a prefix of its own"
+                "the bucket and prefix are also those of the store {other}; give each store its own prefix"
             )));
         }
         let Some((folder, _)) = &common.cache_folder else { continue };
         if let Some(other) = folders.insert(folder, name) {
             return Err(field.error(format!(
-                "its cache_folder {} is that of the store {other} too; give each store a folder of its own",
+                "the cache_folder {} is also that of the store {other}; give each store its own folder",
                 folder.display()
             )));
         }
@@ -436,15 +436,15 @@ shares: [ {{ name: /e, metadata_store: m, content_store: c, clients: [ {{ networ
     fn what_is_wrong_names_the_remedy() {
         refused("region: x", &["s3.bucket", "missing"]);
         refused("bucket: b, endpoint: 'http://h:9000'", &["endpoint", "allow_http: true"]);
-        refused("bucket: b, endpoint: h:9000", &["no URL of a server"]);
-        refused("bucket: b, endpoint: 'https://k:s@h'", &["more than a server"]);
-        refused("bucket: b, access_key: k", &["access_key", "without a secret_key"]);
-        refused("bucket: b, secret_key: s", &["secret_key", "without an access_key"]);
+        refused("bucket: b, endpoint: h:9000", &["not the URL of a server"]);
+        refused("bucket: b, endpoint: 'https://k:s@h'", &["only the server"]);
+        refused("bucket: b, access_key: k", &["access_key", "without secret_key"]);
+        refused("bucket: b, secret_key: s", &["secret_key", "without access_key"]);
         refused("bucket: b, chunk_size: 1KiB", &["chunk_size", "64KiB to 64MiB"]);
-        refused("bucket: b, prefix: a//b", &["no prefix"]);
-        refused("bucket: b, prefix: a/../b", &["no prefix"]);
-        refused("bucket: b, sse: aws", &["sse", "none of s3, kms, customer"]);
-        refused("bucket: b, sse: kms", &["sse_kms_key", "name the key"]);
+        refused("bucket: b, prefix: a//b", &["not a valid prefix"]);
+        refused("bucket: b, prefix: a/../b", &["not a valid prefix"]);
+        refused("bucket: b, sse: aws", &["sse", "not one of s3, kms, customer"]);
+        refused("bucket: b, sse: kms", &["sse_kms_key", "write the KMS key"]);
         refused("bucket: b, sse_kms_key: k", &["sse: kms"]);
         refused("bucket: b, sse: customer, sse_customer_key: abc", &["32 bytes in base64"]);
         refused("bucket: b, sse: s3, sse_customer_key: abc", &["sse: customer"]);
@@ -472,9 +472,9 @@ shares: [ {{ name: /e, metadata_store: m, content_store: c, clients: [ {{ networ
                 "{{ type: s3, s3: {{ bucket: b, cache_folder: /x }} }}, d: {{ type: s3, s3: {{ bucket: b, {second} }} }}"
             ))
         };
-        assert!(two("cache: 0").unwrap_err().contains("a prefix of its own"));
+        assert!(two("cache: 0").unwrap_err().contains("its own prefix"));
         assert!(
-            two("prefix: other, cache_folder: /x").unwrap_err().contains("a folder of its own")
+            two("prefix: other, cache_folder: /x").unwrap_err().contains("its own folder")
         );
         two("prefix: other").unwrap();
     }

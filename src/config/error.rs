@@ -34,7 +34,7 @@ pub(super) enum Place {
 impl Error {
     /// The file cannot be read.
     pub(super) fn unreadable(file: String, source: std::io::Error) -> Self {
-        let message = format!("cannot be read: {source}; name a file with --config");
+        let message = format!("cannot be read: {source}; set --config to a configuration file");
         Self { place: Place::File(file), key: String::new(), message, source: Some(source) }
     }
 

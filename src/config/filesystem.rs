@@ -20,7 +20,7 @@ pub struct Filesystem {
 
 pub(super) fn filesystem(field: &Field<'_>) -> Result<Filesystem, Error> {
     let section = field.section(&["base_path", "max_open_files"])?;
-    let base_path = section.required("base_path", "name the folder that holds file content")?;
+    let base_path = section.required("base_path", "write the path of the folder for file content")?;
     Ok(Filesystem {
         base_path: nonempty(&base_path).map(PathBuf::from)?,
         max_open_files: section.or("max_open_files", 1024, |field| count(field, MOST))?,
@@ -35,7 +35,7 @@ pub(super) fn distinct_folders(stores: &Stores<'_, Content>) -> Result<(), Error
         let folder = resolved(&filesystem.base_path);
         if let Some(other) = folders.insert(folder, name) {
             return Err(field.error(format!(
-                "its base_path {} is that of the store {other} too; give each store a folder of its own",
+                "the base_path {} is also that of the store {other}; give each store its own folder",
                 filesystem.base_path.display()
             )));
         }

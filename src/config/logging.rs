@@ -125,7 +125,7 @@ fn level(text: &str) -> Result<Level, LevelsError> {
     let found = LEVELS.iter().find(|(word, _)| word.eq_ignore_ascii_case(text));
     found.map(|(_, level)| *level).ok_or_else(|| {
         LevelsError(format!(
-            "{text:?} is no level; write off, error, warn, info, debug or trace, and for one module \
+            "{text:?} is not a log level; write off, error, warn, info, debug or trace, and for one module \
              module=level, such as info,trunkfs::metadata=debug"
         ))
     })
@@ -138,7 +138,7 @@ fn module(path: &str) -> Result<String, LevelsError> {
     };
     if !steps.clone().all(fits) {
         return Err(LevelsError(format!(
-            "{path:?} is no module; write its path as log lines show it, such as trunkfs::metadata"
+            "{path:?} is not a module; write the path that log lines show, such as trunkfs::metadata"
         )));
     }
     if let (Some("trunkfs"), Some(own)) = (steps.next(), steps.next())
@@ -215,10 +215,10 @@ mod tests {
 
     #[test]
     fn what_would_silence_the_log_by_mistake_is_refused() {
-        assert!(refused("inof").contains("\"inof\" is no level"));
-        assert!(refused("a=b=c").contains("\"b=c\" is no level"));
+        assert!(refused("inof").contains("\"inof\" is not a log level"));
+        assert!(refused("a=b=c").contains("\"b=c\" is not a log level"));
         assert!(refused("trunkfs::metdata=debug").contains("did you mean 'metadata'?"));
-        assert!(refused("[call]=debug").contains("is no module"));
+        assert!(refused("[call]=debug").contains("is not a module"));
     }
 
     #[test]

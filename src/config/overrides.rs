@@ -59,7 +59,7 @@ impl Override {
         if !keys.iter().all(fits) {
             return Err(self.error(
                 &[],
-                "names no key; write the keys that lead to it with two underscores between them, such as \
+                "not a key; write the path of the key with two underscores between its parts, such as \
                  TRUNKFS__SERVER__LISTEN or TRUNKFS__SHARES__0__NAME",
             ));
         }
@@ -76,7 +76,7 @@ impl Override {
     /// The value: a YAML scalar. What is not in quotes is taken as it stands.
     fn value(&self, keys: &[String]) -> Result<Value, Error> {
         let Some(text) = &self.text else {
-            return Err(self.error(keys, "holds no Unicode text"));
+            return Err(self.error(keys, "is not valid UTF-8"));
         };
         let trimmed = text.trim();
         if trimmed.starts_with(['"', '\'']) {
@@ -84,8 +84,8 @@ impl Override {
                 Ok(Node { value: value @ Value::Text(_), .. }) if is_quoted(trimmed) => Ok(value),
                 Ok(_) | Err(_) => Err(self.error(
                     keys,
-                    "begins with a quotation mark and is no text in quotes as YAML has it; put the whole of \
-                     it in '…', and write '' for each ' inside",
+                    "begins with a quotation mark and is not a quoted YAML string; put all of it in '…', and write '' \
+                     for each ' inside",
                 )),
             };
         }
@@ -95,8 +95,8 @@ impl Override {
             return Err(self.error(
                 keys,
                 format!(
-                    "holds a list or a mapping; set its parts one by one, as {}__0 or {}__KEY, or put text that \
-                     begins so in '…'",
+                    "is a list or a mapping; set each part by a variable of its own, as {}__0 or {}__KEY, or put a \
+                     string that begins like this in '…'",
                     self.name, self.name
                 ),
             ));
@@ -151,7 +151,7 @@ pub(super) fn apply(root: &mut Node, overrides: &[Override]) -> Vec<Error> {
         let twin = last.as_ref().filter(|(before, _)| *before == keys);
         let done = match twin {
             Some((_, twin)) => Err(variable
-                .error(&keys, format!("the variable {} sets the same key; keep one", twin.name))),
+                .error(&keys, format!("the variable {} sets the same key; keep one of the two", twin.name))),
             None => variable.value(&keys).and_then(|value| {
                 set(root, &keys, 0, variable, value)
                     .map_err(|message| variable.error(&keys, message))
@@ -184,7 +184,7 @@ fn set(
     let Some(key) = keys.get(depth) else {
         if let Value::List(_) | Value::Map(_) = node.value {
             return Err(format!(
-                "is {}, which one variable cannot set; set its parts one by one, as {}__…",
+                "is {}; set each part by a variable of its own, as {}__…",
                 node.value.kind(),
                 variable.name
             ));
@@ -215,8 +215,8 @@ fn set(
             let index = key.parse::<usize>().ok().filter(|index| *index <= length);
             let index = index.ok_or_else(|| {
                 let last = length.checked_sub(1);
-                let there = last.map_or(String::new(), |last| format!("0 to {last} are there, "));
-                format!("{here} is a list and {key} no number of it: {there}{length} adds one")
+                let there = last.map_or(String::new(), |last| format!("0 to {last} exist, "));
+                format!("{here} is a list, and {key} is not an index of it: {there}{length} appends an element")
             })?;
             if index == length {
                 nodes.push(nothing());

@@ -40,7 +40,7 @@ fn top(document: &Document<'_>) -> Result<Config, Error> {
     document.keep(distinct_folders(&content.stores));
     document.keep(distinct_files(&metadata.stores));
     document.keep(distinct_buckets(&content.stores));
-    let listed = top.required("shares", "name at least one share that clients mount")?;
+    let listed = top.required("shares", "define at least one share")?;
     let shares = shares(&listed, &metadata, &content)?;
     Ok(Config { server, logging, metadata: metadata.kept(), content: content.kept(), shares })
 }
@@ -52,7 +52,7 @@ fn shares(
 ) -> Result<Vec<Share>, Error> {
     let fields = listed.list()?;
     if fields.is_empty() {
-        return Err(listed.error("no share; name at least one that clients mount"));
+        return Err(listed.error("must not be empty; define at least one share"));
     }
     let mut shares: Vec<Share> = Vec::new();
     for field in fields {
@@ -61,7 +61,7 @@ fn shares(
         };
         if shares.iter().any(|other| other.name == share.name) {
             field.keep::<()>(Err(field.error(format!(
-                "a second share of the name {}; give each share a name of its own",
+                "duplicate share name {}; give each share its own name",
                 share.name
             ))));
         }

@@ -78,7 +78,7 @@ pub(super) fn postgres(field: &Field<'_>, request_timeout: Duration) -> Result<P
         match usize::try_from(fewest) {
             Ok(fewest) if fewest <= max_connections => Ok(fewest),
             _ => Err(field.error(format!(
-                "{fewest} is more than max_conns, which is {max_connections}; lower it, or raise max_conns"
+                "{fewest} exceeds max_conns ({max_connections}); lower it, or raise max_conns"
             ))),
         }
     })?;
@@ -88,8 +88,8 @@ pub(super) fn postgres(field: &Field<'_>, request_timeout: Duration) -> Result<P
             let value = duration(field)?;
             if value > request_timeout {
                 return Err(field.error(format!(
-                    "{value:?} is longer than server.request_timeout, which is {request_timeout:?}; lower \
-                     it, or raise server.request_timeout"
+                    "{value:?} exceeds server.request_timeout ({request_timeout:?}); lower it, or raise \
+                     server.request_timeout"
                 )));
             }
             Ok(value)
@@ -99,7 +99,7 @@ pub(super) fn postgres(field: &Field<'_>, request_timeout: Duration) -> Result<P
     if let Some(field) = section.optional("statement_timeout")
         && !(SHORTEST_STATEMENT..=LONGEST_STATEMENT).contains(&statement_timeout)
     {
-        return Err(field.error("write a duration from 100ms to 60s"));
+        return Err(field.error("out of range (100ms to 60s)"));
     }
     Ok(Postgres {
         target,
@@ -186,12 +186,12 @@ fn target(field: &Field<'_>, section: &Section<'_>) -> Result<(Target, Duration)
 /// Adds what a URL names; nothing may stand in both.
 fn merge(section: &Section<'_>, given: &mut Parameters, url: Parameters) -> Result<(), Error> {
     if let Some(field) = section.optional("port") {
-        return Err(field.error("the url says the port; write one of the two"));
+        return Err(field.error("the port is also in url; keep one"));
     }
     let Parameters { host, port, database, user, password, .. } = url;
     given.port = port;
     let both = |key: &str| match section.optional(key) {
-        Some(field) => Err(field.error(format!("the url says {key} too; write it once"))),
+        Some(field) => Err(field.error(format!("{key} is also in url; keep one"))),
         None => Ok(()),
     };
     for (key, given, named) in [

@@ -95,15 +95,15 @@ impl<'a> Section<'a> {
         let given: Vec<_> = [&whole, &file, &credential].into_iter().flatten().collect();
         if let [first, second, ..] = given[..] {
             return Err(second.error(format!(
-                "a second source beside {}; keep one (an environment variable that is empty takes a key away)",
+                "the secret is also set by {}; keep one (an empty environment variable removes a key)",
                 first.key()
             )));
         }
         let folder = |field: &Field<'_>| {
             field.variable(CREDENTIALS).ok_or_else(|| {
                 field.error(format!(
-                    "the environment variable {CREDENTIALS} is not set, so there are no credentials; start the \
-                     service with LoadCredential= or write {key}_file"
+                    "the environment variable {CREDENTIALS} is not set: no credentials are available; start the \
+                     service with LoadCredential=, or use {key}_file"
                 ))
             })
         };
@@ -119,7 +119,7 @@ impl<'a> Section<'a> {
             let name = field.text()?;
             if name.is_empty() || name.contains('/') || name == "." || name == ".." {
                 return Err(field.error(format!(
-                    "{name:?} is no name of a credential; write the one of LoadCredential="
+                    "{name:?} is not a credential name; write the name in LoadCredential="
                 )));
             }
             let secret = from_file(&field, &PathBuf::from(folder(&field)?).join(name))?;
@@ -141,7 +141,7 @@ fn from_file(field: &Field<'_>, path: &Path) -> Result<Secret, Error> {
     })?;
     if secret.readable_by_all {
         field.warn(format!(
-            "{shown} can be read by every user of this machine; take that away with chmod o-r"
+            "{shown} is readable by every user of this machine; run chmod o-r on it"
         ));
     }
     Ok(Secret { text: secret.text, file: Some(path.to_owned()) })

@@ -179,16 +179,16 @@ impl<'a> Field<'a> {
 
     /// A value of the wrong kind.
     fn expected(&self, what: &str) -> Error {
-        self.error(format!("{} where {what} is expected", self.shown()))
+        self.error(format!("{} is not {what}", self.shown()))
     }
 
     /// The value as an error shows it.
     pub(super) fn shown(&self) -> String {
         match &self.node.value {
             value if self.hidden.is_some() => value.kind().to_owned(),
-            Value::Flag(flag) => format!("the flag {flag}"),
-            Value::Integer(number) => format!("the number {number}"),
-            Value::Float(number) => format!("the number {number}"),
+            Value::Flag(flag) => flag.to_string(),
+            Value::Integer(number) => number.to_string(),
+            Value::Float(number) => number.to_string(),
             Value::Text(text) => format!("{text:?}"),
             value @ (Value::Null | Value::List(_) | Value::Map(_)) => value.kind().to_owned(),
         }
@@ -212,9 +212,9 @@ impl<'a> Field<'a> {
             ) => Ok(text.trim().to_owned()),
             (Value::Flag(_) | Value::Integer(_) | Value::Float(_), _) => {
                 Err(self
-                    .error(format!("{} where text is expected; put it in quotes", self.shown())))
+                    .error(format!("{} is not a string; put it in quotes", self.shown())))
             }
-            (Value::Null | Value::List(_) | Value::Map(_), _) => Err(self.expected("text")),
+            (Value::Null | Value::List(_) | Value::Map(_), _) => Err(self.expected("a string")),
         }
     }
 
@@ -264,7 +264,7 @@ impl<'a> Field<'a> {
                     self.path.then(Step::Key(near.to_owned())).variable()
                 ),
                 (_, Some(near)) => format!("unknown key; did you mean '{near}'?"),
-                (_, None) => format!("unknown key; known are {}", known.join(", ")),
+                (_, None) => format!("unknown key; known keys: {}", known.join(", ")),
             };
             self.document.keep::<()>(Err(self.document.error(&entry.origin, &path, message)));
         }
@@ -274,7 +274,7 @@ impl<'a> Field<'a> {
     /// The mapping's entries under names that the user chose.
     pub(super) fn named(&self) -> Result<Vec<(String, Field<'a>)>, Error> {
         let Value::Map(entries) = &self.node.value else {
-            return Err(self.expected("a mapping from names"));
+            return Err(self.expected("a mapping of names"));
         };
         self.put(Effective::default());
         let named = entries.iter().map(|Entry { key, node, .. }| {
@@ -438,8 +438,8 @@ pub(super) fn hint<'n>(name: &str, known: impl Iterator<Item = &'n str> + Clone)
     }
     let known: Vec<_> = known.collect();
     if known.is_empty() {
-        "; there is none".to_owned()
+        "; none is defined".to_owned()
     } else {
-        format!("; known are {}", known.join(", "))
+        format!("; defined: {}", known.join(", "))
     }
 }

@@ -101,10 +101,10 @@ pub(super) fn share(
         "root",
         "clients",
     ])?;
-    let named = section.required("name", "write the path that clients mount, such as /export")?;
+    let named = section.required("name", "write the path for clients to mount, such as /export")?;
     let text = named.text()?;
     let name = ShareName::parse(&text)
-        .map_err(|error| named.error(format!("{text:?}: {error}; write one such as /export")))?;
+        .map_err(|error| named.error(format!("{text:?}: {error}; write a path such as /export")))?;
     Ok(Share {
         name,
         metadata_store: store(&section, "metadata_store", metadata)?,
@@ -122,7 +122,7 @@ fn content_identity(field: &Field<'_>) -> Result<ContentIdentity, Error> {
     let text = field.text()?;
     Uuid::try_parse(&text).map(ContentIdentity).map_err(|_| {
         field.error(format!(
-            "{text:?} is no identity; write the one that the server asks for, or remove the key"
+            "{text:?} is not a content identity; write the UUID in the server's error, or remove the key"
         ))
     })
 }
@@ -131,7 +131,7 @@ fn content_owner(field: &Field<'_>) -> Result<Uuid, Error> {
     let text = field.text()?;
     Uuid::try_parse(&text).map_err(|_| {
         field.error(format!(
-            "{text:?} is no claim; write the one that the server asks for, or remove the key"
+            "{text:?} is not a claim; write the UUID in the server's error, or remove the key"
         ))
     })
 }
@@ -151,18 +151,18 @@ fn identity(field: &Field<'_>) -> Result<u32, Error> {
 }
 
 fn clients(section: &Section<'_>) -> Result<Vec<Client>, Error> {
-    let remedy = "say who may mount the share, such as - { network: 10.0.0.0/8, access: rw }";
+    let remedy = "list the networks that may mount the share, such as - { network: 10.0.0.0/8, access: rw }";
     let field = section.required("clients", remedy)?;
     let mut clients: Vec<Client> = Vec::new();
     let fields = field.list()?;
     if fields.is_empty() {
-        return Err(field.error(format!("an empty list lets nobody in; {remedy}")));
+        return Err(field.error(format!("must not be empty: no client could mount the share; {remedy}")));
     }
     for field in fields {
         let Some(client) = field.keep(client(&field)) else { continue };
         if clients.iter().any(|other| other.network == client.network) {
             field.keep::<()>(Err(field.error(format!(
-                "a second rule for {}, which would never count; keep one",
+                "duplicate rule for {}, which would have no effect; keep one",
                 client.network
             ))));
         }
@@ -185,7 +185,7 @@ fn client(field: &Field<'_>) -> Result<Client, Error> {
         ("no_root_squash", Squash::None),
         ("all_squash", Squash::All),
     ];
-    let remedy = "write the clients' network, such as 10.0.0.0/8";
+    let remedy = "write a network or an address, such as 10.0.0.0/8";
     Ok(Client {
         network: network(&section.required("network", remedy)?)?,
         access: section.or("access", "rw", |field| {

@@ -26,7 +26,7 @@ pub struct Sqlite {
 
 pub(super) fn sqlite(field: &Field<'_>) -> Result<Sqlite, Error> {
     let section = field.section(&["path", "quick_check", "cache_size"])?;
-    let path = section.required("path", "name the file that holds the metadata")?;
+    let path = section.required("path", "write the path of the SQLite file")?;
     let cache_size = section.or("cache_size", "64MiB", |field| size(field, CACHES.0, CACHES.1))?;
     Ok(Sqlite {
         path: nonempty(&path).map(PathBuf::from)?,
@@ -42,8 +42,8 @@ pub(super) fn distinct_files(stores: &Stores<'_, Metadata>) -> Result<(), Error>
         let Metadata::Sqlite(sqlite) = metadata else { continue };
         if let Some(other) = files.insert(resolved(&sqlite.path), name) {
             return Err(field.error(format!(
-                "its path {} is that of the store {other} too; give each store a file of its own, or name \
-                 one store in both shares",
+                "the path {} is also that of the store {other}; give each store its own file, or use one store in \
+                 both shares",
                 sqlite.path.display()
             )));
         }

@@ -79,9 +79,9 @@ pub(super) fn stores<'a, T>(
     key: &str,
     read: impl Fn(&Field<'a>) -> Result<T, Error>,
 ) -> Result<Found<'a, T>, Error> {
-    let remedy = "name at least one store";
+    let remedy = "define at least one store";
     let section =
-        top.required(key, "it says where the shares' data lives")?.section(&["stores"])?;
+        top.required(key, "it defines where the data of the shares is stored")?.section(&["stores"])?;
     let listed = section.required("stores", remedy)?;
     let mut found = Found::default();
     for (name, field) in listed.named()? {
@@ -105,8 +105,7 @@ fn check_name(field: &Field<'_>, name: &str) -> Result<(), Error> {
         return Ok(());
     }
     Err(field.error(format!(
-        "{name:?} is no name of a store; write a to z, 0 to 9 and single '_' between them, such as main or \
-         disk_2"
+        "{name:?} is not a valid store name; use a to z, 0 to 9 and single '_' between them, such as main or disk_2"
     )))
 }
 
@@ -121,8 +120,7 @@ fn block<'a>(
     for other in blocks.iter().chain(&["memory"]).filter(|other| **other != kind) {
         if let Some(field) = section.optional(other) {
             return Err(field.error(format!(
-                "a block of another type than the store's, which is {kind}; remove it, or write type: \
-                 {other}"
+                "the store has type {kind}, and this block is for another type; remove it, or write type: {other}"
             )));
         }
     }
@@ -170,12 +168,12 @@ pub(super) fn store(
     key: &str,
     names: &BTreeSet<String>,
 ) -> Result<String, Error> {
-    let field = section.required(key, "name the store that holds the share")?;
+    let field = section.required(key, "write the name of a store")?;
     let name = field.text()?;
     // Where the stores cannot be read, that is told already.
     if !names.is_empty() && !names.contains(&name) {
         let near = hint(&name, names.iter().map(String::as_str));
-        return Err(field.error(format!("{name:?} names no store{near}")));
+        return Err(field.error(format!("{name:?} is not a defined store{near}")));
     }
     Ok(name)
 }

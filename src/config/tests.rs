@@ -155,20 +155,20 @@ fn refused(from: &str, to: &str, words: &[&str]) {
 fn wrong_keys_name_the_nearest() {
     refused("name: /e", "nmae: /e", &["t.yaml:4:13: shares[0].nmae: unknown key", "'name'"]);
     refused("\nmetadata", "\nmetadta: 1\nmetadata", &["t.yaml:2:1: metadta", "'metadata'"]);
-    refused("\nmetadata", "\nserver: { x: 1 }\nmetadata", &["server.x", "known are listen,"]);
+    refused("\nmetadata", "\nserver: { x: 1 }\nmetadata", &["server.x", "known keys: listen,"]);
     refused("network:", "netwrok:", &["shares[0].clients[0].netwrok", "'network'"]);
     refused("type: memory } } }\nc", "typ: memory } } }\nc", &["metadata.stores.m.typ", "'type'"]);
     refused(
         "name: /e",
         "name: /e, name: /e",
-        &["t.yaml:4:23: name: it stands twice in this mapping; keep one\n"],
+        &["t.yaml:4:23: name: duplicate key in this mapping; keep one\n"],
     );
     refused("\nmetadata", "\na:\n\tb: 1\nmetadata", &["t.yaml:3:", "indent with spaces\n"]);
-    refused("\nmetadata", "\na: b\n c: d\nmetadata", &["t.yaml:3:", "like those beside it"]);
+    refused("\nmetadata", "\na: b\n c: d\nmetadata", &["t.yaml:3:", "like its siblings"]);
     refused("'::/0'", "*", &["t.yaml:4:", "in quotes\n"]);
     refused("content_store: c,", "", &["shares[0].content_store: missing"]);
     refused("name: /e,", "", &["t.yaml:4:11: shares[0].name: missing", "/export"]);
-    refused("metadata_store: m", "metadata_store: mm", &["\"mm\" names no store", "mean 'm'"]);
+    refused("metadata_store: m", "metadata_store: mm", &["\"mm\" is not a defined store", "mean 'm'"]);
 }
 
 #[test]
@@ -180,50 +180,50 @@ fn wrong_values_name_the_remedy() {
         "listen: localhost:1",
         &["t.yaml:2:19: server.listen: \"localhost:1\"", "0.0.0.0:12049"],
     );
-    server("listen: 12049", &["server.listen: the number 12049 is no address and port"]);
+    server("listen: 12049", &["server.listen: 12049 is not an address"]);
     server("listen: '${NOPE}'", &["server.listen", "variable NOPE is not set"]);
-    server("request_timeout: 30", &["the number 30", "unit", "30s"]);
+    server("request_timeout: 30", &["30 is not a duration", "unit", "30s"]);
     server("request_timeout: 30 parsecs", &["\"30 parsecs\"", "unit"]);
     server("request_timeout: 25h", &["24h"]);
     server("drain_timeout: 0s", &["1ms"]);
-    server("max_connections: 0", &["the number 0 is no whole number from 1 to"]);
+    server("max_connections: 0", &["0 is out of range (1 to"]);
     server("max_connections: many", &["\"many\""]);
     server("max_connections: [1]", &["a list"]);
-    server("max_connections_per_client: 0", &["the number 0 is no whole number from 1 to"]);
-    server("idle_timeout: 360", &["the number 360", "unit"]);
+    server("max_connections_per_client: 0", &["0 is out of range (1 to"]);
+    server("idle_timeout: 360", &["360 is not a duration", "unit"]);
     server("probe_networks: 10.0.0.0/8", &["server.probe_networks", "a list"]);
     server("probe_networks: [10.0.0.1/8]", &["server.probe_networks[0]", "10.0.0.0/8"]);
-    server("memory_budget: 1048576", &["the number 1048576", "16MiB", "16TiB", "unit", "256MiB"]);
+    server("memory_budget: 1048576", &["1048576 is not a size", "16MiB", "16TiB", "unit", "256MiB"]);
     server("memory_budget: 256mb", &["\"256mb\"", "MiB"]);
     server("memory_budget: 256 mb", &["\"256 mb\""]);
-    server("memory_budget: 1.5GiB", &["\"1.5GiB\"", "whole number"]);
+    server("memory_budget: 1.5GiB", &["\"1.5GiB\"", "integer"]);
     server("request_timeout: 2d", &["24h"]);
     server("memory_budget: 1KiB", &["\"1KiB\"", "from 16MiB"]);
     server("memory_budget: 99999999999TiB", &["to 16TiB"]);
-    refused("name: /e", "name: e", &["\"e\"", "starts with '/'", "/export"]);
-    refused("name: /e", "name: 7", &["the number 7", "quotes"]);
-    refused("'::/0'", "10.0.0.1/8", &["10.0.0.0/8 for the network", "10.0.0.1 for the address"]);
-    refused("'::/0'", "example.org", &["\"example.org\"", "no network"]);
+    refused("name: /e", "name: e", &["\"e\"", "start with '/'", "/export"]);
+    refused("name: /e", "name: 7", &["7 is not a string", "quotes"]);
+    refused("'::/0'", "10.0.0.1/8", &["10.0.0.0/8 for the network", "10.0.0.1 for the single address"]);
+    refused("'::/0'", "example.org", &["\"example.org\"", "not a network"]);
     refused(
         "[ { network: '::/0' } ]",
         "[]",
-        &["shares[0].clients", "nobody", "network: 10.0.0.0/8"],
+        &["shares[0].clients", "must not be empty", "network: 10.0.0.0/8"],
     );
     refused(", clients: [ { network: '::/0' } ]", "", &["shares[0].clients: missing"]);
     refused(
         "clients: [",
         "clients: [ { network: '::/0' },",
-        &["clients[1]", "second rule for ::/0"],
+        &["clients[1]", "duplicate rule for ::/0"],
     );
-    refused("'::/0' }", "'::/0', access: rx }", &["access: \"rx\" is none of rw, ro"]);
+    refused("'::/0' }", "'::/0', access: rx }", &["access: \"rx\" is not one of rw, ro"]);
     refused("'::/0' }", "'::/0', squash: root_sqash }", &["mean 'root_squash'"]);
-    refused("'::/0' }", "'::/0', require_reserved_port: yes }", &["\"yes\"", "true nor false"]);
-    refused("'::/0' }", "'::/0', anonuid: -1 }", &["the number -1", "from 0 to 4294967294"]);
+    refused("'::/0' }", "'::/0', require_reserved_port: yes }", &["\"yes\"", "true or false"]);
+    refused("'::/0' }", "'::/0', anonuid: -1 }", &["-1 is out of range (0 to 4294967294)"]);
     let root = |mode: &str, words: &[&str]| {
         refused("name: /e", &format!("name: /e, root: {{ mode: {mode} }}"), words);
     };
     root("0755", &["shares[0].root.mode", "in quotes", "\"0755\""]);
-    root("755", &["the number 755", "\"0755\""]);
+    root("755", &["755 is not a quoted mode", "\"0755\""]);
     root("'0888'", &["\"0888\"", "octal"]);
     root("'17777'", &["\"17777\"", "octal"]);
 }
@@ -259,17 +259,17 @@ fn wrong_stores_name_the_remedy() {
         refused("m: { type: memory }", &format!("m: {{ {store} }}"), words);
     };
     first("type: postgres", &["metadata.stores.m.postgres: missing", "needs this block"]);
-    first("type: memory, postgres: { port: 1 }", &["another type", "type: postgres"]);
+    first("type: memory, postgres: { port: 1 }", &["has type memory", "type: postgres"]);
     first(
         "type: postgrse",
-        &["\"postgrse\" is none of memory, sqlite, postgres", "mean 'postgres'"],
+        &["\"postgrse\" is not one of memory, sqlite, postgres", "mean 'postgres'"],
     );
     first("type: ", &["metadata.stores.m.type: missing", "memory or sqlite or postgres"]);
-    first("type: sqlite, sqlite: { }", &["sqlite.path: missing", "name the file"]);
+    first("type: sqlite, sqlite: { }", &["sqlite.path: missing", "write the path"]);
     first("type: sqlite, sqlite: { path: m, cache_size: 1KiB }", &["\"1KiB\"", "from 1MiB"]);
     first(
         "type: sqlite, sqlite: { path: d/m } }, n: { type: sqlite, sqlite: { path: ./d/m }",
-        &["metadata.stores.n", "store m too", "a file of its own"],
+        &["metadata.stores.n", "that of the store m", "its own file"],
     );
     let database = |keys: &str, words: &[&str]| {
         first(&format!("type: postgres, postgres: {{ {keys} }}"), words);
@@ -280,9 +280,9 @@ fn wrong_stores_name_the_remedy() {
     );
     database("port: 70000", &["70000", "65535"]);
     database("max_connections: 3", &["postgres.max_connections: unknown key", "'max_conns'"]);
-    database("password: 12345", &["password: a number where text", "quotes"]);
+    database("password: 12345", &["password: a number is not a string", "quotes"]);
     database("password: '${UNSET}'", &["postgres.password", "UNSET is not set", "$${"]);
-    refused("stores: { m: { type: memory } }", "stores: {}", &["metadata.stores: no store"]);
+    refused("stores: { m: { type: memory } }", "stores: {}", &["metadata.stores: must not be empty", "at least one store"]);
     refused(
         "c: { type: memory }",
         "c: { type: filesystem, filesystem: { } }",
@@ -313,12 +313,12 @@ fn keys_are_checked_against_each_other() {
              filesystem: {{ base_path: {path}/../{}/ }} }}",
             folder.path().file_name().unwrap().display()
         ),
-        &["content.stores.d", "store c too", "folder of its own"],
+        &["content.stores.d", "that of the store c", "its own folder"],
     );
     let share =
         "{ name: /e, metadata_store: m, content_store: c, clients: [ { network: '::/0' } ] }";
-    refused(share, &format!("{share}, {share}"), &["shares[1]", "second share", "/e"]);
-    refused(&format!("[ {share} ]"), "[]", &["shares: no share"]);
+    refused(share, &format!("{share}, {share}"), &["shares[1]", "duplicate share", "/e"]);
+    refused(&format!("[ {share} ]"), "[]", &["shares: must not be empty"]);
     let nested = share.replace("/e", "/e/f");
     assert_eq!(
         parse(&MINIMAL.replace(share, &format!("{share}, {nested}"))).unwrap().shares.len(),
@@ -347,10 +347,10 @@ fn all_errors_are_told_with_their_lines() {
         MINIMAL.replace("name: /e", "name: e") + "server:\n  lisen: 1\n  max_connections: no\n";
     assert_eq!(
         parse(&text).unwrap_err().to_string(),
-        "t.yaml:4:19: shares[0].name: \"e\": a share's name starts with '/'; write one such as /export\n 4 | \
+        "t.yaml:4:19: shares[0].name: \"e\": a share name must start with '/'; write a path such as /export\n 4 | \
          shares: [ { name: e, metadata_store: m, content_store: c, clients: [ { network: '::/0' } ] } ]\n   \
          |                   ^\nt.yaml:6:3: server.lisen: unknown key; did you mean 'listen'?\n 6 |   lisen: 1\n   \
-         |   ^\nt.yaml:7:20: server.max_connections: \"no\" is no whole number from 1 to 1048576\n 7 |   \
+         |   ^\nt.yaml:7:20: server.max_connections: \"no\" is not an integer (1 to 1048576)\n 7 |   \
          max_connections: no\n   |                    ^"
     );
 }

@@ -67,10 +67,10 @@ impl Value {
     /// What it is, for errors.
     pub(super) fn kind(&self) -> &'static str {
         match self {
-            Self::Null => "nothing",
-            Self::Flag(_) => "a flag",
+            Self::Null => "an empty value",
+            Self::Flag(_) => "a boolean",
             Self::Integer(_) | Self::Float(_) => "a number",
-            Self::Text(_) => "text",
+            Self::Text(_) => "a string",
             Self::List(_) => "a list",
             Self::Map(_) => "a mapping",
         }
@@ -156,14 +156,14 @@ fn plain(message: &str) -> String {
     if let Some(key) = message.strip_prefix("duplicate mapping key") {
         let key = key.split(',').next().unwrap_or_default().trim_start_matches([':', ' ']);
         let key = if key.is_empty() { "a key" } else { key };
-        return format!("{key}: it stands twice in this mapping; keep one");
+        return format!("{key}: duplicate key in this mapping; keep one");
     }
     let remedy = if message.contains("tabs disallowed") {
         "indent with spaces"
     } else if message.contains("mapping values are not allowed") {
-        "indent the line like those beside it, and put text that holds ': ' in quotes"
+        "indent the line like its siblings, and put a string that contains ': ' in quotes"
     } else if message.contains("anchor or alias") {
-        "put text that begins with '*' or '&' in quotes"
+        "put a string that begins with '*' or '&' in quotes"
     } else {
         return message.to_owned();
     };

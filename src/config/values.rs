@@ -38,12 +38,12 @@ impl fmt::Debug for Mode {
 pub(super) fn nonempty(field: &Field<'_>) -> Result<String, Error> {
     let text = field.text()?;
     if text.is_empty() {
-        return Err(field.error("the empty text is nothing to go by; write a value"));
+        return Err(field.error("must not be empty"));
     }
     Ok(text)
 }
 
-/// A whole number from `least` to `most`; text that is one counts, since variables are text.
+/// An integer from `least` to `most`; text that is one counts, since variables are text.
 pub(super) fn number<T>(field: &Field<'_>, least: T, most: T) -> Result<T, Error>
 where
     T: TryFrom<i128> + Into<i128> + Copy,
@@ -54,12 +54,13 @@ where
         Value::Text(_) => field.text()?.parse().ok(),
         Value::Null | Value::Flag(_) | Value::Float(_) | Value::List(_) | Value::Map(_) => None,
     };
-    number
-        .filter(|number| (least..=most).contains(number))
-        .and_then(|n| T::try_from(n).ok())
-        .ok_or_else(|| {
-            field.error(format!("{} is no whole number from {least} to {most}", field.shown()))
-        })
+    let Some(number) = number else {
+        return Err(field.error(format!("{} is not an integer ({least} to {most})", field.shown())));
+    };
+    let within = Some(number).filter(|number| (least..=most).contains(number));
+    within.and_then(|number| T::try_from(number).ok()).ok_or_else(|| {
+        field.error(format!("{} is out of range ({least} to {most})", field.shown()))
+    })
 }
 
 /// A count from 1 to `most`.
@@ -75,7 +76,7 @@ pub(super) fn flag(field: &Field<'_>) -> Result<bool, Error> {
         Value::Text(_) => field.text()?.parse().ok(),
         Value::Null | Value::Integer(_) | Value::Float(_) | Value::List(_) | Value::Map(_) => None,
     };
-    flag.ok_or_else(|| field.error(format!("{} is neither true nor false", field.shown())))
+    flag.ok_or_else(|| field.error(format!("{} is not a boolean; write true or false", field.shown())))
 }
 
 /// The units of durations in milliseconds.
@@ -127,8 +128,8 @@ fn duration_from(field: &Field<'_>, least: u64, shown: &str) -> Result<Duration,
         millis.filter(|millis| (least..=86_400_000).contains(millis)).map(Duration::from_millis);
     duration.ok_or_else(|| {
         field.error(format!(
-            "{} is no duration from {shown} to 24h; write a whole number and its unit (ms, s, m, h or d), such \
-             as 30s",
+            "{} is not a duration from {shown} to 24h; write an integer and a unit (ms, s, m, h or d), such as \
+             30s",
             field.shown()
         ))
     })
@@ -146,8 +147,8 @@ pub(super) fn size(field: &Field<'_>, least: u64, most: u64) -> Result<u64, Erro
     };
     bytes.filter(|bytes| (least..=most).contains(bytes)).ok_or_else(|| {
         field.error(format!(
-            "{} is no size from {} to {}; write a whole number and its unit (B, KiB, MiB, GiB, TiB, kB, MB, GB \
-             or TB; without one it is bytes), such as 256MiB",
+            "{} is not a size from {} to {}; write an integer and a unit (B, KiB, MiB, GiB, TiB, kB, MB, GB or \
+             TB; bytes without a unit), such as 256MiB",
             field.shown(),
             Size(least),
             Size(most)
@@ -170,7 +171,7 @@ impl fmt::Display for Size {
 pub(super) fn address(field: &Field<'_>) -> Result<SocketAddr, Error> {
     let wrong = |shown: String| {
         field.error(format!(
-            "{shown} is no address and port; write an IP address and a port, such as 0.0.0.0:12049 or [::]:12049"
+            "{shown} is not an address; write an IP address and a port, such as 0.0.0.0:12049 or [::]:12049"
         ))
     };
     if matches!(field.value(), Value::Integer(_) | Value::Float(_)) {
@@ -188,13 +189,13 @@ pub(super) fn network(field: &Field<'_>) -> Result<IpNet, Error> {
     }
     let network: IpNet = text.parse().map_err(|_| {
         field.error(format!(
-            "{text:?} is no network; write an address and the length of its prefix, such as 10.0.0.0/8 \
-             or fd00::/8, or one address"
+            "{text:?} is not a network; write an address and a prefix length, such as 10.0.0.0/8 or fd00::/8, or a \
+             single address"
         ))
     })?;
     if network.trunc() != network {
         return Err(field.error(format!(
-            "{text:?} is an address inside a network; write {} for the network or {} for the address",
+            "{text:?} has host bits set; write {} for the network or {} for the single address",
             network.trunc(),
             network.addr()
         )));
@@ -204,10 +205,10 @@ pub(super) fn network(field: &Field<'_>) -> Result<IpNet, Error> {
 
 /// A mode in octal. A bare number is refused: YAML 1.2 reads 0755 as seven hundred fifty-five.
 pub(super) fn mode(field: &Field<'_>) -> Result<Mode, Error> {
-    let remedy = "write permission bits in octal and in quotes, such as \"0755\"";
+    let remedy = "write an octal mode in quotes, such as \"0755\"";
     if !field.is_text() {
         return Err(field.error(format!(
-            "{} is no mode in quotes (YAML reads digits without quotes as decimal); {remedy}",
+            "{} is not a quoted mode (YAML reads digits without quotes as decimal); {remedy}",
             field.shown()
         )));
     }
@@ -215,7 +216,7 @@ pub(super) fn mode(field: &Field<'_>) -> Result<Mode, Error> {
     let digits = text.strip_prefix("0o").unwrap_or(&text);
     let octal = !digits.is_empty() && digits.bytes().all(|digit| matches!(digit, b'0'..=b'7'));
     let bits = u32::from_str_radix(digits, 8).ok().filter(|bits| octal && *bits <= 0o7777);
-    bits.map(Mode).ok_or_else(|| field.error(format!("{text:?} is no mode; {remedy}")))
+    bits.map(Mode).ok_or_else(|| field.error(format!("{text:?} is not a mode; {remedy}")))
 }
 
 /// One of a few words.
@@ -227,6 +228,6 @@ pub(super) fn word<T: Copy>(field: &Field<'_>, words: &[(&str, T)]) -> Result<T,
         let known = words.clone().collect::<Vec<_>>().join(", ");
         let near = hint(&text, words);
         let near = if near.contains("did you") { near } else { String::new() };
-        field.error(format!("{text:?} is none of {known}{near}"))
+        field.error(format!("{text:?} is not one of {known}{near}"))
     })
 }

@@ -155,18 +155,18 @@ pub struct ShareName(Arc<str>);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ShareNameError {
     /// The name does not start with `/`.
-    #[error("a share's name starts with '/'")]
+    #[error("a share name must start with '/'")]
     NoSlash,
     /// The name has more than [`MAX_SHARE_NAME_BYTES`] bytes.
     #[error(
-        "a share's name has at most {MAX_SHARE_NAME_BYTES} bytes, since a handle has room for no more"
+        "a share name has at most {MAX_SHARE_NAME_BYTES} bytes, the room for it in a file handle"
     )]
     TooLong,
     /// A component of the name is empty, `.` or `..`.
-    #[error("a share's name has no empty, '.' or '..' component and no '/' at its end")]
+    #[error("a share name must not have an empty, '.' or '..' component, or end with '/'")]
     Component,
     /// A byte is a space, a control character or not ASCII.
-    #[error("a share's name is printable ASCII without spaces")]
+    #[error("a share name must be printable ASCII without spaces")]
     Forbidden,
 }
 

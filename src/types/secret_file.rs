@@ -21,16 +21,16 @@ pub struct SecretFile {
 #[derive(Debug, thiserror::Error)]
 pub enum SecretFileError {
     /// It cannot be read.
-    #[error("{0}; name a file that this user can read and that holds the secret alone")]
+    #[error("{0}; use a file that this user can read and that contains only the secret")]
     Unreadable(#[from] io::Error),
     /// It is too long.
-    #[error("it has more than {MAX_BYTES} bytes, which is no secret")]
+    #[error("the file is too large for a secret (limit {MAX_BYTES} bytes)")]
     TooLong,
     /// It is not UTF-8.
-    #[error("it holds no text in UTF-8; write the secret as text")]
+    #[error("the file is not UTF-8 text")]
     NotText,
     /// It is empty.
-    #[error("it is empty; write the secret into it")]
+    #[error("the file is empty; write the secret into it")]
     Empty,
 }
 

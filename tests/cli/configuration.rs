@@ -44,7 +44,7 @@ const WRONG: &[(&str, &str, &[&str])] = &[
         "c: { type: ftp }",
         &["content.stores.c.type", "\"ftp\"", "filesystem"],
     ),
-    ("content_store: c", "content_store: d", &["t.yaml:8:20", "\"d\" names no store"]),
+    ("content_store: c", "content_store: d", &["t.yaml:8:20", "\"d\" is not a defined store"]),
     ("name: /e", "name: e", &["t.yaml:6:11: shares[0].name", "/export"]),
     ("name: /e", "name: /e\n    name: /f", &["t.yaml:7", "name"]),
     ("name: /e", "name: /e\n    root: { mode: 0755 }", &["root.mode", "\"0755\"", "quotes"]),
@@ -150,5 +150,5 @@ async fn the_command_line_is_checked() {
     assert_eq!((version.status, version.out), (Some(0), "trunkfs 0.1.0\n".to_owned()));
     let mut command = trunkfs(folder.path(), &["serve", "--listen", "127.0.0.1:0"]);
     command.env("RUST_LOG", "a=b=c");
-    run(command).await.failed_with(2, &["RUST_LOG", "\"b=c\" is no level", "info"]);
+    run(command).await.failed_with(2, &["RUST_LOG", "\"b=c\" is not a log level", "info"]);
 }

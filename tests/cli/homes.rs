@@ -306,5 +306,5 @@ async fn a_share_that_is_not_named_any_more_is_kept() {
         "{said}"
     );
     write(at, "db", &[("disk", "disk")], &[("/old", "gone", "")]);
-    run(trunkfs(at, &ARGUMENTS)).await.failed_with(2, &["\"gone\" names no store"]);
+    run(trunkfs(at, &ARGUMENTS)).await.failed_with(2, &["\"gone\" is not a defined store"]);
 }

@@ -236,7 +236,7 @@ async fn the_database_is_found_in_the_order_that_is_said() {
     run(with(&["--store", "mian"], "")).await.failed_with(2, &["no store mian", "main"]);
     run(with(&["--store", "other"], "")).await.failed_with(2, &["other is in memory"]);
     let nobody = run(with(&["--database-url", "postgres://nobody.example/"], "")).await;
-    nobody.failed_with(2, &["the database URL cannot be used: it names no user; write "]);
+    nobody.failed_with(2, &["the database URL cannot be used: the URL has no user; write "]);
 
     let two = std::fs::read_to_string(folder.path().join("t.yaml")).unwrap();
     let two = two.replace("other: { type: memory }", "other: { type: postgres, postgres: {} }");

@@ -140,7 +140,7 @@ fn unknown_keys_are_refused_by_the_variables_name() {
         "TRUNKFS__SERVER__",
         "TRUNKFS__SERVER.LISTEN",
     ] {
-        refused(&[(name, "hush")], &[name, "names no key", "TRUNKFS__SERVER__LISTEN or"]);
+        refused(&[(name, "hush")], &[name, "not a key", "TRUNKFS__SERVER__LISTEN or"]);
     }
     let all = read(
         FILE,
@@ -160,16 +160,16 @@ fn values_that_do_not_fit_are_refused() {
         ],
     );
     refused(&[("TRUNKFS__SERVER", "5")], &["server: is a mapping", "TRUNKFS__SERVER__…"]);
-    refused(&[("TRUNKFS__SHARES", "")], &["shares: is a list", "one by one"]);
+    refused(&[("TRUNKFS__SHARES", "")], &["shares: is a list", "a variable of its own"]);
     refused(
         &[("TRUNKFS__SERVER__MAX_CONNECTIONS__X", "5")],
         &["server.max_connections is a number, which has no keys"],
     );
     refused(
         &[("TRUNKFS__SHARES__3__NAME", "/f")],
-        &["shares is a list and 3 no number of it", "0 to 0 are there, 1 adds one"],
+        &["shares is a list, and 3 is not an index of it", "0 to 0 exist, 1 appends"],
     );
-    refused(&[("TRUNKFS__SHARES__FIRST__NAME", "/f")], &["first no number of it"]);
+    refused(&[("TRUNKFS__SHARES__FIRST__NAME", "/f")], &["first is not an index of it"]);
     refused(
         &[("TRUNKFS__SHARES__1__NAME", "/f")],
         &["TRUNKFS__SHARES__1__NAME: shares[1].metadata_store: missing"],
@@ -196,7 +196,7 @@ fn values_that_do_not_fit_are_refused() {
     );
     let name: OsString = "TRUNKFS__SERVER__LISTEN".into();
     let error = read(FILE, vec![(name, OsString::from_vec(vec![0xff]))]).unwrap_err().to_string();
-    assert!(error.contains("holds no Unicode text"), "{error}");
+    assert!(error.contains("is not valid UTF-8"), "{error}");
 }
 
 /// What goes wrong with a secret says nothing of it.
@@ -233,7 +233,7 @@ fn names_of_stores_fit_into_variables() {
             .replace("store: m", &format!("store: {name}"));
         let shown = read(&text, Vec::new()).unwrap_err().to_string();
         assert!(
-            shown.contains("is no name of a store") && shown.contains("a to z"),
+            shown.contains("is not a valid store name") && shown.contains("a to z"),
             "{name}: {shown}"
         );
     }

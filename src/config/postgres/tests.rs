@@ -87,7 +87,7 @@ fn what_is_wrong_names_its_key() {
     refused("url: 'postgres://u:secret@db/d?sslmode=prefer'", &["postgres.url: sslmode: prefer"]);
     refused("url: 'postgres://u:secret@db/d', sslmode: prefer", &["postgres.sslmode: prefer"]);
     refused("url: 'postgres://u:secret@db/d', sslcert: x", &["postgres.sslcert", "sslkey"]);
-    refused("host: db, sslmode: true", &["sslmode: the flag", "quotes"]);
+    refused("host: db, sslmode: true", &["sslmode: true is not a string", "quotes"]);
     refused("sslrootcert: /ca", &["postgres.sslrootcert", "sslmode: disable", "verify-full"]);
     refused("host: [a, '']", &["postgres.host", "empty host"]);
     refused("host: a, port: [1, 2]", &["postgres.port", "2 ports for 1 hosts"]);
@@ -99,7 +99,7 @@ fn what_is_wrong_names_its_key() {
 
 #[test]
 fn limits_are_checked_against_each_other() {
-    refused("min_conns: 9, max_conns: 8", &["min_conns: 9 is more than max_conns", "8"]);
+    refused("min_conns: 9, max_conns: 8", &["min_conns: 9 exceeds max_conns", "8"]);
     refused("statement_timeout: 31s", &["statement_timeout: 31s", "server.request_timeout", "30s"]);
     refused("acquire_timeout: 31s", &["acquire_timeout: 31s", "server.request_timeout"]);
     refused("statement_timeout: 5ms", &["statement_timeout", "100ms"]);

@@ -149,7 +149,7 @@ fn files_that_hold_no_secret_are_errors() {
         assert!(!error.contains("hush"), "{error}");
     }
     let error = read(folder.path(), "password_file: [a]").unwrap_err();
-    assert!(error.contains("a list where text"), "{error}");
+    assert!(error.contains("a list is not a string"), "{error}");
 }
 
 #[test]

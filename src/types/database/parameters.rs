@@ -93,7 +93,7 @@ impl Parameters {
             None => SslMode::VerifyFull,
         };
         let named = |name, value: Option<String>| match value {
-            Some(empty) if empty.is_empty() => Err(wrong(name, "it is empty; write a name")),
+            Some(empty) if empty.is_empty() => Err(wrong(name, "must not be empty")),
             Some(value) => without_nul(name, value),
             None => Ok(DEFAULT_NAME.to_owned()),
         };
@@ -116,7 +116,7 @@ impl Parameters {
 /// The protocol ends its strings with a NUL.
 pub(super) fn without_nul(name: &'static str, value: String) -> Result<String, WrongParameter> {
     if value.contains('\0') {
-        return Err(wrong(name, "it holds a NUL character, which PostgreSQL cannot take"));
+        return Err(wrong(name, "it contains a NUL character, which PostgreSQL does not accept"));
     }
     Ok(value)
 }
@@ -124,24 +124,24 @@ pub(super) fn without_nul(name: &'static str, value: String) -> Result<String, W
 fn hosts(names: Option<&str>, ports: Option<&str>) -> Result<Vec<Host>, WrongParameter> {
     let names: Vec<&str> = names.unwrap_or(DEFAULT_HOST).split(',').map(str::trim).collect();
     if names.iter().any(|name| name.is_empty()) {
-        return Err(wrong("host", "an empty host; write a name, an address or a folder"));
+        return Err(wrong("host", "empty host; write a name, an address or the folder of a Unix socket"));
     }
     if names.len() > MOST_HOSTS {
-        return Err(wrong("host", format!("more than {MOST_HOSTS} hosts; name fewer")));
+        return Err(wrong("host", format!("too many hosts (limit {MOST_HOSTS})")));
     }
     for name in names.iter().filter(|name| !name.starts_with('/')) {
         if name.contains("://") {
-            return Err(wrong("host", "a URL where a host is expected; write it under url"));
+            return Err(wrong("host", "this is a URL, not a host; write it under url"));
         }
         if name.contains(|it: char| it.is_whitespace() || it.is_control() || "[]@?".contains(it)) {
             let remedy =
                 "write a name, an address without brackets, or the folder of a Unix socket";
-            return Err(wrong("host", format!("{name:?} is no host; {remedy}")));
+            return Err(wrong("host", format!("{name:?} is not a host; {remedy}")));
         }
         // A link-local address may have a zone, which is not for this to check.
         let is_address = name.parse::<Ipv6Addr>().is_ok() || name.contains('%');
         if name.contains(':') && !is_address {
-            return Err(wrong("host", format!("{name:?} has a port; write it under port")));
+            return Err(wrong("host", format!("{name:?} contains a port; write it under port")));
         }
     }
     let ports = match ports {
@@ -158,7 +158,7 @@ fn hosts(names: Option<&str>, ports: Option<&str>) -> Result<Vec<Host>, WrongPar
     let mut hosts: Vec<Host> = Vec::new();
     for host in each.map(|(name, port)| Host { name: (*name).to_owned(), port }) {
         if hosts.contains(&host) {
-            return Err(wrong("host", format!("{host} stands twice; write it once")));
+            return Err(wrong("host", format!("duplicate host {host}; write it once")));
         }
         hosts.push(host);
     }
@@ -168,7 +168,7 @@ fn hosts(names: Option<&str>, ports: Option<&str>) -> Result<Vec<Host>, WrongPar
 fn port(text: &str) -> Result<u16, WrongParameter> {
     let port = text.parse().ok().filter(|port| *port != 0);
     port.ok_or_else(|| {
-        wrong("port", format!("{text:?} is no port; write a whole number from 1 to 65535"))
+        wrong("port", format!("{text:?} is not a port; write an integer from 1 to 65535"))
     })
 }
 
@@ -182,14 +182,14 @@ fn sslmode(word: &str) -> Result<SslMode, WrongParameter> {
             return Err(wrong(
                 "sslmode",
                 format!(
-                    "{word} would go on without encryption where somebody on the way asks for it; write \
-                     verify-full, or disable where the way to the database is private"
+                    "{word} allows an attacker on the network to turn encryption off; write verify-full, or disable \
+                     on a private network"
                 ),
             ));
         }
         _ => {
             let known = "disable, require, verify-ca, verify-full";
-            return Err(wrong("sslmode", format!("{word:?} is none of {known}")));
+            return Err(wrong("sslmode", format!("{word:?} is not one of {known}")));
         }
     })
 }
@@ -197,11 +197,11 @@ fn sslmode(word: &str) -> Result<SslMode, WrongParameter> {
 /// A file of TLS, which must not be named in vain.
 fn file(name: &'static str, path: String, sslmode: SslMode) -> Result<PathBuf, WrongParameter> {
     if path.is_empty() {
-        return Err(wrong(name, "it is empty; write the path of a PEM file"));
+        return Err(wrong(name, "must not be empty; write the path of a PEM file"));
     }
     if sslmode == SslMode::Disable {
         let remedy = "write sslmode: verify-full, or remove this";
-        return Err(wrong(name, format!("connections have no TLS (sslmode: disable); {remedy}")));
+        return Err(wrong(name, format!("TLS is off (sslmode: disable); {remedy}")));
     }
     Ok(PathBuf::from(path))
 }
@@ -213,7 +213,7 @@ fn roots(path: Option<String>, sslmode: SslMode) -> Result<Roots, WrongParameter
         let remedy = "write sslmode: verify-full, or verify-ca, or remove this";
         return Err(wrong(
             "sslrootcert",
-            format!("sslmode: require checks no certificate; {remedy}"),
+            format!("sslmode: require does not verify certificates; {remedy}"),
         ));
     }
     Ok(if path.as_os_str() == "system" { Roots::System } else { Roots::File(path) })
@@ -230,9 +230,9 @@ fn identity(
             certificate: file("sslcert", certificate, sslmode)?,
             key: file("sslkey", key, sslmode)?,
         })),
-        (Some(_), None) => Err(wrong("sslcert", "it has no key; name its key's file under sslkey")),
+        (Some(_), None) => Err(wrong("sslcert", "the certificate has no key; write the path of its key under sslkey")),
         (None, Some(_)) => {
-            Err(wrong("sslkey", "it has no certificate; name its file under sslcert"))
+            Err(wrong("sslkey", "the key has no certificate; write the path of its certificate under sslcert"))
         }
     }
 }
@@ -243,11 +243,11 @@ fn channel_binding(word: Option<&str>, sslmode: SslMode) -> Result<ChannelBindin
         Some("disable") => Ok(ChannelBinding::Disable),
         Some("require") if sslmode == SslMode::Disable => Err(wrong(
             "channel_binding",
-            "there is no TLS to bind to (sslmode: disable); write sslmode: verify-full, or remove this",
+            "TLS is off (sslmode: disable); write sslmode: verify-full, or remove this",
         )),
         Some("require") => Ok(ChannelBinding::Require),
         Some(word) => {
-            let message = format!("{word:?} is none of disable, prefer, require");
+            let message = format!("{word:?} is not one of disable, prefer, require");
             Err(wrong("channel_binding", message))
         }
     }
@@ -259,7 +259,7 @@ fn session(word: Option<&str>) -> Result<SessionAttributes, WrongParameter> {
         Some("any") => Ok(SessionAttributes::Any),
         Some(word) => {
             let message = format!(
-                "{word:?} is neither any nor read-write; TrunkFS needs a server that takes changes"
+                "{word:?} is not one of read-write, any; TrunkFS needs a primary"
             );
             Err(wrong("target_session_attrs", message))
         }

@@ -36,18 +36,17 @@ pub(super) fn parse(text: &str) -> Result<Parameters, UrlError> {
     let rest = text
         .strip_prefix("postgres://")
         .or_else(|| text.strip_prefix("postgresql://"))
-        .ok_or_else(|| wrong(format!("it does not start with postgres://; write {FORM}")))?;
+        .ok_or_else(|| wrong(format!("the URL does not start with postgres://; write {FORM}")))?;
     let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
     let (authority, rest) = rest.split_at(end);
     // Such a character inside a password would cut it in two, and a part would be taken for a host.
     if rest.contains('@') || authority.matches('@').count() > 1 {
         return Err(wrong(
-            "an '@' where none may be; in a user or password write '@' as %40, '/' as %2F, '?' as %3F and '#' \
-             as %23",
+            "unexpected '@'; in a user or password write '@' as %40, '/' as %2F, '?' as %3F and '#' as %23",
         ));
     }
     if rest.contains('#') {
-        return Err(wrong("a '#' where none may be; write it as %23"));
+        return Err(wrong("unexpected '#'; write it as %23"));
     }
     let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
     let mut found = Parameters::default();
@@ -70,7 +69,7 @@ pub(super) fn parse(text: &str) -> Result<Parameters, UrlError> {
         [("host", &found.host), ("user", &found.user), ("database", &found.database)]
     {
         if value.is_none() {
-            return Err(wrong(format!("it names no {what}; write {FORM}")));
+            return Err(wrong(format!("the URL has no {what}; write {FORM}")));
         }
     }
     Ok(found)
@@ -90,18 +89,18 @@ fn read_hosts(text: &str, found: &mut Parameters) -> Result<(), UrlError> {
         let (name, port) = if let Some(inside) = each.strip_prefix('[') {
             let (address, after) = inside
                 .split_once(']')
-                .ok_or_else(|| wrong("an address has a '[' without its ']'"))?;
+                .ok_or_else(|| wrong("an address has a '[' without a ']'"))?;
             if after.is_empty() {
                 (address, None)
             } else {
                 let port = after.strip_prefix(':');
-                (address, Some(port.ok_or_else(|| wrong("':' and a port may follow a ']'"))?))
+                (address, Some(port.ok_or_else(|| wrong("only ':' and a port may follow a ']'"))?))
             }
         } else {
             match each.split_once(':') {
                 Some((_, more)) if more.contains(':') => {
                     return Err(wrong(
-                        "a host has several ':'; an address of IPv6 stands in brackets",
+                        "a host has several ':'; put an IPv6 address in brackets",
                     ));
                 }
                 Some((name, port)) => (name, Some(port)),
@@ -110,17 +109,16 @@ fn read_hosts(text: &str, found: &mut Parameters) -> Result<(), UrlError> {
         };
         let name = decoded(name, "a host")?;
         if name.contains(',') {
-            return Err(wrong("a host holds a comma; write the hosts apart"));
+            return Err(wrong("a host contains an encoded comma; separate hosts by plain commas"));
         }
         if name.is_empty() {
-            return Err(wrong(format!("an empty host; write {FORM}")));
+            return Err(wrong(format!("empty host; write {FORM}")));
         }
         let port = port.map(|it| decoded(it, "a port")).transpose()?.and_then(nonempty);
         if port.as_ref().is_some_and(|port| port.parse::<std::num::NonZeroU16>().is_err()) {
             // Not shown: it may be a password whose '@' is missing.
             return Err(wrong(
-                "what follows a host's ':' is no port, a whole number from 1 to 65535 (a password ends with \
-                 '@')",
+                "the text after a host's ':' is not a port, an integer from 1 to 65535 (a password ends with '@')",
             ));
         }
         names.push(name);
@@ -137,7 +135,7 @@ fn read_hosts(text: &str, found: &mut Parameters) -> Result<(), UrlError> {
 fn read_query(query: &str, found: &mut Parameters) -> Result<(), UrlError> {
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
         let (name, value) =
-            pair.split_once('=').ok_or_else(|| wrong("a parameter has no '=' and value"))?;
+            pair.split_once('=').ok_or_else(|| wrong("a parameter has no '=' and no value"))?;
         let name = decoded(name, "a parameter's name")?;
         let known = KNOWN.iter().find(|known| **known == name);
         let Some(name) = known else {
@@ -159,13 +157,13 @@ fn read_query(query: &str, found: &mut Parameters) -> Result<(), UrlError> {
             "target_session_attrs" => &mut found.target_session_attrs,
             _ => {
                 if found.connect_timeout.replace(seconds(&value)?).is_some() {
-                    return Err(wrong("connect_timeout stands twice; write it once"));
+                    return Err(wrong("duplicate parameter connect_timeout; write it once"));
                 }
                 continue;
             }
         };
         if place.replace(value).is_some() {
-            return Err(wrong(format!("{name} stands twice; write it once")));
+            return Err(wrong(format!("duplicate parameter {name}; write it once")));
         }
     }
     Ok(())
@@ -175,23 +173,23 @@ fn unknown(name: &str) -> UrlError {
     let known = KNOWN.join(", ");
     if name == "options" {
         return wrong(
-            "the parameter options is not taken; set the role's defaults in the database instead (ALTER ROLE … \
-             SET …)",
+            "the parameter options is not supported; set the defaults of the role in the database instead (ALTER ROLE \
+             … SET …)",
         );
     }
     if name.len() > 40 || !name.bytes().all(|it| it.is_ascii_alphanumeric() || it == b'_') {
-        return wrong(format!("an unknown parameter; known are {known}"));
+        return wrong(format!("unknown parameter; known parameters: {known}"));
     }
-    wrong(format!("the parameter {name} is unknown; known are {known}"))
+    wrong(format!("unknown parameter {name}; known parameters: {known}"))
 }
 
 /// Whole seconds, as libpq counts; its 0, no limit at all, is refused.
 fn seconds(text: &str) -> Result<Duration, UrlError> {
     let seconds = text.parse().ok().filter(|seconds| (1..=86_400).contains(seconds));
-    let remedy = "write whole seconds from 1 to 86400";
+    let remedy = "write an integer of seconds from 1 to 86400";
     seconds
         .map(Duration::from_secs)
-        .ok_or_else(|| wrong(format!("connect_timeout is no time limit; {remedy}")))
+        .ok_or_else(|| wrong(format!("connect_timeout is not a number of seconds; {remedy}")))
 }
 
 /// Percent-decoding (RFC 3986 section 2.1); a '+' is a '+'.
@@ -214,7 +212,7 @@ fn decoded(text: &str, what: &str) -> Result<String, UrlError> {
         bytes.push(high << 4 | low);
         rest = tail;
     }
-    String::from_utf8(bytes).map_err(|_| wrong(format!("{what} is not UTF-8 once it is decoded")))
+    String::from_utf8(bytes).map_err(|_| wrong(format!("{what} is not UTF-8 after decoding")))
 }
 
 fn percent(what: &str) -> UrlError {
