@@ -105,8 +105,10 @@ async fn dump(
             let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
             let folder = folder.unwrap_or(Path::new(".")).to_path_buf();
             if !folder.is_dir() {
-                let text =
-                    format!("the folder {} does not exist; create it, or choose another", folder.display());
+                let text = format!(
+                    "the folder {} does not exist; create it, or choose another",
+                    folder.display()
+                );
                 return Err(std::io::Error::new(std::io::ErrorKind::NotFound, text));
             }
             let made = ownership::temporary_in(&folder, ".trunkfs-dump")?;

@@ -96,7 +96,11 @@ struct Configured {
 
 /// A folder from the command line. An empty word is mostly a variable of a script that is not set.
 fn folder(text: &str) -> Result<String, String> {
-    if text.is_empty() { Err("the folder must not be empty".to_owned()) } else { Ok(text.to_owned()) }
+    if text.is_empty() {
+        Err("the folder must not be empty".to_owned())
+    } else {
+        Ok(text.to_owned())
+    }
 }
 
 /// The variable that names a configuration where the command line does not.

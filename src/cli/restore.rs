@@ -103,11 +103,8 @@ fn proved(json: bool, proof: &Proof, start: Instant) -> Result<(), Failure> {
         }
         findings.iter().for_each(finding);
         if *wrong == 0 {
-            let read = if manifest.bytes {
-                "all checksums match"
-            } else {
-                "content is not in the backup"
-            };
+            let read =
+                if manifest.bytes { "all checksums match" } else { "content is not in the backup" };
             say(&format!(
                 "verified: {contents} files, {}, {read}, in {seconds:.1} s",
                 human(*bytes)
@@ -146,9 +143,7 @@ fn summarise(json: bool, restored: &Restored, start: Instant) -> Result<(), Fail
     }
     for place in places {
         let (share, store, content) = (&place.share, &place.store, &place.content);
-        say(&format!(
-            "{share}: metadata store {store}, content store {content}"
-        ))?;
+        say(&format!("{share}: metadata store {store}, content store {content}"))?;
     }
     if *moving > 0 {
         say(&format!("{moving} files changed while they were backed up"))?;

@@ -27,7 +27,9 @@ pub(super) struct Options {
 /// A time from the command line.
 fn time(text: &str) -> Result<Duration, String> {
     let millis = config::millis(text).filter(|millis| *millis > 0).map(Duration::from_millis);
-    millis.ok_or_else(|| "not a duration; write an integer and a unit (ms, s or m), such as 5s".to_owned())
+    millis.ok_or_else(|| {
+        "not a duration; write an integer and a unit (ms, s or m), such as 5s".to_owned()
+    })
 }
 
 /// Calls NULL of each program and says how long it took.
@@ -37,8 +39,9 @@ pub(super) fn run(options: &Options) -> Result<(), Failure> {
         None => own_address(options.configured.load()?.server.listen),
     };
     if address.port() == 0 {
-        let text =
-            format!("{address}: port 0 is not a server's port; give its address, such as 127.0.0.1:12049");
+        let text = format!(
+            "{address}: port 0 is not a server's port; give its address, such as 127.0.0.1:12049"
+        );
         return Err(Failure::Run(text.into()));
     }
     let failed = |error: std::io::Error| Failure::Run(error.into());

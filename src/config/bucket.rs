@@ -228,11 +228,7 @@ fn sse(section: &Section<'_>) -> Result<Option<Sse>, Error> {
         (Some(SseWord::S3), ..) => Ok(Some(Sse::S3)),
         (Some(SseWord::Kms), key, _) => {
             let key = key.map_or_else(
-                || {
-                    section
-                        .required("sse_kms_key", "write the KMS key")
-                        .and_then(|f| nonempty(&f))
-                },
+                || section.required("sse_kms_key", "write the KMS key").and_then(|f| nonempty(&f)),
                 Ok,
             )?;
             Ok(Some(Sse::Kms(key)))
@@ -242,10 +238,13 @@ fn sse(section: &Section<'_>) -> Result<Option<Sse>, Error> {
             if bytes.is_ok_and(|bytes| bytes.len() == 32) {
                 return Ok(Some(Sse::Customer(key)));
             }
-            Err(field.error("not a key of 32 bytes in base64; generate one with: openssl rand -base64 32"))
+            Err(field.error(
+                "not a key of 32 bytes in base64; generate one with: openssl rand -base64 32",
+            ))
         }
         (Some(SseWord::Customer), _, None) => {
-            let remedy = "write a key of 32 bytes in base64; generate one with: openssl rand -base64 32";
+            let remedy =
+                "write a key of 32 bytes in base64; generate one with: openssl rand -base64 32";
             section.required("sse_customer_key", remedy).map(|_| None)
         }
     }
@@ -291,7 +290,9 @@ fn endpoint(field: &Field<'_>, allow_http: bool) -> Result<String, Error> {
         )));
     }
     if rest.contains('@') || rest.contains('?') {
-        return Err(field.error("the URL must contain only the server; set the access key by access_key and secret_key"));
+        return Err(field.error(
+            "the URL must contain only the server; set the access key by access_key and secret_key",
+        ));
     }
     if scheme == "http" && !allow_http {
         return Err(field.error(
@@ -473,9 +474,7 @@ shares: [ {{ name: /e, metadata_store: m, content_store: c, clients: [ {{ networ
             ))
         };
         assert!(two("cache: 0").unwrap_err().contains("its own prefix"));
-        assert!(
-            two("prefix: other, cache_folder: /x").unwrap_err().contains("its own folder")
-        );
+        assert!(two("prefix: other, cache_folder: /x").unwrap_err().contains("its own folder"));
         two("prefix: other").unwrap();
     }
 }

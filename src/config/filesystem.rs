@@ -20,7 +20,8 @@ pub struct Filesystem {
 
 pub(super) fn filesystem(field: &Field<'_>) -> Result<Filesystem, Error> {
     let section = field.section(&["base_path", "max_open_files"])?;
-    let base_path = section.required("base_path", "write the path of the folder for file content")?;
+    let base_path =
+        section.required("base_path", "write the path of the folder for file content")?;
     Ok(Filesystem {
         base_path: nonempty(&base_path).map(PathBuf::from)?,
         max_open_files: section.or("max_open_files", 1024, |field| count(field, MOST))?,

@@ -150,8 +150,10 @@ pub(super) fn apply(root: &mut Node, overrides: &[Override]) -> Vec<Error> {
     for (keys, variable) in known {
         let twin = last.as_ref().filter(|(before, _)| *before == keys);
         let done = match twin {
-            Some((_, twin)) => Err(variable
-                .error(&keys, format!("the variable {} sets the same key; keep one of the two", twin.name))),
+            Some((_, twin)) => Err(variable.error(
+                &keys,
+                format!("the variable {} sets the same key; keep one of the two", twin.name),
+            )),
             None => variable.value(&keys).and_then(|value| {
                 set(root, &keys, 0, variable, value)
                     .map_err(|message| variable.error(&keys, message))

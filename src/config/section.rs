@@ -211,8 +211,7 @@ impl<'a> Field<'a> {
                 Origin::Variable { text, .. },
             ) => Ok(text.trim().to_owned()),
             (Value::Flag(_) | Value::Integer(_) | Value::Float(_), _) => {
-                Err(self
-                    .error(format!("{} is not a string; put it in quotes", self.shown())))
+                Err(self.error(format!("{} is not a string; put it in quotes", self.shown())))
             }
             (Value::Null | Value::List(_) | Value::Map(_), _) => Err(self.expected("a string")),
         }

@@ -151,12 +151,15 @@ fn identity(field: &Field<'_>) -> Result<u32, Error> {
 }
 
 fn clients(section: &Section<'_>) -> Result<Vec<Client>, Error> {
-    let remedy = "list the networks that may mount the share, such as - { network: 10.0.0.0/8, access: rw }";
+    let remedy =
+        "list the networks that may mount the share, such as - { network: 10.0.0.0/8, access: rw }";
     let field = section.required("clients", remedy)?;
     let mut clients: Vec<Client> = Vec::new();
     let fields = field.list()?;
     if fields.is_empty() {
-        return Err(field.error(format!("must not be empty: no client could mount the share; {remedy}")));
+        return Err(
+            field.error(format!("must not be empty: no client could mount the share; {remedy}"))
+        );
     }
     for field in fields {
         let Some(client) = field.keep(client(&field)) else { continue };

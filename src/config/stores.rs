@@ -80,8 +80,9 @@ pub(super) fn stores<'a, T>(
     read: impl Fn(&Field<'a>) -> Result<T, Error>,
 ) -> Result<Found<'a, T>, Error> {
     let remedy = "define at least one store";
-    let section =
-        top.required(key, "it defines where the data of the shares is stored")?.section(&["stores"])?;
+    let section = top
+        .required(key, "it defines where the data of the shares is stored")?
+        .section(&["stores"])?;
     let listed = section.required("stores", remedy)?;
     let mut found = Found::default();
     for (name, field) in listed.named()? {

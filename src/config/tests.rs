@@ -168,7 +168,11 @@ fn wrong_keys_name_the_nearest() {
     refused("'::/0'", "*", &["t.yaml:4:", "in quotes\n"]);
     refused("content_store: c,", "", &["shares[0].content_store: missing"]);
     refused("name: /e,", "", &["t.yaml:4:11: shares[0].name: missing", "/export"]);
-    refused("metadata_store: m", "metadata_store: mm", &["\"mm\" is not a defined store", "mean 'm'"]);
+    refused(
+        "metadata_store: m",
+        "metadata_store: mm",
+        &["\"mm\" is not a defined store", "mean 'm'"],
+    );
 }
 
 #[test]
@@ -193,7 +197,10 @@ fn wrong_values_name_the_remedy() {
     server("idle_timeout: 360", &["360 is not a duration", "unit"]);
     server("probe_networks: 10.0.0.0/8", &["server.probe_networks", "a list"]);
     server("probe_networks: [10.0.0.1/8]", &["server.probe_networks[0]", "10.0.0.0/8"]);
-    server("memory_budget: 1048576", &["1048576 is not a size", "16MiB", "16TiB", "unit", "256MiB"]);
+    server(
+        "memory_budget: 1048576",
+        &["1048576 is not a size", "16MiB", "16TiB", "unit", "256MiB"],
+    );
     server("memory_budget: 256mb", &["\"256mb\"", "MiB"]);
     server("memory_budget: 256 mb", &["\"256 mb\""]);
     server("memory_budget: 1.5GiB", &["\"1.5GiB\"", "integer"]);
@@ -202,7 +209,11 @@ fn wrong_values_name_the_remedy() {
     server("memory_budget: 99999999999TiB", &["to 16TiB"]);
     refused("name: /e", "name: e", &["\"e\"", "start with '/'", "/export"]);
     refused("name: /e", "name: 7", &["7 is not a string", "quotes"]);
-    refused("'::/0'", "10.0.0.1/8", &["10.0.0.0/8 for the network", "10.0.0.1 for the single address"]);
+    refused(
+        "'::/0'",
+        "10.0.0.1/8",
+        &["10.0.0.0/8 for the network", "10.0.0.1 for the single address"],
+    );
     refused("'::/0'", "example.org", &["\"example.org\"", "not a network"]);
     refused(
         "[ { network: '::/0' } ]",
@@ -282,7 +293,11 @@ fn wrong_stores_name_the_remedy() {
     database("max_connections: 3", &["postgres.max_connections: unknown key", "'max_conns'"]);
     database("password: 12345", &["password: a number is not a string", "quotes"]);
     database("password: '${UNSET}'", &["postgres.password", "UNSET is not set", "$${"]);
-    refused("stores: { m: { type: memory } }", "stores: {}", &["metadata.stores: must not be empty", "at least one store"]);
+    refused(
+        "stores: { m: { type: memory } }",
+        "stores: {}",
+        &["metadata.stores: must not be empty", "at least one store"],
+    );
     refused(
         "c: { type: memory }",
         "c: { type: filesystem, filesystem: { } }",

@@ -76,7 +76,9 @@ pub(super) fn flag(field: &Field<'_>) -> Result<bool, Error> {
         Value::Text(_) => field.text()?.parse().ok(),
         Value::Null | Value::Integer(_) | Value::Float(_) | Value::List(_) | Value::Map(_) => None,
     };
-    flag.ok_or_else(|| field.error(format!("{} is not a boolean; write true or false", field.shown())))
+    flag.ok_or_else(|| {
+        field.error(format!("{} is not a boolean; write true or false", field.shown()))
+    })
 }
 
 /// The units of durations in milliseconds.

@@ -45,7 +45,7 @@ pub(super) async fn opened<T, E: std::error::Error + 'static>(
         pause = LONGEST_PAUSE.min(pause * 2);
         match timeout_at(deadline, open()).await {
             Ok(Ok(opened)) => {
-                tracing::info!("{what} is there after {:.1?}", began.elapsed());
+                tracing::info!("{what} is available after {:.1?}", began.elapsed());
                 return Ok(opened);
             }
             Ok(Err(latest)) if passes(&latest) => error = latest,
@@ -59,7 +59,7 @@ pub(super) async fn opened<T, E: std::error::Error + 'static>(
         if said.elapsed() >= REMINDER {
             said = Instant::now();
             let waited = began.elapsed();
-            tracing::warn!(error = %Chain(&error), "still waiting for {what}, since {waited:.0?}");
+            tracing::warn!(error = %Chain(&error), "still waiting for {what}, for {waited:.0?}");
         }
     }
 }

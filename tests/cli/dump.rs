@@ -194,7 +194,10 @@ async fn what_is_no_dump_is_said() {
     let empty = command(path, &["load", "--store", "small", "-"]).await;
     empty.failed_with(1, &["standard input: ", "or not a file that trunkfs wrote"]);
     let nowhere = command(path, &["dump", "--store", "small", "no/folder/x"]).await;
-    nowhere.failed_with(1, &["cannot write no/folder/x: the folder no/folder does not exist; create it"]);
+    nowhere.failed_with(
+        1,
+        &["cannot write no/folder/x: the folder no/folder does not exist; create it"],
+    );
 }
 
 /// A dump that waits for the database is told to end: it takes along what it has written.

@@ -33,15 +33,15 @@ async fn the_file_is_looked_for_in_order() {
     let at = folder.path();
     let local = checked(at, &[]).await;
     assert_eq!(local.status, Some(0), "{local:?}");
-    assert!(local.out.starts_with("# the built-in configuration is right."), "{local:?}");
+    assert!(local.out.starts_with("# the built-in configuration is valid."), "{local:?}");
     fs::write(at.join("config.yaml"), FILE).unwrap();
     let found = checked(at, &[("SECRET", "hush")]).await;
-    assert!(found.out.starts_with("# ./config.yaml is right."), "{found:?}");
+    assert!(found.out.starts_with("# ./config.yaml is valid."), "{found:?}");
     fs::write(at.join("named.yaml"), FILE.replace("/e", "/named")).unwrap();
     let variables = [("SECRET", "hush"), ("TRUNKFS_CONFIG", "named.yaml")];
     let named = checked(at, &variables).await;
     assert!(
-        named.out.starts_with("# named.yaml is right.") && named.out.contains("name: /named"),
+        named.out.starts_with("# named.yaml is valid.") && named.out.contains("name: /named"),
         "{named:?}"
     );
     fs::write(at.join("option.yaml"), FILE.replace("/e", "/option")).unwrap();
@@ -123,7 +123,12 @@ async fn what_is_printed_can_be_used_as_a_file() {
         let printed = run(command).await;
         assert_eq!(printed.status, Some(0), "{printed:?}");
         let first = printed.out.split_once('\n').unwrap();
-        assert_eq!(first.0, format!("# {file} is valid. Effective configuration (defaults and environment applied):"));
+        assert_eq!(
+            first.0,
+            format!(
+                "# {file} is valid. Effective configuration (defaults and environment applied):"
+            )
+        );
         first.1.to_owned()
     };
     let once = print("t.yaml").await;
@@ -149,7 +154,7 @@ async fn serve_says_what_configures_it() {
         "{finished:?}"
     );
     assert!(
-        finished.err.contains("postgres.password_file: secret can be read by every user"),
+        finished.err.contains("postgres.password_file: secret is readable by every user"),
         "{finished:?}"
     );
 }

@@ -191,7 +191,7 @@ async fn what_is_asked_wrongly_is_told_apart() {
     for (arguments, word) in [
         (&["--store", "smal"][..], "no metadata store smal; it has large, memory, small"),
         (&["--store", "memory"], "the metadata store memory is in memory"),
-        (&["--share", "e"], "write one such as /export"),
+        (&["--share", "e"], "write a name such as /export"),
         (&["--mend"], "unexpected argument '--mend'"),
     ] {
         fsck(&[arguments, &small].concat()).await.failed_with(16, &[word]);

@@ -124,10 +124,7 @@ async fn what_no_file_has_goes_and_all_else_stays() {
 
     let shorter = gc(folder.path(), &["--older-than", "19h"]).await;
     assert_eq!(shorter.status, Some(0), "{shorter:?}");
-    assert!(
-        shorter.out.contains("store: 24 contents; 20 in use, 1 too recent"),
-        "{shorter:?}"
-    );
+    assert!(shorter.out.contains("store: 24 contents; 20 in use, 1 too recent"), "{shorter:?}");
     assert!(shorter.out.contains("1 were removed ("), "{shorter:?}");
     assert!(!touched.exists() && new.exists());
     let all = summary(&gc(folder.path(), &["--older-than", "0s", "--json"]).await);

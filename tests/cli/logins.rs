@@ -31,7 +31,7 @@ async fn a_plain_role_serves_over_tls_and_refusals_name_the_remedy() {
     cluster.sql("CREATE DATABASE plain OWNER plain").await;
     cluster.admit("hostssl plain plain 127.0.0.1/32 scram-sha-256").await;
     let place = format!("localhost (127.0.0.1), port {port}: ");
-    failed(url("secret-1", "localhost"), &["stores.db", &place, "offers no TLS"]).await;
+    failed(url("secret-1", "localhost"), &["stores.db", &place, "does not support TLS"]).await;
 
     for (setting, name, text) in [
         ("ssl_cert_file", "server.crt", &pair.certificate),

@@ -46,7 +46,7 @@ async fn a_database_that_comes_late_is_waited_for() {
     assert!(waiting.contains("WARN") && waiting.contains(&port.port.to_string()), "{waiting}");
     assert!(waiting.contains("refused") && waiting.contains("at most 60s"), "{waiting}");
     open_way(&port, &database).await;
-    server.line_with(&["INFO", "the database", "is there after"]).await;
+    server.line_with(&["INFO", "the database", "is available after"]).await;
     server.ready().await;
     server.signal(Signal::TERM);
     assert_eq!(server.finish().await.status, Some(0));
@@ -81,7 +81,7 @@ async fn a_database_that_starts_up_is_waited_for() {
     starting.abort();
     assert!(starting.await.unwrap_err().is_cancelled());
     open_way(&port, &database).await;
-    server.line_with(&["INFO", "the database", "is there after"]).await;
+    server.line_with(&["INFO", "the database", "is available after"]).await;
     server.ready().await;
     server.signal(Signal::TERM);
     assert_eq!(server.finish().await.status, Some(0));
@@ -97,7 +97,7 @@ async fn a_name_that_does_not_resolve_is_waited_for() {
     let more = ", connect_retry: 2s, sslmode: disable";
     let finished = failed(&Scene { store: more, ..scene }).await;
     let words =
-        ["after 2s (connect_retry)", "the name cannot be resolved", "check the spelling of host"];
+        ["after 2s (connect_retry)", "name cannot be resolved", "check the spelling of host"];
     finished.failed_with(1, &words);
     let waiting = finished.err.lines().find(|line| line.contains("waiting for the database"));
     let waiting = waiting.expect("it says that it waits");

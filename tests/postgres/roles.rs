@@ -92,13 +92,13 @@ async fn rights_that_are_missing_are_named_with_their_grant() {
     cluster.sql("REVOKE USAGE ON SCHEMA public FROM PUBLIC").await;
     let grant = "GRANT USAGE ON SCHEMA public TO plain";
     let line = crate::connecting::line(plain.clone()).await;
-    crate::connecting::has(&line, &["the role plain may use no schema", grant]);
+    crate::connecting::has(&line, &["the role plain has no USAGE privilege", grant]);
     let migrating = PostgresSchema::connect(&plain).await.unwrap_err();
     crate::connecting::has(&Chain(&migrating).to_string(), &[grant]);
     cluster.sql(grant).await;
     for (what, grant) in all {
         let line = crate::connecting::line(plain.clone()).await;
-        crate::connecting::has(&line, &["the role may not use the ", what, grant]);
+        crate::connecting::has(&line, &["the role lacks privileges on the ", what, grant]);
         let looked = PostgresStore::glance(&plain, false).await.unwrap_err();
         crate::connecting::has(&Chain(&looked).to_string(), &[grant]);
         cluster.sql(grant).await;
@@ -106,7 +106,7 @@ async fn rights_that_are_missing_are_named_with_their_grant() {
     cluster.sql("REVOKE SELECT ON refinery_schema_history FROM plain").await;
     let grant = "GRANT SELECT ON ALL TABLES IN SCHEMA public TO plain";
     let line = crate::connecting::line(plain.clone()).await;
-    crate::connecting::has(&line, &["use the table refinery_schema_history; ", grant]);
+    crate::connecting::has(&line, &["privileges on the table refinery_schema_history; ", grant]);
     cluster.sql(grant).await;
     let store = PostgresStore::connect(plain).await.unwrap();
     serves(&store).await;

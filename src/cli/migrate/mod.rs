@@ -147,9 +147,7 @@ fn tell(event: Event<'_>, changed: &AtomicBool) {
     changed.fetch_or(matches!(event, Event::Done(..)), Ordering::Relaxed);
     let line = match event {
         Event::Waiting => {
-            eprintln!(
-                "waiting for another migration or start of a server on this database"
-            );
+            eprintln!("waiting for another migration or start of a server on this database");
             return;
         }
         Event::Begun(Direction::Up, number, name) => format!("applying V{number} {name}"),

@@ -76,8 +76,8 @@ fn what_stands_twice_is_refused() {
         ("sslmode", "sslmode: require"),
         ("connect_timeout", "connect_timeout: 7s"),
     ] {
-        let key = format!("postgres.{key}: the url says");
-        refused(&format!("{url}, {other}"), &[&key]);
+        let key = format!("postgres.{key}: ");
+        refused(&format!("{url}, {other}"), &[&key, "also in url; keep one"]);
     }
 }
 

@@ -156,10 +156,10 @@ pub(super) fn said(error: &tokio_postgres::Error) -> String {
 pub(super) fn remedy(error: &tokio_postgres::Error) -> Option<&'static str> {
     match *error.code()? {
         SqlState::INSUFFICIENT_PRIVILEGE => {
-            Some("run it as the role that owns the database (or may create in its schema)")
+            Some("run it as the owner of the database, or as a role with CREATE on the schema")
         }
         SqlState::LOCK_NOT_AVAILABLE => {
-            Some("other sessions use its tables (a dump?); run it again when they have ended")
+            Some("other sessions hold locks on the tables (pg_dump?); retry when they have ended")
         }
         _ => None,
     }

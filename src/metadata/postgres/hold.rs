@@ -27,11 +27,13 @@ impl PostgresStore {
         let apart = self.connect_apart().await?;
         let row = apart.query_one(LOCK_SHARED, &[]).await.map_err(fatal)?;
         if column(&row, 1)? {
-            let said = "only a standby is to be had, which may be behind: its rows do not say what is in use";
+            let said = "only a standby is available, which may lag: its rows do not prove that content is unused";
             return Err(Error::Unavailable(said.into()));
         }
         if !column::<bool>(&row, 0)? {
-            return Err(Error::Unavailable("a dump is being loaded".into()));
+            return Err(Error::Unavailable(
+                "trunkfs load is running on this store; retry when it has finished".into(),
+            ));
         }
         Ok(Box::new(Held(apart)))
     }

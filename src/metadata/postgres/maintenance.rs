@@ -97,7 +97,7 @@ async fn drop_dead(pool: &Pool<Manager>, limit: Duration) {
         .retain(|connection, _| !dead.iter().any(|client| Arc::ptr_eq(client, &connection.client)));
     tracing::warn!(
         connections = dropped.removed.len(),
-        "idle connections to PostgreSQL did not answer"
+        "idle connections to PostgreSQL did not answer; replacing them"
     );
 }
 

@@ -31,15 +31,15 @@ impl Obstacle {
     /// No answer in time.
     pub(super) fn late(limit: Duration) -> Self {
         Self::passing(format!(
-            "no answer within {limit:?} (connect_timeout); a firewall, a server that hangs or another service on that \
-             port may be the reason"
+            "no answer within {limit:?} (connect_timeout); check for a firewall, a hanging server or another service on \
+             that port"
         ))
     }
 
     /// The host's name leads nowhere.
     pub(super) fn unknown_host(error: &io::Error) -> Self {
         Self::passing(format!(
-            "the name cannot be resolved ({error}); check the spelling of host and this machine's DNS"
+            "the host name cannot be resolved ({error}); check the spelling of host and this machine's DNS"
         ))
     }
 
@@ -70,22 +70,22 @@ impl Obstacle {
 fn broken(error: &io::Error, target: &Target, host: &Host) -> Obstacle {
     Obstacle::passing(match error.kind() {
         io::ErrorKind::NotFound if host.is_socket() => format!(
-            "there is no socket .s.PGSQL.{} in that folder; is PostgreSQL running, and is the folder one of its \
+            "no socket .s.PGSQL.{} in that folder; is PostgreSQL running, and is the folder one of its \
              unix_socket_directories?",
             host.port
         ),
         io::ErrorKind::ConnectionRefused => {
-            "the connection was refused; is PostgreSQL running there, with this address in its listen_addresses \
-             and this port?"
+            "connection refused; is PostgreSQL running there, with this address in its listen_addresses and this \
+             port?"
                 .to_owned()
         }
         io::ErrorKind::PermissionDenied => {
             return Obstacle::lasting(format!(
-                "{error}; the user that runs this server must be allowed to use the socket"
+                "{error}; allow the user that runs TrunkFS to use the socket"
             ));
         }
         io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => {
-            format!("{error}; check host and the network between")
+            format!("{error}; check host and the network")
         }
         io::ErrorKind::UnexpectedEof
         | io::ErrorKind::ConnectionReset
@@ -103,7 +103,7 @@ fn closed(target: &Target) -> String {
         None => String::new(),
     };
     format!(
-        "the server closed the connection before the login was over{certificate}; its log says why"
+        "the server closed the connection during login{certificate}; see its log for the reason"
     )
 }
 
@@ -112,13 +112,13 @@ fn plain(error: &Error, target: &Target) -> Obstacle {
     let cause = error.source().map(ToString::to_string).unwrap_or_default();
     if cause == "server does not support TLS" {
         return Obstacle::lasting(
-            "the server offers no TLS; turn it on there (ssl = on), or write sslmode: disable where the way to it is \
-             private",
+            "the server does not support TLS; enable it there (ssl = on), or write sslmode: disable on a private \
+             network",
         );
     }
     if cause == "password missing" {
         return Obstacle::lasting(format!(
-            "the server asks for the password of {} and none is configured; write password",
+            "the server requires a password for {}, and none is configured; set password",
             target.user
         ));
     }
@@ -127,8 +127,8 @@ fn plain(error: &Error, target: &Target) -> Obstacle {
     }
     if cause.contains("channel binding") {
         return Obstacle::lasting(format!(
-            "{cause}; channel_binding: require needs a password stored as scram-sha-256, and a certificate whose \
-             signature has a hash function (not Ed25519)"
+            "{cause}; channel_binding: require needs a password stored as scram-sha-256, and a certificate signed with \
+             a hash function (not Ed25519)"
         ));
     }
     Obstacle::lasting(if cause.is_empty() {
@@ -144,12 +144,12 @@ fn refused(error: &Error, target: &Target) -> Obstacle {
     let said = error.as_db_error().map(|error| error.message()).unwrap_or_default();
     let encryption = match target.sslmode {
         SslMode::Disable => {
-            "without TLS; where it wants TLS, write sslmode: verify-full".to_owned()
+            "without TLS; if it requires TLS, write sslmode: verify-full".to_owned()
         }
         SslMode::Require | SslMode::VerifyCa | SslMode::VerifyFull => match target.identity {
             Some(_) => "with TLS and this client certificate".to_owned(),
             None => {
-                "with TLS; where it wants a client certificate, write sslcert and sslkey".to_owned()
+                "with TLS; if it requires a client certificate, set sslcert and sslkey".to_owned()
             }
         },
     };
@@ -162,19 +162,19 @@ fn refused(error: &Error, target: &Target) -> Obstacle {
             ),
         }),
         Login::NoRole => Obstacle::lasting(format!(
-            "{said}; make the role (createuser --pwprompt {user}), or write another user"
+            "{said}; create the role (createuser --pwprompt {user}), or set user to another one"
         )),
         Login::NoDatabase => Obstacle::lasting(format!(
-            "{said}; make it (createdb --owner {user} {database}), or write another database"
+            "{said}; create it (createdb --owner {user} {database}), or set database to another one"
         )),
         Login::NotAdmitted => Obstacle::lasting(format!(
-            "{said}; the server's pg_hba.conf must let {user} into {database} from here {encryption}"
+            "{said}; pg_hba.conf of the server must allow {user} to connect to {database} from this host {encryption}"
         )),
-        Login::NoPrivilege => Obstacle::lasting(format!(
-            "{said}; GRANT CONNECT ON DATABASE {database} TO {user} lets it in"
-        )),
+        Login::NoPrivilege => {
+            Obstacle::lasting(format!("{said}; run GRANT CONNECT ON DATABASE {database} TO {user}"))
+        }
         Login::TooMany => Obstacle::passing(format!(
-            "{said}; lower max_conns of the instances, or raise max_connections of the server and the CONNECTION \
+            "{said}; lower max_conns of the TrunkFS servers, or raise max_connections of PostgreSQL and the CONNECTION \
              LIMIT of the role and the database"
         )),
         Login::NotNow => Obstacle::passing(said.to_owned()),

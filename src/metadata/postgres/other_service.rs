@@ -25,11 +25,11 @@ pub(super) async fn found(address: SocketAddr) -> Option<Obstacle> {
     match &answer[..] {
         b"S" | b"N" | [b'E', ..] => None,
         [] => Some(Obstacle::passing(
-            "the service on that port closed the connection without an answer: it may be no PostgreSQL; check host \
+            "the service on that port closed the connection without an answer: it may not be PostgreSQL; check host \
              and port",
         )),
         other => Some(Obstacle::lasting(format!(
-            "the service on that port is no PostgreSQL: it answers \"{}\"; check host and port",
+            "the service on that port is not PostgreSQL: it answers \"{}\"; check host and port",
             other.escape_ascii()
         ))),
     }
@@ -78,11 +78,11 @@ mod tests {
             (b"NO", "\"NO\""),
         ] {
             let found = of(answer).await.unwrap();
-            assert!(found.lasting && found.text.contains("is no PostgreSQL"), "{found:?}");
+            assert!(found.lasting && found.text.contains("is not PostgreSQL"), "{found:?}");
             assert!(found.text.contains(shown), "{found:?}");
         }
         let silent = of(b"").await.unwrap();
-        assert!(!silent.lasting && silent.text.contains("may be no PostgreSQL"), "{silent:?}");
+        assert!(!silent.lasting && silent.text.contains("may not be PostgreSQL"), "{silent:?}");
     }
 
     #[tokio::test]

@@ -51,10 +51,10 @@ pub(super) async fn check(client: &Client) -> Result<(), Failure> {
     }
     let others = match count.as_str() {
         "1" => String::new(),
-        count => format!(" ({count} such things in all)"),
+        count => format!(" ({count} objects in all)"),
     };
     Err(refuse(format!(
-        "the role may not use the {first}{others}; as the owner of the tables: {remedy}"
+        "permission denied: the role lacks privileges on the {first}{others}; as the owner of the tables run: {remedy}"
     )))
 }
 
@@ -66,7 +66,7 @@ pub(super) async fn check_schema(client: &Client) -> Result<(), Failure> {
         return Ok(());
     }
     Err(refuse(format!(
-        "the role {role} may use no schema of its search_path ({path}); make the schema, or as its owner: GRANT USAGE ON \
-         SCHEMA public TO {role}"
+        "the role {role} has no USAGE privilege on any schema of its search_path ({path}); create the schema, or as its \
+         owner run: GRANT USAGE ON SCHEMA public TO {role}"
     )))
 }

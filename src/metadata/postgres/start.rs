@@ -61,9 +61,9 @@ async fn check_room(client: &Client, wanted: usize) -> Result<(), Failure> {
     let room = ask(client, ROOM).await?.first().and_then(|room| room.parse().ok());
     match room {
         Some(room) if wanted > room => Err(refuse(format!(
-            "max_conns is {wanted}, and the role may have {room} connections; lower max_conns to leave room for other \
-             instances and tools too, or raise max_connections of the server and the CONNECTION LIMIT of the role \
-             and the database"
+            "max_conns is {wanted}, but the role is limited to {room} connections; lower max_conns, with room for other \
+             servers and tools, or raise max_connections of PostgreSQL and the CONNECTION LIMIT of the role and the \
+             database"
         ))),
         Some(_) | None => Ok(()),
     }
@@ -81,9 +81,8 @@ async fn check_sessions(one: &Client, two: &Client) -> Result<(), Failure> {
         own.retain(|session| *session != first);
         if !own.is_empty() || others.iter().any(|it| it != expected || *it == first) {
             return Err(refuse(
-                "the connections go through a pooler that gives sessions away after each transaction (PgBouncer with \
-                 pool_mode = transaction), and TrunkFS needs sessions of its own; connect to PostgreSQL itself, or \
-                 set pool_mode = session for this database",
+                "the connections go through a pooler in transaction mode (PgBouncer with pool_mode = transaction), and \
+                 TrunkFS needs sessions; connect to PostgreSQL directly, or set pool_mode = session for this database",
             ));
         }
     }

@@ -57,8 +57,8 @@ fn roots(roots: &Roots) -> Result<RootCertStore, Obstacle> {
             store.add_parsable_certificates(loaded.certs);
             if store.is_empty() {
                 return Err(Obstacle::lasting(
-                    "the operating system has no certificates of authorities; install its ca-certificates, or \
-                     name a file with sslrootcert",
+                    "the operating system has no CA certificates; install ca-certificates, or set sslrootcert to a \
+                     file",
                 ));
             }
         }
@@ -67,7 +67,7 @@ fn roots(roots: &Roots) -> Result<RootCertStore, Obstacle> {
                 store.add(certificate).map_err(|error| {
                     let path = path.display();
                     Obstacle::lasting(format!(
-                        "sslrootcert {path}: a certificate in it is broken: {error}"
+                        "sslrootcert {path} contains an invalid certificate: {error}"
                     ))
                 })?;
             }
@@ -79,9 +79,7 @@ fn roots(roots: &Roots) -> Result<RootCertStore, Obstacle> {
 fn read(key: &str, path: &Path) -> Result<Vec<u8>, Obstacle> {
     std::fs::read(path).map_err(|error| {
         let path = path.display();
-        Obstacle::lasting(format!(
-            "{key} {path} cannot be read: {error}; it must be a file in PEM form"
-        ))
+        Obstacle::lasting(format!("{key} {path} cannot be read: {error}; it must be a PEM file"))
     })
 }
 
@@ -91,10 +89,10 @@ fn certificates(key: &str, path: &Path) -> Result<Vec<CertificateDer<'static>>, 
     let path = path.display();
     match found {
         Ok(found) if found.is_empty() => Err(Obstacle::lasting(format!(
-            "{key} {path} holds no certificate; it must have one in PEM form (-----BEGIN CERTIFICATE-----)"
+            "{key} {path} contains no certificate in PEM form (-----BEGIN CERTIFICATE-----)"
         ))),
         Ok(found) => Ok(found),
-        Err(error) => Err(Obstacle::lasting(format!("{key} {path} is no PEM file: {error}"))),
+        Err(error) => Err(Obstacle::lasting(format!("{key} {path} is not a PEM file: {error}"))),
     }
 }
 
@@ -106,8 +104,8 @@ fn key(identity: &Identity) -> Result<PrivateKeyDer<'static>, Obstacle> {
     let bytes = read("sslkey", &identity.key)?;
     PrivateKeyDer::from_pem_slice(&bytes).map_err(|_| {
         Obstacle::lasting(format!(
-            "sslkey {} holds no usable private key; it must have one in PEM form that is not encrypted (openssl \
-             pkey removes a password)",
+            "sslkey {} contains no usable private key; it must be an unencrypted key in PEM form (openssl pkey removes \
+             a password)",
             identity.key.display()
         ))
     })
@@ -117,11 +115,10 @@ fn misfit(identity: &Identity, error: &Error) -> Obstacle {
     let (certificate, key) = (identity.certificate.display(), identity.key.display());
     Obstacle::lasting(match error {
         Error::InconsistentKeys(_) => format!(
-            "sslkey {key} is not the key of the certificate in sslcert {certificate}; name the two that belong \
-             together"
+            "sslkey {key} does not match the certificate in sslcert {certificate}; set both to files of one pair"
         ),
         Error::InvalidCertificate(_) => format!(
-            "sslcert {certificate} is of X.509 version 1, or broken; make one of version 3 (openssl x509 with -extfile \
+            "sslcert {certificate} is of X.509 version 1, or invalid; create one of version 3 (openssl x509 with -extfile \
              and extendedKeyUsage = clientAuth)"
         ),
         other => format!("sslcert {certificate} and sslkey {key} cannot be used: {other}"),
@@ -193,43 +190,42 @@ pub(super) fn explain(error: &Error, target: &Target) -> String {
 /// Foreign and open to additions: the last arm is for the unknown.
 fn certificate(wrong: &CertificateError, target: &Target) -> String {
     let roots = match &target.roots {
-        Roots::System => "the operating system's authorities".to_owned(),
+        Roots::System => "the operating system's CA certificates".to_owned(),
         Roots::File(path) => format!("sslrootcert {}", path.display()),
     };
     match wrong {
         CertificateError::UnknownIssuer | CertificateError::BadSignature => format!(
-            "the server's certificate was signed by nobody in {roots}; name the file with its authority's \
-             certificate under sslrootcert"
+            "the server's certificate is not signed by a CA in {roots}; set sslrootcert to the certificate of the CA that \
+             issued it"
         ),
         CertificateError::NotValidForNameContext { expected, presented } => {
             let expected = expected.to_str();
             let presented = match presented.as_slice() {
-                [] => "for no name at all (it needs a subjectAltName)".to_owned(),
+                [] => "for no name (it needs a subjectAltName)".to_owned(),
                 names => format!("for {}", names.iter().map(|it| bare(it)).collect::<Vec<_>>().join(", ")),
             };
             format!(
-                "the server's certificate is {presented}, not for {expected}; write a host that it is for, give the \
-                 server a certificate for {expected}, or write sslmode: verify-ca"
+                "the server's certificate is {presented}, not for {expected}; set host to a name in the certificate, \
+                 install a certificate for {expected} on the server, or write sslmode: verify-ca"
             )
         }
         CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
-            "the server's certificate has expired; give the server a new one".to_owned()
+            "the server's certificate has expired; renew it".to_owned()
         }
         CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
             "the server's certificate is not valid yet; compare the clocks of both machines".to_owned()
         }
         CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
-            "the server's certificate is not for servers (extendedKeyUsage); give the server one with \
-             serverAuth"
+            "the server's certificate is not for servers (extendedKeyUsage); install one with serverAuth"
                 .to_owned()
         }
         CertificateError::Other(other) if other.to_string().contains("CaUsedAsEndEntity") => {
-            "the server's certificate is an authority's own (CA:TRUE), which may sign but not serve; make the server \
-             a certificate that this authority signs, or a self-signed one with basicConstraints = CA:FALSE"
+            "the server's certificate is a CA certificate (CA:TRUE); install a certificate that this CA has signed, or a \
+             self-signed one with basicConstraints = CA:FALSE"
                 .to_owned()
         }
         CertificateError::BadEncoding => {
-            "the server's certificate is of X.509 version 1, or broken; make one of version 3 (openssl x509 with \
+            "the server's certificate is of X.509 version 1, or invalid; create one of version 3 (openssl x509 with \
              -extfile and a subjectAltName)"
                 .to_owned()
         }
@@ -247,15 +243,15 @@ fn bare(presented: &str) -> &str {
 fn alerted(alert: AlertDescription, target: &Target) -> String {
     match (alert, &target.identity) {
         (AlertDescription::HandshakeFailure | AlertDescription::ProtocolVersion, _) => {
-            "the server and this side have no version or cipher of TLS in common; the server needs TLS 1.2 or 1.3 \
-             (ssl_min_protocol_version, ssl_max_protocol_version)"
+            "no TLS version or cipher in common with the server; it needs TLS 1.2 or 1.3 (ssl_min_protocol_version, \
+             ssl_max_protocol_version)"
                 .to_owned()
         }
         (_, Some(identity)) => format!(
-            "the server does not accept the certificate in sslcert {} ({alert:?}); its authority must stand in the \
+            "the server does not accept the certificate in sslcert {} ({alert:?}); the CA that issued it must be in the \
              server's ssl_ca_file, and it must be valid now",
             identity.certificate.display()
         ),
-        (_, None) => format!("the server ended the TLS handshake ({alert:?}); its log says why"),
+        (_, None) => format!("the server ended the TLS handshake ({alert:?}); see its log for the reason"),
     }
 }

@@ -124,7 +124,10 @@ pub(super) fn without_nul(name: &'static str, value: String) -> Result<String, W
 fn hosts(names: Option<&str>, ports: Option<&str>) -> Result<Vec<Host>, WrongParameter> {
     let names: Vec<&str> = names.unwrap_or(DEFAULT_HOST).split(',').map(str::trim).collect();
     if names.iter().any(|name| name.is_empty()) {
-        return Err(wrong("host", "empty host; write a name, an address or the folder of a Unix socket"));
+        return Err(wrong(
+            "host",
+            "empty host; write a name, an address or the folder of a Unix socket",
+        ));
     }
     if names.len() > MOST_HOSTS {
         return Err(wrong("host", format!("too many hosts (limit {MOST_HOSTS})")));
@@ -230,10 +233,14 @@ fn identity(
             certificate: file("sslcert", certificate, sslmode)?,
             key: file("sslkey", key, sslmode)?,
         })),
-        (Some(_), None) => Err(wrong("sslcert", "the certificate has no key; write the path of its key under sslkey")),
-        (None, Some(_)) => {
-            Err(wrong("sslkey", "the key has no certificate; write the path of its certificate under sslcert"))
-        }
+        (Some(_), None) => Err(wrong(
+            "sslcert",
+            "the certificate has no key; write the path of its key under sslkey",
+        )),
+        (None, Some(_)) => Err(wrong(
+            "sslkey",
+            "the key has no certificate; write the path of its certificate under sslcert",
+        )),
     }
 }
 
@@ -258,9 +265,8 @@ fn session(word: Option<&str>) -> Result<SessionAttributes, WrongParameter> {
         None | Some("read-write") => Ok(SessionAttributes::ReadWrite),
         Some("any") => Ok(SessionAttributes::Any),
         Some(word) => {
-            let message = format!(
-                "{word:?} is not one of read-write, any; TrunkFS needs a primary"
-            );
+            let message =
+                format!("{word:?} is not one of read-write, any; TrunkFS needs a primary");
             Err(wrong("target_session_attrs", message))
         }
     }

@@ -99,9 +99,7 @@ fn read_hosts(text: &str, found: &mut Parameters) -> Result<(), UrlError> {
         } else {
             match each.split_once(':') {
                 Some((_, more)) if more.contains(':') => {
-                    return Err(wrong(
-                        "a host has several ':'; put an IPv6 address in brackets",
-                    ));
+                    return Err(wrong("a host has several ':'; put an IPv6 address in brackets"));
                 }
                 Some((name, port)) => (name, Some(port)),
                 None => (each, None),
