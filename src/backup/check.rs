@@ -50,7 +50,7 @@ pub struct Proof {
 pub(super) fn motion(entry: &Entry) -> Option<String> {
     match entry.state {
         State::Moving => Some(format!(
-            "was being changed when it was backed up: {} of {} bytes, some perhaps newer than the others",
+            "changed while it was backed up: {} of {} bytes, possibly of different times",
             entry.length, entry.size
         )),
         State::Steady | State::Lost | State::Copied { .. } => None,
@@ -91,7 +91,7 @@ pub(super) fn sentence(findings: &[Finding], count: u64, remedy: &str) -> String
         findings.iter().take(SHOWN).map(|it| format!("{} ({})", it.path, it.what)).collect();
     let more = count.saturating_sub(shown.len() as u64);
     let more = if more > 0 { format!(", and {more} more") } else { String::new() };
-    format!("the contents of {}{more}; {remedy}", shown.join(", "))
+    format!("missing or corrupt content: {}{more}; {remedy}", shown.join(", "))
 }
 
 /// The bytes of some metadata stores' contents.
@@ -141,7 +141,7 @@ pub(super) fn contents(
     let parts = Parts::new(folder, &store.name);
     let old = Old { list: parts.list.clone(), cut: false };
     let unfit =
-        |what: String| Error::damaged(&parts.list, format!("does not fit the dump: {what}"));
+        |what: String| Error::damaged(&parts.list, format!("does not match the dump: {what}"));
     let mut share = None;
     plan::each(&parts.dump, Some(&old), None, |step| match step {
         Step::Share(found, _) => {
@@ -175,14 +175,14 @@ pub(super) fn lack(entry: &Entry) -> Option<String> {
 pub(super) fn compare(entry: &Entry, found: Result<Found, Error>) -> Result<Option<String>, Error> {
     match found {
         Ok(found) if found.length != entry.length => {
-            Ok(Some(format!("{} bytes in the backup; {} were written", found.length, entry.length)))
+            Ok(Some(format!("corrupt in the backup: {} of {} bytes", found.length, entry.length)))
         }
         Ok(found) if entry.checksum().is_some() && found.checksum != entry.checksum() => {
-            Ok(Some("changed in the backup since it was written".to_owned()))
+            Ok(Some("corrupt in the backup: the checksum does not match".to_owned()))
         }
         Ok(_) => Ok(None),
         Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
-            Ok(Some("missing in the backup".to_owned()))
+            Ok(Some("missing from the backup".to_owned()))
         }
         Err(Error::Io { source, .. }) => {
             Ok(Some(format!("cannot be read in the backup: {source}")))

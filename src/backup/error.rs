@@ -24,30 +24,30 @@ pub enum Error {
         source: io::Error,
     },
     /// The folder has a backup already.
-    #[error("{} holds a backup already: name another folder", .0.display())]
+    #[error("{} already contains a backup: choose another folder", .0.display())]
     Present(PathBuf),
     /// The folder has something else.
-    #[error("{} holds something else: name an empty folder, or one that is not there yet", .0.display())]
+    #[error("{} contains other files: choose a new or empty folder", .0.display())]
     Foreign(PathBuf),
     /// A backup into the folder came to no end.
     #[error(
-        "{} holds a backup that was not finished: give --resume and it goes on, or remove the folder",
+        "{} contains an unfinished backup: resume it with --resume, or remove the folder",
         .0.display()
     )]
     Unfinished(PathBuf),
     /// There is nothing to go on with.
-    #[error("{} holds no backup that was not finished: leave --resume out", .0.display())]
+    #[error("{} contains no unfinished backup: omit --resume", .0.display())]
     NothingToResume(PathBuf),
     /// Another process is at it.
-    #[error("{}: another trunkfs backup is writing it", .0.display())]
+    #[error("{}: another trunkfs backup is writing to this folder", .0.display())]
     Busy(PathBuf),
     /// The folder is no backup.
-    #[error("{}: there is no backup here: {}", path.display(), if !path.is_dir() {
-        "it is no folder"
+    #[error("{}: not a backup: {}", path.display(), if !path.is_dir() {
+        "not a folder"
     } else if *unfinished {
-        "it has no backup.json; one was begun and not finished"
+        "no backup.json; the backup is unfinished (trunkfs backup --resume)"
     } else {
-        "it has no backup.json"
+        "no backup.json"
     })]
     NoBackup {
         /// The folder.
@@ -57,7 +57,7 @@ pub enum Error {
     },
     /// The backup has a format that this program does not know.
     #[error(
-        "{}: format {found}; this program reads formats up to {}: use the version that wrote it, or a later one",
+        "{}: unsupported format {found} (supported: up to {}); use the release of TrunkFS that wrote it, or a later one",
         path.display(), super::FORMAT
     )]
     Format {
@@ -113,8 +113,8 @@ pub enum Error {
     },
     /// Nothing says where a share's content is.
     #[error(
-        "the metadata store {store} has files of a share of which nothing says where its content is: serve the share \
-         once, or name it in the configuration with its content_store"
+        "the metadata store {store} has a share whose content store is not recorded: serve the share once, or add it to \
+         the configuration with its content_store"
     )]
     Homeless {
         /// The metadata store.
@@ -122,8 +122,8 @@ pub enum Error {
     },
     /// A share's content is in no content store of the configuration.
     #[error(
-        "the share {share} keeps its content in the content store {recorded} (identity {identity}), and no content store \
-         of the configuration holds that: point one to it, with its disk mounted"
+        "the share {share} keeps its content in the content store {recorded} (identity {identity}), which no content store \
+         of the configuration holds: add that store, and mount its disk"
     )]
     Elsewhere {
         /// The share.
@@ -160,8 +160,7 @@ pub enum Error {
 fn remedy(error: &LoadError) -> &'static str {
     match error {
         LoadError::Present(_) => {
-            "; give --replace, and it gives way with all that is in it, or --share and --as to bring it in under \
-             another name"
+            "; --replace replaces it, deleting everything in it, and --share with --as restores under another name"
         }
         LoadError::Served(_) => "; stop its servers first",
         LoadError::NotOne(_)

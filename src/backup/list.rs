@@ -287,7 +287,7 @@ impl ListReader {
             Line::Share(_) | Line::Content(_) | Line::End(_) => {
                 return Err(Error::damaged(
                     path,
-                    "the first line is not that of a list of contents",
+                    "the first line is not the header of a content list",
                 ));
             }
         }
@@ -312,7 +312,7 @@ impl ListReader {
                 if !fits || tail.sha256 != before.hex() {
                     return Err(Error::damaged(
                         &self.path,
-                        "the last line does not fit the others",
+                        "the last line does not match the others",
                     ));
                 }
                 self.lines.at_end().map_err(&failed)?;
@@ -320,7 +320,7 @@ impl ListReader {
                 return Ok(None);
             }
             Line::Contents(_) => {
-                return Err(Error::damaged(&self.path, "a second first line"));
+                return Err(Error::damaged(&self.path, "duplicate header line"));
             }
         };
         self.counts.add(&item);

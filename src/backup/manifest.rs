@@ -127,9 +127,9 @@ impl Manifest {
             read => read.map_err(Error::at(&path))?,
         };
         let sealed: Sealed = serde_json::from_slice(&text)
-            .map_err(|error| Error::damaged(&path, format!("cut off or changed: {error}")))?;
+            .map_err(|error| Error::damaged(&path, format!("truncated or corrupt: {error}")))?;
         if seal(&sealed.backup) != sealed.sha256 {
-            return Err(Error::damaged(&path, "changed since it was written"));
+            return Err(Error::damaged(&path, "corrupt: the checksum does not match"));
         }
         let format = sealed.backup.get("format").and_then(serde_json::Value::as_u64);
         let found = format.and_then(|format| u32::try_from(format).ok()).unwrap_or_default();
@@ -163,11 +163,11 @@ impl Part {
             found => found?,
         };
         if found.size != self.size {
-            let what = format!("{} bytes; {} were written", found.size, self.size);
+            let what = format!("corrupt: {} of {} bytes", found.size, self.size);
             return Err(Error::damaged(path, what));
         }
         if found.sha256 != self.sha256 {
-            return Err(Error::damaged(path, "changed since it was written: another SHA-256"));
+            return Err(Error::damaged(path, "corrupt: the SHA-256 does not match"));
         }
         Ok(())
     }

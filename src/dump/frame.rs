@@ -143,7 +143,7 @@ impl<R: Read> LineReader<R> {
         }
         let number = whole + 1;
         if self.buffer.len() >= MAX_LINE {
-            return Err(wrong(number, "longer than any line can be"));
+            return Err(wrong(number, "line too long"));
         }
         if self.buffer.last() != Some(&b'\n') {
             return Err(cut(None));
@@ -155,13 +155,13 @@ impl<R: Read> LineReader<R> {
         let digits = self.buffer.get(OPENING.len()..DIGITS_END).map(String::from_utf8_lossy);
         let said = digits.and_then(|digits| u32::from_str_radix(&digits, 16).ok());
         let Some(said) = said.filter(|_| well_formed) else {
-            return Err(wrong(number, "no line with a checksum"));
+            return Err(wrong(number, "no checksum at the start of the line"));
         };
         self.crc = checksum(self.crc, &self.buffer[BODY..]);
         if self.crc != said {
             return Err(wrong(
                 number,
-                "changed since it was written, or lines before it are missing",
+                "corrupt: the checksum does not match, or lines before it are missing",
             ));
         }
         self.line = number;
@@ -199,7 +199,7 @@ impl<R: Read> LineReader<R> {
         let line = self.line;
         match self.stream.fill_buf() {
             Ok([]) => Ok(()),
-            Ok(_) => Err(wrong(line + 1, "more behind the last line")),
+            Ok(_) => Err(wrong(line + 1, "data after the last line")),
             Err(source) => Err(ReadError::Cut { line, source: Some(source) }),
         }
     }

@@ -143,7 +143,7 @@ impl<'a> Bytes<'a> {
             Self::Other { base64 } => STANDARD
                 .decode(base64.as_bytes())
                 .map(Cow::Owned)
-                .map_err(|error| format!("{base64:?} is no base64: {error}")),
+                .map_err(|error| format!("{base64:?} is not base64: {error}")),
         }
     }
 }
@@ -294,7 +294,7 @@ impl ObjectLine<'_> {
             }
             (None, None) => None,
             (Some(_), None) | (None, Some(_)) => {
-                return Err("content and content_version come together".to_owned());
+                return Err("content and content_version must be set together".to_owned());
             }
         };
         let target = self
@@ -310,7 +310,7 @@ impl ObjectLine<'_> {
             && target.is_some() == (file_type == FileType::Symlink)
             && self.parent.is_some() == file_type.is_directory();
         if !fits {
-            return Err(format!("{} has not what an object of its type has", self.id));
+            return Err(format!("{} lacks a field of its type", self.id));
         }
         Ok(ObjectRecord {
             attributes: Attributes {

@@ -30,15 +30,15 @@ pub enum ReadError {
     },
     /// The file has a format that this program does not know.
     #[error(
-        "format {0}; this program reads format {FORMAT}: use the version that wrote it, or a later one"
+        "unsupported format {0} (supported: {FORMAT}); use the release of TrunkFS that wrote it, or a later one"
     )]
     Format(u32),
 }
 
 /// Where no line is to be had the file may be anything.
 fn no_more(line: u64) -> String {
-    let other = if line == 0 { ", or not a file that trunkfs wrote" } else { "" };
-    format!("cut off or changed behind line {line}{other}")
+    let other = if line == 0 { ", or not a dump of TrunkFS" } else { "" };
+    format!("truncated or corrupt after line {line}{other}")
 }
 
 /// Reads a dump from `R`.
@@ -63,7 +63,7 @@ impl<R: Read> Reader<R> {
             Line::Dump(head) if head.format == FORMAT => {}
             Line::Dump(head) => return Err(ReadError::Format(head.format)),
             Line::Share(_) | Line::Object(_) | Line::Entry(_) | Line::End(_) => {
-                return Err(wrong(number, "the first line is not that of a dump"));
+                return Err(wrong(number, "the first line is not the header of a dump"));
             }
         }
         Ok(Self { lines, counts: Loaded::default(), fsid: None, ended: false })
@@ -82,7 +82,7 @@ impl<R: Read> Reader<R> {
         let number = self.lines.fetch()?;
         let failed = |what: String| ReadError::Line { line: number, what };
         let record = match self.lines.parse()? {
-            Line::Dump(_) => return Err(wrong(number, "a second first line")),
+            Line::Dump(_) => return Err(wrong(number, "duplicate header line")),
             Line::Share(share) => Record::Share(share.record().map_err(failed)?),
             Line::Object(object) => {
                 let fsid = self.fsid.ok_or_else(|| wrong(number, "an object before its share"))?;
@@ -117,10 +117,10 @@ impl<R: Read> Reader<R> {
 fn check_tail(tail: &Tail<'_>, counts: Loaded, sha256: &str) -> Result<(), String> {
     let said = Loaded { shares: tail.shares, objects: tail.objects, entries: tail.entries };
     if said != counts {
-        return Err(format!("the dump says that it has {said:?}, and has {counts:?}"));
+        return Err(format!("wrong counts: recorded {said:?}, found {counts:?}"));
     }
     if tail.sha256 != sha256 {
-        return Err("the lines before have another SHA-256 than the last one says".to_owned());
+        return Err("the SHA-256 of the lines does not match the last line".to_owned());
     }
     Ok(())
 }

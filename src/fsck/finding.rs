@@ -244,7 +244,7 @@ impl Finding {
             Self::NoRoot { .. } => Remedy::None("load the share from a dump"),
             Self::NoShare { .. } => Remedy::None("load the store from a dump"),
             Self::ContentMissing { .. } | Self::ContentShort { .. } => {
-                Remedy::None("bring its content back from a backup, or remove the file")
+                Remedy::None("restore its content from a backup, or remove the file")
             }
             Self::Entry { directory, name, child, fault } => Remedy::Mend(
                 Mend::RemoveEntry {
@@ -261,7 +261,7 @@ impl Finding {
             ),
             Self::SeveralNames { directory, .. } => Remedy::Mend(
                 Mend::KeepOneName { directory: *directory },
-                "leaves it the oldest of them",
+                "keeps the oldest of them",
             ),
             Self::NoName { object, ctime, .. } => Remedy::Adopt(*object, *ctime),
             Self::LinkCount { object, ctime, names, .. } => Remedy::Mend(
@@ -278,7 +278,7 @@ impl Finding {
             Self::Flaw { object, flaw } => Remedy::Mend(
                 Mend::Amend { object: *object, flaw: *flaw },
                 match flaw {
-                    Flaw::Mode => "takes these bits away",
+                    Flaw::Mode => "clears these bits",
                     Flaw::TargetSize => "records the size",
                     Flaw::Verifier => "removes it",
                     Flaw::Used => "records the most that the size allows",
@@ -286,19 +286,19 @@ impl Finding {
             ),
             Self::Fileid { object, fileid, .. } => Remedy::Mend(
                 Mend::Renumber { object: *object, fileid: *fileid },
-                "gives it a new one",
+                "assigns a new one",
             ),
             Self::Cookie { directory, name, cookie, .. } => Remedy::Mend(
                 Mend::SetCookie { directory: *directory, name: name.clone(), cookie: *cookie },
-                "gives it a new one",
+                "assigns a new one",
             ),
             Self::Name { directory, name, child } => Remedy::Mend(
                 Mend::Rename { directory: *directory, name: name.clone(), child: *child },
-                "names it by its id",
+                "renames it to its id",
             ),
             Self::Sequence { numbers, highest, .. } => Remedy::Mend(
                 Mend::Raise { numbers: *numbers, highest: *highest },
-                "has those beyond given out",
+                "advances the sequence",
             ),
             Self::UsedTooLittle { object, ctime, allocated, .. } => Remedy::Mend(
                 Mend::SetUsed { object: *object, ctime: *ctime, used: *allocated },
@@ -328,9 +328,9 @@ impl fmt::Display for Remedy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Mend(_, does) => write!(f, "a repair {does}"),
-            Self::Adopt(..) => f.write_str("a repair names it in lost+found"),
+            Self::Adopt(..) => f.write_str("a repair links it into lost+found"),
             Self::Move(_) => f.write_str("a repair moves it to lost+found"),
-            Self::None(what) => write!(f, "no repair can help: {what}"),
+            Self::None(what) => write!(f, "cannot be repaired: {what}"),
         }
     }
 }
@@ -343,26 +343,26 @@ impl fmt::Display for Finding {
             Self::NoShare { object, number } => {
                 write!(
                     f,
-                    "the object {object} belongs to share number {}, which is not there",
+                    "the object {object} belongs to share number {}, which does not exist",
                     number.0
                 )
             }
             Self::Entry { directory, name, child, fault } => {
                 write!(f, "the entry {} of {directory} ", name.escape_ascii())?;
                 match fault {
-                    Fault::OutsideDirectory => write!(f, "lies in what is no directory"),
-                    Fault::Dangling => write!(f, "names {child}, which is not there"),
-                    Fault::OtherShare => write!(f, "names {child} of another share"),
-                    Fault::NamesRoot => write!(f, "names {child}, the root of a share"),
+                    Fault::OutsideDirectory => write!(f, "is in an object that is not a directory"),
+                    Fault::Dangling => write!(f, "points to {child}, which does not exist"),
+                    Fault::OtherShare => write!(f, "points to {child} of another share"),
+                    Fault::NamesRoot => write!(f, "points to {child}, the root of a share"),
                     Fault::OtherParent => {
-                        write!(f, "names the directory {child}, which has its name elsewhere")
+                        write!(f, "is a second name of the directory {child}")
                     }
                 }
             }
             Self::WrongParent { directory, parent, .. } => {
                 write!(
                     f,
-                    "the directory {directory} lies in {parent} and has another parent recorded"
+                    "the directory {directory} is in {parent}, but another parent is recorded"
                 )
             }
             Self::SeveralNames { directory, names } => {
@@ -370,48 +370,54 @@ impl fmt::Display for Finding {
             }
             Self::NoName { object, is_directory, .. } => {
                 let kind = if *is_directory { "directory" } else { "file" };
-                write!(f, "the {kind} {object} has no name")
+                write!(f, "the {kind} {object} is orphaned (no directory entry)")
             }
             Self::LinkCount { object, names, recorded, .. } => {
-                write!(f, "the file {object} has a link count of {recorded}, and names: {names}")
+                write!(f, "the file {object} has a link count of {recorded}, but {names} names")
             }
             Self::SubdirCount { directory, subdirs, recorded } => write!(
                 f,
-                "the directory {directory} has a count of {recorded} subdirectories, and subdirectories: {subdirs}"
+                "the directory {directory} has a subdirectory count of {recorded}, but {subdirs} subdirectories"
             ),
             Self::Cycle { directory } => {
-                write!(f, "the directory {directory} lies under itself, and no root leads to it")
+                write!(
+                    f,
+                    "the directory {directory} is its own ancestor (a cycle), unreachable from any root"
+                )
             }
             Self::StrayLinkCount { object } => {
-                write!(f, "{object} has a link count, and is no file")
+                write!(f, "{object} has a link count, but is not a file")
             }
             Self::Flaw { object, flaw } => match flaw {
-                Flaw::Mode => write!(f, "the mode of {object} has bits that no mode has"),
+                Flaw::Mode => write!(f, "the mode of {object} has invalid bits"),
                 Flaw::TargetSize => {
-                    write!(f, "the size of the symbolic link {object} is not that of its target")
+                    write!(
+                        f,
+                        "the size of the symbolic link {object} differs from the length of its target"
+                    )
                 }
                 Flaw::Verifier => write!(
                     f,
-                    "{object} has the verifier of an exclusive create, and is no regular file"
+                    "{object} has the verifier of an exclusive create, but is not a regular file"
                 ),
                 Flaw::Used => {
-                    write!(f, "the bytes used that are recorded of {object} do not fit its size")
+                    write!(f, "the recorded used bytes of {object} exceed its size")
                 }
             },
             Self::Fileid { object, fileid, shared: true } => {
-                write!(f, "{object} has the file number {fileid}, which an older one has")
+                write!(f, "{object} has the file number {fileid} of an older object")
             }
             Self::Fileid { object, fileid, shared: false } => {
-                write!(f, "{object} has the file number {fileid}, which none can have")
+                write!(f, "{object} has the invalid file number {fileid}")
             }
             Self::Cookie { directory, name, cookie, .. } => write!(
                 f,
-                "the entry {} of {directory} has the cookie {cookie}, which none can have",
+                "the entry {} of {directory} has the invalid cookie {cookie}",
                 name.escape_ascii()
             ),
             Self::Name { directory, name, child } => write!(
                 f,
-                "the entry {} of {directory}, which names {child}, has a name that none can have",
+                "the entry {} of {directory} for {child} has an invalid name",
                 name.escape_ascii()
             ),
             Self::Sequence { numbers, highest, last } => {
@@ -419,26 +425,26 @@ impl fmt::Display for Finding {
                     Numbers::Fileids => "file numbers",
                     Numbers::Cookies => "cookies",
                 };
-                write!(f, "{what} are given out from {last} on, and there are some up to {highest}")
+                write!(f, "the sequence of {what} is at {last}, but {highest} is in use")
             }
             Self::Usage { share, recorded, counted, .. } => write!(
                 f,
-                "the counters of the share {share} say {} objects and {} bytes, and there are {} and {}",
+                "the usage counters of the share {share} say {} objects and {} bytes, but there are {} and {}",
                 recorded.objects, recorded.bytes, counted.objects, counted.bytes
             ),
             Self::UsedTooLittle { object, recorded, allocated, .. } => write!(
                 f,
-                "of the file {object} {recorded} bytes used are recorded, and {allocated} are allocated: du shows too little"
+                "the file {object} has {recorded} used bytes recorded, but {allocated} allocated: du shows too little"
             ),
             Self::ContentMissing { object, content, size } => {
                 write!(
                     f,
-                    "the {size} bytes of the file {object} are gone: there is no content {content}"
+                    "the content {content} of the file {object} is missing ({size} bytes lost)"
                 )
             }
             Self::ContentShort { object, content, size, length } => write!(
                 f,
-                "of the {size} bytes of the file {object} the content {content} has {length}, the rest is gone"
+                "the content {content} of the file {object} is truncated: {length} of {size} bytes"
             ),
         }
     }

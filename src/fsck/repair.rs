@@ -36,7 +36,7 @@ impl From<Mended> for Made {
         match mended {
             Mended::Done => Self::Done,
             Mended::Changed => Self::Changed,
-            Mended::NameTaken => Self::Not("the name that it would get is taken".to_owned()),
+            Mended::NameTaken => Self::Not("the new name is taken".to_owned()),
         }
     }
 }
@@ -130,7 +130,7 @@ impl Check<'_> {
         }
         let cx = context(share.id);
         let Ok(name) = Name::parse(LOST_AND_FOUND) else {
-            return Ok(Err("lost+found is no name".to_owned()));
+            return Ok(Err("lost+found is not a valid name".to_owned()));
         };
         let found = match hands.store.lookup(&cx, share.root, &name).await {
             Ok(found) => found.object,
@@ -147,7 +147,7 @@ impl Check<'_> {
             }
         };
         if !object.file_type.is_directory() {
-            return Ok(Err(format!("{}/lost+found is no directory: rename it", share.name)));
+            return Ok(Err(format!("{}/lost+found is not a directory: rename it", share.name)));
         }
         self.lost_and_found.insert(share.id, object.id);
         Ok(Ok(object.id))
@@ -174,7 +174,7 @@ impl Check<'_> {
         let (Ok(name), Ok(new)) =
             (Name::parse(&name), Name::parse(directory.to_string().as_bytes()))
         else {
-            return Ok(Made::Not("its name is none that a client could give".to_owned()));
+            return Ok(Made::Not("its name is invalid".to_owned()));
         };
         self.paths.forget();
         let cx = context(share);
@@ -186,5 +186,5 @@ impl Check<'_> {
 }
 
 fn without_place(error: &crate::metadata::Error) -> String {
-    format!("there is no lost+found: {}", Chain(error))
+    format!("lost+found is missing and cannot be created: {}", Chain(error))
 }

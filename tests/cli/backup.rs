@@ -210,15 +210,19 @@ async fn what_is_damaged_is_refused_by_name_and_changes_nothing() {
     let manifest = folder.join("backup.json");
     type Case<'a> = (&'a Path, Option<Vec<u8>>, &'a [&'a str]);
     let cases: [Case<'_>; 9] = [
-        (&dump, flipped(&dump), &["metadata.dump: changed since it was written"]),
-        (&list, flipped(&list), &["contents.list: changed since it was written"]),
+        (&dump, flipped(&dump), &["metadata.dump: corrupt"]),
+        (&list, flipped(&list), &["contents.list: corrupt"]),
         (&list, None, &["contents.list: missing; use another backup"]),
-        (&dump, cut(&dump), &["metadata.dump: ", "were written"]),
-        (&manifest, cut(&manifest), &["backup.json: cut off or changed"]),
-        (&manifest, None, &["there is no backup here"]),
-        (&long, flipped(&long), &["/e/directory/long (changed in the backup", "--incomplete"]),
-        (&small, None, &["/file (missing in the backup)", "no name was changed"]),
-        (&long, cut(&long), &["/e/directory/long (2750000 bytes in the backup; 5500000 were"]),
+        (&dump, cut(&dump), &["metadata.dump: ", "corrupt: "]),
+        (&manifest, cut(&manifest), &["backup.json: truncated or corrupt"]),
+        (&manifest, None, &["not a backup"]),
+        (&long, flipped(&long), &["/e/directory/long (corrupt in the backup", "--incomplete"]),
+        (&small, None, &["/file (missing from the backup)", "no share was changed"]),
+        (
+            &long,
+            cut(&long),
+            &["/e/directory/long (corrupt in the backup: 2750000 of 5500000 bytes"],
+        ),
     ];
     for (path, bytes, words) in cases {
         let before = whole(path);
@@ -295,7 +299,7 @@ async fn names_alone_find_their_contents_where_they_are() {
     refused.failed_with(1, &["/e/directory/long (missing in the content store disk)"]);
     fs::write(&long, &bytes).unwrap();
     let renamed = one.restore(&folder, &["--share", "/e", "--as", "/copy"]).await;
-    renamed.failed_with(1, &["a backup without bytes"]);
+    renamed.failed_with(1, &["a backup without content"]);
     let restored = one.restore(&folder, &[]).await;
     went_well(&restored);
     assert!(restored.out.contains("3 there already"), "{restored:?}");
@@ -446,7 +450,7 @@ async fn a_later_backup_shares_what_was_not_changed() {
     went_well(&other.restore(&second, &[]).await);
     same(&now, &other.tree().await);
     let gone = one.backup(&one.path().join("third"), &["--base", first.to_str().unwrap()]).await;
-    gone.failed_with(1, &["first: there is no backup here: it is no folder"]);
+    gone.failed_with(1, &["first: not a backup: not a folder"]);
 }
 
 #[tokio::test]
@@ -455,17 +459,17 @@ async fn a_folder_that_holds_something_is_left_alone() {
     let folder = one.path().join("backup");
     one.backed_up(&folder, &[]).await;
     let again = one.backup(&folder, &[]).await;
-    again.failed_with(1, &["holds a backup already"]);
+    again.failed_with(1, &["already contains a backup"]);
     let other = one.path().join("other");
     fs::create_dir(&other).unwrap();
     fs::write(other.join("thesis"), "").unwrap();
-    one.backup(&other, &[]).await.failed_with(1, &["holds something else"]);
+    one.backup(&other, &[]).await.failed_with(1, &["contains other files"]);
     let share = one.backup(&one.path().join("x"), &["--share", "/none"]).await;
     share.failed_with(1, &["the configuration has no share /none; it has /e"]);
     let resumed = one.backup(&one.path().join("x"), &["--resume"]).await;
-    resumed.failed_with(1, &["no backup that was not finished"]);
+    resumed.failed_with(1, &["no unfinished backup", "--resume"]);
     let no_backup = one.restore(&other, &[]).await;
-    no_backup.failed_with(1, &["there is no backup here"]);
+    no_backup.failed_with(1, &["not a backup"]);
     let whole = one.backup(&one.path().join("y"), &["--json", "--share", "/e"]).await;
     went_well(&whole);
     let summary: serde_json::Value = serde_json::from_str(&whole.out).unwrap();

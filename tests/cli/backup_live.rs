@@ -154,9 +154,9 @@ async fn a_backup_that_ends_early_is_none_and_goes_on() {
     assert_eq!(killed.status, None, "{killed:?}");
     assert!(!folder.join("backup.json").exists());
     let refused = one.backup(&folder, &[]).await;
-    refused.failed_with(1, &["holds a backup that was not finished", "--resume"]);
+    refused.failed_with(1, &["contains an unfinished backup", "--resume"]);
     let refused = other.restore(&folder, &[]).await;
-    refused.failed_with(1, &["there is no backup here", "begun and not finished"]);
+    refused.failed_with(1, &["not a backup", "unfinished"]);
     // What was copied in part, or changed since, is not believed.
     let first = contents(&below).remove(0);
     fs::remove_file(&first).unwrap();

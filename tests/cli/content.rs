@@ -338,7 +338,7 @@ async fn content_of_another_database_is_not_copied_to() {
     let before = contents(&elsewhere);
     copy(&folder, &[])
         .await
-        .failed_with(1, &["content.stores.there", "of another database", "name an empty folder"]);
+        .failed_with(1, &["content.stores.there", "another database", "empty folder"]);
     assert_eq!(contents(&elsewhere), before, "nothing was copied");
     // Where the configuration names that database too, both may share the folder.
     let both = fs::read_to_string(folder.path().join("t.yaml")).unwrap();

@@ -142,12 +142,12 @@ async fn what_cannot_be_is_said_with_its_remedy() {
     let whole = std::fs::read(path.join("x")).unwrap();
     std::fs::write(path.join("cut"), &whole[..whole.len() / 2]).unwrap();
     let cut = command(path, &["load", "--store", "large", "cut"]).await;
-    cut.failed_with(1, &["cut: nothing was changed: cut off or changed behind line"]);
+    cut.failed_with(1, &["cut: nothing was changed: truncated or corrupt after line"]);
     let text = String::from_utf8(zstd::decode_all(&whole[..]).unwrap()).unwrap();
     let changed = text.replacen("\"file\"", "\"fire\"", 1);
     std::fs::write(path.join("changed"), zstd::encode_all(changed.as_bytes(), 1).unwrap()).unwrap();
     let changed = command(path, &["load", "--store", "large", "changed"]).await;
-    changed.failed_with(1, &["changed: line ", "changed since it was written"]);
+    changed.failed_with(1, &["changed: line ", "the checksum does not match"]);
     let absent = command(path, &["load", "--store", "large", "absent"]).await;
     absent.failed_with(1, &["absent: No such file"]);
     // Under another name, into a store that has nothing of it.
@@ -175,7 +175,7 @@ async fn what_a_store_fails_in_the_middle_of_is_no_whole_dump_in_a_pipe() {
     let status = patiently(dump.status()).await.unwrap();
     assert_eq!(status.code(), Some(1));
     let load = command(path, &["load", "--store", "large", "piped"]).await;
-    load.failed_with(1, &["piped: nothing was changed: cut off or changed behind line"]);
+    load.failed_with(1, &["piped: nothing was changed: truncated or corrupt after line"]);
     let named = command(path, &["dump", "--store", "small", "named"]).await;
     named.failed_with(1, &["an entry of "]);
     let left = std::fs::read_dir(path).unwrap().map(|entry| entry.unwrap().file_name());
@@ -190,9 +190,9 @@ async fn what_is_no_dump_is_said() {
     let path = folder.path();
     std::fs::write(path.join("text"), "hello\n").unwrap();
     let text = command(path, &["load", "--store", "small", "text"]).await;
-    text.failed_with(1, &["text: nothing was changed: ", "or not a file that trunkfs wrote"]);
+    text.failed_with(1, &["text: nothing was changed: ", "or not a dump of TrunkFS"]);
     let empty = command(path, &["load", "--store", "small", "-"]).await;
-    empty.failed_with(1, &["standard input: ", "or not a file that trunkfs wrote"]);
+    empty.failed_with(1, &["standard input: ", "or not a dump of TrunkFS"]);
     let nowhere = command(path, &["dump", "--store", "small", "no/folder/x"]).await;
     nowhere.failed_with(
         1,

@@ -57,7 +57,7 @@ async fn a_sqlite_store_is_checked_while_it_is_served_and_repaired_when_it_is_no
     // The server takes no notice of another program's changes while it has no call.
     sqlite(&folder, "DELETE FROM parent_child_map WHERE child_name = CAST('file' AS BLOB)");
     let found = fsck(&folder, &[]).await;
-    said(&found, 4, &["/e: the file ", " has no name; a repair names it in lost+found"]);
+    said(&found, 4, &["/e: the file ", " is orphaned", "a repair links it into lost+found"]);
     let refused = fsck(&folder, &["--repair"]).await;
     assert_eq!(refused.status, Some(8), "{refused:?}");
     for word in ["stop the server", "--repair", "another server has it: process "] {
@@ -114,7 +114,7 @@ async fn bytes_that_are_gone_are_found() {
     said(
         &short,
         4,
-        &["/e/file: of the 5 bytes of the file", "has 3", "not corrected, bring its content back"],
+        &["/e/file: the content ", "truncated: 3 of 5 bytes", "not corrected, restore its content"],
     );
     fs::remove_file(&content).unwrap();
     let missing = fsck(&folder, &["--json"]).await;
@@ -127,7 +127,7 @@ async fn bytes_that_are_gone_are_found() {
           WHERE child_name = CAST('file' AS BLOB)",
     );
     let both = fsck(&folder, &["--repair"]).await;
-    said(&both, 5, &["has a link count of 1, and names: 2; corrected", "errors: 2, corrected: 1"]);
+    said(&both, 5, &["has a link count of 1, but 2 names; corrected", "errors: 2, corrected: 1"]);
 }
 
 /// A file that is recorded to be all hole, and whose content has a block.
@@ -149,7 +149,7 @@ async fn used_bytes_are_held_against_what_is_allocated() {
     said(&found, 4, &["\"kind\":\"used_too_little\"", "\"path\":\"/e/file\""]);
     said(&fsck(&folder, &["--no-content"]).await, 0, &["errors: 0"]);
     let repaired = fsck(&folder, &["--repair"]).await;
-    said(&repaired, 1, &["/e/file: of the file", "0 bytes used are recorded", "; corrected"]);
+    said(&repaired, 1, &["/e/file: the file", "has 0 used bytes recorded", "; corrected"]);
     // The counters follow.
     said(&fsck(&folder, &[]).await, 0, &["errors: 0"]);
 }

@@ -69,7 +69,7 @@ async fn holes_of_terabytes_cost_a_backup_nothing() {
     let broken = soon(verify(&first)).await;
     assert_eq!(broken.status, Some(1), "{broken:?}");
     for name in ["/e/hole", "/e/holes"] {
-        let said = format!("{name}: changed in the backup since it was written");
+        let said = format!("{name}: corrupt in the backup");
         assert!((broken.out.clone() + &broken.err).contains(&said), "{broken:?}");
     }
 }

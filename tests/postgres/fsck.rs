@@ -105,7 +105,7 @@ async fn lost_and_found_that_is_a_file_is_said() {
     let found = repair(&fixture.store, SMALL).await;
     assert_eq!(
         found[0].outcome,
-        Outcome::Left("/export/lost+found is no directory: rename it".to_owned())
+        Outcome::Left("/export/lost+found is not a directory: rename it".to_owned())
     );
     let (from, to) = (name("lost+found"), name("mine"));
     let root = fixture.root();

@@ -119,11 +119,11 @@ impl Bringing<'_> {
                 Ok(Brought::Present)
             }
             (There::Nothing, false) => {
-                let what = format!("missing in the content store {}", store.name);
+                let what = format!("missing from the content store {}", store.name);
                 Ok(Brought::Wrong(None, what))
             }
             (There::Other, false) => {
-                let what = format!("changed in the content store {} since", store.name);
+                let what = format!("changed in the content store {} since the backup", store.name);
                 Ok(Brought::Wrong(None, what))
             }
             (There::Nothing, true) => self.write(store, entry, entry.content_id()).await,

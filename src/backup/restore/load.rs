@@ -92,8 +92,8 @@ impl Loading<'_> {
         while let Some(there) = looks.next().await {
             self.job.still_wanted()?;
             if !there? && !self.wanted.incomplete {
-                let text = "contents that were just there are gone: no name was changed; let nothing collect content \
-                            (trunkfs gc) meanwhile, and restore again";
+                let text = "content was removed during the restore: no share was changed; make sure that trunkfs gc does \
+                            not run meanwhile, and restore again";
                 return Err(Error::Incomplete(text.to_owned()));
             }
         }
@@ -156,7 +156,7 @@ fn content_of(list: &mut ListReader, parts: &Parts, row: Row) -> Result<Entry, E
             Some(Item::Share(_)) => {}
             Some(Item::Content(entry)) if entry.row() == row => return Ok(entry),
             Some(Item::Content(_)) | None => {
-                let what = format!("does not fit the dump: the object {}", row.object);
+                let what = format!("does not match the dump: the object {}", row.object);
                 return Err(Error::damaged(&parts.list, what));
             }
         }

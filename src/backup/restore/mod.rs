@@ -181,8 +181,7 @@ async fn refuse_oversized(
     let place = target.map_or_else(String::new, |target| {
         format!("the share {} with its content in {}", target.name, target.content)
     });
-    let remedy =
-        "raise max_file_size of the share, or name a content store that holds larger files";
+    let remedy = "raise max_file_size of the share, or choose a content store for larger files";
     Err(server::Oversized { path, size, place, limit, remedy }.into())
 }
 
@@ -265,8 +264,8 @@ fn note(
     restored: &mut Restored,
 ) -> Result<(), Error> {
     if count > 0 && !wanted.incomplete {
-        let remedy = "no name was changed; give --incomplete to restore everything else, and these files as far as \
-                      there are bytes";
+        let remedy = "no share was changed; with --incomplete these files are restored as far as possible, and everything \
+                      else completely";
         return Err(Error::Incomplete(check::sentence(&findings, count, remedy)));
     }
     restored.wrong += count;
@@ -315,7 +314,7 @@ async fn prepare(keeper: &mut Keeper<'_>, group: &Group) -> Result<Stores, Error
         let name = target.content.clone();
         let content = keeper.content(&name, Making::Allowed).await?;
         let identity = content.identity().ok_or_else(|| {
-            Error::Unfit(format!("the content store {name} does not last: give --content NAME"))
+            Error::Unfit(format!("the content store {name} is in memory: use --content NAME"))
         })?;
         let content = content.with_chunk_size(target.share.chunk_size).unwrap_or(content);
         stores.insert(target.share.name.clone(), (Store { name, content }, identity));

@@ -44,12 +44,11 @@ pub(super) fn groups(
     };
     if wanted.name.is_some() {
         if all().filter(|share| chosen(share)).count() != 1 {
-            let text = "another name can be given to one share alone: name it with --share";
+            let text = "--as renames a single share: choose it with --share";
             return Err(Error::Unfit(text.to_owned()));
         }
         if !manifest.bytes {
-            let text = "a backup without bytes finds its contents where they are, and two shares cannot have the same: \
-                        leave --as out";
+            let text = "a backup without content uses the content where it is, which two shares cannot share: omit --as";
             return Err(Error::Unfit(text.to_owned()));
         }
     }
@@ -95,13 +94,13 @@ fn target(
         .or_else(|| share.content_store.clone());
     let content = content.ok_or_else(|| {
         Error::Unfit(format!(
-            "nothing says where the content of {name} goes: give --content, or name the share in the configuration"
+            "no content store for {name}: use --content, or add the share to the configuration"
         ))
     })?;
     let unknown = |kind: &str, option: &str, name: &str, known: Vec<&String>| {
         let known: Vec<_> = known.into_iter().map(String::as_str).collect();
         Error::Unfit(format!(
-            "the configuration has no {kind} store {name}; it has {}: give {option} NAME",
+            "the configuration has no {kind} store {name}; it has {}: use {option} NAME",
             known.join(", ")
         ))
     };

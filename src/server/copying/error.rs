@@ -26,9 +26,8 @@ pub enum CopyError {
     },
     /// It is another database's, which does not know of what is copied.
     #[error(
-        "content.stores.{name} holds content {identity} of which no file of these metadata stores has any: it is of another \
-         database, whose `trunkfs gc` would remove what is copied there; name an empty folder, or another bucket or \
-         prefix"
+        "content.stores.{name} holds content {identity} that no file of these metadata stores uses: it belongs to another \
+         database, whose `trunkfs gc` would remove the copies; choose an empty folder, or another bucket or prefix"
     )]
     Foreign {
         /// The name of the store.
@@ -38,7 +37,7 @@ pub enum CopyError {
     },
     /// There is nothing to copy.
     #[error(
-        "{} has its content in {name} (identity {identity}); the metadata stores {} were asked",
+        "{} has its content in {name} (identity {identity}); searched the metadata stores {}",
         share.as_ref().map_or_else(|| "no share".to_owned(), |share| format!("no share {share}")),
         metadata.join(", ")
     )]
@@ -56,7 +55,7 @@ pub enum CopyError {
     #[error(transparent)]
     Oversized(#[from] crate::server::size_limit::Oversized),
     /// A metadata store does not say which files there are.
-    #[error("metadata.stores.{name} does not say which files there are")]
+    #[error("metadata.stores.{name}: the list of files cannot be read")]
     Metadata {
         /// Its name in the configuration.
         name: String,
@@ -64,7 +63,7 @@ pub enum CopyError {
         source: metadata::Error,
     },
     /// The store that is copied to fails.
-    #[error("content.stores.{name} cannot be written to; run it again for what is missing")]
+    #[error("content.stores.{name}: write failed; run the command again to resume")]
     To {
         /// Its name in the configuration.
         name: String,

@@ -16,8 +16,8 @@ pub enum GcError {
     Keeping(KeepingError),
     /// A share's names are in another process's memory.
     #[error(
-        "the share {share} has its content in {name} and its names in the metadata store {metadata}, which is in \
-         memory: its server alone knows what is in use; nothing was removed"
+        "the share {share} has its content in {name} and its files in the metadata store {metadata}, which is in \
+         memory: only its server knows the content in use; nothing was removed"
     )]
     NamesInMemory {
         /// The content store.
@@ -32,8 +32,8 @@ pub enum GcError {
     Fleeting(String),
     /// The content belongs to no share that is known.
     #[error(
-        "content.stores.{name} holds the content {identity}, which no share of the metadata stores ({}) has: the \
-         configuration names another database, or another folder or bucket, than its server does; nothing was removed",
+        "content.stores.{name} holds the content {identity}, which no share of the metadata stores ({}) uses: the \
+         database, or the folder or bucket, is not the one that the server uses; nothing was removed",
         metadata.join(", ")
     )]
     NoHome {
@@ -46,10 +46,10 @@ pub enum GcError {
     },
     /// A metadata store that the configuration does not name has a share there.
     #[error(
-        "content.stores.{name} has content of the share {share}, which belongs to the metadata store at {owner} since {since}, and no metadata store of \
-         the configuration is that one: its files' content would be removed; nothing was removed. Name that metadata store in the configuration \
-         too. Where this one is restored in its place, start the server first, which takes the content over. Where that one is gone for good and \
-         its files with it, give --forget-owner {claim}"
+        "content.stores.{name} has content of the share {share}, which belongs to the metadata store at {owner} since {since}, and that store is not \
+         in the configuration: the content of its files would be removed; nothing was removed. Add that metadata store to the configuration. If this \
+         store was restored in its place, start the server first, which takes over the content. If that store and its files are gone for good, use \
+         --forget-owner {claim}"
     )]
     Owned {
         /// The content store.
@@ -64,7 +64,7 @@ pub enum GcError {
         since: String,
     },
     /// A metadata store does not say what is in use.
-    #[error("metadata.stores.{name} does not say what is in use; nothing was removed")]
+    #[error("metadata.stores.{name}: the content in use cannot be read; nothing was removed")]
     Metadata {
         /// Its name in the configuration.
         name: String,
@@ -72,7 +72,7 @@ pub enum GcError {
         source: metadata::Error,
     },
     /// A content store cannot be looked at.
-    #[error("content.stores.{name} cannot be looked at; nothing was removed")]
+    #[error("content.stores.{name}: the content cannot be listed; nothing was removed")]
     Content {
         /// Its name in the configuration.
         name: String,
@@ -80,7 +80,7 @@ pub enum GcError {
         source: content::Error,
     },
     /// What a start left cannot be removed.
-    #[error("content.stores.{name}: what was left beside the contents cannot be removed")]
+    #[error("content.stores.{name}: temporary files of interrupted starts cannot be removed")]
     Leftovers {
         /// Its name in the configuration.
         name: String,
@@ -89,8 +89,8 @@ pub enum GcError {
     },
     /// A metadata store is gone in the middle.
     #[error(
-        "metadata.stores.{name} does not answer any more, so that a load could begin; {removed} contents that nothing \
-         named were removed before"
+        "metadata.stores.{name} no longer answers, so that a load could begin; stopped after removing {removed} unused \
+         contents"
     )]
     Unconfirmed {
         /// Its name in the configuration.
@@ -102,9 +102,9 @@ pub enum GcError {
     },
     /// Most of the content would go.
     #[error(
-        "content.stores.{}: {} of {} contents would be removed, and {} are a file's: so it looks where a database was \
-         lost, exchanged or restored from an old backup; nothing was removed. Look whether the shares' files can be \
-         read; where all is well, give --remove-most",
+        "content.stores.{}: {} of {} contents are unused, and {} in use, as after a database was lost, replaced or restored \
+         from an old backup; nothing was removed. Check that the files of the shares can be read; if so, use \
+         --remove-most",
         .0.store, .0.garbage, .0.listed, .0.named
     )]
     Most(Box<Collected>),
