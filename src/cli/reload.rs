@@ -54,10 +54,10 @@ impl Reload {
                 }
                 Ok(Err(errors)) => {
                     self.refuse(&errors);
-                    "; the configuration is wrong since, see the log"
+                    "; the configuration is invalid, see the log"
                 }
                 Err(error) => {
-                    tracing::error!(%error, "SIGHUP: the configuration is not read");
+                    tracing::error!(%error, "SIGHUP: the configuration cannot be read");
                     ""
                 }
             };
@@ -69,7 +69,7 @@ impl Reload {
         for error in errors.iter() {
             tracing::error!("{error}");
         }
-        tracing::error!("SIGHUP: {} is wrong; nothing is changed", self.source);
+        tracing::error!("SIGHUP: {} is invalid; nothing was changed", self.source);
     }
 
     fn take_over(&mut self, mut new: Loaded) {
@@ -88,7 +88,7 @@ impl Reload {
             if change.takes == Takes::Effect {
                 changed = true;
                 if change.key == "logging.levels" && !levels {
-                    tracing::warn!("SIGHUP: {source}: {change}, and RUST_LOG overrides it");
+                    tracing::warn!("SIGHUP: {source}: {change}, but RUST_LOG overrides it");
                     continue;
                 }
                 tracing::info!("SIGHUP: {source}: {change}");
@@ -100,20 +100,22 @@ impl Reload {
             match change.takes {
                 Takes::Restart if !listens_elsewhere => {
                     changed = true;
-                    tracing::warn!("SIGHUP: {source}: {change}; that takes a restart");
+                    tracing::warn!(
+                        "SIGHUP: {source}: {change}; it takes effect at the next restart"
+                    );
                 }
                 Takes::Nothing => {
                     changed = true;
                     tracing::warn!(
-                        "SIGHUP: {source}: {change}; that counts only when the share is made: use chown \
-                         and chmod on a mount"
+                        "SIGHUP: {source}: {change}; it applies only when the share is created: use chown and chmod on a \
+                         mount"
                     );
                 }
                 Takes::Restart | Takes::Effect => {}
             }
         }
         if !changed {
-            tracing::info!("SIGHUP: {source}: nothing is changed");
+            tracing::info!("SIGHUP: {source}: no changes");
         }
         self.applied = new;
     }

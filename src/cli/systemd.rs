@@ -29,7 +29,7 @@ impl Notifier {
             return Self { socket: None };
         }
         let socket = socket(&name).inspect_err(|error| {
-            tracing::warn!(%error, name, "NOTIFY_SOCKET: systemd gets no notices");
+            tracing::warn!(%error, name, "NOTIFY_SOCKET: cannot notify systemd");
         });
         Self { socket: socket.ok() }
     }
@@ -45,9 +45,11 @@ impl Notifier {
             Ok(now) => self.send(&[
                 NotifyState::Reloading,
                 now,
-                NotifyState::Status("reading the configuration again"),
+                NotifyState::Status("reloading the configuration"),
             ]),
-            Err(error) => tracing::warn!(%error, "systemd is not told of the reload: no clock"),
+            Err(error) => {
+                tracing::warn!(%error, "cannot notify systemd of the reload: the clock cannot be read")
+            }
         }
     }
 
@@ -55,7 +57,7 @@ impl Notifier {
     pub(super) fn stopping(&self, bound: Duration) {
         // Whatever TimeoutStopSec= is, requests have their drain_timeout.
         let extend = format!("EXTEND_TIMEOUT_USEC={}", bound.as_micros());
-        let status = "finishing requests and writing what is unflushed";
+        let status = "draining requests and flushing data";
         let states =
             [NotifyState::Stopping, NotifyState::Custom(&extend), NotifyState::Status(status)];
         self.send(&states);
@@ -102,7 +104,7 @@ impl Notifier {
             socket.send_to_addr(message.as_bytes(), address)
         });
         if let Err(error) = sent {
-            tracing::warn!(%error, "systemd takes no notice");
+            tracing::warn!(%error, "systemd does not accept notifications");
         }
     }
 }
@@ -114,7 +116,7 @@ async fn lives(address: SocketAddr, patience: Duration) -> bool {
         Err(error) if error.is_alive() => true,
         Err(error) => {
             tracing::error!(%address, error = %Chain(&error),
-                "the server does not answer on its own port; systemd's watchdog is not told that it lives");
+                "the server does not answer on its own port; skipping the keep-alive for systemd's watchdog");
             false
         }
     }

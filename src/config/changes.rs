@@ -52,9 +52,9 @@ const LIVE: [&str; 6] = [
 impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let how = match self.how {
-            How::Changed => "is changed",
-            How::New => "is new",
-            How::Gone => "is gone",
+            How::Changed => "has changed",
+            How::New => "was added",
+            How::Gone => "was removed",
         };
         write!(f, "{} {how}", self.key)
     }
@@ -223,42 +223,42 @@ shares:
         let clients = "10.0.0.0/8 } ] }\n  - { name: /b";
         assert_eq!(
             changed(clients, "10.0.0.0/8 }, { network: '::/0', access: ro } ] }\n  - { name: /b"),
-            is("shares[/a].clients is changed", Takes::Effect)
+            is("shares[/a].clients has changed", Takes::Effect)
         );
         assert_eq!(
             changed("127.0.0.1:1 }", "127.0.0.1:1, request_timeout: 31s }")[0],
-            ("server.request_timeout is changed".to_owned(), Takes::Effect)
+            ("server.request_timeout has changed".to_owned(), Takes::Effect)
         );
     }
 
     #[test]
     fn what_takes_a_restart_is_named() {
         let restart = |text| is(text, Takes::Restart);
-        assert_eq!(changed("127.0.0.1:1", "127.0.0.1:2"), restart("server.listen is changed"));
+        assert_eq!(changed("127.0.0.1:1", "127.0.0.1:2"), restart("server.listen has changed"));
         assert_eq!(
             changed("name: /a", "name: /c"),
             [
-                ("shares[/a] is gone".to_owned(), Takes::Restart),
-                ("shares[/c] is new".to_owned(), Takes::Restart)
+                ("shares[/a] was removed".to_owned(), Takes::Restart),
+                ("shares[/c] was added".to_owned(), Takes::Restart)
             ]
         );
         assert_eq!(
             changed("stores: { c:", "stores: { d: { type: memory }, c:"),
-            restart("content.stores.d is new")
+            restart("content.stores.d was added")
         );
         assert_eq!(
             changed("metadata_store: m", "metadata_store: db"),
-            restart("shares[/a].metadata_store is changed")
+            restart("shares[/a].metadata_store has changed")
         );
         assert_eq!(
             changed("name: /a,", "name: /a, root: { uid: 7 },"),
-            is("shares[/a].root.uid is changed", Takes::Nothing)
+            is("shares[/a].root.uid has changed", Takes::Nothing)
         );
     }
 
     #[test]
     fn secrets_are_told_without_being_shown() {
         let changes = changed("password: one", "password: two");
-        assert_eq!(changes, is("metadata.stores.db: a secret is changed", Takes::Restart));
+        assert_eq!(changes, is("metadata.stores.db: a secret has changed", Takes::Restart));
     }
 }

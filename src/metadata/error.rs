@@ -13,7 +13,7 @@ pub enum Error {
     #[error("no such entry")]
     NotFound,
     /// The name is taken (EEXIST).
-    #[error("the name is taken")]
+    #[error("the name exists already")]
     Exists,
     /// Not a directory (ENOTDIR).
     #[error("not a directory")]
@@ -25,7 +25,7 @@ pub enum Error {
     #[error("the directory is not empty")]
     NotEmpty,
     /// The object is gone (ESTALE).
-    #[error("the object is gone")]
+    #[error("the object was removed")]
     Stale,
     /// The mode bits say no (EACCES).
     #[error("permission denied")]
@@ -37,13 +37,13 @@ pub enum Error {
     #[error("invalid argument")]
     Invalid,
     /// A kind of object that cannot be made this way (NFS3ERR_BADTYPE).
-    #[error("kind of object not supported here")]
+    #[error("type of object not supported")]
     BadType,
     /// The object has as many names as it may (EMLINK).
     #[error("too many links")]
     TooManyLinks,
     /// The guard does not equal the ctime (NFS3ERR_NOT_SYNC).
-    #[error("the object changed since the caller looked")]
+    #[error("the object was changed meanwhile (ctime guard)")]
     NotSync,
     /// Beyond the largest size (EFBIG).
     #[error("file too large")]
@@ -61,7 +61,7 @@ pub enum Error {
     #[error("cancelled")]
     Cancelled,
     /// The store holds what it must not hold.
-    #[error("the metadata store is damaged: {0}")]
+    #[error("the metadata store is corrupt: {0}")]
     Damaged(String),
     /// The store's schema is not one that this program serves, or cannot be changed so; only while a store is opened
     /// or migrated.

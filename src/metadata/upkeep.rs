@@ -50,8 +50,7 @@ pub enum Portion {
 }
 
 /// What a load is told where a [`Hold`] keeps it away.
-pub(super) const HELD: &str =
-    "content that no file has is being collected (trunkfs gc): load again when that is over";
+pub(super) const HELD: &str = "trunkfs gc is running on this store; retry when it has finished";
 
 /// The setting by which a share claims its content. A load sets it to [`LOADED`], whatever it was.
 #[must_use]
@@ -113,22 +112,22 @@ impl Loaded {
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
     /// A share of that name is there.
-    #[error("the store has a share {0} already")]
+    #[error("the store already has a share {0}")]
     Present(ShareName),
     /// Another name was given, and the dump has several shares, or none.
-    #[error("the dump has {0} shares; another name can be given to one alone")]
+    #[error("the dump has {0} shares; only a single share can be renamed")]
     NotOne(u64),
     /// An object of the dump is there already, in another share.
-    #[error("the store has objects of the dump in another share; a copy needs another store")]
+    #[error("objects of the dump exist in another share of the store; a copy needs another store")]
     Collides,
     /// Instances have the share open.
     #[error("the share {0} is being served")]
     Served(ShareName),
     /// The records contradict each other.
-    #[error("the dump is not sound: {0}")]
+    #[error("the dump is corrupt: {0}")]
     Unsound(String),
     /// The records ended before they were whole.
-    #[error("the dump ended early")]
+    #[error("the dump is truncated")]
     Incomplete,
     /// The store failed.
     #[error(transparent)]

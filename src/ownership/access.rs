@@ -133,13 +133,13 @@ fn writers(
     // Others may add names to a folder that is sticky, but not replace any.
     let sticky = mode & 0o1000 != 0;
     if mode & 0o002 != 0 && !sticky {
-        return Some(format!("its mode {mode:04o} lets every user write to it"));
+        return Some(format!("mode {mode:04o} allows every user to write"));
     }
     // Root's group has root's rights on most systems.
     let group = mode & 0o020 != 0 && !sticky && owner.gid != 0 && !own_group(owner.gid);
     let service = user.uid == 0 && innermost;
     if group && !service {
-        return Some(format!("its mode {mode:04o} lets the group of {owner} write to it"));
+        return Some(format!("mode {mode:04o} allows the group of {owner} to write"));
     }
     if innermost && owner.uid != user.uid && owner.uid != 0 && user.uid != 0 {
         return Some(format!("it belongs to {owner}"));

@@ -57,7 +57,7 @@ impl NewOwner {
                 TOLD.call_once(|| {
                     tracing::warn!(
                         error = %io::Error::from(errno),
-                        "new files cannot be given to the owner of their folder, {}:{}: they stay root's",
+                        "cannot chown new files to the owner of their folder, {}:{}: they remain root's",
                         uid.as_raw(), gid.as_raw()
                     );
                 });

@@ -18,10 +18,10 @@ const GROWTH: usize = 4;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RecordError {
     /// The record is longer than [`MAX_RECORD_BYTES`].
-    #[error("a record of more than {MAX_RECORD_BYTES} bytes")]
+    #[error("the record marker claims more than {MAX_RECORD_BYTES} bytes")]
     TooLong,
     /// The record has too many empty fragments.
-    #[error("a record of more than {MAX_EMPTY_FRAGMENTS} empty fragments")]
+    #[error("the record has more than {MAX_EMPTY_FRAGMENTS} empty fragments")]
     TooManyFragments,
 }
 

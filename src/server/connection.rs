@@ -38,28 +38,28 @@ const LOOK_AFTER: Duration = Duration::from_millis(500);
 enum End {
     #[error("the peer closed the connection")]
     Closed,
-    #[error("the connection is not read any more")]
+    #[error("the server stops")]
     Stopped,
     #[error("the connection is idle")]
     Idle,
-    #[error("another connection needs the place, or the address is admitted no more")]
+    #[error("displaced by another connection, or the address is no longer admitted")]
     Displaced,
     #[error("replies cannot be written")]
     Unwritten,
     #[error("reading failed")]
     Read(#[from] io::Error),
-    #[error("no record as RFC 5531 marks it")]
+    #[error("the peer does not speak ONC RPC")]
     Record(#[from] RecordError),
-    #[error("no message of RPC")]
+    #[error("the peer sent an invalid RPC message")]
     Message(#[from] DecodeError),
-    #[error("the peer does not finish its record")]
+    #[error("timeout: the peer sent an incomplete record")]
     Stalled,
     #[error(
-        "the peer sends its record too slowly, and other connections wait for memory (server.memory_budget)"
+        "the peer sends too slowly while other connections wait for memory (server.memory_budget)"
     )]
     SlowSender,
     #[error(
-        "the peer takes no replies, and other connections wait for memory (server.memory_budget)"
+        "the peer does not read its replies while other connections wait for memory (server.memory_budget)"
     )]
     SlowReceiver,
 }
@@ -134,7 +134,7 @@ pub(super) async fn serve(
             tracing::debug!(%peer, %end, "connection");
         }
         End::Record(_) | End::Message(_) | End::Stalled | End::SlowSender | End::SlowReceiver => {
-            limited!(warn, peer, "a connection is closed", %peer, reason = %BoundedChain(&end));
+            limited!(warn, peer, "closing connection", %peer, reason = %BoundedChain(&end));
         }
     }
     drop(reading);

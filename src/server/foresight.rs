@@ -96,10 +96,10 @@ fn one(
         ) {
             (Making::Never | Making::ReadOnly, Some(home)) => Err(missing(config, share, home)),
             (Making::As(_), Some(_)) => {
-                Ok("goes on over empty content, as content_identity accepts".to_owned())
+                Ok("continues with empty content, as content_identity permits".to_owned())
             }
             (Making::Never | Making::ReadOnly | Making::As(_) | Making::Allowed, _) => {
-                Ok("is made at the start".to_owned())
+                Ok("is created at the start".to_owned())
             }
         };
     };
@@ -118,7 +118,7 @@ fn one(
         return Err(not_owner(config, share, refusal));
     }
     Ok(match (known.made, &share.content_store) {
-        (true, store) => format!("is there, with its content in {store}"),
-        (false, _) => "is made at the start".to_owned(),
+        (true, store) => format!("exists, with its content in {store}"),
+        (false, _) => "is created at the start".to_owned(),
     })
 }

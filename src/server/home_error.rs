@@ -11,8 +11,8 @@ pub enum HomeError {
     /// The share has other content.
     #[error(
         "the share {share} keeps its content in the content store {recorded} (identity {identity}), but its \
-         content_store {store} ({place}) holds {}: point content_store or its settings back to where the content \
-         is, with its disk mounted, or move the content there whole{}",
+         content_store {store} ({place}) holds {}: correct content_store or its settings, mount its disk, or move all the \
+         content there{}",
         other(*found),
         going_on(*found)
     )]
@@ -34,7 +34,7 @@ pub enum HomeError {
     #[error(
         "the share {share} keeps its content in the content store {recorded} (identity {identity}), but its \
          content_store {store} ({place}) holds no TrunkFS content: mount its disk, or correct the store's \
-         settings; to go on with an empty store, without the bytes of any file there is, write content_identity: \
+         settings; to continue with an empty store, and lose the content of all existing files, write content_identity: \
          {fresh} under the share"
     )]
     Absent {
@@ -53,8 +53,8 @@ pub enum HomeError {
     },
     /// The configuration accepts content that is not there.
     #[error(
-        "the share {share} is to have the content {accepted} (content_identity), but its content_store {store} \
-         ({place}) holds {}: correct content_store, or remove content_identity",
+        "the content_identity of the share {share} is {accepted}, but its content_store {store} ({place}) holds {}: correct \
+         content_store, or remove content_identity",
         other(*found)
     )]
     NotAccepted {
@@ -72,9 +72,8 @@ pub enum HomeError {
     /// A new share would begin beside content that belongs to no share of its metadata store.
     #[error(
         "the metadata store {metadata} has no share {share} yet, but its content_store {store} ({place}) holds \
-         content of shares that this metadata store does not know: name the metadata store that has the share, or \
-         an empty content store; to begin a new share beside that content, write content_identity: {found} under \
-         the share"
+         content of shares unknown to this metadata store: use the metadata store that has the share, or an empty content \
+         store; to create a new share beside that content, write content_identity: {found} under the share"
     )]
     Leftover {
         /// The share.
@@ -91,8 +90,8 @@ pub enum HomeError {
     /// A new share would begin over the content of one that the configuration has lost.
     #[error(
         "the metadata store {metadata} has no share {share}, but it has {other} over the same content (content_store {store}, \
-         {place}), which the configuration does not name: if that is the share, write name: {other} again, since a share keeps \
-         its name; to begin a new, empty share beside it, write content_identity: {found} under {share}"
+         {place}), which is not in the configuration: a share cannot be renamed, so write name: {other} if that is the share; to \
+         create a new, empty share beside it, write content_identity: {found} under {share}"
     )]
     Renamed {
         /// The share.
@@ -111,7 +110,7 @@ pub enum HomeError {
     /// A new share would begin in one metadata store while another has it.
     #[error(
         "the metadata store {metadata} has no share {share}, but the metadata store {other} has it: write metadata_store: {other}, or \
-         move it there (trunkfs dump --store {other} --share {share} FILE, trunkfs load --store {metadata} FILE); to begin a new, \
+         move it there (trunkfs dump --store {other} --share {share} FILE, trunkfs load --store {metadata} FILE); to create a new, \
          empty share, write content_identity: {accepting} under the share"
     )]
     Moved {
@@ -127,8 +126,8 @@ pub enum HomeError {
     /// Another metadata store took the share over.
     #[error(
         "the share {share} was moved: its content in {store} ({place}) belongs to the metadata store at {owner} since {since}, and the metadata \
-         store {metadata} ({own}) has an old state of the share, whose files may have lost their bytes: name the metadata store that has the \
-         share now; to serve the old state all the same, after which the other one is refused, write content_owner: {claim} under the share"
+         store {metadata} ({own}) has an old state of the share, whose files may have lost their content: use the metadata store that has the \
+         share now; to serve the old state anyway, and refuse the other store from then on, write content_owner: {claim} under the share"
     )]
     MovedAway {
         /// The share.
@@ -151,8 +150,8 @@ pub enum HomeError {
     /// The metadata store is a copy of the one that has the share.
     #[error(
         "the metadata store {metadata} ({own}) is a copy of the one at {owner}, to which the content of the share {share} in {store} ({place}) \
-         belongs since {since}: give the copy a copy of the content, in a folder or bucket of its own; where it replaces the original for good, \
-         write content_owner: {claim} under the share, after which the original is refused"
+         belongs since {since}: give the copy its own copy of the content, in another folder or bucket; if it replaces the original for good, \
+         write content_owner: {claim} under the share, and the original is refused from then on"
     )]
     Copy {
         /// The share.
@@ -174,8 +173,8 @@ pub enum HomeError {
     },
     /// Two content stores are one.
     #[error(
-        "the content stores {one} and {other} hold the same content ({identity}): one is a copy of the other, or both lead to one \
-         place; let the shares name the one that was served last, and no other"
+        "the content stores {one} and {other} hold the same content ({identity}): one is a copy of the other, or both are the same \
+         place; use only the one that was served last"
     )]
     Twins {
         /// A content store.
@@ -188,13 +187,13 @@ pub enum HomeError {
 }
 
 fn other(found: Option<ContentIdentity>) -> String {
-    found.map_or("nothing that lasts".to_owned(), |it| format!("the content {it}"))
+    found.map_or("content in memory".to_owned(), |it| format!("the content {it}"))
 }
 
 fn going_on(found: Option<ContentIdentity>) -> String {
     found.map_or(String::new(), |it| {
         format!(
-            "; to go on with what is there, without the bytes of any file there is, write content_identity: {it} \
+            "; to continue with that content, and lose the content of all existing files, write content_identity: {it} \
              under the share"
         )
     })

@@ -34,7 +34,7 @@ pub enum StartError {
     #[error(transparent)]
     Store(#[from] StoreError),
     /// There is no random write verifier to be had.
-    #[error("the system has no random numbers")]
+    #[error("the system's random number generator failed")]
     Random(#[source] std::io::Error),
     /// The address cannot be listened on.
     #[error(transparent)]
@@ -116,7 +116,7 @@ impl Instance {
             Ok(Some(Ok(maintained))) => maintained,
             Ok(Some(Err(_)) | None) => Ok(()),
             Err(_) => {
-                tracing::warn!("a flush is still running; its clients send its data again");
+                tracing::warn!("a flush did not finish in time; clients resend its data");
                 Ok(())
             }
         };

@@ -126,7 +126,7 @@ pub enum BindError {
         source: io::Error,
     },
     /// There is no address to listen on.
-    #[error("there is no address to listen on")]
+    #[error("no address to listen on")]
     NoAddress,
     /// Two programs are the same.
     #[error(transparent)]

@@ -256,7 +256,7 @@ pub(super) fn foresee(
 fn told(share: &Share, before: Option<&Mark>, place: &StorePlace) {
     match before {
         Some(before) if before.store != *place => tracing::info!(
-            "{}: its content belonged to the metadata store at {} and belongs to the one at {} from now on",
+            "{}: its content belonged to the metadata store at {} and now belongs to the one at {}",
             share.name,
             before.store.text,
             place.text

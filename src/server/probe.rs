@@ -34,19 +34,19 @@ pub enum Service {
 #[derive(Debug, thiserror::Error)]
 pub enum ProbeError {
     /// No connection.
-    #[error("no connection")]
+    #[error("cannot connect")]
     Connect(#[source] io::Error),
     /// It closed the connection instead of answering, as one does that has too many.
-    #[error("it closed the connection without an answer")]
+    #[error("the connection was closed without an answer")]
     Closed,
     /// Nothing came in time.
     #[error("no answer within {0:?}")]
     Silent(Duration),
     /// Something came, and it was no reply of RPC to the call.
-    #[error("what answers speaks no ONC RPC")]
+    #[error("the service on that port does not speak ONC RPC")]
     Foreign,
     /// The program is not there in this version.
-    #[error("an RPC server answers that it has no such program")]
+    #[error("the RPC server on that port does not have this program")]
     NoProgram,
 }
 

@@ -74,8 +74,8 @@ pub(super) async fn open(
         {
             let (share, store) = (&known.share.name, &known.share.content_store);
             tracing::warn!(
-                "{share}: content_identity names {named}, and content_store {store} holds {found}, which the share has: \
-                 name the content store that is meant, or take content_identity out"
+                "{share}: content_identity is {named}, but content_store {store} holds {found}, the present content of the \
+                 share: correct content_store, or remove content_identity"
             );
         }
         let export = stores.export(config, known.share).await?;
@@ -304,8 +304,8 @@ async fn record(
             );
         }
         Some(before) => tracing::warn!(
-            "{}: its content is now {found} in {}, as content_identity accepts; it was {} in {}, and files from \
-             that time have no bytes unless they were moved",
+            "{}: switched to the content {found} in {}, as content_identity permits; it was {} in {}: files written before \
+             have lost their content unless it was moved",
             share.name,
             home.store,
             before.identity,
@@ -330,7 +330,7 @@ async fn own(
         // Clients make room there by removing files; a later start writes the record.
         tracing::warn!(
             error = %Chain(error),
-            "{}: the disk is full: which metadata store its content belongs to cannot be recorded",
+            "{}: disk full: the owner of its content cannot be recorded",
             known.share.name
         );
         return Ok(());
@@ -382,8 +382,8 @@ async fn warn_of_unnamed(config: &Config, exports: &[ExportSettings]) {
             let named = |share: &config::Share| share.metadata_store == store && share.name == name;
             if !config.shares.iter().any(named) {
                 tracing::warn!(
-                    "the metadata store {store} has the share {name}, which the configuration does not name: it is \
-                     kept and not served; add it under shares to serve it"
+                    "the metadata store {store} has the share {name}, which is not in the configuration: it is kept, but \
+                     not served; add it under shares to serve it"
                 );
             }
         }

@@ -11,7 +11,7 @@ use crate::types::{ObjectId, ShareName};
 /// A file that does not fit where it is to go.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{path} has {size} bytes, and {place} takes files of at most {limit} bytes: nothing was changed; leave the file out, or \
+    "{path} has {size} bytes, but {place} is limited to files of {limit} bytes: nothing was changed; exclude the file, or \
      {remedy}"
 )]
 pub struct Oversized {

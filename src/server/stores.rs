@@ -69,7 +69,7 @@ pub enum StoreError {
         source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// What a content store holds cannot be listed.
-    #[error("content.stores.{name}: cannot be listed")]
+    #[error("content.stores.{name}: the content cannot be listed")]
     Unlisted {
         /// Its name in the configuration.
         name: String,
@@ -116,7 +116,7 @@ pub enum StoreError {
     },
     /// A store has the migrations that are built in, and no others.
     #[error(
-        "metadata.stores.{name} is of type sqlite, whose migrations are built in: leave --migrations-path out"
+        "metadata.stores.{name} is of type sqlite, which has only built-in migrations: omit --migrations-path"
     )]
     BuiltIn {
         /// The store's name.
@@ -303,7 +303,7 @@ impl Stores {
         for (name, store) in self.metadata.clone() {
             closing.spawn(async move {
                 if tokio::time::timeout(CLOSE_TIME, store.close()).await.is_err() {
-                    tracing::warn!(store = name, "the metadata store does not close; left open");
+                    tracing::warn!(store = name, "the metadata store did not close in time");
                 }
             });
         }

@@ -40,7 +40,7 @@ pub enum Error {
         size: u64,
     },
     /// The content moved under the call again and again.
-    #[error("the file's content is being replaced; try again")]
+    #[error("the file's content is being replaced; retry")]
     Busy,
 }
 

@@ -136,7 +136,7 @@ impl Export {
         let (xid, client) = (cx.trail.xid, cx.client);
         let removing = tokio::spawn(async move {
             if let Err(error) = store.remove(id).await {
-                limited!(warn, client, "unused content stays until it is collected",
+                limited!(warn, client, "unused content could not be removed; trunkfs gc removes it",
                     xid, client = %client, share = %share, content = %id, error = %BoundedChain(&error));
             }
         });

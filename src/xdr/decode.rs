@@ -7,13 +7,13 @@ use bytes::{Buf as _, Bytes};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DecodeError {
     /// The bytes end too early.
-    #[error("the message ends too early")]
+    #[error("the message is truncated")]
     Truncated,
     /// A length is over its bound.
-    #[error("a length is over its bound")]
+    #[error("a length exceeds its limit")]
     TooLong,
     /// A boolean or a discriminant has a value that the type does not have.
-    #[error("a value that the type does not have")]
+    #[error("a value is invalid for its type")]
     Value,
 }
 

@@ -67,9 +67,6 @@ shares:
     assert_eq!((&lost[0]["level"], &back[0]["level"]), (&"WARN".into(), &"INFO".into()));
     assert!(lost[0]["error"].as_str().unwrap().contains("503"), "{}", lost[0]);
     assert!(back[0]["away_ms"].is_u64(), "{}", back[0]);
-    let others = [
-        "a call failed",
-        "a chunk could not be stored; it is kept in memory and stored at the next attempt",
-    ];
+    let others = ["a call failed", "upload failed; the chunk is kept in memory and retried"];
     assert_eq!(others.map(|message| with(message).len()), [0, 0], "{}", finished.err);
 }

@@ -41,14 +41,14 @@ async fn local_stores_are_looked_at_and_left_alone() {
     let fresh = tried(at).await;
     assert_eq!(fresh.status, Some(0), "{fresh:?}");
     assert!(
-        fresh.out.contains("# metadata.stores.db: ok, meta/?# db is made at the start\n"),
+        fresh.out.contains("# metadata.stores.db: ok, meta/?# db is created at the start\n"),
         "{fresh:?}"
     );
     assert!(
-        fresh.out.contains("# content.stores.disk: ok, content is made at the start\n"),
+        fresh.out.contains("# content.stores.disk: ok, content is created at the start\n"),
         "{fresh:?}"
     );
-    assert!(fresh.out.contains("# share /e: ok, is made at the start\n"), "{fresh:?}");
+    assert!(fresh.out.contains("# share /e: ok, is created at the start\n"), "{fresh:?}");
     assert_eq!(files(at).len(), 1, "nothing but the configuration");
 
     let server = Running::start(at, &["--config", "t.yaml"], 1).await;
@@ -68,7 +68,7 @@ async fn local_stores_are_looked_at_and_left_alone() {
             "{found:?}"
         );
         assert!(
-            found.out.contains("# share /e: ok, is there, with its content in disk\n"),
+            found.out.contains("# share /e: ok, exists, with its content in disk\n"),
             "{found:?}"
         );
     }
@@ -108,7 +108,7 @@ async fn databases_are_asked_for_their_version() {
     let folder = Scene::of(&database).folder();
     let empty = tried(folder.path()).await;
     assert_eq!(empty.status, Some(0), "{empty:?}");
-    assert!(empty.out.contains("has schema version 0, which the start makes "), "{empty:?}");
+    assert!(empty.out.contains("has schema version 0, which the start upgrades to "), "{empty:?}");
     let client = connect(&database.settings()).await;
     let tables = "SELECT count(*) FROM pg_tables WHERE schemaname = 'public'";
     assert_eq!(client.query_one(tables, &[]).await.unwrap().get::<_, i64>(0), 0, "nothing is made");
@@ -117,7 +117,7 @@ async fn databases_are_asked_for_their_version() {
     let made = tried(folder.path()).await;
     assert_eq!(made.status, Some(0), "{made:?}");
     assert!(made.out.contains("# metadata.stores.db: ok, the database trunkfs_test_"), "{made:?}");
-    assert!(!made.out.contains("which the start makes"), "{made:?}");
+    assert!(!made.out.contains("which the start upgrades to"), "{made:?}");
 
     drop(client);
     drop(database);

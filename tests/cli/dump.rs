@@ -109,7 +109,7 @@ async fn a_share_moves_to_another_store_and_back() {
     assert_eq!(attributes(&mut connection, &handles).await, before);
     // A second server has the file: a load does not touch it.
     let held = command(path, &["load", "--store", "small", "--replace", "two.dump"]).await;
-    held.failed_with(1, &["another server has it"]);
+    held.failed_with(1, &["in use by another server"]);
     let mut read = ok(&mut connection, 6, of(&handles[2]).u64(0).u32(100)).await;
     read.u32();
     read.fixed(84);
@@ -153,7 +153,7 @@ async fn what_cannot_be_is_said_with_its_remedy() {
     // Under another name, into a store that has nothing of it.
     went_well(&command(path, &["load", "--store", "large", "--share", "/copy", "x"]).await);
     let collides = command(path, &["load", "--store", "large", "--share", "/more", "x"]).await;
-    collides.failed_with(1, &["has objects of the dump in another share"]);
+    collides.failed_with(1, &["a copy needs another store"]);
 }
 
 /// A pipe has no name that it could lack: what was cut must be seen in it.

@@ -60,7 +60,7 @@ async fn a_sqlite_store_is_checked_while_it_is_served_and_repaired_when_it_is_no
     said(&found, 4, &["/e: the file ", " is orphaned", "a repair links it into lost+found"]);
     let refused = fsck(&folder, &["--repair"]).await;
     assert_eq!(refused.status, Some(8), "{refused:?}");
-    for word in ["stop the server", "--repair", "another server has it: process "] {
+    for word in ["stop the server", "--repair", "in use by another server: process "] {
         assert!(refused.err.contains(word), "{refused:?}");
     }
     server.stop().await;

@@ -255,7 +255,7 @@ async fn loads_and_collections_keep_apart() {
     let load = ["load", "--store", "db", "--replace", "--config", "t.yaml", "d"];
     client.batch_execute("SELECT pg_advisory_lock_shared(19791, 1)").await.unwrap();
     let refused = run(trunkfs(folder.path(), &load)).await;
-    refused.failed_with(1, &["trunkfs gc", "load again when that is over"]);
+    refused.failed_with(1, &["trunkfs gc", "retry when it has finished"]);
     client.batch_execute("SELECT pg_advisory_unlock_all()").await.unwrap();
     client.batch_execute("SELECT pg_advisory_lock(19791, 1)").await.unwrap();
     gc(folder.path(), &[]).await.failed_with(1, &["a dump is being loaded", "nothing was removed"]);

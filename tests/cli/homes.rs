@@ -110,7 +110,7 @@ async fn a_disk_that_is_not_mounted_is_noticed() {
     let fresh = said.split("content_identity: ").nth(1).unwrap().split_whitespace().next().unwrap();
     let accepting = format!(", content_identity: {fresh}");
     write(at, "db", &[("disk", "disk")], &[("/e", "disk", &accepting)]);
-    assert!(serves(at, 1).await.contains("files from that time have no bytes"));
+    assert!(serves(at, 1).await.contains("as content_identity permits"));
     assert_eq!(identity(&folder, "disk"), fresh);
     assert!(!serves(at, 1).await.contains("no bytes"), "the second time there is nothing to say");
     // The key may stay, and protects as before.
@@ -133,14 +133,14 @@ async fn content_that_is_anothers_is_refused() {
         at,
         &[
             &format!("the share /a keeps its content in the content store one (identity {one})"),
-            &format!("content_store two (two) holds the content {two}: point content_store"),
+            &format!("content_store two (two) holds the content {two}: correct content_store"),
             &format!("write content_identity: {two} under the share"),
         ],
     )
     .await;
     foresees(at, &["the share /a keeps its content", &one, &two]).await;
     write(at, "db", &stores, &[("/a", "mem", ""), ("/b", "two", "")]);
-    refuses(at, &["/a keeps its content", "(in memory) holds nothing that lasts"]).await;
+    refuses(at, &["/a keeps its content", "(in memory) holds content in memory"]).await;
 
     // A store of another name over the same content is the same, wherever the folder is now.
     fs::rename(at.join("one"), at.join("moved")).unwrap();
@@ -154,8 +154,7 @@ async fn content_that_is_anothers_is_refused() {
 
     let accepting = format!(", content_identity: {one}");
     write(at, "db", &[("two", "two")], &[("/c", "two", &accepting)]);
-    refuses(at, &[&format!("/c is to have the content {one}"), &two, "remove content_identity"])
-        .await;
+    refuses(at, &[&format!("the share /c is {one}"), &two, "remove content_identity"]).await;
 }
 
 /// Whoever moves a share and forgets to name the new store is told that nothing has moved.
@@ -169,7 +168,7 @@ async fn an_identity_that_is_not_that_of_the_store_is_warned_of() {
     let key = format!(", content_identity: {other}");
     write(at, "names.db", &[("old", "old")], &[("/e", "old", &key)]);
     let said = serves(at, 1).await;
-    let words = format!("content_identity names {other}, and content_store old holds");
+    let words = format!("content_identity is {other}, but content_store old holds");
     assert!(said.contains(&words), "{said}");
     let key = format!(", content_identity: {}", identity(&folder, "old"));
     write(at, "names.db", &[("old", "old")], &[("/e", "old", &key)]);
@@ -190,7 +189,7 @@ async fn a_database_that_was_mistaken_is_noticed() {
         at,
         &[
             "the metadata store db has no share /e yet",
-            "content_store disk (disk) holds content of shares that this metadata store does not know",
+            "content_store disk (disk) holds content of shares unknown to this metadata store",
             &format!("content_identity: {identity}"),
         ],
     )
@@ -301,7 +300,7 @@ async fn a_share_that_is_not_named_any_more_is_kept() {
     let said = serves(at, 1).await;
     assert!(
         said.contains(
-            "the metadata store db has the share /old, which the configuration does not name"
+            "the metadata store db has the share /old, which is not in the configuration"
         ),
         "{said}"
     );

@@ -73,7 +73,7 @@ async fn connections_without_calls_are_a_few_lines_with_their_number() {
     }
     server.signal(Signal::TERM);
     let finished = server.finish().await;
-    let (lines, left_out) = written_and_left_out(&finished, "a connection is closed");
+    let (lines, left_out) = written_and_left_out(&finished, "closing connection");
     assert_eq!(lines.len() as u64 + left_out, 300);
     assert!(lines.len() < 60, "{} lines", lines.len());
     assert_eq!(lines[0]["level"], "WARN");

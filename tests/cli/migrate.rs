@@ -260,7 +260,7 @@ async fn a_sqlite_file_is_looked_at_and_brought_up_to_date() {
     said(&json, 0, &["\"state\":\"current\""]);
     migrate(&["down", "--yes"]).await.failed_with(1, &["metadata.sqlite", "a copy of the file"]);
     let words = ["--migrations-path", "."];
-    migrate(&[&["up"], &words[..]].concat()).await.failed_with(2, &["leave --migrations-path out"]);
+    migrate(&[&["up"], &words[..]].concat()).await.failed_with(2, &["omit --migrations-path"]);
     server.stop().await;
 }
 
@@ -478,14 +478,14 @@ async fn a_folder_of_migrations_is_named_where_it_is_wrong() {
     let empty = tempfile::tempdir().unwrap();
     let path = empty.path().to_str().unwrap();
     let words = ["status", "--migrations-path", path];
-    migrate(&folder, &words).await.failed_with(1, &[path, "it has no file V<number>__<name>.sql"]);
+    migrate(&folder, &words).await.failed_with(1, &[path, "no file V<number>__<name>.sql"]);
     let words = ["up", "--migrations-path", "none"];
     migrate(&folder, &words).await.failed_with(1, &["none", "cannot be read"]);
     let migrations = waiting_folder();
     let settings = database.settings();
     let more = format!(", auto_migrate: true, migrations_path: {:?}", migrations.path());
     let newer = configured(&settings, &settings.target.user, &more);
-    serve(&newer).await.failed_with(1, &["newest version is 5, this program serves version 4"]);
+    serve(&newer).await.failed_with(1, &["newest version is 5, this program needs version 4"]);
     said(&migrate(&folder, &["status"]).await, 3, &["operations  pending"]);
     std::fs::remove_file(migrations.path().join(format!("V{}__slow.sql", NEWEST + 1))).unwrap();
     Running::start(newer.path(), &["--config", "t.yaml"], 1).await.stop().await;

@@ -334,9 +334,9 @@ async fn folders_that_others_may_write_to_are_warned_of() {
     let machine = Machine::new("");
     machine.serve().await.stop().await;
     for (name, mode, words) in [
-        ("content", 0o777, "lets every user write to it"),
-        ("db", 0o777, "lets every user write to it"),
-        ("", 0o775, "lets the group of"),
+        ("content", 0o777, "allows every user to write"),
+        ("db", 0o777, "allows every user to write"),
+        ("", 0o775, "allows the group of"),
     ] {
         let path = machine.at(name);
         fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();

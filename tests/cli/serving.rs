@@ -83,7 +83,10 @@ async fn a_folder_takes_one_server() {
     let server = Running::start(folder.path(), &["--listen", "127.0.0.1:0"], 1).await;
     let second = run(trunkfs(folder.path(), &["serve", "--listen", "127.0.0.1:0"])).await;
     let holder = format!("process {} on ", server.id());
-    second.failed_with(1, &["metadata.stores.names", "another server has it", &holder, " since 2"]);
+    second.failed_with(
+        1,
+        &["metadata.stores.names", "in use by another server", &holder, " since 2"],
+    );
     // However it ends, the next one may have it.
     server.signal(Signal::KILL);
     assert_eq!(server.finish().await.status, None);

@@ -66,5 +66,5 @@ async fn another_program_is_no_server() {
     });
     let folder = tempfile::tempdir().unwrap();
     let asked = run(trunkfs(folder.path(), &["status", &address, "--timeout", "2m"])).await;
-    asked.failed_with(1, &[&address, "speaks no ONC RPC"]);
+    asked.failed_with(1, &[&address, "does not speak ONC RPC"]);
 }

@@ -30,18 +30,15 @@ async fn what_is_wrong_is_told() {
     let no_bucket = said(&server, |s3, _| s3.bucket = "another".to_owned()).await;
     assert_says(
         &no_bucket,
-        &["the bucket another at http://127.0.0.1", "NoSuchBucket", "make the bucket"],
+        &["the bucket another at http://127.0.0.1", "NoSuchBucket", "create the bucket"],
     );
     let unknown =
         said(&server, |s3, _| s3.keys = Some(("nobody".to_owned(), Secret("x".to_owned())))).await;
-    assert_says(&unknown, &["does not know the access key"]);
+    assert_says(&unknown, &["unknown access key"]);
     let wrong =
         said(&server, |s3, _| s3.keys = Some((ACCESS_KEY.to_owned(), Secret("wrong".to_owned()))))
             .await;
-    assert_says(
-        &wrong,
-        &["SignatureDoesNotMatch", "the secret key is not the one of this access key"],
-    );
+    assert_says(&wrong, &["SignatureDoesNotMatch", "the secret key does not match the access key"]);
     assert!(!wrong.contains("wrong\""), "{wrong}");
     let http = said(&server, |s3, _| s3.allow_http = false).await;
     assert_says(&http, &["allow_http: true"]);
@@ -50,7 +47,10 @@ async fn what_is_wrong_is_told() {
     let class = said(&server, |s3, _| s3.storage_class = Some("NONE".to_owned())).await;
     assert_says(&class, &["storage_class"]);
     server.plan(|method, _| if method == "PUT" { Fate::Refused(403) } else { Fate::Normal });
-    assert_says(&said(&server, |_, _| {}).await, &["AccessDenied", "rights to list the bucket"]);
+    assert_says(
+        &said(&server, |_, _| {}).await,
+        &["AccessDenied", "permission to list the bucket"],
+    );
     server.plan(|_, _| Fate::Refused(503));
     assert_says(&said(&server, |_, _| {}).await, &["SlowDown"]);
 }

@@ -375,7 +375,7 @@ async fn a_folder_is_checked() {
         (&[("U9__loose.sql", "SELECT 1;")], "U9__loose.sql is not named"),
         (&[("V9__a-b.sql", "SELECT 1;")], "V9__a-b.sql is not named"),
         (&[("V02__again.sql", "SELECT 1;")], "two files have version 2"),
-        (&[("V9__more.down.sql", "SELECT 1;")], "version 9 has a .down.sql and no .sql"),
+        (&[("V9__more.down.sql", "SELECT 1;")], "version 9 has a .down.sql but no .sql"),
         (
             &[("V9__a.sql", "SELECT 1;"), ("V9__b.down.sql", "SELECT 1;")],
             "the two files of version 9 differ",
@@ -390,7 +390,7 @@ async fn a_folder_is_checked() {
     }
     let empty = tempfile::tempdir().unwrap();
     let refusal = PostgresSchema::connect(&with_folder(&settings, &empty)).await.unwrap_err();
-    assert!(refused(refusal).to_string().contains("it has no file V<number>"));
+    assert!(refused(refusal).to_string().contains("no file V<number>"));
     let none = Settings { migrations_path: Some(empty.path().join("none")), ..settings.clone() };
     let refusal = PostgresStore::connect(none).await.unwrap_err();
     assert!(refused(refusal).to_string().contains("cannot be read"));

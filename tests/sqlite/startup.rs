@@ -47,7 +47,7 @@ async fn a_second_server_is_told_who_has_it() {
     let refused = open(&folder).await.unwrap_err();
     assert!(matches!(refused, Error::Unavailable(_)), "{refused:?}");
     let told = told(&refused);
-    let me = format!("another server has it: process {} on ", std::process::id());
+    let me = format!("in use by another server: process {} on ", std::process::id());
     assert!(told.contains(&me) && told.contains(" since 2"), "{told}");
     // The refused one has taken nothing from the first.
     fixture.file(fixture.root(), "f").await;
@@ -73,7 +73,7 @@ async fn a_newer_schema_is_refused() {
             "INSERT INTO refinery_schema_history SELECT 99, 'later', applied_on, checksum FROM refinery_schema_history LIMIT 1",
         )
         .unwrap();
-    refused(&folder, &["schema version 99", "a newer one is needed"]).await;
+    refused(&folder, &["schema version 99", "upgrade TrunkFS"]).await;
 }
 
 #[tokio::test]
@@ -100,7 +100,7 @@ async fn a_start_that_was_cut_short_is_finished() {
 async fn other_files_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     look(&file(&folder)).execute_batch("CREATE TABLE files (id)").unwrap();
-    refused(&folder, &["another program's database"]).await;
+    refused(&folder, &["a database of another program"]).await;
 
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(file(&folder), "no database ".repeat(1000)).unwrap();

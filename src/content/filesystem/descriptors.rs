@@ -157,7 +157,7 @@ impl Descriptors {
                 Room::Dirty(file) => {
                     if let Err(error) = syncs.sync(folder, &file) {
                         let error = &error as &dyn std::error::Error;
-                        limited!(error, About::default(), "content is not durable", id = %file.id, error);
+                        limited!(error, About::default(), "fsync failed: content is not durable", id = %file.id, error);
                     }
                     let failed = syncs.check(folder, file.id).is_err();
                     if self.table.lock().close_synced(&file, failed) {

@@ -51,7 +51,7 @@ fn denied(path: &Path, base: &Path) -> Option<Denied> {
 pub enum OpenError {
     /// The folder is not there and cannot be made, or is no folder.
     #[error(
-        "cannot open the content folder {}: make it, or set base_path to a folder that this user can reach",
+        "cannot open the content folder {}: create it, or set base_path to a folder that this user can access",
         path.display()
     )]
     Unreachable {
@@ -69,7 +69,7 @@ pub enum OpenError {
     },
     /// What tells the folder from others cannot be read.
     #[error(
-        "{} does not hold an identity as TrunkFS writes it: restore the file from a backup of the folder",
+        "{} is corrupt: it contains no content identity; restore the file from a backup of the folder",
         path.display()
     )]
     Identity {
@@ -93,7 +93,7 @@ pub enum OpenError {
     Denied(Denied),
     /// The folder holds other files and no content.
     #[error(
-        "{} holds files but no TrunkFS content: set base_path to an empty folder, or to the one that was used before",
+        "{} holds files but no TrunkFS content: set base_path to an empty folder, or to the previous content folder",
         path.display()
     )]
     Foreign {
@@ -102,7 +102,7 @@ pub enum OpenError {
     },
     /// The folder's marker names a format that this version does not know.
     #[error(
-        "{} holds content of a format that this version does not know ({found:?}): use the version of TrunkFS that wrote it, or a newer one",
+        "{} has an unsupported content format ({found:?}): use the release of TrunkFS that wrote it, or a newer one",
         path.display()
     )]
     Format {

@@ -220,7 +220,7 @@ impl Folder {
         match self.write_marker() {
             Err(error) if is_full(&error) && self.has_marker() => tracing::warn!(
                 path = %self.base_path.display(),
-                "the disk of the content folder is full: files can be read and removed"
+                "disk full: the content folder has no space left; files can be read and removed"
             ),
             written => written?,
         }

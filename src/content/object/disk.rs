@@ -222,7 +222,7 @@ impl Disk {
     fn complain(&self, error: &io::Error) {
         if !self.failed.swap(true, Ordering::Relaxed) {
             tracing::warn!(folder = %self.folder.display(), error = error as &dyn std::error::Error,
-                "the folder of cached chunks fails; they are read from the bucket again");
+                "cache_folder failed; reading from the bucket instead");
         }
     }
 }

@@ -113,10 +113,10 @@ impl ObjectContent {
             ObjectOpenError { place, said, remedy, kind: Kind::Other }
         };
         if let Some(endpoint) = settings.service.forbidden_http() {
-            let said = format!("the endpoint {endpoint} sends everything readable by all");
+            let said = format!("the endpoint {endpoint} is unencrypted");
             return Err(wrong(
                 said,
-                "write an https URL, or allow_http: true for a network that you trust",
+                "write an https URL, or allow_http: true for a trusted network",
             ));
         }
         install_crypto();
@@ -128,7 +128,7 @@ impl ObjectContent {
             None => None,
             Some(cache) => Some(Arc::new(Disk::open(cache).map_err(|error| {
                 let said = format!("the folder {} for cached chunks: {error}", cache.folder.display());
-                wrong(said, "name another folder, or one that this user may write to and no other process uses")
+                wrong(said, "set cache_folder to a folder that this user can write to and no other process uses")
             })?)),
         };
         let mut bucket = Bucket::new(client, &place, &settings.prefix, settings.limits, class);
@@ -141,22 +141,21 @@ impl ObjectContent {
         }
         if !bucket.conditional {
             if !settings.exclusive {
-                let said = "the server does not honour conditional writes (If-Match, If-None-Match), without which \
-                            several servers lose each other's data";
-                let remedy = "use another server, or write single_server: true if no other TrunkFS uses the bucket";
+                let said = "the object store does not support conditional writes (If-Match, If-None-Match), which several \
+                            TrunkFS servers need to share a bucket";
+                let remedy = "use another object store, or write single_server: true if no other TrunkFS uses the bucket";
                 return Err(wrong(said.to_owned(), remedy));
             }
             tracing::warn!(
                 bucket = place,
-                "the server does not honour conditional writes: no other TrunkFS may use \
-                the bucket, and a request that is held up on the network may undo a later one"
+                "the object store does not support conditional writes: no other TrunkFS may use \
+                the bucket, and a delayed request may overwrite a later one"
             );
         }
         let identity = match bucket.identity(making).await {
             Ok(Some(identity)) => identity,
             Ok(None) => {
-                let said =
-                    format!("there is no TrunkFS content under the prefix {:?}", settings.prefix);
+                let said = format!("no TrunkFS content under the prefix {:?}", settings.prefix);
                 return Err(ObjectOpenError { kind: Kind::Absent, ..wrong(said, "") });
             }
             Err(error) => {
@@ -244,7 +243,7 @@ impl Bucket {
                 Ok(got) => {
                     let text = std::str::from_utf8(&got.bytes).ok();
                     let identity = text.and_then(|text| Uuid::try_parse(text.trim_end()).ok());
-                    let damaged = || foreign(key.as_ref(), "not an identity as TrunkFS writes it");
+                    let damaged = || foreign(key.as_ref(), "not a content identity of TrunkFS");
                     return Ok(Some(ContentIdentity(identity.ok_or_else(damaged)?)));
                 }
                 Err(Ended::Absent) => {}
@@ -335,10 +334,10 @@ fn explain(error: &Error) -> (String, &'static str) {
     let status = answer.map_or(0, |answer| answer.status);
     let remedy = match (code, status) {
         ("SignatureDoesNotMatch" | "AuthenticationFailed", _) => {
-            "the secret key is not the one of this access key: check both"
+            "the secret key does not match the access key: check both"
         }
         ("InvalidAccessKeyId" | "NotSignedUp" | "InvalidToken" | "ExpiredToken", _) => {
-            "the server does not know the access key, or the credentials have run out: check access_key"
+            "unknown access key, or expired credentials: check access_key"
         }
         ("RequestTimeTooSkewed", _) => "set this machine's clock",
         (
@@ -351,24 +350,24 @@ fn explain(error: &Error) -> (String, &'static str) {
             "the bucket is in another region, or at another endpoint: check region and endpoint"
         }
         ("AccessDenied" | "AllAccessDisabled" | "AccountProblem", _) | (_, 401 | 403) => {
-            "give these credentials the rights to list the bucket and to get, put and delete objects in it"
+            "grant these credentials permission to list the bucket and to get, put and delete its objects"
         }
         ("InvalidStorageClass", _) => "check storage_class",
         _ if status == 404
             || said.contains("NoSuchBucket")
             || said.contains("ContainerNotFound") =>
         {
-            "make the bucket, or check its name, the endpoint and path_style"
+            "create the bucket, or check its name, the endpoint and path_style"
         }
         ("InvalidBucketName", _) => "check the bucket's name",
         _ if said.contains("InvalidContentType") => {
-            "the server answers without TLS: check the endpoint's port, or write an http URL and allow_http: true"
+            "the server does not use TLS: check the port of the endpoint, or write an http URL and allow_http: true"
         }
         _ if request.is_some_and(is_certificate) => {
-            "the server's certificate is not trusted here: add its authority to this machine's, or check endpoint"
+            "the server's certificate is not trusted: add its CA to the CA certificates of this machine, or check endpoint"
         }
         _ if answer.is_none() && said.contains("instance") || said.contains("169.254") => {
-            "there are no credentials: set access_key and secret_key, or the environment's AWS_ACCESS_KEY_ID and \
+            "no credentials found: set access_key and secret_key, or the variables AWS_ACCESS_KEY_ID and \
              AWS_SECRET_ACCESS_KEY"
         }
         _ if matches!(error, Error::Unavailable(_)) && answer.is_none() => {

@@ -172,7 +172,7 @@ impl Shared {
             Err(error) => {
                 if !is_told(&error) {
                     limited!(warn, About::default(),
-                        "a chunk could not be stored; it is kept in memory and stored at the next attempt",
+                        "upload failed; the chunk is kept in memory and retried",
                         content = %file.id, chunk = number, error = &error as &dyn std::error::Error);
                 }
                 state.failed(number, upload, error);

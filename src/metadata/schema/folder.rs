@@ -33,21 +33,21 @@ pub(super) fn versions(folder: &Path) -> Result<Vec<Version>, SchemaError> {
         }
     }
     if up.is_empty() {
-        return Err(wrong("it has no file V<number>__<name>.sql".to_owned()));
+        return Err(wrong("no file V<number>__<name>.sql found".to_owned()));
     }
     let mut versions = Vec::new();
     for (number, migration) in up {
         let back = down.remove(&number);
         if back.as_ref().is_some_and(|back| back.name() != migration.name()) {
-            return Err(wrong(format!("the two files of version {number} differ in their names")));
+            return Err(wrong(format!("the two files of version {number} have different names")));
         }
         let back = back.and_then(|back| back.sql().map(str::to_owned));
         versions.push(Version::new(&migration, back));
     }
     match down.first_key_value() {
-        Some((number, _)) => Err(wrong(format!(
-            "version {number} has a .down.sql and no .sql; the other is missing"
-        ))),
+        Some((number, _)) => {
+            Err(wrong(format!("version {number} has a .down.sql but no .sql file")))
+        }
         None => Ok(versions),
     }
 }
@@ -60,19 +60,22 @@ fn read(stem: &str, path: &Path) -> Result<Migration, String> {
             !name.is_empty()
                 && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
         });
-    let misnamed =
-        || format!("{name} is not named V<number>__<name>.sql, the name of letters, digits and _");
+    let misnamed = || {
+        format!(
+            "{name} is not of the form V<number>__<name>.sql (letters, digits and _ in the name)"
+        )
+    };
     if !named {
         return Err(misnamed());
     }
     let length = fs::metadata(path).map_err(|error| format!("{name}: {error}"))?.len();
     if length > MAX_BYTES {
-        return Err(format!("{name} has {length} bytes, {MAX_BYTES} at most are read"));
+        return Err(format!("{name} has {length} bytes (limit {MAX_BYTES})"));
     }
     let sql = fs::read_to_string(path).map_err(|error| format!("{name}: {error}"))?;
     let migration = Migration::unapplied(stem, &sql).map_err(|_| misnamed())?;
     if migration.version() < 1 {
-        return Err(format!("{name}: versions count from 1"));
+        return Err(format!("{name}: versions start at 1"));
     }
     Ok(migration)
 }

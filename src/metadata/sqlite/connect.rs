@@ -55,13 +55,13 @@ pub(super) fn writer(settings: &Settings) -> Result<Connection, Error> {
     make_file(path).map_err(unmade)?;
     let mut connection = open(path, settings.cache_size)?;
     if connection.is_readonly("main").map_err(failed)? {
-        return Err(Error::ReadOnly("this process may not write the file".into()));
+        return Err(Error::ReadOnly("this process has no write permission on the file".into()));
     }
     let mode: String =
         connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0)).map_err(failed)?;
     if mode != "wal" {
         return Err(Error::Backend(
-            "its file system cannot share memory, which a write-ahead log needs; choose a local disk".into(),
+            "its file system does not support the shared memory of a write-ahead log; use a local disk".into(),
         ));
     }
     connection
@@ -106,7 +106,7 @@ fn beside(path: &Path) -> Result<Option<Connection>, Error> {
         Err(error) => return Err(Error::Backend(Box::new(error))),
     };
     if !file.is_file() {
-        return Err(Error::Backend("it is no file; set path to one".into()));
+        return Err(Error::Backend("not a regular file; set path to a file".into()));
     }
     check_permissions(path, &FILES)?;
     let writable = rustix::fs::accessat(CWD, path, Access::WRITE_OK, AtFlags::EACCESS);

@@ -37,7 +37,7 @@ impl Health {
         if lost.is_none() {
             tracing::error!(
                 %failure,
-                "the disk or the database failed under a write; no change is taken until the server is started again"
+                "a write to the disk or database failed; the store is read-only until the server is restarted"
             );
             *lost = Some(Lost::Write(failure.to_string()));
         }
@@ -63,7 +63,7 @@ impl Health {
         match &*self.lost.read() {
             None => None,
             Some(Lost::Write(failure)) => Some(Error::Backend(
-                format!("a write failed ({failure}); no change is taken until the server is started again")
+                format!("a write failed ({failure}); the store is read-only until the server is restarted")
                     .into(),
             )),
             Some(Lost::Replaced(replaced)) => Some(replaced.to_error()),

@@ -44,8 +44,8 @@ impl Lock {
                 file.read_to_string(&mut holder).map_err(named)?;
                 return Err(Error::Unavailable(
                     format!(
-                        "another server has it: {}; stop that one, or give this one a file of its own",
-                        holder.lines().next().unwrap_or("it has not said which")
+                        "in use by another server: {}; stop that server, or give this one its own file",
+                        holder.lines().next().unwrap_or("unknown process")
                     )
                     .into(),
                 ));
@@ -80,10 +80,10 @@ impl Lock {
 pub(super) fn unusable(kind: io::ErrorKind) -> Option<&'static str> {
     match kind {
         io::ErrorKind::PermissionDenied => Some(
-            "give the file and its folder to the user that runs the server, or set path to another",
+            "chown the file and its folder to the user that runs the server, or set path to another file",
         ),
         io::ErrorKind::IsADirectory | io::ErrorKind::NotADirectory => {
-            Some("set path to a file, in a folder that is there or can be made")
+            Some("set path to a file in a folder that exists or can be created")
         }
         _ => None,
     }

@@ -174,7 +174,7 @@ impl Log {
                     self.news.lock().pages = true;
                     if failed.is_none_or(|failed| failed.elapsed() > TELL) {
                         failed = Some(Instant::now());
-                        tracing::error!(%failure, "pages of the write-ahead log cannot be moved into the file");
+                        tracing::error!(%failure, "checkpoint of the write-ahead log failed");
                     }
                 }
             }
@@ -185,8 +185,8 @@ impl Log {
                     tracing::warn!(
                         bytes = self.bytes(),
                         limit = self.limit,
-                        "a reader holds the write-ahead log, which grows; at its limit changes are refused: end programs \
-                         that have the database open"
+                        "a reader blocks the checkpoint of the write-ahead log, which grows; at its limit changes are refused: \
+                         close other programs that have the database open"
                     );
                 }
             }

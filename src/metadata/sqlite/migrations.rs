@@ -23,7 +23,7 @@ pub(super) fn apply(connection: &mut Connection) -> Result<(), Error> {
         // A migration and the record of it are one transaction: a start that is cut short leaves both or none.
         let runner = embedded::migrations::runner().set_grouped(true);
         runner.run(connection).map_err(|error| Error::Backend(Box::new(error)))?;
-        tracing::info!(from = present, to = wanted, "the schema was brought up to date");
+        tracing::info!(from = present, to = wanted, "the schema was upgraded");
     }
     Ok(())
 }
@@ -38,7 +38,7 @@ pub(super) fn check(connection: &Connection) -> Result<(), Error> {
         return Err(Error::Backend(
             format!(
                 "the database has schema version {present}, this program needs {wanted}: \
-                 `trunkfs serve` brings it up to date"
+                 `trunkfs serve` upgrades it"
             )
             .into(),
         ));
@@ -57,8 +57,8 @@ pub(super) fn versions(connection: &Connection) -> Result<(i32, i32), Error> {
     if present > wanted {
         return Err(Error::Backend(
             format!(
-                "the database has schema version {present}, this program knows {wanted}: \
-                 a newer one is needed"
+                "the database has schema version {present}, newer than version {wanted} of this program: \
+                 upgrade TrunkFS"
             )
             .into(),
         ));
@@ -110,7 +110,7 @@ fn present_version(connection: &Connection) -> Result<i32, Error> {
     };
     let is_ours = number("PRAGMA application_id")? == APPLICATION;
     if (newest > 0 && !is_ours) || (newest == 0 && others > 0) {
-        return Err(Error::Backend("the file is another program's database".into()));
+        return Err(Error::Backend("the file is a database of another program".into()));
     }
     Ok(newest)
 }

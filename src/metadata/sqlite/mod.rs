@@ -215,7 +215,7 @@ impl Threads {
             && let Err(error) =
                 connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)
         {
-            tracing::warn!(%error, "the write-ahead log is left beside the file");
+            tracing::warn!(%error, "the write-ahead log could not be merged into the database; keep the -wal file");
         }
         drop(self.lock);
     }
@@ -478,7 +478,7 @@ impl MetadataStore for SqliteStore {
     async fn close(&self) {
         let Some(threads) = self.end() else { return };
         if let Err(error) = tokio::task::spawn_blocking(|| threads.join()).await {
-            tracing::error!(%error, "the store was not closed well");
+            tracing::error!(%error, "the store was not closed cleanly");
         }
     }
 }

@@ -113,7 +113,7 @@ fn still_reserves(reserved: rustix::io::Result<bool>) -> bool {
         Err(Errno::NOSPC | Errno::DQUOT | Errno::INTR) => true,
         Err(errno) => {
             tracing::info!(error = %io::Error::from(errno),
-                "the file system reserves no blocks for the database: on a full disk removing may be refused");
+                "the file system cannot reserve blocks for the database: on a full disk removing files may fail");
             false
         }
     }

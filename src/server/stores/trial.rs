@@ -118,17 +118,21 @@ async fn try_metadata(
     }
     if let config::Metadata::Sqlite(settings) = settings {
         let made = makeable(&settings.path);
-        let remedy = "make its folder for the user that runs the server, or set path to another";
+        let remedy =
+            "create its folder for the user that runs the server, or set path to another file";
         made.map_err(|error| {
             failed(metadata::Error::Backend(format!("{error}; {remedy}").into()))
         })?;
     }
-    Ok((format!("{place} is made at the start"), Glance::default()))
+    Ok((format!("{place} is created at the start"), Glance::default()))
 }
 
 fn versions(place: &str, present: i32, wanted: i32) -> String {
-    let made =
-        if present == wanted { String::new() } else { format!(", which the start makes {wanted}") };
+    let made = if present == wanted {
+        String::new()
+    } else {
+        format!(", which the start upgrades to {wanted}")
+    };
     format!("{place} has schema version {present}{made}")
 }
 
@@ -161,7 +165,7 @@ async fn try_content(
                     makeable(path).map_err(|source| {
                         failed(OpenError::Unreachable { path: path.clone(), source })
                     })?;
-                    (format!("{shown} is made at the start"), Seen::Nothing)
+                    (format!("{shown} is created at the start"), Seen::Nothing)
                 }
             })
         }

@@ -220,7 +220,7 @@ impl Export {
         snapshot: &Snapshot,
     ) {
         limited!(info, cx.client,
-            "a file was changed by another server before its data was flushed here; its writers send their data again",
+            "a file was changed by another server before its data was flushed here; clients resend their data",
             xid = cx.trail.xid, client = %cx.client, share = %self.share.name, object = %file);
         // First the verifier: whoever sees the overlay without these writes must see it changed.
         self.change_verifier();
@@ -287,7 +287,7 @@ impl Export {
         let files = all.len();
         if tokio::time::timeout_at(deadline, self.flush_all_of(all)).await.is_err() {
             limited!(warn, About::default(),
-                "not everything could be flushed in time; clients send what they have not committed again",
+                "not everything could be flushed in time; clients resend uncommitted data",
                 share = %self.share.name, files);
         }
     }
@@ -298,7 +298,7 @@ impl Export {
             let cx = self.background();
             match self.flush(&cx, object, &state, None, Asked::ByAge).await {
                 Ok(_) | Err(Error::Metadata(metadata::Error::Stale)) => {}
-                Err(error) => limited!(warn, About::default(), "a flush failed and is tried again",
+                Err(error) => limited!(warn, About::default(), "a flush failed and is retried",
                     share = %self.share.name, object = %object, error = %BoundedChain(&error)),
             }
         })

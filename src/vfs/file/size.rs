@@ -64,7 +64,7 @@ impl Export {
                 Ok(()) => state.overlay.lock().set_clean_tail(Some(content)),
                 // The size holds already, and nothing beyond it is trusted.
                 Err(error) => {
-                    limited!(warn, cx.client, "bytes beyond a file's end could not be cut off",
+                    limited!(warn, cx.client, "bytes beyond the end of a file could not be freed",
                         xid = cx.trail.xid, client = %cx.client, share = %self.share.name, object = %object,
                         error = %BoundedChain(&error));
                 }

@@ -55,7 +55,7 @@ pub(super) async fn prepare(settings: &Settings) -> Result<(), Error> {
     {
         let (newest, needed) = (catalog.newest(), catalog.needed());
         let problem =
-            format!("its newest version is {newest}, this program serves version {needed}");
+            format!("its newest version is {newest}, this program needs version {needed}");
         return Err(SchemaError::Folder { folder: folder.clone(), problem }.into());
     }
     // Nobody waits, and nothing needs a right to change tables, where nothing is pending.
@@ -93,7 +93,7 @@ pub(super) async fn look(settings: &Settings, migrates: bool) -> Result<Glance, 
 fn told(event: Event<'_>) {
     match event {
         Event::Waiting => {
-            tracing::info!("another process migrates the database; waiting for its end")
+            tracing::info!("waiting for another process that migrates the database")
         }
         Event::Begun(Direction::Up, version, name) => {
             tracing::info!(version, name, "migrating the database");
