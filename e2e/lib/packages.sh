@@ -24,13 +24,14 @@ as_invoker() {
 }
 
 packages_for_suites() {
-    need mount.nfs nfs-common
-    need ip iproute2
-    need setpriv util-linux
-    need python3 python3
-    need git git
-    need tar tar
-    need modprobe kmod
+    local wanted missing=()
+    local all=(mount.nfs:nfs-common ip:iproute2 setpriv:util-linux python3:python3 git:git tar:tar modprobe:kmod)
+    for wanted in "${all[@]}"; do
+        command -v "${wanted%:*}" >/dev/null || missing+=("${wanted#*:}")
+    done
+    # All at once; what cannot be installed is named below.
+    if ((${#missing[@]})); then apt_install "${missing[@]}" || true; fi
+    for wanted in "${all[@]}"; do need "${wanted%:*}" "${wanted#*:}"; done
 }
 
 # One version, or the list of known failures would not be that of the tests.
