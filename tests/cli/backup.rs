@@ -246,7 +246,7 @@ async fn what_is_damaged_is_refused_by_name_and_changes_nothing() {
     let some = other.restore(&folder, &["--incomplete"]).await;
     went_well(&some);
     assert_eq!(some.err.matches("/e/directory/long: missing in the backup").count(), 1, "{some:?}");
-    assert!(some.err.contains("1 file is not whole"), "{some:?}");
+    assert!(some.err.contains("1 file is incomplete"), "{some:?}");
     let (server, mut connection) = other.serve().await;
     let top = root(&mut connection).await;
     let file = super::scene::ok(&mut connection, 3, super::scene::of(&top).opaque(b"file"));
@@ -271,7 +271,7 @@ async fn what_is_there_is_not_written_over() {
     refused.failed_with(1, &["in use by another server"]);
     server.stop().await;
     let refused = one.restore(&folder, &[]).await;
-    refused.failed_with(1, &["the store has a share /e already", "--replace"]);
+    refused.failed_with(1, &["already has a share /e", "--replace"]);
     same(&now, &one.tree().await);
     let restored = one.restore(&folder, &["--replace"]).await;
     went_well(&restored);
@@ -293,16 +293,19 @@ async fn names_alone_find_their_contents_where_they_are() {
     let bytes = fs::read(&long).unwrap();
     fs::write(&long, &bytes[1..]).unwrap();
     let refused = one.restore(&folder, &[]).await;
-    refused.failed_with(1, &["/e/directory/long (changed in the content store disk since)"]);
+    refused.failed_with(
+        1,
+        &["/e/directory/long (changed in the content store disk since the backup)"],
+    );
     fs::remove_file(&long).unwrap();
     let refused = one.restore(&folder, &[]).await;
-    refused.failed_with(1, &["/e/directory/long (missing in the content store disk)"]);
+    refused.failed_with(1, &["/e/directory/long (missing from the content store disk)"]);
     fs::write(&long, &bytes).unwrap();
     let renamed = one.restore(&folder, &["--share", "/e", "--as", "/copy"]).await;
     renamed.failed_with(1, &["a backup without content"]);
     let restored = one.restore(&folder, &[]).await;
     went_well(&restored);
-    assert!(restored.out.contains("3 there already"), "{restored:?}");
+    assert!(restored.out.contains("3 already present"), "{restored:?}");
     same(&before, &one.tree().await);
 }
 

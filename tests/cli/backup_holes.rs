@@ -63,7 +63,7 @@ async fn what_is_changed_all_the_time_is_called_moving_and_ends_where_its_bytes_
     assert!(proof.contains(said) && proof.contains("verified: 1 files"), "{proof}");
     let restored = other.restore(&folder, &[]).await;
     went_well(&restored);
-    assert!(restored.out.contains("1 files were being changed"), "{restored:?}");
+    assert!(restored.out.contains("1 files changed while they were backed up"), "{restored:?}");
     assert_eq!(other.tree().await["/file"].data, b"hello");
 }
 

@@ -75,7 +75,7 @@ async fn a_right_configuration_is_summed_up() {
     let folder = folder(RIGHT);
     let checked = run(trunkfs(folder.path(), &["check-config", "--config", "t.yaml"])).await;
     assert_eq!(checked.status, Some(0), "{checked:?}");
-    assert!(checked.out.contains("t.yaml is right"), "{checked:?}");
+    assert!(checked.out.contains("t.yaml is valid"), "{checked:?}");
     assert!(checked.out.contains("    metadata_store: m\n    content_store: c\n"), "{checked:?}");
 }
 

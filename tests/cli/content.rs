@@ -318,7 +318,7 @@ async fn what_cannot_be_copied_is_refused() {
     assert!(!folder.path().join("elsewhere").exists(), "what is copied from is never made");
     content(&["--from", "here", "--to", "there", "--share", "/other"]).await.failed_with(
         1,
-        &["no share /other has its content in here", "the metadata stores db were asked"],
+        &["no share /other has its content in here", "searched the metadata stores db"],
     );
 }
 

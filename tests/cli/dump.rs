@@ -103,7 +103,7 @@ async fn a_share_moves_to_another_store_and_back() {
     server.stop().await;
 
     let refused = command(path, &["load", "--store", "small", "two.dump"]).await;
-    refused.failed_with(1, &["the store small has /e already", "--replace", "--share"]);
+    refused.failed_with(1, &["the store small already has /e", "--replace", "--share"]);
     went_well(&command(path, &["load", "--store", "small", "--replace", "two.dump"]).await);
     let (server, mut connection) = serve(&folder, "small").await;
     assert_eq!(attributes(&mut connection, &handles).await, before);
@@ -137,7 +137,7 @@ async fn what_cannot_be_is_said_with_its_remedy() {
     assert!(!path.join("x").exists(), "nothing is left of what failed");
     went_well(&command(path, &["dump", "--store", "small", "--share", "/e", "x"]).await);
     let twice = command(path, &["dump", "--store", "small", "x"]).await;
-    twice.failed_with(1, &["x is there already"]);
+    twice.failed_with(1, &["x already exists"]);
 
     let whole = std::fs::read(path.join("x")).unwrap();
     std::fs::write(path.join("cut"), &whole[..whole.len() / 2]).unwrap();

@@ -199,9 +199,10 @@ async fn what_is_not_surely_the_right_database_is_refused() {
     write(config(other, "type: filesystem, filesystem: { base_path: elsewhere }"));
     serve(&folder).await.0.stop().await;
     write(config(other, DISK));
-    gc(path, &[])
-        .await
-        .failed_with(1, &["which no share of the metadata stores (db) has", "nothing was removed"]);
+    gc(path, &[]).await.failed_with(
+        1,
+        &["which no share of the metadata stores (db) uses", "nothing was removed"],
+    );
     // One that is not there.
     write(config("db: { type: sqlite, sqlite: { path: absent.db } }", DISK));
     gc(path, &[]).await.failed_with(1, &["absent.db", "nothing was removed"]);
@@ -258,7 +259,9 @@ async fn loads_and_collections_keep_apart() {
     refused.failed_with(1, &["trunkfs gc", "retry when it has finished"]);
     client.batch_execute("SELECT pg_advisory_unlock_all()").await.unwrap();
     client.batch_execute("SELECT pg_advisory_lock(19791, 1)").await.unwrap();
-    gc(folder.path(), &[]).await.failed_with(1, &["a dump is being loaded", "nothing was removed"]);
+    gc(folder.path(), &[])
+        .await
+        .failed_with(1, &["trunkfs load is running", "nothing was removed"]);
     client.batch_execute("SELECT pg_advisory_unlock_all()").await.unwrap();
     assert_eq!(run(trunkfs(folder.path(), &load)).await.status, Some(0));
     let (server, mut again) = serve(&folder).await;

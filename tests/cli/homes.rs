@@ -214,7 +214,7 @@ async fn a_share_that_was_renamed_is_not_made_anew() {
     write(at, "db", &[("disk", "disk")], &[("/new", "disk", "")]);
     let words = [
         "the metadata store db has no share /new, but it has /e over the same content",
-        "write name: /e again",
+        "write name: /e ",
         &format!("write content_identity: {identity} under /new"),
     ];
     refuses(at, &words).await;

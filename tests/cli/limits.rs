@@ -149,8 +149,13 @@ fn with_few_files(folder: &std::path::Path, limit: u32) -> tokio::process::Comma
 async fn a_limit_of_open_files_that_is_too_low_is_told_before_anything_starts() {
     let folder = limited("max_connections: 100");
     // 100 connections and 64 others.
-    let words =
-        ["163 files", "needs 164", "100 for server.max_connections", "LimitNOFILE=", "ulimit -Hn"];
+    let words = [
+        "limit of this process is 163",
+        "needs 164",
+        "100 for server.max_connections",
+        "LimitNOFILE=",
+        "ulimit -Hn",
+    ];
     run(with_few_files(folder.path(), 163)).await.failed_with(1, &words);
     let server = Running::spawn(with_few_files(folder.path(), 164), 1).await;
     server.stop().await;

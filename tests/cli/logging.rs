@@ -169,7 +169,7 @@ async fn every_line_of_a_server_is_an_object_from_the_first_to_the_last() {
         IN_MEMORY.replace("listen", "lisen").replace("type: memory } } }", "type: mem } } }");
     std::fs::write(folder.path().join("t.yaml"), lines).unwrap();
     server.signal(Signal::HUP);
-    server.line_with(&["SIGHUP: ", "no changes"]).await;
+    server.line_with(&["SIGHUP: ", "nothing was changed"]).await;
     server.signal(Signal::TERM);
     let finished = server.finish().await;
     assert_eq!(finished.status, Some(0), "{finished:?}");

@@ -342,7 +342,7 @@ async fn folders_that_others_may_write_to_are_warned_of() {
         fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
         chown(&path, Some(USER), Some(GROUP + 1)).unwrap();
         let finished = machine.serve().await.stop().await;
-        let path = format!("{}: its mode", path.display());
+        let path = format!("{}: mode", path.display());
         assert!(finished.err.contains(&path) && finished.err.contains(words), "{finished:?}");
         fs::set_permissions(machine.at(name), fs::Permissions::from_mode(0o700)).unwrap();
     }

@@ -19,7 +19,7 @@ async fn a_server_that_serves_is_up() {
     }
     server.stop().await;
     let asked = run(trunkfs(folder.path(), &["status", &address, "--timeout", "2m"])).await;
-    asked.failed_with(1, &[&address, "NFS version 3", "no connection", "refused"]);
+    asked.failed_with(1, &[&address, "NFS version 3", "cannot connect", "refused"]);
 }
 
 #[tokio::test]
@@ -36,7 +36,7 @@ shares:
 "
     ));
     let asked = run(trunkfs(folder.path(), &["status", "--config", "t.yaml"])).await;
-    asked.failed_with(1, &[&format!("127.0.0.1:{port}: NFS version 3: no connection")]);
+    asked.failed_with(1, &[&format!("127.0.0.1:{port}: NFS version 3: cannot connect")]);
     let asked = run(trunkfs(folder.path(), &["status", "0.0.0.0:0"])).await;
     asked.failed_with(1, &["port 0", "127.0.0.1:12049"]);
     let asked = run(trunkfs(folder.path(), &["status", "--timeout", "0s"])).await;

@@ -45,7 +45,11 @@ impl Dump for MemoryStore {
 
     async fn hold(&self) -> Result<Box<dyn Hold>, Error> {
         let held = Arc::clone(&self.loads).try_read_owned();
-        let held = held.map_err(|_| Error::Unavailable("a dump is being loaded".into()))?;
+        let held = held.map_err(|_| {
+            Error::Unavailable(
+                "trunkfs load is running on this store; retry when it has finished".into(),
+            )
+        })?;
         Ok(Box::new(Held { state: Arc::clone(&self.state), _held: held }))
     }
 }

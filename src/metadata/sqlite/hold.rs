@@ -30,7 +30,11 @@ impl Held {
     pub(super) async fn take(path: PathBuf) -> Result<Box<dyn Hold>, Error> {
         blocking(move || {
             let lock = lock(&path, FlockOperation::NonBlockingLockShared)?;
-            let lock = lock.ok_or_else(|| Error::Unavailable("a dump is being loaded".into()))?;
+            let lock = lock.ok_or_else(|| {
+                Error::Unavailable(
+                    "trunkfs load is running on this store; retry when it has finished".into(),
+                )
+            })?;
             Ok(Box::new(Self { path, _lock: lock }) as Box<dyn Hold>)
         })
         .await
