@@ -429,7 +429,10 @@ shares: [ {{ name: /e, metadata_store: m, content_store: c, clients: [ {{ networ
             refused(&format!("{keys}, path_style: false"), &["s3.endpoint", "path_style: true"]);
         }
         s3("bucket: b, endpoint: 'https://10.example.org:9000', path_style: false").unwrap();
-        refused("bucket: b, endpoint: 'https://s3.example.org/b'", &["s3.endpoint", "without it"]);
+        refused(
+            "bucket: b, endpoint: 'https://s3.example.org/b'",
+            &["s3.endpoint", "remove the bucket"],
+        );
         s3("bucket: b, endpoint: 'https://s3.example.org/objects'").unwrap();
     }
 

@@ -81,7 +81,7 @@ mod tests {
     fn what_cannot_be_expanded_is_an_error() {
         assert!(expand("${B}", &variable).unwrap_err().contains("variable B is not set"));
         assert!(expand("${A", &variable).unwrap_err().contains("closing"));
-        assert!(expand("${}", &variable).unwrap_err().contains("names no"));
-        assert!(expand("${A:-b}", &variable).unwrap_err().contains("names no"));
+        assert!(expand("${}", &variable).unwrap_err().contains("not the name of"));
+        assert!(expand("${A:-b}", &variable).unwrap_err().contains("not the name of"));
     }
 }

@@ -93,7 +93,7 @@ pub(super) fn stores<'a, T>(
         }
     }
     if found.names.is_empty() {
-        return Err(listed.error(format!("no store; {remedy}")));
+        return Err(listed.error(format!("must not be empty; {remedy}")));
     }
     Ok(found)
 }

@@ -245,7 +245,11 @@ async fn what_is_damaged_is_refused_by_name_and_changes_nothing() {
     fs::remove_file(&long).unwrap();
     let some = other.restore(&folder, &["--incomplete"]).await;
     went_well(&some);
-    assert_eq!(some.err.matches("/e/directory/long: missing in the backup").count(), 1, "{some:?}");
+    assert_eq!(
+        some.err.matches("/e/directory/long: missing from the backup").count(),
+        1,
+        "{some:?}"
+    );
     assert!(some.err.contains("1 file is incomplete"), "{some:?}");
     let (server, mut connection) = other.serve().await;
     let top = root(&mut connection).await;

@@ -59,7 +59,7 @@ async fn what_is_changed_all_the_time_is_called_moving_and_ends_where_its_bytes_
     assert!(taken.out.contains("1 files, 1 of them changed during the backup"), "{taken:?}");
     let (moving, proof) = moving(&folder).await;
     assert_eq!(moving, 1);
-    let said = "/e/file was being changed when it was backed up: 5 of ";
+    let said = "/e/file changed while it was backed up: 5 of ";
     assert!(proof.contains(said) && proof.contains("verified: 1 files"), "{proof}");
     let restored = other.restore(&folder, &[]).await;
     went_well(&restored);

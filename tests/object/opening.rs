@@ -60,7 +60,7 @@ async fn a_server_without_conditions_is_for_one_process_alone() {
     let server = S3Server::start().await;
     server.ignore_conditions();
     let refused = said(&server, |_, _| {}).await;
-    assert_says(&refused, &["does not honour conditional writes", "single_server: true"]);
+    assert_says(&refused, &["does not support conditional writes", "single_server: true"]);
     let store = store_with(&server, |settings| settings.exclusive = true).await;
     let id = ContentId::generate();
     put(&store, id, 0, b"first").await;

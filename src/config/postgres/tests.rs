@@ -94,7 +94,7 @@ fn what_is_wrong_names_its_key() {
     refused("port: 70000", &["postgres.port", "\"70000\"", "65535"]);
     refused("database: ''", &["postgres.database", "empty"]);
     refused("target_session_attrs: read-only", &["target_session_attrs", "read-write"]);
-    refused("channel_binding: require", &["channel_binding", "no TLS"]);
+    refused("channel_binding: require", &["channel_binding", "TLS is off"]);
 }
 
 #[test]
