@@ -8,6 +8,7 @@ use super::error::Error;
 use super::section::{Document, Field, hint};
 use super::tree::Value;
 use super::values::{duration_or_none, word};
+use crate::server::ServerSettings;
 
 /// The program's own modules, as log lines name them behind `trunkfs::`.
 const MODULES: [&str; 17] = [
@@ -152,10 +153,11 @@ fn module(path: &str) -> Result<String, LevelsError> {
 
 pub(super) fn logging(field: &Field<'_>) -> Result<Logging, Error> {
     let section = field.section(&["format", "levels", "slow_calls"])?;
+    let slow_calls = ServerSettings::new(Vec::new()).slow_calls;
     Ok(Logging {
         format: section.or("format", "text", format)?,
         levels: section.or("levels", "info", levels)?,
-        slow_calls: section.or("slow_calls", "1s", duration_or_none)?,
+        slow_calls: section.or("slow_calls", slow_calls, duration_or_none)?,
     })
 }
 

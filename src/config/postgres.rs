@@ -8,6 +8,7 @@ use super::secrets::{Hidden, Secret};
 use super::section::{Field, Section};
 use super::tree::Value;
 use super::values::{MOST, count, duration, duration_or_none, flag, nonempty, number};
+use crate::metadata::postgres::Settings;
 use crate::types::database::{Parameters, PasswordSource, Target};
 
 /// A PostgreSQL database, and how it is used.
@@ -72,8 +73,11 @@ pub(super) fn postgres(field: &Field<'_>, request_timeout: Duration) -> Result<P
     let secrets = [("url", Hidden::InUrl), ("password", Hidden::Whole)];
     let section = field.section_with(&keys, &secrets)?;
     let (target, connect_timeout) = target(field, &section)?;
-    let max_connections = section.or("max_conns", 15, |field| count(field, MOST))?;
-    let min_connections = section.or("min_conns", 2.min(max_connections), |field| {
+    let defaults = Settings::new(target.clone());
+    let max_connections =
+        section.or("max_conns", defaults.max_connections, |field| count(field, MOST))?;
+    let least = defaults.min_connections.min(max_connections);
+    let min_connections = section.or("min_conns", least, |field| {
         let fewest = number::<u32>(field, 0, MOST)?;
         match usize::try_from(fewest) {
             Ok(fewest) if fewest <= max_connections => Ok(fewest),
@@ -95,7 +99,7 @@ pub(super) fn postgres(field: &Field<'_>, request_timeout: Duration) -> Result<P
             Ok(value)
         })
     };
-    let statement_timeout = within_request("statement_timeout", Duration::from_secs(10))?;
+    let statement_timeout = within_request("statement_timeout", defaults.statement_timeout)?;
     if let Some(field) = section.optional("statement_timeout")
         && !(SHORTEST_STATEMENT..=LONGEST_STATEMENT).contains(&statement_timeout)
     {
@@ -105,25 +109,35 @@ pub(super) fn postgres(field: &Field<'_>, request_timeout: Duration) -> Result<P
         target,
         max_connections,
         min_connections,
-        max_idle_time: section.or("max_idle_time", Duration::from_secs(300), duration)?,
-        max_lifetime: section.or("max_lifetime", "30m", duration_or_none)?,
+        max_idle_time: section.or("max_idle_time", defaults.max_idle_time, duration)?,
+        max_lifetime: section.or(
+            "max_lifetime",
+            defaults.max_lifetime.unwrap_or_default(),
+            duration_or_none,
+        )?,
         health_check_period: section.or(
             "health_check_period",
-            Duration::from_secs(30),
+            defaults.health_check_period,
             duration,
         )?,
-        connect_timeout,
-        acquire_timeout: within_request("acquire_timeout", Duration::from_secs(5))?,
+        connect_timeout: match connect_timeout {
+            Some(in_url) => {
+                section.absent("connect_timeout");
+                in_url
+            }
+            None => section.or("connect_timeout", defaults.connect_timeout, duration)?,
+        },
+        acquire_timeout: within_request("acquire_timeout", defaults.acquire_timeout)?,
         statement_timeout: statement_timeout.max(SHORTEST_STATEMENT),
         connect_retry: section.or("connect_retry", "60s", duration_or_none)?,
-        auto_migrate: section.or("auto_migrate", false, flag)?,
+        auto_migrate: section.or("auto_migrate", defaults.auto_migrate, flag)?,
         migrations_path: section
             .maybe("migrations_path", |field| nonempty(field).map(PathBuf::from))?,
     })
 }
 
-/// The database, and how long connecting to it may take.
-fn target(field: &Field<'_>, section: &Section<'_>) -> Result<(Target, Duration), Error> {
+/// The database, and how long connecting to it may take where the URL says so.
+fn target(field: &Field<'_>, section: &Section<'_>) -> Result<(Target, Option<Duration>), Error> {
     let url = section.secret_at("url")?;
     let text = |key| section.maybe(key, Field::text);
     // Beside a URL, what is left out is the URL's to say.
@@ -137,27 +151,24 @@ fn target(field: &Field<'_>, section: &Section<'_>) -> Result<(Target, Duration)
     let mut given = Parameters {
         password_source: file.map(|file| PasswordSource::Password(file.to_owned())),
         host: match alone {
-            true => Some(section.or("host", "localhost", joined)?),
+            true => Some(section.or("host", Parameters::DEFAULT_HOST, joined)?),
             false => section.maybe("host", joined)?,
         },
         port: match alone {
-            true => Some(section.or("port", 5432, joined)?),
+            true => Some(section.or("port", u32::from(Parameters::DEFAULT_PORT), joined)?),
             false => section.maybe("port", joined)?,
         },
-        database: or("database", "trunkfs")?,
-        user: or("user", "trunkfs")?,
+        database: or("database", Parameters::DEFAULT_NAME)?,
+        user: or("user", Parameters::DEFAULT_NAME)?,
         password: password.as_ref().map(|it| it.reveal().to_owned()),
-        application_name: or("application_name", "trunkfs")?,
+        application_name: or("application_name", Parameters::DEFAULT_NAME)?,
         sslmode: text("sslmode")?,
         sslrootcert: text("sslrootcert")?,
         sslcert: text("sslcert")?,
         sslkey: text("sslkey")?,
-        channel_binding: or("channel_binding", "prefer")?,
-        target_session_attrs: or("target_session_attrs", "read-write")?,
-        connect_timeout: match alone {
-            true => Some(section.or("connect_timeout", "10s", duration)?),
-            false => section.maybe("connect_timeout", duration)?,
-        },
+        channel_binding: or("channel_binding", Parameters::DEFAULT_CHANNEL_BINDING)?,
+        target_session_attrs: or("target_session_attrs", Parameters::DEFAULT_SESSION)?,
+        connect_timeout: None,
     };
     if let Some((url, text)) = &url {
         let named =
@@ -167,7 +178,7 @@ fn target(field: &Field<'_>, section: &Section<'_>) -> Result<(Target, Duration)
         }
         merge(section, &mut given, named)?;
     }
-    let connect_timeout = given.connect_timeout.unwrap_or(Duration::from_secs(10));
+    let connect_timeout = given.connect_timeout;
     let url = url.map(|(field, _)| field);
     let target = given.into_target().map_err(|wrong| {
         let place = section.optional(wrong.name);

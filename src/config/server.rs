@@ -8,7 +8,8 @@ use ipnet::IpNet;
 use super::error::Error;
 use super::section::Field;
 use super::tree::Value;
-use super::values::{MOST, address, count, duration, network, size};
+use super::values::{MOST, Size, address, count, duration, network, size};
+use crate::server::ServerSettings;
 
 /// The port that is listened on where the configuration names none.
 pub const DEFAULT_PORT: u16 = 12049;
@@ -49,18 +50,28 @@ pub(super) fn server(field: &Field<'_>) -> Result<Server, Error> {
         "probe_networks",
         "memory_budget",
     ])?;
-    let connections = |key, default: i32| section.or(key, default, |field| count(field, MOST));
+    let listen = section.or(
+        "listen",
+        SocketAddr::from(([0, 0, 0, 0], DEFAULT_PORT)).to_string(),
+        address,
+    )?;
+    let defaults = ServerSettings::new(vec![listen]);
+    let connections = |key, default: usize| section.or(key, default, |field| count(field, MOST));
     Ok(Server {
-        listen: section.or("listen", format!("0.0.0.0:{DEFAULT_PORT}"), address)?,
-        request_timeout: section.or("request_timeout", "30s", duration)?,
-        drain_timeout: section.or("drain_timeout", "20s", duration)?,
-        max_connections: connections("max_connections", 1024)?,
-        max_connections_per_client: connections("max_connections_per_client", 256)?,
-        idle_timeout: section.or("idle_timeout", "6m", duration)?,
+        listen,
+        request_timeout: section.or("request_timeout", defaults.request_timeout, duration)?,
+        drain_timeout: section.or("drain_timeout", defaults.drain_timeout, duration)?,
+        max_connections: connections("max_connections", defaults.max_connections)?,
+        max_connections_per_client: connections(
+            "max_connections_per_client",
+            defaults.max_connections_per_client,
+        )?,
+        idle_timeout: section.or("idle_timeout", defaults.idle_timeout, duration)?,
         probe_networks: section.or("probe_networks", Value::List(Vec::new()), |field| {
             field.list()?.iter().map(network).collect()
         })?,
-        memory_budget: section
-            .or("memory_budget", "256MiB", |field| size(field, BUDGETS.0, BUDGETS.1))?,
+        memory_budget: section.or("memory_budget", Size::of(defaults.memory_budget), |field| {
+            size(field, BUDGETS.0, BUDGETS.1)
+        })?,
     })
 }

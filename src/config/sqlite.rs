@@ -8,7 +8,8 @@ use super::error::Error;
 use super::filesystem::resolved;
 use super::section::Field;
 use super::stores::Stores;
-use super::values::{flag, nonempty, size};
+use super::values::{Size, flag, nonempty, size};
+use crate::metadata::sqlite::Settings;
 
 /// What `cache_size` may be, in bytes.
 const CACHES: (u64, u64) = (1 << 20, 1 << 40);
@@ -27,10 +28,13 @@ pub struct Sqlite {
 pub(super) fn sqlite(field: &Field<'_>) -> Result<Sqlite, Error> {
     let section = field.section(&["path", "quick_check", "cache_size"])?;
     let path = section.required("path", "write the path of the SQLite file")?;
-    let cache_size = section.or("cache_size", "64MiB", |field| size(field, CACHES.0, CACHES.1))?;
+    let path = nonempty(&path).map(PathBuf::from)?;
+    let defaults = Settings::new(path.clone());
+    let cache_size = section
+        .or("cache_size", Size::of(defaults.cache_size), |field| size(field, CACHES.0, CACHES.1))?;
     Ok(Sqlite {
-        path: nonempty(&path).map(PathBuf::from)?,
-        quick_check: section.or("quick_check", false, flag)?,
+        path,
+        quick_check: section.or("quick_check", defaults.quick_check, flag)?,
         cache_size: usize::try_from(cache_size).unwrap_or(usize::MAX),
     })
 }

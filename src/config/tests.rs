@@ -2,14 +2,18 @@
 
 mod documentation;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use super::effective::scalar;
 use super::section::Document;
 use super::tree::{Entry, Node, Value};
 use super::*;
 
 const EXAMPLE: &str = include_str!("../../config.example.yaml");
+
+/// Keys, and the scalars behind each.
+type Shown = BTreeMap<String, Vec<String>>;
 
 const MINIMAL: &str = "
 metadata: { stores: { m: { type: memory } } }
@@ -31,8 +35,8 @@ fn parse(text: &str) -> Result<Config, Errors> {
     Config::parse("t.yaml", text, &variable)
 }
 
-/// Every key of a tree, in the form that `Document::offered` has.
-fn keys(node: &Node, pattern: &str, chosen: bool, out: &mut BTreeSet<String>) {
+/// Every key of a tree, in the form that `Document::offered` has, and each scalar that stands behind it.
+fn keys(node: &Node, pattern: &str, chosen: bool, out: &mut Shown) {
     match &node.value {
         Value::Map(entries) => {
             for Entry { key, node, .. } in entries {
@@ -40,7 +44,7 @@ fn keys(node: &Node, pattern: &str, chosen: bool, out: &mut BTreeSet<String>) {
                 let path =
                     if pattern.is_empty() { name.to_owned() } else { format!("{pattern}.{name}") };
                 if !chosen {
-                    out.insert(path.clone());
+                    out.entry(path.clone()).or_default().push(scalar(&node.value));
                 }
                 keys(node, &path, !chosen && key == "stores", out);
             }
@@ -55,11 +59,22 @@ fn keys(node: &Node, pattern: &str, chosen: bool, out: &mut BTreeSet<String>) {
 }
 
 #[test]
-fn the_example_shows_every_known_key() {
+fn the_example_shows_every_known_key_with_its_default() {
     let document = Document::new("config.example.yaml", EXAMPLE, &variable, &[]);
     parse::config(&document).unwrap();
-    let mut shown = BTreeSet::new();
+    let mut shown = Shown::new();
     keys(&document.parse().unwrap(), "", false, &mut shown);
+    for (key, default) in document.offered.borrow().iter() {
+        let Some(default) = default else { continue };
+        let same = |value: &String| {
+            value == default || {
+                let millis = values::millis(value);
+                millis.is_some() && millis == values::millis(default)
+            }
+        };
+        assert!(shown[key].iter().any(same), "{key}: {default} or {:?}?", shown[key]);
+    }
+    let mut shown: BTreeSet<_> = shown.into_keys().collect();
     let offered = document.offered.borrow();
     // A secret's other forms are shown by one of them.
     let forms = |key: &&String| !key.ends_with("_file") && !key.ends_with("_credential");

@@ -8,6 +8,8 @@ use serde::Deserialize;
 use serde::de::{MapAccess, SeqAccess, Visitor};
 use serde_saphyr::{Location, Spanned};
 
+use super::values::Size;
+
 /// A value and where it comes from.
 #[derive(Clone, Debug)]
 pub(super) struct Node {
@@ -114,14 +116,21 @@ impl From<usize> for Value {
 }
 
 impl From<Duration> for Value {
-    /// As a file would have it: a whole number of seconds where it is one.
+    /// As a file would have it: minutes, seconds or milliseconds, the largest unit in which it is whole. One minute is 60s.
     fn from(duration: Duration) -> Self {
-        let millis = duration.as_millis();
-        Self::Text(if millis.is_multiple_of(1000) {
-            format!("{}s", millis / 1000)
-        } else {
-            format!("{millis}ms")
+        Self::Text(match duration.as_millis() {
+            millis if !millis.is_multiple_of(1000) => format!("{millis}ms"),
+            millis if millis > 60_000 && millis.is_multiple_of(60_000) => {
+                format!("{}m", millis / 60_000)
+            }
+            millis => format!("{}s", millis / 1000),
         })
+    }
+}
+
+impl From<Size> for Value {
+    fn from(size: Size) -> Self {
+        Self::Text(size.to_string())
     }
 }
 

@@ -161,6 +161,13 @@ pub(super) fn size(field: &Field<'_>, least: u64, most: u64) -> Result<u64, Erro
 /// A number of bytes in the largest unit in which it is whole.
 pub(super) struct Size(pub(super) u64);
 
+impl Size {
+    /// A size in memory.
+    pub(super) fn of(bytes: usize) -> Self {
+        Self(u64::try_from(bytes).unwrap_or(u64::MAX))
+    }
+}
+
 impl fmt::Display for Size {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let fits = |unit: u64| self.0 >= unit && self.0.is_multiple_of(unit);

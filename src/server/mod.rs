@@ -93,13 +93,13 @@ pub struct ServerSettings {
 }
 
 impl ServerSettings {
-    /// The defaults, and where to listen.
+    /// Defaults for all but where to listen. Keys of the configuration that are left out have these values.
     #[must_use]
     pub fn new(listen: Vec<SocketAddr>) -> Self {
         Self {
             listen,
             max_connections: 1024,
-            max_connections_per_client: 1024,
+            max_connections_per_client: 256,
             unproven_connections: 64,
             admission: Admission::everyone(),
             idle_timeout: Duration::from_secs(360),
@@ -109,7 +109,7 @@ impl ServerSettings {
             slow_calls: Duration::from_secs(1),
             record_timeout: Duration::from_secs(60),
             write_timeout: Duration::from_secs(60),
-            drain_timeout: Duration::from_secs(30),
+            drain_timeout: Duration::from_secs(20),
         }
     }
 }

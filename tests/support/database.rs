@@ -25,6 +25,9 @@ impl TestDatabase {
         let url = std::env::var(VARIABLE)
             .unwrap_or_else(|_| panic!("{VARIABLE} is not set: run the tests with ./tests/run.sh"));
         let server = Settings {
+            // Tests run side by side on one server, and count the connections that they open.
+            max_connections: 8,
+            min_connections: 0,
             // A busy machine is no reason for a test to fail, and nobody asks idle connections while messages are counted.
             connect_timeout: PATIENCE,
             acquire_timeout: PATIENCE,

@@ -34,17 +34,17 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// Settings with defaults for all but the database.
+    /// Settings with defaults for all but the database. Keys of the configuration that are left out have these values.
     #[must_use]
     pub fn new(target: Target) -> Self {
         Self {
             target,
-            max_connections: 8,
-            min_connections: 0,
+            max_connections: 15,
+            min_connections: 2,
             max_idle_time: Duration::from_secs(300),
             max_lifetime: Some(Duration::from_secs(1800)),
             health_check_period: Duration::from_secs(30),
-            connect_timeout: Duration::from_secs(5),
+            connect_timeout: Duration::from_secs(10),
             acquire_timeout: Duration::from_secs(5),
             statement_timeout: Duration::from_secs(10),
             auto_migrate: false,

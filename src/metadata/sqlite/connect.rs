@@ -30,7 +30,7 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// A store in a file, all else as it is by default.
+    /// A store in a file, with defaults for the rest. Keys of the configuration that are left out have these values.
     #[must_use]
     pub fn new(path: PathBuf) -> Self {
         Self { path, quick_check: false, cache_size: 64 << 20, log_limit: 1 << 30 }

@@ -60,10 +60,6 @@ pub struct WrongParameter {
     pub message: String,
 }
 
-/// Where nothing else is said.
-const DEFAULT_HOST: &str = "localhost";
-pub(super) const DEFAULT_PORT: u16 = 5432;
-const DEFAULT_NAME: &str = "trunkfs";
 /// The most hosts: each is asked again and again while no server answers.
 const MOST_HOSTS: usize = 16;
 
@@ -72,6 +68,17 @@ fn wrong(name: &'static str, message: impl Into<String>) -> WrongParameter {
 }
 
 impl Parameters {
+    /// The host.
+    pub const DEFAULT_HOST: &str = "localhost";
+    /// The port.
+    pub const DEFAULT_PORT: u16 = 5432;
+    /// The name of the database, of the role and in `pg_stat_activity`.
+    pub const DEFAULT_NAME: &str = "trunkfs";
+    /// `channel_binding`.
+    pub const DEFAULT_CHANNEL_BINDING: &str = "prefer";
+    /// `target_session_attrs`.
+    pub const DEFAULT_SESSION: &str = "read-write";
+
     /// The parameters that a URL names.
     ///
     /// # Errors
@@ -95,7 +102,7 @@ impl Parameters {
         let named = |name, value: Option<String>| match value {
             Some(empty) if empty.is_empty() => Err(wrong(name, "must not be empty")),
             Some(value) => without_nul(name, value),
-            None => Ok(DEFAULT_NAME.to_owned()),
+            None => Ok(Self::DEFAULT_NAME.to_owned()),
         };
         Ok(Target {
             hosts,
@@ -122,7 +129,8 @@ pub(super) fn without_nul(name: &'static str, value: String) -> Result<String, W
 }
 
 fn hosts(names: Option<&str>, ports: Option<&str>) -> Result<Vec<Host>, WrongParameter> {
-    let names: Vec<&str> = names.unwrap_or(DEFAULT_HOST).split(',').map(str::trim).collect();
+    let names = names.unwrap_or(Parameters::DEFAULT_HOST);
+    let names: Vec<&str> = names.split(',').map(str::trim).collect();
     if names.iter().any(|name| name.is_empty()) {
         return Err(wrong(
             "host",
@@ -148,7 +156,7 @@ fn hosts(names: Option<&str>, ports: Option<&str>) -> Result<Vec<Host>, WrongPar
         }
     }
     let ports = match ports {
-        None => vec![DEFAULT_PORT],
+        None => vec![Parameters::DEFAULT_PORT],
         Some(ports) => ports.split(',').map(|it| port(it.trim())).collect::<Result<_, _>>()?,
     };
     if ports.len() != 1 && ports.len() != names.len() {
@@ -245,15 +253,15 @@ fn identity(
 }
 
 fn channel_binding(word: Option<&str>, sslmode: SslMode) -> Result<ChannelBinding, WrongParameter> {
-    match word {
-        None | Some("prefer") => Ok(ChannelBinding::Prefer),
-        Some("disable") => Ok(ChannelBinding::Disable),
-        Some("require") if sslmode == SslMode::Disable => Err(wrong(
+    match word.unwrap_or(Parameters::DEFAULT_CHANNEL_BINDING) {
+        "prefer" => Ok(ChannelBinding::Prefer),
+        "disable" => Ok(ChannelBinding::Disable),
+        "require" if sslmode == SslMode::Disable => Err(wrong(
             "channel_binding",
             "TLS is off (sslmode: disable); write sslmode: verify-full, or remove this",
         )),
-        Some("require") => Ok(ChannelBinding::Require),
-        Some(word) => {
+        "require" => Ok(ChannelBinding::Require),
+        word => {
             let message = format!("{word:?} is not one of disable, prefer, require");
             Err(wrong("channel_binding", message))
         }
@@ -261,10 +269,10 @@ fn channel_binding(word: Option<&str>, sslmode: SslMode) -> Result<ChannelBindin
 }
 
 fn session(word: Option<&str>) -> Result<SessionAttributes, WrongParameter> {
-    match word {
-        None | Some("read-write") => Ok(SessionAttributes::ReadWrite),
-        Some("any") => Ok(SessionAttributes::Any),
-        Some(word) => {
+    match word.unwrap_or(Parameters::DEFAULT_SESSION) {
+        "read-write" => Ok(SessionAttributes::ReadWrite),
+        "any" => Ok(SessionAttributes::Any),
+        word => {
             let message =
                 format!("{word:?} is not one of read-write, any; TrunkFS needs a primary");
             Err(wrong("target_session_attrs", message))

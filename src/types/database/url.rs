@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::parameters::{DEFAULT_PORT, Parameters};
+use super::parameters::Parameters;
 
 /// What is wrong with a URL. Never shows what may be a part of a password.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -124,7 +124,8 @@ fn read_hosts(text: &str, found: &mut Parameters) -> Result<(), UrlError> {
     }
     found.host = Some(names.join(","));
     if ports.iter().any(Option::is_some) {
-        let ports = ports.into_iter().map(|it| it.unwrap_or_else(|| DEFAULT_PORT.to_string()));
+        let default = Parameters::DEFAULT_PORT.to_string();
+        let ports = ports.into_iter().map(|it| it.unwrap_or_else(|| default.clone()));
         found.port = Some(ports.collect::<Vec<_>>().join(","));
     }
     Ok(())

@@ -44,6 +44,8 @@ impl Fixture {
         let mut settings = ServerSettings::new(vec![([127, 0, 0, 1], 0).into()]);
         // The scripted program has no handles.
         settings.unproven_connections = settings.max_connections;
+        // Most connections come from one address.
+        settings.max_connections_per_client = settings.max_connections;
         change(&mut settings);
         let script = Arc::new(Scripted::default());
         let server = Server::bind(settings, vec![script.clone()]).await.unwrap();
