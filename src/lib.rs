@@ -9,6 +9,10 @@
 //! `types` holds what crosses layers and imports nothing; `server/stores.rs` alone names concrete
 //! stores; `config` becomes validated types before anything starts.
 
+// What the test programs share names the crate as they do.
+#[cfg(test)]
+extern crate self as trunkfs;
+
 mod availability;
 pub mod backup;
 pub mod bench;

@@ -7,8 +7,8 @@ use super::error::Error;
 use super::secrets::{Hidden, Secret};
 use super::section::{Field, Section};
 use super::tree::Value;
-use super::values::{MOST, count, duration, duration_or_none, flag, nonempty, number};
-use crate::metadata::postgres::Settings;
+use super::values::{MOST, count, duration, duration_or_none, flag, nonempty, number, word};
+use crate::metadata::postgres::{Cache, Settings};
 use crate::types::database::{Parameters, PasswordSource, Target};
 
 /// A PostgreSQL database, and how it is used.
@@ -38,6 +38,8 @@ pub struct Postgres {
     pub auto_migrate: bool,
     /// A folder of migrations in place of the embedded ones.
     pub migrations_path: Option<PathBuf>,
+    /// Whether rows are kept in memory while no other server uses the database.
+    pub cache: Cache,
 }
 
 /// The longest that a statement may run: what became of a call is known to the database for some minutes only.
@@ -69,6 +71,7 @@ pub(super) fn postgres(field: &Field<'_>, request_timeout: Duration) -> Result<P
         "connect_retry",
         "auto_migrate",
         "migrations_path",
+        "cache",
     ];
     let secrets = [("url", Hidden::InUrl), ("password", Hidden::Whole)];
     let section = field.section_with(&keys, &secrets)?;
@@ -133,7 +136,16 @@ pub(super) fn postgres(field: &Field<'_>, request_timeout: Duration) -> Result<P
         auto_migrate: section.or("auto_migrate", defaults.auto_migrate, flag)?,
         migrations_path: section
             .maybe("migrations_path", |field| nonempty(field).map(PathBuf::from))?,
+        cache: section.or("cache", "auto", cache)?,
     })
+}
+
+fn cache(field: &Field<'_>) -> Result<Cache, Error> {
+    // Older YAML has `off` for false.
+    if matches!(field.value(), Value::Flag(false)) {
+        return Ok(Cache::Off);
+    }
+    word(field, &[("auto", Cache::Auto), ("off", Cache::Off)])
 }
 
 /// The database, and how long connecting to it may take where the URL says so.

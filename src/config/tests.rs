@@ -121,7 +121,7 @@ fn values_take_variables_and_text() {
 server: { listen: "[::1]:${PORT}", request_timeout: 1500ms, drain_timeout: 2m, max_connections: "7", probe_networks: [192.0.2.7, "fd00::/8"], idle_timeout: 90s, memory_budget: "${PORT}MiB" }
 metadata:
   stores:
-    db: { type: postgres, postgres: { port: "${PORT}", password: "a$${b}", auto_migrate: "true" } }
+    db: { type: postgres, postgres: { port: "${PORT}", password: "a$${b}", auto_migrate: "true", cache: off } }
 content: { stores: { c: { type: memory } } }
 shares:
   - name: /a/b
@@ -145,6 +145,7 @@ shares:
     assert_eq!(postgres.target.hosts[0].port, 6000);
     assert_eq!(postgres.target.password.as_deref(), Some("a${b}"));
     assert!(postgres.auto_migrate);
+    assert_eq!(postgres.cache, crate::metadata::postgres::Cache::Off);
     assert!(!format!("{config:?}").contains("a${b}"));
     let share = &config.shares[0];
     assert_eq!((share.root.uid, share.root.mode.bits()), (4_294_967_294, 0o700));

@@ -516,6 +516,8 @@ fn database(settings: &config::Postgres) -> Settings {
         statement_timeout: settings.statement_timeout,
         auto_migrate: settings.auto_migrate,
         migrations_path: settings.migrations_path.clone(),
+        cache: settings.cache,
+        ..Settings::new(settings.target.clone())
     }
 }
 

@@ -16,7 +16,7 @@ use super::port::Reserved;
 use super::process::{Finished, Running, folder, patiently, run, trunkfs};
 
 /// The newest version; a new one must be looked at here.
-const NEWEST: i32 = 4;
+const NEWEST: i32 = 5;
 
 /// A configuration with a store `main` in the database and one in memory, for `role`.
 fn configured(settings: &Settings, role: &str, more: &str) -> TempDir {
@@ -109,7 +109,7 @@ async fn a_schema_is_made_served_and_taken_back() {
         0,
         &["store main, the database", "applied V1 tables in ", "the schema has version 1"],
     );
-    serve(&folder).await.failed_with(1, &["the schema has version 1, this program needs 4; ", up]);
+    serve(&folder).await.failed_with(1, &["the schema has version 1, this program needs 5; ", up]);
     said(
         &migrate(&folder, &["status"]).await,
         3,
@@ -118,16 +118,16 @@ async fn a_schema_is_made_served_and_taken_back() {
     said(
         &migrate(&folder, &["up"]).await,
         0,
-        &["applied V2 operations in ", "applied V4 conflicts in ", "the schema has version 4"],
+        &["applied V2 operations in ", "applied V5 lease in ", "the schema has version 5"],
     );
-    said(&migrate(&folder, &["up"]).await, 0, &["nothing to do: the schema has version 4"]);
-    said(&migrate(&folder, &["status"]).await, 0, &["up to date: version 4"]);
+    said(&migrate(&folder, &["up"]).await, 0, &["nothing to do: the schema has version 5"]);
+    said(&migrate(&folder, &["status"]).await, 0, &["up to date: version 5"]);
 
     // While it is served nothing is taken back.
     let server = Running::start(folder.path(), &["--config", "t.yaml"], 1).await;
     let all = ["down", "--to", "0"];
     let words = [
-        "from version 4 to 0",
+        "from version 5 to 0",
         "V1 tables: Destroys",
         "shares: 1; files, directories and links: 1",
         "The store is in use: ",
@@ -143,13 +143,13 @@ async fn a_schema_is_made_served_and_taken_back() {
     refused(
         &asked,
         1,
-        &["from version 4 to 3", "V4 conflicts: Puts", "No file or name is lost", "pg_dump"],
+        &["from version 5 to 4", "V5 lease: Takes", "No file or name is lost", "pg_dump"],
     );
     assert!(!asked.err.contains("in use") && !asked.err.contains("V3"), "{asked:?}");
     said(
         &migrate(&folder, &yes).await,
         0,
-        &["reverted V4", "reverted V3", "reverted V2", "reverted V1", "the schema has version 0"],
+        &["reverted V5", "reverted V3", "reverted V2", "reverted V1", "the schema has version 0"],
     );
     said(&migrate(&folder, &yes).await, 0, &["nothing to do: the schema has version 0"]);
     said(&migrate(&folder, &["status"]).await, 3, &["behind: schema missing"]);
@@ -163,7 +163,7 @@ async fn a_schema_of_another_program_is_refused() {
     let later =
         "INSERT INTO refinery_schema_history VALUES (7, 'later', '2030-01-01T00:00:00Z', '1')";
     client.batch_execute(later).await.unwrap();
-    let words = ["the schema has version 7, newer than version 4", "upgrade TrunkFS"];
+    let words = ["the schema has version 7, newer than version 5", "upgrade TrunkFS"];
     serve(&folder).await.failed_with(1, &words);
     for words_of in [&["up"][..], &["down", "--yes"], &["down"]] {
         refused(&migrate(&folder, words_of).await, 1, &words);
@@ -188,7 +188,10 @@ async fn status_is_there_for_programs_too() {
     assert_eq!(status.status, Some(3), "{status:?}");
     let object: serde_json::Value = serde_json::from_str(&status.out).unwrap();
     assert_eq!(object["state"], "behind");
-    assert_eq!((object["version"].as_i64(), object["needed"].as_i64()), (Some(1), Some(4)));
+    assert_eq!(
+        (object["version"].as_i64(), object["needed"].as_i64()),
+        (Some(1), Some(NEWEST.into()))
+    );
     assert_eq!(object["store"], "main");
     assert_eq!(object["versions"][0]["name"], "tables");
     assert!(object["versions"][0]["applied_on"].as_str().unwrap().ends_with('Z'), "{object}");
@@ -319,7 +322,7 @@ async fn a_role_that_may_not_make_tables_serves_those_of_another() {
         ],
     );
     let migrating = configured(&settings, &owner.name, "");
-    said(&migrate(&migrating, &["up"]).await, 0, &["the schema has version 4"]);
+    said(&migrate(&migrating, &["up"]).await, 0, &["the schema has version 5"]);
     let grants = format!(
         "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {0};
          GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO {0}",
@@ -439,10 +442,10 @@ async fn migrations_take_turns() {
     said(
         &first,
         0,
-        &["applied V1", "applied V4", "applied V5 slow in ", "the schema has version 5"],
+        &["applied V1", "applied V5", "applied V6 slow in ", "the schema has version 6"],
     );
     let second = ended(second).await;
-    said(&second, 0, &["nothing to do: the schema has version 5"]);
+    said(&second, 0, &["nothing to do: the schema has version 6"]);
     assert!(!second.out.contains("applied V"), "{second:?}");
 }
 
@@ -469,7 +472,7 @@ async fn a_migration_that_is_killed_or_stopped_leaves_the_version_before() {
         let slow = watch.query_one("SELECT to_regclass('slow') IS NULL", &[]).await.unwrap();
         assert!(slow.get::<_, bool>(0));
     }
-    said(&migrate(&folder, &words).await, 0, &["applied V5 slow", "the schema has version 5"]);
+    said(&migrate(&folder, &words).await, 0, &["applied V6 slow", "the schema has version 6"]);
 }
 
 #[tokio::test]
@@ -485,7 +488,7 @@ async fn a_folder_of_migrations_is_named_where_it_is_wrong() {
     let settings = database.settings();
     let more = format!(", auto_migrate: true, migrations_path: {:?}", migrations.path());
     let newer = configured(&settings, &settings.target.user, &more);
-    serve(&newer).await.failed_with(1, &["newest version is 5, this program needs version 4"]);
+    serve(&newer).await.failed_with(1, &["newest version is 6, this program needs version 5"]);
     said(&migrate(&folder, &["status"]).await, 3, &["operations  pending"]);
     std::fs::remove_file(migrations.path().join(format!("V{}__slow.sql", NEWEST + 1))).unwrap();
     Running::start(newer.path(), &["--config", "t.yaml"], 1).await.stop().await;

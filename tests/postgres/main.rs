@@ -38,6 +38,8 @@ mod gate;
 #[cfg(test)]
 mod interleavings;
 #[cfg(test)]
+mod lease;
+#[cfg(test)]
 mod links;
 #[cfg(test)]
 mod load;

@@ -153,6 +153,14 @@ impl Call {
     }
 }
 
+/// Registers an instance; it is not renewed, and nobody takes it for dead before a test is over.
+pub(crate) async fn join(client: &Client) -> Uuid {
+    let instance = Uuid::new_v4();
+    let statement = "INSERT INTO instances (instance, host, version) VALUES ($1, 'test', 'test')";
+    client.execute(statement, &[&instance]).await.unwrap();
+    instance
+}
+
 /// A connection that owns a writer slot.
 pub(crate) struct Session {
     pub(crate) client: Client,
@@ -169,7 +177,7 @@ impl Session {
 
     pub(crate) async fn on(client: Client, share: ShareId) -> Self {
         client.batch_execute("SET lock_timeout = '2min'; SET enable_seqscan = off").await.unwrap();
-        let instance = Uuid::new_v4();
+        let instance = join(&client).await;
         let row = client
             .query_one("SELECT slot, epoch, pg_backend_pid() FROM claim_slot($1)", &[&instance])
             .await

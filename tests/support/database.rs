@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, NoTls};
-use trunkfs::metadata::postgres::Settings;
+use trunkfs::metadata::postgres::{Cache, LeaseTimes, Settings};
 use uuid::Uuid;
 
 /// Where tests may make databases: the URL of a superuser's connection to PostgreSQL 15 or later.
@@ -32,6 +32,9 @@ impl TestDatabase {
             connect_timeout: PATIENCE,
             acquire_timeout: PATIENCE,
             health_check_period: PATIENCE * 60,
+            // Tests of the database's own rules want every call to reach it. Nobody is taken for dead while a test stands still.
+            cache: Cache::Off,
+            lease: LeaseTimes { ttl: PATIENCE * 60, ..LeaseTimes::default() },
             ..Settings::from_url(&url).unwrap()
         };
         let name = format!("trunkfs_test_{}", Uuid::new_v4().simple());

@@ -1,5 +1,7 @@
 //! What a check reads: a statement each, so that no snapshot lasts longer than its page, on a connection of its own.
 
+use std::sync::Arc;
+
 use deadpool_postgres::ClientWrapper;
 use tokio::sync::Mutex;
 use tokio_postgres::types::ToSql;
@@ -8,6 +10,7 @@ use uuid::Uuid;
 
 use super::PostgresStore;
 use super::error::fatal;
+use super::lease::Lease;
 use super::rows::{column, damaged};
 use super::shares;
 use crate::metadata::{
@@ -110,6 +113,7 @@ const RECORDED: &str = "SELECT COALESCE(sum(files), 0)::bigint FROM writer_slots
 #[derive(Debug)]
 pub(super) struct PostgresAuditor {
     pub(super) client: Mutex<ClientWrapper>,
+    pub(super) lease: Arc<Lease>,
 }
 
 #[async_trait::async_trait]
@@ -123,7 +127,7 @@ impl PostgresStore {
     pub(super) async fn begin_audit(&self) -> Result<PostgresAuditor, Error> {
         let client = self.connect_apart().await?;
         client.batch_execute(SESSION).await.map_err(fatal)?;
-        Ok(PostgresAuditor { client: Mutex::new(client) })
+        Ok(PostgresAuditor { client: Mutex::new(client), lease: Arc::clone(&self.lease) })
     }
 }
 

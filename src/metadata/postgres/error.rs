@@ -15,6 +15,8 @@ pub(super) enum Failure {
     /// Nothing was applied, and nothing will be on this connection: its writer slot has another epoch, or
     /// what it prepared does not hold any more. A new one may do.
     Retired(Source),
+    /// Nothing was applied: another instance holds the lease, or this one has not joined.
+    NotJoined(Source),
     /// Nothing was applied: the server takes no changes now, or did not when the connection was made.
     ReadOnly(Source),
     /// Nothing was applied, and a repeat would not help.
@@ -23,6 +25,9 @@ pub(super) enum Failure {
 
 /// The SQLSTATE that `finish` raises for a writer that was fenced.
 const FENCED: &str = "TF001";
+/// The SQLSTATE that `share_lease` raises for an instance that may change nothing now.
+const NOT_JOINED: &str = "TF004";
+
 impl From<tokio_postgres::Error> for Failure {
     fn from(error: tokio_postgres::Error) -> Self {
         let Some(state) = error.code() else {
@@ -55,6 +60,7 @@ impl From<tokio_postgres::Error> for Failure {
                 Self::Refused(Error::Damaged(error.to_string()))
             }
             _ if state.code() == FENCED => Self::Retired(Box::new(error)),
+            _ if state.code() == NOT_JOINED => Self::NotJoined(Box::new(error)),
             _ if class == "08" => Self::Lost(Box::new(error)),
             _ => Self::Refused(Error::Backend(Box::new(error))),
         }
@@ -80,16 +86,17 @@ impl Failure {
     pub(super) fn ends_connection(&self) -> bool {
         match self {
             Self::Lost(_) | Self::Retired(_) => true,
-            Self::Transient(_) | Self::ReadOnly(_) | Self::Refused(_) => false,
+            Self::Transient(_) | Self::NotJoined(_) | Self::ReadOnly(_) | Self::Refused(_) => false,
         }
     }
 
     /// The error of a call that is not repeated. Only for what certainly changed nothing.
     pub(super) fn into_error(self) -> Error {
         match self {
-            Self::Transient(source) | Self::Lost(source) | Self::Retired(source) => {
-                Error::Unavailable(source)
-            }
+            Self::Transient(source)
+            | Self::Lost(source)
+            | Self::Retired(source)
+            | Self::NotJoined(source) => Error::Unavailable(source),
             Self::ReadOnly(source) => Error::ReadOnly(source),
             Self::Refused(error) => error,
         }

@@ -16,6 +16,7 @@ use super::PostgresStore;
 use super::attempt::Attempt;
 use super::error::Failure;
 use super::gates::Pass;
+use super::lease::{HeldHere, Mode};
 use super::pool::{Pool, Pooled, Refusal};
 use super::read::View;
 use super::retry::{Patience, jittered, within};
@@ -219,11 +220,14 @@ impl PostgresStore {
             Ok(connection) => connection,
             Err(failure) => return Ok(Err(failure)),
         };
-        if let Some(slot) = connection.slot {
+        let generation = self.lease.generation();
+        if let Some(slot) = connection.slot
+            && slot.generation == generation
+        {
             return Ok(Ok((connection, slot)));
         }
         let refusal = connection.refusal();
-        let claiming = tokio::spawn(claimed(connection, self.pool.instance()));
+        let claiming = tokio::spawn(claimed(connection, generation, self.pool.instance()));
         let claiming = async {
             claiming.await.unwrap_or_else(|panicked| Err(Failure::Lost(Box::new(panicked))))
         };
@@ -292,8 +296,31 @@ impl PostgresStore {
                 }
                 Err(failure) => failure,
             };
+            let failure = match failure {
+                Failure::NotJoined(source) => match self.enter(cx, attempt, source).await? {
+                    Ok(()) => continue,
+                    Err(failure) => failure,
+                },
+                other => other,
+            };
             attempt.patience.pause(cx, failure).await?;
         }
+    }
+
+    /// Joins those that change rows. The call goes on afterwards, unless the lease is overtaken time and again.
+    async fn enter(
+        &self,
+        cx: &Context,
+        attempt: &mut Attempt,
+        source: Source,
+    ) -> Result<Result<(), Failure>, Error> {
+        attempt.patience.after(Failure::NotJoined(source))?;
+        Ok(match cx.trail.timed(Wait::Database, within(cx, self.lease.enter())).await? {
+            Ok(Mode::Shared) => Ok(()),
+            Ok(Mode::Alone) => return Err(Error::Unavailable(Box::new(HeldHere))),
+            Err(Failure::NotJoined(source)) => return Err(Error::Unavailable(source)),
+            Err(failure) => Err(failure),
+        })
     }
 
     /// Runs a statement that may be repeated, for a caller without a context.
@@ -344,9 +371,19 @@ impl PostgresStore {
     }
 }
 
-/// Claims a writer slot for a connection that has none. Nothing is applied where it fails.
-async fn claimed(mut connection: Pooled, instance: Uuid) -> Result<(Pooled, Slot), Failure> {
-    let claiming = setup::claim(&connection.client, instance);
+/// Claims a writer slot for a connection that has none, or one of an earlier generation. Nothing is applied where it fails.
+async fn claimed(
+    mut connection: Pooled,
+    generation: u64,
+    instance: Uuid,
+) -> Result<(Pooled, Slot), Failure> {
+    let earlier = connection.slot.take();
+    let claiming = async {
+        if let Some(slot) = earlier {
+            setup::release(&connection.client, slot).await?;
+        }
+        setup::claim(&connection.client, generation, instance).await
+    };
     match tokio::time::timeout(connection.flight_limit, claiming).await {
         Ok(Ok(slot)) => {
             connection.slot = Some(slot);

@@ -11,7 +11,7 @@ use tokio_postgres::{Client, Transaction};
 use super::connect::CLOSING;
 use super::error::{Failure, duplicate_of, fatal};
 use super::flight::arguments;
-use super::{PostgresStore, check, hold, rows};
+use super::{PostgresStore, Presence, check, hold, lease, rows};
 use crate::metadata::{
     EntryRecord, Error, HELD, LOADED, LoadError, LoadHow, Loaded, ObjectRecord, Portion, Record,
     Share, claim_key,
@@ -145,10 +145,12 @@ impl PostgresStore {
         from: mpsc::Receiver<Portion>,
     ) -> Result<Loaded, LoadError> {
         self.check_rights().await?;
+        self.lease.join().await.map_err(Failure::into_error)?;
         let mut apart = self.connect_apart().await?;
         let client: &mut Client = &mut apart;
         let transaction = client.transaction().await.map_err(fatal)?;
         transaction.batch_execute("SET LOCAL lock_timeout = '10s'").await.map_err(fatal)?;
+        transaction.query(lease::SHARE, &[&self.instance]).await.map_err(failed)?;
         transaction.batch_execute(LOCK).await.map_err(failed)?;
         let alone = transaction.query_one(hold::LOCK, &[]).await.map_err(failed)?;
         if !alone.try_get::<_, bool>(0).map_err(fatal)? {
@@ -158,6 +160,11 @@ impl PostgresStore {
             Ok(loaded) => {
                 transaction.commit().await.map_err(fatal)?;
                 self.pool.renew_idle();
+                match self.settings.presence {
+                    Presence::Server => {}
+                    // A server may be alone again, and need not wait until this process is taken for dead.
+                    Presence::Tool => self.lease.leave().await,
+                }
                 Ok(loaded)
             }
             Err(error) => {

@@ -1,6 +1,6 @@
-//! What a repair changes, while servers go on: a transaction each, which locks rows in the order that operations do (the lock
-//! of directory moves, directories by UUID, other objects by UUID), looks again in later statements, and only then
-//! changes something ([`mend`]).
+//! What a repair changes, while servers go on: a transaction each, which keeps the lease from being taken meanwhile, locks
+//! rows in the order that operations do (the lock of directory moves, directories by UUID, other objects by UUID), looks
+//! again in later statements, and only then changes something ([`mend`]).
 
 use std::error::Error as StdError;
 
@@ -15,6 +15,7 @@ use super::PostgresStore;
 use super::audit::{self, DIRECTORY, ENTRY, PostgresAuditor};
 use super::connect::CLOSING;
 use super::error::{Failure, fatal};
+use super::lease;
 use super::retry::Patience;
 use super::rows::column;
 use crate::metadata::mend::{self, Rows, Statement, Value};
@@ -125,6 +126,7 @@ fn sql(statement: Statement) -> &'static str {
 #[async_trait::async_trait]
 impl Repair for PostgresStore {
     async fn mender(&self) -> Result<Box<dyn Mender>, Error> {
+        self.lease.join().await.map_err(Failure::into_error)?;
         let begun = self.begin_audit().await?;
         let end = Instant::now() + CLOSING;
         loop {
@@ -149,6 +151,11 @@ impl Mender for PostgresAuditor {
                 Ok(mended) => return Ok(mended),
                 Err(failure) => failure,
             };
+            if let Failure::NotJoined(_) = &failure {
+                patience.after(failure)?;
+                self.lease.join().await.map_err(Failure::into_error)?;
+                continue;
+            }
             // The connection is not made anew: its lock keeps other repairs out.
             if failure.ends_connection() {
                 return Err(failure.into_error());
@@ -169,6 +176,7 @@ impl PostgresAuditor {
     async fn attempt(&self, mend: &Mend) -> Result<Mended, Failure> {
         let mut client = self.client.lock().await;
         let change = Change(client.transaction().await?);
+        change.0.query(lease::SHARE, &[&self.lease.instance()]).await?;
         let mended = mend::mend(&change, mend).await?;
         match mended {
             Mended::Done => change.0.commit().await?,

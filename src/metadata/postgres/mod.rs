@@ -17,6 +17,7 @@ mod flight;
 mod flush;
 mod gates;
 mod hold;
+mod lease;
 mod link;
 mod load;
 mod maintenance;
@@ -48,10 +49,11 @@ use uuid::Uuid;
 
 use self::error::Failure;
 use self::gates::Gates;
+use self::lease::Lease;
 pub use self::migrations::PostgresSchema;
 use self::pool::Pool;
 use self::readers::Readers;
-pub use self::settings::Settings;
+pub use self::settings::{Cache, LeaseTimes, Presence, Settings};
 use self::shares::Shares;
 use self::usage::Usages;
 use super::decide::{Kind, New};
@@ -70,6 +72,7 @@ use crate::types::{
 #[derive(Debug)]
 pub struct PostgresStore {
     settings: Settings,
+    lease: Arc<Lease>,
     pool: Arc<Pool>,
     readers: Arc<Readers>,
     gates: Gates,
@@ -99,12 +102,17 @@ impl PostgresStore {
         start::check(&settings).await?;
         migrations::prepare(&settings).await?;
         let instance = Uuid::new_v4();
-        let pool = Arc::new(Pool::new(&settings, instance)?);
+        let lease = Arc::new(Lease::new(&settings, instance));
+        match settings.presence {
+            Presence::Server => lease.announce().await,
+            Presence::Tool => {}
+        }
+        let pool = Arc::new(Pool::new(&settings, instance, Arc::clone(&lease))?);
         drop(pool.get(None).await.map_err(Failure::into_error)?);
         let gates = Gates::new(pool.most_mutations());
         let (shares, usages) = (Shares::default(), Usages::new());
         let readers = Readers::new();
-        Ok(Self { settings, pool, readers, gates, shares, usages, instance })
+        Ok(Self { settings, lease, pool, readers, gates, shares, usages, instance })
     }
 }
 
@@ -270,6 +278,7 @@ impl MetadataStore for PostgresStore {
 
     async fn close(&self) {
         self.pool.close();
+        self.lease.leave().await;
     }
 }
 

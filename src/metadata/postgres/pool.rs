@@ -16,8 +16,9 @@ use super::Settings;
 use super::connect::{Connected, Connector};
 use super::error::Failure;
 use super::flight::FLUSH;
+use super::lease::Lease;
 use super::maintenance;
-use super::setup::{self, Slot, Standing};
+use super::setup::{self, Place, Slot, Standing};
 use crate::availability::{Availability, Kind, Told};
 use crate::metadata::{Error, Source};
 use crate::types::{Bounds, Claimant, FairPermits, NoPermit, Permit};
@@ -34,6 +35,8 @@ pub(super) struct Connection {
     pub(super) client: Arc<ClientWrapper>,
     /// Its writer slot, which a connection that only reads may lack.
     pub(super) slot: Option<Slot>,
+    /// It was made while its instance had not joined.
+    outside: bool,
     standing: Standing,
     since: Instant,
     /// When it is closed, unless a call has it.
@@ -115,6 +118,7 @@ impl DerefMut for Pooled {
 pub(super) struct Manager {
     connector: Connector,
     instance: Uuid,
+    lease: Arc<Lease>,
     session: String,
     /// Setting a connection up takes no longer.
     limit: Duration,
@@ -140,6 +144,7 @@ impl Manager {
             }
             other @ (Failure::Transient(_)
             | Failure::Retired(_)
+            | Failure::NotJoined(_)
             | Failure::ReadOnly(_)
             | Failure::Refused(_)) => other,
         }
@@ -204,18 +209,24 @@ impl managed::Manager for Manager {
         self.note(standing);
         let client = Arc::new(client);
         let setting_up = Box::pin(async {
-            let slot = setup::prepare(&client, &self.session, self.instance, standing).await?;
+            let (lease, instance) = (&self.lease, self.instance);
+            let place = setup::prepare(&client, &self.session, lease, instance, standing).await?;
             client.prepare_cached(FLUSH).await?;
-            Ok::<_, Failure>(slot)
+            Ok::<_, Failure>(place)
         });
-        let slot = match timeout(self.limit, setting_up).await {
+        let place = match timeout(self.limit, setting_up).await {
             Ok(outcome) => outcome?,
             Err(late) => return Err(self.note_failure(began, Failure::Lost(Box::new(late)))),
         };
         self.availability.succeeded(began);
         let (since, flight_limit) = (Instant::now(), self.flight_limit);
         let end = self.max_lifetime.and_then(|most| since.checked_add(jittered(most)));
-        Ok(Connection { client, slot, standing, since, end, flight_limit })
+        let (slot, outside) = match place {
+            Place::Slot(slot) => (Some(slot), false),
+            Place::None => (None, false),
+            Place::Outside => (None, true),
+        };
+        Ok(Connection { client, slot, outside, standing, since, end, flight_limit })
     }
 
     async fn recycle(&self, connection: &mut Connection, _: &Metrics) -> RecycleResult<Failure> {
@@ -224,6 +235,10 @@ impl managed::Manager for Manager {
         }
         if connection.is_old() {
             return Err(RecycleError::message("the connection is older than max_lifetime"));
+        }
+        // Slots show who serves a share (`load`): a server's connections have some as soon as they can.
+        if connection.outside && connection.slot.is_none() && self.lease.is_joined() {
+            return Err(RecycleError::message("the connection has no writer slot"));
         }
         Ok(())
     }
@@ -265,12 +280,17 @@ fn reserve(max_connections: usize) -> usize {
 
 impl Pool {
     /// A pool that has no connection yet; the fewest of the settings are made in the background.
-    pub(super) fn new(settings: &Settings, instance: Uuid) -> Result<Self, Error> {
+    pub(super) fn new(
+        settings: &Settings,
+        instance: Uuid,
+        lease: Arc<Lease>,
+    ) -> Result<Self, Error> {
         let connector = Connector::new(settings);
         let ended = Arc::clone(connector.ended());
         let manager = Manager {
             connector,
             instance,
+            lease,
             session: setup::session(settings.statement_timeout),
             limit: settings.connect_timeout,
             flight_limit: settings.statement_timeout + FLIGHT_MARGIN,

@@ -10,7 +10,7 @@ use crate::types::{Context, Wait};
 
 /// How long a database that is away is waited for; then the caller is told, who may ask again.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// The most repeats of a call that met a deadlock or waited too long for a lock.
+/// The most repeats of a call that met a deadlock, waited too long for a lock or was overtaken by a lease.
 const TRANSIENT_REPEATS: u32 = 16;
 
 /// Ends with [`Error::Cancelled`] where the call is over.
@@ -48,7 +48,7 @@ impl Patience {
     pub(super) fn after(&mut self, failure: Failure) -> Result<Duration, Error> {
         let over = match &failure {
             Failure::Refused(_) | Failure::ReadOnly(_) => true,
-            Failure::Transient(_) => self.repeats >= TRANSIENT_REPEATS,
+            Failure::Transient(_) | Failure::NotJoined(_) => self.repeats >= TRANSIENT_REPEATS,
             Failure::Lost(_) | Failure::Retired(_) => {
                 self.away_since.get_or_insert_with(Instant::now).elapsed() >= PATIENCE
             }
@@ -66,6 +66,7 @@ impl Patience {
             Failure::Lost(_) => Wait::Away,
             Failure::Transient(_)
             | Failure::Retired(_)
+            | Failure::NotJoined(_)
             | Failure::ReadOnly(_)
             | Failure::Refused(_) => Wait::Database,
         };

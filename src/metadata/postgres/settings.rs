@@ -6,6 +6,48 @@ use std::time::Duration;
 use crate::metadata::Source;
 use crate::types::database::{Parameters, Target};
 
+/// Whether an instance that is alone on the database may decide changes in its memory, and answer reads from there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cache {
+    /// While no other instance is there.
+    Auto,
+    /// Never: every call asks the database.
+    Off,
+}
+
+/// What a store is opened for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Presence {
+    /// To serve: its instance is one of those that change rows from the start on.
+    Server,
+    /// For one task, which may be to read only: a server that is alone stays so until something is changed.
+    Tool,
+}
+
+/// How long a lease lasts. Instances on one database must have the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LeaseTimes {
+    /// An instance that has not renewed its row for so long may be taken for dead.
+    pub ttl: Duration,
+    /// How much earlier a holder stops answering from its memory: clocks do not run alike.
+    pub margin: Duration,
+    /// How often a holder looks whether somebody else wants to change something.
+    pub watch: Duration,
+    /// How long nobody else is to have been there before the lease is taken.
+    pub quiet: Duration,
+}
+
+impl Default for LeaseTimes {
+    fn default() -> Self {
+        Self {
+            ttl: Duration::from_secs(6),
+            margin: Duration::from_secs(1),
+            watch: Duration::from_millis(500),
+            quiet: Duration::from_secs(30),
+        }
+    }
+}
+
 /// How to reach the database, and how it is used.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -31,6 +73,12 @@ pub struct Settings {
     pub auto_migrate: bool,
     /// A folder of migrations in place of the embedded ones.
     pub migrations_path: Option<PathBuf>,
+    /// Whether rows are kept in memory.
+    pub cache: Cache,
+    /// What the store is opened for.
+    pub presence: Presence,
+    /// How long a lease lasts.
+    pub lease: LeaseTimes,
 }
 
 impl Settings {
@@ -49,6 +97,9 @@ impl Settings {
             statement_timeout: Duration::from_secs(10),
             auto_migrate: false,
             migrations_path: None,
+            cache: Cache::Auto,
+            presence: Presence::Server,
+            lease: LeaseTimes::default(),
         }
     }
 

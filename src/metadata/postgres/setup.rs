@@ -6,6 +6,7 @@ use tokio_postgres::{Client, SimpleQueryMessage};
 use uuid::Uuid;
 
 use super::error::Failure;
+use super::lease::Lease;
 use super::obstacle::Obstacle;
 use crate::metadata::Error;
 use crate::types::database::{Host, SessionAttributes, Target};
@@ -44,6 +45,8 @@ pub(super) struct Slot {
     pub(super) number: i32,
     /// The epoch under which this connection holds it.
     pub(super) epoch: i64,
+    /// How many times its instance had had the lease ([`super::lease::Lease::generation`]).
+    pub(super) generation: u64,
 }
 
 /// What a server takes.
@@ -99,27 +102,54 @@ pub(super) async fn check_server(
     }
 }
 
-/// Sets a new connection up. One to a server that takes changes gets a writer slot, unless there is no room to note
-/// it: whatever only reads needs none.
+/// A new connection's part in the writer slots.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Place {
+    /// It has one.
+    Slot(Slot),
+    /// It has none, and will get none before it is used for a change.
+    None,
+    /// Its instance has not joined, and might get one as soon as it has.
+    Outside,
+}
+
+/// Sets a new connection up. One to a server that takes changes gets a writer slot where its instance has joined, unless there
+/// is no room to note it: whatever only reads needs none.
 pub(super) async fn prepare(
     client: &Client,
     session: &str,
+    lease: &Lease,
     instance: Uuid,
     standing: Standing,
-) -> Result<Option<Slot>, Failure> {
+) -> Result<Place, Failure> {
     client.batch_execute(session).await?;
     if standing != Standing::Primary {
-        return Ok(None);
+        return Ok(Place::None);
     }
-    match claim(client, instance).await {
-        Ok(slot) => Ok(Some(slot)),
-        Err(Failure::ReadOnly(_) | Failure::Refused(Error::NoSpace(_))) => Ok(None),
+    if !lease.is_joined() {
+        return Ok(Place::Outside);
+    }
+    match claim(client, lease.generation(), instance).await {
+        Ok(slot) => Ok(Place::Slot(slot)),
+        Err(Failure::NotJoined(_)) => Ok(Place::Outside),
+        Err(Failure::ReadOnly(_) | Failure::Refused(Error::NoSpace(_))) => Ok(Place::None),
         Err(failure) => Err(failure),
     }
 }
 
-/// Gives a connection a writer slot. One round trip.
-pub(super) async fn claim(client: &Client, instance: Uuid) -> Result<Slot, Failure> {
+/// Gives a connection a writer slot. One round trip. `generation` is the lease's before: a slot that was claimed while the
+/// lease was taken is fenced.
+pub(super) async fn claim(
+    client: &Client,
+    generation: u64,
+    instance: Uuid,
+) -> Result<Slot, Failure> {
     let row = client.query_one("SELECT slot, epoch FROM claim_slot($1)", &[&instance]).await?;
-    Ok(Slot { number: row.try_get(0)?, epoch: row.try_get(1)? })
+    Ok(Slot { number: row.try_get(0)?, epoch: row.try_get(1)?, generation })
+}
+
+/// Gives a fenced slot's lock back. All calls on it have ended.
+pub(super) async fn release(client: &Client, slot: Slot) -> Result<(), Failure> {
+    client.execute("SELECT pg_advisory_unlock(19790, $1)", &[&slot.number]).await?;
+    Ok(())
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::{StoreError, Stores, database, file, trial};
 use crate::config::{self, Config};
 use crate::content::{ContentStore, Making};
-use crate::metadata::postgres::PostgresStore;
+use crate::metadata::postgres::{PostgresStore, Presence, Settings};
 use crate::metadata::sqlite::{SqliteFile, SqliteStore};
 use crate::metadata::{self, Audit, Dump, Repair, Upkeep};
 use crate::server::homes::{self, Home};
@@ -139,7 +139,8 @@ async fn look(name: &str, settings: &config::Sqlite) -> Result<SqliteFile, Keepi
 }
 
 async fn connect(name: &str, settings: &config::Postgres) -> Result<PostgresStore, KeepingError> {
-    let store = PostgresStore::connect(database(settings)).await;
+    let store =
+        PostgresStore::connect(Settings { presence: Presence::Tool, ..database(settings) }).await;
     store.map_err(|error| closed(name, &settings.target, error))
 }
 

@@ -39,7 +39,7 @@ const USERS: &str = "
                   usename, ' from ' || host(client_addr), string_agg('pid ' || pid, ', ' ORDER BY pid))
       FROM pg_stat_activity
      WHERE datname = current_database() AND pid <> pg_backend_pid()
-       AND (application_name = $1
+       AND (application_name IN ($1, $1 || ' lease')
             OR pid IN (SELECT pid FROM pg_locks
                         WHERE locktype = 'advisory' AND classid = 19790 AND granted
                           AND database = (SELECT oid FROM pg_database WHERE datname = current_database())))
