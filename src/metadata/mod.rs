@@ -16,9 +16,12 @@
 //!   is awaited.
 
 mod audit;
+mod batch;
+mod cache;
 mod decide;
 mod error;
 mod glance;
+mod known_shares;
 pub mod memory;
 mod mend;
 mod paths;

@@ -55,7 +55,9 @@ async fn hanging(
     let top = root(&mut connection).await;
     let lock = connect(&database.settings()).await;
     lock.batch_execute("BEGIN; LOCK TABLE files IN ACCESS EXCLUSIVE MODE").await.unwrap();
-    connection.send(&Call::new(NFS, 3, 1).arguments(of(&top))).await;
+    // READDIR, which no server answers from memory.
+    let readdir = of(&top).u64(0).u64(0).u32(4096);
+    connection.send(&Call::new(NFS, 3, 16).arguments(readdir)).await;
     // It hangs as soon as somebody else waits for the lock.
     let watch = connect(&database.settings()).await;
     let waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = \

@@ -16,7 +16,7 @@ use super::port::Reserved;
 use super::process::{Finished, Running, folder, patiently, run, trunkfs};
 
 /// The newest version; a new one must be looked at here.
-const NEWEST: i32 = 5;
+const NEWEST: i32 = 6;
 
 /// A configuration with a store `main` in the database and one in memory, for `role`.
 fn configured(settings: &Settings, role: &str, more: &str) -> TempDir {
@@ -109,7 +109,7 @@ async fn a_schema_is_made_served_and_taken_back() {
         0,
         &["store main, the database", "applied V1 tables in ", "the schema has version 1"],
     );
-    serve(&folder).await.failed_with(1, &["the schema has version 1, this program needs 5; ", up]);
+    serve(&folder).await.failed_with(1, &["the schema has version 1, this program needs 6; ", up]);
     said(
         &migrate(&folder, &["status"]).await,
         3,
@@ -118,16 +118,16 @@ async fn a_schema_is_made_served_and_taken_back() {
     said(
         &migrate(&folder, &["up"]).await,
         0,
-        &["applied V2 operations in ", "applied V5 lease in ", "the schema has version 5"],
+        &["applied V2 operations in ", "applied V6 alone in ", "the schema has version 6"],
     );
-    said(&migrate(&folder, &["up"]).await, 0, &["nothing to do: the schema has version 5"]);
-    said(&migrate(&folder, &["status"]).await, 0, &["up to date: version 5"]);
+    said(&migrate(&folder, &["up"]).await, 0, &["nothing to do: the schema has version 6"]);
+    said(&migrate(&folder, &["status"]).await, 0, &["up to date: version 6"]);
 
     // While it is served nothing is taken back.
     let server = Running::start(folder.path(), &["--config", "t.yaml"], 1).await;
     let all = ["down", "--to", "0"];
     let words = [
-        "from version 5 to 0",
+        "from version 6 to 0",
         "V1 tables: Destroys",
         "shares: 1; files, directories and links: 1",
         "The store is in use: ",
@@ -143,13 +143,20 @@ async fn a_schema_is_made_served_and_taken_back() {
     refused(
         &asked,
         1,
-        &["from version 5 to 4", "V5 lease: Takes", "No file or name is lost", "pg_dump"],
+        &["from version 6 to 5", "V6 alone: A server", "No data is lost", "pg_dump"],
     );
     assert!(!asked.err.contains("in use") && !asked.err.contains("V3"), "{asked:?}");
     said(
         &migrate(&folder, &yes).await,
         0,
-        &["reverted V5", "reverted V3", "reverted V2", "reverted V1", "the schema has version 0"],
+        &[
+            "reverted V6",
+            "reverted V5",
+            "reverted V3",
+            "reverted V2",
+            "reverted V1",
+            "the schema has version 0",
+        ],
     );
     said(&migrate(&folder, &yes).await, 0, &["nothing to do: the schema has version 0"]);
     said(&migrate(&folder, &["status"]).await, 3, &["behind: schema missing"]);
@@ -161,16 +168,16 @@ async fn a_schema_of_another_program_is_refused() {
     said(&migrate(&folder, &["up"]).await, 0, &[]);
     let client = connect(&database.settings()).await;
     let later =
-        "INSERT INTO refinery_schema_history VALUES (7, 'later', '2030-01-01T00:00:00Z', '1')";
+        "INSERT INTO refinery_schema_history VALUES (8, 'later', '2030-01-01T00:00:00Z', '1')";
     client.batch_execute(later).await.unwrap();
-    let words = ["the schema has version 7, newer than version 5", "upgrade TrunkFS"];
+    let words = ["the schema has version 8, newer than version 6", "upgrade TrunkFS"];
     serve(&folder).await.failed_with(1, &words);
     for words_of in [&["up"][..], &["down", "--yes"], &["down"]] {
         refused(&migrate(&folder, words_of).await, 1, &words);
     }
     said(&migrate(&folder, &["status"]).await, 4, &["later       foreign  2030", "unsupported: "]);
 
-    let other = "DELETE FROM refinery_schema_history WHERE version = 7;
+    let other = "DELETE FROM refinery_schema_history WHERE version = 8;
                  UPDATE refinery_schema_history SET checksum = '12' WHERE version = 1";
     client.batch_execute(other).await.unwrap();
     let words =
@@ -322,7 +329,7 @@ async fn a_role_that_may_not_make_tables_serves_those_of_another() {
         ],
     );
     let migrating = configured(&settings, &owner.name, "");
-    said(&migrate(&migrating, &["up"]).await, 0, &["the schema has version 5"]);
+    said(&migrate(&migrating, &["up"]).await, 0, &["the schema has version 6"]);
     let grants = format!(
         "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {0};
          GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO {0}",
@@ -442,10 +449,10 @@ async fn migrations_take_turns() {
     said(
         &first,
         0,
-        &["applied V1", "applied V5", "applied V6 slow in ", "the schema has version 6"],
+        &["applied V1", "applied V6", "applied V7 slow in ", "the schema has version 7"],
     );
     let second = ended(second).await;
-    said(&second, 0, &["nothing to do: the schema has version 6"]);
+    said(&second, 0, &["nothing to do: the schema has version 7"]);
     assert!(!second.out.contains("applied V"), "{second:?}");
 }
 
@@ -472,7 +479,7 @@ async fn a_migration_that_is_killed_or_stopped_leaves_the_version_before() {
         let slow = watch.query_one("SELECT to_regclass('slow') IS NULL", &[]).await.unwrap();
         assert!(slow.get::<_, bool>(0));
     }
-    said(&migrate(&folder, &words).await, 0, &["applied V6 slow", "the schema has version 6"]);
+    said(&migrate(&folder, &words).await, 0, &["applied V7 slow", "the schema has version 7"]);
 }
 
 #[tokio::test]
@@ -488,7 +495,7 @@ async fn a_folder_of_migrations_is_named_where_it_is_wrong() {
     let settings = database.settings();
     let more = format!(", auto_migrate: true, migrations_path: {:?}", migrations.path());
     let newer = configured(&settings, &settings.target.user, &more);
-    serve(&newer).await.failed_with(1, &["newest version is 6, this program needs version 5"]);
+    serve(&newer).await.failed_with(1, &["newest version is 7, this program needs version 6"]);
     said(&migrate(&folder, &["status"]).await, 3, &["operations  pending"]);
     std::fs::remove_file(migrations.path().join(format!("V{}__slow.sql", NEWEST + 1))).unwrap();
     Running::start(newer.path(), &["--config", "t.yaml"], 1).await.stop().await;

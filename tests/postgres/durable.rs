@@ -1,7 +1,7 @@
 //! A mutation's answer outlives a crash of the database also where another call's change, not flushed yet, is all that it
 //! rests on (RFC 1813 section 4.8).
 
-use trunkfs::metadata::postgres::{PostgresStore, Settings};
+use trunkfs::metadata::postgres::{Cache, PostgresStore, Settings};
 use trunkfs::metadata::{CreateHow, Error, MetadataStore, Share};
 use trunkfs::types::{Attributes, Context, ObjectId};
 
@@ -19,8 +19,13 @@ struct Scene {
 
 impl Scene {
     async fn new() -> Self {
+        Self::with(Cache::Off).await
+    }
+
+    async fn with(cache: Cache) -> Self {
         let cluster = Cluster::start(&["wal_writer_delay=10s", "autovacuum=off"]).await;
-        let store = PostgresStore::connect(settings(&cluster)).await.unwrap();
+        let settings = Settings { cache, ..settings(&cluster) };
+        let store = PostgresStore::connect(settings).await.unwrap();
         let share = store.open_share(&share_spec()).await.unwrap();
         Self { cluster, store, share }
     }
@@ -60,7 +65,7 @@ impl Scene {
 
 fn settings(cluster: &Cluster) -> Settings {
     let url = format!("postgres://postgres@127.0.0.1:{}/postgres", cluster.port);
-    Settings { auto_migrate: true, ..Settings::from_url(&url).unwrap() }
+    Settings { auto_migrate: true, cache: Cache::Off, ..Settings::from_url(&url).unwrap() }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -111,4 +116,17 @@ async fn a_rename_onto_the_same_object() {
     let (cx, root) = (scene.cx(), scene.root());
     scene.store.rename(&cx, root, &name("file"), root, &name("second")).await.unwrap();
     assert!(scene.has_after_a_crash("second").await);
+}
+
+/// A store that is alone answers a call, and each refusal that rests on it, when the batch is on the disk.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_of_a_store_that_is_alone() {
+    let scene = Scene::with(Cache::Auto).await;
+    crate::alone::until_alone(&scene.store).await;
+    let how = CreateHow::Guarded(mode(0o644));
+    let (cx, root, text) = (scene.cx(), scene.root(), name("file"));
+    let create = || scene.store.create(&cx, root, &text, &how);
+    let (first, second) = tokio::join!(create(), create());
+    assert_eq!(usize::from(first.is_ok()) + usize::from(second.is_ok()), 1);
+    assert!(scene.has_after_a_crash("file").await);
 }

@@ -2,6 +2,8 @@
 //! round trips, schema versions.
 
 #[cfg(test)]
+mod alone;
+#[cfg(test)]
 mod bad_certificates;
 #[cfg(test)]
 mod basics;

@@ -22,6 +22,16 @@ pub(crate) struct TestDatabase {
 impl TestDatabase {
     /// Makes an empty database.
     pub(crate) async fn create() -> Self {
+        Self::create_as("template1").await
+    }
+
+    /// Makes a database with what this one holds. Nobody may be connected to it.
+    #[allow(dead_code, reason = "each program uses what it needs of it")]
+    pub(crate) async fn copy(&self) -> Self {
+        Self::create_as(&self.name).await
+    }
+
+    async fn create_as(template: &str) -> Self {
         let url = std::env::var(VARIABLE)
             .unwrap_or_else(|_| panic!("{VARIABLE} is not set: run the tests with ./tests/run.sh"));
         let server = Settings {
@@ -38,7 +48,8 @@ impl TestDatabase {
             ..Settings::from_url(&url).unwrap()
         };
         let name = format!("trunkfs_test_{}", Uuid::new_v4().simple());
-        connect(&server).await.batch_execute(&format!("CREATE DATABASE {name}")).await.unwrap();
+        let statement = format!("CREATE DATABASE {name} TEMPLATE {template}");
+        connect(&server).await.batch_execute(&statement).await.unwrap();
         Self { server, name }
     }
 

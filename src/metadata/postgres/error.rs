@@ -25,6 +25,8 @@ pub(super) enum Failure {
 
 /// The SQLSTATE that `finish` raises for a writer that was fenced.
 const FENCED: &str = "TF001";
+/// The SQLSTATE that `apply_rows` raises where the batch before was not applied.
+const OUT_OF_ORDER: &str = "TF005";
 /// The SQLSTATE that `share_lease` raises for an instance that may change nothing now.
 const NOT_JOINED: &str = "TF004";
 
@@ -59,7 +61,7 @@ impl From<tokio_postgres::Error> for Failure {
             SqlState::DATA_CORRUPTED | SqlState::INDEX_CORRUPTED => {
                 Self::Refused(Error::Damaged(error.to_string()))
             }
-            _ if state.code() == FENCED => Self::Retired(Box::new(error)),
+            _ if [FENCED, OUT_OF_ORDER].contains(&state.code()) => Self::Retired(Box::new(error)),
             _ if state.code() == NOT_JOINED => Self::NotJoined(Box::new(error)),
             _ if class == "08" => Self::Lost(Box::new(error)),
             _ => Self::Refused(Error::Backend(Box::new(error))),

@@ -35,7 +35,7 @@ macro_rules! arguments {
 pub(super) use arguments;
 
 /// How long a lost call's outcome is looked for. Shorter than a used slot is left alone (`claim_slot`).
-const SETTLE_LIMIT: Duration = Duration::from_secs(60);
+pub(super) const SETTLE_LIMIT: Duration = Duration::from_secs(60);
 
 /// Waits until everything committed before it is durable: its own commit is a synchronous one. Sent right behind a
 /// mutation, which commits without waiting so that its row locks are free while the disk turns (`finish`).

@@ -4,6 +4,7 @@
 //! (`migrations/postgres`) that repeats the values the decision rests on and is committed by itself; where they have
 //! changed the decision is made again. Nothing is kept in the process but what never changes.
 
+mod alone;
 mod apart;
 mod attempt;
 mod audit;
@@ -47,16 +48,19 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
+use self::alone::{Alone, Overlay};
 use self::error::Failure;
 use self::gates::Gates;
-use self::lease::Lease;
+use self::lease::{HeldHere, Lease};
 pub use self::migrations::PostgresSchema;
 use self::pool::Pool;
 use self::readers::Readers;
 pub use self::settings::{Cache, LeaseTimes, Presence, Settings};
-use self::shares::Shares;
 use self::usage::Usages;
+use super::batch::Queue;
+use super::cache::Cache as Memory;
 use super::decide::{Kind, New};
+use super::known_shares::KnownShares;
 use super::{
     Answer, CreateHow, Created, Dump, Error, Flush, FlushOutcome, Glance, Hold, Link, LinkTarget,
     LoadError, LoadHow, Loaded, Lookup, MetadataStore, Page, Portion, Record, Removed, Renamed,
@@ -64,7 +68,7 @@ use super::{
 };
 use crate::types::{
     Attributes, ContentRef, Context, Cookie, DeviceNumbers, FileType, Name, ObjectId, ShareId,
-    ShareName, SymlinkTarget,
+    ShareName, SymlinkTarget, Wait,
 };
 
 /// A namespace in a PostgreSQL database. Durable as far as the server's `synchronous_commit` and `fsync` are
@@ -73,10 +77,11 @@ use crate::types::{
 pub struct PostgresStore {
     settings: Settings,
     lease: Arc<Lease>,
+    alone: Arc<Alone>,
     pool: Arc<Pool>,
     readers: Arc<Readers>,
     gates: Gates,
-    shares: Shares,
+    shares: Arc<KnownShares>,
     usages: Usages,
     /// What its connections call themselves in their writer slots.
     instance: Uuid,
@@ -103,17 +108,77 @@ impl PostgresStore {
         migrations::prepare(&settings).await?;
         let instance = Uuid::new_v4();
         let lease = Arc::new(Lease::new(&settings, instance));
+        let pool = Arc::new(Pool::new(&settings, instance, Arc::clone(&lease))?);
+        let shares = Arc::<KnownShares>::default();
+        let alone =
+            Alone::new(&settings, Arc::clone(&pool), Arc::clone(&shares), Arc::clone(&lease));
         match settings.presence {
-            Presence::Server => lease.announce().await,
+            Presence::Server => {
+                let holder = Arc::downgrade(&alone);
+                lease.set_holder(holder);
+                lease.announce().await;
+            }
+            // It is there for one task: the lease is left to servers.
             Presence::Tool => {}
         }
-        let pool = Arc::new(Pool::new(&settings, instance, Arc::clone(&lease))?);
         drop(pool.get(None).await.map_err(Failure::into_error)?);
         let gates = Gates::new(pool.most_mutations());
-        let (shares, usages) = (Shares::default(), Usages::new());
+        let usages = Usages::new();
         let readers = Readers::new();
-        Ok(Self { settings, lease, pool, readers, gates, shares, usages, instance })
+        Ok(Self { settings, lease, alone, pool, readers, gates, shares, usages, instance })
     }
+
+    /// Whether this process is alone with the database now: it decides changes itself, and answers reads from its cache.
+    #[must_use]
+    pub fn is_alone(&self) -> bool {
+        self.alone.is_writing() && self.lease.is_licensed()
+    }
+
+    /// The calls that wait for this process's own writer, while it is alone with the database and the call is not over.
+    async fn own_writer(&self, cx: &Context) -> Result<Option<Arc<Queue<Overlay>>>, Error> {
+        let Some(queue) = self.alone.queue() else { return Ok(None) };
+        self.share(cx).await?;
+        Ok(Some(queue))
+    }
+
+    /// Whether a call that took the shared path is to be carried out by this process's own writer, as it turned out there. Waits
+    /// until there is one.
+    async fn is_for_writer<T>(&self, cx: &Context, answer: &Answer<T>) -> bool {
+        let is_held_here = answer.as_ref().is_err_and(|refusal| match &refusal.error {
+            Error::Unavailable(source) => source.is::<HeldHere>(),
+            _ => false,
+        });
+        is_held_here && self.alone.has_writer(cx).await
+    }
+
+    /// The cache, while this process is alone with the database.
+    fn cache(&self) -> Option<&Memory> {
+        self.alone.is_writing().then_some(&self.alone.cache)
+    }
+}
+
+impl Drop for PostgresStore {
+    fn drop(&mut self) {
+        self.alone.abandon();
+    }
+}
+
+/// Has this process's own writer carry a change out while it is alone with the database; else the change takes the shared path.
+macro_rules! change {
+    ($store:ident, $cx:ident, |$writer:ident| $alone:expr, $shared:expr) => {
+        loop {
+            if let Some($writer) = $store.own_writer($cx).await?
+                && let Some(answer) = $cx.trail.timed(Wait::Database, $alone).await
+            {
+                return answer;
+            }
+            // On the heap: a call that needs no statement would carry the room for it along.
+            let answer = Box::pin($shared).await;
+            if !$store.is_for_writer($cx, &answer).await {
+                return answer;
+            }
+        }
+    };
 }
 
 #[async_trait::async_trait]
@@ -148,11 +213,33 @@ impl MetadataStore for PostgresStore {
     }
 
     async fn getattr(&self, cx: &Context, object: ObjectId) -> Result<Attributes, Error> {
-        self.read_attributes(cx, object).await
+        let share = self.share(cx).await?;
+        let Some(cache) = self.cache() else {
+            return Box::pin(self.read_attributes(cx, object)).await;
+        };
+        let since = match cache.object(&share, object) {
+            Ok(known) if self.lease.is_licensed() => return Ok(known),
+            Ok(_) => cache.since(),
+            Err(since) => since,
+        };
+        let attributes = Box::pin(self.read_attributes(cx, object)).await?;
+        cache.keep_object(since, &attributes);
+        Ok(attributes)
     }
 
     async fn lookup(&self, cx: &Context, directory: ObjectId, name: &Name) -> Answer<Lookup> {
-        self.read_entry(cx, directory, name).await
+        let share = self.share(cx).await?;
+        let Some(cache) = self.cache() else {
+            return Box::pin(self.read_entry(cx, directory, name)).await;
+        };
+        let since = match cache.lookup(&share, directory, name) {
+            Ok(known) if self.lease.is_licensed() => return Ok(known),
+            Ok(_) => cache.since(),
+            Err(since) => since,
+        };
+        let found = Box::pin(self.read_entry(cx, directory, name)).await?;
+        cache.keep_lookup(since, name, &found);
+        Ok(found)
     }
 
     async fn lookup_parent(&self, cx: &Context, directory: ObjectId) -> Answer<Lookup> {
@@ -171,7 +258,12 @@ impl MetadataStore for PostgresStore {
         max_entries: usize,
         with_attributes: bool,
     ) -> Answer<Page> {
-        self.read_page(cx, directory, after, max_entries, with_attributes).await
+        let since = self.cache().map(|cache| (cache, cache.since()));
+        let page = self.read_page(cx, directory, after, max_entries, with_attributes).await?;
+        if let Some((cache, since)) = since {
+            cache.keep_page(since, &page);
+        }
+        Ok(page)
     }
 
     async fn setattr(
@@ -180,7 +272,12 @@ impl MetadataStore for PostgresStore {
         object: ObjectId,
         set: &SetAttributes,
     ) -> Answer<SettingDone> {
-        self.set_object(cx, object, set).await
+        change!(
+            self,
+            cx,
+            |writer| writer.setattr(cx, object, set),
+            self.set_object(cx, object, set)
+        )
     }
 
     async fn create(
@@ -190,7 +287,12 @@ impl MetadataStore for PostgresStore {
         name: &Name,
         how: &CreateHow,
     ) -> Answer<Created> {
-        self.make(cx, directory, name, New::File(how)).await
+        change!(
+            self,
+            cx,
+            |writer| writer.create(cx, directory, name, how),
+            self.make(cx, directory, name, New::File(how))
+        )
     }
 
     async fn mkdir(
@@ -200,7 +302,12 @@ impl MetadataStore for PostgresStore {
         name: &Name,
         set: &SetAttributes,
     ) -> Answer<Created> {
-        self.make(cx, directory, name, New::Directory(set)).await
+        change!(
+            self,
+            cx,
+            |writer| writer.mkdir(cx, directory, name, set),
+            self.make(cx, directory, name, New::Directory(set))
+        )
     }
 
     async fn symlink(
@@ -211,7 +318,12 @@ impl MetadataStore for PostgresStore {
         target: &SymlinkTarget,
         set: &SetAttributes,
     ) -> Answer<Created> {
-        self.make(cx, directory, name, New::Symlink(target, set)).await
+        change!(
+            self,
+            cx,
+            |writer| writer.symlink(cx, directory, name, target, set),
+            self.make(cx, directory, name, New::Symlink(target, set))
+        )
     }
 
     async fn mknod(
@@ -223,15 +335,30 @@ impl MetadataStore for PostgresStore {
         rdev: DeviceNumbers,
         set: &SetAttributes,
     ) -> Answer<Created> {
-        self.make(cx, directory, name, New::Node(kind, rdev, set)).await
+        change!(
+            self,
+            cx,
+            |writer| writer.mknod(cx, directory, name, (kind, rdev), set),
+            self.make(cx, directory, name, New::Node(kind, rdev, set))
+        )
     }
 
     async fn remove(&self, cx: &Context, directory: ObjectId, name: &Name) -> Answer<Removed> {
-        self.remove_entry(cx, directory, name, Kind::Other).await
+        change!(
+            self,
+            cx,
+            |writer| writer.remove(cx, directory, name),
+            self.remove_entry(cx, directory, name, Kind::Other)
+        )
     }
 
     async fn rmdir(&self, cx: &Context, directory: ObjectId, name: &Name) -> Answer<Removed> {
-        self.remove_entry(cx, directory, name, Kind::Directory).await
+        change!(
+            self,
+            cx,
+            |writer| writer.rmdir(cx, directory, name),
+            self.remove_entry(cx, directory, name, Kind::Directory)
+        )
     }
 
     async fn rename(
@@ -242,7 +369,8 @@ impl MetadataStore for PostgresStore {
         to: ObjectId,
         to_name: &Name,
     ) -> Answer<Renamed> {
-        self.rename_object(cx, (from, from_name), (to, to_name)).await
+        let (from, to) = ((from, from_name), (to, to_name));
+        change!(self, cx, |writer| writer.rename(cx, from, to), self.rename_object(cx, from, to))
     }
 
     async fn link(
@@ -252,11 +380,16 @@ impl MetadataStore for PostgresStore {
         directory: ObjectId,
         name: &Name,
     ) -> Answer<LinkTarget> {
-        self.link_object(cx, object, directory, name).await
+        change!(
+            self,
+            cx,
+            |writer| writer.link(cx, object, directory, name),
+            self.link_object(cx, object, directory, name)
+        )
     }
 
     async fn flush(&self, cx: &Context, file: ObjectId, flush: &Flush) -> Answer<FlushOutcome> {
-        self.record(cx, file, flush).await
+        change!(self, cx, |writer| writer.flush(cx, file, flush), self.record(cx, file, flush))
     }
 
     async fn begin_zeroing(
@@ -265,7 +398,12 @@ impl MetadataStore for PostgresStore {
         file: ObjectId,
         content: ContentRef,
     ) -> Answer<ZeroingOutcome> {
-        self.announce_zeroing(cx, file, content).await
+        change!(
+            self,
+            cx,
+            |writer| writer.begin_zeroing(cx, file, content),
+            self.announce_zeroing(cx, file, content)
+        )
     }
 
     async fn usage(&self, share: ShareId) -> Result<Usage, Error> {
@@ -277,6 +415,7 @@ impl MetadataStore for PostgresStore {
     }
 
     async fn close(&self) {
+        self.alone.close().await;
         self.pool.close();
         self.lease.leave().await;
     }

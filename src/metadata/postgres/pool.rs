@@ -262,7 +262,7 @@ pub(super) struct Pool {
 }
 
 /// How much longer than its statement a call may take.
-const FLIGHT_MARGIN: Duration = Duration::from_secs(5);
+pub(super) const FLIGHT_MARGIN: Duration = Duration::from_secs(5);
 
 /// A lifetime between nine tenths of the longest and that, so that connections made together do not end together.
 fn jittered(longest: Duration) -> Duration {

@@ -9,9 +9,9 @@ use crate::metadata::Error;
 use crate::types::{Context, Wait};
 
 /// How long a database that is away is waited for; then the caller is told, who may ask again.
-const PATIENCE: Duration = Duration::from_secs(2);
+pub(super) const PATIENCE: Duration = Duration::from_secs(2);
 /// The most repeats of a call that met a deadlock, waited too long for a lock or was overtaken by a lease.
-const TRANSIENT_REPEATS: u32 = 16;
+pub(super) const TRANSIENT_REPEATS: u32 = 16;
 
 /// Ends with [`Error::Cancelled`] where the call is over.
 pub(super) fn admit(cx: &Context) -> Result<(), Error> {

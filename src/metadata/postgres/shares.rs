@@ -1,8 +1,5 @@
 //! Shares: made once, known to the process since.
 
-use std::collections::HashMap;
-
-use parking_lot::RwLock;
 use tokio_postgres::Row;
 use uuid::Uuid;
 
@@ -27,10 +24,6 @@ const SET: &str = "
     SELECT $1, $3
      WHERE $2::text IS NULL OR EXISTS (SELECT FROM server_config WHERE key = $1 AND value = $2)
         ON CONFLICT (key) DO UPDATE SET value = EXCLUDED.value WHERE c.value = $2";
-
-/// The shares that the process has met. What it holds of a share never changes in the database.
-#[derive(Debug, Default)]
-pub(super) struct Shares(RwLock<HashMap<ShareId, Share>>);
 
 impl PostgresStore {
     pub(super) async fn make_share(&self, spec: &ShareSpec) -> Result<Share, Error> {
@@ -94,23 +87,26 @@ impl PostgresStore {
     pub(super) async fn load_shares(&self) -> Result<Vec<Share>, Error> {
         let rows = self.ask(ALL, Vec::new()).await?;
         let shares = rows.iter().map(share).collect::<Result<Vec<_>, _>>()?;
-        let mut known = self.shares.0.write();
-        known.extend(shares.iter().map(|share| (share.id, share.clone())));
+        self.shares.add(&shares);
         Ok(shares)
     }
 
     /// The share that a call is about; [`Error::Stale`] where there is none.
     pub(super) async fn share(&self, cx: &Context) -> Result<Share, Error> {
         super::retry::admit(cx)?;
-        self.share_by_id(cx.share).await
+        match self.shares.find(cx.share).filter(|_| !self.pool.is_closed()) {
+            Some(share) => Ok(share),
+            // On the heap: every call would carry the room for it along.
+            None => Box::pin(self.share_by_id(cx.share)).await,
+        }
     }
 
     pub(super) async fn share_by_id(&self, id: ShareId) -> Result<Share, Error> {
         if self.pool.is_closed() {
             return Err(Error::Unavailable("the metadata store is closed".into()));
         }
-        if let Some(share) = self.shares.0.read().get(&id) {
-            return Ok(share.clone());
+        if let Some(share) = self.shares.find(id) {
+            return Ok(share);
         }
         self.load_shares().await?.into_iter().find(|share| share.id == id).ok_or(Error::Stale)
     }

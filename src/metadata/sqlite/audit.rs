@@ -7,13 +7,13 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use rusqlite::{Connection, OptionalExtension as _, Row, ToSql, params};
 
-use super::cache::Cache;
 use super::connect::reader;
 use super::dump::blocking;
 use super::error::Failure;
 use super::rows::{damaged, number, uuid};
 use super::usage::Tally;
 use super::{SqliteFile, SqliteStore, shares};
+use crate::metadata::cache::Cache;
 use crate::metadata::{
     Audit, Auditor, DirectoryState, EntryState, Error, Flaw, ObjectState, Share, Totals, UsageState,
 };

@@ -86,7 +86,8 @@ impl SqliteStore {
             Ok(incoming.loaded)
         })
         .await?;
-        let shares = self.readers.point(|connection| Ok(self.shares.load(connection)?));
+        let shares =
+            self.readers.point(|connection| Ok(super::shares::load(&self.shares, connection)?));
         shares.map_err(|refusal| refusal.error)?;
         Ok(loaded)
     }

@@ -6,7 +6,6 @@
 //! commit changes it. A third thread moves the log's pages into the file.
 
 mod audit;
-mod cache;
 mod check;
 mod connect;
 mod dump;
@@ -19,7 +18,6 @@ mod log;
 mod mend;
 mod migrations;
 mod place;
-mod queue;
 mod read;
 mod readers;
 mod replaced;
@@ -43,21 +41,20 @@ use rusqlite::config::DbConfig;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use self::cache::Cache;
 pub use self::connect::Settings;
 pub use self::dump::SqliteFile;
 use self::error::Failure;
 use self::health::Health;
 use self::lock::Lock;
 use self::log::Log;
-use self::queue::{Pending, Queue, closed};
 use self::readers::Readers;
 use self::room::Room;
 pub use self::schema::SqliteSchema;
-use self::shares::Shares;
 use self::tables::Writable;
 use self::writer::Writer;
-use super::serial::{self, Stop};
+use super::batch::{Pending, Queue, closed};
+use super::cache::Cache;
+use super::known_shares::KnownShares;
 use super::{
     Answer, CreateHow, Created, Dump, Error, Flush, FlushOutcome, Glance, Hold, Link, LinkTarget,
     LoadError, LoadHow, Loaded, Lookup, MetadataStore, Page, Portion, Record, Removed, Renamed,
@@ -72,10 +69,10 @@ use crate::types::{
 #[derive(Debug)]
 pub struct SqliteStore {
     settings: Settings,
-    shares: Arc<Shares>,
+    shares: Arc<KnownShares>,
     readers: Arc<Readers>,
     cache: Arc<Cache>,
-    queue: Arc<Queue>,
+    queue: Arc<Queue<Writable>>,
     log: Arc<Log>,
     health: Arc<Health>,
     threads: Mutex<Option<Threads>>,
@@ -121,8 +118,8 @@ impl SqliteStore {
         connect::warn_of_others(&settings.path);
         let lock = Arc::new(Lock::take(&settings.path)?);
         let mut connection = connect::writer(&settings)?;
-        let shares = Arc::new(Shares::default());
-        shares.load(&connection).map_err(Failure::into_error)?;
+        let shares = Arc::new(KnownShares::default());
+        shares::load(&shares, &connection).map_err(Failure::into_error)?;
         let readers = Arc::new(Readers::open(&settings)?);
         let mover = connect::mover(&settings.path)?;
         let room = Mutex::new(Room::open(&settings.path)?);
@@ -131,7 +128,6 @@ impl SqliteStore {
         log.watch(&mut connection).map_err(|error| Failure::from(error).into_error())?;
         let cache = Arc::new(Cache::default());
         let writer = Writer {
-            connection,
             queue: queue.clone(),
             cache: cache.clone(),
             shares: shares.clone(),
@@ -142,7 +138,7 @@ impl SqliteStore {
         };
         let (moved, moving_health) = (log.clone(), health.clone());
         let threads = Threads {
-            writer: spawn("sqlite-writer", move || writer.run())?,
+            writer: spawn("sqlite-writer", move || writer.run(connection))?,
             mover: spawn("sqlite-log", move || moved.keep_moving(&mover, &moving_health))?,
             readers: readers.clone(),
             health: health.clone(),
@@ -174,25 +170,10 @@ impl SqliteStore {
         self.shares.find(cx.share).ok_or(Error::Stale)
     }
 
-    /// Has the writer carry out a change.
-    async fn change<T: Send + 'static>(
-        &self,
-        cx: &Context,
-        mut work: impl FnMut(&mut Writable<'_>, &Context) -> Result<T, Stop<Failure>> + Send + 'static,
-    ) -> Answer<T> {
+    /// The calls that wait for the writer, unless this one is over already.
+    fn writer(&self, cx: &Context) -> Result<&Arc<Queue<Writable>>, Error> {
         self.admit(cx)?;
-        let context = cx.clone();
-        let mut pending = self.queue.add(Some(cx), move |tables| work(tables, &context))?;
-        tokio::select! {
-            biased;
-            answer = &mut pending.answer => return answer.unwrap_or_else(|_| Err(closed().into())),
-            () = cx.cancel.cancelled() => {}
-            () = tokio::time::sleep_until(cx.deadline) => {}
-        }
-        if pending.leave() {
-            return Err(Error::Cancelled.into());
-        }
-        outcome(pending).await
+        Ok(&self.queue)
     }
 
     /// Tells the threads to end; the first to ask gets them.
@@ -231,8 +212,13 @@ impl Drop for SqliteStore {
 }
 
 /// What a call comes to that the writer has taken.
-async fn outcome<T>(mut pending: Pending<T>) -> Answer<T> {
+async fn outcome<T>(mut pending: Pending<T, Writable>) -> Answer<T> {
     (&mut pending.answer).await.unwrap_or_else(|_| Err(closed().into()))
+}
+
+/// The answer of a call, unless the store was closed before it.
+fn carried_out<T>(answer: Option<Answer<T>>) -> Answer<T> {
+    answer.unwrap_or_else(|| Err(closed().into()))
 }
 
 fn spawn<T: Send + 'static>(
@@ -254,7 +240,7 @@ impl MetadataStore for SqliteStore {
         let wanted = spec.clone();
         let pending = self.queue.add(None, move |tables| tables.open_share(&wanted))?;
         outcome(pending).await.map_err(|refusal| refusal.error)?;
-        let shares = self.readers.point(|connection| Ok(self.shares.load(connection)?));
+        let shares = self.readers.point(|connection| Ok(shares::load(&self.shares, connection)?));
         let shares = shares.map_err(|refusal| refusal.error)?;
         shares
             .into_iter()
@@ -263,7 +249,7 @@ impl MetadataStore for SqliteStore {
     }
 
     async fn shares(&self) -> Result<Vec<ShareName>, Error> {
-        let shares = self.readers.point(|connection| Ok(self.shares.load(connection)?));
+        let shares = self.readers.point(|connection| Ok(shares::load(&self.shares, connection)?));
         let shares = shares.map_err(|refusal| refusal.error)?;
         Ok(shares.into_iter().map(|share| share.name).collect())
     }
@@ -316,7 +302,7 @@ impl MetadataStore for SqliteStore {
         };
         let found =
             self.readers.point(|connection| read::lookup(connection, &share, directory, name))?;
-        self.cache.keep_lookup(&since, name, &found);
+        self.cache.keep_lookup(since, name, &found);
         Ok(found)
     }
 
@@ -352,8 +338,7 @@ impl MetadataStore for SqliteStore {
         object: ObjectId,
         set: &SetAttributes,
     ) -> Answer<SettingDone> {
-        let set = set.clone();
-        self.change(cx, move |tables, cx| serial::setattr(tables, cx, object, &set)).await
+        carried_out(self.writer(cx)?.setattr(cx, object, set).await)
     }
 
     async fn create(
@@ -363,8 +348,7 @@ impl MetadataStore for SqliteStore {
         name: &Name,
         how: &CreateHow,
     ) -> Answer<Created> {
-        let (name, how) = (name.clone(), how.clone());
-        self.change(cx, move |tables, cx| serial::create(tables, cx, directory, &name, &how)).await
+        carried_out(self.writer(cx)?.create(cx, directory, name, how).await)
     }
 
     async fn mkdir(
@@ -374,8 +358,7 @@ impl MetadataStore for SqliteStore {
         name: &Name,
         set: &SetAttributes,
     ) -> Answer<Created> {
-        let (name, set) = (name.clone(), set.clone());
-        self.change(cx, move |tables, cx| serial::mkdir(tables, cx, directory, &name, &set)).await
+        carried_out(self.writer(cx)?.mkdir(cx, directory, name, set).await)
     }
 
     async fn symlink(
@@ -386,11 +369,7 @@ impl MetadataStore for SqliteStore {
         target: &SymlinkTarget,
         set: &SetAttributes,
     ) -> Answer<Created> {
-        let (name, target, set) = (name.clone(), target.clone(), set.clone());
-        self.change(cx, move |tables, cx| {
-            serial::symlink(tables, cx, directory, &name, &target, &set)
-        })
-        .await
+        carried_out(self.writer(cx)?.symlink(cx, directory, name, target, set).await)
     }
 
     async fn mknod(
@@ -402,21 +381,15 @@ impl MetadataStore for SqliteStore {
         rdev: DeviceNumbers,
         set: &SetAttributes,
     ) -> Answer<Created> {
-        let (name, set) = (name.clone(), set.clone());
-        self.change(cx, move |tables, cx| {
-            serial::mknod(tables, cx, directory, &name, (kind, rdev), &set)
-        })
-        .await
+        carried_out(self.writer(cx)?.mknod(cx, directory, name, (kind, rdev), set).await)
     }
 
     async fn remove(&self, cx: &Context, directory: ObjectId, name: &Name) -> Answer<Removed> {
-        let name = name.clone();
-        self.change(cx, move |tables, cx| serial::remove(tables, cx, directory, &name)).await
+        carried_out(self.writer(cx)?.remove(cx, directory, name).await)
     }
 
     async fn rmdir(&self, cx: &Context, directory: ObjectId, name: &Name) -> Answer<Removed> {
-        let name = name.clone();
-        self.change(cx, move |tables, cx| serial::rmdir(tables, cx, directory, &name)).await
+        carried_out(self.writer(cx)?.rmdir(cx, directory, name).await)
     }
 
     async fn rename(
@@ -427,11 +400,7 @@ impl MetadataStore for SqliteStore {
         to: ObjectId,
         to_name: &Name,
     ) -> Answer<Renamed> {
-        let (from_name, to_name) = (from_name.clone(), to_name.clone());
-        self.change(cx, move |tables, cx| {
-            serial::rename(tables, cx, (from, &from_name), (to, &to_name))
-        })
-        .await
+        carried_out(self.writer(cx)?.rename(cx, (from, from_name), (to, to_name)).await)
     }
 
     async fn link(
@@ -441,13 +410,11 @@ impl MetadataStore for SqliteStore {
         directory: ObjectId,
         name: &Name,
     ) -> Answer<LinkTarget> {
-        let name = name.clone();
-        self.change(cx, move |tables, cx| serial::link(tables, cx, object, directory, &name)).await
+        carried_out(self.writer(cx)?.link(cx, object, directory, name).await)
     }
 
     async fn flush(&self, cx: &Context, file: ObjectId, flush: &Flush) -> Answer<FlushOutcome> {
-        let flush = flush.clone();
-        self.change(cx, move |tables, cx| serial::flush(tables, cx, file, &flush)).await
+        carried_out(self.writer(cx)?.flush(cx, file, flush).await)
     }
 
     async fn begin_zeroing(
@@ -456,7 +423,7 @@ impl MetadataStore for SqliteStore {
         file: ObjectId,
         content: ContentRef,
     ) -> Answer<ZeroingOutcome> {
-        self.change(cx, move |tables, cx| serial::begin_zeroing(tables, cx, file, content)).await
+        carried_out(self.writer(cx)?.begin_zeroing(cx, file, content).await)
     }
 
     async fn usage(&self, share: ShareId) -> Result<Usage, Error> {

@@ -11,7 +11,7 @@ use rusqlite::Connection;
 
 use super::connect::{Settings, reader};
 use super::error::Failure;
-use super::queue::closed;
+use crate::metadata::batch::closed;
 use crate::metadata::serial::Stop;
 use crate::metadata::{Answer, Error};
 use crate::types::{Bounds, Context, FairPermits, NoPermit};

@@ -1,12 +1,12 @@
-//! Shares: made once, known to the process since. What it holds of a share never changes in the database.
+//! The shares of the database.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
-use parking_lot::RwLock;
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
 use super::error::Failure;
 use super::rows::{damaged, number, uuid};
+use crate::metadata::known_shares::KnownShares;
 use crate::metadata::{Capabilities, Share, ShareSpec, rules};
 use crate::types::{Fsid, ObjectId, ShareId, ShareName, Timestamp};
 
@@ -17,37 +17,11 @@ const ALL: &str = "
       JOIN filesystem_capabilities c ON c.share_id = s.id
      ORDER BY s.id";
 
-/// The shares of the store.
-#[derive(Debug, Default)]
-pub(super) struct Shares(RwLock<HashMap<ShareId, Share>>);
-
-impl Shares {
-    /// A share; `None` where there is none of that number.
-    pub(super) fn find(&self, id: ShareId) -> Option<Share> {
-        self.0.read().get(&id).cloned()
-    }
-
-    /// A share's file system identity and what it offers.
-    pub(super) fn facts(&self, id: ShareId) -> Option<(Fsid, Capabilities)> {
-        self.0.read().get(&id).map(|share| (share.fsid, share.capabilities))
-    }
-
-    /// A share's file system identity.
-    pub(super) fn fsid(&self, id: ShareId) -> Option<Fsid> {
-        self.facts(id).map(|(fsid, _)| fsid)
-    }
-
-    /// The share that has a file system identity.
-    pub(super) fn by_fsid(&self, fsid: Fsid) -> Option<ShareId> {
-        self.0.read().values().find(|share| share.fsid == fsid).map(|share| share.id)
-    }
-
-    /// Reads every share; the process knows them from then on.
-    pub(super) fn load(&self, connection: &Connection) -> Result<Vec<Share>, Failure> {
-        let shares = all(connection)?;
-        self.0.write().extend(shares.iter().map(|share| (share.id, share.clone())));
-        Ok(shares)
-    }
+/// Reads every share; the process knows them from then on.
+pub(super) fn load(known: &KnownShares, connection: &Connection) -> Result<Vec<Share>, Failure> {
+    let shares = all(connection)?;
+    known.add(&shares);
+    Ok(shares)
 }
 
 /// Every share.

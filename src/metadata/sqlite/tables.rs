@@ -8,12 +8,13 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, params};
 
-use super::cache::Touched;
 use super::error::Failure;
 use super::read::OBJECT;
 use super::rows::{self, Stored, damaged};
-use super::shares::{self, Shares};
+use super::shares;
 use super::usage::Tally;
+use crate::metadata::cache::Touched;
+use crate::metadata::known_shares::KnownShares;
 use crate::metadata::serial::{Edge, Outcome, Stop, Tables};
 use crate::metadata::{Capabilities, Error, ShareSpec};
 use crate::types::{Attributes, Cookie, Fileid, Fsid, Name, ObjectId, ShareId, SymlinkTarget};
@@ -100,9 +101,9 @@ struct Counted {
 
 /// The tables inside the writer's transaction.
 #[derive(Debug)]
-pub(super) struct Writable<'c> {
-    connection: &'c Connection,
-    shares: Arc<Shares>,
+pub(super) struct Writable {
+    connection: Connection,
+    shares: Arc<KnownShares>,
     /// Objects met lately.
     recent: HashMap<ObjectId, Known>,
     /// Objects met before those; none has changed.
@@ -118,8 +119,8 @@ pub(super) struct Writable<'c> {
     room: bool,
 }
 
-impl<'c> Writable<'c> {
-    pub(super) fn new(connection: &'c Connection, shares: Arc<Shares>) -> Self {
+impl Writable {
+    pub(super) fn new(connection: Connection, shares: Arc<KnownShares>) -> Self {
         Self {
             connection,
             shares,
@@ -136,7 +137,25 @@ impl<'c> Writable<'c> {
 
     /// Forgets everything: the transaction was undone, or somebody else wrote.
     pub(super) fn forget(&mut self) {
-        *self = Self { room: self.room, ..Self::new(self.connection, self.shares.clone()) };
+        (self.recent, self.earlier) = (HashMap::new(), HashMap::new());
+        (self.changed, self.touched) = (Vec::new(), Touched::default());
+        self.usage = HashMap::new();
+        (self.fileids, self.cookies) = (Run::default(), Run::default());
+    }
+
+    /// The connection, for what is no change of the tables.
+    pub(super) fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
+    /// Gives the connection back.
+    pub(super) fn into_connection(self) -> Connection {
+        self.connection
+    }
+
+    /// Runs a statement without parameters.
+    pub(super) fn run(&self, sql: &str) -> Result<usize, Failure> {
+        Ok(self.connection.prepare_cached(sql)?.execute([])?)
     }
 
     /// Says whether the disk has room for something new from now on.
@@ -149,12 +168,12 @@ impl<'c> Writable<'c> {
         for id in std::mem::take(&mut self.changed) {
             // What is not there any more was changed first and then dropped.
             if let Some(known) = self.recent.get_mut(&id).filter(|known| known.changed) {
-                update(self.connection, &known.stored)?;
+                update(&self.connection, &known.stored)?;
                 known.changed = false;
             }
         }
         for (share, counted) in self.usage.iter_mut().filter(|(_, counted)| counted.changed) {
-            counted.tally.write(self.connection, *share)?;
+            counted.tally.write(&self.connection, *share)?;
             counted.changed = false;
         }
         Ok(())
@@ -182,8 +201,8 @@ impl<'c> Writable<'c> {
 
     /// Makes a share and its root on first use.
     pub(super) fn open_share(&mut self, spec: &ShareSpec) -> Result<(), Stop<Failure>> {
-        if let Some(share) = shares::make(self.connection, spec)? {
-            let fileid = Fileid(self.fileids.next(self.connection, "fileids")?);
+        if let Some(share) = shares::make(&self.connection, spec)? {
+            let fileid = Fileid(self.fileids.next(&self.connection, "fileids")?);
             let root = shares::root(&share, spec, fileid);
             self.add(share.id, &root, None, None)?;
         }
@@ -197,7 +216,7 @@ impl<'c> Writable<'c> {
         seen: Option<&str>,
         value: &str,
     ) -> Result<(), Stop<Failure>> {
-        Ok(shares::set_setting(self.connection, key, seen, value)?)
+        Ok(shares::set_setting(&self.connection, key, seen, value)?)
     }
 
     /// An object, which is among the recent ones from then on.
@@ -240,7 +259,7 @@ impl<'c> Writable<'c> {
 
     fn tally(&mut self, share: ShareId) -> Result<&mut Tally, Failure> {
         if !self.usage.contains_key(&share) {
-            let tally = Tally::read(self.connection, share)?
+            let tally = Tally::read(&self.connection, share)?
                 .ok_or_else(|| damaged(format_args!("share {} has no counters", share.0)))?;
             self.usage.insert(share, Counted { tally, changed: false });
         }
@@ -261,7 +280,7 @@ impl<'c> Writable<'c> {
         verifier: Option<u64>,
     ) -> Result<(), Failure> {
         let stored = Stored { share, attributes: object.clone(), verifier };
-        insert(self.connection, &stored, target)?;
+        insert(&self.connection, &stored, target)?;
         self.tally(share)?.add(object);
         self.recent.insert(object.id, Known { stored, changed: false });
         self.touched.objects.push(object.id);
@@ -280,7 +299,7 @@ impl<'c> Writable<'c> {
     }
 }
 
-impl Tables for Writable<'_> {
+impl Tables for Writable {
     type Failure = Failure;
 
     fn room(&self) -> Result<(), Error> {
@@ -314,11 +333,11 @@ impl Tables for Writable<'_> {
     }
 
     fn next_fileid(&mut self) -> Outcome<Fileid, Self> {
-        Ok(Fileid(self.fileids.next(self.connection, "fileids")?))
+        Ok(Fileid(self.fileids.next(&self.connection, "fileids")?))
     }
 
     fn next_cookie(&mut self) -> Outcome<Cookie, Self> {
-        Ok(Cookie(self.cookies.next(self.connection, "cookies")?))
+        Ok(Cookie(self.cookies.next(&self.connection, "cookies")?))
     }
 
     fn insert(

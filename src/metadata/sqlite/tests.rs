@@ -57,7 +57,7 @@ async fn clients_take_turns_at_the_writer() {
     let order = Arc::new(Mutex::new(Vec::new()));
     let call = |host, port, name| {
         let order = order.clone();
-        let call = move |_: &mut Writable<'_>| {
+        let call = move |_: &mut Writable| {
             order.lock().push(name);
             Ok(())
         };

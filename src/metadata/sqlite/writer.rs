@@ -5,25 +5,24 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use rusqlite::Connection;
 
-use super::cache::Cache;
 use super::error::{Failure, Remains};
 use super::health::Health;
 use super::lock::Lock;
 use super::log::{Log, PAGE};
-use super::queue::{Job, Queue};
 use super::room::Room;
-use super::shares::Shares;
 use super::tables::Writable;
 use crate::metadata::Error;
+use crate::metadata::batch::{Job, Queue};
+use crate::metadata::cache::Cache;
+use crate::metadata::known_shares::KnownShares;
 
 /// How many calls go into one transaction.
 const MOST: usize = 1024;
 
 /// What the writer works with.
 pub(super) struct Writer {
-    pub(super) connection: Connection,
-    pub(super) queue: Arc<Queue>,
-    pub(super) shares: Arc<Shares>,
+    pub(super) queue: Arc<Queue<Writable>>,
+    pub(super) shares: Arc<KnownShares>,
     pub(super) cache: Arc<Cache>,
     pub(super) log: Arc<Log>,
     pub(super) health: Arc<Health>,
@@ -32,7 +31,7 @@ pub(super) struct Writer {
 }
 
 /// Drops the calls that nobody will carry out, however the thread ends.
-struct Abandon(Arc<Queue>);
+struct Abandon(Arc<Queue<Writable>>);
 
 impl Drop for Abandon {
     fn drop(&mut self) {
@@ -42,9 +41,9 @@ impl Drop for Abandon {
 
 impl Writer {
     /// Carries calls out until the queue is closed; gives the connection back.
-    pub(super) fn run(self) -> Connection {
+    pub(super) fn run(self, connection: Connection) -> Connection {
         let _abandon = Abandon(self.queue.clone());
-        let mut tables = Writable::new(&self.connection, self.shares.clone());
+        let mut tables = Writable::new(connection, self.shares.clone());
         let mut version = None;
         let mut moved_at = 0;
         while let Some(mut batch) = self.queue.take(MOST) {
@@ -56,15 +55,14 @@ impl Writer {
             }
             self.log.settle(&mut moved_at);
         }
-        drop(tables);
-        self.connection
+        tables.into_connection()
     }
 
     /// Carries calls out together; where that fails, each by itself, so that none fails for another's sake.
     fn carry_out(
         &self,
-        batch: &mut [Box<dyn Job>],
-        tables: &mut Writable<'_>,
+        batch: &mut [Box<dyn Job<Writable>>],
+        tables: &mut Writable,
         version: &mut Option<i64>,
     ) {
         if self.refused(batch) {
@@ -72,7 +70,7 @@ impl Writer {
         }
         let mut done = self.attempt(batch, tables, version);
         if done.as_ref().is_err_and(Failure::is_full) {
-            done = match self.log.start_anew(&self.connection) {
+            done = match self.log.start_anew(tables.connection()) {
                 Ok(true) => self.attempt(batch, tables, version),
                 Ok(false) => done,
                 Err(failure) => Err(failure),
@@ -117,7 +115,7 @@ impl Writer {
     }
 
     /// Answers calls that cannot be carried out whatever they are.
-    fn refused(&self, batch: &mut [Box<dyn Job>]) -> bool {
+    fn refused(&self, batch: &mut [Box<dyn Job<Writable>>]) -> bool {
         let why = || {
             if self.log.is_full() {
                 return Some(Error::Unavailable(
@@ -140,14 +138,14 @@ impl Writer {
     /// One transaction, all of it or nothing.
     fn attempt(
         &self,
-        batch: &mut [Box<dyn Job>],
-        tables: &mut Writable<'_>,
+        batch: &mut [Box<dyn Job<Writable>>],
+        tables: &mut Writable,
         version: &mut Option<i64>,
     ) -> Result<(), Failure> {
         let done = self.transact(batch, tables, version);
         if done.is_err() {
             tables.forget();
-            self.undo()?;
+            undo(tables.connection())?;
         }
         done
     }
@@ -155,39 +153,39 @@ impl Writer {
     /// One transaction, which a failure leaves open.
     fn transact(
         &self,
-        batch: &mut [Box<dyn Job>],
-        tables: &mut Writable<'_>,
+        batch: &mut [Box<dyn Job<Writable>>],
+        tables: &mut Writable,
         version: &mut Option<i64>,
     ) -> Result<(), Failure> {
-        let run = |sql: &str| self.connection.prepare_cached(sql)?.execute([]);
-        run("BEGIN IMMEDIATE")?;
+        tables.run("BEGIN IMMEDIATE")?;
         // It changes where another process has written to the file: what is known of it holds no more.
-        let now = self
-            .connection
+        let now = tables
+            .connection()
             .prepare_cached("PRAGMA data_version")?
             .query_row([], |row| row.get::<_, i64>(0))?;
         if version.replace(now).is_some_and(|before| before != now) {
             tables.forget();
             drop(self.cache.forget());
         }
-        tables.set_room(self.has_room()?);
+        let room = self.has_room(tables.connection())?;
+        tables.set_room(room);
         for job in batch.iter_mut() {
             job.run(tables)?;
         }
         tables.write_back()?;
         let touched = tables.touched();
-        self.cache.begin(&touched);
-        let committed = run("COMMIT");
+        let begun = self.cache.begin(&touched);
+        let committed = tables.run("COMMIT");
         let known = committed.is_ok().then(|| tables.still_there(&touched));
-        self.cache.end(&touched, known.into_iter().flatten());
+        self.cache.end(&begun, &touched, known.into_iter().flatten());
         committed?;
         Ok(())
     }
 
     /// Whether there is room for something new, inside a transaction that has changed nothing yet.
-    fn has_room(&self) -> Result<bool, Failure> {
+    fn has_room(&self, connection: &Connection) -> Result<bool, Failure> {
         let bytes = |sql| -> Result<u64, Failure> {
-            let mut asked = self.connection.prepare_cached(sql)?;
+            let mut asked = connection.prepare_cached(sql)?;
             let pages: u32 = asked.query_row([], |row| row.get(0))?;
             Ok(u64::from(pages) * PAGE)
         };
@@ -195,12 +193,12 @@ impl Writer {
         let unused = || bytes("PRAGMA freelist_count").unwrap_or(0);
         Ok(self.room.lock().look(self.log.end(), length, unused))
     }
+}
 
-    /// Ends the transaction without a trace, where SQLite has not done so itself.
-    fn undo(&self) -> Result<(), Failure> {
-        if !self.connection.is_autocommit() {
-            self.connection.execute_batch("ROLLBACK")?;
-        }
-        Ok(())
+/// Ends the transaction without a trace, where SQLite has not done so itself.
+fn undo(connection: &Connection) -> Result<(), Failure> {
+    if !connection.is_autocommit() {
+        connection.execute_batch("ROLLBACK")?;
     }
+    Ok(())
 }

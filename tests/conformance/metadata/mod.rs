@@ -51,6 +51,12 @@ mod postgres {
     meeting_cases!(crate::metadata::stores::postgres);
 }
 
+/// One instance alone with its database.
+mod postgres_alone {
+    single_cases!(crate::metadata::stores::postgres_alone);
+    meeting_cases!(crate::metadata::stores::postgres_alone);
+}
+
 /// Two instances on one database, which get the calls in turn.
 mod postgres_instances {
     meeting_cases!(crate::metadata::stores::postgres_instances);

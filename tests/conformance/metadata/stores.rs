@@ -3,11 +3,12 @@
 use std::any::Any;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
 
 use tokio::sync::Mutex;
 
 use trunkfs::metadata::memory::MemoryStore;
-use trunkfs::metadata::postgres::{PostgresStore, Settings as PostgresSettings};
+use trunkfs::metadata::postgres::{Cache, PostgresStore, Settings as PostgresSettings};
 use trunkfs::metadata::sqlite::{Settings, SqliteStore};
 use trunkfs::metadata::{MetadataStore, Upkeep};
 
@@ -45,6 +46,31 @@ pub(crate) async fn postgres_instances() -> Opened {
     let open = || PostgresStore::connect(settings.clone());
     let instances = [open().await.unwrap(), open().await.unwrap()];
     Opened { store: Arc::new(Instances::new(instances)), guard: Box::new(shared) }
+}
+
+/// A store that is alone with its database.
+pub(crate) async fn postgres_alone() -> Opened {
+    static TEMPLATE: Mutex<Weak<TestDatabase>> = Mutex::const_new(Weak::new());
+    let mut template = TEMPLATE.lock().await;
+    let migrated = match template.upgrade() {
+        Some(migrated) => migrated,
+        None => {
+            let migrated = Arc::new(TestDatabase::create().await);
+            PostgresStore::connect(migrated.settings()).await.unwrap().close().await;
+            *template = Arc::downgrade(&migrated);
+            migrated
+        }
+    };
+    let database = migrated.copy().await;
+    drop(template);
+    let settings = PostgresSettings { cache: Cache::Auto, ..database.settings() };
+    let store = PostgresStore::connect(settings).await.unwrap();
+    let until = Instant::now() + Duration::from_secs(60);
+    while !store.is_alone() {
+        assert!(Instant::now() < until, "the store is not alone");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    Opened { store: Arc::new(store), guard: Box::new((database, migrated)) }
 }
 
 /// A database for the cases that run at the same time, since making one takes a second: each has a share of its

@@ -156,7 +156,6 @@ impl Lease {
 
     /// Names what decides changes when the lease is this instance's. Without it, or with [`Cache::Off`], the lease is never
     /// taken. Before the first call of [`Lease::announce`]. The holder is not kept alive.
-    #[cfg_attr(not(test), allow(dead_code, reason = "the store has no holder yet"))]
     pub(super) fn set_holder(&self, holder: Weak<dyn Holder>) {
         // A second one would not be asked.
         let first = self.holder.set(holder);
@@ -165,7 +164,6 @@ impl Lease {
 
     /// Whether what the holder has kept is true. To be asked after it was looked up: what was kept may have been overtaken since
     /// a licence that is over.
-    #[cfg_attr(not(test), allow(dead_code, reason = "the store has no holder yet"))]
     pub(super) fn is_licensed(&self) -> bool {
         self.inner.is_licensed()
     }

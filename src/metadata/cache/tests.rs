@@ -1,5 +1,5 @@
 use super::*;
-use crate::metadata::{Capabilities, rules};
+use crate::metadata::{Capabilities, DirectoryEntry, rules};
 use crate::types::{Fileid, Fsid, ShareId, ShareName, Timestamp};
 
 fn share(fsid: u64) -> Share {
@@ -49,7 +49,7 @@ fn what_was_read_is_found_in_its_share_alone() {
     cache.object(&self::share(8), child.id).unwrap_err();
     for (text, it) in [("a", Some(&child)), ("b", None)] {
         let since = cache.lookup(&share, directory.id, &name(text)).unwrap_err();
-        cache.keep_lookup(&since, &name(text), &found(&directory, it));
+        cache.keep_lookup(since, &name(text), &found(&directory, it));
         let known = cache.lookup(&share, directory.id, &name(text)).unwrap();
         assert_eq!(known, found(&directory, it));
     }
@@ -59,14 +59,14 @@ fn what_was_read_is_found_in_its_share_alone() {
 fn a_commit_takes_what_it_changes_and_puts_it_back_as_it_is_then() {
     let (cache, share, directory, child) = scene();
     let since = cache.lookup(&share, directory.id, &name("a")).unwrap_err();
-    cache.keep_lookup(&since, &name("a"), &found(&directory, Some(&child)));
+    cache.keep_lookup(since, &name("a"), &found(&directory, Some(&child)));
     let touched = touched(&[&directory], &[(&directory, "b")]);
-    cache.begin(&touched);
+    let begun = cache.begin(&touched);
     cache.lookup(&share, directory.id, &name("a")).unwrap_err();
     cache.object(&share, directory.id).unwrap_err();
     assert_eq!(cache.object(&share, child.id).unwrap(), child);
     let after = Attributes { nlink: 9, ..directory.clone() };
-    cache.end(&touched, [&after].into_iter());
+    cache.end(&begun, &touched, [&after].into_iter());
     let known = cache.lookup(&share, directory.id, &name("a")).unwrap();
     assert_eq!(known, found(&after, Some(&child)));
 }
@@ -79,9 +79,9 @@ fn what_was_read_before_or_during_a_commit_is_not_kept_after_it() {
         let object = cache.object(&share, child.id).unwrap_err();
         (object, cache.lookup(&share, directory.id, &name("a")).unwrap_err())
     };
-    let keep = |(object, entry): (Since, EntrySince)| {
+    let keep = |(object, entry): (Since, Since)| {
         cache.keep_object(object, &child);
-        cache.keep_lookup(&entry, &name("a"), &found(&directory, Some(&child)));
+        cache.keep_lookup(entry, &name("a"), &found(&directory, Some(&child)));
     };
     let nothing = || {
         for id in [directory.id, child.id] {
@@ -90,19 +90,19 @@ fn what_was_read_before_or_during_a_commit_is_not_kept_after_it() {
         cache.lookup(&share, directory.id, &name("a")).unwrap_err();
     };
     let before = read();
-    cache.begin(&all);
+    let begun = cache.begin(&all);
     let during = read();
     keep(before);
     nothing();
     keep(during);
     nothing();
     let during = read();
-    cache.end(&all, std::iter::empty());
+    cache.end(&begun, &all, std::iter::empty());
     keep(during);
     nothing();
     let before = read();
-    cache.begin(&all);
-    cache.end(&all, std::iter::empty());
+    let begun = cache.begin(&all);
+    cache.end(&begun, &all, std::iter::empty());
     keep(before);
     nothing();
     keep(read());
@@ -110,7 +110,7 @@ fn what_was_read_before_or_during_a_commit_is_not_kept_after_it() {
 }
 
 #[test]
-fn what_an_entry_leads_to_is_kept_beside_other_commits_once_it_is_known() {
+fn what_an_entry_leads_to_is_kept_beside_commits_of_other_keys() {
     let (cache, share, directory, child) = scene();
     let place = (directory.id, name("a"));
     let slots = [cache.slot(&directory.id), cache.slot(&child.id), cache.slot(&place)];
@@ -118,16 +118,64 @@ fn what_an_entry_leads_to_is_kept_beside_other_commits_once_it_is_known() {
     let mut others = std::iter::repeat_with(|| object(&share));
     let other = others.find(|it| !slots.contains(&cache.slot(&it.id))).unwrap();
     let other = touched(&[&other], &[]);
-    let entry = || cache.lookup(&share, directory.id, &name("a")).unwrap_err();
-    let keep = |entry: EntrySince| {
-        cache.begin(&other);
-        cache.end(&other, std::iter::empty());
-        cache.keep_lookup(&entry, &name("a"), &found(&directory, Some(&child)));
-    };
-    keep(entry());
-    cache.object(&share, child.id).unwrap_err();
-    keep(entry());
+    let entry = cache.lookup(&share, directory.id, &name("a")).unwrap_err();
+    let begun = cache.begin(&other);
+    cache.keep_lookup(entry, &name("a"), &found(&directory, Some(&child)));
+    cache.end(&begun, &other, std::iter::empty());
     assert_eq!(cache.object(&share, child.id).unwrap(), child);
+    let known = cache.lookup(&share, directory.id, &name("a")).unwrap();
+    assert_eq!(known, found(&directory, Some(&child)));
+}
+
+/// Of two commits that overlap, neither knows which value is the later one.
+#[test]
+fn an_object_that_two_commits_touch_at_once_is_kept_by_neither() {
+    let (cache, share, _, child) = scene();
+    let touched = touched(&[&child], &[]);
+    let first = cache.begin(&touched);
+    let second = cache.begin(&touched);
+    let later = Attributes { nlink: 9, ..child.clone() };
+    cache.end(&second, &touched, [&later].into_iter());
+    cache.object(&share, child.id).unwrap_err();
+    cache.end(&first, &touched, [&child].into_iter());
+    let since = cache.object(&share, child.id).unwrap_err();
+    cache.keep_object(since, &later);
+    assert_eq!(cache.object(&share, child.id).unwrap(), later);
+}
+
+#[test]
+fn a_listing_is_found_and_takes_no_room_from_what_is_asked_for() {
+    let (cache, share, directory, child) = scene();
+    let since = cache.object(&share, directory.id).unwrap_err();
+    cache.keep_object(since, &directory);
+    let entry = |text: &str, object: &Attributes| DirectoryEntry {
+        cookie: crate::types::Cookie(3),
+        name: name(text),
+        fileid: object.fileid,
+        object: object.id,
+        attributes: Some(object.clone()),
+    };
+    let page = |entry| Page {
+        directory: directory.clone(),
+        parent_fileid: directory.fileid,
+        entries: vec![entry],
+        eof: true,
+    };
+    cache.keep_page(cache.since(), &page(entry("a", &child)));
+    let known = cache.lookup(&share, directory.id, &name("a")).unwrap();
+    assert_eq!(known, found(&directory, Some(&child)));
+    let before = cache.since();
+    let all = touched(&[&child], &[(&directory, "a")]);
+    let begun = cache.begin(&all);
+    cache.lookup(&share, directory.id, &name("a")).unwrap_err();
+    cache.end(&begun, &all, std::iter::empty());
+    cache.keep_page(before, &page(entry("a", &child)));
+    cache.object(&share, child.id).unwrap_err();
+    for number in 0..2 * KEPT {
+        let other = Attributes { id: ObjectId::generate(), ..child.clone() };
+        cache.keep_page(cache.since(), &page(entry(&number.to_string(), &other)));
+    }
+    assert_eq!(cache.object(&share, directory.id).unwrap(), directory);
 }
 
 #[test]
