@@ -44,7 +44,7 @@ pub(super) fn expand(
 }
 
 /// POSIX.1-2017 section 8.1, the names of environment variables.
-fn is_name(name: &str) -> bool {
+pub(super) fn is_name(name: &str) -> bool {
     name.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_')
         && name.chars().all(|each| each.is_ascii_alphanumeric() || each == '_')
 }

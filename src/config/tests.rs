@@ -182,6 +182,14 @@ fn wrong_keys_name_the_nearest() {
     refused("\nmetadata", "\na:\n\tb: 1\nmetadata", &["t.yaml:3:", "indent with spaces\n"]);
     refused("\nmetadata", "\na: b\n c: d\nmetadata", &["t.yaml:3:", "like its siblings"]);
     refused("'::/0'", "*", &["t.yaml:4:", "in quotes\n"]);
+    let quotes = |value: &str, place: &str, written: &str| {
+        let server = format!("\nserver: {value}\nmetadata");
+        refused("\nmetadata", &server, &[place, "in quotes, such as", written]);
+    };
+    quotes("{ listen: ${HOST}:2049 }", "t.yaml:2:20: ", "\"${HOST}\"");
+    quotes("{\n  listen: 0.0.0.0:${PORT}, x: 1 }", "t.yaml:3:20: ", "\"${PORT}\"");
+    quotes("{ probe_networks: [ ${NET} ] }", "t.yaml:2:30: ", "\"${NET}\"");
+    quotes("{ listen: ${1 }", "t.yaml:2:20: ", "\"${NAME}\"");
     refused("content_store: c,", "", &["shares[0].content_store: missing"]);
     refused("name: /e,", "", &["t.yaml:4:11: shares[0].name: missing", "/export"]);
     refused(

@@ -8,6 +8,7 @@ use serde::Deserialize;
 use serde::de::{MapAccess, SeqAccess, Visitor};
 use serde_saphyr::{Location, Spanned};
 
+use super::environment;
 use super::values::Size;
 
 /// A value and where it comes from.
@@ -154,8 +155,27 @@ pub(super) fn parse(text: &str) -> Result<Node, SyntaxError> {
     };
     serde_saphyr::from_str_with_options(text, options).map_err(|error| SyntaxError {
         location: error.location(),
-        message: plain(&error.without_snippet().to_string()),
+        message: error
+            .location()
+            .and_then(|location| unquoted(text, location))
+            .unwrap_or_else(|| plain(&error.without_snippet().to_string())),
     })
+}
+
+/// What is wrong where the brace of a variable without quotes opens a mapping inside another one, or inside a list.
+fn unquoted(text: &str, location: Location) -> Option<String> {
+    let line = text.lines().nth(usize::try_from(location.line()).ok()?.checked_sub(1)?)?;
+    let column = usize::try_from(location.column()).ok()?;
+    let mut from = line.chars().skip(column.checked_sub(2)?);
+    if (from.next(), from.next()) != (Some('$'), Some('{')) {
+        return None;
+    }
+    let name = from.take_while(|each| *each != '}').collect::<String>();
+    let name = if environment::is_name(&name) { &name } else { "NAME" };
+    Some(format!(
+        "inside {{ }} and [ ] YAML reads the brace of ${{{name}}} as a mapping; put the whole value in quotes, such as \
+         \"${{{name}}}\""
+    ))
 }
 
 /// The parser's message without the place, which is said already, and with a remedy where the parser names none that an
