@@ -29,7 +29,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::config::{self, Config, LogFormat, Source};
+use crate::config::{self, Config, FILE_VARIABLE, LogFormat, Source};
 use crate::metadata;
 use crate::metadata::schema::SchemaError;
 use crate::telemetry;
@@ -103,9 +103,6 @@ fn folder(text: &str) -> Result<String, String> {
     }
 }
 
-/// The variable that names a configuration where the command line does not.
-const VARIABLE: &str = "TRUNKFS_CONFIG";
-
 /// The folder of everything where neither a configuration nor a folder is given.
 const LOCAL_FOLDER: &str = "./trunkfs-data";
 
@@ -126,7 +123,8 @@ impl Configured {
             uid: rustix::process::geteuid().as_raw(),
             gid: rustix::process::getegid().as_raw(),
         };
-        let told = std::env::var_os(VARIABLE).filter(|file| !file.is_empty()).map(PathBuf::from);
+        let told =
+            std::env::var_os(FILE_VARIABLE).filter(|file| !file.is_empty()).map(PathBuf::from);
         match (&self.data, self.config.clone().or(told)) {
             (Some(data), _) => local(data),
             (None, Some(file)) => Source::File(file),

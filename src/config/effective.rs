@@ -117,6 +117,23 @@ impl Effective {
         below.put(rest, part);
     }
 
+    /// The end of the name of the variable that sets each scalar, from the first `__` on.
+    pub(super) fn variables(&self) -> Vec<String> {
+        let below = |step: &dyn fmt::Display, part: &Self| {
+            let mut names = part.variables();
+            let step = step.to_string().to_ascii_uppercase();
+            names.iter_mut().for_each(|name| *name = format!("__{step}{name}"));
+            names
+        };
+        match self {
+            Self::Scalar(..) => vec![String::new()],
+            Self::Map(entries) => entries.iter().flat_map(|(key, part)| below(key, part)).collect(),
+            Self::List(elements) => {
+                elements.iter().enumerate().flat_map(|(at, part)| below(&at, part)).collect()
+            }
+        }
+    }
+
     /// The YAML document.
     pub(super) fn to_yaml(&self) -> String {
         let mut out = String::new();

@@ -1,8 +1,11 @@
 //! From a file or the defaults of `serve`, and the environment, to what counts.
 
+use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::ffi::OsString;
-use std::fmt;
+use std::io::Read as _;
 use std::path::PathBuf;
+use std::{fmt, fs, io};
 
 use super::effective::quoted;
 use super::error::{Error, Errors};
@@ -10,7 +13,7 @@ use super::logging::{LogFormat, format_in, section_of};
 use super::overrides::{self, Override};
 use super::section::Document;
 use super::server::DEFAULT_PORT;
-use super::{Config, parse};
+use super::{Config, parse, warnings};
 
 /// Where a configuration comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,8 +60,7 @@ impl Source {
     /// # Errors
     /// What is wrong with it.
     pub fn load(&self) -> Result<Loaded, Errors> {
-        let overrides = overrides::among(std::env::vars_os());
-        self.read(&|name| std::env::var(name).ok(), &overrides)
+        self.load_with(&std::env::vars_os().collect::<Vec<_>>())
     }
 
     /// The same with other variables.
@@ -67,11 +69,43 @@ impl Source {
     /// What is wrong with it.
     pub fn load_with(&self, variables: &[(OsString, OsString)]) -> Result<Loaded, Errors> {
         let overrides = overrides::among(variables.iter().cloned());
-        let variable = |name: &str| {
+        let named = RefCell::new(BTreeSet::new());
+        let held = |name: &str| {
             let (_, text) = variables.iter().find(|(each, _)| each == name)?;
             text.to_str().map(str::to_owned)
         };
-        self.read(&variable, &overrides)
+        let variable = |name: &str| {
+            named.borrow_mut().insert(name.to_owned());
+            held(name)
+        };
+        let name = self.to_string();
+        let (text, file) = self.read().map_err(|error| Error::unreadable(name.clone(), error))?;
+        let document = Document::new(&name, &text, &variable, &overrides);
+        let config = parse::config(&document)?;
+        let mut warnings = document.take_warnings();
+        if let (Self::File(path), Some(file)) = (self, file) {
+            warnings.extend(warnings::exposed(path, &file, &document.take_plain_secrets()));
+        }
+        let named = named.take();
+        warnings.extend(warnings::unread(variables, &named, &document.effective()));
+        let url = held(warnings::URL_VARIABLE);
+        warnings.extend(warnings::database_url(url.as_deref(), &named, &config));
+        let effective = document.effective().to_yaml();
+        let overrides = overrides.iter().map(|each| each.name().to_owned()).collect();
+        Ok(Loaded { config, effective, warnings, overrides })
+    }
+
+    /// The text, and what the file is that has it.
+    fn read(&self) -> io::Result<(String, Option<fs::Metadata>)> {
+        match self {
+            Self::File(path) => {
+                let mut file = fs::File::open(path)?;
+                let mut text = String::new();
+                file.read_to_string(&mut text)?;
+                Ok((text, Some(file.metadata()?)))
+            }
+            Self::Local { data, uid, gid } => Ok((local(data, *uid, *gid), None)),
+        }
     }
 
     /// The form of log lines with this process's environment, as far as it can be read: the errors of a configuration that
@@ -84,27 +118,6 @@ impl Source {
             Self::Local { .. } => String::new(),
         };
         log_format(&text, &|name| std::env::var(name).ok(), &overrides)
-    }
-
-    fn read(
-        &self,
-        variable: &dyn Fn(&str) -> Option<String>,
-        overrides: &[Override],
-    ) -> Result<Loaded, Errors> {
-        let name = self.to_string();
-        let text = match self {
-            Self::File(path) => std::fs::read_to_string(path)
-                .map_err(|error| Error::unreadable(name.clone(), error))?,
-            Self::Local { data, uid, gid } => local(data, *uid, *gid),
-        };
-        let document = Document::new(&name, &text, variable, overrides);
-        let config = parse::config(&document)?;
-        Ok(Loaded {
-            config,
-            effective: document.effective(),
-            warnings: document.take_warnings(),
-            overrides: overrides.iter().map(|each| each.name().to_owned()).collect(),
-        })
     }
 }
 

@@ -24,6 +24,7 @@ mod sqlite;
 mod stores;
 mod tree;
 mod values;
+mod warnings;
 
 pub use bucket::{Azure, Bucket, Gcs, S3, Sse};
 pub use changes::{Change, How, Takes};
@@ -39,6 +40,7 @@ pub use sqlite::Sqlite;
 pub use stores::{Content, Metadata};
 pub use values::Mode;
 pub(crate) use values::{bytes, millis};
+pub use warnings::{FILE_VARIABLE, URL_VARIABLE};
 
 use std::collections::BTreeMap;
 

@@ -109,6 +109,7 @@ impl<'a> Section<'a> {
         };
         if let Some(field) = whole {
             let text = field.text()?;
+            field.note_plain_secret();
             return Ok(Some((field, Secret { text, file: None })));
         }
         if let Some(field) = file {

@@ -1,7 +1,7 @@
 //! Reading a mapping key by key: unknown keys are refused, every error knows its place, and what counts
 //! is written down.
 
-use std::cell::RefCell;
+use std::cell::{Ref, RefCell};
 #[cfg(test)]
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -28,6 +28,7 @@ pub(super) struct Document<'a> {
     overrides: &'a [Override],
     errors: RefCell<Vec<Error>>,
     warnings: RefCell<Vec<String>>,
+    plain_secrets: RefCell<Vec<(String, String)>>,
     effective: RefCell<Effective>,
     /// Every key that was offered, and the default that it has, for the tests that example and
     /// documentation show them all.
@@ -49,6 +50,7 @@ impl<'a> Document<'a> {
             overrides,
             errors: RefCell::default(),
             warnings: RefCell::default(),
+            plain_secrets: RefCell::default(),
             effective: RefCell::default(),
             #[cfg(test)]
             offered: RefCell::default(),
@@ -86,9 +88,14 @@ impl<'a> Document<'a> {
         self.warnings.take()
     }
 
-    /// What counts, as YAML.
-    pub(super) fn effective(&self) -> String {
-        self.effective.borrow().to_yaml()
+    /// The keys of secrets that stand in the file itself: the whole key, and its last part.
+    pub(super) fn take_plain_secrets(&self) -> Vec<(String, String)> {
+        self.plain_secrets.take()
+    }
+
+    /// What counts, which writes itself as YAML.
+    pub(super) fn effective(&self) -> Ref<'_, Effective> {
+        self.effective.borrow()
     }
 
     fn place(&self, origin: &Origin) -> Place {
@@ -161,6 +168,18 @@ impl<'a> Field<'a> {
     /// Something about this value that is no error.
     pub(super) fn warn(&self, message: impl std::fmt::Display) {
         self.document.warnings.borrow_mut().push(format!("{}: {message}", self.path));
+    }
+
+    /// Notes a secret that stands in the file itself, not in a variable that the file names.
+    pub(super) fn note_plain_secret(&self) {
+        let (Some(hidden), Value::Text(text), Origin::File(_)) =
+            (self.hidden, &self.node.value, &self.node.origin)
+        else {
+            return;
+        };
+        if !text.is_empty() && !text.contains("${") && hidden.mask(text) != *text {
+            self.document.plain_secrets.borrow_mut().push((self.path.to_string(), self.key()));
+        }
     }
 
     /// A variable of the environment.

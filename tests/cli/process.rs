@@ -42,10 +42,12 @@ impl Finished {
 /// The program with arguments, in a folder, with no environment but what it is given here.
 pub(crate) fn trunkfs(folder: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_trunkfs"));
+    let names = std::env::vars_os().map(|(name, _)| name);
+    let own = names.filter(|name| name.to_string_lossy().starts_with("TRUNKFS_"));
+    own.for_each(|name| _ = command.env_remove(name));
     command
         .current_dir(folder)
         .args(arguments)
-        .env_remove("TRUNKFS_CONFIG")
         .env_remove("DATABASE_URL")
         .env_remove("RUST_LOG")
         .env_remove("NOTIFY_SOCKET")

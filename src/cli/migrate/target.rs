@@ -5,13 +5,11 @@ use std::path::PathBuf;
 use clap::Args;
 
 use crate::cli::{Configured, Failure, quoted};
+use crate::config::URL_VARIABLE;
 use crate::metadata;
 use crate::metadata::schema::Schema;
 use crate::server::{StoreError, open_schema, open_schema_at, stores_with_schema};
 use crate::types::Chain;
-
-/// The variable that names a database.
-const VARIABLE: &str = "DATABASE_URL";
 
 /// Which database, and which migrations. The database is that of --database-url, else of --store, else of --config, else of
 /// the variable `DATABASE_URL`, else of a configuration that is found; one without --store must have a single store with a schema.
@@ -57,7 +55,7 @@ impl Target {
         if let Some(folder) = &self.migrations_path {
             again = format!(" --migrations-path {}", quoted(folder));
         }
-        let variable = || std::env::var(VARIABLE).ok().filter(|url| !url.is_empty());
+        let variable = || std::env::var(URL_VARIABLE).ok().filter(|url| !url.is_empty());
         if let Some(url) = &self.database_url {
             return self.at(url, format!(" --database-url …{again}")).await;
         }

@@ -22,7 +22,7 @@ fn read(text: &str, variables: Vec<(OsString, OsString)>) -> Result<(Config, Str
     let overrides = among(variables.into_iter());
     let document = Document::new("t.yaml", text, &|_| None, &overrides);
     let config = parse::config(&document)?;
-    Ok((config, document.effective()))
+    Ok((config, document.effective().to_yaml()))
 }
 
 fn with(set: &[(&str, &str)]) -> Config {

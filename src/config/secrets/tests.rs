@@ -32,7 +32,7 @@ shares: [ {{ name: /e, metadata_store: m, content_store: c, clients: [ {{ networ
     };
     let document = Document::new("t.yaml", &text, &variable, &[]);
     let config = parse::config(&document).map_err(|errors| errors.to_string())?;
-    let effective = document.effective();
+    let effective = document.effective().to_yaml();
     assert!(!effective.contains("hush"), "{effective}");
     let Metadata::Postgres(database) = &config.metadata["m"] else { panic!("{config:?}") };
     Ok((database.target.clone(), document.take_warnings()))
