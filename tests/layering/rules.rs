@@ -97,6 +97,9 @@ const STORES: &[(&str, &str)] = &[
 /// Who makes stores: this file, and those of a folder of its name.
 const NAMES_STORES: &str = "src/server/stores";
 
+/// How the names of stores' settings, and of types in them, end. `src/config/` may name these.
+const SETTINGS: &[&str] = &["Settings", "Cache"];
+
 const MAX_LINES: usize = 600;
 
 pub(crate) fn wrong_arrows(sources: &[Source]) -> Vec<String> {
@@ -154,7 +157,7 @@ pub(crate) fn store_names(sources: &[Source]) -> Vec<String> {
                 .is_some_and(|rest| rest == ".rs" || rest.starts_with('/'));
             // A store's settings have the defaults of its keys.
             let settings = source.path.starts_with("src/config/")
-                && path.last().is_some_and(|name| name.ends_with("Settings"));
+                && path.last().is_some_and(|name| SETTINGS.iter().any(|it| name.ends_with(it)));
             if (through || by_name) && !allowed && !settings {
                 wrong.push(format!("{}: names the store {}", source.path, path.join("::")));
             }
