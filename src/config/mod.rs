@@ -16,6 +16,7 @@ mod logging;
 mod overrides;
 mod parse;
 mod postgres;
+mod renamed;
 mod secrets;
 mod section;
 mod server;

@@ -136,7 +136,7 @@ pub(super) fn postgres(field: &Field<'_>, request_timeout: Duration) -> Result<P
         auto_migrate: section.or("auto_migrate", defaults.auto_migrate, flag)?,
         migrations_path: section
             .maybe("migrations_path", |field| nonempty(field).map(PathBuf::from))?,
-        cache: section.or("cache", "auto", cache)?,
+        cache: section.or("cache", cache_word(defaults.cache), cache)?,
     })
 }
 
@@ -145,7 +145,14 @@ fn cache(field: &Field<'_>) -> Result<Cache, Error> {
     if matches!(field.value(), Value::Flag(false)) {
         return Ok(Cache::Off);
     }
-    word(field, &[("auto", Cache::Auto), ("off", Cache::Off)])
+    word(field, &[Cache::Auto, Cache::Off].map(|cache| (cache_word(cache), cache)))
+}
+
+fn cache_word(cache: Cache) -> &'static str {
+    match cache {
+        Cache::Auto => "auto",
+        Cache::Off => "off",
+    }
 }
 
 /// The database, and how long connecting to it may take where the URL says so.

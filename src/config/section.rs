@@ -12,6 +12,7 @@ use super::effective::{Effective, Path, Step, scalar};
 use super::environment;
 use super::error::{Error, Place};
 use super::overrides::{self, Override};
+use super::renamed::{RENAMED, Renamed};
 use super::secrets::{Hidden, forms};
 use super::tree::{self, Entry, Node, Origin, Value};
 
@@ -26,6 +27,8 @@ pub(super) struct Document<'a> {
     text: &'a str,
     variable: &'a dyn Fn(&str) -> Option<String>,
     overrides: &'a [Override],
+    /// [`RENAMED`], or a table of a test.
+    pub(super) renamed: &'static [Renamed],
     errors: RefCell<Vec<Error>>,
     warnings: RefCell<Vec<String>>,
     plain_secrets: RefCell<Vec<(String, String)>>,
@@ -48,6 +51,7 @@ impl<'a> Document<'a> {
             text,
             variable,
             overrides,
+            renamed: RENAMED,
             errors: RefCell::default(),
             warnings: RefCell::default(),
             plain_secrets: RefCell::default(),
@@ -65,6 +69,7 @@ impl<'a> Document<'a> {
             Error::at(place, "", error.message)
         })?;
         self.errors.borrow_mut().extend(overrides::apply(&mut node, self.overrides));
+        self.rename(&mut node);
         Ok(Rc::new(node))
     }
 
@@ -131,7 +136,13 @@ impl<'a> Document<'a> {
         })
     }
 
-    fn error(&self, origin: &Origin, path: &Path, message: String) -> Error {
+    /// Notes what is no error and still not as it should be.
+    pub(super) fn warn(&self, warning: String) {
+        self.warnings.borrow_mut().push(warning);
+    }
+
+    /// An error about a key, at the place of its value.
+    pub(super) fn error(&self, origin: &Origin, path: &Path, message: String) -> Error {
         Error::at(self.place(origin), &path.to_string(), message)
     }
 
@@ -167,7 +178,7 @@ impl<'a> Field<'a> {
 
     /// Something about this value that is no error.
     pub(super) fn warn(&self, message: impl std::fmt::Display) {
-        self.document.warnings.borrow_mut().push(format!("{}: {message}", self.path));
+        self.document.warn(format!("{}: {message}", self.path));
     }
 
     /// Notes a secret that stands in the file itself, not in a variable that the file names.

@@ -58,6 +58,13 @@ fn keys(node: &Node, pattern: &str, chosen: bool, out: &mut Shown) {
     }
 }
 
+/// Every key that there is.
+pub(super) fn offered() -> BTreeSet<String> {
+    let document = Document::new("config.example.yaml", EXAMPLE, &variable, &[]);
+    parse::config(&document).unwrap();
+    document.offered.take().into_keys().collect()
+}
+
 #[test]
 fn the_example_shows_every_known_key_with_its_default() {
     let document = Document::new("config.example.yaml", EXAMPLE, &variable, &[]);
