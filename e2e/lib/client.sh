@@ -11,7 +11,7 @@ client_choose() {
         CLIENT=$1
     elif client_here_works; then
         CLIENT=here
-    elif client_tap_works && need linux.uml user-mode-linux 2>/dev/null; then
+    elif client_tap_works && need linux.uml user-mode-linux 2>/dev/null && client_uml_works; then
         CLIENT=uml
     else
         CLIENT=qemu
@@ -40,6 +40,15 @@ client_here_works() {
 
 client_tap_works() {
     client_make_tap 2>/dev/null && client_drop_tap
+}
+
+# A guest that runs one program and ends. On a processor whose registers take more room than User Mode Linux knows (AMX), the
+# first program ends with SIGSEGV.
+client_uml_works() {
+    local console
+    console=$(timeout -k 1 60 setsid linux.uml mem=64M root=/dev/root rootfstype=hostfs rootflags=/ ro init=/bin/true \
+        "uml_dir=$RUN/uml" umid=probe con=null con0=null,fd:1 panic=-1 2>&1 </dev/null || true)
+    [[ $console == *"Attempted to kill init! exitcode=0x00000000"* ]]
 }
 
 # A tap and a network of this run's own, should the run share its network namespace with others.

@@ -71,6 +71,30 @@ async fn calls_that_arrive_together_are_written_together() {
     fixture.sound().await;
 }
 
+/// "Write a temporary file, rename it over `latest`", by 64 callers at once: each once, and many in one batch.
+#[tokio::test(flavor = "multi_thread")]
+async fn callers_that_rename_over_one_name_share_batches() {
+    let fixture = fixture().await;
+    let before = batches(&fixture).await;
+    let (root, how) = (fixture.root(), CreateHow::Guarded(mode(0o644)));
+    let callers = (0..64).map(|caller| {
+        let (store, cx, how) = (&fixture.store, fixture.cx(), how.clone());
+        async move {
+            for round in 0..8 {
+                let temporary = name(&format!("{caller}-{round}"));
+                store.create(&cx, root, &temporary, &how).await.unwrap();
+                store.rename(&cx, root, &temporary, root, &name("latest")).await.unwrap();
+            }
+        }
+    });
+    futures_util::future::join_all(callers).await;
+    let sent = batches(&fixture).await - before;
+    assert!(sent <= 64 * 8 * 2 / 4, "{sent} batches for {} calls", 64 * 8 * 2);
+    let page = fixture.store.readdir(&fixture.cx(), root, Cookie(0), 100, false).await.unwrap();
+    assert_eq!(page.entries.len(), 1);
+    fixture.sound().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_read_or_listed_asks_the_database_nothing() {
     let database = TestDatabase::create().await;

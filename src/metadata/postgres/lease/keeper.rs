@@ -230,7 +230,9 @@ impl Keeper {
         self.active = begun;
         renewed?;
         if begun {
-            tracing::info!("no other server uses the database: changes are decided in memory");
+            tracing::info!(
+                "no other server uses the database: reads are answered from memory, changes are written in batches"
+            );
         } else {
             self.company = Some(Instant::now());
             self.gives_up = true;
@@ -244,7 +246,9 @@ impl Keeper {
         self.inner.end_licence();
         self.report(Standing::Between, 0);
         if self.active {
-            tracing::info!("the database is shared with others from now on");
+            if !self.inner.leaving.load(Ordering::Acquire) {
+                tracing::info!("others use the database too: every call asks the database");
+            }
             if let Some(holder) = self.holder.as_ref().and_then(Weak::upgrade) {
                 // A holder that takes long is not to be taken for dead.
                 let ((), renewed) = self.renewing(session, holder.end()).await;
