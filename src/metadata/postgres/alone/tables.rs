@@ -19,6 +19,8 @@ use crate::types::{Attributes, Cookie, Fileid, Fsid, Name, ObjectId, ShareId, Sy
 /// How many rows of a kind are kept at least, where that many were met. Far more than the batches under way can change.
 const KEPT: usize = 1 << 15;
 
+/// How many ids are kept at least that no object has: calls with stale handles take no room from rows.
+const KEPT_ABSENT: usize = 1 << 10;
 /// How many batches' directories are remembered.
 const REMEMBERED: usize = 64;
 
@@ -88,9 +90,14 @@ impl<K: std::hash::Hash + Eq + Clone, V> Met<K, V> {
         self.recent.insert(key, value).or(earlier)
     }
 
-    /// Lets go of rows that were not met for long; whether it did.
-    fn trim(&mut self) -> bool {
-        let full = self.recent.len() > KEPT;
+    fn remove(&mut self, key: &K) {
+        self.recent.remove(key);
+        self.earlier.remove(key);
+    }
+
+    /// Lets go of what was not met for long, where more than so many rows are kept; whether it did.
+    fn trim(&mut self, kept: usize) -> bool {
+        let full = self.recent.len() > kept;
         if full {
             self.earlier = std::mem::take(&mut self.recent);
         }
@@ -112,6 +119,8 @@ pub(in crate::metadata::postgres) struct Overlay {
     shares: Arc<KnownShares>,
     objects: Met<ObjectId, Option<Stored>>,
     entries: Met<Place, Option<Edge>>,
+    /// Ids that a fetch found no object for. None ever gets one.
+    absent: Met<ObjectId, ()>,
     /// Directories all of whose entries are known, with their number.
     counted: Met<ObjectId, u64>,
     /// Directories that were found to have entries, until the batch is sent.
@@ -137,6 +146,7 @@ impl Overlay {
             shares,
             objects: Met::default(),
             entries: Met::default(),
+            absent: Met::default(),
             counted: Met::default(),
             occupied: HashSet::new(),
             batches: VecDeque::new(),
@@ -155,6 +165,20 @@ impl Overlay {
         let numbers = std::mem::take(&mut self.numbers);
         let (turns, cautious) = (self.turns + 1, self.cautious);
         *self = Self { numbers, turns, cautious, ..Self::new(self.shares.clone()) };
+    }
+
+    /// A batch was not applied, and none behind it: what it has touched is fetched anew. Everything else is as it was.
+    pub(super) fn retract(&mut self, touched: &Touched) {
+        for id in &touched.objects {
+            self.objects.remove(id);
+            self.counted.remove(id);
+        }
+        for place in &touched.entries {
+            self.entries.remove(place);
+            self.counted.remove(&place.0);
+        }
+        self.occupied.clear();
+        self.applied = self.sent;
     }
 
     /// Whether names that were never met are fetched before an operation puts an entry there.
@@ -189,8 +213,12 @@ impl Overlay {
 
     /// A row that was fetched. A row that is known already is newer.
     pub(super) fn learn_object(&mut self, id: ObjectId, found: Option<Stored>) {
-        if self.objects.get(&id).is_none() {
-            self.objects.put(id, found);
+        if self.objects.get(&id).is_some() {
+            return;
+        }
+        match found {
+            Some(stored) => drop(self.objects.put(id, Some(stored))),
+            None => drop(self.absent.put(id, ())),
         }
     }
 
@@ -246,7 +274,8 @@ impl Overlay {
     /// The oldest batch under way was applied.
     pub(super) fn applied(&mut self) {
         self.applied += 1;
-        let trimmed = [self.objects.trim(), self.entries.trim(), self.counted.trim()];
+        let trimmed = [self.objects.trim(KEPT), self.entries.trim(KEPT), self.counted.trim(KEPT)];
+        self.absent.trim(KEPT_ABSENT);
         if trimmed.contains(&true) {
             self.turns += 1;
         }
@@ -315,6 +344,7 @@ impl Tables for Overlay {
     fn object(&mut self, id: ObjectId) -> Outcome<Option<Attributes>, Self> {
         match self.objects.get(&id) {
             Some(known) => Ok(known.as_ref().map(|stored| stored.attributes.clone())),
+            None if self.absent.get(&id).is_some() => Ok(None),
             None => missing(Missing { objects: HashSet::from([id]), ..Missing::default() }),
         }
     }

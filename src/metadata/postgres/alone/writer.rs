@@ -305,6 +305,8 @@ impl<'a> Writer<'a> {
                 Ok(())
             }
             Failure::Lost(_) | Failure::Retired(_) => {
+                // Whoever fenced this slot may have changed rows.
+                self.overlay.forget();
                 self.again(calls);
                 tokio::select! {
                     biased;
@@ -334,7 +336,7 @@ impl<'a> Writer<'a> {
     }
 
     /// Waits for all batches on their way, of which the first was refused; answers the calls whose changes are there for all that,
-    /// and gives the others back. Nothing is known of any row afterwards.
+    /// and gives the others back. Rows that they touch are met anew.
     async fn ground(&mut self, refused: Refused) -> (Refused, Vec<Waiting>) {
         let mut is_lost = matches!(refused, Refused::Failed(Failure::Lost(_)));
         while let Some(outcome) = self.answers.next().await {
@@ -352,7 +354,10 @@ impl<'a> Writer<'a> {
                 Ok(last) if flight.number <= *last => {
                     flight.calls.iter_mut().for_each(|call| call.job.answer());
                 }
-                Ok(_) => calls.append(&mut flight.calls),
+                Ok(_) => {
+                    self.overlay.retract(&flight.touched);
+                    calls.append(&mut flight.calls);
+                }
                 Err(error) => {
                     for call in &mut flight.calls {
                         call.job.fail(unknown_outcome(error));
@@ -360,7 +365,9 @@ impl<'a> Writer<'a> {
                 }
             }
         }
-        self.overlay.forget();
+        if is_lost {
+            self.overlay.forget();
+        }
         self.ready.extend(self.postponed.drain(..));
         (refused, calls)
     }
