@@ -1,6 +1,8 @@
 //! The program as its users run it: command line, configuration, standard output, exit status, signals.
 
 #[cfg(test)]
+mod alone;
+#[cfg(test)]
 mod away;
 #[cfg(test)]
 mod backup;
