@@ -1,4 +1,4 @@
-//! What GETATTR and LOOKUP read last, as it is committed, so that what is asked again takes no statement.
+//! What GETATTR, LOOKUP and READLINK read last, as it is committed, so that what is asked again takes no statement.
 //!
 //! It is kept only where this process knows of every commit: the SQLite store is alone with its file, and the PostgreSQL store
 //! keeps it while it holds the lease of its database. Before a commit its keys are dropped, and while the commit is under way
@@ -16,12 +16,14 @@ use std::hash::{BuildHasher as _, Hash, RandomState};
 
 use parking_lot::RwLock;
 
-use super::{DirectoryEntry, Lookup, Page, Share};
-use crate::types::{Attributes, Name, ObjectId};
+use super::{DirectoryEntry, Link, Lookup, Page, Share};
+use crate::types::{Attributes, Name, ObjectId, SymlinkTarget};
 
 /// How many objects are kept at most, and how many entries: about 40 MB in all where names are long. As many again are
 /// kept of what was listed.
 const KEPT: usize = 1 << 16;
+/// The longest target of a symbolic link that is kept, in bytes.
+const LONGEST_TARGET: usize = 255;
 const MARKS: usize = 1 << 12;
 
 /// An entry's key.
@@ -71,6 +73,8 @@ struct State {
     asked: Kept,
     /// What a listing brought along, kept apart: a scan of a large directory takes no room from what is asked for.
     listed: Kept,
+    /// Of symbolic links. A link keeps its target for as long as it is there.
+    targets: Halves<ObjectId, SymlinkTarget>,
     marks: Vec<Mark>,
     /// Changes of nobody knows what.
     whole: Mark,
@@ -90,6 +94,7 @@ impl Default for Cache {
         let state = State {
             asked: Kept::default(),
             listed: Kept::default(),
+            targets: Halves::default(),
             marks: vec![Mark::default(); MARKS],
             whole: Mark::default(),
             moves: 0,
@@ -115,6 +120,27 @@ impl Cache {
         let mut state = self.state.write();
         if state.holds(since, self.slot(&object.id)) {
             state.asked.objects.put(object.id, object.clone());
+        }
+    }
+
+    /// What READLINK answers, or when its reading begins, for [`Cache::keep_link`].
+    pub(super) fn link(&self, share: &Share, id: ObjectId) -> Result<Link, Since> {
+        let state = self.state.read();
+        match (state.of_share(share, &id), state.targets.get(&id)) {
+            (Some(attributes), Some(target)) => {
+                Ok(Link { attributes: attributes.clone(), target: target.clone() })
+            }
+            (_, _) => Err(Since(state.moves)),
+        }
+    }
+
+    /// Keeps a READLINK's answer that was read since. A long target is not kept.
+    pub(super) fn keep_link(&self, since: Since, link: &Link) {
+        let (id, target) = (link.attributes.id, &link.target);
+        let mut state = self.state.write();
+        if state.holds(since, self.slot(&id)) && target.as_bytes().len() <= LONGEST_TARGET {
+            state.asked.objects.put(id, link.attributes.clone());
+            state.targets.put(id, target.clone());
         }
     }
 
@@ -199,6 +225,7 @@ impl Cache {
             state.marks[self.slot(id)].begin(begun);
             state.asked.objects.remove(id);
             state.listed.objects.remove(id);
+            state.targets.remove(id);
         }
         for place in &touched.entries {
             state.marks[self.slot(place)].begin(begun);
@@ -280,6 +307,7 @@ impl State {
 
     fn clear(&mut self) {
         (self.asked, self.listed) = (Kept::default(), Kept::default());
+        self.targets = Halves::default();
     }
 }
 

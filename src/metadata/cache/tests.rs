@@ -1,6 +1,6 @@
 use super::*;
 use crate::metadata::{Capabilities, DirectoryEntry, rules};
-use crate::types::{Fileid, Fsid, ShareId, ShareName, Timestamp};
+use crate::types::{Fileid, Fsid, ShareId, ShareName, SymlinkTarget, Timestamp};
 
 fn share(fsid: u64) -> Share {
     Share {
@@ -176,6 +176,27 @@ fn a_listing_is_found_and_takes_no_room_from_what_is_asked_for() {
         cache.keep_page(cache.since(), &page(entry(&number.to_string(), &other)));
     }
     assert_eq!(cache.object(&share, directory.id).unwrap(), directory);
+}
+
+#[test]
+fn a_link_is_found_with_its_target_until_it_changes() {
+    let (cache, share, _, child) = scene();
+    let target = |text: &str| SymlinkTarget::parse(text.as_bytes()).unwrap();
+    let link = Link { attributes: child.clone(), target: target("elsewhere") };
+    let since = cache.link(&share, child.id).unwrap_err();
+    cache.keep_link(since, &link);
+    assert_eq!(cache.link(&share, child.id).unwrap(), link);
+    cache.link(&self::share(8), child.id).unwrap_err();
+    let touched = touched(&[&child], &[]);
+    let before = cache.since();
+    let begun = cache.begin(&touched);
+    cache.link(&share, child.id).unwrap_err();
+    cache.end(&begun, &touched, std::iter::empty());
+    cache.keep_link(before, &link);
+    cache.link(&share, child.id).unwrap_err();
+    let long = Link { target: target(&"x".repeat(LONGEST_TARGET + 1)), ..link };
+    cache.keep_link(cache.since(), &long);
+    cache.link(&share, child.id).unwrap_err();
 }
 
 #[test]

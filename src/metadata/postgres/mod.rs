@@ -247,7 +247,16 @@ impl MetadataStore for PostgresStore {
     }
 
     async fn readlink(&self, cx: &Context, link: ObjectId) -> Answer<Link> {
-        self.read_link(cx, link).await
+        let share = self.share(cx).await?;
+        let Some(cache) = self.cache() else { return Box::pin(self.read_link(cx, link)).await };
+        let since = match cache.link(&share, link) {
+            Ok(known) if self.lease.is_licensed() => return Ok(known),
+            Ok(_) => cache.since(),
+            Err(since) => since,
+        };
+        let found = Box::pin(self.read_link(cx, link)).await?;
+        cache.keep_link(since, &found);
+        Ok(found)
     }
 
     async fn readdir(

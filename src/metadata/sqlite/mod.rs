@@ -313,7 +313,13 @@ impl MetadataStore for SqliteStore {
 
     async fn readlink(&self, cx: &Context, link: ObjectId) -> Answer<Link> {
         let share = self.admit(cx)?;
-        self.readers.point(|connection| read::readlink(connection, &share, link))
+        let since = match self.cache.link(&share, link) {
+            Ok(known) => return Ok(known),
+            Err(since) => since,
+        };
+        let found = self.readers.point(|connection| read::readlink(connection, &share, link))?;
+        self.cache.keep_link(since, &found);
+        Ok(found)
     }
 
     async fn readdir(
