@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
 use tokio::task::JoinSet;
+use tokio_postgres::error::SqlState;
 use tokio_util::sync::CancellationToken;
 use trunkfs::fsck::{Extent, Finding, Outcome, Stopped};
 use trunkfs::metadata::postgres::PostgresStore;
@@ -18,7 +20,7 @@ use crate::fsck_support::{
     repair_until, walk,
 };
 use crate::load::step;
-use crate::support::{Fixture, name};
+use crate::support::{CALL_LIMIT, Fixture, name};
 
 fn filled(sql: &str) -> String {
     let counters = "UPDATE writer_slots SET files = files + 3, bytes = bytes - 5 WHERE slot = 0 AND share_id = (SELECT id FROM shares WHERE name = '/export')";
@@ -27,7 +29,13 @@ fn filled(sql: &str) -> String {
 
 async fn damage(fixture: &Fixture, sql: &str) {
     let client = connect(&fixture.database.settings()).await;
-    client.batch_execute(&filled(sql)).await.unwrap();
+    let start = Instant::now();
+    // The highest cookie of all may be one of the same directory, until somebody else makes an entry elsewhere.
+    while let Err(error) = client.batch_execute(&filled(sql)).await {
+        let is_taken = error.code() == Some(&SqlState::UNIQUE_VIOLATION);
+        assert!(is_taken && start.elapsed() < CALL_LIMIT, "{error:?}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
 }
 
 async fn judge_case(case: &Case) {
