@@ -57,7 +57,7 @@ struct Call<R, F> {
 impl<R, F> Call<R, F> {
     fn send(&mut self, answer: Answer<R>) {
         if let Some(reply) = self.reply.take() {
-            // Whoever went away after the call was taken wants no answer.
+            // A caller may have gone since the call was taken.
             reply.send(answer).ok();
         }
     }

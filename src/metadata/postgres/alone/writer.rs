@@ -101,7 +101,7 @@ impl<'a> Writer<'a> {
     }
 
     /// Carries calls out until it is told to stop, or cannot go on. The batches on their way are brought to their end; every other
-    /// call has changed nothing then, and whoever waits for it is told to go another way. Gives the connection back.
+    /// call has changed nothing then, and its caller takes the shared path. Gives the connection back.
     pub(super) async fn run(mut self, stop: &CancellationToken) -> Line {
         while self.step(stop).await.is_ok() {}
         self.queue.close();
@@ -269,7 +269,7 @@ impl<'a> Writer<'a> {
             Err(Error::Damaged(text)) => {
                 calls.iter_mut().for_each(|call| call.job.fail(Error::Damaged(text.clone())));
             }
-            // Nothing was changed: whoever waits goes another way, and hears there of what is wrong.
+            // Nothing was changed: the callers take the shared path, which reports the fault.
             Err(error) => tracing::debug!(%error, calls = calls.len(), "rows were not fetched"),
         }
     }
@@ -305,7 +305,7 @@ impl<'a> Writer<'a> {
                 Ok(())
             }
             Failure::Lost(_) | Failure::Retired(_) => {
-                // Whoever fenced this slot may have changed rows.
+                // The instance that fenced this slot may have changed rows.
                 self.overlay.forget();
                 self.again(calls);
                 tokio::select! {
