@@ -53,7 +53,7 @@ pub(super) fn context(job: &Job) -> Context {
         now: Timestamp::now(),
         cancel: job.cancel.clone(),
         deadline: Instant::now() + CALL_LIMIT,
-        trail: Arc::default(),
+        timing: Arc::default(),
     }
 }
 

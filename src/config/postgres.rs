@@ -8,14 +8,14 @@ use super::secrets::{Hidden, Secret};
 use super::section::{Field, Section};
 use super::tree::Value;
 use super::values::{MOST, count, duration, duration_or_none, flag, nonempty, number, word};
+use crate::metadata::postgres::target::{ConnectOptions, Parameters, PasswordSource};
 use crate::metadata::postgres::{Cache, Settings};
-use crate::types::database::{Parameters, PasswordSource, Target};
 
 /// A PostgreSQL database, and how it is used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Postgres {
     /// The database.
-    pub target: Target,
+    pub target: ConnectOptions,
     /// How many connections may be open at once.
     pub max_connections: usize,
     /// How many are kept open.
@@ -156,7 +156,10 @@ fn cache_word(cache: Cache) -> &'static str {
 }
 
 /// The database, and how long connecting to it may take where the URL says so.
-fn target(field: &Field<'_>, section: &Section<'_>) -> Result<(Target, Option<Duration>), Error> {
+fn target(
+    field: &Field<'_>,
+    section: &Section<'_>,
+) -> Result<(ConnectOptions, Option<Duration>), Error> {
     let url = section.secret_at("url")?;
     let text = |key| section.maybe(key, Field::text);
     // Beside a URL, what is left out is the URL's to say.

@@ -10,7 +10,7 @@ use std::path::Path;
 use super::effective::Effective;
 use super::overrides::PREFIX;
 use super::{Config, Metadata};
-use crate::types::database::{Parameters, Target};
+use crate::metadata::postgres::target::{ConnectOptions, Parameters};
 
 /// The variable that names the configuration file.
 pub const FILE_VARIABLE: &str = "TRUNKFS_CONFIG";
@@ -70,7 +70,7 @@ pub(super) fn database_url(
     config: &Config,
 ) -> Option<String> {
     let url = url.filter(|url| !url.is_empty() && !named.contains(URL_VARIABLE))?;
-    let there = |target: &Target| (target.hosts.clone(), target.database.clone());
+    let there = |target: &ConnectOptions| (target.hosts.clone(), target.database.clone());
     let meant = Parameters::from_url(url).ok().and_then(|it| it.into_target().ok());
     let used = config.metadata.values().any(|store| match store {
         Metadata::Postgres(store) => {

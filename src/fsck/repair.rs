@@ -50,7 +50,7 @@ pub(super) fn context(share: ShareId) -> Context {
         now: Timestamp::now(),
         cancel: CancellationToken::new(),
         deadline: Instant::now() + CALL_LIMIT,
-        trail: std::sync::Arc::default(),
+        timing: std::sync::Arc::default(),
     }
 }
 

@@ -15,7 +15,7 @@ use tokio::time::{sleep, sleep_until};
 
 use crate::log_limit::{Excerpt, limited};
 use crate::rpc::{Call, Caller, Flavor, Program, Reply};
-use crate::types::{BoundedChain, FileHandle, Wait};
+use crate::types::{BoundedChain, FileHandle, Phase};
 use crate::vfs::{self, MountError, Vfs};
 use crate::xdr::{DecodeError, Decoder, Encoder};
 use table::Table;
@@ -135,13 +135,13 @@ impl Mount {
 
     /// `None` where the metadata store was not available for as long as the call may take.
     async fn mount(&self, caller: Caller, path: &[u8]) -> Option<Result<FileHandle, Status>> {
-        let Caller { address: client, flavor, cancel, deadline, trail, standing: _ } = caller;
+        let Caller { address: client, flavor, cancel, deadline, timing, standing: _ } = caller;
         let identity = match flavor {
             Flavor::None => None,
             Flavor::Sys(credentials) => Some(credentials),
         };
-        let xid = trail.xid;
-        let caller = vfs::Caller { address: client, identity, cancel, deadline, trail };
+        let xid = timing.xid;
+        let caller = vfs::Caller { address: client, identity, cancel, deadline, timing };
         let shown = Excerpt(path);
         Some(match self.find(&caller, path).await? {
             Ok(handle) => {
@@ -177,7 +177,7 @@ impl Mount {
                 biased;
                 () = caller.cancel.cancelled() => return None,
                 () = sleep_until(caller.deadline) => return None,
-                () = caller.trail.timed(Wait::Away, sleep(RETRY)) => {}
+                () = caller.timing.timed(Phase::Away, sleep(RETRY)) => {}
             }
         }
     }

@@ -94,7 +94,7 @@ pub(super) fn vfs_caller(caller: crate::rpc::Caller) -> vfs::Caller {
         },
         cancel: caller.cancel,
         deadline: caller.deadline,
-        trail: caller.trail,
+        timing: caller.timing,
     }
 }
 
@@ -161,7 +161,7 @@ impl<'a> Request<'a> {
     /// The one place where what goes wrong below is logged.
     fn log(&self, error: &Error, status: nfsstat3) {
         let procedure = self.procedure;
-        let (xid, client) = (self.caller.trail.xid, self.caller.address);
+        let (xid, client) = (self.caller.timing.xid, self.caller.address);
         let handle = || handle::shown(&self.arguments);
         let about = (client, procedure);
         let (notice, error) = (status::notice(error), BoundedChain(error));

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::{Call, Program};
 use crate::log_limit::{Excerpt, limited};
-use crate::types::{Trail, Wait};
+use crate::types::{CallTiming, Phase};
 use crate::xdr::Decoder;
 
 /// What is known of a call before it runs. It shares the call's bytes.
@@ -19,7 +19,7 @@ pub(super) struct About {
     procedure: &'static str,
     arguments: Decoder,
     client: SocketAddr,
-    pub(super) trail: Arc<Trail>,
+    pub(super) timing: Arc<CallTiming>,
     began: Instant,
 }
 
@@ -31,7 +31,7 @@ impl About {
             procedure,
             arguments: call.arguments.clone(),
             client: call.caller.address,
-            trail: call.caller.trail.clone(),
+            timing: call.caller.timing.clone(),
             began: Instant::now(),
         }
     }
@@ -47,23 +47,23 @@ impl About {
 
     /// The call's time is over, and it still runs.
     pub(super) fn is_late(&self) {
-        let Self { trail, client, procedure, .. } = self;
+        let Self { timing, client, procedure, .. } = self;
         limited!(warn, self.limit(), "the call's time is over",
-            xid = trail.xid, %client, procedure, handle = self.handle());
+            xid = timing.xid, %client, procedure, handle = self.handle());
     }
 
     /// Its handler panicked.
     pub(super) fn panicked(&self, panic: &str) {
-        let Self { trail, client, procedure, .. } = self;
+        let Self { timing, client, procedure, .. } = self;
         limited!(error, self.limit(), "a call's handler panicked",
-            xid = trail.xid, %client, procedure, handle = self.handle(), panic = %Excerpt(panic.as_bytes()));
+            xid = timing.xid, %client, procedure, handle = self.handle(), panic = %Excerpt(panic.as_bytes()));
     }
 
     /// It does not end.
     pub(super) fn is_dropped(&self) {
-        let Self { trail, client, procedure, .. } = self;
+        let Self { timing, client, procedure, .. } = self;
         limited!(error, self.limit(), "the call did not end and is dropped without an answer",
-            xid = trail.xid, %client, procedure, handle = self.handle());
+            xid = timing.xid, %client, procedure, handle = self.handle());
     }
 
     /// It ended: says where its time went if it took `slow` or longer, where that is not zero.
@@ -72,13 +72,13 @@ impl About {
         if slow.is_zero() || took < slow {
             return;
         }
-        let Self { trail, client, procedure, .. } = self;
-        let waited = |wait| trail.waited(wait);
-        let (connection, database) = (waited(Wait::Connection), waited(Wait::Database));
-        let (content, away) = (waited(Wait::Content), waited(Wait::Away));
+        let Self { timing, client, procedure, .. } = self;
+        let waited = |wait| timing.waited(wait);
+        let (connection, database) = (waited(Phase::Connection), waited(Phase::Database));
+        let (content, away) = (waited(Phase::Content), waited(Phase::Away));
         let other = took.saturating_sub(connection + database + content + away);
         limited!(warn, self.limit(), "a call was slow",
-            xid = trail.xid, %client, procedure, handle = self.handle(),
+            xid = timing.xid, %client, procedure, handle = self.handle(),
             took_ms = milliseconds(took),
             connection_ms = milliseconds(connection),
             database_ms = milliseconds(database),

@@ -24,7 +24,7 @@ use super::message::{Answer, CallHeader, Incoming};
 use super::reply_cache::{Begin, ClientCache, Handoff, InProgress, ReplyCache, ReplyCacheLimits};
 use super::reply_stream::{Delivery, ReplyStream};
 use super::{Call, Caller, Program, Reply, Standing};
-use crate::types::{AtomicDuration, Trail};
+use crate::types::{AtomicDuration, CallTiming};
 use crate::xdr::{DecodeError, Decoder};
 
 /// How long a call may go on after its time is over, to undo or to finish what is under way. Then
@@ -246,7 +246,7 @@ impl Session {
             flavor: header.identity.flavor,
             cancel: self.cancel.child_token(),
             deadline: Instant::now() + self.dispatcher.request_timeout.get(),
-            trail: Arc::new(Trail::new(header.xid)),
+            timing: Arc::new(CallTiming::new(header.xid)),
             standing: self.standing.clone(),
         };
         Call { caller, procedure: header.procedure, arguments }
@@ -291,7 +291,7 @@ impl Execution {
     /// without its connection too: a client that connects anew repeats its calls.
     async fn run(self) -> Option<Answer> {
         let Self { program, call, about, slow, running, delivery } = self;
-        let xid = about.trail.xid;
+        let xid = about.timing.xid;
         let cancel = call.caller.cancel.clone();
         let deadline = call.caller.deadline;
         let mut work = pin!(Caught { work: program.call(call) });
@@ -345,7 +345,7 @@ impl Execution {
         };
         match turn {
             Handoff::Reply(reply) => {
-                Some(Answer::new(caller.trail.xid, reply)?.followed(self.delivery))
+                Some(Answer::new(caller.timing.xid, reply)?.followed(self.delivery))
             }
             Handoff::Run(running) => Self { running: Some(running), ..self }.run().await,
         }

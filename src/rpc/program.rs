@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::Standing;
-use crate::types::{Credentials, Trail};
+use crate::types::{CallTiming, Credentials};
 use crate::xdr::{Decoder, Message};
 
 /// Who a call says it comes from (RFC 5531 section 8.2), as far as this server takes it.
@@ -31,7 +31,7 @@ pub struct Caller {
     /// When the request's time is over.
     pub deadline: Instant,
     /// For the log: the call's transaction id, and where its time goes.
-    pub trail: Arc<Trail>,
+    pub timing: Arc<CallTiming>,
     /// The connection's, for a program that knows a valid handle.
     pub standing: Standing,
 }

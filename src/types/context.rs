@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::{Credentials, ShareId, Timestamp, Trail};
+use super::{CallTiming, Credentials, ShareId, Timestamp};
 
 /// The context of one call: who asks, for which share, until when, and the token that ends it.
 #[derive(Clone, Debug)]
@@ -24,5 +24,5 @@ pub struct Context {
     /// When the answer is no longer of use.
     pub deadline: Instant,
     /// For the log: the call, and where its time goes.
-    pub trail: Arc<Trail>,
+    pub timing: Arc<CallTiming>,
 }

@@ -4,11 +4,10 @@
 
 mod atomic_duration;
 mod attributes;
-mod chain;
 mod client_address;
 mod context;
 mod credentials;
-pub mod database;
+mod error_chain;
 mod fair_permits;
 mod fair_queue;
 mod handle;
@@ -16,15 +15,15 @@ mod ids;
 mod name;
 mod secret_file;
 mod time;
-mod trail;
+mod timing;
 mod vital;
 
 pub use atomic_duration::AtomicDuration;
 pub use attributes::{Attributes, ContentRef, DeviceNumbers, FileType};
-pub use chain::{BoundedChain, Chain};
 pub use client_address::ClientAddress;
 pub use context::Context;
 pub use credentials::{Credentials, MAX_GIDS};
+pub use error_chain::{BoundedChain, Chain};
 pub use fair_permits::{Claimant, FairPermits, NoPermit, Permit};
 pub use fair_queue::{Bounds, FairQueue, QueueFull, Ticket};
 pub use handle::{FileHandle, HandleError, MAX_HANDLE_BYTES};
@@ -37,5 +36,5 @@ pub use name::{
 };
 pub use secret_file::{SecretFile, SecretFileError};
 pub use time::Timestamp;
-pub use trail::{Trail, Wait};
+pub use timing::{CallTiming, Phase};
 pub use vital::Vital;

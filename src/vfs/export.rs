@@ -13,7 +13,7 @@ use super::{Caller, ClientRule, Error, Vfs};
 use crate::content::ContentStore;
 use crate::log_limit::limited;
 use crate::metadata::{MetadataStore, Share};
-use crate::types::{BoundedChain, ContentId, Context, Credentials, FileHandle, Timestamp, Wait};
+use crate::types::{BoundedChain, ContentId, Context, Credentials, FileHandle, Phase, Timestamp};
 
 /// How often old state is looked for.
 pub(in crate::vfs) const MAINTENANCE_PERIOD: Duration = Duration::from_secs(1);
@@ -117,7 +117,7 @@ impl Export {
             now: Timestamp::now(),
             cancel: CancellationToken::new(),
             deadline: Instant::now() + BACKGROUND_TIME,
-            trail: Arc::default(),
+            timing: Arc::default(),
         }
     }
 
@@ -133,7 +133,7 @@ impl Export {
     pub(super) async fn discard(&self, cx: &Context, content: Option<ContentId>) {
         let Some(id) = content else { return };
         let (store, share) = (self.content.clone(), self.share.name.clone());
-        let (xid, client) = (cx.trail.xid, cx.client);
+        let (xid, client) = (cx.timing.xid, cx.client);
         let removing = tokio::spawn(async move {
             if let Err(error) = store.remove(id).await {
                 limited!(warn, client, "unused content could not be removed; trunkfs gc removes it",
@@ -141,7 +141,7 @@ impl Export {
             }
         });
         // Whether it has ended counts for nothing.
-        let _ = cx.trail.timed(Wait::Content, timeout(DISCARD_TIME, removing)).await;
+        let _ = cx.timing.timed(Phase::Content, timeout(DISCARD_TIME, removing)).await;
     }
 }
 
@@ -173,7 +173,7 @@ impl Vfs {
             now: Timestamp::now(),
             cancel: caller.cancel.clone(),
             deadline: caller.deadline,
-            trail: caller.trail.clone(),
+            timing: caller.timing.clone(),
         };
         Ok((export, context))
     }

@@ -25,7 +25,7 @@ pub use mount::{ExportEntry, MountError};
 pub use policy::{ClientRule, Squash};
 
 use crate::metadata::{Change, Page};
-use crate::types::{Attributes, Credentials, ShareName, Trail};
+use crate::types::{Attributes, CallTiming, Credentials, ShareName};
 use export::Export;
 
 /// Where a call comes from.
@@ -40,7 +40,7 @@ pub struct Caller {
     /// When the request's time is over.
     pub deadline: Instant,
     /// For the log: the call, and where its time goes.
-    pub trail: Arc<Trail>,
+    pub timing: Arc<CallTiming>,
 }
 
 /// How durable written data is (RFC 1813 section 3.3.7, stable_how).

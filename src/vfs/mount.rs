@@ -64,7 +64,7 @@ impl Vfs {
             now: Timestamp::now(),
             cancel: caller.cancel.clone(),
             deadline: caller.deadline.max(Instant::now()),
-            trail: caller.trail.clone(),
+            timing: caller.timing.clone(),
         };
         let object = walk(export, &context, &steps[depth..]).await?;
         Ok(FileHandle { share: export.share.name.clone(), object })

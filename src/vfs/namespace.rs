@@ -326,7 +326,7 @@ impl Export {
     /// unflushed goes to the store now. A failure keeps it for the next flush, which retries.
     async fn flush_after_change(&self, cx: &Context, attributes: Attributes) -> Attributes {
         if let Err(failure) = self.flush_before_change(cx, attributes.id).await {
-            tracing::debug!(xid = cx.trail.xid, client = %cx.client, share = %self.share.name,
+            tracing::debug!(xid = cx.timing.xid, client = %cx.client, share = %self.share.name,
                 object = %attributes.id, error = %BoundedChain(&failure.error), "unflushed state waits for the next flush");
         }
         self.laid(attributes)

@@ -101,7 +101,7 @@ mod tests {
             identity,
             cancel: tokio_util::sync::CancellationToken::new(),
             deadline: tokio::time::Instant::now(),
-            trail: std::sync::Arc::default(),
+            timing: std::sync::Arc::default(),
         }
     }
 

@@ -378,7 +378,7 @@ pub(crate) fn cx() -> Context {
         now: Timestamp::now(),
         cancel: CancellationToken::new(),
         deadline: tokio::time::Instant::now() + HOUR,
-        trail: std::sync::Arc::default(),
+        timing: std::sync::Arc::default(),
     }
 }
 

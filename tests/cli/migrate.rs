@@ -9,7 +9,7 @@ use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 use tokio_postgres::Client;
 use trunkfs::metadata::postgres::Settings;
-use trunkfs::types::database::Host;
+use trunkfs::metadata::postgres::target::Host;
 
 use super::database::{TestDatabase, connect};
 use super::port::Reserved;

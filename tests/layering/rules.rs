@@ -97,8 +97,10 @@ const STORES: &[(&str, &str)] = &[
 /// Who makes stores: this file, and those of a folder of its name.
 const NAMES_STORES: &str = "src/server/stores";
 
-/// How the names of stores' settings, and of types in them, end. `src/config/` may name these.
+/// How the names of stores' settings, and of types in them, end. `src/config/` may name these, and what is in [`TARGET`].
 const SETTINGS: &[&str] = &["Settings", "Cache"];
+/// Which database, as a configuration or a URL says it.
+const TARGET: &str = "metadata::postgres::target";
 
 const MAX_LINES: usize = 600;
 
@@ -157,7 +159,10 @@ pub(crate) fn store_names(sources: &[Source]) -> Vec<String> {
                 .is_some_and(|rest| rest == ".rs" || rest.starts_with('/'));
             // A store's settings have the defaults of its keys.
             let settings = source.path.starts_with("src/config/")
-                && path.last().is_some_and(|name| SETTINGS.iter().any(|it| name.ends_with(it)));
+                && (path.join("::").starts_with(TARGET)
+                    || path
+                        .last()
+                        .is_some_and(|name| SETTINGS.iter().any(|it| name.ends_with(it))));
             if (through || by_name) && !allowed && !settings {
                 wrong.push(format!("{}: names the store {}", source.path, path.join("::")));
             }
@@ -253,6 +258,7 @@ fn stores_named_elsewhere_are_found() {
     assert_eq!(with("src/vfs/mod.rs", "use crate::content::Error;"), 0);
     assert_eq!(with("src/config/sqlite.rs", "use crate::metadata::sqlite::Settings;"), 0);
     assert_eq!(with("src/config/sqlite.rs", "use crate::metadata::sqlite::SqliteStore;"), 1);
+    assert_eq!(with("src/config/postgres.rs", "use crate::metadata::postgres::target::Host;"), 0);
     assert_eq!(with("src/cli/gc.rs", "use crate::metadata::sqlite::Settings;"), 1);
 }
 

@@ -49,7 +49,7 @@ pub(crate) fn cx_of(time: Duration) -> Context {
         now: Timestamp::now(),
         cancel: CancellationToken::new(),
         deadline: Instant::now() + time,
-        trail: std::sync::Arc::default(),
+        timing: std::sync::Arc::default(),
     }
 }
 

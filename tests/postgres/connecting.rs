@@ -5,9 +5,9 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tokio::time::Instant;
+use trunkfs::metadata::postgres::target::PasswordSource;
 use trunkfs::metadata::postgres::{PostgresStore, Settings};
 use trunkfs::metadata::{Error, MetadataStore as _};
-use trunkfs::types::database::PasswordSource;
 
 use crate::cluster::Cluster;
 use crate::port::Reserved;

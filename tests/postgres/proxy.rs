@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UnixStream};
 use trunkfs::metadata::postgres::Settings;
-use trunkfs::types::database::Host;
+use trunkfs::metadata::postgres::target::Host;
 
 /// How a connection ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

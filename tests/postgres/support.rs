@@ -79,7 +79,7 @@ pub(crate) fn context(share: ShareId) -> Context {
         now: Timestamp::now(),
         cancel: CancellationToken::new(),
         deadline: Instant::now() + CALL_LIMIT,
-        trail: std::sync::Arc::default(),
+        timing: std::sync::Arc::default(),
     }
 }
 

@@ -12,7 +12,7 @@ use trunkfs::metadata::{MetadataStore, RootSpec, ShareSpec};
 use trunkfs::mount::Mount;
 use trunkfs::nfs3::Nfs3;
 use trunkfs::rpc::{Call, Caller, Flavor, Program, Reply, Standing};
-use trunkfs::types::{Credentials, FileHandle, ShareName, Trail};
+use trunkfs::types::{CallTiming, Credentials, FileHandle, ShareName};
 use trunkfs::vfs::{ClientRule, ExportSettings, Squash, Vfs, WriteBehind};
 use trunkfs::xdr::{Decoder, Encoder};
 
@@ -111,7 +111,7 @@ pub(crate) fn caller() -> Caller {
         flavor: Flavor::Sys(Credentials { uid: 1000, gid: 1000, gids: Vec::new() }),
         cancel: CancellationToken::new(),
         deadline: Instant::now() + Duration::from_secs(60),
-        trail: Arc::new(Trail::new(7)),
+        timing: Arc::new(CallTiming::new(7)),
         standing: Standing::default(),
     }
 }

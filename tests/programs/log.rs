@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, Once};
 
 use trunkfs::content::MemoryContent;
 use trunkfs::rpc::{Caller, Reply};
-use trunkfs::types::{FileHandle, Trail};
+use trunkfs::types::{CallTiming, FileHandle};
 
 use super::fixture::{Args, Server, call, caller, created, of, success};
 
@@ -42,7 +42,7 @@ fn lines_of(xid: u32) -> Vec<String> {
 }
 
 async fn status(server: &Server, xid: u32, procedure: u32, arguments: Args) -> u32 {
-    let caller = Caller { trail: Arc::new(Trail::new(xid)), ..caller() };
+    let caller = Caller { timing: Arc::new(CallTiming::new(xid)), ..caller() };
     let reply: Reply = call(&server.nfs, procedure, arguments, caller).await;
     success(reply).u32().unwrap()
 }

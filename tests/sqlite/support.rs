@@ -61,7 +61,7 @@ impl Fixture {
             now: Timestamp::now(),
             cancel: CancellationToken::new(),
             deadline: Instant::now() + Duration::from_secs(120),
-            trail: std::sync::Arc::default(),
+            timing: std::sync::Arc::default(),
         }
     }
 

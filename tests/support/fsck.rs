@@ -273,7 +273,7 @@ pub(crate) fn context(share: &Share) -> Context {
         now: Timestamp::now(),
         cancel: CancellationToken::new(),
         deadline: Instant::now() + std::time::Duration::from_secs(120),
-        trail: Arc::default(),
+        timing: Arc::default(),
     }
 }
 

@@ -7,7 +7,7 @@ use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio::sync::watch;
 use tokio::time::timeout;
 use trunkfs::metadata::postgres::Settings;
-use trunkfs::types::database::Host;
+use trunkfs::metadata::postgres::target::Host;
 
 /// How long anything may take before the test fails.
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(120);

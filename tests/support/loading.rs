@@ -32,7 +32,7 @@ pub(crate) async fn small_share() -> Vec<Record> {
         now: Timestamp::now(),
         cancel: CancellationToken::new(),
         deadline: Instant::now() + Duration::from_secs(120),
-        trail: std::sync::Arc::default(),
+        timing: std::sync::Arc::default(),
     };
     for number in 0..FILES {
         let name = Name::parse(format!("f{number}").as_bytes()).unwrap();

@@ -147,7 +147,7 @@ impl Scene {
             now,
             cancel: CancellationToken::new(),
             deadline: Instant::now() + CALL_LIMIT,
-            trail: Arc::default(),
+            timing: Arc::default(),
         }
     }
 

@@ -40,7 +40,7 @@ pub(crate) fn caller(uid: u32) -> Caller {
         identity: Some(Credentials { uid, gid: uid, gids: Vec::new() }),
         cancel: CancellationToken::new(),
         deadline: Instant::now() + Duration::from_secs(60),
-        trail: Arc::default(),
+        timing: Arc::default(),
     }
 }
 
@@ -85,7 +85,7 @@ impl Fixture {
             now: Timestamp::now(),
             cancel: CancellationToken::new(),
             deadline: Instant::now() + Duration::from_secs(60),
-            trail: Arc::default(),
+            timing: Arc::default(),
         }
     }
 

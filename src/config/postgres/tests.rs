@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::super::{Config, Errors, Metadata};
 use super::Postgres;
-use crate::types::database::{Host, Roots, SessionAttributes, SslMode};
+use crate::metadata::postgres::target::{Host, Roots, SessionAttributes, SslMode};
 
 fn parse(server: &str, keys: &str) -> Result<Postgres, Errors> {
     let text = format!(

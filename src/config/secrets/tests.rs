@@ -7,18 +7,18 @@ use std::path::Path;
 use super::super::section::Document;
 use super::super::{Metadata, parse};
 use super::Hidden;
-use crate::types::database::{PasswordSource, Target};
+use crate::metadata::postgres::target::{ConnectOptions, PasswordSource};
 
 /// What the keys give as the password, and the warnings; or the errors.
 fn read(folder: &Path, keys: &str) -> Result<(Option<String>, Vec<String>), String> {
     found(folder, keys).map(|(target, warnings)| (target.password, warnings))
 }
 
-fn target(folder: &Path, keys: &str) -> Result<Target, String> {
+fn target(folder: &Path, keys: &str) -> Result<ConnectOptions, String> {
     found(folder, keys).map(|(target, _)| target)
 }
 
-fn found(folder: &Path, keys: &str) -> Result<(Target, Vec<String>), String> {
+fn found(folder: &Path, keys: &str) -> Result<(ConnectOptions, Vec<String>), String> {
     let text = format!(
         "metadata: {{ stores: {{ m: {{ type: postgres, postgres: {{ {keys} }} }} }} }}
 content: {{ stores: {{ c: {{ type: memory }} }} }}

@@ -17,7 +17,7 @@ fn cx() -> Context {
         now: Timestamp::now(),
         cancel: CancellationToken::new(),
         deadline: Instant::now() + Duration::from_secs(60),
-        trail: std::sync::Arc::default(),
+        timing: std::sync::Arc::default(),
     }
 }
 

@@ -27,7 +27,7 @@ fn context(share: &Share) -> Context {
         now: Timestamp::now(),
         cancel: CancellationToken::new(),
         deadline: Instant::now() + Duration::from_secs(60),
-        trail: std::sync::Arc::default(),
+        timing: std::sync::Arc::default(),
     }
 }
 

@@ -9,7 +9,7 @@ use super::gates::Pass;
 use super::pool::Pooled;
 use super::retry::{Patience, admit, within};
 use crate::metadata::{Answer, Error};
-use crate::types::{Context, ObjectId, Wait};
+use crate::types::{Context, ObjectId, Phase};
 
 /// The most decisions on values that had changed by the time the call was made.
 const DECISIONS: u32 = 64;
@@ -71,7 +71,7 @@ impl PostgresStore {
     pub(super) async fn pass(&self, cx: &Context, attempt: &mut Attempt) -> Result<(), Error> {
         for &object in attempt.objects.iter().skip(attempt.passes.len()) {
             let passing = within(cx, self.gates.pass(cx.claimant(), object));
-            let passed = cx.trail.timed(Wait::Connection, passing).await?;
+            let passed = cx.timing.timed(Phase::Connection, passing).await?;
             attempt.passes.push(passed.map_err(|full| Error::Unavailable(full.into()))?);
         }
         Ok(())

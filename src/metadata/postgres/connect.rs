@@ -21,9 +21,9 @@ use super::Settings;
 use super::error::Failure;
 use super::obstacle::Obstacle;
 use super::setup::Standing;
+use super::target::{ChannelBinding, ConnectOptions, Host, SslMode};
 use super::{other_service, setup, tls};
 use crate::metadata::Error;
-use crate::types::database::{ChannelBinding, Host, SslMode, Target};
 
 /// How long an attempt is alone before the next address is tried beside it, so that one that does not answer
 /// holds nobody up.
@@ -35,7 +35,7 @@ pub(super) const CLOSING: Duration = Duration::from_secs(3);
 /// Makes connections to one database.
 #[derive(Clone)]
 pub(super) struct Connector {
-    target: Arc<Target>,
+    target: Arc<ConnectOptions>,
     limit: Duration,
     ended: Arc<Notify>,
 }
@@ -166,7 +166,8 @@ impl Way {
 
     /// The driver's form of it.
     fn config(&self, address: Option<IpAddr>) -> Config {
-        let Target { database, user, application_name, sslmode, .. } = &*self.connector.target;
+        let ConnectOptions { database, user, application_name, sslmode, .. } =
+            &*self.connector.target;
         let mut config = Config::new();
         config
             .host(&self.host.name)

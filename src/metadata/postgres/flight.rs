@@ -23,7 +23,7 @@ use super::retry::{Patience, jittered, within};
 use super::rows::{self, Stored};
 use super::setup::{self, Slot};
 use crate::metadata::{Change, Error, Source};
-use crate::types::{Context, Fsid, ShareId, Wait};
+use crate::types::{Context, Fsid, Phase, ShareId};
 
 /// An argument of a statement.
 pub(super) type Argument = Box<dyn ToSql + Send + Sync>;
@@ -151,7 +151,7 @@ impl PostgresStore {
             let failure = match self.connected(cx, connecting).await? {
                 Ok(connection) => {
                     let task = query(connection, statement, Arc::clone(&arguments));
-                    match cx.trail.timed(Wait::Database, within(cx, landed(task))).await? {
+                    match cx.timing.timed(Phase::Database, within(cx, landed(task))).await? {
                         Ok((_, rows)) => return Ok(rows),
                         Err(failure) => failure,
                     }
@@ -165,8 +165,8 @@ impl PostgresStore {
     /// Waits for a connection. Where none can be made, before or after, the database was away.
     async fn connected<T>(&self, cx: &Context, connecting: impl Future<Output = T>) -> T {
         let was_lost = self.pool.is_lost();
-        let wait = || if was_lost || self.pool.is_lost() { Wait::Away } else { Wait::Connection };
-        cx.trail.timed_as(wait, connecting).await
+        let wait = || if was_lost || self.pool.is_lost() { Phase::Away } else { Phase::Connection };
+        cx.timing.timed_as(wait, connecting).await
     }
 
     /// Runs a statement that changes nothing on the connection of an attempt at a change, which the attempt keeps.
@@ -182,7 +182,7 @@ impl PostgresStore {
             let failure = match self.connection(cx, attempt).await? {
                 Ok(connection) => {
                     let task = query(connection, statement, Arc::clone(&arguments));
-                    match cx.trail.timed(Wait::Database, within(cx, landed(task))).await? {
+                    match cx.timing.timed(Phase::Database, within(cx, landed(task))).await? {
                         Ok((connection, rows)) => {
                             attempt.connection = Some(connection);
                             return Ok(rows);
@@ -231,7 +231,7 @@ impl PostgresStore {
         let claiming = async {
             claiming.await.unwrap_or_else(|panicked| Err(Failure::Lost(Box::new(panicked))))
         };
-        Ok(match cx.trail.timed(Wait::Connection, within(cx, claiming)).await? {
+        Ok(match cx.timing.timed(Phase::Connection, within(cx, claiming)).await? {
             Err(Failure::ReadOnly(source)) => Err(self.refused(refusal, source)),
             claimed => claimed,
         })
@@ -273,7 +273,7 @@ impl PostgresStore {
                         tokio::spawn(
                             async move { send(connection, &mutation, ticket, passes).await },
                         );
-                    match cx.trail.timed(Wait::Database, landed(task)).await {
+                    match cx.timing.timed(Phase::Database, landed(task)).await {
                         Ok((connection, rows, passes)) => {
                             let reply = Reply::from_rows(&rows, fsid)?;
                             if reply.verdict == Verdict::Again {
@@ -284,7 +284,7 @@ impl PostgresStore {
                         }
                         Err(Failure::Lost(source)) => {
                             let settling = self.settle(ticket);
-                            let applied = cx.trail.timed(Wait::Away, settling).await?;
+                            let applied = cx.timing.timed(Phase::Away, settling).await?;
                             if !applied.is_empty() {
                                 return Reply::from_rows(&applied, fsid);
                             }
@@ -315,7 +315,7 @@ impl PostgresStore {
         source: Source,
     ) -> Result<Result<(), Failure>, Error> {
         attempt.patience.after(Failure::NotJoined(source))?;
-        Ok(match cx.trail.timed(Wait::Database, within(cx, self.lease.enter())).await? {
+        Ok(match cx.timing.timed(Phase::Database, within(cx, self.lease.enter())).await? {
             Ok(Mode::Shared) => Ok(()),
             Ok(Mode::Alone) => return Err(Error::Unavailable(Box::new(HeldHere))),
             Err(Failure::NotJoined(source)) => return Err(Error::Unavailable(source)),

@@ -40,6 +40,7 @@ mod settings;
 mod setup;
 mod shares;
 mod start;
+pub mod target;
 mod tls;
 mod usage;
 
@@ -67,8 +68,8 @@ use super::{
     SetAttributes, SettingDone, Share, ShareSpec, StorePlace, Upkeep, Usage, ZeroingOutcome,
 };
 use crate::types::{
-    Attributes, ContentRef, Context, Cookie, DeviceNumbers, FileType, Name, ObjectId, ShareId,
-    ShareName, SymlinkTarget, Wait,
+    Attributes, ContentRef, Context, Cookie, DeviceNumbers, FileType, Name, ObjectId, Phase,
+    ShareId, ShareName, SymlinkTarget,
 };
 
 /// A namespace in a PostgreSQL database. Durable as far as the server's `synchronous_commit` and `fsync` are
@@ -168,7 +169,7 @@ macro_rules! change {
     ($store:ident, $cx:ident, |$writer:ident| $alone:expr, $shared:expr) => {
         loop {
             if let Some($writer) = $store.own_writer($cx).await?
-                && let Some(answer) = $cx.trail.timed(Wait::Database, $alone).await
+                && let Some(answer) = $cx.timing.timed(Phase::Database, $alone).await
             {
                 return answer;
             }

@@ -7,8 +7,8 @@ use std::time::Duration;
 use tokio_postgres::Error;
 
 use super::error::{Login, login};
+use super::target::{ConnectOptions, Host, SslMode};
 use super::tls;
-use crate::types::database::{Host, SslMode, Target};
 
 /// What stands between this process and a server.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,7 +44,7 @@ impl Obstacle {
     }
 
     /// A failure of connecting or logging in.
-    pub(super) fn of(error: &Error, target: &Target, host: &Host) -> Self {
+    pub(super) fn of(error: &Error, target: &ConnectOptions, host: &Host) -> Self {
         if error.as_db_error().is_some() {
             return refused(error, target);
         }
@@ -67,7 +67,7 @@ impl Obstacle {
 }
 
 /// The socket could not be opened, or broke.
-fn broken(error: &io::Error, target: &Target, host: &Host) -> Obstacle {
+fn broken(error: &io::Error, target: &ConnectOptions, host: &Host) -> Obstacle {
     Obstacle::passing(match error.kind() {
         io::ErrorKind::NotFound if host.is_socket() => format!(
             "no socket .s.PGSQL.{} in that folder; is PostgreSQL running, and is the folder one of its \
@@ -94,7 +94,7 @@ fn broken(error: &io::Error, target: &Target, host: &Host) -> Obstacle {
     })
 }
 
-fn closed(target: &Target) -> String {
+fn closed(target: &ConnectOptions) -> String {
     let certificate = match &target.identity {
         Some(identity) => format!(
             " (it may not accept the certificate in sslcert {})",
@@ -108,7 +108,7 @@ fn closed(target: &Target) -> String {
 }
 
 /// An error of the driver's own.
-fn plain(error: &Error, target: &Target) -> Obstacle {
+fn plain(error: &Error, target: &ConnectOptions) -> Obstacle {
     let cause = error.source().map(ToString::to_string).unwrap_or_default();
     if cause == "server does not support TLS" {
         return Obstacle::lasting(
@@ -139,8 +139,8 @@ fn plain(error: &Error, target: &Target) -> Obstacle {
 }
 
 /// The server said no.
-fn refused(error: &Error, target: &Target) -> Obstacle {
-    let Target { user, database, .. } = target;
+fn refused(error: &Error, target: &ConnectOptions) -> Obstacle {
+    let ConnectOptions { user, database, .. } = target;
     let said = error.as_db_error().map(|error| error.message()).unwrap_or_default();
     let encryption = match target.sslmode {
         SslMode::Disable => {

@@ -22,7 +22,7 @@ use super::read::{GETATTR, LOOKUP, View};
 use super::retry::within;
 use super::rows::{self, BEHIND_OBJECT, Stored, column, object_columns};
 use crate::metadata::{Error, Share};
-use crate::types::{Bounds, Claimant, Context, FairQueue, Fsid, Name, ObjectId, ShareId, Wait};
+use crate::types::{Bounds, Claimant, Context, FairQueue, Fsid, Name, ObjectId, Phase, ShareId};
 
 /// The most calls of one batch.
 const BATCH: usize = 128;
@@ -166,7 +166,7 @@ impl PostgresStore {
                 tokio::spawn(read_all(reader, Arc::clone(&self.pool)));
             }
         }
-        let answered = cx.trail.timed(Wait::Database, within(cx, answered)).await?;
+        let answered = cx.timing.timed(Phase::Database, within(cx, answered)).await?;
         Ok(answered.ok().flatten())
     }
 }

@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use super::error::Failure;
 use crate::metadata::Error;
-use crate::types::{Context, Wait};
+use crate::types::{Context, Phase};
 
 /// How long a database that is away is waited for; then the caller is told, who may ask again.
 pub(super) const PATIENCE: Duration = Duration::from_secs(2);
@@ -63,15 +63,15 @@ impl Patience {
     /// Pauses, unless the call is over.
     pub(super) async fn pause(&mut self, cx: &Context, failure: Failure) -> Result<(), Error> {
         let wait = match &failure {
-            Failure::Lost(_) => Wait::Away,
+            Failure::Lost(_) => Phase::Away,
             Failure::Transient(_)
             | Failure::Retired(_)
             | Failure::NotJoined(_)
             | Failure::ReadOnly(_)
-            | Failure::Refused(_) => Wait::Database,
+            | Failure::Refused(_) => Phase::Database,
         };
         let pause = self.after(failure)?;
-        cx.trail.timed(wait, within(cx, tokio::time::sleep(pause))).await
+        cx.timing.timed(wait, within(cx, tokio::time::sleep(pause))).await
     }
 }
 

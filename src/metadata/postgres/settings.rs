@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::target::{ConnectOptions, Parameters};
 use crate::metadata::Source;
-use crate::types::database::{Parameters, Target};
 
 /// Whether an instance that is alone on the database may decide changes in its memory, and answer reads from there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,7 +52,7 @@ impl Default for LeaseTimes {
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// The database.
-    pub target: Target,
+    pub target: ConnectOptions,
     /// The most connections at a time; few do more than many.
     pub max_connections: usize,
     /// The fewest that are kept open, made ahead of their use.
@@ -84,7 +84,7 @@ pub struct Settings {
 impl Settings {
     /// Settings with defaults for all but the database. Keys of the configuration that are left out have these values.
     #[must_use]
-    pub fn new(target: Target) -> Self {
+    pub fn new(target: ConnectOptions) -> Self {
         Self {
             target,
             max_connections: 15,

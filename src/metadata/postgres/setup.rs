@@ -8,8 +8,8 @@ use uuid::Uuid;
 use super::error::Failure;
 use super::lease::Lease;
 use super::obstacle::Obstacle;
+use super::target::{ConnectOptions, Host, SessionAttributes};
 use crate::metadata::Error;
-use crate::types::database::{Host, SessionAttributes, Target};
 
 /// The oldest server, as `server_version_num` counts.
 const OLDEST_SERVER: u32 = 150_000;
@@ -65,7 +65,7 @@ pub(super) enum Standing {
 /// the primary soon.
 pub(super) async fn check_server(
     client: &Client,
-    target: &Target,
+    target: &ConnectOptions,
     host: &Host,
 ) -> Result<Standing, Obstacle> {
     let answer = client

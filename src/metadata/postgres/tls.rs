@@ -18,11 +18,11 @@ use rustls::{
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::obstacle::Obstacle;
-use crate::types::database::{Identity, Roots, SslMode, Target};
+use super::target::{ConnectOptions, Identity, Roots, SslMode};
 
 /// How handshakes are made; nothing where connections have no TLS. Reads files and blocks. Made anew for every
 /// connection, so that certificates may be replaced while the server runs.
-pub(super) fn connector(target: &Target) -> Result<Option<MakeRustlsConnect>, Obstacle> {
+pub(super) fn connector(target: &ConnectOptions) -> Result<Option<MakeRustlsConnect>, Obstacle> {
     let roots = match target.sslmode {
         SslMode::Disable => return Ok(None),
         SslMode::Require => None,
@@ -179,7 +179,7 @@ impl ServerCertVerifier for Nameless {
 }
 
 /// What a failed handshake means for who reads it.
-pub(super) fn explain(error: &Error, target: &Target) -> String {
+pub(super) fn explain(error: &Error, target: &ConnectOptions) -> String {
     match error {
         Error::InvalidCertificate(wrong) => certificate(wrong, target),
         Error::AlertReceived(alert) => alerted(*alert, target),
@@ -188,7 +188,7 @@ pub(super) fn explain(error: &Error, target: &Target) -> String {
 }
 
 /// Foreign and open to additions: the last arm is for the unknown.
-fn certificate(wrong: &CertificateError, target: &Target) -> String {
+fn certificate(wrong: &CertificateError, target: &ConnectOptions) -> String {
     let roots = match &target.roots {
         Roots::System => "the operating system's CA certificates".to_owned(),
         Roots::File(path) => format!("sslrootcert {}", path.display()),
@@ -240,7 +240,7 @@ fn bare(presented: &str) -> &str {
 }
 
 /// Foreign and open to additions: the last arm is for the unknown.
-fn alerted(alert: AlertDescription, target: &Target) -> String {
+fn alerted(alert: AlertDescription, target: &ConnectOptions) -> String {
     match (alert, &target.identity) {
         (AlertDescription::HandshakeFailure | AlertDescription::ProtocolVersion, _) => {
             "no TLS version or cipher in common with the server; it needs TLS 1.2 or 1.3 (ssl_min_protocol_version, \

@@ -42,7 +42,7 @@ async fn clients_take_turns_at_the_writer() {
         now: crate::types::Timestamp::now(),
         cancel: tokio_util::sync::CancellationToken::new(),
         deadline: Instant::now() + Duration::from_secs(120),
-        trail: Arc::default(),
+        timing: Arc::default(),
     };
     // The writer is busy while all of them come.
     let (busy, is_busy) = std::sync::mpsc::channel();

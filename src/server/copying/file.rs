@@ -65,7 +65,7 @@ pub(super) fn context(stop: &CancellationToken) -> Context {
         now: Timestamp::now(),
         cancel: stop.clone(),
         deadline: Instant::now() + LONG,
-        trail: Arc::default(),
+        timing: Arc::default(),
     }
 }
 

@@ -12,7 +12,8 @@ use crate::log_limit::{About, limited};
 use crate::metadata::{self, FlushOutcome, Written};
 use crate::metadata::{Change, rules};
 use crate::types::{
-    Attributes, BoundedChain, ContentId, ContentRef, Context, FileHandle, ObjectId, Timestamp, Wait,
+    Attributes, BoundedChain, ContentId, ContentRef, Context, FileHandle, ObjectId, Phase,
+    Timestamp,
 };
 use crate::vfs::export::{Export, Intent, MAINTENANCE_PERIOD};
 use crate::vfs::{Caller, CommitDone, Error, Failure, Result, Vfs};
@@ -141,7 +142,7 @@ impl Export {
     async fn measure(&self, cx: &Context, content: ContentId, snapshot: &Snapshot) -> u64 {
         let Snapshot { size, holes, .. } = *snapshot;
         let measured =
-            cx.trail.timed(Wait::Content, self.content.allocated(cx, content, size, holes)).await;
+            cx.timing.timed(Phase::Content, self.content.allocated(cx, content, size, holes)).await;
         let used = measured.unwrap_or_else(|error| {
             tracing::debug!(share = %self.share.name, content = %content, error = %BoundedChain(&error),
                 "the blocks of a file could not be counted; its size is recorded");
@@ -204,7 +205,7 @@ impl Export {
         cx: &Context,
         content: ContentId,
     ) -> std::result::Result<(), Error> {
-        let committed = cx.trail.timed(Wait::Content, self.content.commit(cx, content)).await;
+        let committed = cx.timing.timed(Phase::Content, self.content.commit(cx, content)).await;
         match &committed {
             Ok(()) | Err(content::Error::Cancelled | content::Error::Unavailable(_)) => {}
             Err(_) => self.change_verifier(),
@@ -221,7 +222,7 @@ impl Export {
     ) {
         limited!(info, cx.client,
             "a file was changed by another server before its data was flushed here; clients resend their data",
-            xid = cx.trail.xid, client = %cx.client, share = %self.share.name, object = %file);
+            xid = cx.timing.xid, client = %cx.client, share = %self.share.name, object = %file);
         // First the verifier: whoever sees the overlay without these writes must see it changed.
         self.change_verifier();
         state.overlay.lock().superseded(snapshot);

@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use crate::content;
 use crate::metadata::{self, rules};
-use crate::types::{Attributes, Context, FileHandle, ObjectId, Wait};
+use crate::types::{Attributes, Context, FileHandle, ObjectId, Phase};
 use crate::vfs::export::{Export, Intent};
 use crate::vfs::{Caller, Error, Failure, ReadDone, Result, Vfs};
 
@@ -64,7 +64,10 @@ impl Export {
         let wanted = usize::try_from(there).unwrap_or(usize::MAX);
         let stored = self.content_length(file.size).saturating_sub(offset).min(there);
         let stored = usize::try_from(stored).unwrap_or(usize::MAX);
-        match cx.trail.timed(Wait::Content, self.content.read(cx, content.id, offset, stored)).await
+        match cx
+            .timing
+            .timed(Phase::Content, self.content.read(cx, content.id, offset, stored))
+            .await
         {
             Ok(data) if data.len() == wanted => Ok(Some(data)),
             Ok(data) if data.len() == stored => {

@@ -7,7 +7,7 @@ use crate::content;
 use crate::log_limit::limited;
 use crate::metadata::{Change, SetAttributes, ZeroingOutcome, rules};
 use crate::types::{
-    Attributes, BoundedChain, ContentId, ContentRef, Context, FileType, ObjectId, Wait,
+    Attributes, BoundedChain, ContentId, ContentRef, Context, FileType, ObjectId, Phase,
 };
 use crate::vfs::export::Export;
 use crate::vfs::{Error, Failure, Result};
@@ -60,12 +60,12 @@ impl Export {
         if size > 0 && size < before.size {
             let past = self.past_return(cx);
             let cut = self.content.truncate(&past, content.id, self.content_length(size));
-            match cx.trail.timed(Wait::Content, cut).await {
+            match cx.timing.timed(Phase::Content, cut).await {
                 Ok(()) => state.overlay.lock().set_clean_tail(Some(content)),
                 // The size holds already, and nothing beyond it is trusted.
                 Err(error) => {
                     limited!(warn, cx.client, "bytes beyond the end of a file could not be freed",
-                        xid = cx.trail.xid, client = %cx.client, share = %self.share.name, object = %object,
+                        xid = cx.timing.xid, client = %cx.client, share = %self.share.name, object = %object,
                         error = %BoundedChain(&error));
                 }
             }
@@ -104,13 +104,13 @@ impl Export {
         }
         let content = self.cut_tail(cx, &file, state).await?;
         let grown = cx
-            .trail
-            .timed(Wait::Content, self.content.truncate(cx, content.id, self.content_length(size)))
+            .timing
+            .timed(Phase::Content, self.content.truncate(cx, content.id, self.content_length(size)))
             .await;
         grown.map_err(|error| Failure::of(error, file.clone()))?;
         // The size must not become durable before the bytes that it speaks of.
-        cx.trail
-            .timed(Wait::Content, self.content.commit(cx, content.id))
+        cx.timing
+            .timed(Phase::Content, self.content.commit(cx, content.id))
             .await
             .map_err(|error| Failure::of(error, file))
     }
@@ -143,12 +143,12 @@ impl Export {
         if state.overlay.lock().has_clean_tail(content) {
             return Ok(content);
         }
-        let length = match cx.trail.timed(Wait::Content, self.content.length(cx, content.id)).await
-        {
-            Ok(length) => length,
-            Err(content::Error::Missing(_)) => 0,
-            Err(error) => return Err(Failure::of(error, file.clone())),
-        };
+        let length =
+            match cx.timing.timed(Phase::Content, self.content.length(cx, content.id)).await {
+                Ok(length) => length,
+                Err(content::Error::Missing(_)) => 0,
+                Err(error) => return Err(Failure::of(error, file.clone())),
+            };
         let wanted = self.content_length(file.size);
         if length < wanted {
             return Err(content_lost(file.clone()));
@@ -162,7 +162,7 @@ impl Export {
         };
         state.overlay.lock().moved(content, begun);
         let cut =
-            cx.trail.timed(Wait::Content, self.content.truncate(cx, content.id, wanted)).await;
+            cx.timing.timed(Phase::Content, self.content.truncate(cx, content.id, wanted)).await;
         cut.map_err(|error| Failure::of(error, file.clone()))?;
         Ok(begun)
     }

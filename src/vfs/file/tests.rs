@@ -84,7 +84,7 @@ fn caller(uid: u32) -> Caller {
         identity: Some(Credentials { uid, gid: uid, gids: Vec::new() }),
         cancel: CancellationToken::new(),
         deadline: Instant::now() + Duration::from_secs(60),
-        trail: Arc::default(),
+        timing: Arc::default(),
     }
 }
 

@@ -6,7 +6,7 @@ use super::flush::{Asked, Flushed, laid_after};
 use super::read::content_of;
 use super::state::{FileState, Recorded};
 use crate::metadata::{self, Change, rules};
-use crate::types::{Attributes, Context, FileHandle, ObjectId, Wait};
+use crate::types::{Attributes, Context, FileHandle, ObjectId, Phase};
 use crate::vfs::export::{Export, Intent};
 use crate::vfs::{Caller, Error, Failure, Result, Stability, Vfs, WriteDone};
 
@@ -91,9 +91,9 @@ impl Export {
         }
         let unfinished = Unfinished(state);
         let written = cx
-            .trail
+            .timing
             .timed(
-                Wait::Content,
+                Phase::Content,
                 self.content.write(cx, content.id, write.offset, write.data.clone()),
             )
             .await;

@@ -73,7 +73,7 @@ pub(crate) fn cx() -> Context {
         now: Timestamp::now(),
         cancel: CancellationToken::new(),
         deadline: Instant::now() + CASE_LIMIT,
-        trail: Arc::default(),
+        timing: Arc::default(),
     }
 }
 

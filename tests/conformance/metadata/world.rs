@@ -182,7 +182,7 @@ impl Caller {
             now: self.now.unwrap_or_else(Timestamp::now),
             cancel: self.cancel.clone(),
             deadline: self.deadline.unwrap_or_else(|| Instant::now() + CALL_LIMIT),
-            trail: Arc::default(),
+            timing: Arc::default(),
         }
     }
 

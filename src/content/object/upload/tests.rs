@@ -136,7 +136,7 @@ fn context() -> Context {
         now: Timestamp::now(),
         cancel: CancellationToken::new(),
         deadline: Instant::now() + Duration::from_secs(60),
-        trail: Arc::default(),
+        timing: Arc::default(),
     }
 }
 

@@ -184,7 +184,7 @@ fn context(share: ShareId) -> Context {
         now: crate::types::Timestamp::now(),
         cancel: tokio_util::sync::CancellationToken::new(),
         deadline: Instant::now() + PATIENCE,
-        trail: Arc::default(),
+        timing: Arc::default(),
     }
 }
 

@@ -1,6 +1,6 @@
 //! Which PostgreSQL database, and how it is reached: what the configuration says and the store uses.
 //!
-//! `parameters` makes a [`Target`] of keys in words, `url` reads those from a connection URL.
+//! `parameters` makes a [`ConnectOptions`] of keys in words, `url` reads those from a connection URL.
 
 mod parameters;
 mod url;
@@ -12,11 +12,11 @@ use std::fmt;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-use super::{SecretFile, SecretFileError};
+use crate::types::{SecretFile, SecretFileError};
 
 /// A database, and how it is reached.
 #[derive(Clone, Eq)]
-pub struct Target {
+pub struct ConnectOptions {
     /// Where to ask, at least one.
     pub hosts: Vec<Host>,
     /// Database name.
@@ -196,7 +196,7 @@ impl fmt::Display for Host {
 }
 
 /// Another password of the same source is no other target: the next connection reads it.
-impl PartialEq for Target {
+impl PartialEq for ConnectOptions {
     fn eq(&self, other: &Self) -> bool {
         let Self {
             hosts,
@@ -226,9 +226,9 @@ impl PartialEq for Target {
 }
 
 /// Never shows the password.
-impl fmt::Debug for Target {
+impl fmt::Debug for ConnectOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Target")
+        f.debug_struct("ConnectOptions")
             .field("hosts", &self.hosts)
             .field("database", &self.database)
             .field("user", &self.user)
@@ -241,7 +241,7 @@ impl fmt::Debug for Target {
 }
 
 /// What an error calls it.
-impl fmt::Display for Target {
+impl fmt::Display for ConnectOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "the database {} at ", self.database)?;
         for (index, host) in self.hosts.iter().enumerate() {

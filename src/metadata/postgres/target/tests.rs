@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use super::*;
 
-fn target(url: &str) -> Result<Target, String> {
+fn target(url: &str) -> Result<ConnectOptions, String> {
     let parameters = Parameters::from_url(url).map_err(|error| error.to_string())?;
     parameters.into_target().map_err(|error| error.to_string())
 }
 
-fn hosts(target: &Target) -> Vec<(&str, u16)> {
+fn hosts(target: &ConnectOptions) -> Vec<(&str, u16)> {
     target.hosts.iter().map(|host| (host.name.as_str(), host.port)).collect()
 }
 

@@ -1,4 +1,4 @@
-//! From words to a [`Target`]: the checks that the YAML keys and a URL's parameters share.
+//! From words to a [`ConnectOptions`]: the checks that the YAML keys and a URL's parameters share.
 
 use std::fmt;
 use std::net::Ipv6Addr;
@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use super::url::{self, UrlError};
 use super::{
-    ChannelBinding, Host, Identity, PasswordSource, Roots, SessionAttributes, SslMode, Target,
+    ChannelBinding, ConnectOptions, Host, Identity, PasswordSource, Roots, SessionAttributes,
+    SslMode,
 };
 
 /// The connection's parameters in words, under their names in the configuration. What is left out has a default.
@@ -91,7 +92,7 @@ impl Parameters {
     ///
     /// # Errors
     /// The first parameter that makes no sense.
-    pub fn into_target(self) -> Result<Target, WrongParameter> {
+    pub fn into_target(self) -> Result<ConnectOptions, WrongParameter> {
         let hosts = hosts(self.host.as_deref(), self.port.as_deref())?;
         let local = hosts.iter().all(Host::is_local);
         let sslmode = match &self.sslmode {
@@ -104,7 +105,7 @@ impl Parameters {
             Some(value) => without_nul(name, value),
             None => Ok(Self::DEFAULT_NAME.to_owned()),
         };
-        Ok(Target {
+        Ok(ConnectOptions {
             hosts,
             sslmode,
             roots: roots(self.sslrootcert, sslmode)?,
