@@ -20,7 +20,7 @@ const ROOM_PATIENCE: Duration = Duration::from_secs(5);
 
 /// What can be lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum Outage {
     /// Connections to a database.
     Database,
     /// Answers of a bucket.
@@ -29,7 +29,7 @@ pub(crate) enum Kind {
     Room,
 }
 
-impl Kind {
+impl Outage {
     /// How long failures go on before they are told.
     fn before_lost(self) -> Duration {
         match self {
@@ -50,13 +50,13 @@ impl Kind {
 /// One store. Whether it answered before the first success is not told: opening a store says so itself.
 #[derive(Debug)]
 pub(crate) struct Availability {
-    kind: Kind,
+    outage: Outage,
     store: String,
-    state: Mutex<State>,
+    state: Mutex<Reachability>,
 }
 
 #[derive(Clone, Copy, Debug)]
-enum State {
+enum Reachability {
     Unknown,
     There {
         /// The newest success.
@@ -72,13 +72,13 @@ enum State {
 
 impl Availability {
     /// The store of a name for the log.
-    pub(crate) fn new(kind: Kind, store: impl Into<String>) -> Self {
-        let state = match kind {
-            Kind::Database | Kind::Bucket => State::Unknown,
+    pub(crate) fn new(outage: Outage, store: impl Into<String>) -> Self {
+        let state = match outage {
+            Outage::Database | Outage::Bucket => Reachability::Unknown,
             // Opening a store writes next to nothing.
-            Kind::Room => State::There { last: Instant::now() },
+            Outage::Room => Reachability::There { last: Instant::now() },
         };
-        Self { kind, store: store.into(), state: Mutex::new(state) }
+        Self { outage, store: store.into(), state: Mutex::new(state) }
     }
 
     /// An attempt that began at `began` failed, for a reason that concerns every call.
@@ -87,15 +87,17 @@ impl Availability {
         let lost = {
             let mut state = self.state.lock();
             let (first, told) = match *state {
-                State::Unknown => return,
+                Reachability::Unknown => return,
                 // Another connection was made since it began.
-                State::There { last } if self.kind == Kind::Database && began < last => return,
+                Reachability::There { last } if self.outage == Outage::Database && began < last => {
+                    return;
+                }
                 // Others succeeded since it began.
-                State::There { last } => (began.max(last), false),
-                State::Failing { first, told, .. } => (first, told),
+                Reachability::There { last } => (began.max(last), false),
+                Reachability::Failing { first, told, .. } => (first, told),
             };
-            let lost = !told && now.duration_since(first) >= self.kind.before_lost();
-            *state = State::Failing { first, last: now, told: told || lost };
+            let lost = !told && now.duration_since(first) >= self.outage.before_lost();
+            *state = Reachability::Failing { first, last: now, told: told || lost };
             lost
         };
         if lost {
@@ -105,15 +107,15 @@ impl Availability {
 
     fn tell_lost(&self, error: &(dyn Error + 'static)) {
         let (store, error) = (&self.store, BoundedChain(error));
-        match self.kind {
-            Kind::Database => {
+        match self.outage {
+            Outage::Database => {
                 limited!(warn, About::default(), "database lost: no connection can be made; retrying",
                 store, %error)
             }
-            Kind::Bucket => {
+            Outage::Bucket => {
                 limited!(warn, About::default(), "bucket lost: requests fail; retrying", store, %error)
             }
-            Kind::Room => limited!(warn, About::default(),
+            Outage::Room => limited!(warn, About::default(),
                 "content store takes no data: it is full, over its quota or read-only", store, %error),
         }
     }
@@ -124,25 +126,27 @@ impl Availability {
         let lost_since = {
             let mut state = self.state.lock();
             let lost_since = match *state {
-                State::Failing { last, .. }
-                    if began < last || now.duration_since(last) < self.kind.before_back() =>
+                Reachability::Failing { last, .. }
+                    if began < last || now.duration_since(last) < self.outage.before_back() =>
                 {
                     return;
                 }
-                State::Failing { first, told: true, .. } => Some(first),
-                State::Failing { told: false, .. } | State::Unknown | State::There { .. } => None,
+                Reachability::Failing { first, told: true, .. } => Some(first),
+                Reachability::Failing { told: false, .. }
+                | Reachability::Unknown
+                | Reachability::There { .. } => None,
             };
-            *state = State::There { last: now };
+            *state = Reachability::There { last: now };
             lost_since
         };
         let Some(lost_since) = lost_since else { return };
         let store = &self.store;
         let away_ms = u64::try_from(now.duration_since(lost_since).as_millis()).unwrap_or(u64::MAX);
-        match self.kind {
-            Kind::Database => {
+        match self.outage {
+            Outage::Database => {
                 limited!(info, About::default(), "database back: connected again", store, away_ms);
             }
-            Kind::Bucket => {
+            Outage::Bucket => {
                 limited!(
                     info,
                     About::default(),
@@ -151,7 +155,7 @@ impl Availability {
                     away_ms
                 );
             }
-            Kind::Room => {
+            Outage::Room => {
                 limited!(info, About::default(), "content store takes data again", store, away_ms)
             }
         }
@@ -159,7 +163,7 @@ impl Availability {
 
     /// Whether the log says that it is lost.
     pub(crate) fn is_lost(&self) -> bool {
-        matches!(*self.state.lock(), State::Failing { told: true, .. })
+        matches!(*self.state.lock(), Reachability::Failing { told: true, .. })
     }
 
     /// The error of a call that gives up. Where the newest attempts failed, the store is lost now if it was not before,
@@ -167,7 +171,7 @@ impl Availability {
     pub(crate) fn give_up(&self, error: io::Error) -> io::Error {
         let lost = {
             let mut state = self.state.lock();
-            let State::Failing { told, .. } = &mut *state else { return error };
+            let Reachability::Failing { told, .. } = &mut *state else { return error };
             !std::mem::replace(told, true)
         };
         if lost {
@@ -245,7 +249,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_database_is_lost_with_the_first_failure_and_back_with_the_next_success() {
-        let store = Availability::new(Kind::Database, "db");
+        let store = Availability::new(Outage::Database, "db");
         assert!(!fails(&store), "it was never there: opening it says so");
         assert!(succeeds(&store));
         let before = Instant::now();
@@ -261,7 +265,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_bucket_is_lost_where_nothing_is_answered_for_a_while() {
-        let store = Availability::new(Kind::Bucket, "bucket");
+        let store = Availability::new(Outage::Bucket, "bucket");
         assert!(succeeds(&store));
         for _ in 0..10 {
             assert!(!fails(&store));
@@ -285,7 +289,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_bucket_is_lost_with_the_first_call_that_gives_up() {
-        let store = Availability::new(Kind::Bucket, "bucket");
+        let store = Availability::new(Outage::Bucket, "bucket");
         assert!(succeeds(&store));
         assert!(!is_told(&store.give_up(refused())), "others were answered since");
         assert!(!fails(&store) && is_told(&store.give_up(refused())) && store.is_lost());
@@ -294,7 +298,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_store_that_is_nearly_full_is_not_told_to_be_back_with_every_small_write() {
-        let store = Availability::new(Kind::Room, "disk");
+        let store = Availability::new(Outage::Room, "disk");
         assert!(succeeds(&store) && fails(&store));
         for _ in 0..10 {
             tokio::time::advance(SECOND).await;

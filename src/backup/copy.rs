@@ -111,7 +111,7 @@ async fn extent(
     let cx = context(job);
     let found = async {
         let length = store.content.length(&cx, id).await?;
-        Ok((store.content.regions(&cx, id).await?, length.min(size)))
+        Ok((store.content.data_extents(&cx, id).await?, length.min(size)))
     };
     match found.await {
         Err(content::Error::Missing(_)) => Ok((Vec::new(), 0)),

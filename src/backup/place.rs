@@ -2,7 +2,7 @@
 
 use super::Error;
 use super::copy::Store;
-use crate::content::Making;
+use crate::content::CreateMode;
 use crate::metadata::Share;
 use crate::server::{Home, Keeper};
 use crate::types::ContentIdentity;
@@ -38,7 +38,7 @@ pub(super) async fn find(
             continue;
         }
         tried.push(name.clone());
-        let content = match keeper.content(&name, Making::ReadOnly).await {
+        let content = match keeper.content(&name, CreateMode::ReadOnly).await {
             Ok(content) => content,
             // Perhaps another store has it.
             Err(error) => {

@@ -16,9 +16,9 @@ use super::dump::share;
 use super::progress::Progress;
 use super::{Configured, Failure, interrupt};
 use crate::config::{self, Config};
-use crate::content::{ContentStore, Making};
+use crate::content::{ContentStore, CreateMode};
 use crate::fsck::{Check, Found, Hands, Outcome, Report, Stopped, Tally};
-use crate::metadata::{Auditor, Error, Repair, Share};
+use crate::metadata::{Checker, Error, Repairable, Share};
 use crate::server::{Keeper, open_for_check, open_for_repair};
 use crate::types::{Chain, ShareId, ShareName};
 
@@ -268,29 +268,29 @@ impl One<'_> {
         let unopened = |error: Error| format!("metadata.stores.{}: {}", self.name, told(&error));
         if !self.options.repair {
             let store = open_for_check(self.config, self.name).await.map_err(|it| told(&it))?;
-            let auditor = store.auditor().await.map_err(unopened)?;
-            return self.check_with(&*auditor, None).await;
+            let checker = store.checker().await.map_err(unopened)?;
+            return self.check_with(&*checker, None).await;
         }
-        let store: Box<dyn Repair> =
+        let store: Box<dyn Repairable> =
             open_for_repair(self.config, self.name).await.map_err(|it| told(&it))?;
-        let mender = store.mender().await.map_err(unopened)?;
-        let hands = Hands { mender: &*mender, store: &*store };
-        let checked = self.check_with(&*mender, Some(hands)).await;
-        drop(mender);
+        let repairer = store.repairer().await.map_err(unopened)?;
+        let hands = Hands { repairer: &*repairer, store: &*store };
+        let checked = self.check_with(&*repairer, Some(hands)).await;
+        drop(repairer);
         store.close().await;
         checked
     }
 
     async fn check_with(
         &mut self,
-        auditor: &dyn Auditor,
+        checker: &dyn Checker,
         hands: Option<Hands<'_>>,
     ) -> Result<(Tally, Option<String>), String> {
         let name = self.name;
         let text = |error: &(dyn std::error::Error + 'static)| {
             format!("metadata.stores.{name}: {}", Chain(error))
         };
-        let objects = auditor.recorded_objects().await.map_err(|error| text(&error))?;
+        let objects = checker.recorded_objects().await.map_err(|error| text(&error))?;
         // Every object and about as many entries, which are read again for their content.
         let rows = objects.saturating_mul(if self.options.no_content { 2 } else { 3 });
         let mut teller = Teller {
@@ -301,7 +301,7 @@ impl One<'_> {
             progress: Progress::of_rows("fsck", rows, self.options.json),
         };
         let only = self.options.share.as_ref();
-        let begun = Check::begin(auditor, hands, only, self.cancel.clone(), &mut teller).await;
+        let begun = Check::begin(checker, hands, only, self.cancel.clone(), &mut teller).await;
         let mut check = match begun {
             Ok(check) => check,
             Err(error) => {
@@ -374,7 +374,7 @@ impl One<'_> {
             return Ok(None);
         };
         let name = served.map_or(&home.store, |it| &it.content_store);
-        let content = keeper.content(name, Making::ReadOnly).await;
+        let content = keeper.content(name, CreateMode::ReadOnly).await;
         let content = content.map_err(|error| told(&error))?;
         if content.identity() != Some(home.identity) {
             return Err(format!(
@@ -401,7 +401,7 @@ impl Report for Teller {
         let line = if self.json { self.as_json(found) } else { self.as_text(found) };
         let mut hasher = DefaultHasher::new();
         line.hash(&mut hasher);
-        if found.outcome != Outcome::Mended && !self.said.insert(hasher.finish()) {
+        if found.outcome != Outcome::Repaired && !self.said.insert(hasher.finish()) {
             return;
         }
         self.progress.aside(|| writeln!(std::io::stdout(), "{line}").ok());
@@ -420,7 +420,7 @@ impl Teller {
         let place = place.unwrap_or_else(|| self.store.clone());
         match outcome {
             Outcome::Said => format!("{place}: {finding}; {}", finding.remedy()),
-            Outcome::Mended => format!("{place}: {finding}; corrected"),
+            Outcome::Repaired => format!("{place}: {finding}; corrected"),
             Outcome::Left(why) => format!("{place}: {finding}; not corrected, {why}"),
         }
     }
@@ -429,7 +429,7 @@ impl Teller {
         let Found { finding, share, path, outcome } = found;
         let (outcome, why) = match outcome {
             Outcome::Said => ("found", None),
-            Outcome::Mended => ("corrected", None),
+            Outcome::Repaired => ("corrected", None),
             Outcome::Left(why) => ("left", Some(why)),
         };
         serde_json::json!({

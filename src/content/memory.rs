@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bytes::Bytes;
 use parking_lot::RwLock;
 
-use super::regions::Regions;
+use super::data_extents::DataExtents;
 use super::{Capacity, ContentStore, Error, Footprint, MAX_LENGTH, end_of, still_wanted};
 use crate::types::{ContentId, ContentIdentity, Context, Timestamp};
 
@@ -173,19 +173,19 @@ impl ContentStore for MemoryContent {
         if content.removed { Err(Error::Missing(id)) } else { Ok(content.length) }
     }
 
-    async fn regions(&self, cx: &Context, id: ContentId) -> Result<Vec<Range<u64>>, Error> {
+    async fn data_extents(&self, cx: &Context, id: ContentId) -> Result<Vec<Range<u64>>, Error> {
         still_wanted(cx)?;
         let content = self.find(id)?;
         let content = content.read();
         if content.removed {
             return Err(Error::Missing(id));
         }
-        let mut regions = Regions::default();
+        let mut extents = DataExtents::default();
         for (number, block) in &content.blocks {
             let start = number * BLOCK_BYTES;
-            regions.add(start..start + block.len() as u64);
+            extents.add(start..start + block.len() as u64);
         }
-        Ok(regions.all())
+        Ok(extents.all())
     }
 
     async fn commit(&self, cx: &Context, _id: ContentId) -> Result<(), Error> {

@@ -11,18 +11,18 @@
 //! - When [`Context::cancel`] fires, an operation may end with [`Error::Cancelled`]; what a write or a truncate
 //!   had begun may then be there in part, and a repeat makes it whole.
 
+mod data_extents;
 mod error;
 mod filesystem;
 mod memory;
 mod object;
-mod regions;
 
 pub use error::Error;
 pub use filesystem::{FilesystemContent, FilesystemSettings, Look, OpenError};
 pub use memory::MemoryContent;
 pub use object::{
-    Azure, AzureCredentials, DiskCache, Encryption, Gcs, Limits, ObjectContent, ObjectOpenError,
-    ObjectSettings, S3, Secret, Service,
+    Azure, AzureCredentials, DiskCacheSettings, Encryption, Gcs, Limits, ObjectContent,
+    ObjectOpenError, ObjectSettings, S3, Secret, Service,
 };
 
 use std::ops::Range;
@@ -33,7 +33,7 @@ use crate::types::{ContentId, ContentIdentity, Context, Timestamp};
 
 /// Whether a content store may be made where there is none yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Making {
+pub enum CreateMode {
     /// It may, with a fresh identity.
     Allowed,
     /// It may, with this identity.
@@ -92,13 +92,13 @@ pub trait ContentStore: std::fmt::Debug + Send + Sync + 'static {
     /// How long the content is; [`Error::Missing`] where there is none.
     async fn length(&self, cx: &Context, id: ContentId) -> Result<u64, Error>;
 
-    /// Where the content may have bytes other than zeros, for whoever reads all of it: regions in order, apart from each
+    /// Where the content may have bytes other than zeros, for whoever reads all of it: extents in order, apart from each
     /// other and at most a few thousand. What lies in none of them, up to the content's end, reads as zeros. Of what is
     /// written while this looks only a part may be told. [`Error::Missing`] where there is no content.
     ///
     /// A store that does not know says all of it. One that does asks what keeps the bytes, which for a bucket is a LIST for
     /// each 1,000 chunks: worth it for large content.
-    async fn regions(&self, cx: &Context, id: ContentId) -> Result<Vec<Range<u64>>, Error> {
+    async fn data_extents(&self, cx: &Context, id: ContentId) -> Result<Vec<Range<u64>>, Error> {
         let length = self.length(cx, id).await?;
         Ok(std::iter::once(0..length).filter(|all| !all.is_empty()).collect())
     }
@@ -157,18 +157,18 @@ pub trait ContentStore: std::fmt::Debug + Send + Sync + 'static {
     /// The caller has seen the file of `id` in the state that `state` names, such as its recorded ctime. Reads that
     /// begin after this show what every process had committed before it recorded that state. Without it, or under
     /// another name since, a store that keeps bytes outside its process asks for them anew.
-    fn seen(&self, id: ContentId, state: Timestamp) {
+    fn observed(&self, id: ContentId, state: Timestamp) {
         let _ = (id, state);
     }
 
     /// Whether bytes that were written to `id` wait in this process alone, while other processes may change the content.
-    fn has_unstored(&self, id: ContentId) -> bool {
+    fn has_dirty(&self, id: ContentId) -> bool {
         let _ = id;
         false
     }
 
     /// Forgets such bytes, as if they had not been written. Nobody writes to `id` meanwhile.
-    fn forget_unstored(&self, id: ContentId) {
+    fn discard_dirty(&self, id: ContentId) {
         let _ = id;
     }
 

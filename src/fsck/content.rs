@@ -31,7 +31,7 @@ const LOOKS: usize = 16;
 /// How long a file's content is; 0 where there is none.
 async fn length(content: &dyn ContentStore, file: &ObjectState) -> Result<Option<u64>, Error> {
     let Some(bytes) = file.content else { return Ok(None) };
-    content.seen(bytes.id, file.ctime);
+    content.observed(bytes.id, file.ctime);
     let mut attempt = 0;
     loop {
         match content.length(&context(file.share), bytes.id).await {
@@ -70,7 +70,7 @@ impl Check<'_> {
         let mut told = HashSet::new();
         loop {
             self.still_wanted()?;
-            let Some(page) = entries.next(self.auditor, self.extent.page).await? else {
+            let Some(page) = entries.next(self.checker, self.extent.page).await? else {
                 return Ok(());
             };
             self.report.read(page.len() as u64);
@@ -122,7 +122,7 @@ impl Check<'_> {
             if suffices(&**content, &file, length) {
                 return self.check_used(&**content, &entry, &file, told).await;
             }
-            let now = self.auditor.objects_of(&[file.id]).await?.into_iter().next();
+            let now = self.checker.objects_of(&[file.id]).await?.into_iter().next();
             let Some(now) = now else { return Ok(()) };
             if now.content == file.content && now.size >= file.size {
                 return self.say_content(&entry, &file, length, told).await;
@@ -155,7 +155,7 @@ impl Check<'_> {
             Err(error) => return self.not_measured(file.share, error),
         };
         let settled = i64::try_from(SETTLED.as_nanos()).unwrap_or(i64::MAX);
-        let now = self.auditor.objects_of(&[file.id]).await?.into_iter().next();
+        let now = self.checker.objects_of(&[file.id]).await?.into_iter().next();
         if changed.0 > Timestamp::now().0.saturating_sub(settled)
             || now.is_none_or(|now| now.ctime != file.ctime)
             || (file.names > 1 && !told.insert(file.id))
@@ -165,7 +165,7 @@ impl Check<'_> {
         let (object, ctime) = (file.id, file.ctime);
         let finding = Finding::UsedTooLittle { object, ctime, recorded: file.used, allocated };
         let path =
-            self.paths.entry(self.auditor, &self.shares, entry.directory, &entry.name).await?;
+            self.paths.entry(self.checker, &self.shares, entry.directory, &entry.name).await?;
         self.settle(finding, Some(file.share), path).await?;
         Ok(())
     }
@@ -196,7 +196,7 @@ impl Check<'_> {
             Some(length) => Finding::ContentShort { object, content, size, length },
         };
         let path =
-            self.paths.entry(self.auditor, &self.shares, entry.directory, &entry.name).await?;
+            self.paths.entry(self.checker, &self.shares, entry.directory, &entry.name).await?;
         self.settle(finding, Some(file.share), path).await?;
         Ok(())
     }

@@ -102,7 +102,7 @@ impl Check<'_> {
         let mut table = Table::default();
         while table.0.len() < self.extent.counted {
             self.still_wanted()?;
-            let Some(mut page) = objects.next(self.auditor, self.extent.page).await? else { break };
+            let Some(mut page) = objects.next(self.checker, self.extent.page).await? else { break };
             self.report.read(page.len() as u64);
             self.check_shares(&page).await?;
             page.retain(|object| self.covers(Some(object.share)));
@@ -118,7 +118,7 @@ impl Check<'_> {
         let mut table = Table::default();
         for ids in ids.chunks(self.extent.page as usize) {
             self.still_wanted()?;
-            let page = self.auditor.objects_of(ids).await?;
+            let page = self.checker.objects_of(ids).await?;
             table.0.extend(page.iter().map(|object| Count::of(object, &self.roots)));
         }
         table.0.sort_unstable_by_key(|count| count.id);
@@ -132,13 +132,13 @@ impl Check<'_> {
             return Ok(());
         }
         // A share may have been made since.
-        self.shares = self.auditor.shares().await?;
+        self.shares = self.checker.shares().await?;
         self.roots = self.shares.iter().map(|share| share.root).collect();
         let strays = page.iter().filter(|object| stray(self, object));
         let strays: Vec<_> = strays.filter(|object| self.covers(Some(object.share))).collect();
         for object in strays {
             // And another with all its objects may be gone.
-            if !self.auditor.objects_of(&[object.id]).await?.is_empty() {
+            if !self.checker.objects_of(&[object.id]).await?.is_empty() {
                 let finding = Finding::NoShare { object: object.id, number: object.share };
                 self.settle(finding, None, None).await?;
             }
@@ -151,7 +151,7 @@ impl Check<'_> {
         let mut entries = Entries::default();
         loop {
             self.still_wanted()?;
-            let Some(page) = entries.next(self.auditor, self.extent.page).await? else {
+            let Some(page) = entries.next(self.checker, self.extent.page).await? else {
                 return Ok(table);
             };
             self.report.read(page.len() as u64);
@@ -180,9 +180,9 @@ impl Check<'_> {
             return Ok(false);
         }
         let (directory, name, child) = (entry.directory, entry.name.clone(), entry.child);
-        let path = self.paths.entry(self.auditor, &self.shares, directory, &name).await?;
+        let path = self.paths.entry(self.checker, &self.shares, directory, &name).await?;
         let named_elsewhere = match fault {
-            Fault::OtherParent => self.auditor.directory(child).await?.map(|it| it.names > 0),
+            Fault::OtherParent => self.checker.directory(child).await?.map(|it| it.names > 0),
             Fault::OutsideDirectory | Fault::Dangling | Fault::OtherShare | Fault::NamesRoot => {
                 Some(true)
             }
@@ -217,7 +217,7 @@ impl Check<'_> {
         for files in files.chunks(self.extent.page as usize) {
             self.still_wanted()?;
             let ids: Vec<_> = files.iter().map(|count| count.id).collect();
-            let now = self.auditor.objects_of(&ids).await?;
+            let now = self.checker.objects_of(&ids).await?;
             let now: HashMap<_, _> = now.into_iter().map(|object| (object.id, object)).collect();
             for count in files {
                 match now.get(&count.id) {
@@ -255,7 +255,7 @@ impl Check<'_> {
             let path = match places.get(&id) {
                 None => None,
                 Some((directory, name)) => {
-                    self.paths.entry(self.auditor, &self.shares, *directory, name).await?
+                    self.paths.entry(self.checker, &self.shares, *directory, name).await?
                 }
             };
             if self.settle(finding, Some(share), path).await? == Settled::Changed {
@@ -275,7 +275,7 @@ impl Check<'_> {
         let mut entries = Entries::default();
         while !missing.is_empty() {
             self.still_wanted()?;
-            let Some(page) = entries.next(self.auditor, self.extent.page).await? else { break };
+            let Some(page) = entries.next(self.checker, self.extent.page).await? else { break };
             for entry in page {
                 if missing.remove(&entry.child) {
                     found.insert(entry.child, (entry.directory, entry.name));
@@ -288,7 +288,7 @@ impl Check<'_> {
     /// Looks at a directory by one statement.
     async fn judge_directory(&mut self, count: &Count) -> Result<(), Stopped> {
         self.still_wanted()?;
-        let Some(found) = self.auditor.directory(count.id).await? else { return Ok(()) };
+        let Some(found) = self.checker.directory(count.id).await? else { return Ok(()) };
         let (directory, share) = (count.id, Some(count.share));
         let is_root = self.roots.contains(&directory);
         if !is_root && found.names == 0 && count.names.1 == 0 {
@@ -302,7 +302,7 @@ impl Check<'_> {
         if !several && found.subdirs == recorded {
             return Ok(());
         }
-        let path = self.paths.directory(self.auditor, &self.shares, directory).await?;
+        let path = self.paths.directory(self.checker, &self.shares, directory).await?;
         if several {
             let finding = Finding::SeveralNames { directory, names: found.names };
             self.settle(finding, share, path.clone()).await?;
@@ -321,7 +321,7 @@ impl Check<'_> {
             for files in files.chunks(1 << 16) {
                 self.still_wanted()?;
                 let counted = tokio::select! {
-                    counted = self.auditor.names_of(files) => counted?,
+                    counted = self.checker.names_of(files) => counted?,
                     () = self.cancel.cancelled() => return Err(Stopped::Cancelled),
                 };
                 changed.extend(self.say_names(counted).await?);

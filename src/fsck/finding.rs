@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::metadata::{Fault, Flaw, Mend, Numbers, Totals};
+use crate::metadata::{Fault, Flaw, Numbers, Repair, Totals};
 use crate::types::{ContentId, ObjectId, ShareId, ShareName, Timestamp};
 
 /// Something that is wrong, confirmed as of one moment.
@@ -246,8 +246,8 @@ impl Finding {
             Self::ContentMissing { .. } | Self::ContentShort { .. } => {
                 Remedy::None("restore its content from a backup, or remove the file")
             }
-            Self::Entry { directory, name, child, fault } => Remedy::Mend(
-                Mend::RemoveEntry {
+            Self::Entry { directory, name, child, fault } => Remedy::Repair(
+                Repair::RemoveEntry {
                     directory: *directory,
                     name: name.clone(),
                     child: *child,
@@ -255,28 +255,28 @@ impl Finding {
                 },
                 "removes the entry",
             ),
-            Self::WrongParent { directory, parent, name } => Remedy::Mend(
-                Mend::SetParent { parent: *parent, name: name.clone(), directory: *directory },
+            Self::WrongParent { directory, parent, name } => Remedy::Repair(
+                Repair::SetParent { parent: *parent, name: name.clone(), directory: *directory },
                 "records the parent",
             ),
-            Self::SeveralNames { directory, .. } => Remedy::Mend(
-                Mend::KeepOneName { directory: *directory },
+            Self::SeveralNames { directory, .. } => Remedy::Repair(
+                Repair::KeepOneName { directory: *directory },
                 "keeps the oldest of them",
             ),
             Self::NoName { object, ctime, .. } => Remedy::Adopt(*object, *ctime),
-            Self::LinkCount { object, ctime, names, .. } => Remedy::Mend(
-                Mend::SetNames { object: *object, ctime: *ctime, names: *names },
+            Self::LinkCount { object, ctime, names, .. } => Remedy::Repair(
+                Repair::SetNames { object: *object, ctime: *ctime, names: *names },
                 "records the count",
             ),
             Self::SubdirCount { directory, .. } => {
-                Remedy::Mend(Mend::SetSubdirs { directory: *directory }, "records the count")
+                Remedy::Repair(Repair::SetSubdirs { directory: *directory }, "records the count")
             }
             Self::Cycle { directory } => Remedy::Move(*directory),
             Self::StrayLinkCount { object } => {
-                Remedy::Mend(Mend::ForgetNames { object: *object }, "removes the count")
+                Remedy::Repair(Repair::ForgetNames { object: *object }, "removes the count")
             }
-            Self::Flaw { object, flaw } => Remedy::Mend(
-                Mend::Amend { object: *object, flaw: *flaw },
+            Self::Flaw { object, flaw } => Remedy::Repair(
+                Repair::Amend { object: *object, flaw: *flaw },
                 match flaw {
                     Flaw::Mode => "clears these bits",
                     Flaw::TargetSize => "records the size",
@@ -284,28 +284,28 @@ impl Finding {
                     Flaw::Used => "records the most that the size allows",
                 },
             ),
-            Self::Fileid { object, fileid, .. } => Remedy::Mend(
-                Mend::Renumber { object: *object, fileid: *fileid },
+            Self::Fileid { object, fileid, .. } => Remedy::Repair(
+                Repair::Renumber { object: *object, fileid: *fileid },
                 "assigns a new one",
             ),
-            Self::Cookie { directory, name, cookie, .. } => Remedy::Mend(
-                Mend::SetCookie { directory: *directory, name: name.clone(), cookie: *cookie },
+            Self::Cookie { directory, name, cookie, .. } => Remedy::Repair(
+                Repair::SetCookie { directory: *directory, name: name.clone(), cookie: *cookie },
                 "assigns a new one",
             ),
-            Self::Name { directory, name, child } => Remedy::Mend(
-                Mend::Rename { directory: *directory, name: name.clone(), child: *child },
+            Self::Name { directory, name, child } => Remedy::Repair(
+                Repair::Rename { directory: *directory, name: name.clone(), child: *child },
                 "renames it to its id",
             ),
-            Self::Sequence { numbers, highest, .. } => Remedy::Mend(
-                Mend::Raise { numbers: *numbers, highest: *highest },
+            Self::Sequence { numbers, highest, .. } => Remedy::Repair(
+                Repair::Raise { numbers: *numbers, highest: *highest },
                 "advances the sequence",
             ),
-            Self::UsedTooLittle { object, ctime, allocated, .. } => Remedy::Mend(
-                Mend::SetUsed { object: *object, ctime: *ctime, used: *allocated },
+            Self::UsedTooLittle { object, ctime, allocated, .. } => Remedy::Repair(
+                Repair::SetUsed { object: *object, ctime: *ctime, used: *allocated },
                 "records the bytes allocated",
             ),
             Self::Usage { id, .. } => {
-                Remedy::Mend(Mend::SetUsage { share: *id }, "sets the counters")
+                Remedy::Repair(Repair::SetUsage { share: *id }, "sets the counters")
             }
         }
     }
@@ -315,7 +315,7 @@ impl Finding {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Remedy {
     /// One change, and what it does.
-    Mend(Mend, &'static str),
+    Repair(Repair, &'static str),
     /// The object gets a name in `lost+found`; a file only while it has this ctime.
     Adopt(ObjectId, Timestamp),
     /// The directory moves to `lost+found`.
@@ -327,7 +327,7 @@ pub enum Remedy {
 impl fmt::Display for Remedy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Mend(_, does) => write!(f, "a repair {does}"),
+            Self::Repair(_, does) => write!(f, "a repair {does}"),
             Self::Adopt(..) => f.write_str("a repair links it into lost+found"),
             Self::Move(_) => f.write_str("a repair moves it to lost+found"),
             Self::None(what) => write!(f, "cannot be repaired: {what}"),

@@ -1,10 +1,10 @@
 //! Whether a store holds together, and making it hold together again, while servers go on serving it.
 //!
 //! # How
-//! - Everything is read in short pages, each as of one moment ([`Auditor`]). What contradicts itself within one page is
+//! - Everything is read in short pages, each as of one moment ([`Checker`]). What contradicts itself within one page is
 //!   wrong at that moment; no operation leaves such a thing, so that nobody else's work is ever taken for damage.
 //! - What spans pages is only suspected, and said when it is confirmed: a file's names were counted while its ctime
-//!   stood still ([`crate::metadata::Mend`] says why that is proof), a directory's entries by one statement.
+//!   stood still ([`crate::metadata::Repair`] says why that is proof), a directory's entries by one statement.
 //! - Each repair is a transaction of its own that looks again. Ending a check or a repair at any moment leaves nothing half done.
 //! - No repair removes an object: what has no name gets one in `/lost+found`.
 
@@ -26,7 +26,7 @@ use self::numbers::Gathered;
 pub use self::pages::Extent;
 use self::paths::Paths;
 use crate::content as bytes;
-use crate::metadata::{self, Auditor, Mender, MetadataStore, Share};
+use crate::metadata::{self, Checker, MetadataStore, Repairer, Share};
 use crate::types::{ObjectId, ShareId, ShareName};
 
 /// What became of a finding.
@@ -35,7 +35,7 @@ pub enum Outcome {
     /// Nothing was to be mended.
     Said,
     /// It is mended.
-    Mended,
+    Repaired,
     /// It could not be mended, and why.
     Left(String),
 }
@@ -65,7 +65,7 @@ pub trait Report: Send {
 #[derive(Clone, Copy, Debug)]
 pub struct Hands<'a> {
     /// Mends.
-    pub mender: &'a dyn Mender,
+    pub repairer: &'a dyn Repairer,
     /// The same store, for what is an operation like any other.
     pub store: &'a dyn MetadataStore,
 }
@@ -117,7 +117,7 @@ pub enum Stopped {
 
 /// A check of one metadata store.
 pub struct Check<'a> {
-    auditor: &'a dyn Auditor,
+    checker: &'a dyn Checker,
     hands: Option<Hands<'a>>,
     report: &'a mut dyn Report,
     cancel: CancellationToken,
@@ -150,13 +150,13 @@ impl<'a> Check<'a> {
     /// # Errors
     /// Those of the store.
     pub async fn begin(
-        auditor: &'a dyn Auditor,
+        checker: &'a dyn Checker,
         hands: Option<Hands<'a>>,
         only: Option<&ShareName>,
         cancel: CancellationToken,
         report: &'a mut dyn Report,
     ) -> Result<Self, Stopped> {
-        let shares = auditor.shares().await?;
+        let shares = checker.shares().await?;
         let only = only.map(|only| {
             let found = shares.iter().find(|share| share.name == *only);
             // A share that is not there has no objects.
@@ -164,7 +164,7 @@ impl<'a> Check<'a> {
         });
         let roots = shares.iter().map(|share| share.root).collect();
         Ok(Self {
-            auditor,
+            checker,
             hands,
             report,
             cancel,
@@ -231,7 +231,7 @@ impl<'a> Check<'a> {
             if !self.covers(Some(share.id)) {
                 continue;
             }
-            let found = self.auditor.objects_of(&[share.root]).await?.into_iter().next();
+            let found = self.checker.objects_of(&[share.root]).await?.into_iter().next();
             let whole = found.is_some_and(|root| {
                 root.file_type.is_directory()
                     && root.parent == Some(share.root)
@@ -252,7 +252,7 @@ impl<'a> Check<'a> {
         let mut after = None;
         loop {
             self.still_wanted()?;
-            let page = self.auditor.counts(after, self.extent.page).await?;
+            let page = self.checker.counts(after, self.extent.page).await?;
             for (object, counts) in &page {
                 if !counts {
                     self.settle(Finding::StrayLinkCount { object: *object }, None, None).await?;
@@ -268,7 +268,7 @@ impl<'a> Check<'a> {
     async fn check_usage(&mut self) -> Result<(), Stopped> {
         self.still_wanted()?;
         let usages = tokio::select! {
-            usages = self.auditor.usage() => usages?,
+            usages = self.checker.usage() => usages?,
             () = self.cancel.cancelled() => return Err(Stopped::Cancelled),
         };
         for usage in usages {

@@ -98,11 +98,11 @@ impl Check<'_> {
         for (finding, share, is_directory) in objects {
             let path = match finding.object() {
                 Some(id) if is_directory => {
-                    self.paths.directory(self.auditor, &self.shares, id).await?
+                    self.paths.directory(self.checker, &self.shares, id).await?
                 }
                 Some(id) => match places.get(&id) {
                     Some((directory, name)) => {
-                        self.paths.entry(self.auditor, &self.shares, *directory, name).await?
+                        self.paths.entry(self.checker, &self.shares, *directory, name).await?
                     }
                     None => None,
                 },
@@ -116,7 +116,7 @@ impl Check<'_> {
             else {
                 continue;
             };
-            let path = self.paths.entry(self.auditor, &self.shares, *directory, name).await?;
+            let path = self.paths.entry(self.checker, &self.shares, *directory, name).await?;
             self.settle(finding, share, path).await?;
         }
         Ok(())
@@ -128,7 +128,7 @@ impl Check<'_> {
         if self.only.is_some() {
             return Ok(());
         }
-        let last = self.auditor.last_numbers().await?;
+        let last = self.checker.last_numbers().await?;
         let both = [(Numbers::Fileids, fileid, last.0), (Numbers::Cookies, cookie, last.1)];
         for (numbers, highest, last) in both {
             if highest > last {
@@ -149,7 +149,7 @@ impl Check<'_> {
         for fileids in suspects.chunks(AT_ONCE) {
             self.still_wanted()?;
             let mut objects = tokio::select! {
-                objects = self.auditor.numbered(fileids) => objects?,
+                objects = self.checker.numbered(fileids) => objects?,
                 () = self.cancel.cancelled() => return Err(Stopped::Cancelled),
             };
             // Ids grow with time: the first of each number keeps it.
@@ -164,7 +164,7 @@ impl Check<'_> {
         let ids: Vec<_> = found.iter().map(|it| it.0).collect();
         let mut directories = HashSet::new();
         for ids in ids.chunks(self.extent.page as usize) {
-            let page = self.auditor.objects_of(ids).await?;
+            let page = self.checker.objects_of(ids).await?;
             let page = page.into_iter().filter(|object| object.file_type.is_directory());
             directories.extend(page.map(|object| object.id));
         }

@@ -1,6 +1,6 @@
 //! A store's objects and entries, a page at a time.
 
-use crate::metadata::{Auditor, EntryState, Error, ObjectState};
+use crate::metadata::{Checker, EntryState, Error, ObjectState};
 use crate::types::ObjectId;
 
 /// How much is read and kept at once.
@@ -29,13 +29,13 @@ impl Objects {
     /// The next page; `None` behind the last.
     pub(super) async fn next(
         &mut self,
-        auditor: &dyn Auditor,
+        checker: &dyn Checker,
         rows: u32,
     ) -> Result<Option<Vec<ObjectState>>, Error> {
         if self.ended {
             return Ok(None);
         }
-        let page = auditor.objects(self.after, rows).await?;
+        let page = checker.objects(self.after, rows).await?;
         self.ended = page.len() < rows as usize;
         self.after = page.last().map(|last| last.id);
         Ok((!page.is_empty()).then_some(page))
@@ -53,14 +53,14 @@ impl Entries {
     /// The next page; `None` behind the last.
     pub(super) async fn next(
         &mut self,
-        auditor: &dyn Auditor,
+        checker: &dyn Checker,
         rows: u32,
     ) -> Result<Option<Vec<EntryState>>, Error> {
         if self.ended {
             return Ok(None);
         }
         let after = self.after.as_ref().map(|(directory, name)| (*directory, &name[..]));
-        let page = auditor.entries(after, rows).await?;
+        let page = checker.entries(after, rows).await?;
         self.ended = page.len() < rows as usize;
         self.after = page.last().map(|last| (last.directory, last.name.clone()));
         Ok((!page.is_empty()).then_some(page))

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use crate::metadata::{Auditor, Error, Share};
+use crate::metadata::{Checker, Error, Share};
 use crate::types::{Name, ObjectId};
 
 /// How many directories' paths are kept.
@@ -18,7 +18,7 @@ impl Paths {
     /// The path of a directory, from its share's name on; `None` where no root leads to it.
     pub(super) async fn directory(
         &mut self,
-        auditor: &dyn Auditor,
+        checker: &dyn Checker,
         shares: &[Share],
         directory: ObjectId,
     ) -> Result<Option<String>, Error> {
@@ -31,9 +31,9 @@ impl Paths {
             if let Some(share) = shares.iter().find(|share| share.root == here) {
                 break Some(share.name.to_string());
             }
-            let found = auditor.objects_of(&[here]).await?.into_iter().next();
+            let found = checker.objects_of(&[here]).await?.into_iter().next();
             let Some(parent) = found.and_then(|found| found.parent) else { break None };
-            let Some(name) = auditor.name_in(parent, here).await? else { break None };
+            let Some(name) = checker.name_in(parent, here).await? else { break None };
             below.push((here, name));
             if below.len() > LONGEST {
                 break None;
@@ -53,12 +53,12 @@ impl Paths {
     /// The path of an entry.
     pub(super) async fn entry(
         &mut self,
-        auditor: &dyn Auditor,
+        checker: &dyn Checker,
         shares: &[Share],
         directory: ObjectId,
         name: &[u8],
     ) -> Result<Option<String>, Error> {
-        let path = self.directory(auditor, shares, directory).await?;
+        let path = self.directory(checker, shares, directory).await?;
         Ok(path.map(|above| join(&above, name)))
     }
 

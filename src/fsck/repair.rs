@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::{Check, Finding, Found, Hands, Outcome, Remedy, Stopped};
-use crate::metadata::{Mend, Mended, SetAttributes};
+use crate::metadata::{Repair, Repaired, SetAttributes};
 use crate::types::{Chain, Context, Credentials, Name, ObjectId, ShareId, Timestamp};
 
 /// The directory of a share's root that gets what has no name.
@@ -31,12 +31,12 @@ enum Made {
     Not(String),
 }
 
-impl From<Mended> for Made {
-    fn from(mended: Mended) -> Self {
+impl From<Repaired> for Made {
+    fn from(mended: Repaired) -> Self {
         match mended {
-            Mended::Done => Self::Done,
-            Mended::Changed => Self::Changed,
-            Mended::NameTaken => Self::Not("the new name is taken".to_owned()),
+            Repaired::Done => Self::Done,
+            Repaired::Changed => Self::Changed,
+            Repaired::NameTaken => Self::Not("the new name is taken".to_owned()),
         }
     }
 }
@@ -66,13 +66,13 @@ impl Check<'_> {
         let outcome = match self.hands {
             None => Outcome::Said,
             Some(hands) => match self.apply(hands, &finding, share).await? {
-                Made::Done => Outcome::Mended,
+                Made::Done => Outcome::Repaired,
                 Made::Changed => return Ok(Settled::Changed),
                 Made::Not(why) => Outcome::Left(why),
             },
         };
         self.tally.findings += 1;
-        self.tally.mended += u64::from(outcome == Outcome::Mended);
+        self.tally.mended += u64::from(outcome == Outcome::Repaired);
         let share = share.and_then(|id| self.share(id)).map(|share| share.name.clone());
         self.report.found(&Found { finding, share, path, outcome });
         Ok(Settled::Said)
@@ -86,32 +86,32 @@ impl Check<'_> {
     ) -> Result<Made, Stopped> {
         let mend = match finding.remedy() {
             Remedy::None(what) => return Ok(Made::Not(what.to_owned())),
-            Remedy::Mend(mend, _) => mend,
+            Remedy::Repair(mend, _) => mend,
             Remedy::Adopt(object, ctime) => match self.place(hands, share).await? {
-                Ok(into) => Mend::Adopt { object, ctime, into },
+                Ok(into) => Repair::Adopt { object, ctime, into },
                 Err(why) => return Ok(Made::Not(why)),
             },
             Remedy::Move(directory) => return self.move_away(hands, share, directory).await,
         };
         match mend {
-            Mend::SetParent { .. }
-            | Mend::KeepOneName { .. }
-            | Mend::Adopt { .. }
-            | Mend::Rename { .. } => {
+            Repair::SetParent { .. }
+            | Repair::KeepOneName { .. }
+            | Repair::Adopt { .. }
+            | Repair::Rename { .. } => {
                 self.paths.forget();
             }
-            Mend::RemoveEntry { .. }
-            | Mend::SetNames { .. }
-            | Mend::SetSubdirs { .. }
-            | Mend::ForgetNames { .. }
-            | Mend::SetUsage { .. }
-            | Mend::Amend { .. }
-            | Mend::SetUsed { .. }
-            | Mend::Renumber { .. }
-            | Mend::SetCookie { .. }
-            | Mend::Raise { .. } => {}
+            Repair::RemoveEntry { .. }
+            | Repair::SetNames { .. }
+            | Repair::SetSubdirs { .. }
+            | Repair::ForgetNames { .. }
+            | Repair::SetUsage { .. }
+            | Repair::Amend { .. }
+            | Repair::SetUsed { .. }
+            | Repair::Renumber { .. }
+            | Repair::SetCookie { .. }
+            | Repair::Raise { .. } => {}
         }
-        Ok(hands.mender.mend(&mend).await?.into())
+        Ok(hands.repairer.repair(&mend).await?.into())
     }
 
     /// The directory that gets what has no name, made where there is none; or why there is none.
@@ -124,7 +124,7 @@ impl Check<'_> {
             return Ok(Err("it belongs to no share".to_owned()));
         };
         if let Some(known) = self.lost_and_found.get(&share.id)
-            && !self.auditor.objects_of(&[*known]).await?.is_empty()
+            && !self.checker.objects_of(&[*known]).await?.is_empty()
         {
             return Ok(Ok(*known));
         }
@@ -164,11 +164,11 @@ impl Check<'_> {
             Ok(into) => into,
             Err(why) => return Ok(Made::Not(why)),
         };
-        let found = self.auditor.objects_of(&[directory]).await?.into_iter().next();
+        let found = self.checker.objects_of(&[directory]).await?.into_iter().next();
         let Some((share, parent)) = found.and_then(|it| Some((it.share, it.parent?))) else {
             return Ok(Made::Changed);
         };
-        let Some(name) = self.auditor.name_in(parent, directory).await? else {
+        let Some(name) = self.checker.name_in(parent, directory).await? else {
             return Ok(Made::Changed);
         };
         let (Ok(name), Ok(new)) =

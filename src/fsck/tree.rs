@@ -37,7 +37,7 @@ impl Check<'_> {
                 break;
             }
             self.still_wanted()?;
-            let found = self.auditor.objects_of(&next).await?;
+            let found = self.checker.objects_of(&next).await?;
             next.clear();
             for (id, parent) in found.into_iter().filter_map(|it| Some((it.id, it.parent?))) {
                 parents.insert(id, parent);
@@ -89,7 +89,7 @@ impl Check<'_> {
     pub(super) async fn check_circles(&mut self) -> Result<(), Stopped> {
         for directory in std::mem::take(&mut self.circles) {
             self.still_wanted()?;
-            let Some(found) = self.auditor.directory(directory).await? else { continue };
+            let Some(found) = self.checker.directory(directory).await? else { continue };
             let share = Some(found.object.share);
             if found.reaches_root || !self.covers(share) || self.is_explained(directory).await? {
                 continue;
@@ -107,7 +107,7 @@ impl Check<'_> {
             if self.explained.contains(&here) {
                 return Ok(true);
             }
-            match self.auditor.objects_of(&[here]).await?.into_iter().next() {
+            match self.checker.objects_of(&[here]).await?.into_iter().next() {
                 Some(ObjectState { parent: Some(parent), .. }) => here = parent,
                 Some(_) | None => return Ok(true),
             }

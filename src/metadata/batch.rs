@@ -9,7 +9,7 @@ use parking_lot::{Condvar, Mutex};
 use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
-use super::serial::{Outcome, Stop, Tables};
+use super::single_writer::{OpError, Outcome, Tables};
 use super::{Answer, Error};
 use crate::types::{Bounds, Claimant, Context, FairQueue, Ticket};
 
@@ -83,8 +83,8 @@ where
     fn run(&mut self, tables: &mut T) -> Result<(), T::Failure> {
         self.outcome = Some(match (self.work)(tables) {
             Ok(done) => Ok(done),
-            Err(Stop::Refused(refusal)) => Err(refusal),
-            Err(Stop::Failed(failure)) => return Err(failure),
+            Err(OpError::Refused(refusal)) => Err(refusal),
+            Err(OpError::Failed(failure)) => return Err(failure),
         });
         Ok(())
     }

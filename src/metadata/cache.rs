@@ -6,10 +6,10 @@
 //! what is found here is what every snapshot holds that can be taken meanwhile, and nobody sees a change and then the
 //! state before it.
 //!
-//! A reader that began before a commit may come back after it with what was there before. So each key has a mark: the
+//! A reader that began before a commit may come back after it with what was there before. So each key has an epoch: the
 //! number of its last move, which a commit makes at its begin and at its end, and the commits under way. A reading
-//! notes the number of the last move of all when it begins. What was read is kept where the key's mark has not moved since and no
-//! commit is under way. Keys share marks, which costs a reading now and then and nothing else.
+//! notes the number of the last move of all when it begins. What was read is kept where the key's epoch has not moved since and no
+//! commit is under way. Keys share epochs, which costs a reading now and then and nothing else.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher as _, Hash, RandomState};
@@ -24,28 +24,28 @@ use crate::types::{Attributes, Name, ObjectId, SymlinkTarget};
 const KEPT: usize = 1 << 16;
 /// The longest target of a symbolic link that is kept, in bytes.
 const LONGEST_TARGET: usize = 255;
-const MARKS: usize = 1 << 12;
+const EPOCHS: usize = 1 << 12;
 
 /// An entry's key.
-type Place = (ObjectId, Name);
+type EntryKey = (ObjectId, Name);
 
 /// What a commit changes.
 #[derive(Debug, Default)]
 pub(super) struct Touched {
     pub(super) objects: Vec<ObjectId>,
-    pub(super) entries: Vec<Place>,
+    pub(super) entries: Vec<EntryKey>,
 }
 
 /// The moves of the keys that share it.
 #[derive(Clone, Copy, Debug, Default)]
-struct Mark {
+struct Epoch {
     /// The number of the last.
     moved: u64,
     /// Commits of its keys that are under way, one for each key.
     under_way: u32,
 }
 
-impl Mark {
+impl Epoch {
     /// Whether what was read since is as it is now.
     fn holds_since(self, since: Since) -> bool {
         self.under_way == 0 && self.moved <= since.0
@@ -64,39 +64,39 @@ pub(super) struct Begun(u64);
 /// The cache of one store.
 #[derive(Debug)]
 pub(super) struct Cache {
-    state: RwLock<State>,
+    state: RwLock<CacheState>,
     hasher: RandomState,
 }
 
 #[derive(Debug)]
-struct State {
+struct CacheState {
     asked: Kept,
     /// What a listing brought along, kept apart: a scan of a large directory takes no room from what is asked for.
     listed: Kept,
     /// Of symbolic links. A link keeps its target for as long as it is there.
-    targets: Halves<ObjectId, SymlinkTarget>,
-    marks: Vec<Mark>,
-    /// Changes of nobody knows what.
-    whole: Mark,
+    targets: TwoGenerationMap<ObjectId, SymlinkTarget>,
+    epochs: Vec<Epoch>,
+    /// Changes of unknown keys.
+    whole: Epoch,
     /// The number of the last move.
     moves: u64,
 }
 
 #[derive(Debug, Default)]
 struct Kept {
-    objects: Halves<ObjectId, Attributes>,
+    objects: TwoGenerationMap<ObjectId, Attributes>,
     /// Where entries lead; `None` where there is none of the name.
-    entries: Halves<Place, Option<ObjectId>>,
+    entries: TwoGenerationMap<EntryKey, Option<ObjectId>>,
 }
 
 impl Default for Cache {
     fn default() -> Self {
-        let state = State {
+        let state = CacheState {
             asked: Kept::default(),
             listed: Kept::default(),
-            targets: Halves::default(),
-            marks: vec![Mark::default(); MARKS],
-            whole: Mark::default(),
+            targets: TwoGenerationMap::default(),
+            epochs: vec![Epoch::default(); EPOCHS],
+            whole: Epoch::default(),
             moves: 0,
         };
         Self { state: RwLock::new(state), hasher: RandomState::new() }
@@ -186,7 +186,7 @@ impl Cache {
     pub(super) fn keep_page(&self, since: Since, page: &Page) {
         let (directory, entries) = (&page.directory, &page.entries);
         let samples = [entries.first(), entries.get(entries.len() / 2), entries.last()];
-        let is_known = |state: &State, entry: &DirectoryEntry| {
+        let is_known = |state: &CacheState, entry: &DirectoryEntry| {
             state.object(&entry.object).is_some()
                 && state.entry(&(directory.id, entry.name.clone())).is_some()
         };
@@ -222,13 +222,13 @@ impl Cache {
         state.moves += 1;
         let begun = state.moves;
         for id in &touched.objects {
-            state.marks[self.slot(id)].begin(begun);
+            state.epochs[self.slot(id)].begin(begun);
             state.asked.objects.remove(id);
             state.listed.objects.remove(id);
             state.targets.remove(id);
         }
         for place in &touched.entries {
-            state.marks[self.slot(place)].begin(begun);
+            state.epochs[self.slot(place)].begin(begun);
             state.asked.entries.remove(place);
             state.listed.entries.remove(place);
         }
@@ -244,10 +244,10 @@ impl Cache {
         objects: impl Iterator<Item = &'a Attributes>,
     ) {
         let mut state = self.state.write();
-        let objects_marks = touched.objects.iter().map(|id| self.slot(id));
-        let slots = objects_marks.chain(touched.entries.iter().map(|place| self.slot(place)));
+        let objects_epochs = touched.objects.iter().map(|id| self.slot(id));
+        let slots = objects_epochs.chain(touched.entries.iter().map(|place| self.slot(place)));
         let slots: Vec<usize> = slots.collect();
-        slots.iter().for_each(|&slot| state.marks[slot].under_way -= 1);
+        slots.iter().for_each(|&slot| state.epochs[slot].under_way -= 1);
         let since = Since(begun.0);
         for object in objects {
             if state.holds(since, self.slot(&object.id)) {
@@ -256,10 +256,10 @@ impl Cache {
         }
         state.moves += 1;
         let ended = state.moves;
-        slots.iter().for_each(|&slot| state.marks[slot].moved = ended);
+        slots.iter().for_each(|&slot| state.epochs[slot].moved = ended);
     }
 
-    /// A change of nobody knows what: nothing is kept until what is returned is dropped.
+    /// Invalidates everything: caching is suspended until the guard is dropped.
     pub(super) fn forget(&self) -> Forgetting<'_> {
         let mut state = self.state.write();
         state.moves += 1;
@@ -271,11 +271,11 @@ impl Cache {
 
     fn slot(&self, key: &impl Hash) -> usize {
         // The remainder fits.
-        usize::try_from(self.hasher.hash_one(key) % MARKS as u64).unwrap_or(0)
+        usize::try_from(self.hasher.hash_one(key) % EPOCHS as u64).unwrap_or(0)
     }
 }
 
-impl Mark {
+impl Epoch {
     fn begin(&mut self, number: u64) {
         self.moved = number;
         self.under_way += 1;
@@ -287,17 +287,17 @@ impl Mark {
     }
 }
 
-impl State {
-    /// Whether a key of this mark that was read since is as it is now.
+impl CacheState {
+    /// Whether a key of this epoch that was read since is as it is now.
     fn holds(&self, since: Since, slot: usize) -> bool {
-        self.whole.holds_since(since) && self.marks[slot].holds_since(since)
+        self.whole.holds_since(since) && self.epochs[slot].holds_since(since)
     }
 
     fn object(&self, id: &ObjectId) -> Option<&Attributes> {
         self.asked.objects.get(id).or_else(|| self.listed.objects.get(id))
     }
 
-    fn entry(&self, place: &Place) -> Option<Option<ObjectId>> {
+    fn entry(&self, place: &EntryKey) -> Option<Option<ObjectId>> {
         self.asked.entries.get(place).or_else(|| self.listed.entries.get(place)).copied()
     }
 
@@ -307,11 +307,11 @@ impl State {
 
     fn clear(&mut self) {
         (self.asked, self.listed) = (Kept::default(), Kept::default());
-        self.targets = Halves::default();
+        self.targets = TwoGenerationMap::default();
     }
 }
 
-/// A change of nobody knows what, under way.
+/// A change of unknown keys under way.
 #[derive(Debug)]
 pub(super) struct Forgetting<'a>(&'a Cache);
 
@@ -327,18 +327,18 @@ impl Drop for Forgetting<'_> {
 
 /// A bounded map: when the newer half is full, it becomes the older, which is dropped.
 #[derive(Debug)]
-struct Halves<K, V> {
+struct TwoGenerationMap<K, V> {
     newer: HashMap<K, V>,
     older: HashMap<K, V>,
 }
 
-impl<K, V> Default for Halves<K, V> {
+impl<K, V> Default for TwoGenerationMap<K, V> {
     fn default() -> Self {
         Self { newer: HashMap::new(), older: HashMap::new() }
     }
 }
 
-impl<K: Hash + Eq, V> Halves<K, V> {
+impl<K: Hash + Eq, V> TwoGenerationMap<K, V> {
     fn get(&self, key: &K) -> Option<&V> {
         self.newer.get(key).or_else(|| self.older.get(key))
     }

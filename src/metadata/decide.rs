@@ -1,5 +1,5 @@
 //! Decisions: whether an operation is allowed, which of several errors is the answer, and how a new object looks
-//! (RFC 1813 sections 3.3.2 and 3.3.8 to 3.3.15). No function here does I/O: `serial` calls them with values of its
+//! (RFC 1813 sections 3.3.2 and 3.3.8 to 3.3.15). No function here does I/O: `single_writer` calls them with values of its
 //! tables, the PostgreSQL store with rows that it has read and compares again when it writes.
 //!
 //! Two checks need more than a few objects and are left to the store: a removed or replaced directory is empty, and a
@@ -162,7 +162,7 @@ pub(super) fn create(
 
 /// What an operation removes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum RemoveKind {
     /// RMDIR.
     Directory,
     /// REMOVE.
@@ -174,16 +174,16 @@ pub(super) fn remove(
     cx: &Context,
     parent: &Attributes,
     found: Option<Attributes>,
-    kind: Kind,
+    kind: RemoveKind,
 ) -> Answer<Attributes> {
     let refuse = |error| Refusal::of(error, parent);
     rules::may_search(&cx.credentials, parent).map_err(refuse)?;
     let object = found.ok_or_else(|| refuse(Error::NotFound))?;
     rules::may_remove(&cx.credentials, parent, &object).map_err(refuse)?;
     match (kind, object.file_type.is_directory()) {
-        (Kind::Directory, true) | (Kind::Other, false) => Ok(object),
-        (Kind::Directory, false) => Err(refuse(Error::NotDirectory)),
-        (Kind::Other, true) => Err(refuse(Error::IsDirectory)),
+        (RemoveKind::Directory, true) | (RemoveKind::Other, false) => Ok(object),
+        (RemoveKind::Directory, false) => Err(refuse(Error::NotDirectory)),
+        (RemoveKind::Other, true) => Err(refuse(Error::IsDirectory)),
     }
 }
 

@@ -15,41 +15,41 @@
 //!   point of no return ends with [`Error::Cancelled`] and has changed nothing. The outcome of one that has
 //!   is awaited.
 
-mod audit;
 mod batch;
 mod cache;
+mod check;
 mod decide;
 mod error;
-mod glance;
 mod known_shares;
 pub mod memory;
-mod mend;
 mod paths;
 pub mod postgres;
+mod repair;
 pub mod rules;
 pub mod schema;
-mod serial;
+mod single_writer;
 pub mod sqlite;
+mod summary;
+mod transfer;
 mod types;
-mod upkeep;
 
-pub(crate) use audit::HIGHEST_NUMBER;
-pub use audit::{
-    Audit, Auditor, DirectoryState, EntryState, Fault, Flaw, Mend, Mended, Mender, Numbers,
-    ObjectState, Repair, Totals, UsageState,
+pub(crate) use check::HIGHEST_NUMBER;
+pub use check::{
+    Checkable, Checker, DirectoryState, EntryState, Fault, Flaw, Numbers, ObjectState, Repair,
+    Repairable, Repaired, Repairer, Totals, UsageState,
 };
 pub use error::{Answer, Error, Refusal, Source};
-pub use glance::Glance;
 pub use paths::PathFinder;
+pub use summary::Summary;
+use transfer::FENCED;
+pub use transfer::{
+    Dump, EntryRecord, LOADED, Load, LoadError, LoadFence, LoadHow, Loaded, ObjectRecord, PORTION,
+    Portion, Record, claim_key,
+};
 pub use types::{
     Capabilities, Change, CreateHow, Created, DirectoryEntry, Flush, FlushOutcome, Link,
     LinkTarget, Lookup, Page, Removed, Renamed, Replaced, RootSpec, SetAttributes, SetTime,
     SettingDone, Share, ShareSpec, StorePlace, Usage, Written, ZeroingOutcome,
-};
-use upkeep::HELD;
-pub use upkeep::{
-    Dump, EntryRecord, Hold, LOADED, LoadError, LoadHow, Loaded, ObjectRecord, PORTION, Portion,
-    Record, Upkeep, claim_key,
 };
 
 use crate::types::{

@@ -18,7 +18,7 @@ use crate::rpc::{Call, Caller, Flavor, Program, Reply};
 use crate::types::{BoundedChain, FileHandle, Phase};
 use crate::vfs::{self, MountError, Vfs};
 use crate::xdr::{DecodeError, Decoder, Encoder};
-use table::Table;
+use table::MountTable;
 
 /// The program's number.
 const PROGRAM: u32 = 100_005;
@@ -96,14 +96,14 @@ impl From<&MountError> for Status {
 #[derive(Debug)]
 pub struct Mount {
     vfs: Arc<Vfs>,
-    table: Table,
+    table: MountTable,
 }
 
 impl Mount {
     /// The program over a server's exports.
     #[must_use]
     pub fn new(vfs: Arc<Vfs>) -> Self {
-        Self { vfs, table: Table::default() }
+        Self { vfs, table: MountTable::default() }
     }
 
     async fn answer(

@@ -12,21 +12,21 @@ use crate::xdr::Encoder;
 const MAX_MOUNTS: usize = 1024;
 
 #[derive(Debug, PartialEq, Eq)]
-struct Entry {
+struct MountEntry {
     client: IpAddr,
     path: Box<[u8]>,
 }
 
 /// The mounts, the oldest first.
 #[derive(Debug, Default)]
-pub(super) struct Table {
-    mounts: Mutex<VecDeque<Entry>>,
+pub(super) struct MountTable {
+    mounts: Mutex<VecDeque<MountEntry>>,
 }
 
-impl Table {
+impl MountTable {
     /// Notes a mount.
     pub(super) fn add(&self, client: IpAddr, path: &[u8]) {
-        let entry = Entry { client: client.to_canonical(), path: path.into() };
+        let entry = MountEntry { client: client.to_canonical(), path: path.into() };
         let mut mounts = self.mounts.lock();
         mounts.retain(|known| *known != entry);
         if mounts.len() >= MAX_MOUNTS {
@@ -62,7 +62,7 @@ impl Table {
 mod tests {
     use super::*;
 
-    fn paths(table: &Table) -> Vec<(String, String)> {
+    fn paths(table: &MountTable) -> Vec<(String, String)> {
         let mounts = table.mounts.lock();
         let text = |path: &[u8]| String::from_utf8(path.to_vec()).unwrap();
         mounts.iter().map(|entry| (entry.client.to_string(), text(&entry.path))).collect()
@@ -70,7 +70,7 @@ mod tests {
 
     #[test]
     fn a_mount_is_listed_once_until_it_is_taken_back() {
-        let table = Table::default();
+        let table = MountTable::default();
         let (one, mapped, other) = ("10.0.0.1", "::ffff:10.0.0.1", "10.0.0.2");
         let ip = |text: &str| text.parse().unwrap();
         table.add(ip(one), b"/a");
@@ -86,7 +86,7 @@ mod tests {
 
     #[test]
     fn the_list_is_bounded() {
-        let table = Table::default();
+        let table = MountTable::default();
         for number in 0..=MAX_MOUNTS {
             table.add("10.0.0.1".parse().unwrap(), format!("/{number}").as_bytes());
         }

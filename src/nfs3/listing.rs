@@ -67,7 +67,7 @@ impl Limits {
 
     /// The most memory that a listing takes, in bytes: as a store gives it, as it is cut, and as it is written.
     pub(super) fn memory(self, form: Form) -> usize {
-        let entry = size_of::<DirectoryEntry>() + size_of::<Entry>() + SHORTEST_ENTRY_BYTES;
+        let entry = size_of::<DirectoryEntry>() + size_of::<ListingEntry>() + SHORTEST_ENTRY_BYTES;
         2 * self.page + self.most_entries(form, 0) * entry
     }
 
@@ -113,7 +113,7 @@ impl EntryName {
 
 /// One entry of a page.
 #[derive(Debug)]
-struct Entry {
+struct ListingEntry {
     fileid: Fileid,
     name: EntryName,
     cookie: Cookie,
@@ -123,7 +123,7 @@ struct Entry {
     attributes: Option<Attributes>,
 }
 
-impl Entry {
+impl ListingEntry {
     /// The bytes that READDIR writes for the entry.
     fn names_bytes(&self) -> usize {
         NAMELESS_ENTRY_BYTES + self.name.as_bytes().len().next_multiple_of(4)
@@ -143,7 +143,7 @@ pub(super) struct Listing {
     handle: FileHandle,
     directory: Attributes,
     form: Form,
-    entries: Vec<Entry>,
+    entries: Vec<ListingEntry>,
     eof: bool,
 }
 
@@ -221,19 +221,19 @@ impl Listing {
 }
 
 /// The entries that no store keeps.
-fn dots(directory: &Attributes, parent_fileid: Fileid, plus: bool) -> [Entry; 2] {
+fn dots(directory: &Attributes, parent_fileid: Fileid, plus: bool) -> [ListingEntry; 2] {
     let own = plus.then(|| directory.clone());
     let parent = directory.parent.filter(|_| plus);
     // A root is its own parent; another parent's attributes were not read.
     let parent_attributes = own.clone().filter(|own| parent == Some(own.id));
-    let current = Entry {
+    let current = ListingEntry {
         fileid: directory.fileid,
         name: EntryName::Dot,
         cookie: Cookie::DOT,
         object: plus.then_some(directory.id),
         attributes: own,
     };
-    let parent = Entry {
+    let parent = ListingEntry {
         fileid: parent_fileid,
         name: EntryName::DotDot,
         cookie: Cookie::DOT_DOT,
@@ -243,8 +243,8 @@ fn dots(directory: &Attributes, parent_fileid: Fileid, plus: bool) -> [Entry; 2]
     [current, parent]
 }
 
-fn shown(entry: DirectoryEntry, plus: bool) -> Entry {
-    Entry {
+fn shown(entry: DirectoryEntry, plus: bool) -> ListingEntry {
+    ListingEntry {
         fileid: entry.fileid,
         name: EntryName::Stored(entry.name),
         cookie: entry.cookie,

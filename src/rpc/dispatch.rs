@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, Span};
 
 use super::FREE_BYTES;
-use super::about::About;
+use super::call_log::CallLog;
 use super::message::{Answer, CallHeader, Incoming};
 use super::reply_cache::{Begin, ClientCache, Handoff, InProgress, ReplyCache, ReplyCacheLimits};
 use super::reply_stream::{Delivery, ReplyStream};
@@ -96,7 +96,7 @@ pub struct Lacking {
 struct Execution {
     program: Arc<dyn Program>,
     call: Call,
-    about: About,
+    log: CallLog,
     slow: Duration,
     running: Option<InProgress>,
     delivery: Option<Arc<Delivery>>,
@@ -259,9 +259,9 @@ impl Session {
         running: Option<InProgress>,
         delivery: Option<Arc<Delivery>>,
     ) -> Execution {
-        let about = About::new(program.clone(), name, &call);
+        let log = CallLog::new(program.clone(), name, &call);
         let slow = self.dispatcher.slow_calls.get();
-        Execution { program: program.clone(), call, about, slow, running, delivery }
+        Execution { program: program.clone(), call, log, slow, running, delivery }
     }
 }
 
@@ -290,8 +290,8 @@ impl Execution {
     /// Runs the call to its end, or to the end of its time and its grace. A call that must not be done twice does so
     /// without its connection too: a client that connects anew repeats its calls.
     async fn run(self) -> Option<Answer> {
-        let Self { program, call, about, slow, running, delivery } = self;
-        let xid = about.timing.xid;
+        let Self { program, call, log, slow, running, delivery } = self;
+        let xid = log.timing.xid;
         let cancel = call.caller.cancel.clone();
         let deadline = call.caller.deadline;
         let mut work = pin!(Caught { work: program.call(call) });
@@ -299,7 +299,7 @@ impl Execution {
             biased;
             done = &mut work => Some(done),
             () = sleep_until(deadline) => {
-                about.is_late();
+                log.is_late();
                 cancel.cancel();
                 let grace = if running.is_some() { GRACE_OF_CHANGES } else { GRACE };
                 timeout(grace, &mut work).await.ok()
@@ -315,13 +315,13 @@ impl Execution {
         let reply = match done {
             Some(Ok(reply)) => reply,
             Some(Err(panic)) => {
-                about.panicked(message_of(&*panic));
+                log.panicked(message_of(&*panic));
                 Reply::SystemError
             }
             None => {
                 // No answer: one that fails the call would reach an application as EIO, while the
                 // client's retransmission may well succeed.
-                about.is_dropped();
+                log.is_dropped();
                 return None;
             }
         };
@@ -330,7 +330,7 @@ impl Execution {
             None => reply,
         };
         let answer = Answer::new(xid, reply)?;
-        about.ended(slow);
+        log.ended(slow);
         Some(answer.followed(delivery))
     }
 

@@ -1,7 +1,7 @@
 //! ONC RPC version 2 (RFC 5531): records, messages, credentials, dispatch, and the replay of replies.
 
-mod about;
 mod auth;
+mod call_log;
 mod dispatch;
 mod message;
 mod program;

@@ -7,8 +7,8 @@ use super::owners;
 use super::shares::{Known, judge, leftover, missing, moved, not_owner, refuse_twins, shared};
 use super::stores::StoreError;
 use crate::config::{self, Config};
-use crate::content::Making;
-use crate::metadata::{Glance, claim_key};
+use crate::content::CreateMode;
+use crate::metadata::{Summary, claim_key};
 use crate::types::{ContentIdentity, ShareName};
 
 /// What is seen of a content store.
@@ -30,7 +30,7 @@ pub(super) enum Seen {
 /// Each share whose two stores were seen: what the start makes of it, or why it refuses it.
 pub(super) fn foresee(
     config: &Config,
-    metadata: &BTreeMap<&str, Glance>,
+    metadata: &BTreeMap<&str, Summary>,
     content: &BTreeMap<&str, Seen>,
 ) -> Vec<(ShareName, Result<String, StoreError>)> {
     let twins = refuse_twins(content.iter().map(|(store, seen)| match seen {
@@ -41,30 +41,30 @@ pub(super) fn foresee(
     let mut foreseen = Vec::new();
     for share in &config.shares {
         let stores = (metadata.get(&*share.metadata_store), content.get(&*share.content_store));
-        let (Some(glance), Some(seen)) = stores else { continue };
+        let (Some(summary), Some(seen)) = stores else { continue };
         let outcome = match twins.take() {
             Some(error) => Err(error),
-            None => known(share, glance).and_then(|known| one(config, metadata, &known, seen)),
+            None => known(share, summary).and_then(|known| one(config, metadata, &known, seen)),
         };
         foreseen.push((share.name.clone(), outcome));
     }
     foreseen
 }
 
-fn known<'c>(share: &'c config::Share, glance: &Glance) -> Result<Known<'c>, StoreError> {
+fn known<'c>(share: &'c config::Share, summary: &Summary) -> Result<Known<'c>, StoreError> {
     let home = |name: &ShareName| -> Result<Option<Home>, StoreError> {
-        let text = glance.settings.get(&homes::key(name));
+        let text = summary.settings.get(&homes::key(name));
         text.map(|text| Home::parse(text)).transpose().map_err(|source| StoreError::Share {
             share: name.clone(),
             store: share.metadata_store.clone(),
             source,
         })
     };
-    let others = glance.shares.iter().filter(|name| **name != share.name);
+    let others = summary.shares.iter().filter(|name| **name != share.name);
     Ok(Known {
         share,
         recorded: home(&share.name)?,
-        made: glance.shares.contains(&share.name),
+        made: summary.shares.contains(&share.name),
         others: others
             .map(|name| Ok((name.clone(), home(name)?)))
             .collect::<Result<_, StoreError>>()?,
@@ -73,7 +73,7 @@ fn known<'c>(share: &'c config::Share, glance: &Glance) -> Result<Known<'c>, Sto
 
 fn one(
     config: &Config,
-    metadata: &BTreeMap<&str, Glance>,
+    metadata: &BTreeMap<&str, Summary>,
     known: &Known<'_>,
     seen: &Seen,
 ) -> Result<String, StoreError> {
@@ -84,7 +84,7 @@ fn one(
     };
     if known.begins(config) {
         let others = metadata.iter().filter(|(store, _)| **store != share.metadata_store);
-        let other = others.into_iter().find(|(_, glance)| glance.shares.contains(&share.name));
+        let other = others.into_iter().find(|(_, summary)| summary.shares.contains(&share.name));
         if let Some((other, _)) = other {
             return Err(moved(share, (*other).to_owned(), found));
         }
@@ -94,13 +94,16 @@ fn one(
             homes::making(known.recorded.as_ref(), share.content_identity),
             &known.recorded,
         ) {
-            (Making::Never | Making::ReadOnly, Some(home)) => Err(missing(config, share, home)),
-            (Making::As(_), Some(_)) => {
+            (CreateMode::Never | CreateMode::ReadOnly, Some(home)) => {
+                Err(missing(config, share, home))
+            }
+            (CreateMode::As(_), Some(_)) => {
                 Ok("continues with empty content, as content_identity permits".to_owned())
             }
-            (Making::Never | Making::ReadOnly | Making::As(_) | Making::Allowed, _) => {
-                Ok("is created at the start".to_owned())
-            }
+            (
+                CreateMode::Never | CreateMode::ReadOnly | CreateMode::As(_) | CreateMode::Allowed,
+                _,
+            ) => Ok("is created at the start".to_owned()),
         };
     };
     judge(config, known, known.recorded.as_ref(), *identity)?;
@@ -111,7 +114,7 @@ fn one(
     {
         return Err(leftover(config, share, found));
     }
-    let settings = metadata.get(&*share.metadata_store).map(|glance| &glance.settings);
+    let settings = metadata.get(&*share.metadata_store).map(|summary| &summary.settings);
     let claim = settings.and_then(|settings| settings.get(&claim_key(&share.name)));
     let moved = owners::foresee(owners.as_deref(), claim.map(String::as_str), share);
     if let Some(refusal) = moved.err().filter(|_| known.made) {

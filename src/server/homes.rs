@@ -8,7 +8,7 @@ use std::fmt;
 
 use uuid::Uuid;
 
-use crate::content::Making;
+use crate::content::CreateMode;
 use crate::metadata::{self, MetadataStore};
 use crate::types::{ContentIdentity, ShareName};
 
@@ -84,22 +84,21 @@ pub async fn settle_home(
 
 /// Whether content may be made for a share: not where the share has some already, unless the
 /// configuration accepts other content.
-pub(super) fn making(recorded: Option<&Home>, accepted: Option<ContentIdentity>) -> Making {
+pub(super) fn making(recorded: Option<&Home>, accepted: Option<ContentIdentity>) -> CreateMode {
     match (recorded, accepted) {
-        (_, Some(identity)) => Making::As(identity),
-        (Some(_), None) => Making::Never,
-        (None, None) => Making::Allowed,
+        (_, Some(identity)) => CreateMode::As(identity),
+        (Some(_), None) => CreateMode::Never,
+        (None, None) => CreateMode::Allowed,
     }
 }
 
 /// What holds for several shares of one content store: the strictest.
-pub(super) fn strictest(one: Making, other: Making) -> Making {
+pub(super) fn strictest(one: CreateMode, other: CreateMode) -> CreateMode {
     match (one, other) {
-        (Making::Never | Making::ReadOnly, _) | (_, Making::Never | Making::ReadOnly) => {
-            Making::Never
-        }
-        (Making::As(identity), _) | (_, Making::As(identity)) => Making::As(identity),
-        (Making::Allowed, Making::Allowed) => Making::Allowed,
+        (CreateMode::Never | CreateMode::ReadOnly, _)
+        | (_, CreateMode::Never | CreateMode::ReadOnly) => CreateMode::Never,
+        (CreateMode::As(identity), _) | (_, CreateMode::As(identity)) => CreateMode::As(identity),
+        (CreateMode::Allowed, CreateMode::Allowed) => CreateMode::Allowed,
     }
 }
 
@@ -182,11 +181,14 @@ mod tests {
     fn content_is_made_for_new_shares_alone() {
         let identity = ContentIdentity::generate();
         let home = Home { identity, store: "disk".to_owned() };
-        assert_eq!(making(None, None), Making::Allowed);
-        assert_eq!(making(Some(&home), None), Making::Never);
-        assert_eq!(making(Some(&home), Some(identity)), Making::As(identity));
-        assert_eq!(strictest(Making::Allowed, Making::Never), Making::Never);
-        assert_eq!(strictest(Making::As(identity), Making::Never), Making::Never);
-        assert_eq!(strictest(Making::As(identity), Making::Allowed), Making::As(identity));
+        assert_eq!(making(None, None), CreateMode::Allowed);
+        assert_eq!(making(Some(&home), None), CreateMode::Never);
+        assert_eq!(making(Some(&home), Some(identity)), CreateMode::As(identity));
+        assert_eq!(strictest(CreateMode::Allowed, CreateMode::Never), CreateMode::Never);
+        assert_eq!(strictest(CreateMode::As(identity), CreateMode::Never), CreateMode::Never);
+        assert_eq!(
+            strictest(CreateMode::As(identity), CreateMode::Allowed),
+            CreateMode::As(identity)
+        );
     }
 }

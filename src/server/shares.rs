@@ -8,7 +8,7 @@ use super::homes::{self, Home, Verdict};
 use super::owners::{self, Mark, Refusal};
 use super::stores::{StoreError, Stores};
 use crate::config::{self, Config};
-use crate::content::{ContentStore, Making};
+use crate::content::{ContentStore, CreateMode};
 use crate::metadata::{self, MetadataStore, StorePlace};
 use crate::types::{Chain, ContentIdentity, ShareName};
 use crate::vfs::ExportSettings;
@@ -48,7 +48,7 @@ pub(super) async fn open(
             return Err(moved(known.share, other, None));
         }
     }
-    let mut making: BTreeMap<&str, Making> = BTreeMap::new();
+    let mut making: BTreeMap<&str, CreateMode> = BTreeMap::new();
     for Known { share, recorded, .. } in &all {
         let wanted = homes::making(recorded.as_ref(), share.content_identity);
         let strictest = making.entry(&share.content_store).or_insert(wanted);
@@ -57,7 +57,8 @@ pub(super) async fn open(
     let mut verdicts = Vec::with_capacity(all.len());
     for known in &all {
         let making = making.get(known.share.content_store.as_str()).copied();
-        let content = stores.content(config, known.share, making.unwrap_or(Making::Never)).await;
+        let content =
+            stores.content(config, known.share, making.unwrap_or(CreateMode::Never)).await;
         let content = content.map_err(|error| absent(config, &all, error))?;
         let found = content.identity();
         let verdict = judge(config, known, known.recorded.as_ref(), found)?;

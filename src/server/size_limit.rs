@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::stores::{Keeper, KeepingError};
 use crate::config::Config;
-use crate::content::{ContentStore, Making};
+use crate::content::{ContentStore, CreateMode};
 use crate::metadata::Record;
 use crate::types::{ObjectId, ShareName};
 
@@ -63,7 +63,7 @@ impl SizeCheck {
         let mut limits = HashMap::new();
         for share in config.shares.iter().filter(|share| share.metadata_store == store) {
             let configured = share.max_file_size.unwrap_or(u64::MAX);
-            let limit = match keeper.content(&share.content_store, Making::Never).await {
+            let limit = match keeper.content(&share.content_store, CreateMode::Never).await {
                 Ok(content) => of(share.max_file_size, &*content),
                 Err(KeepingError::ContentInMemory(_) | KeepingError::Content(_)) => configured,
                 Err(error) => return Err(error),

@@ -13,16 +13,16 @@ use tokio::task::JoinSet;
 pub use self::keeping::{
     Keeper, KeepingError, open_for_check, open_for_dump, open_for_load, open_for_repair,
 };
-use self::trial::glance;
+use self::trial::summary;
 pub use self::trial::try_stores;
 use super::home_error::HomeError;
 use super::size_limit;
 use super::waiting::{Failed, opened};
 use crate::config::{self, Config};
 use crate::content::{
-    self, Azure, AzureCredentials, ContentStore, DiskCache, Encryption, FilesystemContent,
-    FilesystemSettings, Gcs, Limits, Making, MemoryContent, ObjectContent, ObjectOpenError,
-    ObjectSettings, OpenError, S3, Secret, Service,
+    self, Azure, AzureCredentials, ContentStore, CreateMode, DiskCacheSettings, Encryption,
+    FilesystemContent, FilesystemSettings, Gcs, Limits, MemoryContent, ObjectContent,
+    ObjectOpenError, ObjectSettings, OpenError, S3, Secret, Service,
 };
 use crate::metadata::memory::MemoryStore;
 use crate::metadata::postgres::{PostgresSchema, PostgresStore, Settings};
@@ -152,7 +152,7 @@ impl Stores {
         config: &Config,
         share: &config::Share,
     ) -> Result<ExportSettings, StoreError> {
-        let content = self.content(config, share, Making::Never).await?;
+        let content = self.content(config, share, CreateMode::Never).await?;
         let chunk_size = config.content.get(&share.content_store).and_then(bucket);
         let chunk_size = chunk_size.map_or(CHUNK_SIZE, |bucket| bucket.chunk_size);
         let metadata = self.metadata(config, share).await?;
@@ -238,7 +238,7 @@ impl Stores {
         for (name, settings) in config.metadata.iter().filter(|it| *it.0 != share.metadata_store) {
             let shares = match self.metadata.get(name) {
                 Some(open) => open.shares().await.ok(),
-                None => glance(settings).await.ok().flatten().map(|glance| glance.shares),
+                None => summary(settings).await.ok().flatten().map(|summary| summary.shares),
             };
             if shares.is_some_and(|shares| shares.contains(&share.name)) {
                 return Some(name.clone());
@@ -252,7 +252,7 @@ impl Stores {
         &mut self,
         config: &Config,
         share: &config::Share,
-        making: Making,
+        making: CreateMode,
     ) -> Result<Arc<dyn ContentStore>, StoreError> {
         let name = &share.content_store;
         let settings = config.content.get(name).ok_or_else(|| unknown(share, name))?;
@@ -265,7 +265,7 @@ impl Stores {
         config: &Config,
         name: &str,
         settings: &config::Content,
-        making: Making,
+        making: CreateMode,
     ) -> Result<Arc<dyn ContentStore>, StoreError> {
         if let Some(store) = self.content.get(name) {
             return Ok(store.clone());
@@ -316,7 +316,7 @@ async fn objects(
     config: &Config,
     name: &str,
     content: &config::Content,
-    making: Making,
+    making: CreateMode,
 ) -> Result<ObjectContent, StoreError> {
     let failed = |source: Box<dyn std::error::Error + Send + Sync>| StoreError::Content {
         name: name.to_owned(),
@@ -341,7 +341,10 @@ async fn objects(
         connect_timeout: common.connect_timeout,
         write_buffer: memory(common.write_buffer),
         cache: memory(common.cache),
-        disk_cache: common.cache_folder.clone().map(|(folder, size)| DiskCache { folder, size }),
+        disk_cache: common
+            .cache_folder
+            .clone()
+            .map(|(folder, size)| DiskCacheSettings { folder, size }),
         read_ahead: u64::from(common.read_ahead),
         exclusive: alone || common.single_server,
         chunk_size: common.chunk_size,

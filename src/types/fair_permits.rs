@@ -16,10 +16,10 @@ pub type Claimant = Option<ClientAddress>;
 /// not passed over by calls that need few.
 #[derive(Clone)]
 pub struct FairPermits {
-    state: Arc<Mutex<State>>,
+    state: Arc<Mutex<Permits>>,
 }
 
-struct State {
+struct Permits {
     free: usize,
     closed: bool,
     waiting: FairQueue<Claimant, Waiting>,
@@ -33,7 +33,7 @@ struct Waiting {
 /// Some permits, given back when they are dropped.
 pub struct Permit {
     count: usize,
-    state: Arc<Mutex<State>>,
+    state: Arc<Mutex<Permits>>,
 }
 
 /// Why a call has no permit.
@@ -52,7 +52,7 @@ impl FairPermits {
     #[must_use]
     pub fn new(permits: usize, bounds: Bounds) -> Self {
         let waiting = FairQueue::new(bounds);
-        Self { state: Arc::new(Mutex::new(State { free: permits, closed: false, waiting })) }
+        Self { state: Arc::new(Mutex::new(Permits { free: permits, closed: false, waiting })) }
     }
 
     /// Waits for permits. A dropped future leaves the queue.
@@ -81,7 +81,7 @@ impl FairPermits {
         self.try_take(&mut self.state.lock(), count)
     }
 
-    fn try_take(&self, state: &mut State, count: usize) -> Option<Permit> {
+    fn try_take(&self, state: &mut Permits, count: usize) -> Option<Permit> {
         if state.closed || !state.waiting.is_empty() || state.free < count {
             return None;
         }
@@ -118,7 +118,7 @@ impl FairPermits {
 }
 
 /// Gives what is free to the calls whose turn it is. Takes no lock of the caller's.
-fn grant(state: &Arc<Mutex<State>>) {
+fn grant(state: &Arc<Mutex<Permits>>) {
     loop {
         let mut locked = state.lock();
         let Some(count) = locked.waiting.peek().map(|waiting| waiting.count) else { return };
@@ -140,7 +140,7 @@ fn grant(state: &Arc<Mutex<State>>) {
 struct Waiter<'a> {
     granted: oneshot::Receiver<Permit>,
     ticket: Ticket<Claimant>,
-    state: &'a Arc<Mutex<State>>,
+    state: &'a Arc<Mutex<Permits>>,
 }
 
 impl Waiter<'_> {

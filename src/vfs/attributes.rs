@@ -37,7 +37,7 @@ impl Vfs {
     /// A failure knows no object.
     pub async fn getattr(&self, caller: &Caller, handle: &FileHandle) -> Result<Attributes> {
         let (export, cx) = self.enter(caller, handle, Intent::Attach)?;
-        Ok(export.laid(export.metadata.getattr(&cx, handle.object).await?))
+        Ok(export.with_overlay(export.metadata.getattr(&cx, handle.object).await?))
     }
 
     /// SETATTR (section 3.3.2).
@@ -130,6 +130,6 @@ impl Vfs {
 impl Export {
     /// An object's attributes as clients see them.
     pub(super) async fn seen(&self, cx: &Context, object: ObjectId) -> Result<Attributes> {
-        Ok(self.laid(self.metadata.getattr(cx, object).await?))
+        Ok(self.with_overlay(self.metadata.getattr(cx, object).await?))
     }
 }

@@ -123,7 +123,7 @@ impl Export {
 
     /// The context in which a call finishes that has changed something already. What told the call to end does not end
     /// this: its client would hear that nothing was changed.
-    pub(super) fn past_return(&self, cx: &Context) -> Context {
+    pub(super) fn detached(&self, cx: &Context) -> Context {
         let (cancel, deadline) = (CancellationToken::new(), Instant::now() + BACKGROUND_TIME);
         Context { cancel, deadline, ..cx.clone() }
     }

@@ -29,19 +29,17 @@ impl Vfs {
                 let attributes = export.metadata.getattr(&cx, directory.object).await?;
                 Lookup { directory: attributes.clone(), object: Some(attributes) }
             }
-            Component::Parent => {
-                export.shown(export.metadata.lookup_parent(&cx, directory.object).await)?
-            }
-            Component::Name(name) => {
-                export.shown(export.metadata.lookup(&cx, directory.object, name).await)?
-            }
+            Component::Parent => export
+                .refusal_with_overlay(export.metadata.lookup_parent(&cx, directory.object).await)?,
+            Component::Name(name) => export
+                .refusal_with_overlay(export.metadata.lookup(&cx, directory.object, name).await)?,
         };
-        let directory = export.laid(found.directory);
+        let directory = export.with_overlay(found.directory);
         if let Err(error) = rules::may_search(&cx.credentials, &directory) {
             return Err(Failure::of(error, directory));
         }
         match found.object {
-            Some(object) => Ok(Lookup { directory, object: Some(export.laid(object)) }),
+            Some(object) => Ok(Lookup { directory, object: Some(export.with_overlay(object)) }),
             None => Err(Failure::of(metadata::Error::NotFound, directory)),
         }
     }
@@ -52,7 +50,7 @@ impl Vfs {
     /// A failure's `first` is the link.
     pub async fn readlink(&self, caller: &Caller, link: &FileHandle) -> Result<Link> {
         let (export, cx) = self.enter(caller, link, Intent::Read)?;
-        export.shown(export.metadata.readlink(&cx, link.object).await)
+        export.refusal_with_overlay(export.metadata.readlink(&cx, link.object).await)
     }
 
     /// A page of READDIR or READDIRPLUS (sections 3.3.16 and 3.3.17), without `.` and `..`. Attributes are there only
@@ -73,14 +71,14 @@ impl Vfs {
             .metadata
             .readdir(&cx, directory.object, after, max_entries, with_attributes)
             .await;
-        let mut page = export.shown(page)?;
+        let mut page = export.refusal_with_overlay(page)?;
         if let Err(error) = rules::may_list(&cx.credentials, &page.directory) {
-            return Err(Failure::of(error, export.laid(page.directory)));
+            return Err(Failure::of(error, export.with_overlay(page.directory)));
         }
         let searchable = rules::may_search(&cx.credentials, &page.directory).is_ok();
         for entry in &mut page.entries {
             let attributes = entry.attributes.take().filter(|_| searchable);
-            entry.attributes = attributes.map(|attributes| export.laid(attributes));
+            entry.attributes = attributes.map(|attributes| export.with_overlay(attributes));
         }
         Ok(ReadDirDone { page, searchable })
     }
@@ -102,8 +100,8 @@ impl Vfs {
         if size_asked_for(how).is_some_and(|size| size > export.share.capabilities.max_file_size) {
             return Err(metadata::Error::TooLarge.into());
         }
-        let mut created =
-            export.shown(export.metadata.create(&cx, directory.object, name, how).await)?;
+        let mut created = export
+            .refusal_with_overlay(export.metadata.create(&cx, directory.object, name, how).await)?;
         // A write ends the verifier, which the store hears of with the flush.
         if matches!(how, CreateHow::Exclusive(_))
             && !created.made
@@ -111,10 +109,10 @@ impl Vfs {
         {
             return Err(Failure::of(metadata::Error::Exists, created.directory.after));
         }
-        created.object = export.laid(created.object);
+        created.object = export.with_overlay(created.object);
         if let Some(set) = size_to_apply(how, &created) {
             let object = created.object.id;
-            let cx = if created.made { export.past_return(&cx) } else { cx };
+            let cx = if created.made { export.detached(&cx) } else { cx };
             let set = export.setattr(&cx, object, &set).await;
             let change = set.map_err(|failure| {
                 let error =
@@ -138,7 +136,7 @@ impl Vfs {
         set: &SetAttributes,
     ) -> Result<Created> {
         let (export, cx) = self.enter(caller, directory, Intent::Write)?;
-        export.shown(export.metadata.mkdir(&cx, directory.object, name, set).await)
+        export.refusal_with_overlay(export.metadata.mkdir(&cx, directory.object, name, set).await)
     }
 
     /// SYMLINK (section 3.3.10).
@@ -154,7 +152,9 @@ impl Vfs {
         set: &SetAttributes,
     ) -> Result<Created> {
         let (export, cx) = self.enter(caller, directory, Intent::Write)?;
-        export.shown(export.metadata.symlink(&cx, directory.object, name, target, set).await)
+        export.refusal_with_overlay(
+            export.metadata.symlink(&cx, directory.object, name, target, set).await,
+        )
     }
 
     /// MKNOD (section 3.3.11).
@@ -171,7 +171,9 @@ impl Vfs {
         set: &SetAttributes,
     ) -> Result<Created> {
         let (export, cx) = self.enter(caller, directory, Intent::Write)?;
-        export.shown(export.metadata.mknod(&cx, directory.object, name, kind, rdev, set).await)
+        export.refusal_with_overlay(
+            export.metadata.mknod(&cx, directory.object, name, kind, rdev, set).await,
+        )
     }
 
     /// REMOVE (section 3.3.12).
@@ -185,9 +187,9 @@ impl Vfs {
         name: &Name,
     ) -> Result<Removed> {
         let (export, cx) = self.enter(caller, directory, Intent::Write)?;
-        let mut removed =
-            export.shown(export.metadata.remove(&cx, directory.object, name).await)?;
-        removed.object = export.lost_a_name(&cx, removed.object).await;
+        let mut removed = export
+            .refusal_with_overlay(export.metadata.remove(&cx, directory.object, name).await)?;
+        removed.object = export.after_unlink(&cx, removed.object).await;
         Ok(removed)
     }
 
@@ -202,7 +204,7 @@ impl Vfs {
         name: &Name,
     ) -> Result<Removed> {
         let (export, cx) = self.enter(caller, directory, Intent::Write)?;
-        export.shown(export.metadata.rmdir(&cx, directory.object, name).await)
+        export.refusal_with_overlay(export.metadata.rmdir(&cx, directory.object, name).await)
     }
 
     /// RENAME (section 3.3.14).
@@ -223,9 +225,9 @@ impl Vfs {
             return Err(super::Error::CrossShare.into());
         }
         let renamed = export.metadata.rename(&cx, from.object, from_name, to.object, to_name).await;
-        let mut renamed = export.shown(renamed)?;
+        let mut renamed = export.refusal_with_overlay(renamed)?;
         if let Some(replaced) = renamed.replaced.take() {
-            renamed.replaced = Some(export.lost_a_name(&cx, replaced).await);
+            renamed.replaced = Some(export.after_unlink(&cx, replaced).await);
         }
         renamed.object = export.flush_after_change(&cx, renamed.object).await;
         Ok(renamed)
@@ -249,8 +251,8 @@ impl Vfs {
         }
         export.flush_before_change(&cx, object.object).await?;
         let linked = export.metadata.link(&cx, object.object, directory.object, name).await;
-        let mut linked = export.shown(linked)?;
-        linked.object = export.laid(linked.object);
+        let mut linked = export.refusal_with_overlay(linked)?;
+        linked.object = export.with_overlay(linked.object);
         Ok(linked)
     }
 }
@@ -301,10 +303,10 @@ fn size_asked_for(how: &CreateHow) -> Option<u64> {
 impl Export {
     /// What the store answered. Where it refused, the objects it shows may be files with unflushed state: one that
     /// stands where a directory or a link was asked for.
-    fn shown<T>(&self, answer: metadata::Answer<T>) -> Result<T> {
+    fn refusal_with_overlay<T>(&self, answer: metadata::Answer<T>) -> Result<T> {
         answer.map_err(|refusal| {
             let lay = |object: Option<Box<Attributes>>| {
-                object.map(|attributes| Box::new(self.laid(*attributes)))
+                object.map(|attributes| Box::new(self.with_overlay(*attributes)))
             };
             let (first, second) = (lay(refusal.first), lay(refusal.second));
             Failure { error: refusal.error.into(), first, second }
@@ -313,12 +315,12 @@ impl Export {
 
     /// A file lost a name: with the last one its unflushed state and its content go; otherwise the state is
     /// flushed, since the change of its link count shows a newer ctime.
-    async fn lost_a_name(&self, cx: &Context, object: Replaced) -> Replaced {
+    async fn after_unlink(&self, cx: &Context, object: Replaced) -> Replaced {
         if object.attributes.nlink > 0 {
             let attributes = self.flush_after_change(cx, object.attributes).await;
             return Replaced { attributes, freed: object.freed };
         }
-        self.bury(cx, object.attributes.id, object.freed).await;
+        self.discard_unlinked(cx, object.attributes.id, object.freed).await;
         object
     }
 
@@ -329,7 +331,7 @@ impl Export {
             tracing::debug!(xid = cx.timing.xid, client = %cx.client, share = %self.share.name,
                 object = %attributes.id, error = %BoundedChain(&failure.error), "unflushed state waits for the next flush");
         }
-        self.laid(attributes)
+        self.with_overlay(attributes)
     }
 }
 

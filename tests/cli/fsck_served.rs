@@ -7,7 +7,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use trunkfs::content::{ContentStore as _, Making, ObjectContent};
+use trunkfs::content::{ContentStore as _, CreateMode, ObjectContent};
 
 use super::database::{TestDatabase, connect};
 use super::files::{Files, pattern};
@@ -89,7 +89,7 @@ async fn content_that_a_bucket_has_lost_is_found() {
     let folder = folder(&config(SQLITE, &bucket(&s3)));
     let (server, mut files) = serve(&folder).await;
     files.make("lost", &pattern(7, 150_000)).await;
-    let store = ObjectContent::open_or_make(s3.settings(), Making::Never).await.unwrap();
+    let store = ObjectContent::open_or_make(s3.settings(), CreateMode::Never).await.unwrap();
     let lost = store.list(None, 10).await.unwrap()[0];
     files.make("kept", &pattern(8, 150_000)).await;
     store.remove(lost).await.unwrap();

@@ -9,7 +9,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 use trunkfs::config::Source;
-use trunkfs::content::{ContentStore as _, Making, ObjectContent};
+use trunkfs::content::{ContentStore as _, CreateMode, ObjectContent};
 use trunkfs::server::{GcHow, GcStep, Keeper, collect, lasting_content};
 use trunkfs::types::{ContentId, Context, Credentials, ShareId, Timestamp};
 
@@ -388,7 +388,7 @@ async fn an_interruption_leaves_nothing_half_removed() {
     let folder = folder(&config(SQLITE, &bucket(&s3)));
     let (server, mut files) = serve(&folder).await;
     files.make("file", &pattern(7, 200_000)).await;
-    let store = ObjectContent::open_or_make(s3.settings(), Making::Never).await.unwrap();
+    let store = ObjectContent::open_or_make(s3.settings(), CreateMode::Never).await.unwrap();
     let planted: Vec<_> = (0..60).map(|_| ContentId::generate()).collect();
     for id in &planted {
         store.write(&cx(), *id, 0, pattern(3, 150_000).into()).await.unwrap();
@@ -419,7 +419,7 @@ async fn an_interruption_leaves_nothing_half_removed() {
     let gone = planted.iter().filter(|id| !left.contains(id)).count();
     assert!(gone > 0 && gone < planted.len(), "{gone} of {} are gone: {stopped:?}", planted.len());
     assert!(stopped.out.contains(&format!("{gone} removed")), "{gone}: {stopped:?}");
-    let whole = ObjectContent::open_or_make(s3.settings(), Making::Never).await.unwrap();
+    let whole = ObjectContent::open_or_make(s3.settings(), CreateMode::Never).await.unwrap();
     for id in planted.iter().filter(|id| left.contains(id)) {
         assert_eq!(whole.read(&cx(), *id, 0, 200_000).await.unwrap(), pattern(3, 150_000));
     }

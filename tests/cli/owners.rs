@@ -6,7 +6,7 @@ use std::path::Path;
 
 use serde_json::Value;
 use tempfile::TempDir;
-use trunkfs::content::{ContentStore as _, Making, ObjectContent};
+use trunkfs::content::{ContentStore as _, CreateMode, ObjectContent};
 
 use super::database::{TestDatabase, connect};
 use super::files::{Files, pattern};
@@ -228,7 +228,7 @@ async fn instances_of_one_database_start_together_and_a_copy_of_it_does_not() {
             server.stop().await;
         }
     }
-    let store = ObjectContent::open_or_make(s3.settings(), Making::Never).await.unwrap();
+    let store = ObjectContent::open_or_make(s3.settings(), CreateMode::Never).await.unwrap();
     let mark = store.owners().await.unwrap().unwrap();
     let mark: Value = serde_json::from_str(&mark).unwrap();
     assert_eq!(mark["shares"].as_object().unwrap().len(), 1, "{mark}");

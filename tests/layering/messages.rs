@@ -109,7 +109,7 @@ const ONCE: [&str; 21] = [
     "src/server/supervised.rs",
     "src/server/waiting.rs",
     "src/content/object/open.rs",
-    "src/content/object/disk.rs",
+    "src/content/object/disk_cache.rs",
     "src/content/filesystem/folder.rs",
     "src/content/filesystem/permissions.rs",
     "src/metadata/postgres/lease/",
@@ -118,10 +118,10 @@ const ONCE: [&str; 21] = [
     "src/metadata/postgres/migrations/",
     "src/metadata/sqlite/connect.rs",
     "src/metadata/sqlite/health.rs",
-    "src/metadata/sqlite/log.rs",
+    "src/metadata/sqlite/wal.rs",
     "src/metadata/sqlite/migrations.rs",
     "src/metadata/sqlite/mod.rs",
-    "src/metadata/sqlite/room.rs",
+    "src/metadata/sqlite/disk_reserve.rs",
 ];
 
 /// Lines that clients can cause and that go around the limit.

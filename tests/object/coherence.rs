@@ -18,11 +18,11 @@ async fn a_new_state_of_the_file_shows_what_others_committed() {
     for round in 1..=5 {
         put(&writer, id, 10, &pattern(round, CHUNK)).await;
         commit(&writer, id).await;
-        reader.seen(id, at(round as i64));
+        reader.observed(id, at(round as i64));
         assert_eq!(get(&reader, id, 10, CHUNK).await, pattern(round, CHUNK), "round {round}");
         let before = server.counts();
         for _ in 0..3 {
-            reader.seen(id, at(round as i64));
+            reader.observed(id, at(round as i64));
             assert_eq!(get(&reader, id, 10, CHUNK).await, pattern(round, CHUNK));
         }
         assert_eq!(server.counts(), before, "the same state costs no request");
@@ -89,7 +89,7 @@ async fn chunks_on_the_disk_are_as_new_as_those_in_memory() {
     let on_disk = |settings: &mut trunkfs::content::ObjectSettings| {
         settings.cache = 3 * CHUNK;
         let folder = folder.path().to_owned();
-        settings.disk_cache = Some(trunkfs::content::DiskCache { folder, size: 1 << 20 });
+        settings.disk_cache = Some(trunkfs::content::DiskCacheSettings { folder, size: 1 << 20 });
     };
     let reader = store_with(&server, on_disk).await;
     let id = ContentId::generate();
@@ -99,7 +99,7 @@ async fn chunks_on_the_disk_are_as_new_as_those_in_memory() {
         let limit = std::time::Instant::now() + std::time::Duration::from_secs(60);
         loop {
             let before = server.counts();
-            reader.seen(id, at(round as i64));
+            reader.observed(id, at(round as i64));
             for number in 0..8 {
                 let found = get(&reader, id, number * CHUNK, CHUNK).await;
                 assert_eq!(found, pattern(round, 8 * CHUNK)[number * CHUNK..(number + 1) * CHUNK]);

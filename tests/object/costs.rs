@@ -46,7 +46,7 @@ async fn a_sequential_copy_is_one_request_for_each_chunk() {
     }
     commit(&writer, id).await;
     assert_eq!(since(&server, before), Counts { gets: 0, puts: 20, others: 0 });
-    reader.seen(id, trunkfs::types::Timestamp(1));
+    reader.observed(id, trunkfs::types::Timestamp(1));
     for (number, piece) in data.chunks(CHUNK / 4).enumerate() {
         assert_eq!(get(&reader, id, number * CHUNK / 4, CHUNK / 4).await, piece);
     }
@@ -66,7 +66,7 @@ async fn holes_cost_nothing() {
     commit(&store, id).await;
     let Counts { puts, .. } = since(&server, before);
     assert_eq!(puts, 2, "the last chunk, and the one with a byte");
-    store.seen(id, Timestamp(1));
+    store.observed(id, Timestamp(1));
     for most in [2, 0] {
         // The chunk that is not there, and the content that is; both are known then.
         let before = server.counts();

@@ -93,7 +93,7 @@ async fn what_another_process_removed_or_cut_is_not_shown_as_zeros() {
         let id = ContentId::generate();
         put(&one, id, 0, &data).await;
         commit(&one, id).await;
-        two.seen(id, Timestamp(1));
+        two.observed(id, Timestamp(1));
         assert_eq!(get(&two, id, 0, data.len()).await, data);
         assert_eq!(two.length(&cx(), id).await.unwrap(), data.len() as u64);
         match cut {

@@ -1,7 +1,7 @@
 //! Opening a bucket: what is wrong is told, and with what remedy.
 
 use trunkfs::content::{
-    ContentStore as _, Making, ObjectContent, ObjectSettings, S3, Secret, Service,
+    ContentStore as _, CreateMode, ObjectContent, ObjectSettings, S3, Secret, Service,
 };
 use trunkfs::types::{ContentId, ContentIdentity};
 
@@ -97,7 +97,8 @@ async fn opening_leaves_nothing_behind_and_bears_failures() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_bucket_has_one_identity() {
     let server = S3Server::start().await;
-    let absent = ObjectContent::open_or_make(server.settings(), Making::Never).await.unwrap_err();
+    let absent =
+        ObjectContent::open_or_make(server.settings(), CreateMode::Never).await.unwrap_err();
     assert!(absent.is_absent() && !absent.is_away(), "{absent}");
     assert_says(&absent.to_string(), &["no TrunkFS content", "tests/share"]);
     let mut opening = tokio::task::JoinSet::new();
@@ -107,10 +108,10 @@ async fn a_bucket_has_one_identity() {
     let all = opening.join_all().await.into_iter().map(|opened| opened.unwrap().identity());
     let all: Vec<_> = all.collect();
     assert!(all[0].is_some() && all.iter().all(|each| *each == all[0]), "{all:?}");
-    let again = ObjectContent::open_or_make(server.settings(), Making::Never).await.unwrap();
+    let again = ObjectContent::open_or_make(server.settings(), CreateMode::Never).await.unwrap();
     assert_eq!(again.identity(), all[0]);
     let wanted = ContentIdentity::generate();
     let elsewhere = ObjectSettings { prefix: "other".to_owned(), ..server.settings() };
-    let made = ObjectContent::open_or_make(elsewhere, Making::As(wanted)).await.unwrap();
+    let made = ObjectContent::open_or_make(elsewhere, CreateMode::As(wanted)).await.unwrap();
     assert_eq!(made.identity(), Some(wanted));
 }

@@ -11,7 +11,7 @@ use tokio_postgres::error::SqlState;
 use tokio_util::sync::CancellationToken;
 use trunkfs::fsck::{Extent, Finding, Outcome, Stopped};
 use trunkfs::metadata::postgres::PostgresStore;
-use trunkfs::metadata::{Audit as _, Error, MetadataStore as _, Repair as _};
+use trunkfs::metadata::{Checkable as _, Error, MetadataStore as _, Repairable as _};
 use trunkfs::types::{Context, ObjectId, Timestamp};
 
 use crate::database::connect;
@@ -72,8 +72,8 @@ async fn what_cannot_be_mended_is_said_and_left() {
         "UPDATE files SET share_id = 99 WHERE file_type = 2 AND subdirs = 0 AND parent_id <> id",
     )
     .await;
-    let auditor = fixture.store.auditor().await.unwrap();
-    let found = check(&*auditor, SMALL).await;
+    let checker = fixture.store.checker().await.unwrap();
+    let found = check(&*checker, SMALL).await;
     assert_eq!(kinds(&found).iter().filter(|kind| **kind == "no_share").count(), 2, "{found:?}");
 }
 
@@ -118,7 +118,7 @@ async fn lost_and_found_that_is_a_file_is_said() {
     let (from, to) = (name("lost+found"), name("mine"));
     let root = fixture.root();
     fixture.store.rename(&fixture.cx(), root, &from, root, &to).await.unwrap();
-    assert_eq!(repair(&fixture.store, SMALL).await[0].outcome, Outcome::Mended);
+    assert_eq!(repair(&fixture.store, SMALL).await[0].outcome, Outcome::Repaired);
     fixture.sound().await;
 }
 
@@ -131,15 +131,15 @@ async fn a_mend_that_comes_late_changes_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn one_repair_is_made_at_a_time() {
     let fixture = Fixture::new().await;
-    let mender = fixture.store.mender().await.unwrap();
-    let second = fixture.store.mender().await;
+    let repairer = fixture.store.repairer().await.unwrap();
+    let second = fixture.store.repairer().await;
     assert!(matches!(second, Err(Error::Unavailable(_))), "{second:?}");
     // It keeps no instance from starting.
     PostgresStore::connect(fixture.database.settings()).await.unwrap().close().await;
-    drop(mender);
+    drop(repairer);
     // The server notices the end of a connection a little later.
     let limit = std::time::Instant::now() + crate::support::CALL_LIMIT;
-    while let Err(error) = fixture.store.mender().await {
+    while let Err(error) = fixture.store.repairer().await {
         assert!(matches!(error, Error::Unavailable(_)), "{error:?}");
         assert!(std::time::Instant::now() < limit, "the lock of an ended repair stays");
     }
@@ -196,12 +196,12 @@ impl Load {
 async fn nothing_is_found_while_instances_change_everything() {
     let fixture = Fixture::new().await;
     let load = Load::start(&fixture).await;
-    let auditor = fixture.store.auditor().await.unwrap();
+    let checker = fixture.store.checker().await.unwrap();
     let mut round = 0;
     while round < 20 || load.steps.load(Ordering::Relaxed) < 300 {
         round += 1;
         let extent = if round % 2 == 0 { SMALL } else { Extent { page: 5, counted: 1000 } };
-        assert_eq!(check(&*auditor, extent).await, [], "round {round}");
+        assert_eq!(check(&*checker, extent).await, [], "round {round}");
     }
     load.end().await;
     fixture.sound().await;

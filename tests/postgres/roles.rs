@@ -2,7 +2,7 @@
 
 use trunkfs::metadata::postgres::{PostgresSchema, PostgresStore, Settings};
 use trunkfs::metadata::{
-    Audit as _, CreateHow, Flush, MetadataStore as _, SetAttributes, Upkeep as _,
+    Checkable as _, CreateHow, Flush, Load as _, MetadataStore as _, SetAttributes,
 };
 use trunkfs::types::{Chain, Cookie, DeviceNumbers, FileType, SymlinkTarget, Timestamp};
 
@@ -60,8 +60,8 @@ async fn roles_with_the_documented_grants_migrate_and_serve() {
     PostgresStore::connect(owner).await.unwrap().close().await;
     let store = PostgresStore::connect(server.clone()).await.unwrap();
     serves(&store).await;
-    let auditor = store.auditor().await.unwrap();
-    assert_eq!(crate::fsck_support::check(&*auditor, crate::fsck_support::SMALL).await, []);
+    let checker = store.checker().await.unwrap();
+    assert_eq!(crate::fsck_support::check(&*checker, crate::fsck_support::SMALL).await, []);
     // A load takes more, which is said before anything is done.
     let grant = "GRANT SELECT, UPDATE ON SEQUENCE fileids, cookies TO trunkfs_server";
     let refused = store.admits(&share_spec().name).await.unwrap_err();
@@ -99,7 +99,7 @@ async fn rights_that_are_missing_are_named_with_their_grant() {
     for (what, grant) in all {
         let line = crate::connecting::line(plain.clone()).await;
         crate::connecting::has(&line, &["the role lacks privileges on the ", what, grant]);
-        let looked = PostgresStore::glance(&plain, false).await.unwrap_err();
+        let looked = PostgresStore::summary(&plain, false).await.unwrap_err();
         crate::connecting::has(&Chain(&looked).to_string(), &[grant]);
         cluster.sql(grant).await;
     }

@@ -7,7 +7,7 @@ use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 use trunkfs::fsck::{Extent, Outcome};
 use trunkfs::metadata::sqlite::SqliteFile;
-use trunkfs::metadata::{Audit as _, CreateHow, MetadataStore as _};
+use trunkfs::metadata::{Checkable as _, CreateHow, MetadataStore as _};
 
 use crate::fsck_support::{
     CASES, SMALL, STRAY_ENTRIES, check, furnish, judge, kinds, mend_nothing, repair, walk,
@@ -130,12 +130,12 @@ async fn nothing_is_found_while_a_server_changes_everything() {
         });
     }
     let outside = SqliteFile::open(file(&folder)).await.unwrap();
-    let auditor = outside.auditor().await.unwrap();
+    let checker = outside.checker().await.unwrap();
     let mut round = 0;
     while round < 20 || done.load(Ordering::Relaxed) < 500 {
         round += 1;
         let extent = if round % 2 == 0 { SMALL } else { Extent { page: 5, counted: 1000 } };
-        assert_eq!(check(&*auditor, extent).await, [], "round {round}");
+        assert_eq!(check(&*checker, extent).await, [], "round {round}");
     }
     ends.store(true, Ordering::Relaxed);
     workers.join_all().await;

@@ -6,8 +6,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use trunkfs::fsck::{Check, Extent, Found, Hands, Outcome, Report, Stopped};
 use trunkfs::metadata::{
-    Auditor, CreateHow, Error, Fault, Flaw, Mend, Mended, MetadataStore, Numbers, Refusal, Repair,
-    RootSpec, SetAttributes, Share, ShareSpec,
+    Checker, CreateHow, Error, Fault, Flaw, MetadataStore, Numbers, Refusal, Repair, Repairable,
+    Repaired, RootSpec, SetAttributes, Share, ShareSpec,
 };
 use trunkfs::types::{Attributes, Context, Credentials, Name, ObjectId, ShareName, Timestamp};
 
@@ -222,22 +222,22 @@ impl Report for Heard {
 }
 
 /// What a check finds.
-pub(crate) async fn check(auditor: &dyn Auditor, extent: Extent) -> Vec<Found> {
+pub(crate) async fn check(checker: &dyn Checker, extent: Extent) -> Vec<Found> {
     let mut heard = Heard::default();
     let cancel = CancellationToken::new();
-    let check = Check::begin(auditor, None, None, cancel, &mut heard).await.unwrap();
+    let check = Check::begin(checker, None, None, cancel, &mut heard).await.unwrap();
     check.in_extent(extent).structure().await.unwrap();
     heard.0
 }
 
 /// What a repair finds.
-pub(crate) async fn repair(store: &dyn Repair, extent: Extent) -> Vec<Found> {
+pub(crate) async fn repair(store: &dyn Repairable, extent: Extent) -> Vec<Found> {
     repair_until(store, extent, CancellationToken::new(), |_| {}).await.unwrap()
 }
 
 /// What a repair finds that is told of each finding, and may be cancelled.
 pub(crate) async fn repair_until(
-    store: &dyn Repair,
+    store: &dyn Repairable,
     extent: Extent,
     cancel: CancellationToken,
     each: impl FnMut(&Found) + Send,
@@ -250,10 +250,10 @@ pub(crate) async fn repair_until(
         }
         fn read(&mut self, _rows: u64) {}
     }
-    let mender = store.mender().await.unwrap();
-    let hands = Hands { mender: &*mender, store };
+    let repairer = store.repairer().await.unwrap();
+    let hands = Hands { repairer: &*repairer, store };
     let mut told = Told(Vec::new(), each);
-    let check = Check::begin(&*mender, Some(hands), None, cancel, &mut told).await.unwrap();
+    let check = Check::begin(&*repairer, Some(hands), None, cancel, &mut told).await.unwrap();
     check.in_extent(extent).structure().await?;
     Ok(told.0)
 }
@@ -285,18 +285,18 @@ fn mode(mode: u32) -> SetAttributes {
     SetAttributes { mode: Some(mode), ..SetAttributes::default() }
 }
 
-async fn directory(store: &dyn Repair, share: &Share, above: ObjectId, it: &str) -> ObjectId {
+async fn directory(store: &dyn Repairable, share: &Share, above: ObjectId, it: &str) -> ObjectId {
     let made = store.mkdir(&context(share), above, &name(it), &mode(0o755)).await;
     made.unwrap().object.id
 }
 
-async fn file(store: &dyn Repair, share: &Share, above: ObjectId, it: &str) -> Attributes {
+async fn file(store: &dyn Repairable, share: &Share, above: ObjectId, it: &str) -> Attributes {
     let how = CreateHow::Guarded(mode(0o644));
     store.create(&context(share), above, &name(it), &how).await.unwrap().object
 }
 
 /// Makes what a [`Case`] damages.
-pub(crate) async fn furnish(store: &dyn Repair, share: &Share) {
+pub(crate) async fn furnish(store: &dyn Repairable, share: &Share) {
     let d = directory(store, share, share.root, "d").await;
     let sub = directory(store, share, d, "sub").await;
     directory(store, share, sub, "deep").await;
@@ -338,22 +338,25 @@ pub(crate) async fn walk(store: &dyn MetadataStore, share: &Share) -> Vec<(Strin
 }
 
 /// A mend of what is not broken, or not any more, changes nothing.
-pub(crate) async fn mend_nothing(store: &dyn Repair, share: &Share) {
+pub(crate) async fn mend_nothing(store: &dyn Repairable, share: &Share) {
     furnish(store, share).await;
     let all = walk(store, share).await;
     let id = |path: &str| all.iter().find(|it| it.0 == path).unwrap().1;
     let (d, sub, f, x) = (id("/d"), id("/d/sub"), id("/d/f"), id("/d/sub/x"));
     let gone = ObjectId::generate();
     let ctime = store.getattr(&context(share), x).await.unwrap().ctime;
-    let mender = store.mender().await.unwrap();
-    let entry = |directory, name: &[u8], child, fault| Mend::RemoveEntry {
+    let repairer = store.repairer().await.unwrap();
+    let entry = |directory, name: &[u8], child, fault| Repair::RemoveEntry {
         directory,
         name: name.to_vec(),
         child,
         fault,
     };
-    let parent =
-        |parent, name: &[u8], directory| Mend::SetParent { parent, name: name.to_vec(), directory };
+    let parent = |parent, name: &[u8], directory| Repair::SetParent {
+        parent,
+        name: name.to_vec(),
+        directory,
+    };
     // Whoever counted saw the file before its last change.
     let late = Timestamp(ctime.0 - 1);
     for mend in [
@@ -366,53 +369,53 @@ pub(crate) async fn mend_nothing(store: &dyn Repair, share: &Share) {
         entry(gone, b"f", f, Fault::OutsideDirectory),
         parent(d, b"sub", sub),
         parent(share.root, b"sub", sub),
-        Mend::KeepOneName { directory: sub },
-        Mend::KeepOneName { directory: gone },
-        Mend::SetNames { object: x, ctime: late, names: 2 },
-        Mend::SetNames { object: x, ctime, names: 1 },
-        Mend::SetNames { object: d, ctime, names: 2 },
-        Mend::SetNames { object: gone, ctime, names: 2 },
-        Mend::Adopt { object: x, ctime: late, into: d },
-        Mend::Adopt { object: x, ctime, into: gone },
-        Mend::Adopt { object: x, ctime, into: f },
-        Mend::Adopt { object: sub, ctime, into: share.root },
-        Mend::Adopt { object: gone, ctime, into: share.root },
-        Mend::SetSubdirs { directory: d },
-        Mend::SetSubdirs { directory: f },
-        Mend::ForgetNames { object: f },
-        Mend::ForgetNames { object: gone },
-        Mend::Amend { object: x, flaw: Flaw::Mode },
-        Mend::Amend { object: f, flaw: Flaw::TargetSize },
-        Mend::Amend { object: f, flaw: Flaw::Verifier },
-        Mend::Amend { object: gone, flaw: Flaw::Mode },
-        Mend::Amend { object: f, flaw: Flaw::Used },
-        Mend::Amend { object: sub, flaw: Flaw::Used },
-        Mend::SetUsed { object: f, ctime: late, used: 0 },
-        Mend::SetUsed { object: f, ctime, used: 4096 },
-        Mend::SetUsed { object: sub, ctime, used: 1 },
-        Mend::SetUsed { object: gone, ctime, used: 1 },
-        Mend::Renumber { object: x, fileid: -1 },
-        Mend::Renumber { object: gone, fileid: 1 },
-        Mend::SetCookie { directory: d, name: b"f".to_vec(), cookie: 2 },
-        Mend::SetCookie { directory: d, name: b"none".to_vec(), cookie: 2 },
-        Mend::Rename { directory: d, name: b"none".to_vec(), child: f },
-        Mend::Rename { directory: d, name: b"f".to_vec(), child: x },
-        Mend::Raise { numbers: Numbers::Fileids, highest: 5 },
-        Mend::Raise { numbers: Numbers::Cookies, highest: 5 },
+        Repair::KeepOneName { directory: sub },
+        Repair::KeepOneName { directory: gone },
+        Repair::SetNames { object: x, ctime: late, names: 2 },
+        Repair::SetNames { object: x, ctime, names: 1 },
+        Repair::SetNames { object: d, ctime, names: 2 },
+        Repair::SetNames { object: gone, ctime, names: 2 },
+        Repair::Adopt { object: x, ctime: late, into: d },
+        Repair::Adopt { object: x, ctime, into: gone },
+        Repair::Adopt { object: x, ctime, into: f },
+        Repair::Adopt { object: sub, ctime, into: share.root },
+        Repair::Adopt { object: gone, ctime, into: share.root },
+        Repair::SetSubdirs { directory: d },
+        Repair::SetSubdirs { directory: f },
+        Repair::ForgetNames { object: f },
+        Repair::ForgetNames { object: gone },
+        Repair::Amend { object: x, flaw: Flaw::Mode },
+        Repair::Amend { object: f, flaw: Flaw::TargetSize },
+        Repair::Amend { object: f, flaw: Flaw::Verifier },
+        Repair::Amend { object: gone, flaw: Flaw::Mode },
+        Repair::Amend { object: f, flaw: Flaw::Used },
+        Repair::Amend { object: sub, flaw: Flaw::Used },
+        Repair::SetUsed { object: f, ctime: late, used: 0 },
+        Repair::SetUsed { object: f, ctime, used: 4096 },
+        Repair::SetUsed { object: sub, ctime, used: 1 },
+        Repair::SetUsed { object: gone, ctime, used: 1 },
+        Repair::Renumber { object: x, fileid: -1 },
+        Repair::Renumber { object: gone, fileid: 1 },
+        Repair::SetCookie { directory: d, name: b"f".to_vec(), cookie: 2 },
+        Repair::SetCookie { directory: d, name: b"none".to_vec(), cookie: 2 },
+        Repair::Rename { directory: d, name: b"none".to_vec(), child: f },
+        Repair::Rename { directory: d, name: b"f".to_vec(), child: x },
+        Repair::Raise { numbers: Numbers::Fileids, highest: 5 },
+        Repair::Raise { numbers: Numbers::Cookies, highest: 5 },
     ] {
-        assert_eq!(mender.mend(&mend).await.unwrap(), Mended::Changed, "{mend:?}");
+        assert_eq!(repairer.repair(&mend).await.unwrap(), Repaired::Changed, "{mend:?}");
     }
-    mender.mend(&Mend::SetUsage { share: share.id }).await.unwrap();
+    repairer.repair(&Repair::SetUsage { share: share.id }).await.unwrap();
     assert_eq!(store.inconsistencies().await.unwrap(), [""; 0]);
     assert_eq!(walk(store, share).await, all);
 }
 
 /// Holds a damaged store against its case: what a check finds, what a repair does, and that then nothing is left.
-pub(crate) async fn judge(store: &dyn Repair, share: &Share, case: &Case, objects: usize) {
+pub(crate) async fn judge(store: &dyn Repairable, share: &Share, case: &Case, objects: usize) {
     let what = case.damage;
-    let auditor = store.auditor().await.unwrap();
+    let checker = store.checker().await.unwrap();
     for extent in [Extent::default(), SMALL] {
-        let found = check(&*auditor, extent).await;
+        let found = check(&*checker, extent).await;
         assert_eq!(kinds(&found), case.found, "{what}: {found:#?}");
         assert!(found.iter().all(|found| found.outcome == Outcome::Said));
     }
@@ -420,9 +423,9 @@ pub(crate) async fn judge(store: &dyn Repair, share: &Share, case: &Case, object
     assert_eq!(damaged.is_empty(), case.found.is_empty(), "{what}: {damaged:#?}");
     let found = repair(store, SMALL).await;
     assert_eq!(kinds(&found), case.mended, "{what}: {found:#?}");
-    assert!(found.iter().all(|found| found.outcome == Outcome::Mended), "{what}: {found:#?}");
+    assert!(found.iter().all(|found| found.outcome == Outcome::Repaired), "{what}: {found:#?}");
     assert_eq!(store.inconsistencies().await.unwrap(), [""; 0], "{what}: {found:#?}");
-    assert_eq!(check(&*auditor, SMALL).await, [], "{what}");
+    assert_eq!(check(&*checker, SMALL).await, [], "{what}");
     // What is there is there still, by name.
     let mut ids: Vec<_> = walk(store, share).await.into_iter().map(|(_, id)| id).collect();
     ids.sort_unstable();

@@ -8,8 +8,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use trunkfs::metadata::memory::MemoryStore;
 use trunkfs::metadata::{
-    CreateHow, Dump as _, EntryRecord, LoadError, LoadHow, Loaded, MetadataStore as _, Portion,
-    Record, RootSpec, SetAttributes, ShareSpec, Upkeep,
+    CreateHow, Dump as _, EntryRecord, Load, LoadError, LoadHow, Loaded, MetadataStore as _,
+    Portion, Record, RootSpec, SetAttributes, ShareSpec,
 };
 use trunkfs::types::{Context, Credentials, Name, ObjectId, ShareName, Timestamp};
 
@@ -49,7 +49,7 @@ pub(crate) async fn small_share() -> Vec<Record> {
 }
 
 /// Loads records that are a whole dump.
-pub(crate) async fn load(store: &impl Upkeep, records: Vec<Record>) -> Result<Loaded, LoadError> {
+pub(crate) async fn load(store: &impl Load, records: Vec<Record>) -> Result<Loaded, LoadError> {
     let (to, from) = mpsc::channel(2);
     to.send(Portion::Records(records)).await.unwrap();
     to.send(Portion::End).await.unwrap();

@@ -44,9 +44,9 @@ stepping! {
     ContentStore for dyn ContentStore {
         fn max_length() -> u64;
         fn identity() -> Option<ContentIdentity>;
-        fn seen(id: ContentId, state: Timestamp);
-        fn has_unstored(id: ContentId) -> bool;
-        fn forget_unstored(id: ContentId);
+        fn observed(id: ContentId, state: Timestamp);
+        fn has_dirty(id: ContentId) -> bool;
+        fn discard_dirty(id: ContentId);
         async fn read(cx: &Context, id: ContentId, offset: u64, length: usize)
             -> Result<Bytes, trunkfs::content::Error>;
         async fn write(cx: &Context, id: ContentId, offset: u64, data: Bytes)

@@ -16,7 +16,7 @@ use crate::backup::manifest::Parts;
 use crate::backup::plan::open_dump;
 use crate::backup::{AT_ONCE, Error, Job, check, copy};
 use crate::content;
-use crate::metadata::{LoadHow, Loaded, ObjectRecord, PORTION, Portion, Record, Upkeep, rules};
+use crate::metadata::{Load, LoadHow, Loaded, ObjectRecord, PORTION, Portion, Record, rules};
 use crate::types::ContentId;
 
 /// A group's names on their way.
@@ -33,7 +33,7 @@ impl Loading<'_> {
     /// under way nobody collects content, and before it somebody may have.
     pub(super) async fn load(
         &self,
-        store: &dyn Upkeep,
+        store: &dyn Load,
         fresh: HashMap<Uuid, Uuid>,
     ) -> Result<Loaded, Error> {
         self.job.still_wanted()?;

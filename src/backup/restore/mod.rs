@@ -24,8 +24,8 @@ use super::list::State;
 use super::manifest::{Manifest, Parts};
 use super::{Error, Job, paths};
 use crate::config::Config;
-use crate::content::Making;
-use crate::metadata::{LoadError, Loaded, Share, Upkeep};
+use crate::content::CreateMode;
+use crate::metadata::{Load, LoadError, Loaded, Share};
 use crate::server::{self, Home, Keeper};
 use crate::types::{ContentIdentity, ShareName};
 
@@ -186,7 +186,7 @@ async fn refuse_oversized(
 }
 
 /// The metadata stores that names go into, by name; several groups may go into one.
-type Opened = BTreeMap<String, Box<dyn Upkeep>>;
+type Opened = BTreeMap<String, Box<dyn Load>>;
 
 async fn open_all(config: &Config, groups: &[Group]) -> Result<Opened, Error> {
     let mut opened = Opened::new();
@@ -278,7 +278,7 @@ type Stores = HashMap<String, (Store, ContentIdentity)>;
 
 /// Makes sure that a metadata store will take a group's names in, before a byte of theirs is written.
 async fn make_sure(
-    store: &dyn Upkeep,
+    store: &dyn Load,
     folder: &Path,
     group: &Group,
     wanted: &Wanted,
@@ -312,7 +312,7 @@ async fn prepare(keeper: &mut Keeper<'_>, group: &Group) -> Result<Stores, Error
     let mut stores = Stores::new();
     for target in group.targets.values() {
         let name = target.content.clone();
-        let content = keeper.content(&name, Making::Allowed).await?;
+        let content = keeper.content(&name, CreateMode::Allowed).await?;
         let identity = content.identity().ok_or_else(|| {
             Error::Unfit(format!("the content store {name} is in memory: use --content NAME"))
         })?;

@@ -12,7 +12,7 @@ use rustix::fs::{FileType, Stat};
 
 use super::file::OpenFile;
 use super::folder::{Access, Folder, Opening};
-use super::syncs::Syncs;
+use super::fsync_errors::Syncs;
 use crate::content::Error;
 use crate::log_limit::{About, limited};
 pub(super) use crate::types::Permit;

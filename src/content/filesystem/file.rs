@@ -11,7 +11,7 @@ use rustix::io::{Errno, ReadWriteFlags};
 
 use super::folder::{Access, Folder};
 use crate::content::Error;
-use crate::content::regions::Regions;
+use crate::content::data_extents::DataExtents;
 use crate::types::ContentId;
 
 /// One descriptor, shared by everybody who uses that id.
@@ -76,29 +76,29 @@ impl OpenFile {
     }
 
     /// Where the file has bytes (lseek(2), SEEK_DATA and SEEK_HOLE; every read and write says where it is, so that nobody
-    /// minds). A file system that cannot tell says all of it. `wanted` is asked between two regions.
-    pub(super) fn regions(
+    /// minds). A file system that cannot tell says all of it. `wanted` is asked between two extents.
+    pub(super) fn data_extents(
         &self,
         folder: &Folder,
         wanted: impl Fn() -> Result<(), Error>,
     ) -> Result<Vec<Range<u64>>, Error> {
-        let mut regions = Regions::default();
+        let mut extents = DataExtents::default();
         let mut reached = 0;
         loop {
             wanted()?;
             let found = seek(&self.descriptor, SeekFrom::Data(reached))
                 .and_then(|start| Ok(start..seek(&self.descriptor, SeekFrom::Hole(start))?));
             match found {
-                Ok(region) if region.end > reached => {
-                    reached = region.end;
-                    regions.add(region);
+                Ok(extent) if extent.end > reached => {
+                    reached = extent.end;
+                    extents.add(extent);
                 }
                 // No bytes from there on, or not any more.
-                Ok(_) | Err(Errno::NXIO) => return Ok(regions.all()),
+                Ok(_) | Err(Errno::NXIO) => return Ok(extents.all()),
                 Err(Errno::INVAL | Errno::OPNOTSUPP) => {
                     let length = u64::try_from(self.stat(folder)?.st_size).unwrap_or(0);
-                    regions.add(reached..length.max(reached));
-                    return Ok(regions.all());
+                    extents.add(reached..length.max(reached));
+                    return Ok(extents.all());
                 }
                 Err(errno) => return Err(self.failed("lseek", folder, errno)),
             }

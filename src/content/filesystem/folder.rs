@@ -19,7 +19,7 @@ use uuid::Uuid;
 
 use super::error::{OpenError, of_errno};
 use super::{identity, owners, permissions};
-use crate::content::{Capacity, Error, MAX_LENGTH, Making};
+use crate::content::{Capacity, CreateMode, Error, MAX_LENGTH};
 use crate::ownership::{self, NewOwner};
 use crate::types::{ContentId, ContentIdentity};
 
@@ -50,19 +50,19 @@ impl Folder {
     /// that at once.
     pub(super) fn open(
         base_path: PathBuf,
-        making: Making,
+        mode: CreateMode,
     ) -> Result<(Self, ContentIdentity), OpenError> {
         let path = base_path.clone();
-        Self::open_or_make(base_path, making).map_err(|error| permissions::explained(&path, error))
+        Self::open_or_make(base_path, mode).map_err(|error| permissions::explained(&path, error))
     }
 
     fn open_or_make(
         base_path: PathBuf,
-        making: Making,
+        mode: CreateMode,
     ) -> Result<(Self, ContentIdentity), OpenError> {
         let unreachable = |source| OpenError::Unreachable { path: base_path.clone(), source };
-        match making {
-            Making::Never | Making::ReadOnly => {
+        match mode {
+            CreateMode::Never | CreateMode::ReadOnly => {
                 // A folder that this user may not look into is another thing than one that holds nothing.
                 match fs::metadata(base_path.join(MARKER)) {
                     Ok(_) => {}
@@ -72,17 +72,17 @@ impl Folder {
                     Err(error) => return Err(unreachable(error)),
                 }
             }
-            Making::Allowed | Making::As(_) => {
+            CreateMode::Allowed | CreateMode::As(_) => {
                 ownership::create_dir_all(&base_path, 0o700).map_err(unreachable)?;
             }
         }
         let folder = Self::at(base_path)?;
         folder.check_marker()?;
-        if making != Making::ReadOnly {
+        if mode != CreateMode::ReadOnly {
             folder.prepare().map_err(|source| folder.not_writable(source))?;
             folder.check_permissions()?;
         }
-        let identity = identity::find_or_make(&folder, making)?;
+        let identity = identity::find_or_make(&folder, mode)?;
         Ok((folder, identity))
     }
 

@@ -8,21 +8,26 @@ use uuid::Uuid;
 
 use super::error::OpenError;
 use super::folder::{Folder, MARKER};
-use crate::content::Making;
+use crate::content::CreateMode;
 use crate::types::ContentIdentity;
 
 /// More than the file has.
 const MOST_BYTES: u64 = 100;
 
 /// The identity that the folder has, or from now on has. Several processes may ask at once: one makes it.
-pub(super) fn find_or_make(folder: &Folder, making: Making) -> Result<ContentIdentity, OpenError> {
+pub(super) fn find_or_make(
+    folder: &Folder,
+    mode: CreateMode,
+) -> Result<ContentIdentity, OpenError> {
     if let Some(identity) = find(folder)? {
         return Ok(identity);
     }
-    let fresh = match making {
-        Making::As(identity) => identity,
+    let fresh = match mode {
+        CreateMode::As(identity) => identity,
         // Content that an earlier version made has none yet.
-        Making::Allowed | Making::Never | Making::ReadOnly => ContentIdentity::generate(),
+        CreateMode::Allowed | CreateMode::Never | CreateMode::ReadOnly => {
+            ContentIdentity::generate()
+        }
     };
     make(folder, fresh).map_err(|source| folder.not_writable(source))?;
     find(folder)?.ok_or_else(|| OpenError::Identity { path: folder.base_path().join(name()) })

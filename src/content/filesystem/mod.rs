@@ -14,11 +14,11 @@ mod descriptors;
 mod error;
 mod file;
 mod folder;
+mod fsync_errors;
 mod identity;
-mod leavings;
+mod leftovers;
 mod owners;
 mod permissions;
-mod syncs;
 
 pub use error::OpenError;
 pub use folder::Look;
@@ -35,9 +35,11 @@ use tokio::time::Instant;
 use self::descriptors::{Descriptors, Permit};
 use self::file::OpenFile;
 use self::folder::{Folder, Opening};
-use self::syncs::Syncs;
-use super::{Capacity, ContentStore, Error, Footprint, MAX_LENGTH, Making, end_of, still_wanted};
-use crate::availability::{Availability, Kind};
+use self::fsync_errors::Syncs;
+use super::{
+    Capacity, ContentStore, CreateMode, Error, Footprint, MAX_LENGTH, end_of, still_wanted,
+};
+use crate::availability::{Availability, Outage};
 use crate::types::{ContentId, ContentIdentity, Context, Timestamp};
 
 /// Where a [`FilesystemContent`] keeps its files.
@@ -77,7 +79,7 @@ impl FilesystemContent {
     /// A folder that cannot be reached or written to, one with other files, and one of a format
     /// that this version does not know.
     pub async fn open(settings: FilesystemSettings) -> Result<Self, OpenError> {
-        Self::open_or_make(settings, Making::Allowed).await
+        Self::open_or_make(settings, CreateMode::Allowed).await
     }
 
     /// Opens the folder, and makes it where it is missing or empty if that is allowed.
@@ -86,19 +88,21 @@ impl FilesystemContent {
     /// Those of [`Self::open`], and [`OpenError::Absent`] where it may not be made.
     pub async fn open_or_make(
         settings: FilesystemSettings,
-        making: Making,
+        mode: CreateMode,
     ) -> Result<Self, OpenError> {
         let FilesystemSettings { base_path, max_open_files } = settings;
         let opened = tokio::task::spawn_blocking(move || {
-            let (folder, identity) = Folder::open(base_path, making)?;
+            let (folder, identity) = Folder::open(base_path, mode)?;
             let nowait = folder.reads_without_waiting();
             let counts_blocks = folder.counts_blocks();
-            let max_length = match making {
-                Making::ReadOnly => MAX_LENGTH,
-                Making::Allowed | Making::As(_) | Making::Never => folder.longest_file()?,
+            let max_length = match mode {
+                CreateMode::ReadOnly => MAX_LENGTH,
+                CreateMode::Allowed | CreateMode::As(_) | CreateMode::Never => {
+                    folder.longest_file()?
+                }
             };
             let descriptors = Descriptors::new(max_open_files);
-            let room = Availability::new(Kind::Room, folder.shown());
+            let room = Availability::new(Outage::Room, folder.shown());
             let shared = Shared { folder, descriptors, syncs: Syncs::default(), room };
             Ok(Self { shared: Arc::new(shared), nowait, counts_blocks, max_length, identity })
         });
@@ -345,12 +349,12 @@ impl ContentStore for FilesystemContent {
         Ok(u64::try_from(stat.st_size).unwrap_or(0))
     }
 
-    async fn regions(&self, cx: &Context, id: ContentId) -> Result<Vec<Range<u64>>, Error> {
+    async fn data_extents(&self, cx: &Context, id: ContentId) -> Result<Vec<Range<u64>>, Error> {
         let permit = self.permit(cx).await?;
         let caller = cx.clone();
         self.run(cx, permit, move |shared, permit| {
             let (file, _) = shared.open(id, Opening::Existing, permit)?;
-            file.regions(&shared.folder, || still_wanted(&caller))
+            file.data_extents(&shared.folder, || still_wanted(&caller))
         })
         .await
     }
@@ -408,7 +412,7 @@ impl ContentStore for FilesystemContent {
             return Ok(length);
         }
         match self.at_hand(id)? {
-            Some((_, stat)) => Ok(leavings::allocated(&stat)),
+            Some((_, stat)) => Ok(leftovers::allocated(&stat)),
             None => Ok(self.footprint(id).await?.bytes),
         }
     }

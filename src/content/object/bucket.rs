@@ -1,4 +1,4 @@
-//! Requests to a bucket: bounded in number and time, repeated with patience. Clients take turns.
+//! Requests to a bucket: bounded in number and time, repeated with backoff. Clients take turns.
 
 use std::io;
 use std::ops::Range;
@@ -18,9 +18,9 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::error::{Failure, failure, foreign, is_of_bucket, timed_out};
+use super::error::{RequestError, failure, foreign, is_of_bucket, timed_out};
 use super::layout::{Layout, TRAILER, Trailer};
-use crate::availability::{Availability, Kind};
+use crate::availability::{Availability, Outage};
 use crate::content::Error;
 use crate::types::{Bounds, Claimant, ContentId, Context, FairPermits};
 
@@ -151,8 +151,8 @@ impl Bucket {
             slots: FairPermits::new(limits.max_concurrency.max(1), Bounds::CALLS),
             conditional: true,
             attributes,
-            answers: Availability::new(Kind::Bucket, place),
-            room: Availability::new(Kind::Room, place),
+            answers: Availability::new(Outage::Bucket, place),
+            room: Availability::new(Outage::Room, place),
         }
     }
 
@@ -166,9 +166,9 @@ impl Bucket {
         &self,
         what: &str,
         request: impl Future<Output = object_store::Result<T>>,
-    ) -> Result<T, Failure> {
+    ) -> Result<T, RequestError> {
         let slot = self.slots.acquire(claimant(), 1).await;
-        let _slot = slot.map_err(|reason| Failure::Passing(io::Error::other(reason)))?;
+        let _slot = slot.map_err(|reason| RequestError::Passing(io::Error::other(reason)))?;
         let mut unanswered = Unanswered { answers: Some(&self.answers), began: Instant::now() };
         let answer = match tokio::time::timeout(self.limits.request_timeout, request).await {
             Ok(answer) => answer.map_err(|error| failure(what, error)),
@@ -177,30 +177,30 @@ impl Bucket {
         unanswered.answers = None;
         let began = unanswered.began;
         match &answer {
-            Err(Failure::Passing(error)) => self.answers.failed(began, error),
+            Err(RequestError::Passing(error)) => self.answers.failed(began, error),
             // The credentials are not taken any more, or the bucket is gone.
-            Err(Failure::Lasting(Error::Io(error))) if is_of_bucket(error) => {
+            Err(RequestError::Lasting(Error::Io(error))) if is_of_bucket(error) => {
                 self.answers.failed(began, error);
             }
             Ok(_)
             | Err(
-                Failure::Absent
-                | Failure::Changed
-                | Failure::Unchanged
-                | Failure::BeyondEnd
-                | Failure::Lasting(_),
+                RequestError::Absent
+                | RequestError::Changed
+                | RequestError::Unchanged
+                | RequestError::BeyondEnd
+                | RequestError::Lasting(_),
             ) => self.answers.succeeded(began),
         }
         answer
     }
 
-    /// An object, or `range` of it as far as it goes; [`Failure::Unchanged`] where its tag is still `unless`.
+    /// An object, or `range` of it as far as it goes; [`RequestError::Unchanged`] where its tag is still `unless`.
     pub(super) async fn get(
         &self,
         key: &Path,
         range: Option<Range<u64>>,
         unless: Option<&str>,
-    ) -> Result<Got, Failure> {
+    ) -> Result<Got, RequestError> {
         let what = format!("get {key}");
         let options = GetOptions {
             range: range.map(GetRange::Bounded),
@@ -214,7 +214,7 @@ impl Bucket {
         };
         let (bytes, meta, range) = self.attempt(&what, request).await?;
         if bytes.len() as u64 != range.end - range.start {
-            return Err(Failure::Passing(io::Error::new(
+            return Err(RequestError::Passing(io::Error::new(
                 io::ErrorKind::UnexpectedEof,
                 format!("{what}: {} bytes instead of {range:?}", bytes.len()),
             )));
@@ -223,13 +223,13 @@ impl Bucket {
         Ok(Got { bytes, size: meta.size, version })
     }
 
-    /// A chunk, whole; [`Failure::Unchanged`] where its tag is still `unless`.
+    /// A chunk, whole; [`RequestError::Unchanged`] where its tag is still `unless`.
     pub(super) async fn chunk(
         &self,
         key: &Path,
         chunk_size: u32,
         unless: Option<&str>,
-    ) -> Result<Stored, Failure> {
+    ) -> Result<Stored, RequestError> {
         stored(key, chunk_size, self.get(key, None, unless).await?)
     }
 
@@ -239,7 +239,7 @@ impl Bucket {
         key: &Path,
         chunk_size: u32,
         size: Option<u64>,
-    ) -> Result<Stored, Failure> {
+    ) -> Result<Stored, RequestError> {
         // What is refused to a HEAD has no body that would say whose refusal it is.
         let mut size = size.unwrap_or(TRAILER as u64);
         // The object may be changed meanwhile.
@@ -247,7 +247,7 @@ impl Bucket {
             let range = size.saturating_sub(TRAILER as u64)..size;
             let got = match self.get(key, Some(range), None).await {
                 Ok(got) => got,
-                Err(Failure::BeyondEnd) => break,
+                Err(RequestError::BeyondEnd) => break,
                 Err(failure) => return Err(failure),
             };
             if got.size == size {
@@ -259,13 +259,13 @@ impl Bucket {
         self.chunk(key, chunk_size, None).await
     }
 
-    /// Writes a chunk where the object is what is expected, else [`Failure::Changed`].
+    /// Writes a chunk where the object is what is expected, else [`RequestError::Changed`].
     pub(super) async fn put(
         &self,
         key: &Path,
         payload: PutPayload,
         expected: &Expected,
-    ) -> Result<UpdateVersion, Failure> {
+    ) -> Result<UpdateVersion, RequestError> {
         let mode = match expected {
             _ if !self.conditional => PutMode::Overwrite,
             Expected::Nothing => PutMode::Create,
@@ -280,16 +280,16 @@ impl Bucket {
                 self.room.succeeded(began);
                 Ok(UpdateVersion { e_tag: put.e_tag, version: put.version })
             }
-            Err(Failure::Lasting(Error::NoSpace(error))) => {
+            Err(RequestError::Lasting(Error::NoSpace(error))) => {
                 self.room.failed(began, &error);
-                Err(Failure::Lasting(Error::NoSpace(self.room.give_up(error))))
+                Err(RequestError::Lasting(Error::NoSpace(self.room.give_up(error))))
             }
             Err(failure) => Err(failure),
         }
     }
 
     /// Deletes objects; one that is not there is no error.
-    pub(super) async fn delete(&self, keys: Vec<Path>) -> Result<(), Failure> {
+    pub(super) async fn delete(&self, keys: Vec<Path>) -> Result<(), RequestError> {
         let what = match keys.first() {
             Some(key) => format!("delete {key} and what belongs to it"),
             None => return Ok(()),
@@ -313,7 +313,7 @@ impl Bucket {
         &self,
         id: ContentId,
         token: Option<String>,
-    ) -> Result<Page, Failure> {
+    ) -> Result<Page, RequestError> {
         let options = PaginatedListOptions { page_token: token, ..PaginatedListOptions::default() };
         self.page(&self.layout.folder(id), options).await
     }
@@ -324,7 +324,7 @@ impl Bucket {
         after: Option<ContentId>,
         most: usize,
         token: Option<String>,
-    ) -> Result<Page, Failure> {
+    ) -> Result<Page, RequestError> {
         let options = PaginatedListOptions {
             offset: after.map(|id| self.layout.after(id)),
             delimiter: Some("/".into()),
@@ -336,7 +336,7 @@ impl Bucket {
     }
 
     /// A page of the objects that were made to try the bucket.
-    pub(super) async fn probes(&self, token: Option<String>) -> Result<Page, Failure> {
+    pub(super) async fn probes(&self, token: Option<String>) -> Result<Page, RequestError> {
         let options = PaginatedListOptions {
             delimiter: Some("/".into()),
             page_token: token,
@@ -345,7 +345,11 @@ impl Bucket {
         self.page(self.layout.beside(PROBE).as_ref(), options).await
     }
 
-    async fn page(&self, prefix: &str, options: PaginatedListOptions) -> Result<Page, Failure> {
+    async fn page(
+        &self,
+        prefix: &str,
+        options: PaginatedListOptions,
+    ) -> Result<Page, RequestError> {
         let prefix = (!prefix.is_empty()).then_some(prefix);
         let request = self.client.list_paginated(prefix, options);
         let what = format!("list {}", prefix.unwrap_or_default());
@@ -354,14 +358,14 @@ impl Bucket {
         Ok(Page { objects, folders, next: page.page_token })
     }
 
-    /// Patience with what fails in passing, for a call or for the store itself.
-    pub(super) fn patience<'a>(&'a self, caller: Option<&'a Context>) -> Patience<'a> {
-        Patience { bucket: self, caller, left: self.limits.retries, pause: PAUSES.0 }
+    /// Backoff with what fails in passing, for a call or for the store itself.
+    pub(super) fn backoff<'a>(&'a self, caller: Option<&'a Context>) -> Backoff<'a> {
+        Backoff { bucket: self, caller, left: self.limits.retries, pause: PAUSES.0 }
     }
 }
 
-fn stored(key: &Path, chunk_size: u32, got: Got) -> Result<Stored, Failure> {
-    let lasting = |said: &str| Failure::Lasting(foreign(key.as_ref(), said));
+fn stored(key: &Path, chunk_size: u32, got: Got) -> Result<Stored, RequestError> {
+    let lasting = |said: &str| RequestError::Lasting(foreign(key.as_ref(), said));
     let Some(trailer) = Trailer::decode(&got.bytes) else {
         return Err(lasting("the object was not written by TrunkFS, or by a newer version of it"));
     };
@@ -381,14 +385,14 @@ fn stored(key: &Path, chunk_size: u32, got: Got) -> Result<Stored, Failure> {
 
 /// How often and how long something is tried again.
 #[derive(Debug)]
-pub(super) struct Patience<'a> {
+pub(super) struct Backoff<'a> {
     bucket: &'a Bucket,
     caller: Option<&'a Context>,
     left: u32,
     pause: Duration,
 }
 
-impl Patience<'_> {
+impl Backoff<'_> {
     /// Waits before another attempt after one that failed with `error`; gives it back as what the caller is told
     /// where there is none.
     pub(super) async fn pause(&mut self, error: io::Error) -> Result<(), Error> {
@@ -412,10 +416,10 @@ impl Patience<'_> {
         }
     }
 
-    /// Runs `request` until it succeeds, fails for good, or patience is over.
+    /// Runs `request` until it succeeds, fails for good, or backoff is over.
     pub(super) async fn run<T, F>(&mut self, request: impl Fn() -> F) -> Result<T, Ended>
     where
-        F: Future<Output = Result<T, Failure>>,
+        F: Future<Output = Result<T, RequestError>>,
     {
         loop {
             let failure = match self.once(request()).await? {
@@ -423,12 +427,12 @@ impl Patience<'_> {
                 Err(failure) => failure,
             };
             match failure {
-                Failure::Absent => return Err(Ended::Absent),
-                Failure::Changed => return Err(Ended::Changed),
-                Failure::Unchanged => return Err(Ended::Unchanged),
-                Failure::BeyondEnd => return Err(Ended::BeyondEnd),
-                Failure::Lasting(error) => return Err(Ended::Failed(error)),
-                Failure::Passing(error) => self.pause(error).await?,
+                RequestError::Absent => return Err(Ended::Absent),
+                RequestError::Changed => return Err(Ended::Changed),
+                RequestError::Unchanged => return Err(Ended::Unchanged),
+                RequestError::BeyondEnd => return Err(Ended::BeyondEnd),
+                RequestError::Lasting(error) => return Err(Ended::Failed(error)),
+                RequestError::Passing(error) => self.pause(error).await?,
             }
         }
     }

@@ -47,7 +47,7 @@ pub(super) type Key = (ContentId, u64);
 
 #[derive(Debug, Default)]
 struct Entries {
-    by_key: BTreeMap<Key, Entry>,
+    by_key: BTreeMap<Key, CachedChunk>,
     /// By when they were last used.
     by_use: BTreeMap<u64, Key>,
     weight: usize,
@@ -55,7 +55,7 @@ struct Entries {
 }
 
 #[derive(Debug)]
-struct Entry {
+struct CachedChunk {
     image: Image,
     checked: u64,
     used: u64,
@@ -107,7 +107,7 @@ impl Cache {
         let used = entries.uses;
         entries.weight += weight;
         entries.by_use.insert(used, (id, number));
-        entries.by_key.insert((id, number), Entry { image, checked, used });
+        entries.by_key.insert((id, number), CachedChunk { image, checked, used });
         let mut gone = Vec::new();
         while entries.weight > self.capacity {
             let Some((_, oldest)) = entries.by_use.pop_first() else { break };
@@ -129,7 +129,7 @@ impl Cache {
 }
 
 impl Entries {
-    fn remove(&mut self, key: Key) -> Option<Entry> {
+    fn remove(&mut self, key: Key) -> Option<CachedChunk> {
         let entry = self.by_key.remove(&key)?;
         self.by_use.remove(&entry.used);
         self.weight -= entry.image.weight();

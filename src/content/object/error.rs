@@ -38,7 +38,7 @@ const NO_BUCKET: &[&str] = &["NoSuchBucket", "ContainerNotFound"];
 
 /// Why a request did not succeed.
 #[derive(Debug)]
-pub(super) enum Failure {
+pub(super) enum RequestError {
     /// There is no such object.
     Absent,
     /// The object is not, or no longer, what the request says it must be.
@@ -54,13 +54,13 @@ pub(super) enum Failure {
 }
 
 /// What a failed request on `what` means.
-pub(super) fn failure(what: &str, error: object_store::Error) -> Failure {
+pub(super) fn failure(what: &str, error: object_store::Error) -> RequestError {
     match &error {
-        object_store::Error::NotFound { .. } => return Failure::Absent,
+        object_store::Error::NotFound { .. } => return RequestError::Absent,
         object_store::Error::Precondition { .. } | object_store::Error::AlreadyExists { .. } => {
-            return Failure::Changed;
+            return RequestError::Changed;
         }
-        object_store::Error::NotModified { .. } => return Failure::Unchanged,
+        object_store::Error::NotModified { .. } => return RequestError::Unchanged,
         _ => {}
     }
     let answer = find::<Answer>(&error).cloned();
@@ -69,29 +69,29 @@ pub(super) fn failure(what: &str, error: object_store::Error) -> Failure {
     };
     let named = |codes: &[&str]| codes.contains(&code.as_str());
     if status == 416 {
-        Failure::BeyondEnd
+        RequestError::BeyondEnd
     } else if named(FULL) || status == 507 {
         let full = wrap(io::ErrorKind::StorageFull, what, error);
-        Failure::Lasting(Error::NoSpace(full))
+        RequestError::Lasting(Error::NoSpace(full))
     } else if named(PASSING)
         || status >= 500 && status != 501
         || matches!(status, 408 | 409 | 429)
         // Of something between here and the service, which does not know the way.
         || status == 404 && !named(NO_BUCKET)
     {
-        Failure::Passing(wrap(io::ErrorKind::Other, what, error))
+        RequestError::Passing(wrap(io::ErrorKind::Other, what, error))
     } else {
         let kind = match status {
             401 | 403 => io::ErrorKind::PermissionDenied,
             404 => io::ErrorKind::NotFound,
             _ => io::ErrorKind::Other,
         };
-        Failure::Lasting(Error::Io(wrap(kind, what, error)))
+        RequestError::Lasting(Error::Io(wrap(kind, what, error)))
     }
 }
 
 /// No answer: the connection failed, or the client did not like what it got.
-fn without_answer(what: &str, error: object_store::Error) -> Failure {
+fn without_answer(what: &str, error: object_store::Error) -> RequestError {
     let passing = find::<HttpError>(&error).is_some_and(|error| match error.kind() {
         HttpErrorKind::Connect
         | HttpErrorKind::Request
@@ -101,7 +101,7 @@ fn without_answer(what: &str, error: object_store::Error) -> Failure {
         _ => !is_certificate(error),
     });
     let error = wrap(io::ErrorKind::Other, what, error);
-    if passing { Failure::Passing(error) } else { Failure::Lasting(Error::Io(error)) }
+    if passing { RequestError::Passing(error) } else { RequestError::Lasting(Error::Io(error)) }
 }
 
 /// Whether the server's certificate is not believed, which no repetition cures.
@@ -170,8 +170,11 @@ pub(super) fn innermost(error: &(dyn StdError + 'static)) -> String {
 }
 
 /// What was asked took too long.
-pub(super) fn timed_out(what: &str) -> Failure {
-    Failure::Passing(io::Error::new(io::ErrorKind::TimedOut, format!("{what}: no answer in time")))
+pub(super) fn timed_out(what: &str) -> RequestError {
+    RequestError::Passing(io::Error::new(
+        io::ErrorKind::TimedOut,
+        format!("{what}: no answer in time"),
+    ))
 }
 
 /// The object is not one that this store writes.

@@ -10,7 +10,7 @@
 //!   request that was held up changes nothing when it arrives at last.
 //! - Reads are of ranges, or of whole chunks where a reader goes on from chunk to chunk; those are cached. Where
 //!   other processes write to the bucket too, a cached chunk is used for as long as the file's state is the one that
-//!   [`ContentStore::seen`] told of before the chunk was read, and then the bucket is asked whether it still holds.
+//!   [`ContentStore::observed`] told of before the chunk was read, and then the bucket is asked whether it still holds.
 //! - A request that may succeed later is repeated, with growing pauses, for as long as the call has time. Data that
 //!   could not be stored stays in memory.
 //! - `list` gives contents that are not stored yet too. `remove` lists a content's objects first.
@@ -18,19 +18,19 @@
 mod bucket;
 mod budget;
 mod cache;
-mod cut;
-mod disk;
+mod dirty_ranges;
+mod disk_cache;
 mod error;
-mod extents;
 mod http;
 mod layout;
-mod leavings;
+mod leftovers;
 mod open;
 mod owners;
 mod queue;
 mod read;
 mod service;
 mod state;
+mod truncate;
 mod update;
 mod upload;
 
@@ -46,8 +46,8 @@ use self::bucket::Bucket;
 pub use self::bucket::Limits;
 use self::budget::Budget;
 use self::cache::{Cache, Image};
-use self::disk::Disk;
-pub use self::disk::DiskCache;
+use self::disk_cache::DiskCache;
+pub use self::disk_cache::DiskCacheSettings;
 pub use self::open::{ObjectOpenError, ObjectSettings};
 pub use self::service::{Azure, AzureCredentials, Encryption, Gcs, S3, Secret, Service};
 use self::state::{File, Files};
@@ -69,7 +69,7 @@ struct Shared {
     files: Files,
     budget: Budget,
     cache: Cache,
-    disk: Option<Arc<Disk>>,
+    disk: Option<Arc<DiskCache>>,
     /// Whether no other process writes to the bucket's folder.
     exclusive: bool,
     /// How many chunks are read ahead.
@@ -173,9 +173,9 @@ impl ContentStore for ObjectContent {
         end.ok_or(Error::Missing(id))
     }
 
-    async fn regions(&self, cx: &Context, id: ContentId) -> Result<Vec<Range<u64>>, Error> {
+    async fn data_extents(&self, cx: &Context, id: ContentId) -> Result<Vec<Range<u64>>, Error> {
         still_wanted(cx)?;
-        self.shared.regions(cx, &self.file(id)).await
+        self.shared.data_extents(cx, &self.file(id)).await
     }
 
     async fn commit(&self, cx: &Context, id: ContentId) -> Result<(), Error> {
@@ -232,7 +232,7 @@ impl ContentStore for ObjectContent {
         Ok(None)
     }
 
-    fn seen(&self, id: ContentId, state: Timestamp) {
+    fn observed(&self, id: ContentId, state: Timestamp) {
         if self.shared.exclusive {
             return;
         }
@@ -243,14 +243,14 @@ impl ContentStore for ObjectContent {
         }
     }
 
-    fn has_unstored(&self, id: ContentId) -> bool {
+    fn has_dirty(&self, id: ContentId) -> bool {
         let file = if self.shared.exclusive { None } else { self.shared.files.existing(id) };
         file.is_some_and(|file| !file.state.lock().is_clean())
     }
 
-    fn forget_unstored(&self, id: ContentId) {
+    fn discard_dirty(&self, id: ContentId) {
         if let Some(file) = self.shared.files.existing(id) {
-            self.shared.forget_unstored(&file);
+            self.shared.discard_dirty(&file);
         }
     }
 

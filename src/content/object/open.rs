@@ -12,13 +12,13 @@ use uuid::Uuid;
 use super::bucket::{Bucket, Ended, Expected, Limits, PROBE};
 use super::budget::Budget;
 use super::cache::Cache;
-use super::disk::{Disk, DiskCache};
-use super::error::{Failure, find, foreign, innermost, is_certificate};
+use super::disk_cache::{DiskCache, DiskCacheSettings};
+use super::error::{RequestError, find, foreign, innermost, is_certificate};
 use super::http::Answer;
 use super::service::Service;
 use super::state::Files;
 use super::{ObjectContent, Shared};
-use crate::content::{Error, Making};
+use crate::content::{CreateMode, Error};
 use crate::types::{Bounds, ContentIdentity, FairPermits};
 
 /// Uploads that may wait: as many as there are chunks in memory, which `write_buffer` bounds.
@@ -43,7 +43,7 @@ pub struct ObjectSettings {
     /// Memory for chunks that were read, in bytes; 0 for none.
     pub cache: usize,
     /// A folder for chunks that memory has no room for.
-    pub disk_cache: Option<DiskCache>,
+    pub disk_cache: Option<DiskCacheSettings>,
     /// How many chunks are read ahead of a reader that goes on from chunk to chunk.
     pub read_ahead: u64,
     /// Whether this process alone writes to the bucket under the prefix.
@@ -65,11 +65,11 @@ pub struct ObjectOpenError {
     place: String,
     said: String,
     remedy: &'static str,
-    kind: Kind,
+    kind: OpenFailure,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+enum OpenFailure {
     Away,
     Absent,
     Other,
@@ -79,13 +79,13 @@ impl ObjectOpenError {
     /// Whether the server may come by itself.
     #[must_use]
     pub fn is_away(&self) -> bool {
-        self.kind == Kind::Away
+        self.kind == OpenFailure::Away
     }
 
     /// Whether all is well but that there is no content, and none may be made.
     #[must_use]
     pub fn is_absent(&self) -> bool {
-        self.kind == Kind::Absent
+        self.kind == OpenFailure::Absent
     }
 }
 
@@ -96,7 +96,7 @@ impl ObjectContent {
     /// Says which is wrong: the endpoint, the bucket, the credentials or their rights, or the server, where it
     /// does not honour conditional writes and others may write too.
     pub async fn open(settings: ObjectSettings) -> Result<Self, ObjectOpenError> {
-        Self::open_or_make(settings, Making::Allowed).await
+        Self::open_or_make(settings, CreateMode::Allowed).await
     }
 
     /// The same, and says what becomes of a bucket that has no content under the prefix yet.
@@ -105,12 +105,12 @@ impl ObjectContent {
     /// As [`ObjectContent::open`], and where there is no content and none may be made.
     pub async fn open_or_make(
         settings: ObjectSettings,
-        making: Making,
+        mode: CreateMode,
     ) -> Result<Self, ObjectOpenError> {
         let place = settings.service.place();
         let wrong = |said: String, remedy| {
             let place = place.clone();
-            ObjectOpenError { place, said, remedy, kind: Kind::Other }
+            ObjectOpenError { place, said, remedy, kind: OpenFailure::Other }
         };
         if let Some(endpoint) = settings.service.forbidden_http() {
             let said = format!("the endpoint {endpoint} is unencrypted");
@@ -126,7 +126,7 @@ impl ObjectContent {
         let class = settings.service.storage_class();
         let disk = match &settings.disk_cache {
             None => None,
-            Some(cache) => Some(Arc::new(Disk::open(cache).map_err(|error| {
+            Some(cache) => Some(Arc::new(DiskCache::open(cache).map_err(|error| {
                 let said = format!("the folder {} for cached chunks: {error}", cache.folder.display());
                 wrong(said, "set cache_folder to a folder that this user can write to and no other process uses")
             })?)),
@@ -152,11 +152,11 @@ impl ObjectContent {
                 the bucket, and a delayed request may overwrite a later one"
             );
         }
-        let identity = match bucket.identity(making).await {
+        let identity = match bucket.identity(mode).await {
             Ok(Some(identity)) => identity,
             Ok(None) => {
                 let said = format!("no TrunkFS content under the prefix {:?}", settings.prefix);
-                return Err(ObjectOpenError { kind: Kind::Absent, ..wrong(said, "") });
+                return Err(ObjectOpenError { kind: OpenFailure::Absent, ..wrong(said, "") });
             }
             Err(error) => {
                 let (said, remedy) = explain(&error);
@@ -172,7 +172,7 @@ impl ObjectContent {
 impl Shared {
     pub(super) fn new(
         bucket: Bucket,
-        disk: Option<Arc<Disk>>,
+        disk: Option<Arc<DiskCache>>,
         settings: &ObjectSettings,
         chunk_size: u32,
     ) -> Self {
@@ -197,8 +197,8 @@ impl Shared {
     }
 }
 
-fn kind(error: &Error) -> Kind {
-    if matches!(error, Error::Unavailable(_)) { Kind::Away } else { Kind::Other }
+fn kind(error: &Error) -> OpenFailure {
+    if matches!(error, Error::Unavailable(_)) { OpenFailure::Away } else { OpenFailure::Other }
 }
 
 /// TLS is ring's wherever the process has not chosen. Clients are not made without a choice.
@@ -217,12 +217,12 @@ pub(super) fn is_probe(name: &str) -> bool {
 impl Bucket {
     /// Does everything once that is done later. Whether the server honours conditional writes.
     async fn probe(&self) -> Result<bool, Error> {
-        let mut patience = self.patience(None);
-        let page = patience.run(|| self.contents(None, 1, None)).await;
+        let mut backoff = self.backoff(None);
+        let page = backoff.run(|| self.contents(None, 1, None)).await;
         page.map_err(Ended::into_error)?;
         let key = self.layout.beside(&format!("{PROBE}{}", Uuid::new_v4()));
         let honoured = self.probe_conditions(&key).await;
-        let deleted = patience.run(|| self.delete(vec![key.clone()])).await;
+        let deleted = backoff.run(|| self.delete(vec![key.clone()])).await;
         let honoured = honoured?;
         deleted.map_err(Ended::into_error)?;
         Ok(honoured)
@@ -230,16 +230,16 @@ impl Bucket {
 
     /// The identity of what is under the prefix, an object that is written once. Several processes may ask at once:
     /// one makes it. `None` where there is none and none may be made.
-    async fn identity(&self, making: Making) -> Result<Option<ContentIdentity>, Error> {
+    async fn identity(&self, mode: CreateMode) -> Result<Option<ContentIdentity>, Error> {
         let key = self.layout.beside(IDENTITY);
-        let mut patience = self.patience(None);
-        let fresh = match making {
-            Making::Allowed => Some(ContentIdentity::generate()),
-            Making::As(identity) => Some(identity),
-            Making::Never | Making::ReadOnly => None,
+        let mut backoff = self.backoff(None);
+        let fresh = match mode {
+            CreateMode::Allowed => Some(ContentIdentity::generate()),
+            CreateMode::As(identity) => Some(identity),
+            CreateMode::Never | CreateMode::ReadOnly => None,
         };
         for write in [true, false] {
-            match patience.run(|| self.get(&key, None, None)).await {
+            match backoff.run(|| self.get(&key, None, None)).await {
                 Ok(got) => {
                     let text = std::str::from_utf8(&got.bytes).ok();
                     let identity = text.and_then(|text| Uuid::try_parse(text.trim_end()).ok());
@@ -252,7 +252,7 @@ impl Bucket {
             let (Some(fresh), true) = (fresh, write) else { break };
             let text = bytes::Bytes::from(format!("{fresh}\n"));
             let put = || self.put(&key, text.clone().into(), &Expected::Nothing);
-            match patience.run(put).await {
+            match backoff.run(put).await {
                 // Another was first, or an attempt of ours whose answer was lost.
                 Ok(_) | Err(Ended::Changed) => {}
                 Err(ended) => return Err(ended.into_error()),
@@ -267,8 +267,8 @@ impl Bucket {
         let again = self.probe_put(key, b"again", &Expected::Nothing).await?;
         let second = self.probe_put(key, b"second", &Expected::Version(first.clone())).await?;
         let late = self.probe_put(key, b"late", &Expected::Version(first)).await?;
-        let mut patience = self.patience(None);
-        let got = patience.run(|| self.get(key, None, None)).await.map_err(Ended::into_error)?;
+        let mut backoff = self.backoff(None);
+        let got = backoff.run(|| self.get(key, None, None)).await.map_err(Ended::into_error)?;
         Ok(again.is_none() && second.is_some() && late.is_none() && got.bytes == b"second"[..])
     }
 
@@ -279,25 +279,25 @@ impl Bucket {
         bytes: &'static [u8],
         expected: &Expected,
     ) -> Result<Option<UpdateVersion>, Error> {
-        let mut patience = self.patience(None);
+        let mut backoff = self.backoff(None);
         let mut lost = false;
         loop {
             match self.put(key, bytes::Bytes::from_static(bytes).into(), expected).await {
                 Ok(version) => return Ok(Some(version)),
                 // Perhaps it was an earlier attempt, whose answer was lost.
-                Err(Failure::Changed) if lost => {
-                    let got = patience.run(|| self.get(key, None, None)).await;
+                Err(RequestError::Changed) if lost => {
+                    let got = backoff.run(|| self.get(key, None, None)).await;
                     let got = got.map_err(Ended::into_error)?;
                     return Ok((got.bytes == *bytes).then_some(got.version));
                 }
-                Err(Failure::Changed | Failure::Unchanged) => return Ok(None),
-                Err(Failure::Passing(error)) => {
+                Err(RequestError::Changed | RequestError::Unchanged) => return Ok(None),
+                Err(RequestError::Passing(error)) => {
                     lost = true;
-                    patience.pause(error).await?;
+                    backoff.pause(error).await?;
                 }
-                Err(Failure::Lasting(error)) if says_unknown(&error) => return Ok(None),
-                Err(Failure::Lasting(error)) => return Err(error),
-                Err(Failure::Absent | Failure::BeyondEnd) => {
+                Err(RequestError::Lasting(error)) if says_unknown(&error) => return Ok(None),
+                Err(RequestError::Lasting(error)) => return Err(error),
+                Err(RequestError::Absent | RequestError::BeyondEnd) => {
                     return Err(Error::Io(std::io::ErrorKind::NotFound.into()));
                 }
             }

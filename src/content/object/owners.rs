@@ -14,7 +14,7 @@ impl Bucket {
     /// The record and its version; `None` where there is none.
     pub(super) async fn owners(&self) -> Result<Option<(String, UpdateVersion)>, Error> {
         let key = self.layout.beside(OWNERS);
-        match self.patience(None).run(|| self.get(&key, None, None)).await {
+        match self.backoff(None).run(|| self.get(&key, None, None)).await {
             Ok(got) => {
                 let text = String::from_utf8(got.bytes.to_vec());
                 let text = text.map_err(|_| foreign(key.as_ref(), "not a record of owners"))?;
@@ -38,7 +38,7 @@ impl Bucket {
         let expected = present.map_or(Expected::Nothing, |(_, version)| Expected::Version(version));
         let (key, bytes) = (self.layout.beside(OWNERS), Bytes::from(text.to_owned()));
         let put = || self.put(&key, bytes.clone().into(), &expected);
-        match self.patience(None).run(put).await {
+        match self.backoff(None).run(put).await {
             Ok(_) => Ok(true),
             // Another process was first, or an attempt of this call whose answer was lost.
             Err(Ended::Changed) => {

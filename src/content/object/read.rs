@@ -206,7 +206,7 @@ impl Shared {
         let key = self.bucket.layout.chunk(file.id, number);
         let tag = cached.as_ref().and_then(|stored| stored.version.e_tag.as_deref());
         let got =
-            self.bucket.patience(cx).run(|| self.bucket.chunk(&key, file.chunk_size, tag)).await;
+            self.bucket.backoff(cx).run(|| self.bucket.chunk(&key, file.chunk_size, tag)).await;
         let image = match (got, cached) {
             (Ok(stored), _) => Image::Present(stored),
             (Err(Ended::Absent), _) => Image::Absent,
@@ -258,8 +258,8 @@ impl Shared {
         // With so much more a small chunk comes whole.
         let range = u64::from(part.within.start)..u64::from(part.within.end) + TRAILER as u64;
         let start = range.start;
-        let mut patience = self.bucket.patience(Some(cx));
-        let got = patience.run(|| self.bucket.get(&key, Some(range.clone()), None)).await;
+        let mut backoff = self.bucket.backoff(Some(cx));
+        let got = backoff.run(|| self.bucket.get(&key, Some(range.clone()), None)).await;
         let got = match got {
             Ok(got) => got,
             Err(Ended::BeyondEnd) => return Ok(None),
@@ -323,8 +323,8 @@ impl Shared {
         if missed().next().is_none() {
             return Ok(());
         }
-        let mut patience = self.bucket.patience(Some(cx));
-        let page = patience.run(|| self.bucket.objects(file.id, None)).await;
+        let mut backoff = self.bucket.backoff(Some(cx));
+        let page = backoff.run(|| self.bucket.objects(file.id, None)).await;
         let page = page.map_err(Ended::into_error)?;
         let removed = match page.objects.first() {
             Some(first) => first.location == self.bucket.layout.removal(file.id),
@@ -356,8 +356,8 @@ impl Shared {
         let mut token = None;
         let mut any = false;
         loop {
-            let mut patience = self.bucket.patience(Some(cx));
-            let page = patience.run(|| self.bucket.objects(file.id, token.clone())).await;
+            let mut backoff = self.bucket.backoff(Some(cx));
+            let page = backoff.run(|| self.bucket.objects(file.id, token.clone())).await;
             let page = page.map_err(Ended::into_error)?;
             for object in &page.objects {
                 let Some(number) = Layout::number(&object.location) else {
@@ -370,7 +370,7 @@ impl Shared {
                 if object.size <= TRAILER as u64 && number > 0 {
                     continue;
                 }
-                let trailer = patience.run(|| {
+                let trailer = backoff.run(|| {
                     self.bucket.trailer(&object.location, file.chunk_size, Some(object.size))
                 });
                 match trailer.await {

@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::budget::Charge;
-use super::extents::Extents;
+use super::dirty_ranges::DirtyRanges;
 use super::layout::{Part, end_in};
 use super::queue::{ChunkId, Place, Queue};
 use crate::content::Error;
@@ -26,7 +26,7 @@ const RESTS: Duration = Duration::from_secs(5);
 /// Bytes of a chunk that are not stored.
 #[derive(Debug)]
 pub(super) struct Layer {
-    pub(super) extents: Extents,
+    pub(super) ranges: DirtyRanges,
     /// The content has at least this many bytes of the chunk.
     pub(super) length: u32,
     charge: Charge,
@@ -37,14 +37,14 @@ pub(super) struct Layer {
 impl Layer {
     fn empty(charge: Charge, mut place: Place) -> Self {
         place.enter(Instant::now());
-        Self { extents: Extents::default(), length: 0, charge, place }
+        Self { ranges: DirtyRanges::default(), length: 0, charge, place }
     }
 
     fn absorb(&mut self, newer: Self) {
-        self.extents.absorb(newer.extents);
+        self.ranges.absorb(newer.ranges);
         self.length = self.length.max(newer.length);
         self.charge.absorb(newer.charge);
-        self.charge.shrink_to(self.extents.memory());
+        self.charge.shrink_to(self.ranges.memory());
     }
 }
 
@@ -81,7 +81,7 @@ pub(super) struct Upload {
 pub(super) struct File {
     pub(super) id: ContentId,
     pub(super) chunk_size: u32,
-    pub(super) state: Mutex<State>,
+    pub(super) state: Mutex<FileBuffers>,
     /// Shared by uploads; alone for whoever cuts stored chunks or removes them.
     pub(super) turn: Arc<tokio::sync::RwLock<()>>,
     /// Whoever wants to read a whole chunk holds its lock, so that one reads it for all.
@@ -91,7 +91,7 @@ pub(super) struct File {
 }
 
 #[derive(Debug)]
-pub(super) struct State {
+pub(super) struct FileBuffers {
     id: ContentId,
     queue: Arc<Queue>,
     chunks: BTreeMap<u64, Chunk>,
@@ -170,7 +170,7 @@ impl File {
         Self {
             id,
             chunk_size,
-            state: Mutex::new(State::new(id, queue)),
+            state: Mutex::new(FileBuffers::new(id, queue)),
             turn: Arc::default(),
             fetching: Mutex::default(),
             uploaded: Notify::new(),
@@ -185,7 +185,7 @@ impl File {
     }
 }
 
-impl State {
+impl FileBuffers {
     fn new(id: ContentId, queue: &Arc<Queue>) -> Self {
         Self {
             id,
@@ -227,15 +227,15 @@ impl State {
                 none.insert(Layer::empty(charge, Place::new(&self.queue, (self.id, part.number))))
             }
         };
-        layer.extents.write(part.within.start, data);
+        layer.ranges.write(part.within.start, data);
         layer.length = layer.length.max(part.within.end);
-        layer.charge.shrink_to(layer.extents.memory());
+        layer.charge.shrink_to(layer.ranges.memory());
     }
 
     /// Whether the chunk is new from its first byte to the last that it may have.
     pub(super) fn is_full(&self, number: u64, chunk_size: u32) -> bool {
         let dirty = self.chunks.get(&number).and_then(|chunk| chunk.dirty.as_ref());
-        dirty.is_some_and(|layer| layer.extents.covers(&(0..chunk_size)))
+        dirty.is_some_and(|layer| layer.ranges.covers(&(0..chunk_size)))
     }
 
     /// Makes the content at least `length` bytes long, and there at all.
@@ -299,7 +299,7 @@ impl State {
         if let Some(chunk) = self.chunks.get_mut(&number)
             && let Some(layer) = &mut chunk.dirty
         {
-            layer.extents.cut(end);
+            layer.ranges.cut(end);
             layer.length = layer.length.min(end);
         }
     }
@@ -339,11 +339,11 @@ impl State {
     /// What is not stored of a chunk's range, the older first, and whether that is all of the range.
     pub(super) fn layers(&self, number: u64, within: &Range<u32>) -> (Vec<(u32, Bytes)>, bool) {
         let Some(chunk) = self.chunks.get(&number) else { return (Vec::new(), false) };
-        let dirty = chunk.dirty.as_ref().map(|layer| &layer.extents);
-        let frozen = chunk.frozen.as_ref().map(|layer| &layer.extents);
+        let dirty = chunk.dirty.as_ref().map(|layer| &layer.ranges);
+        let frozen = chunk.frozen.as_ref().map(|layer| &layer.ranges);
         let both = || frozen.into_iter().chain(dirty);
-        let all = both().any(|extents| extents.covers(within));
-        (both().flat_map(|extents| extents.within(within)).collect(), all)
+        let all = both().any(|ranges| ranges.covers(within));
+        (both().flat_map(|ranges| ranges.within(within)).collect(), all)
     }
 
     /// The chunks with something that is not stored, each with its last change.
@@ -392,7 +392,7 @@ impl State {
         }
         let mut layer = chunk.dirty.take()?;
         layer.place.leave();
-        layer.extents.freeze();
+        layer.ranges.freeze();
         let layer = Arc::new(layer);
         chunk.frozen = Some(Arc::clone(&layer));
         Some(Upload { layer, changed: chunk.changed, age: self.age })
@@ -428,7 +428,7 @@ impl State {
         chunk.failures += 1;
         chunk.failure = Some(Arc::new(error));
         let mut layer = Arc::try_unwrap(upload.layer).unwrap_or_else(|shared| Layer {
-            extents: shared.extents.clone(),
+            ranges: shared.ranges.clone(),
             length: shared.length,
             charge: shared.charge.nothing(),
             place: shared.place.another(),

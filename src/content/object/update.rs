@@ -8,8 +8,8 @@ use object_store::PutPayload;
 use object_store::path::Path;
 use uuid::Uuid;
 
-use super::bucket::{Bucket, Ended, Expected, Patience, Stored};
-use super::error::Failure;
+use super::bucket::{Backoff, Bucket, Ended, Expected, Stored};
+use super::error::RequestError;
 use super::layout::Trailer;
 use crate::content::Error;
 
@@ -44,7 +44,7 @@ pub(super) struct Changed {
 
 /// One chunk of a bucket.
 #[derive(Debug)]
-pub(super) struct Target<'a> {
+pub(super) struct ChunkUpdate<'a> {
     pub(super) bucket: &'a Bucket,
     pub(super) key: Path,
     pub(super) chunk_size: u32,
@@ -59,14 +59,14 @@ pub(super) struct Target<'a> {
 /// How often a chunk may be found changed by others in one update: each time one of them got further.
 const CONFLICTS: u32 = 1_000;
 
-impl Target<'_> {
+impl ChunkUpdate<'_> {
     /// Makes the change that `change` says for what is stored, or none where it says so. Answers with what is
     /// stored then, with bytes where they are wanted; `None` where there is no object. `wanted` is asked
     /// before every attempt.
     pub(super) async fn update(
         &self,
         mut known: Known,
-        mut patience: Patience<'_>,
+        mut backoff: Backoff<'_>,
         wanted: impl Fn() -> bool,
         change: impl Fn(Option<&Stored>) -> Option<Changed>,
     ) -> Result<Option<Stored>, Error> {
@@ -74,13 +74,13 @@ impl Target<'_> {
         for _ in 0..CONFLICTS {
             let guess = matches!(known, Known::Unlikely) && !self.bucket.conditional;
             if guess || matches!(known, Known::Unknown) {
-                known = self.look(&mut patience).await?;
+                known = self.look(&mut backoff).await?;
             }
             let base = known.stored();
             let Some(Changed { segments, length }) = change(base) else {
                 // No request would find out that others have made another of it.
                 if std::mem::take(&mut remembered) {
-                    known = self.look(&mut patience).await?;
+                    known = self.look(&mut backoff).await?;
                     continue;
                 }
                 return Ok(base.cloned());
@@ -105,15 +105,15 @@ impl Target<'_> {
                         let data = self.joined(segments);
                         return Ok(Some(Stored { data, length, nonce, version }));
                     }
-                    Err(Failure::Passing(error)) => patience.pause(error).await?,
-                    Err(Failure::Lasting(error)) => return Err(error),
+                    Err(RequestError::Passing(error)) => backoff.pause(error).await?,
+                    Err(RequestError::Lasting(error)) => return Err(error),
                     Err(
-                        Failure::Changed
-                        | Failure::Absent
-                        | Failure::Unchanged
-                        | Failure::BeyondEnd,
+                        RequestError::Changed
+                        | RequestError::Absent
+                        | RequestError::Unchanged
+                        | RequestError::BeyondEnd,
                     ) => {
-                        known = self.look(&mut patience).await?;
+                        known = self.look(&mut backoff).await?;
                         remembered = false;
                         match &known {
                             Known::Present(stored) if stored.nonce == nonce => {
@@ -131,8 +131,8 @@ impl Target<'_> {
     }
 
     /// What the chunk is now.
-    async fn look(&self, patience: &mut Patience<'_>) -> Result<Known, Error> {
-        let looked = patience.run(|| async {
+    async fn look(&self, backoff: &mut Backoff<'_>) -> Result<Known, Error> {
+        let looked = backoff.run(|| async {
             if self.needs_data {
                 self.bucket.chunk(&self.key, self.chunk_size, None).await
             } else {

@@ -11,7 +11,7 @@ use super::cache::Image;
 use super::error::again;
 use super::layout::{Part, parts};
 use super::state::{File, Upload};
-use super::update::{Changed, Known, Target};
+use super::update::{Changed, ChunkUpdate, Known};
 use crate::availability::is_told;
 use crate::content::Error;
 use crate::log_limit::{About, limited};
@@ -48,7 +48,7 @@ impl Shared {
         part: &Part,
         bytes: &Bytes,
     ) -> Result<(), Error> {
-        let needed = super::extents::Extents::most(bytes.len());
+        let needed = super::dirty_ranges::DirtyRanges::most(bytes.len());
         let charge = match self.budget.try_take(needed) {
             Some(charge) => charge,
             None => {
@@ -127,7 +127,7 @@ impl Shared {
     }
 
     /// Forgets what is not stored of a content.
-    pub(super) fn forget_unstored(&self, file: &File) {
+    pub(super) fn discard_dirty(&self, file: &File) {
         let mut state = file.state.lock();
         for number in state.abandon() {
             self.forget_chunks(file.id, number..=number);
@@ -202,31 +202,31 @@ impl Shared {
         let known = match self.cache.get(file.id, number) {
             Some((Image::Present(stored), _)) => Known::Present(stored),
             Some((Image::Absent, _)) => Known::Absent,
-            None if layer.extents.covers(&(0..layer.length)) => Known::Unlikely,
+            None if layer.ranges.covers(&(0..layer.length)) => Known::Unlikely,
             None => Known::Unknown,
         };
-        let target = Target {
+        let target = ChunkUpdate {
             bucket: &self.bucket,
             key: self.bucket.layout.chunk(file.id, number),
             chunk_size: file.chunk_size,
-            needs_data: !layer.extents.covers(&(0..file.chunk_size)),
+            needs_data: !layer.ranges.covers(&(0..file.chunk_size)),
             keeps_data: self.caches(),
             alone: self.exclusive,
         };
         let wanted = || file.state.lock().age == upload.age;
         let change = |base: Option<&Stored>| {
             let present = base.is_some_and(|base| base.length >= layer.length);
-            if present && layer.extents.end() == 0 {
+            if present && layer.ranges.end() == 0 {
                 return None;
             }
             let (data, length) = match base {
                 Some(base) => (base.data.clone(), base.length),
                 None => (Bytes::new(), 0),
             };
-            let segments = layer.extents.over(&data);
+            let segments = layer.ranges.over(&data);
             Some(Changed { segments, length: length.max(layer.length) })
         };
-        target.update(known, self.bucket.patience(None), wanted, change).await
+        target.update(known, self.bucket.backoff(None), wanted, change).await
     }
 }
 

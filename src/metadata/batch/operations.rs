@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::Queue;
-use crate::metadata::serial::{self, Tables};
+use crate::metadata::single_writer::{self, Tables};
 use crate::metadata::{
     Answer, CreateHow, Created, Flush, FlushOutcome, LinkTarget, Removed, Renamed, SetAttributes,
     SettingDone, ZeroingOutcome,
@@ -19,7 +19,7 @@ impl<T: Tables + 'static> Queue<T> {
         set: &SetAttributes,
     ) -> Option<Answer<SettingDone>> {
         let set = set.clone();
-        self.change(cx, move |tables, cx| serial::setattr(tables, cx, object, &set)).await
+        self.change(cx, move |tables, cx| single_writer::setattr(tables, cx, object, &set)).await
     }
 
     pub(in crate::metadata) async fn create(
@@ -30,7 +30,8 @@ impl<T: Tables + 'static> Queue<T> {
         how: &CreateHow,
     ) -> Option<Answer<Created>> {
         let (name, how) = (name.clone(), how.clone());
-        self.change(cx, move |tables, cx| serial::create(tables, cx, directory, &name, &how)).await
+        self.change(cx, move |tables, cx| single_writer::create(tables, cx, directory, &name, &how))
+            .await
     }
 
     pub(in crate::metadata) async fn mkdir(
@@ -41,7 +42,8 @@ impl<T: Tables + 'static> Queue<T> {
         set: &SetAttributes,
     ) -> Option<Answer<Created>> {
         let (name, set) = (name.clone(), set.clone());
-        self.change(cx, move |tables, cx| serial::mkdir(tables, cx, directory, &name, &set)).await
+        self.change(cx, move |tables, cx| single_writer::mkdir(tables, cx, directory, &name, &set))
+            .await
     }
 
     pub(in crate::metadata) async fn symlink(
@@ -54,7 +56,7 @@ impl<T: Tables + 'static> Queue<T> {
     ) -> Option<Answer<Created>> {
         let (name, target, set) = (name.clone(), target.clone(), set.clone());
         self.change(cx, move |tables, cx| {
-            serial::symlink(tables, cx, directory, &name, &target, &set)
+            single_writer::symlink(tables, cx, directory, &name, &target, &set)
         })
         .await
     }
@@ -69,7 +71,7 @@ impl<T: Tables + 'static> Queue<T> {
     ) -> Option<Answer<Created>> {
         let (name, set) = (name.clone(), set.clone());
         self.change(cx, move |tables, cx| {
-            serial::mknod(tables, cx, directory, &name, (kind, rdev), &set)
+            single_writer::mknod(tables, cx, directory, &name, (kind, rdev), &set)
         })
         .await
     }
@@ -81,7 +83,7 @@ impl<T: Tables + 'static> Queue<T> {
         name: &Name,
     ) -> Option<Answer<Removed>> {
         let name = name.clone();
-        self.change(cx, move |tables, cx| serial::remove(tables, cx, directory, &name)).await
+        self.change(cx, move |tables, cx| single_writer::remove(tables, cx, directory, &name)).await
     }
 
     pub(in crate::metadata) async fn rmdir(
@@ -91,7 +93,7 @@ impl<T: Tables + 'static> Queue<T> {
         name: &Name,
     ) -> Option<Answer<Removed>> {
         let name = name.clone();
-        self.change(cx, move |tables, cx| serial::rmdir(tables, cx, directory, &name)).await
+        self.change(cx, move |tables, cx| single_writer::rmdir(tables, cx, directory, &name)).await
     }
 
     pub(in crate::metadata) async fn rename(
@@ -102,7 +104,7 @@ impl<T: Tables + 'static> Queue<T> {
     ) -> Option<Answer<Renamed>> {
         let (from_name, to_name) = (from_name.clone(), to_name.clone());
         self.change(cx, move |tables, cx| {
-            serial::rename(tables, cx, (from, &from_name), (to, &to_name))
+            single_writer::rename(tables, cx, (from, &from_name), (to, &to_name))
         })
         .await
     }
@@ -115,7 +117,8 @@ impl<T: Tables + 'static> Queue<T> {
         name: &Name,
     ) -> Option<Answer<LinkTarget>> {
         let name = name.clone();
-        self.change(cx, move |tables, cx| serial::link(tables, cx, object, directory, &name)).await
+        self.change(cx, move |tables, cx| single_writer::link(tables, cx, object, directory, &name))
+            .await
     }
 
     pub(in crate::metadata) async fn flush(
@@ -125,7 +128,7 @@ impl<T: Tables + 'static> Queue<T> {
         flush: &Flush,
     ) -> Option<Answer<FlushOutcome>> {
         let flush = flush.clone();
-        self.change(cx, move |tables, cx| serial::flush(tables, cx, file, &flush)).await
+        self.change(cx, move |tables, cx| single_writer::flush(tables, cx, file, &flush)).await
     }
 
     pub(in crate::metadata) async fn begin_zeroing(
@@ -134,6 +137,7 @@ impl<T: Tables + 'static> Queue<T> {
         file: ObjectId,
         content: ContentRef,
     ) -> Option<Answer<ZeroingOutcome>> {
-        self.change(cx, move |tables, cx| serial::begin_zeroing(tables, cx, file, content)).await
+        self.change(cx, move |tables, cx| single_writer::begin_zeroing(tables, cx, file, content))
+            .await
     }
 }

@@ -114,7 +114,7 @@ fn what_an_entry_leads_to_is_kept_beside_commits_of_other_keys() {
     let (cache, share, directory, child) = scene();
     let place = (directory.id, name("a"));
     let slots = [cache.slot(&directory.id), cache.slot(&child.id), cache.slot(&place)];
-    // One whose mark is none of theirs.
+    // One whose epoch is none of theirs.
     let mut others = std::iter::repeat_with(|| object(&share));
     let other = others.find(|it| !slots.contains(&cache.slot(&it.id))).unwrap();
     let other = touched(&[&other], &[]);
@@ -216,7 +216,7 @@ fn while_nobody_knows_what_changes_nothing_is_kept() {
 
 #[test]
 fn it_is_bounded() {
-    let mut halves = Halves::default();
+    let mut halves = TwoGenerationMap::default();
     for number in 0..2 * KEPT {
         halves.put(number, number);
         assert!(halves.newer.len() + halves.older.len() <= KEPT);

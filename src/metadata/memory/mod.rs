@@ -1,15 +1,15 @@
 //! The store in memory: one lock around tables that look like a database's. It keeps nothing
 //! across a restart; tests and trials use it, and it is the oracle of the other stores.
 //!
-//! The operations that change it are those of [`super::serial`]; the lock makes their caller the only writer.
+//! The operations that change it are those of [`super::single_writer`]; the lock makes their caller the only writer.
 
-mod check;
+mod invariants;
 mod read;
 mod state;
 mod tables;
 #[cfg(test)]
 mod tests;
-mod upkeep;
+mod transfer;
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -22,8 +22,8 @@ use crate::types::{
     ShareName, SymlinkTarget,
 };
 
-use self::state::State;
-use super::serial::{self, Stop};
+use self::state::MemoryTables;
+use super::single_writer::{self, OpError};
 use super::{
     Answer, CreateHow, Created, Error, Flush, FlushOutcome, Link, LinkTarget, Lookup,
     MetadataStore, Page, Removed, Renamed, SetAttributes, SettingDone, Share, ShareSpec,
@@ -33,7 +33,7 @@ use super::{
 /// A namespace in memory. Durable for as long as the value lives.
 #[derive(Debug, Default)]
 pub struct MemoryStore {
-    state: Arc<Mutex<State>>,
+    state: Arc<Mutex<MemoryTables>>,
     /// Shared by those that keep loads away.
     loads: Arc<tokio::sync::RwLock<()>>,
 }
@@ -55,7 +55,7 @@ impl MemoryStore {
     }
 
     /// The tables, unless the store is closed.
-    fn open(&self) -> Result<MutexGuard<'_, State>, Error> {
+    fn open(&self) -> Result<MutexGuard<'_, MemoryTables>, Error> {
         let state = self.state.lock();
         if state.closed {
             return Err(Error::Unavailable("the store is closed".into()));
@@ -64,7 +64,7 @@ impl MemoryStore {
     }
 
     /// The tables, unless the call is over already.
-    fn admit(&self, cx: &Context) -> Result<MutexGuard<'_, State>, Error> {
+    fn admit(&self, cx: &Context) -> Result<MutexGuard<'_, MemoryTables>, Error> {
         if cx.cancel.is_cancelled() || Instant::now() >= cx.deadline {
             return Err(Error::Cancelled);
         }
@@ -75,10 +75,10 @@ impl MemoryStore {
     fn change<T>(
         &self,
         cx: &Context,
-        work: impl FnOnce(&mut State) -> Result<T, Stop<Infallible>>,
+        work: impl FnOnce(&mut MemoryTables) -> Result<T, OpError<Infallible>>,
     ) -> Answer<T> {
         work(&mut *self.admit(cx)?).map_err(|stop| match stop {
-            Stop::Refused(refusal) => refusal,
+            OpError::Refused(refusal) => refusal,
         })
     }
 }
@@ -147,7 +147,7 @@ impl MetadataStore for MemoryStore {
         object: ObjectId,
         set: &SetAttributes,
     ) -> Answer<SettingDone> {
-        self.change(cx, |tables| serial::setattr(tables, cx, object, set))
+        self.change(cx, |tables| single_writer::setattr(tables, cx, object, set))
     }
 
     async fn create(
@@ -157,7 +157,7 @@ impl MetadataStore for MemoryStore {
         name: &Name,
         how: &CreateHow,
     ) -> Answer<Created> {
-        self.change(cx, |tables| serial::create(tables, cx, directory, name, how))
+        self.change(cx, |tables| single_writer::create(tables, cx, directory, name, how))
     }
 
     async fn mkdir(
@@ -167,7 +167,7 @@ impl MetadataStore for MemoryStore {
         name: &Name,
         set: &SetAttributes,
     ) -> Answer<Created> {
-        self.change(cx, |tables| serial::mkdir(tables, cx, directory, name, set))
+        self.change(cx, |tables| single_writer::mkdir(tables, cx, directory, name, set))
     }
 
     async fn symlink(
@@ -178,7 +178,7 @@ impl MetadataStore for MemoryStore {
         target: &SymlinkTarget,
         set: &SetAttributes,
     ) -> Answer<Created> {
-        self.change(cx, |tables| serial::symlink(tables, cx, directory, name, target, set))
+        self.change(cx, |tables| single_writer::symlink(tables, cx, directory, name, target, set))
     }
 
     async fn mknod(
@@ -190,15 +190,17 @@ impl MetadataStore for MemoryStore {
         rdev: DeviceNumbers,
         set: &SetAttributes,
     ) -> Answer<Created> {
-        self.change(cx, |tables| serial::mknod(tables, cx, directory, name, (kind, rdev), set))
+        self.change(cx, |tables| {
+            single_writer::mknod(tables, cx, directory, name, (kind, rdev), set)
+        })
     }
 
     async fn remove(&self, cx: &Context, directory: ObjectId, name: &Name) -> Answer<Removed> {
-        self.change(cx, |tables| serial::remove(tables, cx, directory, name))
+        self.change(cx, |tables| single_writer::remove(tables, cx, directory, name))
     }
 
     async fn rmdir(&self, cx: &Context, directory: ObjectId, name: &Name) -> Answer<Removed> {
-        self.change(cx, |tables| serial::rmdir(tables, cx, directory, name))
+        self.change(cx, |tables| single_writer::rmdir(tables, cx, directory, name))
     }
 
     async fn rename(
@@ -209,7 +211,9 @@ impl MetadataStore for MemoryStore {
         to: ObjectId,
         to_name: &Name,
     ) -> Answer<Renamed> {
-        self.change(cx, |tables| serial::rename(tables, cx, (from, from_name), (to, to_name)))
+        self.change(cx, |tables| {
+            single_writer::rename(tables, cx, (from, from_name), (to, to_name))
+        })
     }
 
     async fn link(
@@ -219,11 +223,11 @@ impl MetadataStore for MemoryStore {
         directory: ObjectId,
         name: &Name,
     ) -> Answer<LinkTarget> {
-        self.change(cx, |tables| serial::link(tables, cx, object, directory, name))
+        self.change(cx, |tables| single_writer::link(tables, cx, object, directory, name))
     }
 
     async fn flush(&self, cx: &Context, file: ObjectId, flush: &Flush) -> Answer<FlushOutcome> {
-        self.change(cx, |tables| serial::flush(tables, cx, file, flush))
+        self.change(cx, |tables| single_writer::flush(tables, cx, file, flush))
     }
 
     async fn begin_zeroing(
@@ -232,7 +236,7 @@ impl MetadataStore for MemoryStore {
         file: ObjectId,
         content: ContentRef,
     ) -> Answer<ZeroingOutcome> {
-        self.change(cx, |tables| serial::begin_zeroing(tables, cx, file, content))
+        self.change(cx, |tables| single_writer::begin_zeroing(tables, cx, file, content))
     }
 
     async fn usage(&self, share: ShareId) -> Result<Usage, Error> {

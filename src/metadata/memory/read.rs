@@ -3,9 +3,9 @@
 use crate::metadata::{Answer, DirectoryEntry, Error, Link, Lookup, Page, Refusal};
 use crate::types::{Context, Cookie, Name, ObjectId};
 
-use super::state::State;
+use super::state::MemoryTables;
 
-impl State {
+impl MemoryTables {
     pub(super) fn lookup(&self, cx: &Context, directory: ObjectId, name: &Name) -> Answer<Lookup> {
         let directory = self.directory(cx, directory)?;
         let object = self.child(directory.id, name).cloned();

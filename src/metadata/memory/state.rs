@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
 
-use crate::metadata::serial::{Edge, counted_bytes};
+use crate::metadata::single_writer::{Edge, counted_bytes};
 use crate::metadata::{Answer, Capabilities, Error, Share, ShareSpec, Usage, decide, rules};
 use crate::types::{
     Attributes, Context, Cookie, Fileid, Fsid, Name, ObjectId, ShareId, ShareName, SymlinkTarget,
@@ -12,7 +12,7 @@ use crate::types::{
 
 /// Everything that the store holds.
 #[derive(Debug)]
-pub(super) struct State {
+pub(super) struct MemoryTables {
     /// Set once; no call is answered afterwards.
     pub(super) closed: bool,
     pub(super) shares: BTreeMap<ShareId, Share>,
@@ -35,7 +35,7 @@ pub(super) struct State {
     pub(super) last_cookie: Cookie,
 }
 
-impl Default for State {
+impl Default for MemoryTables {
     fn default() -> Self {
         Self {
             closed: false,
@@ -110,7 +110,7 @@ impl Entries {
     }
 }
 
-impl State {
+impl MemoryTables {
     /// See [`crate::metadata::MetadataStore::open_share`].
     pub(super) fn open_share(&mut self, spec: &ShareSpec) -> Result<Share, Error> {
         if let Some(share) = self.shares.values().find(|share| share.name == spec.name) {

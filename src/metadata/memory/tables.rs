@@ -2,12 +2,12 @@
 
 use std::convert::Infallible;
 
-use super::state::{Entries, State};
-use crate::metadata::serial::{Edge, Outcome, Tables};
+use super::state::{Entries, MemoryTables};
+use crate::metadata::single_writer::{Edge, Outcome, Tables};
 use crate::metadata::{Capabilities, Error};
 use crate::types::{Attributes, Cookie, Fileid, Fsid, Name, ObjectId, ShareId, SymlinkTarget};
 
-impl Tables for State {
+impl Tables for MemoryTables {
     type Failure = Infallible;
 
     fn room(&self) -> Result<(), Error> {
@@ -28,7 +28,7 @@ impl Tables for State {
     }
 
     fn edge(&mut self, directory: ObjectId, name: &Name) -> Outcome<Option<Edge>, Self> {
-        Ok(State::edge(self, directory, name))
+        Ok(MemoryTables::edge(self, directory, name))
     }
 
     fn is_empty(&mut self, directory: ObjectId) -> Outcome<bool, Self> {
@@ -36,11 +36,11 @@ impl Tables for State {
     }
 
     fn next_fileid(&mut self) -> Outcome<Fileid, Self> {
-        Ok(State::next_fileid(self))
+        Ok(MemoryTables::next_fileid(self))
     }
 
     fn next_cookie(&mut self) -> Outcome<Cookie, Self> {
-        Ok(State::next_cookie(self))
+        Ok(MemoryTables::next_cookie(self))
     }
 
     fn insert(
@@ -58,12 +58,12 @@ impl Tables for State {
         if let Some(verifier) = verifier {
             self.verifiers.insert(object.id, verifier);
         }
-        State::put(self, object.clone());
+        MemoryTables::put(self, object.clone());
         Ok(())
     }
 
     fn put(&mut self, object: &Attributes) -> Outcome<(), Self> {
-        State::put(self, object.clone());
+        MemoryTables::put(self, object.clone());
         Ok(())
     }
 
@@ -73,17 +73,17 @@ impl Tables for State {
     }
 
     fn discard(&mut self, object: ObjectId) -> Outcome<(), Self> {
-        State::discard(self, object);
+        MemoryTables::discard(self, object);
         Ok(())
     }
 
     fn put_edge(&mut self, directory: ObjectId, name: &Name, edge: Edge) -> Outcome<(), Self> {
-        State::put_edge(self, directory, name, edge);
+        MemoryTables::put_edge(self, directory, name, edge);
         Ok(())
     }
 
     fn remove_edge(&mut self, directory: ObjectId, name: &Name) -> Outcome<(), Self> {
-        State::remove_edge(self, directory, name);
+        MemoryTables::remove_edge(self, directory, name);
         Ok(())
     }
 }

@@ -54,7 +54,7 @@ async fn sample() -> (Sample, Context) {
 
 #[tokio::test]
 async fn every_kind_of_damage_is_found() {
-    type Damage = fn(&Sample, &mut State);
+    type Damage = fn(&Sample, &mut MemoryTables);
     let damages: &[(&str, Damage)] = &[
         ("an edge without child", |s, state| {
             state.objects.remove(&s.file.id);
@@ -73,7 +73,7 @@ async fn every_kind_of_damage_is_found() {
             state.put_edge(
                 s.root,
                 &name("again"),
-                crate::metadata::serial::Edge { cookie, ..edge },
+                crate::metadata::single_writer::Edge { cookie, ..edge },
             );
         }),
         ("a wrong parent", |s, state| {

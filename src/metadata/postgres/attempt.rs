@@ -4,10 +4,10 @@
 //! decided on values that are out of date by the time the call is sent.
 
 use super::PostgresStore;
-use super::flight::arguments;
+use super::execute::arguments;
 use super::gates::Pass;
 use super::pool::Pooled;
-use super::retry::{Patience, admit, within};
+use super::retry::{Backoff, admit, within};
 use crate::metadata::{Answer, Error};
 use crate::types::{Context, ObjectId, Phase};
 
@@ -25,7 +25,7 @@ const FLUSH_SEEN: &str = "
 /// A change that is being decided on.
 #[derive(Debug)]
 pub(super) struct Attempt {
-    pub(super) patience: Patience,
+    pub(super) backoff: Backoff,
     /// Kept between what is read and the call that follows, and given back while the database is waited for.
     pub(super) connection: Option<Pooled>,
     /// Held from what is read to the answer of the call that follows, but not while that waits for the disk.
@@ -58,7 +58,7 @@ impl PostgresStore {
         objects.sort_unstable();
         objects.dedup();
         Attempt {
-            patience: Patience::new(),
+            backoff: Backoff::new(),
             connection: None,
             passes: Vec::new(),
             unflushed: false,

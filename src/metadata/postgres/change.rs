@@ -1,9 +1,9 @@
-//! A change: a look at the objects that its decision rests on, the decision (`decide`), and the call of a function that
+//! A change: a prefetch at the objects that its decision rests on, the decision (`decide`), and the call of a function that
 //! compares the values it rests on. Where they have changed, the decision is made again on those that hold now.
 
 use super::PostgresStore;
 use super::attempt::Attempt;
-use super::flight::{Argument, Mutation, Reply, Verdict};
+use super::execute::{Argument, Mutation, Reply, Verdict};
 use super::read::View;
 use super::rows::damaged;
 use crate::metadata::{Answer, Error, Refusal, Share};
@@ -11,7 +11,7 @@ use crate::types::{Attributes, Context, ObjectId};
 
 /// The statement that reads the objects of a decision.
 #[derive(Debug)]
-pub(super) struct Look {
+pub(super) struct Prefetch {
     pub(super) statement: &'static str,
     pub(super) arguments: Vec<Argument>,
 }
@@ -34,13 +34,13 @@ impl PostgresStore {
         &self,
         cx: &Context,
         objects: [ObjectId; N],
-        look: Look,
+        prefetch: Prefetch,
         decide: impl Fn(View, &Share) -> Answer<Step<R>>,
         answer: fn(Reply) -> Result<R, Error>,
     ) -> Answer<R> {
         let share = self.share(cx).await?;
         let mut attempt = self.attempt(objects);
-        let answer = self.change_in(cx, &mut attempt, &share, look, decide, answer).await;
+        let answer = self.change_in(cx, &mut attempt, &share, prefetch, decide, answer).await;
         self.durable(cx, attempt, answer).await
     }
 
@@ -49,11 +49,11 @@ impl PostgresStore {
         cx: &Context,
         attempt: &mut Attempt,
         share: &Share,
-        look: Look,
+        prefetch: Prefetch,
         decide: impl Fn(View, &Share) -> Answer<Step<R>>,
         answer: fn(Reply) -> Result<R, Error>,
     ) -> Answer<R> {
-        let rows = self.read_for(cx, attempt, look.statement, look.arguments).await?;
+        let rows = self.read_for(cx, attempt, prefetch.statement, prefetch.arguments).await?;
         attempt.unflushed = true;
         let mut view = View::from_rows(&rows, share.fsid)?;
         loop {

@@ -18,11 +18,11 @@ use tokio_postgres::{Config, NoTls, Socket, tls::MakeTlsConnect, tls::TlsConnect
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::Settings;
-use super::error::Failure;
-use super::obstacle::Obstacle;
-use super::setup::Standing;
+use super::connect_error::ConnectError;
+use super::error::PostgresError;
+use super::session::ServerRole;
 use super::target::{ChannelBinding, ConnectOptions, Host, SslMode};
-use super::{other_service, setup, tls};
+use super::{other_service, session, tls};
 use crate::metadata::Error;
 
 /// How long an attempt is alone before the next address is tried beside it, so that one that does not answer
@@ -49,11 +49,11 @@ impl fmt::Debug for Connector {
 /// A connection to a server, and what that takes.
 pub(super) struct Connected {
     pub(super) client: ClientWrapper,
-    pub(super) standing: Standing,
+    pub(super) role: ServerRole,
 }
 
 /// Where there is no connection: what stands in the way, by place.
-struct Failed(Vec<(String, Obstacle)>);
+struct Failed(Vec<(String, ConnectError)>);
 
 impl Connector {
     pub(super) fn new(settings: &Settings) -> Self {
@@ -73,21 +73,23 @@ impl Connector {
     /// only where no other is to be had. It ends when it is
     /// dropped. Every address has the time limit of the settings, TLS and login included.
     ///
-    /// The failure is [`Failure::Lost`] where a server may come back by itself, and [`Failure::Refused`] where somebody
+    /// The failure is [`PostgresError::Lost`] where a server may come back by itself, and [`PostgresError::Refused`] where somebody
     /// has to change something.
-    pub(super) async fn connect(&self) -> Result<Connected, Failure> {
+    pub(super) async fn connect(&self) -> Result<Connected, PostgresError> {
         let target = Arc::clone(&self.target);
         let read = tokio::task::spawn_blocking(move || {
             let tls = tls::connector(&target)?;
             let password = match &target.password_source {
-                Some(source) => source.read().map_err(|it| Obstacle::lasting(it.to_string()))?,
+                Some(source) => {
+                    source.read().map_err(|it| ConnectError::lasting(it.to_string()))?
+                }
                 None => target.password.clone(),
             };
-            Ok::<_, Obstacle>((tls, password))
+            Ok::<_, ConnectError>((tls, password))
         });
-        let read = read.await.map_err(|panicked| Failure::Lost(Box::new(panicked)))?;
+        let read = read.await.map_err(|panicked| PostgresError::Lost(Box::new(panicked)))?;
         let (tls, password) =
-            read.map_err(|obstacle| Failure::Refused(Error::Backend(obstacle.text.into())))?;
+            read.map_err(|obstacle| PostgresError::Refused(Error::Backend(obstacle.text.into())))?;
         let attempts = self.target.hosts.iter().map(|host| {
             let (connector, host) = (self.clone(), host.clone());
             Way { connector, tls: tls.clone(), password: password.clone(), host }.connect()
@@ -115,8 +117,8 @@ impl Way {
             timeout(self.connector.limit, tokio::net::lookup_host((host.name.as_str(), host.port)));
         let addresses: Vec<IpAddr> = match found.await {
             Ok(Ok(found)) => found.map(|address: SocketAddr| address.ip()).collect(),
-            Ok(Err(error)) => return Err(self.failed(None, Obstacle::unknown_host(&error))),
-            Err(_) => return Err(self.failed(None, Obstacle::late(self.connector.limit))),
+            Ok(Err(error)) => return Err(self.failed(None, ConnectError::unknown_host(&error))),
+            Err(_) => return Err(self.failed(None, ConnectError::late(self.connector.limit))),
         };
         let attempts = addresses.into_iter().map(|address| {
             let way = self.clone();
@@ -138,7 +140,7 @@ impl Way {
             let client = match client {
                 Ok(client) => client,
                 Err(error) => {
-                    let obstacle = Obstacle::of(&error, target, &self.host);
+                    let obstacle = ConnectError::of(&error, target, &self.host);
                     let other = match address {
                         Some(address) if may_be_another_service(&error) => {
                             other_service::found((address, self.host.port).into()).await
@@ -148,8 +150,8 @@ impl Way {
                     return Err(other.unwrap_or(obstacle));
                 }
             };
-            let standing = setup::check_server(&client, target, &self.host).await?;
-            Ok(Connected { client, standing })
+            let role = session::check_server(&client, target, &self.host).await?;
+            Ok(Connected { client, role })
         };
         match timeout(self.connector.limit, attempt).await {
             Ok(outcome) => outcome.map_err(|obstacle| self.failed(address, obstacle)),
@@ -158,7 +160,7 @@ impl Way {
                     Some(address) => other_service::found((address, self.host.port).into()).await,
                     None => None,
                 };
-                let late = || Obstacle::late(self.connector.limit);
+                let late = || ConnectError::late(self.connector.limit);
                 Err(self.failed(address, other.unwrap_or_else(late)))
             }
         }
@@ -200,7 +202,7 @@ impl Way {
         config
     }
 
-    fn failed(&self, address: Option<IpAddr>, obstacle: Obstacle) -> Failed {
+    fn failed(&self, address: Option<IpAddr>, obstacle: ConnectError) -> Failed {
         let Host { name, port } = &self.host;
         let place = match address.map(|address| address.to_string()) {
             Some(address) if address != *name => format!("{name} ({address}), port {port}"),
@@ -268,11 +270,11 @@ async fn race(
         }
         let alone = if waiting.len() == 0 { Duration::MAX } else { HEAD_START };
         match timeout(alone, running.join_next()).await {
-            Ok(Some(Ok(Ok(first)))) if first.standing == Standing::Primary => return Ok(first),
+            Ok(Some(Ok(Ok(first)))) if first.role == ServerRole::Primary => return Ok(first),
             Ok(Some(Ok(Ok(other)))) => second_best = second_best.or(Some(other)),
             Ok(Some(Ok(Err(more)))) => failed.0.extend(more.0),
             Ok(Some(Err(panicked))) => {
-                failed.0.push((String::new(), Obstacle::passing(panicked.to_string())));
+                failed.0.push((String::new(), ConnectError::passing(panicked.to_string())));
             }
             Ok(None) => return second_best.ok_or(failed),
             Err(_) => {}
@@ -291,7 +293,7 @@ impl Failed {
     }
 
     /// One line that names every place; what stands in the way of several is said once.
-    fn into_failure(self) -> Failure {
+    fn into_failure(self) -> PostgresError {
         let lasting = self.0.iter().all(|(_, obstacle)| obstacle.lasting);
         let mut lines: Vec<(String, String)> = Vec::new();
         for (place, obstacle) in self.0 {
@@ -304,9 +306,9 @@ impl Failed {
             lines.into_iter().map(|(places, text)| format!("{places}: {text}")).collect();
         let text = lines.join("; ");
         if lasting {
-            Failure::Refused(Error::Backend(text.into()))
+            PostgresError::Refused(Error::Backend(text.into()))
         } else {
-            Failure::Lost(text.into())
+            PostgresError::Lost(text.into())
         }
     }
 }

@@ -3,8 +3,8 @@
 use std::ops::ControlFlow;
 
 use super::PostgresStore;
-use super::change::{Look, Step, guard};
-use super::flight::{Mutation, arguments};
+use super::change::{Prefetch, Step, guard};
+use super::execute::{Mutation, arguments};
 use super::read::{LOOKUP, View};
 use crate::metadata::decide::{self, New};
 use crate::metadata::{Answer, Created, Share};
@@ -21,7 +21,7 @@ impl PostgresStore {
         name: &Name,
         new: New<'_>,
     ) -> Answer<Created> {
-        let look = Look {
+        let prefetch = Prefetch {
             statement: LOOKUP,
             arguments: arguments![parent.0, cx.share.0, name.as_bytes().to_vec()],
         };
@@ -34,7 +34,7 @@ impl PostgresStore {
                 }
             })
         };
-        self.change(cx, [parent], look, decide, |mut reply| {
+        self.change(cx, [parent], prefetch, decide, |mut reply| {
             Ok(Created { directory: reply.change()?, object: reply.next()?, made: true })
         })
         .await

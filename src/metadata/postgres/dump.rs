@@ -31,8 +31,8 @@ impl PostgresStore {
         only: Option<&ShareName>,
         to: mpsc::Sender<Vec<Record>>,
     ) -> Result<(), Error> {
-        let mut apart = self.connect_apart().await?;
-        let client: &mut Client = &mut apart;
+        let mut dedicated = self.connect_dedicated().await?;
+        let client: &mut Client = &mut dedicated;
         let snapshot = client
             .build_transaction()
             .isolation_level(IsolationLevel::RepeatableRead)

@@ -7,7 +7,7 @@ use crate::metadata::{Error, Source};
 
 /// A failed call, by what can be done about it.
 #[derive(Debug)]
-pub(super) enum Failure {
+pub(super) enum PostgresError {
     /// Nothing was applied, and a repeat may go through: a deadlock, a lock waited for too long.
     Transient(Source),
     /// The connection or the server is gone. Whether a mutation was applied is not known.
@@ -30,7 +30,7 @@ const OUT_OF_ORDER: &str = "TF005";
 /// The SQLSTATE that `share_lease` raises for an instance that may change nothing now.
 const NOT_JOINED: &str = "TF004";
 
-impl From<tokio_postgres::Error> for Failure {
+impl From<tokio_postgres::Error> for PostgresError {
     fn from(error: tokio_postgres::Error) -> Self {
         let Some(state) = error.code() else {
             // The socket closed or broke, or what came over it made no sense.
@@ -73,7 +73,7 @@ fn says_cached_plan(error: &tokio_postgres::Error) -> bool {
     error.as_db_error().is_some_and(|error| error.message().starts_with("cached plan"))
 }
 
-impl Failure {
+impl PostgresError {
     /// The failure of a call that was sent. An error that ended the session says nothing of whether the call was
     /// applied before.
     pub(super) fn in_flight(error: tokio_postgres::Error) -> Self {
@@ -113,7 +113,7 @@ pub(super) fn duplicate_of(error: &tokio_postgres::Error) -> Option<&str> {
 
 /// An error of the start, where nothing is repeated here.
 pub(super) fn fatal(error: tokio_postgres::Error) -> Error {
-    Failure::in_flight(error).into_error()
+    PostgresError::in_flight(error).into_error()
 }
 
 /// Why a server refused a login.

@@ -2,7 +2,7 @@
 
 use super::PostgresStore;
 use super::change::unexpected;
-use super::flight::{Mutation, Verdict, arguments};
+use super::execute::{Mutation, Verdict, arguments};
 use crate::metadata::{Answer, Change, Error, Flush, FlushOutcome, Refusal, ZeroingOutcome};
 use crate::types::{ContentRef, Context, ObjectId};
 

@@ -1,8 +1,8 @@
 //! LINK.
 
 use super::PostgresStore;
-use super::change::{Look, Step, guard};
-use super::flight::{Mutation, arguments};
+use super::change::{Prefetch, Step, guard};
+use super::execute::{Mutation, arguments};
 use super::read::{LOOK_LINK, View};
 use crate::metadata::{Answer, LinkTarget, Share, decide};
 use crate::types::{Context, Name, ObjectId};
@@ -17,7 +17,7 @@ impl PostgresStore {
         directory: ObjectId,
         name: &Name,
     ) -> Answer<LinkTarget> {
-        let look = Look {
+        let prefetch = Prefetch {
             statement: LOOK_LINK,
             arguments: arguments![directory.0, cx.share.0, name.as_bytes().to_vec(), object.0],
         };
@@ -37,7 +37,7 @@ impl PostgresStore {
             };
             Ok(Step::Call(mutation, Box::new(object), Some(Box::new(parent))))
         };
-        self.change(cx, [directory, object], look, decide, |mut reply| {
+        self.change(cx, [directory, object], prefetch, decide, |mut reply| {
             Ok(LinkTarget { directory: reply.change()?, object: reply.next()? })
         })
         .await

@@ -9,11 +9,11 @@ use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Transaction};
 
 use super::connect::CLOSING;
-use super::error::{Failure, duplicate_of, fatal};
-use super::flight::arguments;
-use super::{PostgresStore, Presence, check, hold, lease, rows};
+use super::error::{PostgresError, duplicate_of, fatal};
+use super::execute::arguments;
+use super::{PostgresStore, Presence, invariants, lease, load_fence, rows};
 use crate::metadata::{
-    EntryRecord, Error, HELD, LOADED, LoadError, LoadHow, Loaded, ObjectRecord, Portion, Record,
+    EntryRecord, Error, FENCED, LOADED, LoadError, LoadHow, Loaded, ObjectRecord, Portion, Record,
     Share, claim_key,
 };
 use crate::types::{ObjectId, ShareName};
@@ -145,16 +145,16 @@ impl PostgresStore {
         from: mpsc::Receiver<Portion>,
     ) -> Result<Loaded, LoadError> {
         self.check_rights().await?;
-        self.lease.join().await.map_err(Failure::into_error)?;
-        let mut apart = self.connect_apart().await?;
-        let client: &mut Client = &mut apart;
+        self.lease.join().await.map_err(PostgresError::into_error)?;
+        let mut dedicated = self.connect_dedicated().await?;
+        let client: &mut Client = &mut dedicated;
         let transaction = client.transaction().await.map_err(fatal)?;
         transaction.batch_execute("SET LOCAL lock_timeout = '10s'").await.map_err(fatal)?;
         transaction.query(lease::SHARE, &[&self.instance]).await.map_err(failed)?;
         transaction.batch_execute(LOCK).await.map_err(failed)?;
-        let alone = transaction.query_one(hold::LOCK, &[]).await.map_err(failed)?;
+        let alone = transaction.query_one(load_fence::LOCK, &[]).await.map_err(failed)?;
         if !alone.try_get::<_, bool>(0).map_err(fatal)? {
-            return Err(Error::Unavailable(HELD.into()).into());
+            return Err(Error::Unavailable(FENCED.into()).into());
         }
         match self.take_checked(&transaction, how, from).await {
             Ok(loaded) => {
@@ -184,7 +184,7 @@ impl PostgresStore {
         from: mpsc::Receiver<Portion>,
     ) -> Result<Loaded, LoadError> {
         let incoming = self.take_in(transaction, how, from).await?;
-        let broken = check::broken_in(transaction, &incoming.shares, incoming.loaded).await?;
+        let broken = invariants::broken_in(transaction, &incoming.shares, incoming.loaded).await?;
         broken.map_or(Ok(incoming.loaded), |broken| Err(LoadError::Unsound(broken)))
     }
 
@@ -422,6 +422,6 @@ fn failed(error: tokio_postgres::Error) -> LoadError {
     match duplicate_of(&error) {
         Some("files_pkey") => LoadError::Collides,
         Some(constraint) => LoadError::Unsound(format!("a value is there twice ({constraint})")),
-        None => LoadError::Store(Failure::from(error).into_error()),
+        None => LoadError::Store(PostgresError::from(error).into_error()),
     }
 }

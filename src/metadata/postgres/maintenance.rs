@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
 use super::Settings;
-use super::error::Failure;
+use super::error::PostgresError;
 use super::pool::Manager;
 use crate::types::Vital;
 
@@ -115,7 +115,7 @@ fn drop_idle(pool: &Pool<Manager>, rules: Rules) {
 }
 
 type Getting<'a> =
-    Pin<Box<dyn Future<Output = Result<Object<Manager>, PoolError<Failure>>> + Send + 'a>>;
+    Pin<Box<dyn Future<Output = Result<Object<Manager>, PoolError<PostgresError>>> + Send + 'a>>;
 
 /// Makes connections until the pool has `fewest`. Answers whether it has them.
 async fn fill(pool: &Pool<Manager>, fewest: usize) -> bool {

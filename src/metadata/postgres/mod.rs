@@ -5,26 +5,26 @@
 //! changed the decision is made again. Nothing is kept in the process but what never changes.
 
 mod alone;
-mod apart;
 mod attempt;
-mod audit;
 mod change;
 mod check;
 mod connect;
+mod connect_error;
 mod create;
+mod dedicated;
 mod dump;
 mod error;
-mod flight;
+mod execute;
 mod flush;
 mod gates;
-mod hold;
+mod grants;
+mod invariants;
 mod lease;
 mod link;
 mod load;
+mod load_fence;
 mod maintenance;
-mod mend;
 mod migrations;
-mod obstacle;
 mod other_service;
 mod place;
 mod pool;
@@ -32,14 +32,14 @@ mod read;
 mod readers;
 mod remove;
 mod rename;
+mod repair;
 mod retry;
-mod rights;
 mod rows;
+mod server_check;
+mod session;
 mod setattr;
 mod settings;
-mod setup;
 mod shares;
-mod start;
 pub mod target;
 mod tls;
 mod usage;
@@ -50,7 +50,7 @@ use tokio::sync::mpsc;
 use uuid::Uuid;
 
 use self::alone::{Alone, Overlay};
-use self::error::Failure;
+use self::error::PostgresError;
 use self::gates::Gates;
 use self::lease::{HeldHere, Lease};
 pub use self::migrations::PostgresSchema;
@@ -60,12 +60,13 @@ pub use self::settings::{Cache, LeaseTimes, Presence, Settings};
 use self::usage::Usages;
 use super::batch::Queue;
 use super::cache::Cache as Memory;
-use super::decide::{Kind, New};
+use super::decide::{New, RemoveKind};
 use super::known_shares::KnownShares;
 use super::{
-    Answer, CreateHow, Created, Dump, Error, Flush, FlushOutcome, Glance, Hold, Link, LinkTarget,
-    LoadError, LoadHow, Loaded, Lookup, MetadataStore, Page, Portion, Record, Removed, Renamed,
-    SetAttributes, SettingDone, Share, ShareSpec, StorePlace, Upkeep, Usage, ZeroingOutcome,
+    Answer, CreateHow, Created, Dump, Error, Flush, FlushOutcome, Link, LinkTarget, Load,
+    LoadError, LoadFence, LoadHow, Loaded, Lookup, MetadataStore, Page, Portion, Record, Removed,
+    Renamed, SetAttributes, SettingDone, Share, ShareSpec, StorePlace, Summary, Usage,
+    ZeroingOutcome,
 };
 use crate::types::{
     Attributes, ContentRef, Context, Cookie, DeviceNumbers, FileType, Name, ObjectId, Phase,
@@ -93,8 +94,8 @@ impl PostgresStore {
     ///
     /// # Errors
     /// Those of [`PostgresStore::connect`] where `migrates` says whether the schema may be brought up to date.
-    pub async fn glance(settings: &Settings, migrates: bool) -> Result<Glance, Error> {
-        start::check(settings).await?;
+    pub async fn summary(settings: &Settings, migrates: bool) -> Result<Summary, Error> {
+        server_check::check(settings).await?;
         migrations::look(settings, migrates).await
     }
 
@@ -105,7 +106,7 @@ impl PostgresStore {
     /// [`Error::Backend`] where the database cannot be reached, is older than PostgreSQL 15, has another default
     /// isolation than READ COMMITTED; [`Error::Schema`] where its schema is not the one that this program serves.
     pub async fn connect(settings: Settings) -> Result<Self, Error> {
-        start::check(&settings).await?;
+        server_check::check(&settings).await?;
         migrations::prepare(&settings).await?;
         let instance = Uuid::new_v4();
         let lease = Arc::new(Lease::new(&settings, instance));
@@ -122,7 +123,7 @@ impl PostgresStore {
             // It is there for one task: the lease is left to servers.
             Presence::Tool => {}
         }
-        drop(pool.get(None).await.map_err(Failure::into_error)?);
+        drop(pool.get(None).await.map_err(PostgresError::into_error)?);
         let gates = Gates::new(pool.most_mutations());
         let usages = Usages::new();
         let readers = Readers::new();
@@ -358,7 +359,7 @@ impl MetadataStore for PostgresStore {
             self,
             cx,
             |writer| writer.remove(cx, directory, name),
-            self.remove_entry(cx, directory, name, Kind::Other)
+            self.remove_entry(cx, directory, name, RemoveKind::Other)
         )
     }
 
@@ -367,7 +368,7 @@ impl MetadataStore for PostgresStore {
             self,
             cx,
             |writer| writer.rmdir(cx, directory, name),
-            self.remove_entry(cx, directory, name, Kind::Directory)
+            self.remove_entry(cx, directory, name, RemoveKind::Directory)
         )
     }
 
@@ -453,13 +454,13 @@ impl Dump for PostgresStore {
         self.load_shares().await
     }
 
-    async fn hold(&self) -> Result<Box<dyn Hold>, Error> {
-        self.keep_loads_away().await
+    async fn fence_loads(&self) -> Result<Box<dyn LoadFence>, Error> {
+        self.take_load_fence().await
     }
 }
 
 #[async_trait::async_trait]
-impl Upkeep for PostgresStore {
+impl Load for PostgresStore {
     async fn admits(&self, share: &ShareName) -> Result<(), LoadError> {
         self.check_rights().await?;
         if self.has_other_servers(share).await? {

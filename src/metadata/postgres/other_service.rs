@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::obstacle::Obstacle;
+use super::connect_error::ConnectError;
 
 /// SSLRequest (PostgreSQL manual 55.7).
 const SSL_REQUEST: [u8; 8] = [0, 0, 0, 8, 0x04, 0xd2, 0x16, 0x2f];
@@ -20,15 +20,15 @@ const LOOK: usize = 64;
 /// Whether another service is behind an address where logging in failed without a message of PostgreSQL: one that
 /// says something else, or nothing before it closes the connection. PostgreSQL answers with one byte, or with an error
 /// message where it is too busy.
-pub(super) async fn found(address: SocketAddr) -> Option<Obstacle> {
+pub(super) async fn found(address: SocketAddr) -> Option<ConnectError> {
     let answer = timeout(LIMIT, answer(address)).await.ok()?.ok()?;
     match &answer[..] {
         b"S" | b"N" | [b'E', ..] => None,
-        [] => Some(Obstacle::passing(
+        [] => Some(ConnectError::passing(
             "the service on that port closed the connection without an answer: it may not be PostgreSQL; check host \
              and port",
         )),
-        other => Some(Obstacle::lasting(format!(
+        other => Some(ConnectError::lasting(format!(
             "the service on that port is not PostgreSQL: it answers \"{}\"; check host and port",
             other.escape_ascii()
         ))),
@@ -55,7 +55,7 @@ mod tests {
     use super::*;
 
     /// What is found where a service answers a connection with this and closes it.
-    async fn of(answer: &'static [u8]) -> Option<Obstacle> {
+    async fn of(answer: &'static [u8]) -> Option<ConnectError> {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let service = async {

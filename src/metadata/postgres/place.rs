@@ -2,7 +2,7 @@
 //! does not share; and the address, for administrators.
 
 use super::PostgresStore;
-use super::flight::arguments;
+use super::execute::arguments;
 use super::rows::column;
 use crate::metadata::{Error, StorePlace};
 

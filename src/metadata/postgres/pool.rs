@@ -14,12 +14,12 @@ use uuid::Uuid;
 
 use super::Settings;
 use super::connect::{Connected, Connector};
-use super::error::Failure;
-use super::flight::FLUSH;
+use super::error::PostgresError;
+use super::execute::FLUSH;
 use super::lease::Lease;
 use super::maintenance;
-use super::setup::{self, Place, Slot, Standing};
-use crate::availability::{Availability, Kind, Told};
+use super::session::{self, Place, ServerRole, Slot};
+use crate::availability::{Availability, Outage, Told};
 use crate::metadata::{Error, Source};
 use crate::types::{Bounds, Claimant, FairPermits, NoPermit, Permit};
 
@@ -27,7 +27,7 @@ use crate::types::{Bounds, Claimant, FairPermits, NoPermit, Permit};
 const LONG_ATTEMPT: Duration = Duration::from_secs(1);
 
 /// How long what a server said of itself when it was connected to is taken for true.
-const STANDING_HOLDS: Duration = Duration::from_secs(2);
+const ROLE_HOLDS: Duration = Duration::from_secs(2);
 
 /// A connection.
 pub(super) struct Connection {
@@ -37,21 +37,21 @@ pub(super) struct Connection {
     pub(super) slot: Option<Slot>,
     /// It was made while its instance had not joined.
     outside: bool,
-    standing: Standing,
+    role: ServerRole,
     since: Instant,
     /// When it is closed, unless a call has it.
     end: Option<Instant>,
     /// No call takes longer: what has not answered by then is lost.
-    pub(super) flight_limit: Duration,
+    pub(super) call_limit: Duration,
 }
 
 /// What is to be thought of a server that refuses a change because it is read-only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Refusal {
+pub(super) enum ReadOnlyReason {
     /// It stays so until somebody turns it off.
-    Meant,
+    Configured,
     /// Another connection may lead to a server that takes changes.
-    Passing,
+    Failover,
 }
 
 impl Connection {
@@ -62,11 +62,11 @@ impl Connection {
 
     /// What a refusal on this connection means: an old one may be to a server that was the primary, or that takes
     /// changes again by now.
-    pub(super) fn refusal(&self) -> Refusal {
-        if self.standing == Standing::Standby || self.since.elapsed() >= STANDING_HOLDS {
-            Refusal::Passing
+    pub(super) fn read_only_reason(&self) -> ReadOnlyReason {
+        if self.role == ServerRole::Standby || self.since.elapsed() >= ROLE_HOLDS {
+            ReadOnlyReason::Failover
         } else {
-            Refusal::Meant
+            ReadOnlyReason::Configured
         }
     }
 }
@@ -122,7 +122,7 @@ pub(super) struct Manager {
     session: String,
     /// Setting a connection up takes no longer.
     limit: Duration,
-    flight_limit: Duration,
+    call_limit: Duration,
     /// Whether the last server that was connected to took changes.
     writable: AtomicBool,
     availability: Availability,
@@ -132,37 +132,37 @@ pub(super) struct Manager {
 
 impl Manager {
     /// No connection could be made: the log says so once, and not for the calls that wait.
-    fn note_failure(&self, began: Instant, failure: Failure) -> Failure {
+    fn note_failure(&self, began: Instant, failure: PostgresError) -> PostgresError {
         let told = |source: Source| -> Source {
             self.availability.failed(began, source.as_ref());
             if self.availability.is_lost() { Box::new(Told::new(source)) } else { source }
         };
         match failure {
-            Failure::Lost(source) => Failure::Lost(told(source)),
-            Failure::Refused(Error::Backend(source)) => {
-                Failure::Refused(Error::Backend(told(source)))
+            PostgresError::Lost(source) => PostgresError::Lost(told(source)),
+            PostgresError::Refused(Error::Backend(source)) => {
+                PostgresError::Refused(Error::Backend(told(source)))
             }
-            other @ (Failure::Transient(_)
-            | Failure::Retired(_)
-            | Failure::NotJoined(_)
-            | Failure::ReadOnly(_)
-            | Failure::Refused(_)) => other,
+            other @ (PostgresError::Transient(_)
+            | PostgresError::Retired(_)
+            | PostgresError::NotJoined(_)
+            | PostgresError::ReadOnly(_)
+            | PostgresError::Refused(_)) => other,
         }
     }
 
     /// Says when the database stops taking changes, and when it takes them again.
-    fn note(&self, standing: Standing) {
-        let writable = standing == Standing::Primary;
+    fn note(&self, role: ServerRole) {
+        let writable = role == ServerRole::Primary;
         if self.writable.swap(writable, Ordering::Relaxed) == writable {
             return;
         }
-        match standing {
-            Standing::Primary => tracing::info!("the database takes changes again"),
-            Standing::ReadOnly => tracing::warn!(
+        match role {
+            ServerRole::Primary => tracing::info!("the database takes changes again"),
+            ServerRole::ReadOnly => tracing::warn!(
                 "the database takes no changes (default_transaction_read_only is on): clients can read, and are \
                  refused what would change something"
             ),
-            Standing::Standby => tracing::warn!(
+            ServerRole::Standby => tracing::warn!(
                 "no primary is to be had, only a standby: clients can read, and what would change something waits"
             ),
         }
@@ -195,41 +195,45 @@ impl fmt::Debug for Manager {
 
 impl managed::Manager for Manager {
     type Type = Connection;
-    type Error = Failure;
+    type Error = PostgresError;
 
-    async fn create(&self) -> Result<Connection, Failure> {
+    async fn create(&self) -> Result<Connection, PostgresError> {
         let mut attempt = Attempt { availability: Some(&self.availability), began: Instant::now() };
         let began = attempt.began;
         // Bounded by itself, for each address.
         // On the heap: every call would carry the room for it along.
         let connected = Box::pin(self.connector.connect()).await;
         attempt.availability = None;
-        let Connected { client, standing } =
+        let Connected { client, role } =
             connected.map_err(|failure| self.note_failure(began, failure))?;
-        self.note(standing);
+        self.note(role);
         let client = Arc::new(client);
         let setting_up = Box::pin(async {
             let (lease, instance) = (&self.lease, self.instance);
-            let place = setup::prepare(&client, &self.session, lease, instance, standing).await?;
+            let place = session::prepare(&client, &self.session, lease, instance, role).await?;
             client.prepare_cached(FLUSH).await?;
-            Ok::<_, Failure>(place)
+            Ok::<_, PostgresError>(place)
         });
         let place = match timeout(self.limit, setting_up).await {
             Ok(outcome) => outcome?,
-            Err(late) => return Err(self.note_failure(began, Failure::Lost(Box::new(late)))),
+            Err(late) => return Err(self.note_failure(began, PostgresError::Lost(Box::new(late)))),
         };
         self.availability.succeeded(began);
-        let (since, flight_limit) = (Instant::now(), self.flight_limit);
+        let (since, call_limit) = (Instant::now(), self.call_limit);
         let end = self.max_lifetime.and_then(|most| since.checked_add(jittered(most)));
         let (slot, outside) = match place {
             Place::Slot(slot) => (Some(slot), false),
             Place::None => (None, false),
             Place::Outside => (None, true),
         };
-        Ok(Connection { client, slot, outside, standing, since, end, flight_limit })
+        Ok(Connection { client, slot, outside, role, since, end, call_limit })
     }
 
-    async fn recycle(&self, connection: &mut Connection, _: &Metrics) -> RecycleResult<Failure> {
+    async fn recycle(
+        &self,
+        connection: &mut Connection,
+        _: &Metrics,
+    ) -> RecycleResult<PostgresError> {
         if connection.client.is_closed() {
             return Err(RecycleError::message("the connection is closed"));
         }
@@ -291,11 +295,11 @@ impl Pool {
             connector,
             instance,
             lease,
-            session: setup::session(settings.statement_timeout),
+            session: session::session(settings.statement_timeout),
             limit: settings.connect_timeout,
-            flight_limit: settings.statement_timeout + FLIGHT_MARGIN,
+            call_limit: settings.statement_timeout + FLIGHT_MARGIN,
             writable: AtomicBool::new(true),
-            availability: Availability::new(Kind::Database, settings.target.to_string()),
+            availability: Availability::new(Outage::Database, settings.target.to_string()),
             max_lifetime: settings.max_lifetime,
         };
         let max_connections = settings.max_connections.max(1);
@@ -320,12 +324,15 @@ impl Pool {
 
     /// A connection for a read, waited for while all are in use, within the time limit of the settings. One attempt to
     /// connect where none is idle.
-    pub(super) async fn get(&self, claimant: Claimant) -> Result<Pooled, Failure> {
+    pub(super) async fn get(&self, claimant: Claimant) -> Result<Pooled, PostgresError> {
         self.in_time(self.take(claimant, None)).await
     }
 
     /// A connection for a mutation: the same, but the last few are left to reads.
-    pub(super) async fn get_for_mutation(&self, claimant: Claimant) -> Result<Pooled, Failure> {
+    pub(super) async fn get_for_mutation(
+        &self,
+        claimant: Claimant,
+    ) -> Result<Pooled, PostgresError> {
         let taking = async {
             let mutation = self.mutations.acquire(claimant, 1).await.map_err(refused)?;
             self.take(claimant, Some(mutation)).await
@@ -333,27 +340,31 @@ impl Pool {
         self.in_time(taking).await
     }
 
-    async fn take(&self, claimant: Claimant, mutation: Option<Permit>) -> Result<Pooled, Failure> {
+    async fn take(
+        &self,
+        claimant: Claimant,
+        mutation: Option<Permit>,
+    ) -> Result<Pooled, PostgresError> {
         let any = self.calls.acquire(claimant, 1).await.map_err(refused)?;
         let permits = Permits { _mutation: mutation, _any: any };
         let connection = self.connections.get().await.map_err(|error| match error {
             // The server was found when the store opened. Whoever has to mend it now, the client's calls wait.
-            PoolError::Backend(Failure::Refused(Error::Backend(source))) => {
-                Failure::Refused(Error::Unavailable(source))
+            PoolError::Backend(PostgresError::Refused(Error::Backend(source))) => {
+                PostgresError::Refused(Error::Unavailable(source))
             }
             PoolError::Backend(failure) => failure,
             PoolError::Closed => closed(),
             PoolError::Timeout(_)
             | PoolError::NoRuntimeSpecified
-            | PoolError::PostCreateHook(_) => Failure::Lost("no connection".into()),
+            | PoolError::PostCreateHook(_) => PostgresError::Lost("no connection".into()),
         })?;
         Ok(Pooled { connection, permits })
     }
 
     async fn in_time(
         &self,
-        taking: impl Future<Output = Result<Pooled, Failure>>,
-    ) -> Result<Pooled, Failure> {
+        taking: impl Future<Output = Result<Pooled, PostgresError>>,
+    ) -> Result<Pooled, PostgresError> {
         let Ok(taken) = timeout(self.acquire_timeout, taking).await else {
             let status = self.connections.status();
             let (limit, size, max) = (self.acquire_timeout, status.size, status.max_size);
@@ -365,7 +376,7 @@ impl Pool {
                 )
             };
             let source = if self.is_lost() { Told::new(text.into()).into() } else { text.into() };
-            return Err(Failure::Refused(Error::Unavailable(source)));
+            return Err(PostgresError::Refused(Error::Unavailable(source)));
         };
         taken
     }
@@ -409,15 +420,15 @@ impl Pool {
     }
 }
 
-fn refused(reason: NoPermit) -> Failure {
+fn refused(reason: NoPermit) -> PostgresError {
     match reason {
         NoPermit::Closed => closed(),
-        NoPermit::Full(full) => Failure::Refused(Error::Unavailable(Box::new(full))),
+        NoPermit::Full(full) => PostgresError::Refused(Error::Unavailable(Box::new(full))),
     }
 }
 
-fn closed() -> Failure {
-    Failure::Refused(Error::Unavailable("the metadata store is closed".into()))
+fn closed() -> PostgresError {
+    PostgresError::Refused(Error::Unavailable("the metadata store is closed".into()))
 }
 
 impl Drop for Pool {

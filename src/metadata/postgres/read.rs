@@ -8,7 +8,7 @@ use tokio_postgres::Row;
 
 use super::PostgresStore;
 use super::attempt::Attempt;
-use super::flight::arguments;
+use super::execute::arguments;
 use super::rows::{self, BEHIND_OBJECT, Stored, column, damaged, object_columns};
 use crate::metadata::{Answer, DirectoryEntry, Error, Link, Lookup, Page, Refusal, Share, decide};
 use crate::types::{Attributes, Context, Cookie, Fileid, Fsid, Name, ObjectId, SymlinkTarget};

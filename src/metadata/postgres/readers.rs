@@ -3,7 +3,7 @@
 //! A call queues what it wants to know. A task takes everything that is queued, never waiting for more, asks once, and
 //! answers each; two tasks at most are under way, so that one batch is read while the answers of the other are spread.
 //! The statement is sent after each of its calls arrived, so that each answer was right at some moment between the call's
-//! arrival and its reply. A batch that fails says so to its calls, and each of them asks by itself, with its own patience.
+//! arrival and its reply. A batch that fails says so to its calls, and each of them asks by itself, with its own backoff.
 //!
 //! Directories and their entries are read in one statement, hence in one snapshot.
 
@@ -16,7 +16,7 @@ use tokio_postgres::Row;
 use uuid::Uuid;
 
 use super::PostgresStore;
-use super::flight::{Argument, arguments, query_once};
+use super::execute::{Argument, arguments, query_once};
 use super::pool::Pool;
 use super::read::{GETATTR, LOOKUP, View};
 use super::retry::within;

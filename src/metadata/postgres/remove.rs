@@ -1,10 +1,10 @@
 //! REMOVE and RMDIR.
 
 use super::PostgresStore;
-use super::change::{Look, Step, guard};
-use super::flight::{Mutation, arguments};
+use super::change::{Prefetch, Step, guard};
+use super::execute::{Mutation, arguments};
 use super::read::{LOOKUP, View};
-use crate::metadata::decide::{self, Kind};
+use crate::metadata::decide::{self, RemoveKind};
 use crate::metadata::{Answer, Removed, Replaced, Share};
 use crate::types::{Context, Name, ObjectId};
 
@@ -17,9 +17,9 @@ impl PostgresStore {
         cx: &Context,
         parent: ObjectId,
         name: &Name,
-        kind: Kind,
+        kind: RemoveKind,
     ) -> Answer<Removed> {
-        let look = Look {
+        let prefetch = Prefetch {
             statement: LOOKUP,
             arguments: arguments![parent.0, cx.share.0, name.as_bytes().to_vec()],
         };
@@ -28,8 +28,8 @@ impl PostgresStore {
             let object = decide::remove(cx, &parent, view.attributes(1), kind)?;
             let mutation = Mutation {
                 statement: match kind {
-                    Kind::Directory => RMDIR,
-                    Kind::Other => REMOVE,
+                    RemoveKind::Directory => RMDIR,
+                    RemoveKind::Other => REMOVE,
                 },
                 arguments: arguments![
                     cx.now.0,
@@ -42,7 +42,7 @@ impl PostgresStore {
             };
             Ok(Step::Call(mutation, Box::new(parent), None))
         };
-        self.change(cx, [parent], look, decide, |mut reply| {
+        self.change(cx, [parent], prefetch, decide, |mut reply| {
             Ok(Removed { directory: reply.change()?, object: Replaced::of(reply.next()?) })
         })
         .await

@@ -3,8 +3,8 @@
 use std::ops::ControlFlow;
 
 use super::PostgresStore;
-use super::change::{Look, Step, guard};
-use super::flight::{Mutation, arguments};
+use super::change::{Prefetch, Step, guard};
+use super::execute::{Mutation, arguments};
 use super::read::{LOOK_RENAME, View};
 use crate::metadata::decide::{self, Move};
 use crate::metadata::{Answer, Renamed, Replaced, Share};
@@ -20,7 +20,7 @@ impl PostgresStore {
         (from, from_name): (ObjectId, &Name),
         (to, to_name): (ObjectId, &Name),
     ) -> Answer<Renamed> {
-        let look = Look {
+        let prefetch = Prefetch {
             statement: LOOK_RENAME,
             arguments: arguments![
                 from.0,
@@ -49,7 +49,7 @@ impl PostgresStore {
                 Err(refusal) => Err(refusal),
             }
         };
-        self.change(cx, [from, to], look, decide, |mut reply| {
+        self.change(cx, [from, to], prefetch, decide, |mut reply| {
             let (from, to, object) = (reply.change()?, reply.change()?, reply.next()?);
             Ok(Renamed { from, to, object, replaced: reply.next_if_there().map(Replaced::of) })
         })

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::error::Failure;
+use super::error::PostgresError;
 use crate::metadata::Error;
 use crate::types::{Context, Phase};
 
@@ -34,22 +34,24 @@ pub(super) async fn within<T>(cx: &Context, work: impl Future<Output = T>) -> Re
 
 /// A call's repeats.
 #[derive(Debug)]
-pub(super) struct Patience {
+pub(super) struct Backoff {
     away_since: Option<Instant>,
     repeats: u32,
 }
 
-impl Patience {
+impl Backoff {
     pub(super) fn new() -> Self {
         Self { away_since: None, repeats: 0 }
     }
 
     /// How long to pause before the next try of a call that failed and changed nothing, unless it is over.
-    pub(super) fn after(&mut self, failure: Failure) -> Result<Duration, Error> {
+    pub(super) fn after(&mut self, failure: PostgresError) -> Result<Duration, Error> {
         let over = match &failure {
-            Failure::Refused(_) | Failure::ReadOnly(_) => true,
-            Failure::Transient(_) | Failure::NotJoined(_) => self.repeats >= TRANSIENT_REPEATS,
-            Failure::Lost(_) | Failure::Retired(_) => {
+            PostgresError::Refused(_) | PostgresError::ReadOnly(_) => true,
+            PostgresError::Transient(_) | PostgresError::NotJoined(_) => {
+                self.repeats >= TRANSIENT_REPEATS
+            }
+            PostgresError::Lost(_) | PostgresError::Retired(_) => {
                 self.away_since.get_or_insert_with(Instant::now).elapsed() >= PATIENCE
             }
         };
@@ -61,17 +63,21 @@ impl Patience {
     }
 
     /// Pauses, unless the call is over.
-    pub(super) async fn pause(&mut self, cx: &Context, failure: Failure) -> Result<(), Error> {
-        let wait = match &failure {
-            Failure::Lost(_) => Phase::Away,
-            Failure::Transient(_)
-            | Failure::Retired(_)
-            | Failure::NotJoined(_)
-            | Failure::ReadOnly(_)
-            | Failure::Refused(_) => Phase::Database,
+    pub(super) async fn pause(
+        &mut self,
+        cx: &Context,
+        failure: PostgresError,
+    ) -> Result<(), Error> {
+        let phase = match &failure {
+            PostgresError::Lost(_) => Phase::Away,
+            PostgresError::Transient(_)
+            | PostgresError::Retired(_)
+            | PostgresError::NotJoined(_)
+            | PostgresError::ReadOnly(_)
+            | PostgresError::Refused(_) => Phase::Database,
         };
         let pause = self.after(failure)?;
-        cx.timing.timed(wait, within(cx, tokio::time::sleep(pause))).await
+        cx.timing.timed(phase, within(cx, tokio::time::sleep(pause))).await
     }
 }
 

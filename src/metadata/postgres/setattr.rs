@@ -1,8 +1,8 @@
 //! SETATTR.
 
 use super::PostgresStore;
-use super::change::{Look, Step, guard};
-use super::flight::{Mutation, arguments};
+use super::change::{Prefetch, Step, guard};
+use super::execute::{Mutation, arguments};
 use super::read::{GETATTR, View};
 use crate::metadata::{Answer, SetAttributes, SetTime, SettingDone, Share, decide};
 use crate::types::{Context, ObjectId};
@@ -17,7 +17,7 @@ impl PostgresStore {
         object: ObjectId,
         set: &SetAttributes,
     ) -> Answer<SettingDone> {
-        let look = Look { statement: GETATTR, arguments: arguments![object.0, cx.share.0] };
+        let prefetch = Prefetch { statement: GETATTR, arguments: arguments![object.0, cx.share.0] };
         let decide = |mut view: View, share: &Share| {
             let found = view.attributes(0);
             let done = SettingDone::of(decide::setattr(cx, found, set, &share.capabilities)?);
@@ -44,7 +44,9 @@ impl PostgresStore {
             };
             Ok(Step::Call(mutation, Box::new(before), None))
         };
-        self.change(cx, [object], look, decide, |mut reply| Ok(SettingDone::of(reply.change()?)))
-            .await
+        self.change(cx, [object], prefetch, decide, |mut reply| {
+            Ok(SettingDone::of(reply.change()?))
+        })
+        .await
     }
 }

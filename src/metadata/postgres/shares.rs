@@ -4,7 +4,7 @@ use tokio_postgres::Row;
 use uuid::Uuid;
 
 use super::PostgresStore;
-use super::flight::arguments;
+use super::execute::arguments;
 use super::rows::{column, damaged};
 use crate::metadata::{Capabilities, Error, Share, ShareSpec, rules};
 use crate::types::{Context, Fsid, ObjectId, ShareId, ShareName, Timestamp};

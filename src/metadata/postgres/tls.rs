@@ -17,12 +17,14 @@ use rustls::{
 };
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use super::obstacle::Obstacle;
+use super::connect_error::ConnectError;
 use super::target::{ConnectOptions, Identity, Roots, SslMode};
 
 /// How handshakes are made; nothing where connections have no TLS. Reads files and blocks. Made anew for every
 /// connection, so that certificates may be replaced while the server runs.
-pub(super) fn connector(target: &ConnectOptions) -> Result<Option<MakeRustlsConnect>, Obstacle> {
+pub(super) fn connector(
+    target: &ConnectOptions,
+) -> Result<Option<MakeRustlsConnect>, ConnectError> {
     let roots = match target.sslmode {
         SslMode::Disable => return Ok(None),
         SslMode::Require => None,
@@ -32,7 +34,7 @@ pub(super) fn connector(target: &ConnectOptions) -> Result<Option<MakeRustlsConn
     let algorithms = provider.signature_verification_algorithms;
     let builder = ClientConfig::builder_with_provider(Arc::<CryptoProvider>::clone(&provider))
         .with_safe_default_protocol_versions()
-        .map_err(|error| Obstacle::lasting(format!("TLS cannot be set up: {error}")))?;
+        .map_err(|error| ConnectError::lasting(format!("TLS cannot be set up: {error}")))?;
     let builder = match (target.sslmode, roots) {
         (SslMode::VerifyFull, Some(roots)) => builder.with_root_certificates(roots),
         (_, roots) => builder
@@ -49,14 +51,14 @@ pub(super) fn connector(target: &ConnectOptions) -> Result<Option<MakeRustlsConn
     Ok(Some(MakeRustlsConnect::new(config)))
 }
 
-fn roots(roots: &Roots) -> Result<RootCertStore, Obstacle> {
+fn roots(roots: &Roots) -> Result<RootCertStore, ConnectError> {
     let mut store = RootCertStore::empty();
     match roots {
         Roots::System => {
             let loaded = rustls_native_certs::load_native_certs();
             store.add_parsable_certificates(loaded.certs);
             if store.is_empty() {
-                return Err(Obstacle::lasting(
+                return Err(ConnectError::lasting(
                     "the operating system has no CA certificates; install ca-certificates, or set sslrootcert to a \
                      file",
                 ));
@@ -66,7 +68,7 @@ fn roots(roots: &Roots) -> Result<RootCertStore, Obstacle> {
             for certificate in certificates("sslrootcert", path)? {
                 store.add(certificate).map_err(|error| {
                     let path = path.display();
-                    Obstacle::lasting(format!(
+                    ConnectError::lasting(format!(
                         "sslrootcert {path} contains an invalid certificate: {error}"
                     ))
                 })?;
@@ -76,34 +78,38 @@ fn roots(roots: &Roots) -> Result<RootCertStore, Obstacle> {
     Ok(store)
 }
 
-fn read(key: &str, path: &Path) -> Result<Vec<u8>, Obstacle> {
+fn read(key: &str, path: &Path) -> Result<Vec<u8>, ConnectError> {
     std::fs::read(path).map_err(|error| {
         let path = path.display();
-        Obstacle::lasting(format!("{key} {path} cannot be read: {error}; it must be a PEM file"))
+        ConnectError::lasting(format!(
+            "{key} {path} cannot be read: {error}; it must be a PEM file"
+        ))
     })
 }
 
-fn certificates(key: &str, path: &Path) -> Result<Vec<CertificateDer<'static>>, Obstacle> {
+fn certificates(key: &str, path: &Path) -> Result<Vec<CertificateDer<'static>>, ConnectError> {
     let bytes = read(key, path)?;
     let found: Result<Vec<_>, pem::Error> = CertificateDer::pem_slice_iter(&bytes).collect();
     let path = path.display();
     match found {
-        Ok(found) if found.is_empty() => Err(Obstacle::lasting(format!(
+        Ok(found) if found.is_empty() => Err(ConnectError::lasting(format!(
             "{key} {path} contains no certificate in PEM form (-----BEGIN CERTIFICATE-----)"
         ))),
         Ok(found) => Ok(found),
-        Err(error) => Err(Obstacle::lasting(format!("{key} {path} is not a PEM file: {error}"))),
+        Err(error) => {
+            Err(ConnectError::lasting(format!("{key} {path} is not a PEM file: {error}")))
+        }
     }
 }
 
-fn chain(identity: &Identity) -> Result<Vec<CertificateDer<'static>>, Obstacle> {
+fn chain(identity: &Identity) -> Result<Vec<CertificateDer<'static>>, ConnectError> {
     certificates("sslcert", &identity.certificate)
 }
 
-fn key(identity: &Identity) -> Result<PrivateKeyDer<'static>, Obstacle> {
+fn key(identity: &Identity) -> Result<PrivateKeyDer<'static>, ConnectError> {
     let bytes = read("sslkey", &identity.key)?;
     PrivateKeyDer::from_pem_slice(&bytes).map_err(|_| {
-        Obstacle::lasting(format!(
+        ConnectError::lasting(format!(
             "sslkey {} contains no usable private key; it must be an unencrypted key in PEM form (openssl pkey removes \
              a password)",
             identity.key.display()
@@ -111,9 +117,9 @@ fn key(identity: &Identity) -> Result<PrivateKeyDer<'static>, Obstacle> {
     })
 }
 
-fn misfit(identity: &Identity, error: &Error) -> Obstacle {
+fn misfit(identity: &Identity, error: &Error) -> ConnectError {
     let (certificate, key) = (identity.certificate.display(), identity.key.display());
-    Obstacle::lasting(match error {
+    ConnectError::lasting(match error {
         Error::InconsistentKeys(_) => format!(
             "sslkey {key} does not match the certificate in sslcert {certificate}; set both to files of one pair"
         ),

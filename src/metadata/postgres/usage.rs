@@ -6,7 +6,7 @@ use std::time::Duration;
 use moka::future::Cache;
 
 use super::PostgresStore;
-use super::flight::arguments;
+use super::execute::arguments;
 use super::rows::{column, damaged};
 use crate::metadata::{Error, Usage};
 use crate::types::ShareId;

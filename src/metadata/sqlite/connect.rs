@@ -10,10 +10,10 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 use rustix::fs::{Access, AtFlags, CWD};
 
-use super::error::{Failure, REMEDY};
+use super::error::{REMEDY, SqliteError};
 use super::{migrations, shares};
 use crate::metadata::schema::Applied;
-use crate::metadata::{Error, Glance};
+use crate::metadata::{Error, Summary};
 use crate::ownership::{self, above};
 
 /// Where the store is, and what it may use.
@@ -38,7 +38,7 @@ impl Settings {
 }
 
 /// How long a statement waits for another process that looks into the file.
-pub(super) const PATIENCE: Duration = Duration::from_secs(5);
+pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// What SQLite keeps of a database, by the ends of their names.
 pub(super) const DATABASE: [&str; 4] = ["", "-wal", "-shm", "-journal"];
 /// With what this program keeps.
@@ -61,13 +61,13 @@ pub(super) fn writer(settings: &Settings) -> Result<Connection, Error> {
         connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0)).map_err(failed)?;
     if mode != "wal" {
         return Err(Error::Backend(
-            "its file system does not support the shared memory of a write-ahead log; use a local disk".into(),
+            "its file system does not support the shared memory of a write-ahead wal; use a local disk".into(),
         ));
     }
     connection
         .execute_batch(&format!(
             "PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 0; PRAGMA journal_size_limit = {}",
-            super::room::kept(path)
+            super::disk_reserve::kept(path)
         ))
         .map_err(failed)?;
     if settings.quick_check {
@@ -78,16 +78,16 @@ pub(super) fn writer(settings: &Settings) -> Result<Connection, Error> {
 }
 
 /// What a file holds; `None` where there is no file. Makes and changes nothing.
-pub(super) fn look(path: &Path) -> Result<Option<Glance>, Error> {
+pub(super) fn look(path: &Path) -> Result<Option<Summary>, Error> {
     let Some(connection) = beside(path)? else { return Ok(None) };
     let (present, wanted) = migrations::versions(&connection)?;
-    let mut glance = Glance { present, wanted, ..Glance::default() };
+    let mut summary = Summary { present, wanted, ..Summary::default() };
     if present > 0 {
-        let held = shares::all(&connection).map_err(Failure::into_error)?;
-        glance.shares = held.into_iter().map(|share| share.name).collect();
-        glance.settings = shares::settings(&connection).map_err(Failure::into_error)?;
+        let held = shares::all(&connection).map_err(SqliteError::into_error)?;
+        summary.shares = held.into_iter().map(|share| share.name).collect();
+        summary.settings = shares::settings(&connection).map_err(SqliteError::into_error)?;
     }
-    Ok(Some(glance))
+    Ok(Some(summary))
 }
 
 /// What was applied to the file, ascending; nothing where there is none yet.
@@ -113,14 +113,14 @@ fn beside(path: &Path) -> Result<Option<Connection>, Error> {
     writable.map_err(|errno| unmade(errno.into()))?;
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     // Without a log nobody has it open, and to look at it SQLite needs none of the files that it would leave.
-    let log = fs::metadata(super::lock::beside(path, "-wal")).is_ok_and(|log| log.len() > 0);
-    let connection = if log {
+    let wal = fs::metadata(super::lock::beside(path, "-wal")).is_ok_and(|wal| wal.len() > 0);
+    let connection = if wal {
         Connection::open_with_flags(path, flags)
     } else {
         Connection::open_with_flags(immutable(path), flags | OpenFlags::SQLITE_OPEN_URI)
     };
     let connection = connection.map_err(failed)?;
-    connection.busy_timeout(PATIENCE).map_err(failed)?;
+    connection.busy_timeout(BUSY_TIMEOUT).map_err(failed)?;
     Ok(Some(connection))
 }
 
@@ -154,7 +154,7 @@ pub(super) fn mover(path: &Path) -> Result<Connection, Error> {
 fn open(path: &Path, cache_size: usize) -> Result<Connection, Error> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags).map_err(failed)?;
-    connection.busy_timeout(PATIENCE).map_err(failed)?;
+    connection.busy_timeout(BUSY_TIMEOUT).map_err(failed)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS);
     // Whoever closes last does not touch the log, unless it is told to.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map_err(failed)?;
@@ -172,7 +172,7 @@ fn open(path: &Path, cache_size: usize) -> Result<Connection, Error> {
 }
 
 fn failed(error: rusqlite::Error) -> Error {
-    Failure::from(error).into_error()
+    SqliteError::from(error).into_error()
 }
 
 /// Makes the folder of a file where it is missing, durably.

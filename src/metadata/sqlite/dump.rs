@@ -8,13 +8,13 @@ use rusqlite::{Connection, Row};
 use tokio::sync::mpsc;
 
 use super::connect::{DATABASE, check_permissions, reader};
-use super::error::Failure;
-use super::hold::Held;
-use super::log::Log;
+use super::error::SqliteError;
+use super::load_fence::SqliteFence;
 use super::rows::{self, OBJECT_COLUMNS, damaged, number, object_columns, uuid};
+use super::wal::Wal;
 use super::{SqliteStore, migrations, shares};
 use crate::metadata::{
-    Dump, EntryRecord, Error, Hold, ObjectRecord, PORTION, Record, Share, StorePlace,
+    Dump, EntryRecord, Error, LoadFence, ObjectRecord, PORTION, Record, Share, StorePlace,
 };
 use crate::types::{Cookie, Name, ObjectId, ShareName, SymlinkTarget};
 
@@ -76,7 +76,7 @@ impl Dump for SqliteFile {
     async fn recorded(&self, key: &str) -> Result<Option<String>, Error> {
         let (path, key) = (self.path.clone(), key.to_owned());
         blocking(move || {
-            shares::setting(&reader(&path, MEMORY)?, &key).map_err(Failure::into_error)
+            shares::setting(&reader(&path, MEMORY)?, &key).map_err(SqliteError::into_error)
         })
         .await
     }
@@ -87,11 +87,12 @@ impl Dump for SqliteFile {
 
     async fn every_share(&self) -> Result<Vec<Share>, Error> {
         let path = self.path.clone();
-        blocking(move || shares::all(&reader(&path, MEMORY)?).map_err(Failure::into_error)).await
+        blocking(move || shares::all(&reader(&path, MEMORY)?).map_err(SqliteError::into_error))
+            .await
     }
 
-    async fn hold(&self) -> Result<Box<dyn Hold>, Error> {
-        Held::take(self.path.clone()).await
+    async fn fence_loads(&self) -> Result<Box<dyn LoadFence>, Error> {
+        SqliteFence::take(self.path.clone()).await
     }
 }
 
@@ -101,11 +102,11 @@ impl SqliteStore {
         share: Option<&ShareName>,
         to: mpsc::Sender<Vec<Record>>,
     ) -> Result<(), Error> {
-        let (path, log, share) = (self.settings.path.clone(), self.log.clone(), share.cloned());
+        let (path, wal, share) = (self.settings.path.clone(), self.wal.clone(), share.cloned());
         blocking(move || {
             let connection = reader(&path, MEMORY)?;
-            let log: Arc<Log> = log;
-            let _named = log.long_reader(&connection);
+            let wal: Arc<Wal> = wal;
+            let _named = wal.long_reader(&connection);
             send_all(&connection, share.as_ref(), &to)
         })
         .await
@@ -126,7 +127,7 @@ fn send_all(
     to: &mpsc::Sender<Vec<Record>>,
 ) -> Result<(), Error> {
     let snapshot = connection.unchecked_transaction().map_err(failed)?;
-    for share in shares::all(&snapshot).map_err(Failure::into_error)? {
+    for share in shares::all(&snapshot).map_err(SqliteError::into_error)? {
         if only.is_some_and(|only| *only != share.name) {
             continue;
         }
@@ -138,7 +139,7 @@ fn send_all(
 }
 
 fn failed(error: rusqlite::Error) -> Error {
-    Failure::from(error).into_error()
+    SqliteError::from(error).into_error()
 }
 
 fn send(to: &mpsc::Sender<Vec<Record>>, records: Vec<Record>) -> Result<(), Error> {
@@ -151,13 +152,13 @@ fn pages(
     statement: &str,
     share: &Share,
     to: &mpsc::Sender<Vec<Record>>,
-    record: impl Fn(&Row<'_>) -> Result<Record, Failure>,
+    record: impl Fn(&Row<'_>) -> Result<Record, SqliteError>,
 ) -> Result<(), Error> {
     let mut statement = connection.prepare(statement).map_err(failed)?;
     let mut rows = statement.query([share.id.0]).map_err(failed)?;
     let mut portion = Vec::with_capacity(PORTION);
     while let Some(row) = rows.next().map_err(failed)? {
-        portion.push(record(row).map_err(Failure::into_error)?);
+        portion.push(record(row).map_err(SqliteError::into_error)?);
         if portion.len() == PORTION {
             send(to, std::mem::replace(&mut portion, Vec::with_capacity(PORTION)))?;
         }
@@ -165,7 +166,7 @@ fn pages(
     if portion.is_empty() { Ok(()) } else { send(to, portion) }
 }
 
-fn object(row: &Row<'_>, share: &Share) -> Result<Record, Failure> {
+fn object(row: &Row<'_>, share: &Share) -> Result<Record, SqliteError> {
     let stored = rows::object(row, 0, |_| Some(share.fsid))?;
     let target: Option<Vec<u8>> = row.get(OBJECT_COLUMNS)?;
     let target =
@@ -179,7 +180,7 @@ fn object(row: &Row<'_>, share: &Share) -> Result<Record, Failure> {
     }))
 }
 
-fn entry(row: &Row<'_>) -> Result<Record, Failure> {
+fn entry(row: &Row<'_>) -> Result<Record, SqliteError> {
     let directory = ObjectId(uuid(row, 0)?);
     let name: Vec<u8> = row.get(1)?;
     Ok(Record::Entry(EntryRecord {

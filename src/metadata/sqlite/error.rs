@@ -6,11 +6,11 @@ use rusqlite::ErrorCode;
 use rusqlite::ffi;
 
 use crate::metadata::Error;
-use crate::metadata::serial::Stop;
+use crate::metadata::single_writer::OpError;
 
 /// A failed statement, or a row that the schema does not allow.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Failure {
+pub(super) enum SqliteError {
     /// SQLite failed.
     #[error(transparent)]
     Sql(#[from] rusqlite::Error),
@@ -19,14 +19,14 @@ pub(super) enum Failure {
     Damaged(String),
 }
 
-impl From<rusqlite::Error> for Stop<Failure> {
+impl From<rusqlite::Error> for OpError<SqliteError> {
     fn from(error: rusqlite::Error) -> Self {
         Self::Failed(error.into())
     }
 }
 
-impl From<Failure> for Stop<Failure> {
-    fn from(failure: Failure) -> Self {
+impl From<SqliteError> for OpError<SqliteError> {
+    fn from(failure: SqliteError) -> Self {
         Self::Failed(failure)
     }
 }
@@ -42,7 +42,7 @@ pub(super) enum Remains {
     Doubtful,
 }
 
-impl Failure {
+impl SqliteError {
     fn code(&self) -> Option<ffi::Error> {
         match self {
             Self::Sql(error) => error.sqlite_error().copied(),
@@ -114,16 +114,16 @@ impl Failure {
 }
 
 /// The columns whose value is there already, where that is why a row is refused.
-pub(super) fn duplicate_of(failure: &Failure) -> Option<&str> {
+pub(super) fn duplicate_of(failure: &SqliteError) -> Option<&str> {
     match failure {
-        Failure::Sql(rusqlite::Error::SqliteFailure(error, said)) => {
+        SqliteError::Sql(rusqlite::Error::SqliteFailure(error, said)) => {
             let codes = [ffi::SQLITE_CONSTRAINT_PRIMARYKEY, ffi::SQLITE_CONSTRAINT_UNIQUE];
             let said = said.as_deref().unwrap_or_default();
             codes
                 .contains(&error.extended_code)
                 .then(|| said.split_once(": ").map_or(said, |(_, columns)| columns))
         }
-        Failure::Sql(_) | Failure::Damaged(_) => None,
+        SqliteError::Sql(_) | SqliteError::Damaged(_) => None,
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use parking_lot::RwLock;
 
-use super::error::Failure;
+use super::error::SqliteError;
 use super::replaced::{OpenFiles, Replaced};
 use crate::metadata::Error;
 
@@ -32,7 +32,7 @@ impl Health {
     }
 
     /// Nothing is written from now on.
-    pub(super) fn lost(&self, failure: &Failure) {
+    pub(super) fn lost(&self, failure: &SqliteError) {
         let mut lost = self.lost.write();
         if lost.is_none() {
             tracing::error!(

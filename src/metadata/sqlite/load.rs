@@ -5,9 +5,9 @@ use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior, params};
 use tokio::sync::mpsc;
 
 use super::dump::blocking;
-use super::error::{Failure, duplicate_of};
+use super::error::{SqliteError, duplicate_of};
 use super::usage::Tally;
-use super::{SqliteStore, check, connect, hold};
+use super::{SqliteStore, connect, invariants, load_fence};
 use crate::metadata::{
     EntryRecord, LOADED, LoadError, LoadHow, Loaded, ObjectRecord, Portion, Record, Share,
     claim_key,
@@ -58,7 +58,7 @@ impl SqliteStore {
         }
         let (settings, how, cache) = (self.settings.clone(), how.clone(), self.cache.clone());
         let loaded = blocking(move || {
-            let _alone = hold::alone(&settings.path)?;
+            let _alone = load_fence::alone(&settings.path)?;
             let mut connection = connect::writer(&settings)?;
             let transaction = connection
                 .transaction_with_behavior(TransactionBehavior::Immediate)
@@ -77,8 +77,8 @@ impl SqliteStore {
             }
             incoming.finish(&transaction, &how)?;
             let shares: Vec<_> = incoming.shares.iter().map(|(share, _)| *share).collect();
-            let broken = check::broken_in(&transaction, &shares, incoming.loaded);
-            if let Some(broken) = broken.map_err(Failure::into_error)? {
+            let broken = invariants::broken_in(&transaction, &shares, incoming.loaded);
+            if let Some(broken) = broken.map_err(SqliteError::into_error)? {
                 return Err(LoadError::Unsound(broken));
             }
             let _forgetting = cache.forget();
@@ -239,7 +239,7 @@ impl Incoming {
     fn finish(&self, connection: &Connection, how: &LoadHow) -> Result<(), LoadError> {
         self.loaded.finish(how)?;
         for (share, tally) in &self.shares {
-            tally.write(connection, *share).map_err(Failure::into_error)?;
+            tally.write(connection, *share).map_err(SqliteError::into_error)?;
         }
         connection.execute(RAISE, params!["fileids", self.last_fileid]).map_err(failed)?;
         connection.execute(RAISE, params!["cookies", self.last_cookie]).map_err(failed)?;
@@ -265,7 +265,7 @@ fn signed(what: impl std::fmt::Display, value: u64) -> Result<i64, LoadError> {
 
 /// What the database refuses to take.
 fn failed(error: rusqlite::Error) -> LoadError {
-    let failure = Failure::from(error);
+    let failure = SqliteError::from(error);
     match duplicate_of(&failure) {
         Some(column) if column.starts_with("files.id") => LoadError::Collides,
         Some(column) => LoadError::Unsound(format!("a value is there twice ({column})")),

@@ -2,7 +2,7 @@
 
 use rusqlite::Connection;
 
-use super::error::Failure;
+use super::error::SqliteError;
 use crate::metadata::Error;
 use crate::metadata::schema::{Applied, Catalog};
 
@@ -93,12 +93,12 @@ pub(super) fn history(connection: &Connection) -> Result<Vec<Applied>, Error> {
         })?;
         rows.collect()
     };
-    read().map_err(|error| Failure::from(error).into_error())
+    read().map_err(|error| SqliteError::from(error).into_error())
 }
 
 /// The newest version that was applied; 0 in an empty file.
 fn present_version(connection: &Connection) -> Result<i32, Error> {
-    let failed = |error: rusqlite::Error| Failure::from(error).into_error();
+    let failed = |error: rusqlite::Error| SqliteError::from(error).into_error();
     let number =
         |sql: &str| connection.query_row(sql, [], |row| row.get::<_, i32>(0)).map_err(failed);
     // The history alone is what a first start that was cut short leaves.

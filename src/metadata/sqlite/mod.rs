@@ -1,27 +1,26 @@
 //! The store in one SQLite file, of one server on one machine.
 //!
 //! One thread writes: it takes all calls that wait into one transaction, decides each with the operations of
-//! [`super::serial`] on the tables as they are, and answers after the commit, whose log is on the disk then
+//! [`super::single_writer`] on the tables as they are, and answers after the commit, whose log is on the disk then
 //! (`synchronous = FULL`). Readers have connections and snapshots of their own; what they read last is kept, as far as no
 //! commit changes it. A third thread moves the log's pages into the file.
 
-mod audit;
 mod check;
 mod connect;
+mod disk_reserve;
 mod dump;
 mod error;
 mod health;
-mod hold;
+mod invariants;
 mod load;
+mod load_fence;
 mod lock;
-mod log;
-mod mend;
 mod migrations;
 mod place;
 mod read;
 mod readers;
+mod repair;
 mod replaced;
-mod room;
 mod rows;
 mod schema;
 mod shares;
@@ -29,6 +28,7 @@ mod tables;
 #[cfg(test)]
 mod tests;
 mod usage;
+mod wal;
 mod writer;
 
 use std::path::PathBuf;
@@ -42,23 +42,24 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 pub use self::connect::Settings;
+use self::disk_reserve::DiskReserve;
 pub use self::dump::SqliteFile;
-use self::error::Failure;
+use self::error::SqliteError;
 use self::health::Health;
 use self::lock::Lock;
-use self::log::Log;
 use self::readers::Readers;
-use self::room::Room;
 pub use self::schema::SqliteSchema;
 use self::tables::Writable;
+use self::wal::Wal;
 use self::writer::Writer;
 use super::batch::{Pending, Queue, closed};
 use super::cache::Cache;
 use super::known_shares::KnownShares;
 use super::{
-    Answer, CreateHow, Created, Dump, Error, Flush, FlushOutcome, Glance, Hold, Link, LinkTarget,
-    LoadError, LoadHow, Loaded, Lookup, MetadataStore, Page, Portion, Record, Removed, Renamed,
-    SetAttributes, SettingDone, Share, ShareSpec, StorePlace, Upkeep, Usage, ZeroingOutcome,
+    Answer, CreateHow, Created, Dump, Error, Flush, FlushOutcome, Link, LinkTarget, Load,
+    LoadError, LoadFence, LoadHow, Loaded, Lookup, MetadataStore, Page, Portion, Record, Removed,
+    Renamed, SetAttributes, SettingDone, Share, ShareSpec, StorePlace, Summary, Usage,
+    ZeroingOutcome,
 };
 use crate::types::{
     Attributes, ContentRef, Context, Cookie, DeviceNumbers, FileType, Name, ObjectId, ShareId,
@@ -73,7 +74,7 @@ pub struct SqliteStore {
     readers: Arc<Readers>,
     cache: Arc<Cache>,
     queue: Arc<Queue<Writable>>,
-    log: Arc<Log>,
+    wal: Arc<Wal>,
     health: Arc<Health>,
     threads: Mutex<Option<Threads>>,
 }
@@ -106,7 +107,7 @@ impl SqliteStore {
     ///
     /// # Errors
     /// What is wrong with the file, as far as can be seen without opening the store.
-    pub async fn glance(path: PathBuf) -> Result<Option<Glance>, Error> {
+    pub async fn summary(path: PathBuf) -> Result<Option<Summary>, Error> {
         tokio::task::spawn_blocking(move || connect::look(&path))
             .await
             .map_err(|error| Error::Backend(Box::new(error)))?
@@ -119,24 +120,24 @@ impl SqliteStore {
         let lock = Arc::new(Lock::take(&settings.path)?);
         let mut connection = connect::writer(&settings)?;
         let shares = Arc::new(KnownShares::default());
-        shares::load(&shares, &connection).map_err(Failure::into_error)?;
+        shares::load(&shares, &connection).map_err(SqliteError::into_error)?;
         let readers = Arc::new(Readers::open(&settings)?);
         let mover = connect::mover(&settings.path)?;
-        let room = Mutex::new(Room::open(&settings.path)?);
+        let reserve = Mutex::new(DiskReserve::open(&settings.path)?);
         let (queue, health) = (Arc::new(Queue::default()), Arc::new(Health::of(&settings.path)?));
-        let log = Arc::new(Log::new(settings.log_limit, room::kept(&settings.path)));
-        log.watch(&mut connection).map_err(|error| Failure::from(error).into_error())?;
+        let wal = Arc::new(Wal::new(settings.log_limit, disk_reserve::kept(&settings.path)));
+        wal.watch(&mut connection).map_err(|error| SqliteError::from(error).into_error())?;
         let cache = Arc::new(Cache::default());
         let writer = Writer {
             queue: queue.clone(),
             cache: cache.clone(),
             shares: shares.clone(),
-            log: log.clone(),
+            wal: wal.clone(),
             health: health.clone(),
             lock: lock.clone(),
-            room,
+            reserve,
         };
-        let (moved, moving_health) = (log.clone(), health.clone());
+        let (moved, moving_health) = (wal.clone(), health.clone());
         let threads = Threads {
             writer: spawn("sqlite-writer", move || writer.run(connection))?,
             mover: spawn("sqlite-log", move || moved.keep_moving(&mover, &moving_health))?,
@@ -150,7 +151,7 @@ impl SqliteStore {
             readers,
             cache,
             queue,
-            log,
+            wal,
             health,
             threads: Mutex::new(Some(threads)),
         })
@@ -179,7 +180,7 @@ impl SqliteStore {
     /// Tells the threads to end; the first to ask gets them.
     fn end(&self) -> Option<Threads> {
         self.queue.close();
-        self.log.close();
+        self.wal.close();
         self.threads.lock().take()
     }
 }
@@ -442,8 +443,8 @@ impl MetadataStore for SqliteStore {
         if self.queue.is_closed() {
             return Err(closed());
         }
-        let (path, log) = (self.settings.path.clone(), self.log.clone());
-        tokio::task::spawn_blocking(move || check::inconsistencies(&path, &log))
+        let (path, wal) = (self.settings.path.clone(), self.wal.clone());
+        tokio::task::spawn_blocking(move || invariants::inconsistencies(&path, &wal))
             .await
             .map_err(|error| Error::Backend(Box::new(error)))?
     }
@@ -480,13 +481,13 @@ impl Dump for SqliteStore {
             .map_err(|refusal| refusal.error)
     }
 
-    async fn hold(&self) -> Result<Box<dyn Hold>, Error> {
-        hold::Held::take(self.settings.path.clone()).await
+    async fn fence_loads(&self) -> Result<Box<dyn LoadFence>, Error> {
+        load_fence::SqliteFence::take(self.settings.path.clone()).await
     }
 }
 
 #[async_trait::async_trait]
-impl Upkeep for SqliteStore {
+impl Load for SqliteStore {
     /// Whoever else would serve it has not got the lock.
     async fn admits(&self, _share: &ShareName) -> Result<(), LoadError> {
         Ok(())

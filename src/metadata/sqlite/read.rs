@@ -2,9 +2,9 @@
 
 use rusqlite::{Connection, params};
 
-use super::error::Failure;
+use super::error::SqliteError;
 use super::rows::{self, OBJECT_COLUMNS, Stored, damaged, number, object_columns};
-use crate::metadata::serial::Stop;
+use crate::metadata::single_writer::OpError;
 use crate::metadata::{DirectoryEntry, Error, Link, Lookup, Page, Refusal, Share, decide};
 use crate::types::{Attributes, Cookie, FileType, Name, ObjectId, SymlinkTarget};
 
@@ -40,7 +40,7 @@ pub(super) const PAGE: &str = concat!(
       WHERE e.parent_id = ?1 AND e.cookie > ?2 ORDER BY e.cookie LIMIT ?3"
 );
 
-type Outcome<T> = Result<T, Stop<Failure>>;
+type Outcome<T> = Result<T, OpError<SqliteError>>;
 
 /// An object of the share.
 pub(super) fn attributes(

@@ -10,9 +10,9 @@ use parking_lot::Mutex;
 use rusqlite::Connection;
 
 use super::connect::{Settings, reader};
-use super::error::Failure;
+use super::error::SqliteError;
 use crate::metadata::batch::closed;
-use crate::metadata::serial::Stop;
+use crate::metadata::single_writer::OpError;
 use crate::metadata::{Answer, Error};
 use crate::types::{Bounds, Context, FairPermits, NoPermit};
 
@@ -46,7 +46,7 @@ impl Readers {
     /// A read of a few rows, on this thread.
     pub(super) fn point<T>(
         &self,
-        work: impl FnOnce(&Connection) -> Result<T, Stop<Failure>>,
+        work: impl FnOnce(&Connection) -> Result<T, OpError<SqliteError>>,
     ) -> Answer<T> {
         on_first_free(&self.points, work)
     }
@@ -55,7 +55,7 @@ impl Readers {
     pub(super) async fn scan<T: Send + 'static>(
         &self,
         cx: &Context,
-        work: impl FnOnce(&Connection) -> Result<T, Stop<Failure>> + Send + 'static,
+        work: impl FnOnce(&Connection) -> Result<T, OpError<SqliteError>> + Send + 'static,
     ) -> Answer<T> {
         let scanning = async {
             let turn = self.turns.acquire(cx.claimant(), 1).await;
@@ -89,7 +89,7 @@ impl Readers {
 /// Always the first free one, so that few connections keep warm pages.
 fn on_first_free<T>(
     slots: &[Slot],
-    work: impl FnOnce(&Connection) -> Result<T, Stop<Failure>>,
+    work: impl FnOnce(&Connection) -> Result<T, OpError<SqliteError>>,
 ) -> Answer<T> {
     let free = slots.iter().find_map(Mutex::try_lock);
     let slot = match (free, slots.first()) {
@@ -99,7 +99,7 @@ fn on_first_free<T>(
     };
     let connection = slot.as_ref().ok_or_else(closed)?;
     work(connection).map_err(|stop| match stop {
-        Stop::Refused(refusal) => refusal,
-        Stop::Failed(failure) => failure.into_error().into(),
+        OpError::Refused(refusal) => refusal,
+        OpError::Failed(failure) => failure.into_error().into(),
     })
 }

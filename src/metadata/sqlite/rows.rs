@@ -6,7 +6,7 @@ use rusqlite::Row;
 use rusqlite::types::FromSql;
 use uuid::Uuid;
 
-use super::error::Failure;
+use super::error::SqliteError;
 use crate::types::{
     Attributes, ContentId, ContentRef, ContentVersion, DeviceNumbers, FileType, Fileid, Fsid,
     ObjectId, ShareId, Timestamp,
@@ -34,12 +34,12 @@ pub(super) struct Stored {
 }
 
 /// A value that the database's type holds and ours does not.
-pub(super) fn damaged(what: impl fmt::Display) -> Failure {
-    Failure::Damaged(what.to_string())
+pub(super) fn damaged(what: impl fmt::Display) -> SqliteError {
+    SqliteError::Damaged(what.to_string())
 }
 
 /// A column's number, which fits into `T`.
-pub(super) fn number<T: TryFrom<i64>>(row: &Row<'_>, index: usize) -> Result<T, Failure> {
+pub(super) fn number<T: TryFrom<i64>>(row: &Row<'_>, index: usize) -> Result<T, SqliteError> {
     let value: i64 = row.get(index)?;
     T::try_from(value).map_err(|_| {
         damaged(format_args!(
@@ -50,11 +50,11 @@ pub(super) fn number<T: TryFrom<i64>>(row: &Row<'_>, index: usize) -> Result<T, 
 }
 
 /// A column's identity.
-pub(super) fn uuid(row: &Row<'_>, index: usize) -> Result<Uuid, Failure> {
+pub(super) fn uuid(row: &Row<'_>, index: usize) -> Result<Uuid, SqliteError> {
     Ok(Uuid::from_bytes(row.get(index)?))
 }
 
-fn optional<T: FromSql>(row: &Row<'_>, index: usize) -> Result<Option<T>, Failure> {
+fn optional<T: FromSql>(row: &Row<'_>, index: usize) -> Result<Option<T>, SqliteError> {
     Ok(row.get(index)?)
 }
 
@@ -63,7 +63,7 @@ pub(super) fn object(
     row: &Row<'_>,
     first: usize,
     fsid_of: impl FnOnce(ShareId) -> Option<Fsid>,
-) -> Result<Stored, Failure> {
+) -> Result<Stored, SqliteError> {
     let at = |index: usize| first + index;
     let id = ObjectId(uuid(row, at(0))?);
     let share = ShareId(number(row, at(1))?);

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
-use super::error::Failure;
+use super::error::SqliteError;
 use super::rows::{damaged, number, uuid};
 use crate::metadata::known_shares::KnownShares;
 use crate::metadata::{Capabilities, Share, ShareSpec, rules};
@@ -18,14 +18,17 @@ const ALL: &str = "
      ORDER BY s.id";
 
 /// Reads every share; the process knows them from then on.
-pub(super) fn load(known: &KnownShares, connection: &Connection) -> Result<Vec<Share>, Failure> {
+pub(super) fn load(
+    known: &KnownShares,
+    connection: &Connection,
+) -> Result<Vec<Share>, SqliteError> {
     let shares = all(connection)?;
     known.add(&shares);
     Ok(shares)
 }
 
 /// Every share.
-pub(super) fn all(connection: &Connection) -> Result<Vec<Share>, Failure> {
+pub(super) fn all(connection: &Connection) -> Result<Vec<Share>, SqliteError> {
     let mut statement = connection.prepare_cached(ALL)?;
     let mut rows = statement.query([])?;
     let mut shares = Vec::new();
@@ -35,7 +38,7 @@ pub(super) fn all(connection: &Connection) -> Result<Vec<Share>, Failure> {
     Ok(shares)
 }
 
-fn share(row: &Row<'_>) -> Result<Share, Failure> {
+fn share(row: &Row<'_>) -> Result<Share, SqliteError> {
     let name: String = row.get(1)?;
     Ok(Share {
         id: ShareId(number(row, 0)?),
@@ -59,7 +62,10 @@ fn share(row: &Row<'_>) -> Result<Share, Failure> {
 
 /// Makes a share's rows where there is none of its name; its root, with what it uses, is for the caller. `None` where it is
 /// there.
-pub(super) fn make(connection: &Connection, spec: &ShareSpec) -> Result<Option<Share>, Failure> {
+pub(super) fn make(
+    connection: &Connection,
+    spec: &ShareSpec,
+) -> Result<Option<Share>, SqliteError> {
     let name = spec.name.as_str();
     let known = connection
         .prepare_cached("SELECT 1 FROM shares WHERE name = ?1")?
@@ -105,14 +111,14 @@ pub(super) fn make(connection: &Connection, spec: &ShareSpec) -> Result<Option<S
 }
 
 /// A setting; `None` where it was never set.
-pub(super) fn setting(connection: &Connection, key: &str) -> Result<Option<String>, Failure> {
+pub(super) fn setting(connection: &Connection, key: &str) -> Result<Option<String>, SqliteError> {
     let mut statement =
         connection.prepare_cached("SELECT value FROM server_config WHERE key = ?1")?;
     Ok(statement.query_row([key], |row| row.get(0)).optional()?)
 }
 
 /// Every setting.
-pub(super) fn settings(connection: &Connection) -> Result<BTreeMap<String, String>, Failure> {
+pub(super) fn settings(connection: &Connection) -> Result<BTreeMap<String, String>, SqliteError> {
     let mut statement = connection.prepare("SELECT key, value FROM server_config")?;
     let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
     Ok(rows.collect::<Result<_, _>>()?)
@@ -124,7 +130,7 @@ pub(super) fn set_setting(
     key: &str,
     seen: Option<&str>,
     value: &str,
-) -> Result<(), Failure> {
+) -> Result<(), SqliteError> {
     if setting(connection, key)?.as_deref() == seen {
         connection
             .prepare_cached("INSERT OR REPLACE INTO server_config (key, value) VALUES (?1, ?2)")?

@@ -8,14 +8,14 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, params};
 
-use super::error::Failure;
+use super::error::SqliteError;
 use super::read::OBJECT;
 use super::rows::{self, Stored, damaged};
 use super::shares;
 use super::usage::Tally;
 use crate::metadata::cache::Touched;
 use crate::metadata::known_shares::KnownShares;
-use crate::metadata::serial::{Edge, Outcome, Stop, Tables};
+use crate::metadata::single_writer::{Edge, OpError, Outcome, Tables};
 use crate::metadata::{Capabilities, Error, ShareSpec};
 use crate::types::{Attributes, Cookie, Fileid, Fsid, Name, ObjectId, ShareId, SymlinkTarget};
 
@@ -72,7 +72,7 @@ struct Run {
 }
 
 impl Run {
-    fn next(&mut self, connection: &Connection, name: &str) -> Result<u64, Failure> {
+    fn next(&mut self, connection: &Connection, name: &str) -> Result<u64, SqliteError> {
         if self.next == self.end {
             let end = connection
                 .prepare_cached(TAKE_RUN)?
@@ -154,7 +154,7 @@ impl Writable {
     }
 
     /// Runs a statement without parameters.
-    pub(super) fn run(&self, sql: &str) -> Result<usize, Failure> {
+    pub(super) fn run(&self, sql: &str) -> Result<usize, SqliteError> {
         Ok(self.connection.prepare_cached(sql)?.execute([])?)
     }
 
@@ -164,7 +164,7 @@ impl Writable {
     }
 
     /// Writes what was changed; the commit follows.
-    pub(super) fn write_back(&mut self) -> Result<(), Failure> {
+    pub(super) fn write_back(&mut self) -> Result<(), SqliteError> {
         for id in std::mem::take(&mut self.changed) {
             // What is not there any more was changed first and then dropped.
             if let Some(known) = self.recent.get_mut(&id).filter(|known| known.changed) {
@@ -200,7 +200,7 @@ impl Writable {
     }
 
     /// Makes a share and its root on first use.
-    pub(super) fn open_share(&mut self, spec: &ShareSpec) -> Result<(), Stop<Failure>> {
+    pub(super) fn open_share(&mut self, spec: &ShareSpec) -> Result<(), OpError<SqliteError>> {
         if let Some(share) = shares::make(&self.connection, spec)? {
             let fileid = Fileid(self.fileids.next(&self.connection, "fileids")?);
             let root = shares::root(&share, spec, fileid);
@@ -215,12 +215,12 @@ impl Writable {
         key: &str,
         seen: Option<&str>,
         value: &str,
-    ) -> Result<(), Stop<Failure>> {
+    ) -> Result<(), OpError<SqliteError>> {
         Ok(shares::set_setting(&self.connection, key, seen, value)?)
     }
 
     /// An object, which is among the recent ones from then on.
-    fn known(&mut self, id: ObjectId) -> Result<Option<&mut Known>, Failure> {
+    fn known(&mut self, id: ObjectId) -> Result<Option<&mut Known>, SqliteError> {
         if !self.recent.contains_key(&id) {
             let known = match self.earlier.remove(&id) {
                 Some(known) => known,
@@ -234,7 +234,7 @@ impl Writable {
         Ok(self.recent.get_mut(&id))
     }
 
-    fn load(&self, id: ObjectId) -> Result<Option<Stored>, Failure> {
+    fn load(&self, id: ObjectId) -> Result<Option<Stored>, SqliteError> {
         let mut statement = self.connection.prepare_cached(OBJECT)?;
         let mut rows = statement.query(params![id.0.as_bytes()])?;
         let Some(row) = rows.next()? else { return Ok(None) };
@@ -242,12 +242,12 @@ impl Writable {
     }
 
     /// An object that an operation has met.
-    fn present(&mut self, id: ObjectId) -> Result<&mut Known, Failure> {
+    fn present(&mut self, id: ObjectId) -> Result<&mut Known, SqliteError> {
         self.known(id)?.ok_or_else(|| damaged(format_args!("object {id} went away")))
     }
 
     /// The object's row differs from now on.
-    fn touch(&mut self, id: ObjectId) -> Result<&mut Stored, Failure> {
+    fn touch(&mut self, id: ObjectId) -> Result<&mut Stored, SqliteError> {
         if !self.present(id)?.changed {
             self.changed.push(id);
             self.touched.objects.push(id);
@@ -257,7 +257,7 @@ impl Writable {
         Ok(&mut known.stored)
     }
 
-    fn tally(&mut self, share: ShareId) -> Result<&mut Tally, Failure> {
+    fn tally(&mut self, share: ShareId) -> Result<&mut Tally, SqliteError> {
         if !self.usage.contains_key(&share) {
             let tally = Tally::read(&self.connection, share)?
                 .ok_or_else(|| damaged(format_args!("share {} has no counters", share.0)))?;
@@ -278,7 +278,7 @@ impl Writable {
         object: &Attributes,
         target: Option<&SymlinkTarget>,
         verifier: Option<u64>,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), SqliteError> {
         let stored = Stored { share, attributes: object.clone(), verifier };
         insert(&self.connection, &stored, target)?;
         self.tally(share)?.add(object);
@@ -288,7 +288,7 @@ impl Writable {
     }
 
     /// Writes how many names an object has, unless it is a directory.
-    fn count_names(&self, object: &Attributes) -> Result<(), Failure> {
+    fn count_names(&self, object: &Attributes) -> Result<(), SqliteError> {
         let id = object.id.0.as_bytes();
         if object.nlink > 1 {
             self.connection.prepare_cached(PUT_LINKS)?.execute(params![id, object.nlink])?;
@@ -300,7 +300,7 @@ impl Writable {
 }
 
 impl Tables for Writable {
-    type Failure = Failure;
+    type Failure = SqliteError;
 
     fn room(&self) -> Result<(), Error> {
         if self.room { Ok(()) } else { Err(Error::NoSpace(KEPT_FREE.into())) }
@@ -415,7 +415,7 @@ fn insert(
     connection: &Connection,
     stored: &Stored,
     target: Option<&SymlinkTarget>,
-) -> Result<(), Failure> {
+) -> Result<(), SqliteError> {
     let it = &stored.attributes;
     connection.prepare_cached(INSERT)?.execute(params![
         it.id.0.as_bytes(),
@@ -442,7 +442,7 @@ fn insert(
     Ok(())
 }
 
-fn update(connection: &Connection, stored: &Stored) -> Result<(), Failure> {
+fn update(connection: &Connection, stored: &Stored) -> Result<(), SqliteError> {
     let it = &stored.attributes;
     connection.prepare_cached(UPDATE)?.execute(params![
         it.id.0.as_bytes(),

@@ -2,9 +2,9 @@
 
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
-use super::error::Failure;
+use super::error::SqliteError;
 use super::rows::number;
-use crate::metadata::serial::{Stop, counted_bytes};
+use crate::metadata::single_writer::{OpError, counted_bytes};
 use crate::metadata::{Error, Usage};
 use crate::types::{Attributes, ShareId};
 
@@ -24,7 +24,7 @@ pub(super) struct Tally {
 
 impl Tally {
     /// What the columns from `first` on say.
-    pub(super) fn of(row: &Row<'_>, first: usize) -> Result<Self, Failure> {
+    pub(super) fn of(row: &Row<'_>, first: usize) -> Result<Self, SqliteError> {
         let high: u64 = number(row, first + 1)?;
         let low: u64 = number(row, first + 2)?;
         Ok(Self {
@@ -33,13 +33,16 @@ impl Tally {
         })
     }
 
-    pub(super) fn read(connection: &Connection, share: ShareId) -> Result<Option<Self>, Failure> {
+    pub(super) fn read(
+        connection: &Connection,
+        share: ShareId,
+    ) -> Result<Option<Self>, SqliteError> {
         let mut statement = connection.prepare_cached(READ)?;
         let tally = statement.query_row([share.0], |row| Ok(Self::of(row, 0))).optional()?;
         tally.transpose()
     }
 
-    pub(super) fn write(self, connection: &Connection, share: ShareId) -> Result<(), Failure> {
+    pub(super) fn write(self, connection: &Connection, share: ShareId) -> Result<(), SqliteError> {
         let low = self.bytes & ((1 << HIGH) - 1);
         let part = |bytes: u128| i64::try_from(bytes).unwrap_or(i64::MAX);
         connection.prepare_cached(WRITE)?.execute(params![
@@ -63,7 +66,10 @@ impl Tally {
 }
 
 /// What a share uses now.
-pub(super) fn usage(connection: &Connection, share: ShareId) -> Result<Usage, Stop<Failure>> {
+pub(super) fn usage(
+    connection: &Connection,
+    share: ShareId,
+) -> Result<Usage, OpError<SqliteError>> {
     let tally = Tally::read(connection, share)?.ok_or(Error::Stale)?;
     Ok(Usage { objects: tally.objects, bytes: u64::try_from(tally.bytes).unwrap_or(u64::MAX) })
 }

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use rusqlite::Connection;
 
-use super::error::{Failure, Remains};
+use super::disk_reserve::DiskReserve;
+use super::error::{Remains, SqliteError};
 use super::health::Health;
 use super::lock::Lock;
-use super::log::{Log, PAGE};
-use super::room::Room;
 use super::tables::Writable;
+use super::wal::{PAGE, Wal};
 use crate::metadata::Error;
 use crate::metadata::batch::{Job, Queue};
 use crate::metadata::cache::Cache;
@@ -24,10 +24,10 @@ pub(super) struct Writer {
     pub(super) queue: Arc<Queue<Writable>>,
     pub(super) shares: Arc<KnownShares>,
     pub(super) cache: Arc<Cache>,
-    pub(super) log: Arc<Log>,
+    pub(super) wal: Arc<Wal>,
     pub(super) health: Arc<Health>,
     pub(super) lock: Arc<Lock>,
-    pub(super) room: Mutex<Room>,
+    pub(super) reserve: Mutex<DiskReserve>,
 }
 
 /// Drops the calls that nobody will carry out, however the thread ends.
@@ -49,11 +49,11 @@ impl Writer {
         while let Some(mut batch) = self.queue.take(MOST) {
             batch.retain_mut(|job| job.is_wanted());
             if !batch.is_empty() {
-                let _turn = self.log.turn();
+                let _turn = self.wal.turn();
                 self.carry_out(&mut batch, &mut tables, &mut version);
                 tables.trim();
             }
-            self.log.settle(&mut moved_at);
+            self.wal.settle(&mut moved_at);
         }
         tables.into_connection()
     }
@@ -69,8 +69,8 @@ impl Writer {
             return;
         }
         let mut done = self.attempt(batch, tables, version);
-        if done.as_ref().is_err_and(Failure::is_full) {
-            done = match self.log.start_anew(tables.connection()) {
+        if done.as_ref().is_err_and(SqliteError::is_full) {
+            done = match self.wal.start_anew(tables.connection()) {
                 Ok(true) => self.attempt(batch, tables, version),
                 Ok(false) => done,
                 Err(failure) => Err(failure),
@@ -117,9 +117,9 @@ impl Writer {
     /// Answers calls that cannot be carried out whatever they are.
     fn refused(&self, batch: &mut [Box<dyn Job<Writable>>]) -> bool {
         let why = || {
-            if self.log.is_full() {
+            if self.wal.is_full() {
                 return Some(Error::Unavailable(
-                    "a reader of another process holds the write-ahead log, which is as long as it may be".into(),
+                    "a reader of another process holds the write-ahead wal, which is as long as it may be".into(),
                 ));
             }
             self.health.error()
@@ -141,7 +141,7 @@ impl Writer {
         batch: &mut [Box<dyn Job<Writable>>],
         tables: &mut Writable,
         version: &mut Option<i64>,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), SqliteError> {
         let done = self.transact(batch, tables, version);
         if done.is_err() {
             tables.forget();
@@ -156,7 +156,7 @@ impl Writer {
         batch: &mut [Box<dyn Job<Writable>>],
         tables: &mut Writable,
         version: &mut Option<i64>,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), SqliteError> {
         tables.run("BEGIN IMMEDIATE")?;
         // It changes where another process has written to the file: what is known of it holds no more.
         let now = tables
@@ -183,20 +183,20 @@ impl Writer {
     }
 
     /// Whether there is room for something new, inside a transaction that has changed nothing yet.
-    fn has_room(&self, connection: &Connection) -> Result<bool, Failure> {
-        let bytes = |sql| -> Result<u64, Failure> {
+    fn has_room(&self, connection: &Connection) -> Result<bool, SqliteError> {
+        let bytes = |sql| -> Result<u64, SqliteError> {
             let mut asked = connection.prepare_cached(sql)?;
             let pages: u32 = asked.query_row([], |row| row.get(0))?;
             Ok(u64::from(pages) * PAGE)
         };
         let length = bytes("PRAGMA page_count")?;
         let unused = || bytes("PRAGMA freelist_count").unwrap_or(0);
-        Ok(self.room.lock().look(self.log.end(), length, unused))
+        Ok(self.reserve.lock().replenish(self.wal.end(), length, unused))
     }
 }
 
 /// Ends the transaction without a trace, where SQLite has not done so itself.
-fn undo(connection: &Connection) -> Result<(), Failure> {
+fn undo(connection: &Connection) -> Result<(), SqliteError> {
     if !connection.is_autocommit() {
         connection.execute_batch("ROLLBACK")?;
     }

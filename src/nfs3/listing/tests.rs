@@ -250,7 +250,7 @@ fn dots_have_the_directorys_and_its_parents_number() {
     let mut directory = Directory::new([]);
     let limits = Limits::of_readdir(4096);
     let numbers = |listing: Listing| -> Vec<(u64, bool, bool)> {
-        let known = |it: &Entry| (it.fileid.0, it.object.is_some(), it.attributes.is_some());
+        let known = |it: &ListingEntry| (it.fileid.0, it.object.is_some(), it.attributes.is_some());
         listing.entries.iter().map(known).collect()
     };
     let names = directory.list(0, Form::Names, limits).unwrap();

@@ -50,7 +50,7 @@ struct CachedCall {
     address: IpAddr,
     /// The connections that sent it, the first one first.
     homes: SmallVec<[Home; 1]>,
-    state: State,
+    state: CallState,
 }
 
 /// A connection that sent a call, and the reply by it.
@@ -62,7 +62,7 @@ struct Home {
 }
 
 #[derive(Debug)]
-enum State {
+enum CallState {
     /// Runs, perhaps with a copy that waits.
     InProgress {
         /// The number of the connection to be answered.
@@ -122,7 +122,7 @@ impl Calls {
             number,
             address: connection.address,
             homes: smallvec![home],
-            state: State::InProgress { connection: connection.number, waiting: None },
+            state: CallState::InProgress { connection: connection.number, waiting: None },
         });
         Found::New(Key { id, number }, delivery)
     }
@@ -141,7 +141,7 @@ impl Calls {
         if alike.is_empty() {
             self.by_id.remove(&key.id);
         }
-        if let State::Done { reply, .. } = removed.state {
+        if let CallState::Done { reply, .. } = removed.state {
             let bytes = reply.len() + OVERHEAD_BYTES;
             self.bytes -= bytes;
             self.all_bytes.fetch_sub(bytes, Ordering::Relaxed);
@@ -154,7 +154,7 @@ impl Calls {
         let at = Instant::now();
         let Some(call) = self.find(&key) else { return };
         let bytes = reply.len() + OVERHEAD_BYTES;
-        call.state = State::Done { reply, at };
+        call.state = CallState::Done { reply, at };
         self.bytes += bytes;
         self.all_bytes.fetch_add(bytes, Ordering::Relaxed);
         self.recorded.push_back(Recorded { key, at });
@@ -171,16 +171,18 @@ impl Calls {
     /// Takes the copy that waits for a call in progress.
     pub(super) fn take_waiting(&mut self, key: &Key) -> Option<oneshot::Sender<Handoff>> {
         match &mut self.find(key)?.state {
-            State::InProgress { waiting, .. } => waiting.take(),
-            State::Done { .. } => None,
+            CallState::InProgress { waiting, .. } => waiting.take(),
+            CallState::Done { .. } => None,
         }
     }
 
     /// Whether a copy waits for a call in progress.
     pub(super) fn is_waited_for(&mut self, key: &Key) -> bool {
         match self.find(key).map(|call| &call.state) {
-            Some(State::InProgress { waiting: Some(copy), .. }) => !copy.is_closed(),
-            Some(State::InProgress { waiting: None, .. } | State::Done { .. }) | None => false,
+            Some(CallState::InProgress { waiting: Some(copy), .. }) => !copy.is_closed(),
+            Some(CallState::InProgress { waiting: None, .. } | CallState::Done { .. }) | None => {
+                false
+            }
         }
     }
 }
@@ -197,8 +199,8 @@ impl CachedCall {
         self.address == connection.address
             && self.homes.iter().any(|home| home.port == connection.port)
             && match &self.state {
-                State::InProgress { .. } => true,
-                State::Done { at, .. } => {
+                CallState::InProgress { .. } => true,
+                CallState::Done { at, .. } => {
                     at.elapsed() <= limits.read
                         || (at.elapsed() <= limits.unread && self.reply_may_be_lost(*at))
                 }
@@ -209,8 +211,8 @@ impl CachedCall {
     fn may_be_lost_to(&self, connection: &Connection, limits: &ReplyCacheLimits) -> bool {
         self.address == connection.address
             && match &self.state {
-                State::InProgress { .. } => self.first_is_silent(),
-                State::Done { at, .. } => {
+                CallState::InProgress { .. } => self.first_is_silent(),
+                CallState::Done { at, .. } => {
                     at.elapsed() <= limits.unread && self.reply_may_be_lost(*at)
                 }
             }
@@ -247,7 +249,7 @@ impl CachedCall {
     fn repeat(&mut self, connection: &Connection) -> Found {
         let delivery = self.home(connection);
         match &mut self.state {
-            State::InProgress { connection: answered, waiting } => {
+            CallState::InProgress { connection: answered, waiting } => {
                 let (sender, receiver) = oneshot::channel();
                 if *answered <= connection.number {
                     *answered = connection.number;
@@ -255,7 +257,7 @@ impl CachedCall {
                 }
                 Found::InProgress(receiver, delivery)
             }
-            State::Done { reply, .. } => Found::Done(reply.clone(), delivery),
+            CallState::Done { reply, .. } => Found::Done(reply.clone(), delivery),
         }
     }
 

@@ -110,7 +110,7 @@ impl Pair {
         let cx = context(&self.stop);
         let to_end = row.size.min(self.to.max_length());
         let from_end = row.size.min(self.from.max_length());
-        self.from.seen(row.id, row.ctime);
+        self.from.observed(row.id, row.ctime);
         if from_end > 0 {
             self.check_length(&cx, row.id, from_end).await?;
         }
@@ -120,7 +120,7 @@ impl Pair {
         let (mut written, mut copied) = (0, 0);
         let regions = match from_end < LARGE {
             true => std::iter::once(0..from_end).collect(),
-            false => self.from.regions(&cx, row.id).await.map_err(from)?,
+            false => self.from.data_extents(&cx, row.id).await.map_err(from)?,
         };
         let pieces = regions.into_iter().flat_map(|region| pieces(region, from_end));
         let reads = pieces.map(|(at, length)| self.ahead(&cx, row.id, at, length));
@@ -155,7 +155,7 @@ impl Pair {
         let cx = context(&self.stop);
         let to_end = row.size.min(self.to.max_length());
         let from_end = row.size.min(self.from.max_length());
-        self.from.seen(row.id, row.ctime);
+        self.from.observed(row.id, row.ctime);
         if from_end > 0 {
             self.check_length(&cx, row.id, from_end).await?;
         }
@@ -193,8 +193,8 @@ impl Pair {
         if end < LARGE {
             return Ok(std::iter::once(0..end).collect());
         }
-        let mut regions = self.from.regions(cx, id).await.map_err(from)?;
-        regions.extend(self.to.regions(cx, id).await.map_err(to)?);
+        let mut regions = self.from.data_extents(cx, id).await.map_err(from)?;
+        regions.extend(self.to.data_extents(cx, id).await.map_err(to)?);
         regions.sort_unstable_by_key(|region| region.start);
         regions.dedup_by(|next, before| {
             let touches = next.start <= before.end;

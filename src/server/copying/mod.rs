@@ -24,7 +24,7 @@ use self::file::{Pair, Trouble};
 use self::journal::Journal;
 use super::stores::Keeper;
 use crate::config;
-use crate::content::{ContentStore, Making};
+use crate::content::{ContentStore, CreateMode};
 use crate::metadata::{PathFinder, Record, Share};
 use crate::server::size_limit::Oversized;
 use crate::types::{ContentId, ContentIdentity, ObjectId, ShareName, Timestamp};
@@ -124,8 +124,8 @@ pub async fn copy_content(
     stop: &CancellationToken,
     watch: &CopyWatch<'_>,
 ) -> Result<CopyOutcome, CopyError> {
-    let from = keeper.content(&how.from, Making::ReadOnly).await?;
-    let to = keeper.content(&how.to, Making::Allowed).await?;
+    let from = keeper.content(&how.from, CreateMode::ReadOnly).await?;
+    let to = keeper.content(&how.to, CreateMode::Allowed).await?;
     let (here, there) = (identity(&how.from, &*from)?, identity(&how.to, &*to)?);
     if here == there {
         let (from, to) = (how.from.clone(), how.to.clone());
@@ -180,8 +180,8 @@ pub async fn copy_content(
     if how.verify && !stop.is_cancelled() {
         // Of their own, so that what is compared is what is kept, and not what is remembered.
         let mut fresh = Keeper::new(keeper.config());
-        let from = fresh.content(&how.from, Making::ReadOnly).await?;
-        let to = fresh.content(&how.to, Making::Never).await?;
+        let from = fresh.content(&how.from, CreateMode::ReadOnly).await?;
+        let to = fresh.content(&how.to, CreateMode::Never).await?;
         for source in &mut sources {
             source.pair = Pair::new(&from, &to, source.share.chunk_size, &turns, stop);
         }

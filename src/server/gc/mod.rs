@@ -29,8 +29,8 @@ pub use self::findings::Collected;
 use self::findings::Findings;
 use super::stores::Keeper;
 use crate::config::{self, Config};
-use crate::content::{self, ContentStore, Making};
-use crate::metadata::Hold;
+use crate::content::{self, ContentStore, CreateMode};
+use crate::metadata::LoadFence;
 use crate::types::{ContentId, ContentIdentity, Timestamp};
 
 /// How many contents are removed between two confirmations that nothing was loaded.
@@ -96,7 +96,7 @@ struct Body {
 /// A metadata store that is kept from loads.
 struct Held {
     name: String,
-    hold: Box<dyn Hold>,
+    hold: Box<dyn LoadFence>,
 }
 
 /// The content stores that the shares of a configuration name and that outlive their process.
@@ -187,7 +187,7 @@ async fn open(keeper: &mut Keeper<'_>, names: &[String]) -> Result<Vec<Body>, Gc
                 metadata: share.metadata_store.clone(),
             });
         }
-        let store = keeper.content(name, Making::Never).await?;
+        let store = keeper.content(name, CreateMode::Never).await?;
         let identity = store.identity().ok_or_else(|| GcError::Fleeting(name.clone()))?;
         if bodies.iter().all(|body| body.identity != identity) {
             bodies.push(Body { name: name.clone(), identity, store });
@@ -209,7 +209,7 @@ async fn hold_all(keeper: &mut Keeper<'_>) -> Result<Vec<Held>, GcError> {
     let mut held = Vec::new();
     for name in lasting_metadata(keeper.config()) {
         let store = keeper.metadata(&name).await?;
-        let hold = store.hold().await;
+        let hold = store.fence_loads().await;
         let hold = hold.map_err(|source| GcError::Metadata { name: name.clone(), source })?;
         held.push(Held { name, hold });
     }

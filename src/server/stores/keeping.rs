@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use super::{StoreError, Stores, database, file, trial};
 use crate::config::{self, Config};
-use crate::content::{ContentStore, Making};
+use crate::content::{ContentStore, CreateMode};
 use crate::metadata::postgres::{PostgresStore, Presence, Settings};
 use crate::metadata::sqlite::{SqliteFile, SqliteStore};
-use crate::metadata::{self, Audit, Dump, Repair, Upkeep};
+use crate::metadata::{self, Checkable, Dump, Load, Repairable};
 use crate::server::homes::{self, Home};
 use crate::types::ShareName;
 
@@ -87,7 +87,7 @@ pub async fn open_for_dump(config: &Config, name: &str) -> Result<Box<dyn Dump>,
 ///
 /// # Errors
 /// The store is not there, or somebody else's.
-pub async fn open_for_load(config: &Config, name: &str) -> Result<Box<dyn Upkeep>, KeepingError> {
+pub async fn open_for_load(config: &Config, name: &str) -> Result<Box<dyn Load>, KeepingError> {
     Ok(match named(config, name)? {
         config::Metadata::Memory { .. } => return Err(KeepingError::InMemory(name.to_owned())),
         config::Metadata::Sqlite(settings) => {
@@ -102,7 +102,10 @@ pub async fn open_for_load(config: &Config, name: &str) -> Result<Box<dyn Upkeep
 ///
 /// # Errors
 /// The store is not there.
-pub async fn open_for_check(config: &Config, name: &str) -> Result<Box<dyn Audit>, KeepingError> {
+pub async fn open_for_check(
+    config: &Config,
+    name: &str,
+) -> Result<Box<dyn Checkable>, KeepingError> {
     Ok(match named(config, name)? {
         config::Metadata::Memory { .. } => return Err(KeepingError::InMemory(name.to_owned())),
         config::Metadata::Sqlite(settings) => Box::new(look(name, settings).await?),
@@ -114,7 +117,10 @@ pub async fn open_for_check(config: &Config, name: &str) -> Result<Box<dyn Audit
 ///
 /// # Errors
 /// The store is not there, or somebody else's.
-pub async fn open_for_repair(config: &Config, name: &str) -> Result<Box<dyn Repair>, KeepingError> {
+pub async fn open_for_repair(
+    config: &Config,
+    name: &str,
+) -> Result<Box<dyn Repairable>, KeepingError> {
     Ok(match named(config, name)? {
         config::Metadata::Memory { .. } => return Err(KeepingError::InMemory(name.to_owned())),
         config::Metadata::Sqlite(settings) => {
@@ -197,7 +203,7 @@ impl<'c> Keeper<'c> {
     pub async fn content(
         &mut self,
         name: &str,
-        making: Making,
+        making: CreateMode,
     ) -> Result<Arc<dyn ContentStore>, KeepingError> {
         let settings = self.config.content.get(name).ok_or_else(|| KeepingError::NoContent {
             name: name.to_owned(),

@@ -9,10 +9,10 @@ use rustix::fs::{Access, AtFlags, CWD};
 
 use super::{StoreError, database, objects};
 use crate::config::{self, Config};
-use crate::content::{ContentStore as _, FilesystemContent, Look, Making, OpenError};
+use crate::content::{ContentStore as _, CreateMode, FilesystemContent, Look, OpenError};
 use crate::metadata::postgres::PostgresStore;
 use crate::metadata::sqlite::SqliteStore;
-use crate::metadata::{self, Glance};
+use crate::metadata::{self, Summary};
 use crate::server::foresight::{Seen, foresee};
 
 /// Tries every store that a share names, and then foresees what a start says of the shares: what is found, or why it
@@ -21,10 +21,10 @@ pub async fn try_stores(config: &Config) -> Vec<(String, Result<String, StoreErr
     let metadata = config.shares.iter().map(|share| &share.metadata_store);
     let content = config.shares.iter().map(|share| &share.content_store);
     let mut tried = Vec::new();
-    let (mut glances, mut seen) = (BTreeMap::new(), BTreeMap::new());
+    let (mut summaries, mut seen) = (BTreeMap::new(), BTreeMap::new());
     for (name, settings) in named(metadata, &config.metadata) {
-        let found = try_metadata(name, settings).await.map(|(found, glance)| {
-            glances.insert(name.as_str(), glance);
+        let found = try_metadata(name, settings).await.map(|(found, summary)| {
+            summaries.insert(name.as_str(), summary);
             found
         });
         tried.push((format!("metadata.stores.{name}"), found));
@@ -46,13 +46,13 @@ pub async fn try_stores(config: &Config) -> Vec<(String, Result<String, StoreErr
         tried.push((format!("content.stores.{name}"), found));
     }
     for (name, settings) in &config.metadata {
-        if !glances.contains_key(name.as_str())
-            && let Ok(Some(glance)) = glance(settings).await
+        if !summaries.contains_key(name.as_str())
+            && let Ok(Some(summary)) = summary(settings).await
         {
-            glances.insert(name, glance);
+            summaries.insert(name, summary);
         }
     }
-    let shares = foresee(config, &glances, &seen);
+    let shares = foresee(config, &summaries, &seen);
     tried.extend(shares.into_iter().map(|(share, outcome)| (format!("share {share}"), outcome)));
     tried
 }
@@ -65,13 +65,15 @@ fn is_foreign(error: &(dyn std::error::Error + 'static)) -> bool {
 ///
 /// # Errors
 /// It cannot be asked, or is not to be served.
-pub(super) async fn glance(settings: &config::Metadata) -> Result<Option<Glance>, metadata::Error> {
+pub(super) async fn summary(
+    settings: &config::Metadata,
+) -> Result<Option<Summary>, metadata::Error> {
     match settings {
         config::Metadata::Memory { .. } => Ok(None),
-        config::Metadata::Sqlite(settings) => SqliteStore::glance(settings.path.clone()).await,
+        config::Metadata::Sqlite(settings) => SqliteStore::summary(settings.path.clone()).await,
         config::Metadata::Postgres(settings) => {
             let settings = database(settings);
-            PostgresStore::glance(&settings, settings.auto_migrate).await.map(Some)
+            PostgresStore::summary(&settings, settings.auto_migrate).await.map(Some)
         }
     }
 }
@@ -101,9 +103,9 @@ fn makeable(path: &Path) -> io::Result<()> {
 async fn try_metadata(
     name: &str,
     settings: &config::Metadata,
-) -> Result<(String, Glance), StoreError> {
+) -> Result<(String, Summary), StoreError> {
     let place = match settings {
-        config::Metadata::Memory { .. } => return Ok(("in memory".to_owned(), Glance::default())),
+        config::Metadata::Memory { .. } => return Ok(("in memory".to_owned(), Summary::default())),
         config::Metadata::Sqlite(settings) => settings.path.display().to_string(),
         config::Metadata::Postgres(settings) => settings.target.to_string(),
     };
@@ -113,8 +115,8 @@ async fn try_metadata(
         waited: None,
         source,
     };
-    if let Some(glance) = glance(settings).await.map_err(failed)? {
-        return Ok((versions(&place, glance.present, glance.wanted), glance));
+    if let Some(summary) = summary(settings).await.map_err(failed)? {
+        return Ok((versions(&place, summary.present, summary.wanted), summary));
     }
     if let config::Metadata::Sqlite(settings) = settings {
         let made = makeable(&settings.path);
@@ -124,7 +126,7 @@ async fn try_metadata(
             failed(metadata::Error::Backend(format!("{error}; {remedy}").into()))
         })?;
     }
-    Ok((format!("{place} is created at the start"), Glance::default()))
+    Ok((format!("{place} is created at the start"), Summary::default()))
 }
 
 fn versions(place: &str, present: i32, wanted: i32) -> String {
@@ -170,7 +172,7 @@ async fn try_content(
             })
         }
         config::Content::S3(_) | config::Content::Gcs(_) | config::Content::Azure(_) => {
-            match objects(config, name, &at_once(settings), Making::Never).await {
+            match objects(config, name, &at_once(settings), CreateMode::Never).await {
                 Ok(store) => {
                     let unlisted = |source| StoreError::Unlisted { name: name.to_owned(), source };
                     let listed = store.list(None, 1).await.map_err(unlisted)?;

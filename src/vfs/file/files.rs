@@ -36,13 +36,13 @@ impl Default for Files {
 
 /// A file's state, held by a call: it goes with the last such call where it holds nothing.
 #[derive(Debug)]
-pub(super) struct Held<'a> {
+pub(super) struct FileGuard<'a> {
     files: &'a Files,
     object: ObjectId,
     state: Arc<FileState>,
 }
 
-impl Deref for Held<'_> {
+impl Deref for FileGuard<'_> {
     type Target = FileState;
 
     fn deref(&self) -> &FileState {
@@ -50,7 +50,7 @@ impl Deref for Held<'_> {
     }
 }
 
-impl Drop for Held<'_> {
+impl Drop for FileGuard<'_> {
     fn drop(&mut self) {
         let mut shard = self.files.shard(self.object).lock();
         if !shard.get(&self.object).is_some_and(|kept| Arc::ptr_eq(kept, &self.state)) {
@@ -82,10 +82,10 @@ impl Files {
 
     /// The file's state, made where there is none. A call that may change the file takes it before it reads the attributes:
     /// whoever removes the file afterwards finds it, and waits.
-    pub(super) fn hold(&self, object: ObjectId) -> Held<'_> {
+    pub(super) fn hold(&self, object: ObjectId) -> FileGuard<'_> {
         let mut shard = self.shard(object).lock();
         let state = self.entry(&mut shard, object);
-        Held { files: self, object, state }
+        FileGuard { files: self, object, state }
     }
 
     fn entry(&self, shard: &mut Shard, object: ObjectId) -> Arc<FileState> {

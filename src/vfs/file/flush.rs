@@ -35,13 +35,13 @@ pub(super) enum Flushed {
 
 /// Who wants a flush.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Asked {
+pub(super) enum FlushFor {
     /// A call, beside the file's writers.
-    Beside,
+    Call,
     /// A call that keeps the file's writers away.
-    Alone,
+    ExclusiveCall,
     /// Nobody: it has waited long enough.
-    ByAge,
+    Age,
 }
 
 /// What waits in this process alone and is not to be stored any more.
@@ -68,10 +68,11 @@ impl Vfs {
         }
         if let Some(state) = export.files.existing(handle.object) {
             let upto = state.overlay.lock().generation();
-            let flushed = export.flush(&cx, handle.object, &state, Some(upto), Asked::Beside).await;
+            let flushed =
+                export.flush(&cx, handle.object, &state, Some(upto), FlushFor::Call).await;
             let flushed = flushed.map_err(|error| Failure::of(error, seen.clone()))?;
             if let Flushed::Recorded(after) | Flushed::Superseded(Some(after)) = flushed {
-                let change = laid_after(Change { before: seen, after: *after }, &state);
+                let change = after_with_overlay(Change { before: seen, after: *after }, &state);
                 return Ok(CommitDone { change, verifier: export.verifier() });
             }
         }
@@ -87,15 +88,15 @@ impl Export {
         file: ObjectId,
         state: &FileState,
         upto: Option<u64>,
-        asked: Asked,
+        flush_for: FlushFor,
     ) -> std::result::Result<Flushed, Error> {
-        let alone = asked == Asked::Alone;
-        if let Some(flushed) = self.flush_once(cx, file, state, upto, (asked, alone)).await? {
+        let alone = flush_for == FlushFor::ExclusiveCall;
+        if let Some(flushed) = self.flush_once(cx, file, state, upto, (flush_for, alone)).await? {
             return Ok(flushed);
         }
         // A writer between its bytes and their record would go on without the bytes.
         let _alone = state.io.write().await;
-        let flushed = self.flush_once(cx, file, state, upto, (asked, true)).await?;
+        let flushed = self.flush_once(cx, file, state, upto, (flush_for, true)).await?;
         Ok(flushed.unwrap_or(Flushed::Already))
     }
 
@@ -106,7 +107,7 @@ impl Export {
         file: ObjectId,
         state: &FileState,
         upto: Option<u64>,
-        (asked, alone): (Asked, bool),
+        (flush_for, alone): (FlushFor, bool),
     ) -> std::result::Result<Option<Flushed>, Error> {
         let _turn = state.flushing.lock().await;
         let task = state.overlay.lock().task(upto);
@@ -117,15 +118,15 @@ impl Export {
         };
         if let Some(written) = snapshot.flush.written {
             let content = written.content;
-            match self.outdated(cx, file, content, written.seen, asked).await? {
+            match self.outdated(cx, file, content, written.seen, flush_for).await? {
                 Some(_) if !alone => return Ok(None),
                 Some(Outdated::Gone) => {
-                    self.content.forget_unstored(content.id);
+                    self.content.discard_dirty(content.id);
                     self.forget(file, state);
                     return Err(metadata::Error::Stale.into());
                 }
                 Some(Outdated::Changed(attributes)) => {
-                    self.content.forget_unstored(content.id);
+                    self.content.discard_dirty(content.id);
                     self.drop_superseded(cx, file, state, &snapshot);
                     return Ok(Some(Flushed::Superseded(Some(attributes))));
                 }
@@ -159,9 +160,9 @@ impl Export {
         file: ObjectId,
         content: ContentRef,
         seen: Timestamp,
-        asked: Asked,
+        flush_for: FlushFor,
     ) -> std::result::Result<Option<Outdated>, Error> {
-        if !self.content.has_unstored(content.id) {
+        if !self.content.has_dirty(content.id) {
             return Ok(None);
         }
         let present = match self.metadata.getattr(cx, file).await {
@@ -170,7 +171,7 @@ impl Export {
             Err(error) => return Err(error.into()),
         };
         let cut = present.content != Some(content);
-        let elsewhere = asked == Asked::ByAge && seen != present.ctime;
+        let elsewhere = flush_for == FlushFor::Age && seen != present.ctime;
         Ok((cut || elsewhere).then(|| Outdated::Changed(Box::new(present))))
     }
 
@@ -236,13 +237,13 @@ impl Export {
     ) -> Result<()> {
         let Some(state) = self.files.existing(object) else { return Ok(()) };
         let _alone = state.io.write().await;
-        self.flush(cx, object, &state, None, Asked::Alone).await?;
+        self.flush(cx, object, &state, None, FlushFor::ExclusiveCall).await?;
         Ok(())
     }
 
     /// The file lost its last name: what waits goes with it, and then its content, so that no write
     /// under way makes it anew.
-    pub(in crate::vfs) async fn bury(
+    pub(in crate::vfs) async fn discard_unlinked(
         &self,
         cx: &Context,
         object: ObjectId,
@@ -259,7 +260,7 @@ impl Export {
 
     /// The file is gone: what waits goes with it. Calls that hold its state end with [`metadata::Error::Stale`].
     fn forget(&self, object: ObjectId, state: &FileState) {
-        state.overlay.lock().bury();
+        state.overlay.lock().discard();
         self.files.forget(object, state);
     }
 
@@ -297,7 +298,7 @@ impl Export {
         let each = futures_util::stream::iter(files);
         each.for_each_concurrent(AT_ONCE, |(object, state)| async move {
             let cx = self.background();
-            match self.flush(&cx, object, &state, None, Asked::ByAge).await {
+            match self.flush(&cx, object, &state, None, FlushFor::Age).await {
                 Ok(_) | Err(Error::Metadata(metadata::Error::Stale)) => {}
                 Err(error) => limited!(warn, About::default(), "a flush failed and is retried",
                     share = %self.share.name, object = %object, error = %BoundedChain(&error)),
@@ -308,7 +309,7 @@ impl Export {
 }
 
 /// A change of the store as clients see it, with what was written since laid over.
-pub(super) fn laid_after(mut change: Change, state: &FileState) -> Change {
+pub(super) fn after_with_overlay(mut change: Change, state: &FileState) -> Change {
     state.overlay.lock().lay(&mut change.after);
     change
 }

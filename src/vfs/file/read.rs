@@ -28,9 +28,9 @@ impl Vfs {
         for _ in 0..ATTEMPTS {
             let committed = export.metadata.getattr(&cx, handle.object).await?;
             if let Some(content) = committed.content {
-                export.content.seen(content.id, committed.ctime);
+                export.content.observed(content.id, committed.ctime);
             }
-            let attributes = export.laid(committed);
+            let attributes = export.with_overlay(committed);
             if let Err(error) = rules::may_read(&cx.credentials, &attributes) {
                 return Err(Failure::of(error, attributes));
             }

@@ -1,6 +1,6 @@
 //! SETATTR, and the bytes beyond a file's end.
 
-use super::flush::Asked;
+use super::flush::FlushFor;
 use super::read::{content_lost, content_of};
 use super::state::FileState;
 use crate::content;
@@ -24,7 +24,7 @@ impl Export {
             Some(size) => {
                 let state = self.files.hold(object);
                 let _alone = state.io.write().await;
-                self.flush(cx, object, &state, None, Asked::Alone).await?;
+                self.flush(cx, object, &state, None, FlushFor::ExclusiveCall).await?;
                 self.set_size(cx, object, &state, set, size).await
             }
             None => {
@@ -34,7 +34,7 @@ impl Export {
                     None => None,
                 };
                 if let Some(state) = &state {
-                    self.flush(cx, object, state, None, Asked::Alone).await?;
+                    self.flush(cx, object, state, None, FlushFor::ExclusiveCall).await?;
                 }
                 Ok(self.metadata.setattr(cx, object, set).await?.change)
             }
@@ -58,7 +58,7 @@ impl Export {
         let before = &done.change.before;
         let content = content_of(&done.change.after)?;
         if size > 0 && size < before.size {
-            let past = self.past_return(cx);
+            let past = self.detached(cx);
             let cut = self.content.truncate(&past, content.id, self.content_length(size));
             match cx.timing.timed(Phase::Content, cut).await {
                 Ok(()) => state.overlay.lock().set_clean_tail(Some(content)),

@@ -23,7 +23,7 @@ pub(super) struct FileState {
 pub(super) struct Overlay {
     /// The file is gone.
     pub(super) dead: bool,
-    pending: Option<Pending>,
+    pending: Option<Unflushed>,
     /// Counts writes.
     generation: u64,
     /// The last write that is flushed.
@@ -37,7 +37,7 @@ pub(super) struct Overlay {
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Pending {
+struct Unflushed {
     written: Written,
     bytes: u64,
     /// The file's size as the last of the writes left it.
@@ -124,7 +124,7 @@ impl Overlay {
     /// Lays what is not flushed over committed attributes. Writes to content that the file no
     /// longer has, or has under a newer version, are not shown.
     pub(super) fn lay(&self, attributes: &mut Attributes) {
-        if let Some(Pending { written, bytes, .. }) = self.pending
+        if let Some(Unflushed { written, bytes, .. }) = self.pending
             && attributes.content == Some(written.content)
         {
             attributes.size = attributes.size.max(written.end);
@@ -175,7 +175,7 @@ impl Overlay {
         }
         let times_hold =
             earlier.filter(|pending| pending.written.mtime_version == committed.mtime_version);
-        self.pending = Some(Pending {
+        self.pending = Some(Unflushed {
             written: Written {
                 content,
                 end: earlier.map_or(end, |pending| pending.written.end.max(end)),
@@ -276,7 +276,7 @@ impl Overlay {
     }
 
     /// The file is gone, and all that waited with it.
-    pub(super) fn bury(&mut self) {
+    pub(super) fn discard(&mut self) {
         self.dead = true;
         self.pending = None;
         self.atime = None;
@@ -299,7 +299,7 @@ impl Export {
     }
 
     /// Attributes as clients see them: what is not flushed laid over the committed ones.
-    pub(in crate::vfs) fn laid(&self, mut attributes: Attributes) -> Attributes {
+    pub(in crate::vfs) fn with_overlay(&self, mut attributes: Attributes) -> Attributes {
         if attributes.file_type == FileType::Regular
             && let Some(state) = self.files.existing(attributes.id)
         {

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::flush::{Asked, Flushed, laid_after};
+use super::flush::{FlushFor, Flushed, after_with_overlay};
 use super::read::content_of;
 use super::state::{FileState, Recorded};
 use crate::metadata::{self, Change, rules};
@@ -54,7 +54,7 @@ impl Vfs {
                 Attempt::DirtyTail => export.clean_tail(&cx, handle.object, &state).await?,
                 Attempt::Superseded => {}
                 Attempt::Outdated => {
-                    export.flush(&cx, handle.object, &state, None, Asked::Beside).await?;
+                    export.flush(&cx, handle.object, &state, None, FlushFor::Call).await?;
                 }
             }
         }
@@ -83,7 +83,7 @@ impl Export {
         }
         let content = content_of(&committed)?;
         let earlier = state.overlay.lock().written_to();
-        if earlier.is_some_and(|it| it != content && self.content.has_unstored(it.id)) {
+        if earlier.is_some_and(|it| it != content && self.content.has_dirty(it.id)) {
             return Ok(Attempt::Outdated);
         }
         if write.offset > seen.size && !state.overlay.lock().has_clean_tail(content) {
@@ -110,10 +110,13 @@ impl Export {
         let mut after = change;
         if stability > Stability::Unstable || self.is_over_limit(file, state) {
             stability = stability.max(Stability::DataSync);
-            match self.flush(cx, file, state, Some(generation), Asked::Beside).await {
+            match self.flush(cx, file, state, Some(generation), FlushFor::Call).await {
                 Ok(Flushed::Already) => {}
                 Ok(Flushed::Recorded(recorded)) => {
-                    after = laid_after(Change { before: after.before, after: *recorded }, state);
+                    after = after_with_overlay(
+                        Change { before: after.before, after: *recorded },
+                        state,
+                    );
                 }
                 Ok(Flushed::Superseded(_)) => return Ok(Attempt::Superseded),
                 Err(error) => return Err(Failure::of(error, seen)),

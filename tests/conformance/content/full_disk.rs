@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use bytes::Bytes;
 use trunkfs::content::{
-    ContentStore as _, Error, FilesystemContent, FilesystemSettings, Making, OpenError,
+    ContentStore as _, CreateMode, Error, FilesystemContent, FilesystemSettings, OpenError,
 };
 
 use super::support::{cx, id, put, whole};
@@ -84,11 +84,11 @@ async fn take_no_changes(disk: PathBuf) {
         let settings = FilesystemSettings { base_path: disk.clone(), max_open_files: 4 };
         FilesystemContent::open_or_make(settings, making)
     };
-    let reader = opened(Making::ReadOnly).await.unwrap();
+    let reader = opened(CreateMode::ReadOnly).await.unwrap();
     assert_eq!(whole(&reader, first).await, b"here"[..]);
     assert_eq!(reader.list(None, 10).await.unwrap(), [first]);
     assert_eq!(reader.identity(), store.identity());
-    let refused = opened(Making::Never).await.unwrap_err();
+    let refused = opened(CreateMode::Never).await.unwrap_err();
     assert!(matches!(refused, OpenError::NotWritable { .. }), "{refused:?}");
     drop(reader);
     remount("remount,rw");

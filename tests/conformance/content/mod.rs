@@ -7,6 +7,7 @@
 mod bounds;
 mod cancelling;
 mod concurrent;
+mod data_extents;
 mod footprints;
 mod given_up;
 mod lengths;
@@ -14,7 +15,6 @@ mod listing;
 mod model;
 mod presence;
 mod ranges;
-mod regions;
 mod support;
 
 mod filesystem_only;
@@ -95,7 +95,7 @@ macro_rules! every_case {
                 every_change_makes_content_younger,
                 holes_take_nothing,
                 allocated_bytes_are_those_that_were_written;
-            regions:
+            data_extents:
                 what_was_written_lies_in_a_region,
                 holes_lie_in_none,
                 what_is_missing_has_no_regions;

@@ -12,7 +12,7 @@ mod cases;
 mod instances;
 mod model;
 mod stores;
-mod upkeep;
+mod transfer;
 mod world;
 
 use std::future::Future;

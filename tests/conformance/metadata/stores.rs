@@ -10,7 +10,7 @@ use tokio::sync::Mutex;
 use trunkfs::metadata::memory::MemoryStore;
 use trunkfs::metadata::postgres::{Cache, PostgresStore, Settings as PostgresSettings};
 use trunkfs::metadata::sqlite::{Settings, SqliteStore};
-use trunkfs::metadata::{MetadataStore, Upkeep};
+use trunkfs::metadata::{Load, MetadataStore};
 
 use super::instances::Instances;
 use crate::database::TestDatabase;
@@ -86,7 +86,7 @@ const MOST_USERS: usize = 40;
 
 /// A store that can be dumped and loaded, with nothing in it.
 pub(crate) struct Kept {
-    pub(crate) store: Arc<dyn Upkeep>,
+    pub(crate) store: Arc<dyn Load>,
     /// Dropped after the store is closed.
     pub(crate) guard: Box<dyn Any + Send>,
 }

@@ -9,7 +9,7 @@ use super::line::Slot;
 use super::tables::{Changes, Overlay, Place};
 use crate::metadata::Error;
 use crate::metadata::postgres::rows::{Stored, damaged};
-use crate::metadata::serial::{Edge, counted_bytes};
+use crate::metadata::single_writer::{Edge, counted_bytes};
 use crate::types::{Attributes, FileType, ObjectId, SymlinkTarget};
 
 /// The arguments `$1` to `$55`.

@@ -12,14 +12,14 @@ use super::numbers::DRAW;
 use super::tables::{Missing, Moment, Overlay, Place};
 use crate::metadata::Error;
 use crate::metadata::known_shares::KnownShares;
-use crate::metadata::postgres::error::Failure;
-use crate::metadata::postgres::flight::query_once;
+use crate::metadata::postgres::error::PostgresError;
+use crate::metadata::postgres::execute::query_once;
 use crate::metadata::postgres::pool::Pool;
-use crate::metadata::postgres::retry::Patience;
+use crate::metadata::postgres::retry::Backoff;
 use crate::metadata::postgres::rows::{
     self, BEHIND_OBJECT, Stored, column, damaged, object_columns,
 };
-use crate::metadata::serial::Edge;
+use crate::metadata::single_writer::Edge;
 use crate::types::{Cookie, ObjectId, ShareId};
 
 /// 0: the objects `$1`. 1: what the directories `$2` have under the names `$3`, with the place of the question from 1 and the
@@ -71,7 +71,7 @@ pub(super) async fn fetch(
     moment: Moment,
     walking: bool,
 ) -> Result<Fetched, Error> {
-    let mut patience = Patience::new();
+    let mut backoff = Backoff::new();
     let mut objects: Vec<ObjectId> = missing.objects.into_iter().collect();
     let places: Vec<Place> = missing.entries.into_iter().collect();
     let directories: Vec<ObjectId> = missing.occupancy.into_iter().collect();
@@ -102,19 +102,19 @@ pub(super) async fn fetch(
                 ];
                 query_once(&pool, ROWS, arguments).await?
             };
-            Ok::<_, Failure>((rows, numbers))
+            Ok::<_, PostgresError>((rows, numbers))
         };
         match asked.await {
             Ok((rows, numbers)) => {
                 return Ok(Fetched { moment, objects, places, directories, rows, numbers });
             }
-            Err(failure) => tokio::time::sleep(pause(&mut patience, failure)?).await,
+            Err(failure) => tokio::time::sleep(pause(&mut backoff, failure)?).await,
         }
     }
 }
 
-fn pause(patience: &mut Patience, failure: Failure) -> Result<Duration, Error> {
-    patience.after(failure)
+fn pause(backoff: &mut Backoff, failure: PostgresError) -> Result<Duration, Error> {
+    backoff.after(failure)
 }
 
 fn boxed<T: ToSql + Send + Sync + 'static>(value: T) -> Box<dyn ToSql + Send + Sync> {

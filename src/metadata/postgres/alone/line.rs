@@ -11,12 +11,12 @@ use super::apply::{APPLY, Batch};
 use crate::metadata::Error;
 use crate::metadata::postgres::Settings;
 use crate::metadata::postgres::connect::Connector;
-use crate::metadata::postgres::error::{Failure, duplicate_of};
-use crate::metadata::postgres::flight::{SETTLE_LIMIT, arguments, query_once};
+use crate::metadata::postgres::error::{PostgresError, duplicate_of};
+use crate::metadata::postgres::execute::{SETTLE_LIMIT, arguments, query_once};
 use crate::metadata::postgres::pool::{FLIGHT_MARGIN, Pool};
 use crate::metadata::postgres::retry::jittered;
 use crate::metadata::postgres::rows::{column, damaged};
-use crate::metadata::postgres::setup::{self, Standing};
+use crate::metadata::postgres::session::{self, ServerRole};
 
 const CLAIM: &str = "SELECT slot, epoch FROM claim_alone_slot($1)";
 const BEGIN: &str = "INSERT INTO writers (slot, epoch, last_batch) VALUES ($1, $2, 0)
@@ -27,9 +27,9 @@ const SETTLE: &str = "SELECT settle_alone($1, $2)";
 #[derive(Debug)]
 pub(super) enum Refused {
     /// A name that was taken for free is not.
-    NameTaken(Failure),
+    NameTaken(PostgresError),
     /// Anything else.
-    Failed(Failure),
+    Failed(PostgresError),
 }
 
 /// The slot of a writer that is alone.
@@ -52,13 +52,16 @@ pub(super) struct Line {
 
 impl Line {
     /// Connects and claims a slot, which fences every other one: what is under way there has ended then, and nothing follows.
-    pub(super) async fn open(settings: &Arc<Settings>, instance: Uuid) -> Result<Self, Failure> {
+    pub(super) async fn open(
+        settings: &Arc<Settings>,
+        instance: Uuid,
+    ) -> Result<Self, PostgresError> {
         let connected = Box::pin(Connector::new(settings).connect()).await?;
-        if connected.standing != Standing::Primary {
-            return Err(Failure::Lost("the database takes no changes".into()));
+        if connected.role != ServerRole::Primary {
+            return Err(PostgresError::Lost("the database takes no changes".into()));
         }
         let client = Arc::new(connected.client);
-        client.batch_execute(&setup::session(settings.statement_timeout)).await?;
+        client.batch_execute(&session::session(settings.statement_timeout)).await?;
         let row = client.query_one(CLAIM, &[&instance]).await?;
         let slot = Slot { number: row.try_get(0)?, epoch: row.try_get(1)? };
         client.execute(BEGIN, &[&slot.number, &slot.epoch]).await?;
@@ -87,14 +90,14 @@ impl Line {
                 Ok(Ok(_)) => Ok(()),
                 Ok(Err(error)) => {
                     let is_taken = duplicate_of(&error) == Some("parent_child_map_pkey");
-                    let failure = Failure::in_flight(error);
+                    let failure = PostgresError::in_flight(error);
                     Err(if is_taken {
                         Refused::NameTaken(failure)
                     } else {
                         Refused::Failed(failure)
                     })
                 }
-                Err(late) => Err(Refused::Failed(Failure::Lost(Box::new(late)))),
+                Err(late) => Err(Refused::Failed(PostgresError::Lost(Box::new(late)))),
             }
         };
         (number, way)

@@ -1,5 +1,5 @@
 //! One server alone with the database, which the lease says: changes are decided in this process by the operations of
-//! [`crate::metadata::serial`], written in batches, and reads are answered from the cache.
+//! [`crate::metadata::single_writer`], written in batches, and reads are answered from the cache.
 
 mod apply;
 mod fetch;
@@ -90,7 +90,7 @@ impl Alone {
         }
     }
 
-    /// Waits for a writer, as long as a call has patience; whether there is one.
+    /// Waits for a writer, as long as a call waits for a database that is away; whether there is one.
     pub(super) async fn has_writer(&self, cx: &Context) -> bool {
         let since = Instant::now();
         let mut repeat = 0;

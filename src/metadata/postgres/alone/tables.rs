@@ -12,7 +12,7 @@ use super::numbers::Numbers;
 use crate::metadata::cache::Touched;
 use crate::metadata::known_shares::KnownShares;
 use crate::metadata::postgres::rows::Stored;
-use crate::metadata::serial::{Edge, Outcome, Stop, Tables};
+use crate::metadata::single_writer::{Edge, OpError, Outcome, Tables};
 use crate::metadata::{Capabilities, Error};
 use crate::types::{Attributes, Cookie, Fileid, Fsid, Name, ObjectId, ShareId, SymlinkTarget};
 
@@ -29,7 +29,7 @@ pub(super) type Place = (ObjectId, Name);
 
 /// Why an operation could not be carried out.
 #[derive(Debug)]
-pub(in crate::metadata::postgres) enum Failure {
+pub(in crate::metadata::postgres) enum TablesError {
     /// Rows that were never met.
     Missing(Box<Missing>),
     /// Whether a directory is empty, of which entries have changed that are not written yet.
@@ -189,8 +189,8 @@ impl Overlay {
     /// Runs an operation, which has changed nothing where that fails.
     pub(super) fn attempt(
         &mut self,
-        run: impl FnOnce(&mut Self) -> Result<(), Failure>,
-    ) -> Result<(), Failure> {
+        run: impl FnOnce(&mut Self) -> Result<(), TablesError>,
+    ) -> Result<(), TablesError> {
         self.assumed.clear();
         run(self)?;
         if self.assumed.is_empty() {
@@ -198,7 +198,7 @@ impl Overlay {
         }
         // A refusal that rests on a name's being free.
         let entries = self.assumed.drain(..).collect();
-        Err(Failure::Missing(Box::new(Missing { entries, ..Missing::default() })))
+        Err(TablesError::Missing(Box::new(Missing { entries, ..Missing::default() })))
     }
 
     /// When a fetch begins.
@@ -305,9 +305,9 @@ impl Overlay {
     }
 
     /// An object that the operation has met.
-    fn present(&mut self, id: ObjectId) -> Result<&mut Stored, Stop<Failure>> {
+    fn present(&mut self, id: ObjectId) -> Result<&mut Stored, OpError<TablesError>> {
         self.objects.get(&id).and_then(Option::as_mut).ok_or_else(|| {
-            Stop::Failed(Failure::Damaged(Error::Damaged(format!("object {id} went away"))))
+            OpError::Failed(TablesError::Damaged(Error::Damaged(format!("object {id} went away"))))
         })
     }
 
@@ -330,12 +330,12 @@ impl Overlay {
     }
 }
 
-fn missing<R>(missing: Missing) -> Result<R, Stop<Failure>> {
-    Err(Stop::Failed(Failure::Missing(Box::new(missing))))
+fn missing<R>(missing: Missing) -> Result<R, OpError<TablesError>> {
+    Err(OpError::Failed(TablesError::Missing(Box::new(missing))))
 }
 
 impl Tables for Overlay {
-    type Failure = Failure;
+    type Failure = TablesError;
 
     fn share(&self, share: ShareId) -> Option<(Fsid, Capabilities)> {
         self.shares.facts(share)
@@ -373,7 +373,7 @@ impl Tables for Overlay {
             return Ok(false);
         }
         if self.has_changed_since(self.applied, directory) {
-            return Err(Stop::Failed(Failure::Unsettled));
+            return Err(OpError::Failed(TablesError::Unsettled));
         }
         missing(Missing { occupancy: HashSet::from([directory]), ..Missing::default() })
     }

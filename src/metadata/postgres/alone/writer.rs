@@ -15,10 +15,10 @@ use super::Alone;
 use super::apply::Batch;
 use super::fetch::{Fetched, WALKING, fetch};
 use super::line::{Line, Refused, settle};
-use super::tables::{Failure as Stopped, Missing, Overlay};
+use super::tables::{Missing, Overlay, TablesError};
 use crate::metadata::batch::{Job, Queue};
 use crate::metadata::cache::{Begun, Touched};
-use crate::metadata::postgres::error::Failure;
+use crate::metadata::postgres::error::PostgresError;
 use crate::metadata::postgres::retry::{PATIENCE, TRANSIENT_REPEATS, jittered};
 use crate::metadata::{Error, Source};
 use crate::types::Attributes;
@@ -183,13 +183,13 @@ impl<'a> Writer<'a> {
         for mut call in calls {
             match self.overlay.attempt(|tables| call.job.run(tables)) {
                 Ok(()) => decided.push(call),
-                Err(Stopped::Missing(rows)) => {
+                Err(TablesError::Missing(rows)) => {
                     missing.add(*rows);
                     call.fetches += 1;
                     incomplete.push(call);
                 }
-                Err(Stopped::Unsettled) => self.postponed.push(call),
-                Err(Stopped::Damaged(error)) => {
+                Err(TablesError::Unsettled) => self.postponed.push(call),
+                Err(TablesError::Damaged(error)) => {
                     call.job.fail(error);
                     self.is_doubtful = true;
                 }
@@ -288,14 +288,14 @@ impl<'a> Writer<'a> {
             Refused::NameTaken(failure) | Refused::Failed(failure) => failure,
         };
         match failure {
-            Failure::Transient(source) => {
+            PostgresError::Transient(source) => {
                 self.give_up_on(&mut calls, &source);
                 self.single += calls.len();
                 self.again(calls);
                 tokio::time::sleep(jittered(1)).await;
                 Ok(())
             }
-            Failure::Refused(error) => {
+            PostgresError::Refused(error) => {
                 if let [call] = calls.as_mut_slice() {
                     call.job.fail(error);
                 } else {
@@ -304,7 +304,7 @@ impl<'a> Writer<'a> {
                 }
                 Ok(())
             }
-            Failure::Lost(_) | Failure::Retired(_) => {
+            PostgresError::Lost(_) | PostgresError::Retired(_) => {
                 // The instance that fenced this slot may have changed rows.
                 self.overlay.forget();
                 self.again(calls);
@@ -314,7 +314,7 @@ impl<'a> Writer<'a> {
                     reopened = self.reopen() => reopened,
                 }
             }
-            Failure::ReadOnly(_) | Failure::NotJoined(_) => Err(End::Over),
+            PostgresError::ReadOnly(_) | PostgresError::NotJoined(_) => Err(End::Over),
         }
     }
 
@@ -338,10 +338,10 @@ impl<'a> Writer<'a> {
     /// Waits for all batches on their way, of which the first was refused; answers the calls whose changes are there for all that,
     /// and gives the others back. Rows that they touch are met anew.
     async fn ground(&mut self, refused: Refused) -> (Refused, Vec<Waiting>) {
-        let mut is_lost = matches!(refused, Refused::Failed(Failure::Lost(_)));
+        let mut is_lost = matches!(refused, Refused::Failed(PostgresError::Lost(_)));
         while let Some(outcome) = self.answers.next().await {
             // One behind a batch that was refused for good is refused too.
-            is_lost |= !matches!(outcome, Err(Refused::Failed(Failure::Retired(_))));
+            is_lost |= !matches!(outcome, Err(Refused::Failed(PostgresError::Retired(_))));
         }
         let applied = if is_lost { settle(&self.alone.pool, self.line.slot).await } else { Ok(0) };
         if let Some(first) = self.flights.front() {
@@ -372,7 +372,7 @@ impl<'a> Writer<'a> {
         (refused, calls)
     }
 
-    /// Makes the connection anew, for as long as a call has patience.
+    /// Makes the connection anew, for as long as a call waits for a database that is away.
     async fn reopen(&mut self) -> Result<(), End> {
         let since = Instant::now();
         let mut repeat = 0;
@@ -382,7 +382,7 @@ impl<'a> Writer<'a> {
                     self.line = line;
                     return Ok(());
                 }
-                Err(Failure::NotJoined(_)) => return Err(End::Over),
+                Err(PostgresError::NotJoined(_)) => return Err(End::Over),
                 Err(failure) if since.elapsed() >= PATIENCE => {
                     tracing::debug!(?failure, "the writer's connection");
                     return Err(End::Over);

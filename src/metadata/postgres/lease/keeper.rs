@@ -10,10 +10,10 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use super::observed::Observed;
 use super::session::{Seen, Session};
-use super::{Holder, Inner, Standing};
+use super::{Holder, Inner, LeaseState};
 use crate::metadata::Source;
 use crate::metadata::postgres::connect::Connector;
-use crate::metadata::postgres::error::Failure;
+use crate::metadata::postgres::error::PostgresError;
 use crate::types::Vital;
 
 /// Between attempts to connect, whoever asks.
@@ -76,7 +76,7 @@ impl Keeper {
         }
     }
 
-    async fn attempt(&mut self) -> Result<(), Failure> {
+    async fn attempt(&mut self) -> Result<(), PostgresError> {
         let inner = Arc::clone(&self.inner);
         // A renewal that comes so late finds the licence over.
         let limit = inner.times.ttl / 2;
@@ -85,7 +85,7 @@ impl Keeper {
     }
 
     /// As long as the connection lasts. What was observed lasts no longer: another server may answer on the next one.
-    async fn keep(&mut self, session: &Session) -> Result<(), Failure> {
+    async fn keep(&mut self, session: &Session) -> Result<(), PostgresError> {
         let mut observed = Observed::default();
         loop {
             let request = self.inner.requests.load(Ordering::Acquire);
@@ -111,7 +111,7 @@ impl Keeper {
     }
 
     /// One look, which extends the licence where it renews and the lease is this instance's.
-    async fn look(&mut self, session: &Session, renews: bool) -> Result<Seen, Failure> {
+    async fn look(&mut self, session: &Session, renews: bool) -> Result<Seen, PostgresError> {
         let (sent, began) = (self.inner.clock.now(), Instant::now());
         let seen = session.look(renews).await?;
         if renews {
@@ -135,7 +135,7 @@ impl Keeper {
         seen: &Seen,
         observed: &Observed,
         request: u64,
-    ) -> Result<Duration, Failure> {
+    ) -> Result<Duration, PostgresError> {
         let ttl = self.inner.times.ttl;
         if !self.is_own(seen) {
             self.drop_lease().await;
@@ -159,11 +159,11 @@ impl Keeper {
                     self.give_up(session).await?;
                     return Ok(WAITING);
                 }
-                self.report(Standing::Alone, request);
+                self.report(LeaseState::Alone, request);
                 Ok(self.inner.times.watch)
             }
             Some(holder) => {
-                self.report(Standing::Waiting, 0);
+                self.report(LeaseState::Waiting, 0);
                 if !seen.wanted {
                     session.want(holder).await?;
                 }
@@ -182,7 +182,7 @@ impl Keeper {
                 if self.take(session, seen, observed).await? {
                     return Ok(Duration::ZERO);
                 }
-                self.report(Standing::Joined, request);
+                self.report(LeaseState::Joined, request);
                 let dead = observed.still(Instant::now(), ttl * 10);
                 if !dead.0.is_empty() {
                     session.forget(&dead).await?;
@@ -198,7 +198,7 @@ impl Keeper {
         session: &Session,
         seen: &Seen,
         observed: &Observed,
-    ) -> Result<bool, Failure> {
+    ) -> Result<bool, PostgresError> {
         let (now, times) = (Instant::now(), self.inner.times);
         let has_company = self.company.is_some_and(|last| now - last < times.quiet);
         let wanted = self.holder.as_ref().is_some_and(|holder| holder.strong_count() > 0);
@@ -209,7 +209,7 @@ impl Keeper {
     }
 
     /// The lease is this instance's, by its own look: its holder begins.
-    async fn begin(&mut self, session: &Session) -> Result<(), Failure> {
+    async fn begin(&mut self, session: &Session) -> Result<(), PostgresError> {
         let Some(holder) = self.holder.as_ref().and_then(Weak::upgrade) else {
             self.gives_up = true;
             return Ok(());
@@ -217,7 +217,7 @@ impl Keeper {
         self.holds = true;
         // Slots of before are fenced from now on, or soon.
         self.inner.generation.fetch_add(1, Ordering::AcqRel);
-        self.report(Standing::Between, 0);
+        self.report(LeaseState::Between, 0);
         let sent = self.inner.clock.now();
         if !self.is_own(&session.look(true).await?) {
             self.holds = false;
@@ -241,10 +241,10 @@ impl Keeper {
     }
 
     /// Makes the lease nobody's. Where that cannot be yet, the next look does it.
-    async fn give_up(&mut self, session: &Session) -> Result<(), Failure> {
+    async fn give_up(&mut self, session: &Session) -> Result<(), PostgresError> {
         self.holds = false;
         self.inner.end_licence();
-        self.report(Standing::Between, 0);
+        self.report(LeaseState::Between, 0);
         if self.active {
             if !self.inner.leaving.load(Ordering::Acquire) {
                 tracing::info!("others use the database too: every call asks the database");
@@ -268,7 +268,7 @@ impl Keeper {
         self.holds = false;
         self.inner.end_licence();
         if self.active {
-            self.report(Standing::Between, 0);
+            self.report(LeaseState::Between, 0);
             if let Some(holder) = self.holder.as_ref().and_then(Weak::upgrade) {
                 holder.end().await;
             }
@@ -281,7 +281,7 @@ impl Keeper {
         &mut self,
         session: &Session,
         work: impl Future<Output = T>,
-    ) -> (T, Result<(), Failure>) {
+    ) -> (T, Result<(), PostgresError>) {
         let mut work = pin!(work);
         let mut renewed = Ok(());
         loop {
@@ -293,7 +293,7 @@ impl Keeper {
                     renewed = self.look(session, true).await.and_then(|seen| {
                         match self.is_own(&seen) {
                             true => Ok(()),
-                            false => Err(Failure::Lost("the lease is another server's".into())),
+                            false => Err(PostgresError::Lost("the lease is another server's".into())),
                         }
                     });
                 }
@@ -302,7 +302,7 @@ impl Keeper {
     }
 
     /// Ends everything; what is left in the database says so.
-    async fn leave(&mut self, session: &Session) -> Result<(), Failure> {
+    async fn leave(&mut self, session: &Session) -> Result<(), PostgresError> {
         // Its own lease, whether it has been begun or not.
         self.gives_up = true;
         while self.gives_up {
@@ -312,28 +312,28 @@ impl Keeper {
     }
 
     /// The connection is gone, or there is none: what is known of the lease is not true for long.
-    async fn lost(&mut self, request: u64, failure: Failure) {
+    async fn lost(&mut self, request: u64, failure: PostgresError) {
         self.drop_lease().await;
         tracing::debug!(?failure, "the lease is not kept");
         let source: Source = match failure {
-            Failure::Refused(error) => Box::new(error),
-            Failure::Transient(source)
-            | Failure::Lost(source)
-            | Failure::Retired(source)
-            | Failure::NotJoined(source)
-            | Failure::ReadOnly(source) => source,
+            PostgresError::Refused(error) => Box::new(error),
+            PostgresError::Transient(source)
+            | PostgresError::Lost(source)
+            | PostgresError::Retired(source)
+            | PostgresError::NotJoined(source)
+            | PostgresError::ReadOnly(source) => source,
         };
         self.inner.report.send_modify(|report| {
-            report.standing = Standing::Apart;
+            report.state = LeaseState::Apart;
             report.failed = report.failed.max(request);
             report.failure = Some(source.into());
         });
     }
 
-    fn report(&self, standing: Standing, request: u64) {
+    fn report(&self, state: LeaseState, request: u64) {
         self.inner.report.send_if_modified(|report| {
-            let news = report.standing != standing || report.answered < request;
-            report.standing = standing;
+            let news = report.state != state || report.answered < request;
+            report.state = state;
             report.answered = report.answered.max(request);
             news
         });

@@ -27,7 +27,7 @@ use self::clock::Clock;
 use self::keeper::Keeper;
 use super::Settings;
 use super::connect::Connector;
-use super::error::Failure;
+use super::error::PostgresError;
 use super::settings::{Cache, LeaseTimes};
 use crate::metadata::Source;
 
@@ -66,7 +66,7 @@ pub(super) struct HeldHere;
 
 /// Where an instance stands with the lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Standing {
+enum LeaseState {
     /// It is not known, or the instance has not registered.
     Apart,
     /// Registered; another holds the lease.
@@ -82,8 +82,8 @@ enum Standing {
 /// What waiting calls learn.
 #[derive(Clone, Debug)]
 struct Report {
-    standing: Standing,
-    /// Calls up to this one have their answer in `standing`.
+    state: LeaseState,
+    /// Calls up to this one have their answer in `state`.
     answered: u64,
     /// Calls up to this one have their answer in `failure`.
     failed: u64,
@@ -132,7 +132,7 @@ impl Lease {
     }
 
     fn with_clock(settings: &Settings, instance: Uuid, clock: Clock) -> Self {
-        let nothing = Report { standing: Standing::Apart, answered: 0, failed: 0, failure: None };
+        let nothing = Report { state: LeaseState::Apart, answered: 0, failed: 0, failure: None };
         let inner = Inner {
             instance,
             times: settings.lease,
@@ -180,7 +180,7 @@ impl Lease {
 
     /// Whether slots may be claimed, as far as is known here.
     pub(super) fn is_joined(&self) -> bool {
-        self.inner.report.borrow().standing == Standing::Joined
+        self.inner.report.borrow().state == LeaseState::Joined
     }
 
     /// Registers the instance, and waits until it is known who holds the lease. Without a database, that is looked for in the
@@ -189,7 +189,7 @@ impl Lease {
         let request = self.request();
         let known = |report: &Report| report.answered >= request || report.failed >= request;
         let mut report = self.inner.report.subscribe();
-        let waiting = report.wait_for(|it| known(it) || it.standing != Standing::Apart);
+        let waiting = report.wait_for(|it| known(it) || it.state != LeaseState::Apart);
         if tokio::time::timeout(self.inner.times.ttl, waiting).await.is_err() {
             tracing::debug!("who holds the lease is not known yet");
         }
@@ -197,13 +197,13 @@ impl Lease {
 
     /// Waits until rows may be changed, where `claim_slot` says that they may not. A holder elsewhere gives the lease up; one
     /// here is left alone, and its caller is to ask it.
-    pub(super) async fn enter(&self) -> Result<Mode, Failure> {
+    pub(super) async fn enter(&self) -> Result<Mode, PostgresError> {
         let request = self.request();
         self.answer(request).await
     }
 
     /// The same for what cannot be done alone: a holder here gives the lease up too.
-    pub(super) async fn join(&self) -> Result<(), Failure> {
+    pub(super) async fn join(&self) -> Result<(), PostgresError> {
         loop {
             self.inner.evicted.store(true, Ordering::Release);
             match self.enter().await? {
@@ -220,7 +220,7 @@ impl Lease {
         let keeping = self.keeping.lock().take();
         let Some(mut keeping) = keeping else { return };
         // Without a connection there is nothing to take leave of, and no holder that has begun.
-        if self.inner.report.borrow().standing == Standing::Apart {
+        if self.inner.report.borrow().state == LeaseState::Apart {
             keeping.abort();
             return;
         }
@@ -233,7 +233,7 @@ impl Lease {
         }
         self.inner.end_licence();
         self.inner.leaving.store(false, Ordering::Release);
-        self.inner.report.send_modify(|report| report.standing = Standing::Apart);
+        self.inner.report.send_modify(|report| report.state = LeaseState::Apart);
     }
 
     /// Asks the task where the instance stands. The number of the request.
@@ -252,37 +252,37 @@ impl Lease {
         request
     }
 
-    async fn answer(&self, request: u64) -> Result<Mode, Failure> {
+    async fn answer(&self, request: u64) -> Result<Mode, PostgresError> {
         let mut report = self.inner.report.subscribe();
         let answered = async {
             loop {
-                let Report { standing, answered, failed, failure } =
+                let Report { state, answered, failed, failure } =
                     report.borrow_and_update().clone();
-                match standing {
-                    Standing::Joined if answered >= request => return Ok(Mode::Shared),
-                    Standing::Alone if answered >= request => return Ok(Mode::Alone),
-                    Standing::Apart
-                    | Standing::Waiting
-                    | Standing::Joined
-                    | Standing::Between
-                    | Standing::Alone => {}
+                match state {
+                    LeaseState::Joined if answered >= request => return Ok(Mode::Shared),
+                    LeaseState::Alone if answered >= request => return Ok(Mode::Alone),
+                    LeaseState::Apart
+                    | LeaseState::Waiting
+                    | LeaseState::Joined
+                    | LeaseState::Between
+                    | LeaseState::Alone => {}
                 }
                 if failed >= request {
                     let source: Source = match failure {
                         Some(failure) => Box::new(failure),
                         None => "the lease cannot be looked at".into(),
                     };
-                    return Err(Failure::Lost(source));
+                    return Err(PostgresError::Lost(source));
                 }
                 if report.changed().await.is_err() {
-                    return Err(Failure::Lost("the lease is not kept any more".into()));
+                    return Err(PostgresError::Lost("the lease is not kept any more".into()));
                 }
             }
         };
         let limit = self.inner.times.ttl * 3;
         match tokio::time::timeout(limit, answered).await {
             Ok(answer) => answer,
-            Err(late) => Err(Failure::NotJoined(Box::new(late))),
+            Err(late) => Err(PostgresError::NotJoined(Box::new(late))),
         }
     }
 }

@@ -8,9 +8,9 @@ use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
 use crate::metadata::postgres::connect::{Connected, Connector};
-use crate::metadata::postgres::error::Failure;
+use crate::metadata::postgres::error::PostgresError;
 use crate::metadata::postgres::rows::column;
-use crate::metadata::postgres::setup::Standing;
+use crate::metadata::postgres::session::ServerRole;
 
 /// Whatever the role has set, what is renewed here must not be forgotten in a crash: others count on it.
 const SESSION: &str = "
@@ -19,7 +19,7 @@ const SESSION: &str = "
     SELECT set_config('synchronous_commit', 'on', false)
      WHERE current_setting('synchronous_commit') IN ('off', 'local')";
 
-/// Instances beyond so many are not told apart: nobody takes a lease then.
+/// Instances beyond so many are not told dedicated: nobody takes a lease then.
 const MOST_INSTANCES: usize = 256;
 
 /// The columns of [`Seen`].
@@ -80,10 +80,10 @@ impl Session {
         connector: &Connector,
         instance: Uuid,
         limit: Duration,
-    ) -> Result<Self, Failure> {
-        let Connected { client, standing } = connector.connect().await?;
-        if standing != Standing::Primary {
-            return Err(Failure::ReadOnly("the database takes no changes".into()));
+    ) -> Result<Self, PostgresError> {
+        let Connected { client, role } = connector.connect().await?;
+        if role != ServerRole::Primary {
+            return Err(PostgresError::ReadOnly("the database takes no changes".into()));
         }
         // A wait for calls under way ends by itself, so that the own count goes on moving.
         let lock = (limit.as_millis() / 2).max(1);
@@ -94,7 +94,7 @@ impl Session {
     }
 
     /// Notes that the instance lives.
-    pub(super) async fn register(&self) -> Result<(), Failure> {
+    pub(super) async fn register(&self) -> Result<(), PostgresError> {
         let machine = rustix::system::uname();
         let host = machine.nodename().to_string_lossy();
         let version = env!("CARGO_PKG_VERSION");
@@ -102,10 +102,11 @@ impl Session {
     }
 
     /// Looks at the lease and at the others; with `renews` the own count moves too.
-    pub(super) async fn look(&self, renews: bool) -> Result<Seen, Failure> {
+    pub(super) async fn look(&self, renews: bool) -> Result<Seen, PostgresError> {
         let statement = if renews { RENEW } else { LOOK };
         let rows = self.run(statement, &[&self.instance]).await?;
-        let row = rows.first().ok_or_else(|| Failure::Lost("the table lease has no row".into()))?;
+        let row =
+            rows.first().ok_or_else(|| PostgresError::Lost("the table lease has no row".into()))?;
         let (others, counts): (Vec<Uuid>, Vec<i64>) = (column(row, 3)?, column(row, 4)?);
         Ok(Seen {
             holder: column(row, 0)?,
@@ -117,7 +118,7 @@ impl Session {
     }
 
     /// Asks the holder to give the lease up.
-    pub(super) async fn want(&self, holder: Uuid) -> Result<(), Failure> {
+    pub(super) async fn want(&self, holder: Uuid) -> Result<(), PostgresError> {
         self.run(WANT, &[&holder]).await.map(drop)
     }
 
@@ -126,12 +127,16 @@ impl Session {
         &self,
         holder: Option<Uuid>,
         (seen, counts): &(Vec<Uuid>, Vec<i64>),
-    ) -> Result<bool, Failure> {
+    ) -> Result<bool, PostgresError> {
         self.ask(TAKE, &[&self.instance, &holder, seen, counts]).await
     }
 
     /// Ends the lease of `holder`. See `end_lease`.
-    pub(super) async fn end(&self, holder: Uuid, count: Option<i64>) -> Result<bool, Failure> {
+    pub(super) async fn end(
+        &self,
+        holder: Uuid,
+        count: Option<i64>,
+    ) -> Result<bool, PostgresError> {
         self.ask(END, &[&self.instance, &holder, &count]).await
     }
 
@@ -139,12 +144,12 @@ impl Session {
     pub(super) async fn forget(
         &self,
         (seen, counts): &(Vec<Uuid>, Vec<i64>),
-    ) -> Result<(), Failure> {
+    ) -> Result<(), PostgresError> {
         self.run(FORGET, &[seen, counts]).await.map(drop)
     }
 
     /// Notes that the instance has ended.
-    pub(super) async fn leave(&self) -> Result<(), Failure> {
+    pub(super) async fn leave(&self) -> Result<(), PostgresError> {
         self.run(LEAVE, &[&self.instance]).await.map(drop)
     }
 
@@ -153,10 +158,10 @@ impl Session {
         &self,
         statement: &str,
         arguments: &[&(dyn ToSql + Sync)],
-    ) -> Result<bool, Failure> {
+    ) -> Result<bool, PostgresError> {
         match self.run(statement, arguments).await {
             Ok(rows) => rows.first().map_or(Ok(false), |row| Ok(column(row, 0)?)),
-            Err(Failure::Transient(source)) => {
+            Err(PostgresError::Transient(source)) => {
                 tracing::debug!(error = %source, "the lease waited for a lock in vain");
                 Ok(false)
             }
@@ -168,15 +173,15 @@ impl Session {
         &self,
         statement: &str,
         arguments: &[&(dyn ToSql + Sync)],
-    ) -> Result<Vec<Row>, Failure> {
+    ) -> Result<Vec<Row>, PostgresError> {
         let call = async {
             let prepared = self.client.prepare_cached(statement).await;
-            let prepared = prepared.map_err(Failure::in_flight)?;
-            self.client.query(&prepared, arguments).await.map_err(Failure::in_flight)
+            let prepared = prepared.map_err(PostgresError::in_flight)?;
+            self.client.query(&prepared, arguments).await.map_err(PostgresError::in_flight)
         };
         match tokio::time::timeout(self.limit, call).await {
             Ok(outcome) => outcome,
-            Err(late) => Err(Failure::Lost(Box::new(late))),
+            Err(late) => Err(PostgresError::Lost(Box::new(late))),
         }
     }
 }

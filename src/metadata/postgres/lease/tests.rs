@@ -13,12 +13,12 @@ use tokio_postgres::Client;
 use uuid::Uuid;
 
 use self::database::{TestDatabase, connect};
-use super::{Cache, Clock, Holder, Lease, LeaseTimes, Mode, Standing};
+use super::{Cache, Clock, Holder, Lease, LeaseState, LeaseTimes, Mode};
 use crate::metadata::postgres::{PostgresSchema, PostgresStore, Presence, Settings};
 use crate::metadata::schema::Schema as _;
 use crate::metadata::{
-    CreateHow, LoadHow, MetadataStore as _, Portion, Repair as _, RootSpec, SetAttributes, Share,
-    ShareSpec, Upkeep as _,
+    CreateHow, Load as _, LoadHow, MetadataStore as _, Portion, Repairable as _, RootSpec,
+    SetAttributes, Share, ShareSpec,
 };
 use crate::types::{Context, Name, ShareId, ShareName};
 
@@ -110,11 +110,11 @@ impl Instance {
     }
 
     async fn is_alone(&self) {
-        until("alone", || self.standing() == Standing::Alone).await;
+        until("alone", || self.state() == LeaseState::Alone).await;
     }
 
-    fn standing(&self) -> Standing {
-        self.lease.inner.report.borrow().standing
+    fn state(&self) -> LeaseState {
+        self.lease.inner.report.borrow().state
     }
 
     fn told(&self) -> Vec<&'static str> {
@@ -273,12 +273,12 @@ impl Stoppable {
 
     fn stop(&self) -> std::sync::mpsc::Sender<()> {
         let (sender, receiver) = std::sync::mpsc::channel();
-        let (stopped, standing) = std::sync::mpsc::channel();
+        let (stopped, state) = std::sync::mpsc::channel();
         self.runtime.spawn(async move {
             stopped.send(()).unwrap();
             assert!(receiver.recv().is_err());
         });
-        standing.recv().unwrap();
+        state.recv().unwrap();
         sender
     }
 }
@@ -433,7 +433,7 @@ async fn repairs_and_loads_make_the_holder_end_first() {
     let store = tool(&settings).await;
     store.inconsistencies().await.unwrap();
     assert_eq!(alone.told(), ["begin"], "looking disturbs nobody");
-    drop(store.mender().await.unwrap());
+    drop(store.repairer().await.unwrap());
     assert_eq!(alone.told(), ended);
     store.close().await;
     alone.lease.leave().await;

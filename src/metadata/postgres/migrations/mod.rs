@@ -10,12 +10,12 @@ use self::session::Session;
 use super::Settings;
 use super::connect::CLOSING;
 use super::error::{fatal, remedy};
-use super::start;
+use super::server_check;
 use crate::metadata::schema::{
     Applied, Catalog, Descent, Direction, Event, Report, Schema, SchemaError, Status, Version,
     present,
 };
-use crate::metadata::{Error, Glance, Source};
+use crate::metadata::{Error, Source, Summary};
 
 mod embedded {
     refinery::embed_migrations!("migrations/postgres");
@@ -75,7 +75,7 @@ pub(super) async fn prepare(settings: &Settings) -> Result<(), Error> {
 ///
 /// # Errors
 /// Those of [`prepare`].
-pub(super) async fn look(settings: &Settings, migrates: bool) -> Result<Glance, Error> {
+pub(super) async fn look(settings: &Settings, migrates: bool) -> Result<Summary, Error> {
     let mut schema = PostgresSchema::open(settings).await?;
     let status = schema.status().await?;
     match status.verdict {
@@ -83,12 +83,15 @@ pub(super) async fn look(settings: &Settings, migrates: bool) -> Result<Glance, 
         Ok(()) => {}
         Err(error) => return Err(error.into()),
     }
-    let mut glance =
-        Glance { present: status.present(), wanted: schema.catalog.needed(), ..Glance::default() };
-    if glance.present > 0 {
-        (glance.shares, glance.settings) = schema.session.contents().await?;
+    let mut summary = Summary {
+        present: status.present(),
+        wanted: schema.catalog.needed(),
+        ..Summary::default()
+    };
+    if summary.present > 0 {
+        (summary.shares, summary.settings) = schema.session.contents().await?;
     }
-    Ok(glance)
+    Ok(summary)
 }
 
 /// What a start says of migrations.
@@ -121,7 +124,7 @@ impl PostgresSchema {
     /// [`Error::Schema`] where the folder is of no use, [`Error::Backend`] where there is no way to the database, or it
     /// does not fit this program.
     pub async fn connect(settings: &Settings) -> Result<Self, Error> {
-        start::check_for_migration(settings).await?;
+        server_check::check_for_migration(settings).await?;
         Self::open(settings).await
     }
 

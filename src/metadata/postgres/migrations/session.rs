@@ -9,7 +9,7 @@ use super::applied;
 use crate::metadata::Error;
 use crate::metadata::postgres::Settings;
 use crate::metadata::postgres::connect::Connector;
-use crate::metadata::postgres::error::{Failure, fatal, remedy, said};
+use crate::metadata::postgres::error::{PostgresError, fatal, remedy, said};
 use crate::metadata::schema::{Applied, Event, Report, present};
 use crate::types::ShareName;
 
@@ -60,7 +60,8 @@ impl fmt::Debug for Session {
 
 impl Session {
     pub(super) async fn open(settings: &Settings) -> Result<Self, Error> {
-        let client = Connector::new(settings).connect().await.map_err(Failure::into_error)?.client;
+        let client =
+            Connector::new(settings).connect().await.map_err(PostgresError::into_error)?.client;
         client.batch_execute(PATIENT).await.map_err(fatal)?;
         if let Err(error) = client.batch_execute(WATCHFUL).await {
             tracing::debug!(%error, "the database does not look whether its clients are there");

@@ -1,8 +1,8 @@
-//! Repairs: each [`Mend`] looks again whether there is something to mend, and changes rows only then. The rows are the
-//! store's, in a transaction that it commits where something was mended. Nothing here makes or removes an object, so
+//! Repairs: each [`Repair`] looks again whether there is something to repair, and changes rows only then. The rows are the
+//! store's, in a transaction that it commits where something was repaired. Nothing here makes or removes an object, so
 //! that the counters stay right.
 
-use super::{DirectoryState, EntryState, Fault, Flaw, Mend, Mended, Numbers, ObjectState};
+use super::{DirectoryState, EntryState, Fault, Flaw, Numbers, ObjectState, Repair, Repaired};
 use crate::types::{ObjectId, ShareId, Timestamp};
 
 /// A change of rows, with its values in their order. `now` is the least new ctime.
@@ -80,49 +80,51 @@ pub(super) trait Rows {
     async fn count_share(&self, share: ShareId) -> Result<u64, Self::Failure>;
 }
 
-type Outcome<R> = Result<Mended, <R as Rows>::Failure>;
+type Outcome<R> = Result<Repaired, <R as Rows>::Failure>;
 
-/// Mends one thing. The transaction is to be committed where the answer is [`Mended::Done`], else rolled back.
-pub(super) async fn mend<R: Rows>(rows: &R, mend: &Mend) -> Outcome<R> {
-    let it = Mending { rows, now: Number(Timestamp::now().0) };
-    match *mend {
-        Mend::RemoveEntry { directory, ref name, child, fault } => {
+/// Makes one repair. The transaction is to be committed where the answer is [`Repaired::Done`], else rolled back.
+pub(super) async fn repair<R: Rows>(rows: &R, repair: &Repair) -> Outcome<R> {
+    let it = Repairing { rows, now: Number(Timestamp::now().0) };
+    match *repair {
+        Repair::RemoveEntry { directory, ref name, child, fault } => {
             it.remove_entry(directory, name, child, fault).await
         }
-        Mend::SetParent { parent, ref name, directory } => {
+        Repair::SetParent { parent, ref name, directory } => {
             it.set_parent(parent, name, directory).await
         }
-        Mend::KeepOneName { directory } => it.keep_one_name(directory).await,
-        Mend::SetNames { object, ctime, names } => it.set_names(object, ctime, names).await,
-        Mend::Adopt { object, ctime, into } => it.adopt(object, ctime, into).await,
-        Mend::SetSubdirs { directory } => it.set_subdirs(directory).await,
-        Mend::ForgetNames { object } => it.run(Statement::DropStray, &[Id(object)]).await,
-        Mend::SetUsage { share } => rows.count_share(share).await.map(done),
-        Mend::Amend { object, flaw } => it.run(Statement::Amend(flaw), &[Id(object), it.now]).await,
-        Mend::SetUsed { object, ctime, used } => it.set_used(object, ctime, used).await,
-        Mend::Renumber { object, fileid } => {
+        Repair::KeepOneName { directory } => it.keep_one_name(directory).await,
+        Repair::SetNames { object, ctime, names } => it.set_names(object, ctime, names).await,
+        Repair::Adopt { object, ctime, into } => it.adopt(object, ctime, into).await,
+        Repair::SetSubdirs { directory } => it.set_subdirs(directory).await,
+        Repair::ForgetNames { object } => it.run(Statement::DropStray, &[Id(object)]).await,
+        Repair::SetUsage { share } => rows.count_share(share).await.map(done),
+        Repair::Amend { object, flaw } => {
+            it.run(Statement::Amend(flaw), &[Id(object), it.now]).await
+        }
+        Repair::SetUsed { object, ctime, used } => it.set_used(object, ctime, used).await,
+        Repair::Renumber { object, fileid } => {
             it.run(Statement::Renumber, &[Id(object), it.now, Number(fileid)]).await
         }
-        Mend::SetCookie { directory, ref name, cookie } => {
+        Repair::SetCookie { directory, ref name, cookie } => {
             it.set_cookie(directory, name, cookie).await
         }
-        Mend::Rename { directory, ref name, child } => it.rename(directory, name, child).await,
-        Mend::Raise { numbers, highest } => {
+        Repair::Rename { directory, ref name, child } => it.rename(directory, name, child).await,
+        Repair::Raise { numbers, highest } => {
             it.run(Statement::Raise(numbers), &[Number(highest)]).await
         }
     }
 }
 
-fn done(rows: u64) -> Mended {
-    if rows > 0 { Mended::Done } else { Mended::Changed }
+fn done(rows: u64) -> Repaired {
+    if rows > 0 { Repaired::Done } else { Repaired::Changed }
 }
 
-struct Mending<'r, R> {
+struct Repairing<'r, R> {
     rows: &'r R,
     now: Value<'static>,
 }
 
-impl<R: Rows> Mending<'_, R> {
+impl<R: Rows> Repairing<'_, R> {
     async fn run(&self, statement: Statement, values: &[Value<'_>]) -> Outcome<R> {
         self.rows.run(statement, values).await.map(done)
     }
@@ -167,10 +169,10 @@ impl<R: Rows> Mending<'_, R> {
     ) -> Outcome<R> {
         self.rows.lock(&[directory, child]).await?;
         let Some(entry) = self.faulty(directory, name, child, fault).await? else {
-            return Ok(Mended::Changed);
+            return Ok(Repaired::Changed);
         };
         if fault == Fault::OtherParent && self.names(child).await? == 0 {
-            return Ok(Mended::Changed);
+            return Ok(Repaired::Changed);
         }
         self.run(Statement::DropEntry, &[Id(directory), Name(name), Id(child)]).await?;
         self.touch_entries(directory, 0).await?;
@@ -178,7 +180,7 @@ impl<R: Rows> Mending<'_, R> {
             self.run(Statement::CountSubdirs, &[Id(directory)]).await?;
         }
         self.touch(child).await?;
-        Ok(Mended::Done)
+        Ok(Repaired::Done)
     }
 
     async fn set_parent(&self, parent: ObjectId, name: &[u8], directory: ObjectId) -> Outcome<R> {
@@ -186,7 +188,7 @@ impl<R: Rows> Mending<'_, R> {
         self.rows.lock(&[parent, directory]).await?;
         let entry = self.faulty(parent, name, directory, Fault::OtherParent).await?;
         if entry.is_none() || self.names(directory).await? > 0 {
-            return Ok(Mended::Changed);
+            return Ok(Repaired::Changed);
         }
         self.put_parent(directory, parent).await
     }
@@ -194,12 +196,12 @@ impl<R: Rows> Mending<'_, R> {
     async fn keep_one_name(&self, directory: ObjectId) -> Outcome<R> {
         let before = self.rows.object(directory).await?;
         let Some(parent) = before.and_then(|object| object.parent) else {
-            return Ok(Mended::Changed);
+            return Ok(Repaired::Changed);
         };
         self.rows.lock(&[parent, directory]).await?;
         let found = self.rows.directory(directory).await?;
         if found.is_none_or(|it| it.names < 2 || it.object.parent != Some(parent)) {
-            return Ok(Mended::Changed);
+            return Ok(Repaired::Changed);
         }
         self.run(Statement::DropYounger, &[Id(parent), Id(directory)]).await?;
         self.touch_entries(parent, 0).await?;
@@ -213,7 +215,7 @@ impl<R: Rows> Mending<'_, R> {
         if found
             .is_none_or(|it| it.file_type.is_directory() || it.ctime != ctime || it.names == names)
         {
-            return Ok(Mended::Changed);
+            return Ok(Repaired::Changed);
         }
         if names == 1 {
             self.run(Statement::DropCount, &[Id(object)]).await?;
@@ -225,7 +227,7 @@ impl<R: Rows> Mending<'_, R> {
     }
 
     async fn adopt(&self, object: ObjectId, ctime: Timestamp, into: ObjectId) -> Outcome<R> {
-        let Some(before) = self.rows.object(object).await? else { return Ok(Mended::Changed) };
+        let Some(before) = self.rows.object(object).await? else { return Ok(Repaired::Changed) };
         let is_directory = before.file_type.is_directory();
         if is_directory {
             self.rows.lock_moves(object).await?;
@@ -240,12 +242,12 @@ impl<R: Rows> Mending<'_, R> {
         if !nameless
             || place.is_none_or(|it| !it.file_type.is_directory() || it.share != before.share)
         {
-            return Ok(Mended::Changed);
+            return Ok(Repaired::Changed);
         }
         let name = object.to_string().into_bytes();
         let values = [Id(into), Name(&name), Id(object)];
         if self.rows.run(Statement::AddEntry, &values).await? == 0 {
-            return Ok(Mended::NameTaken);
+            return Ok(Repaired::NameTaken);
         }
         self.touch_entries(into, is_directory.into()).await?;
         if is_directory {
@@ -259,7 +261,7 @@ impl<R: Rows> Mending<'_, R> {
         self.rows.lock(&[directory]).await?;
         let found = self.rows.directory(directory).await?;
         if found.is_none_or(|it| it.subdirs == it.object.subdirs) {
-            return Ok(Mended::Changed);
+            return Ok(Repaired::Changed);
         }
         self.run(Statement::CountSubdirs, &[Id(directory)]).await?;
         self.touch(directory).await
@@ -268,23 +270,23 @@ impl<R: Rows> Mending<'_, R> {
     async fn set_used(&self, object: ObjectId, ctime: Timestamp, used: u64) -> Outcome<R> {
         self.rows.lock(&[object]).await?;
         let Some(before) = self.rows.object(object).await?.filter(|it| it.ctime == ctime) else {
-            return Ok(Mended::Changed);
+            return Ok(Repaired::Changed);
         };
         let used = Number(i64::try_from(used).unwrap_or(i64::MAX));
         if self.rows.run(Statement::SetUsed, &[Id(object), used]).await? == 0 {
-            return Ok(Mended::Changed);
+            return Ok(Repaired::Changed);
         }
         let after = self.rows.object(object).await?.map_or(0, |after| after.used);
         let more = after.cast_signed().saturating_sub(before.used.cast_signed());
         self.rows.count_bytes(before.share, more).await?;
-        Ok(Mended::Done)
+        Ok(Repaired::Done)
     }
 
     async fn set_cookie(&self, directory: ObjectId, name: &[u8], cookie: i64) -> Outcome<R> {
         self.rows.lock(&[directory]).await?;
         let values = [Id(directory), Name(name), Number(cookie)];
         if self.rows.run(Statement::NewCookie, &values).await? == 0 {
-            return Ok(Mended::Changed);
+            return Ok(Repaired::Changed);
         }
         self.touch_entries(directory, 0).await
     }
@@ -293,11 +295,11 @@ impl<R: Rows> Mending<'_, R> {
         self.rows.lock(&[directory, child]).await?;
         let new = child.to_string().into_bytes();
         if self.rows.entry(directory, &new).await?.is_some() {
-            return Ok(Mended::NameTaken);
+            return Ok(Repaired::NameTaken);
         }
         let values = [Id(directory), Name(name), Id(child), Name(&new)];
         if self.rows.run(Statement::RenameEntry, &values).await? == 0 {
-            return Ok(Mended::Changed);
+            return Ok(Repaired::Changed);
         }
         self.touch_entries(directory, 0).await?;
         self.touch(child).await

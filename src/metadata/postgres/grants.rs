@@ -3,8 +3,8 @@
 
 use tokio_postgres::Client;
 
-use super::error::Failure;
-use super::start::{ask, refuse};
+use super::error::PostgresError;
+use super::server_check::{ask, refuse};
 
 /// The role, the schema where tables are looked for (empty where the role may use none), and its search path.
 const PLACE: &str = "
@@ -42,7 +42,7 @@ const LACKING: &str = "
       FROM lacking";
 
 /// Refuses a role that may use no schema, or not all that the server needs in it.
-pub(super) async fn check(client: &Client) -> Result<(), Failure> {
+pub(super) async fn check(client: &Client) -> Result<(), PostgresError> {
     check_schema(client).await?;
     let columns = ask(client, LACKING).await?;
     let [first, count, remedy] = columns.as_slice() else { return Ok(()) };
@@ -59,7 +59,7 @@ pub(super) async fn check(client: &Client) -> Result<(), Failure> {
 }
 
 /// Refuses a role that has no schema to look for tables in: whatever is there, it would seem to be empty.
-pub(super) async fn check_schema(client: &Client) -> Result<(), Failure> {
+pub(super) async fn check_schema(client: &Client) -> Result<(), PostgresError> {
     let columns = ask(client, PLACE).await?;
     let [role, schema, path] = columns.as_slice() else { return Ok(()) };
     if !schema.is_empty() {

@@ -10,7 +10,7 @@ use super::bucket::Ended;
 use super::layout::{Layout, TRAILER};
 use super::open::is_probe;
 use super::state::File;
-use crate::content::regions::Regions;
+use crate::content::data_extents::DataExtents;
 use crate::content::{Error, Footprint};
 use crate::types::{ContentId, Context, Timestamp};
 
@@ -19,23 +19,23 @@ const MOST_LISTED: usize = 4;
 
 impl Shared {
     /// Where a content has bytes, by the sizes of its objects.
-    pub(super) async fn regions(
+    pub(super) async fn data_extents(
         &self,
         cx: &Context,
         file: &File,
     ) -> Result<Vec<Range<u64>>, Error> {
         let size = u64::from(file.chunk_size);
-        let mut regions = Regions::default();
+        let mut extents = DataExtents::default();
         // First what is not stored: what is stored meanwhile is then found in the bucket.
         let mut any = false;
         for (number, length) in file.state.lock().unstored_lengths() {
             any = true;
-            regions.add(number * size..number * size + u64::from(length));
+            extents.add(number * size..number * size + u64::from(length));
         }
         let mut token = None;
         loop {
-            let mut patience = self.bucket.patience(Some(cx));
-            let page = patience.run(|| self.bucket.objects(file.id, token.clone())).await;
+            let mut backoff = self.bucket.backoff(Some(cx));
+            let page = backoff.run(|| self.bucket.objects(file.id, token.clone())).await;
             let page = page.map_err(Ended::into_error)?;
             for object in &page.objects {
                 let Some(number) = Layout::number(&object.location) else {
@@ -47,11 +47,11 @@ impl Shared {
                 any = true;
                 let start = number.saturating_mul(size);
                 let length = object.size.saturating_sub(TRAILER as u64).min(size);
-                regions.add(start..start.saturating_add(length));
+                extents.add(start..start.saturating_add(length));
             }
             token = match page.next {
                 Some(next) => Some(next),
-                None if any => return Ok(regions.all()),
+                None if any => return Ok(extents.all()),
                 None => return Err(Error::Missing(file.id)),
             };
         }
@@ -69,8 +69,8 @@ impl Shared {
         let (mut bytes, mut rest, mut any) = (0_u64, length, false);
         let mut token = None;
         for _ in 0..MOST_LISTED {
-            let mut patience = self.bucket.patience(Some(cx));
-            let page = patience.run(|| self.bucket.objects(file.id, token.clone())).await;
+            let mut backoff = self.bucket.backoff(Some(cx));
+            let page = backoff.run(|| self.bucket.objects(file.id, token.clone())).await;
             let page = page.map_err(Ended::into_error)?;
             for object in &page.objects {
                 let Some(number) = Layout::number(&object.location) else { continue };
@@ -95,8 +95,8 @@ impl Shared {
         let mut found = unstored.then(|| Footprint { modified: Timestamp::now(), bytes: 0 });
         let mut token = None;
         loop {
-            let mut patience = self.bucket.patience(None);
-            let page = patience.run(|| self.bucket.objects(id, token.clone())).await;
+            let mut backoff = self.bucket.backoff(None);
+            let page = backoff.run(|| self.bucket.objects(id, token.clone())).await;
             let page = page.map_err(Ended::into_error)?;
             for object in &page.objects {
                 let before = found.unwrap_or(Footprint { modified: Timestamp(i64::MIN), bytes: 0 });
@@ -116,9 +116,9 @@ impl Shared {
     pub(super) async fn leftovers(&self, before: Timestamp, remove: bool) -> Result<u64, Error> {
         let mut found = Vec::new();
         let mut token = None;
-        let mut patience = self.bucket.patience(None);
+        let mut backoff = self.bucket.backoff(None);
         loop {
-            let page = patience.run(|| self.bucket.probes(token.clone())).await;
+            let page = backoff.run(|| self.bucket.probes(token.clone())).await;
             let page = page.map_err(Ended::into_error)?;
             let old = page.objects.into_iter().filter(|object| {
                 let name = object.location.filename().unwrap_or_default();
@@ -133,7 +133,7 @@ impl Shared {
         let count = found.len() as u64;
         if remove {
             for keys in found.chunks(1_000).map(<[Path]>::to_vec) {
-                let deleted = patience.run(|| self.bucket.delete(keys.clone())).await;
+                let deleted = backoff.run(|| self.bucket.delete(keys.clone())).await;
                 deleted.map_err(Ended::into_error)?;
             }
         }

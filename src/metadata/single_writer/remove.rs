@@ -2,7 +2,7 @@
 
 use super::steps::{directory, entries_changed, entry, lose_name};
 use super::{Outcome, Tables};
-use crate::metadata::decide::{self, Kind};
+use crate::metadata::decide::{self, RemoveKind};
 use crate::metadata::{Error, Refusal, Removed};
 use crate::types::{Context, Name, ObjectId};
 
@@ -12,7 +12,7 @@ pub(in crate::metadata) fn remove<T: Tables>(
     directory: ObjectId,
     name: &Name,
 ) -> Outcome<Removed, T> {
-    take(tables, cx, directory, name, Kind::Other)
+    take(tables, cx, directory, name, RemoveKind::Other)
 }
 
 pub(in crate::metadata) fn rmdir<T: Tables>(
@@ -21,7 +21,7 @@ pub(in crate::metadata) fn rmdir<T: Tables>(
     directory: ObjectId,
     name: &Name,
 ) -> Outcome<Removed, T> {
-    take(tables, cx, directory, name, Kind::Directory)
+    take(tables, cx, directory, name, RemoveKind::Directory)
 }
 
 fn take<T: Tables>(
@@ -29,7 +29,7 @@ fn take<T: Tables>(
     cx: &Context,
     parent: ObjectId,
     name: &Name,
-    kind: Kind,
+    kind: RemoveKind,
 ) -> Outcome<Removed, T> {
     let parent = directory(tables, cx, parent)?;
     let found = entry(tables, parent.id, name)?.map(|(_, object)| object);

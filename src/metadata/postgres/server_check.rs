@@ -5,8 +5,8 @@ use tokio_postgres::{Client, SimpleQueryMessage};
 
 use super::Settings;
 use super::connect::Connector;
-use super::error::Failure;
-use super::rights;
+use super::error::PostgresError;
+use super::grants;
 use crate::metadata::Error;
 
 /// Names a session: a process number alone is used again.
@@ -32,14 +32,14 @@ const ROOM: &str = "
 /// [`Error::Backend`] where somebody has to change something; [`Error::Unavailable`] where no server answers.
 pub(super) async fn check(settings: &Settings) -> Result<(), Error> {
     let connector = Connector::new(settings);
-    let look = async {
+    let checks = async {
         let one = connector.connect().await?.client;
         check_room(&one, settings.max_connections).await?;
         let two = connector.connect().await?.client;
         check_sessions(&one, &two).await?;
-        rights::check(&one).await
+        grants::check(&one).await
     };
-    look.await.map_err(Failure::into_error)
+    checks.await.map_err(PostgresError::into_error)
 }
 
 /// What counts for whoever changes the schema: sessions of its own, and a schema that the role may use.
@@ -48,16 +48,16 @@ pub(super) async fn check(settings: &Settings) -> Result<(), Error> {
 /// Those of [`check`].
 pub(super) async fn check_for_migration(settings: &Settings) -> Result<(), Error> {
     let connector = Connector::new(settings);
-    let look = async {
+    let checks = async {
         let one = connector.connect().await?.client;
         let two = connector.connect().await?.client;
         check_sessions(&one, &two).await?;
-        rights::check_schema(&one).await
+        grants::check_schema(&one).await
     };
-    look.await.map_err(Failure::into_error)
+    checks.await.map_err(PostgresError::into_error)
 }
 
-async fn check_room(client: &Client, wanted: usize) -> Result<(), Failure> {
+async fn check_room(client: &Client, wanted: usize) -> Result<(), PostgresError> {
     let room = ask(client, ROOM).await?.first().and_then(|room| room.parse().ok());
     match room {
         Some(room) if wanted > room => Err(refuse(format!(
@@ -71,7 +71,7 @@ async fn check_room(client: &Client, wanted: usize) -> Result<(), Failure> {
 
 /// A session's settings, locks and prepared statements must be its own. A pooler that gives the server's session away
 /// after each transaction shows two connections in one session, or one in several.
-async fn check_sessions(one: &Client, two: &Client) -> Result<(), Failure> {
+async fn check_sessions(one: &Client, two: &Client) -> Result<(), PostgresError> {
     let first = ask(one, SESSION).await?;
     let mut second = None;
     for _ in 0..ROUNDS {
@@ -89,12 +89,12 @@ async fn check_sessions(one: &Client, two: &Client) -> Result<(), Failure> {
     Ok(())
 }
 
-pub(super) fn refuse(text: impl Into<String>) -> Failure {
-    Failure::Refused(Error::Backend(text.into().into()))
+pub(super) fn refuse(text: impl Into<String>) -> PostgresError {
+    PostgresError::Refused(Error::Backend(text.into().into()))
 }
 
 /// The columns of an answer's first row. Nothing is prepared: a pooler may not keep it.
-pub(super) async fn ask(client: &Client, statement: &str) -> Result<Vec<String>, Failure> {
+pub(super) async fn ask(client: &Client, statement: &str) -> Result<Vec<String>, PostgresError> {
     let answer = client.simple_query(statement).await?;
     let row = answer.iter().find_map(|message| match message {
         SimpleQueryMessage::Row(row) => Some(row),

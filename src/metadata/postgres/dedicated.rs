@@ -4,17 +4,20 @@ use deadpool_postgres::ClientWrapper;
 
 use super::PostgresStore;
 use super::connect::Connector;
-use super::error::{Failure, fatal};
+use super::error::{PostgresError, fatal};
 use crate::metadata::Error;
 
 impl PostgresStore {
     /// Connects; no time limit is set for its statements. The connection ends when it is dropped.
-    pub(super) async fn connect_apart(&self) -> Result<ClientWrapper, Error> {
+    pub(super) async fn connect_dedicated(&self) -> Result<ClientWrapper, Error> {
         if self.pool.is_closed() {
             return Err(Error::Unavailable("the metadata store is closed".into()));
         }
-        let client =
-            Connector::new(&self.settings).connect().await.map_err(Failure::into_error)?.client;
+        let client = Connector::new(&self.settings)
+            .connect()
+            .await
+            .map_err(PostgresError::into_error)?
+            .client;
         client.batch_execute("SET statement_timeout = 0").await.map_err(fatal)?;
         Ok(client)
     }

@@ -2,38 +2,38 @@
 
 use std::ops::Range;
 
-/// Regions that there are at most. Where a content has more, those that lie near each other are told as one.
+/// DataExtents that there are at most. Where a content has more, those that lie near each other are told as one.
 const MOST: usize = 4096;
-/// What regions are rounded to first where there are too many.
+/// What extents are rounded to first where there are too many.
 const GRAIN: u64 = 64 << 10;
 
-/// Regions as they are found, in any order.
+/// DataExtents as they are found, in any order.
 #[derive(Debug)]
-pub(super) struct Regions {
-    regions: Vec<Range<u64>>,
+pub(super) struct DataExtents {
+    extents: Vec<Range<u64>>,
     grain: u64,
 }
 
-impl Default for Regions {
+impl Default for DataExtents {
     fn default() -> Self {
-        Self { regions: Vec::new(), grain: GRAIN }
+        Self { extents: Vec::new(), grain: GRAIN }
     }
 }
 
-impl Regions {
-    pub(super) fn add(&mut self, region: Range<u64>) {
-        if region.is_empty() {
+impl DataExtents {
+    pub(super) fn add(&mut self, extent: Range<u64>) {
+        if extent.is_empty() {
             return;
         }
-        if let Some(last) = self.regions.last_mut()
-            && region.start <= last.end
-            && last.start <= region.end
+        if let Some(last) = self.extents.last_mut()
+            && extent.start <= last.end
+            && last.start <= extent.end
         {
-            *last = last.start.min(region.start)..last.end.max(region.end);
+            *last = last.start.min(extent.start)..last.end.max(extent.end);
             return;
         }
-        self.regions.push(region);
-        if self.regions.len() >= 2 * MOST {
+        self.extents.push(extent);
+        if self.extents.len() >= 2 * MOST {
             self.settle();
         }
     }
@@ -41,15 +41,15 @@ impl Regions {
     /// All of them: in order, apart from each other, and not too many.
     pub(super) fn all(mut self) -> Vec<Range<u64>> {
         self.settle();
-        self.regions
+        self.extents
     }
 
     fn settle(&mut self) {
         self.join();
-        while self.regions.len() > MOST {
-            for region in &mut self.regions {
-                let end = region.end.checked_next_multiple_of(self.grain).unwrap_or(u64::MAX);
-                *region = region.start - region.start % self.grain..end;
+        while self.extents.len() > MOST {
+            for extent in &mut self.extents {
+                let end = extent.end.checked_next_multiple_of(self.grain).unwrap_or(u64::MAX);
+                *extent = extent.start - extent.start % self.grain..end;
             }
             self.grain = self.grain.saturating_mul(2);
             self.join();
@@ -57,8 +57,8 @@ impl Regions {
     }
 
     fn join(&mut self) {
-        self.regions.sort_unstable_by_key(|region| region.start);
-        self.regions.dedup_by(|next, before| {
+        self.extents.sort_unstable_by_key(|extent| extent.start);
+        self.extents.dedup_by(|next, before| {
             let touches = next.start <= before.end;
             if touches {
                 before.end = before.end.max(next.end);
@@ -72,9 +72,9 @@ impl Regions {
 mod tests {
     use super::*;
 
-    fn all(regions: impl IntoIterator<Item = Range<u64>>) -> Vec<Range<u64>> {
-        let mut found = Regions::default();
-        regions.into_iter().for_each(|region| found.add(region));
+    fn all(extents: impl IntoIterator<Item = Range<u64>>) -> Vec<Range<u64>> {
+        let mut found = DataExtents::default();
+        extents.into_iter().for_each(|extent| found.add(extent));
         found.all()
     }
 
@@ -93,13 +93,13 @@ mod tests {
 
     #[test]
     fn too_many_are_told_as_fewer_that_hold_them() {
-        let region = |at: u64| at * 1_000_000..at * 1_000_000 + 10;
+        let extent = |at: u64| at * 1_000_000..at * 1_000_000 + 10;
         let many = 50_000;
-        for found in [all((0..many).map(region)), all((0..many).rev().map(region))] {
+        for found in [all((0..many).map(extent)), all((0..many).rev().map(extent))] {
             assert!((MOST / 8..=MOST).contains(&found.len()), "{}", found.len());
             assert!(found.is_sorted_by(|one, next| one.end < next.start));
             for number in 0..many {
-                let it = region(number);
+                let it = extent(number);
                 let holds = |held: &&Range<u64>| held.start <= it.start && it.end <= held.end;
                 assert_eq!(found.iter().filter(holds).count(), 1, "{it:?}");
             }

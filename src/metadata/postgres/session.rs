@@ -5,9 +5,9 @@ use std::time::Duration;
 use tokio_postgres::{Client, SimpleQueryMessage};
 use uuid::Uuid;
 
-use super::error::Failure;
+use super::connect_error::ConnectError;
+use super::error::PostgresError;
 use super::lease::Lease;
-use super::obstacle::Obstacle;
 use super::target::{ConnectOptions, Host, SessionAttributes};
 use crate::metadata::Error;
 
@@ -51,7 +51,7 @@ pub(super) struct Slot {
 
 /// What a server takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Standing {
+pub(super) enum ServerRole {
     /// Changes too.
     Primary,
     /// Reads alone, because somebody wants it so.
@@ -67,7 +67,7 @@ pub(super) async fn check_server(
     client: &Client,
     target: &ConnectOptions,
     host: &Host,
-) -> Result<Standing, Obstacle> {
+) -> Result<ServerRole, ConnectError> {
     let answer = client
         .simple_query(
             "SELECT current_setting('server_version_num'), current_setting('server_version'), \
@@ -75,7 +75,7 @@ pub(super) async fn check_server(
              pg_is_in_recovery()",
         )
         .await
-        .map_err(|error| Obstacle::of(&error, target, host))?;
+        .map_err(|error| ConnectError::of(&error, target, host))?;
     let row = answer.iter().find_map(|message| match message {
         SimpleQueryMessage::Row(row) => Some(row),
         _ => None,
@@ -83,22 +83,22 @@ pub(super) async fn check_server(
     let column = |index| row.and_then(|row| row.get(index)).unwrap_or_default();
     if column(0).parse::<u32>().unwrap_or(0) < OLDEST_SERVER {
         let text = format!("PostgreSQL 15 or later is needed, this is {}", column(1));
-        return Err(Obstacle::lasting(text));
+        return Err(ConnectError::lasting(text));
     }
     if column(2) != "read committed" {
-        return Err(Obstacle::lasting(format!(
+        return Err(ConnectError::lasting(format!(
             "default_transaction_isolation is '{}'; TrunkFS needs 'read committed' \
              (ALTER ROLE or ALTER DATABASE … RESET default_transaction_isolation)",
             column(2)
         )));
     }
     match (column(4), column(3), target.session) {
-        ("t", _, SessionAttributes::ReadWrite) => {
-            Err(Obstacle::passing("a standby, which takes no changes; name the primary's host too"))
-        }
-        ("t", _, SessionAttributes::Any) => Ok(Standing::Standby),
-        (_, "off", _) => Ok(Standing::Primary),
-        (_, _, _) => Ok(Standing::ReadOnly),
+        ("t", _, SessionAttributes::ReadWrite) => Err(ConnectError::passing(
+            "a standby, which takes no changes; name the primary's host too",
+        )),
+        ("t", _, SessionAttributes::Any) => Ok(ServerRole::Standby),
+        (_, "off", _) => Ok(ServerRole::Primary),
+        (_, _, _) => Ok(ServerRole::ReadOnly),
     }
 }
 
@@ -120,10 +120,10 @@ pub(super) async fn prepare(
     session: &str,
     lease: &Lease,
     instance: Uuid,
-    standing: Standing,
-) -> Result<Place, Failure> {
+    role: ServerRole,
+) -> Result<Place, PostgresError> {
     client.batch_execute(session).await?;
-    if standing != Standing::Primary {
+    if role != ServerRole::Primary {
         return Ok(Place::None);
     }
     if !lease.is_joined() {
@@ -131,8 +131,10 @@ pub(super) async fn prepare(
     }
     match claim(client, lease.generation(), instance).await {
         Ok(slot) => Ok(Place::Slot(slot)),
-        Err(Failure::NotJoined(_)) => Ok(Place::Outside),
-        Err(Failure::ReadOnly(_) | Failure::Refused(Error::NoSpace(_))) => Ok(Place::None),
+        Err(PostgresError::NotJoined(_)) => Ok(Place::Outside),
+        Err(PostgresError::ReadOnly(_) | PostgresError::Refused(Error::NoSpace(_))) => {
+            Ok(Place::None)
+        }
         Err(failure) => Err(failure),
     }
 }
@@ -143,13 +145,13 @@ pub(super) async fn claim(
     client: &Client,
     generation: u64,
     instance: Uuid,
-) -> Result<Slot, Failure> {
+) -> Result<Slot, PostgresError> {
     let row = client.query_one("SELECT slot, epoch FROM claim_slot($1)", &[&instance]).await?;
     Ok(Slot { number: row.try_get(0)?, epoch: row.try_get(1)?, generation })
 }
 
 /// Gives a fenced slot's lock back. All calls on it have ended.
-pub(super) async fn release(client: &Client, slot: Slot) -> Result<(), Failure> {
+pub(super) async fn release(client: &Client, slot: Slot) -> Result<(), PostgresError> {
     client.execute("SELECT pg_advisory_unlock(19790, $1)", &[&slot.number]).await?;
     Ok(())
 }

@@ -17,7 +17,7 @@ use rustix::fs::{FallocateFlags, fallocate, fstatvfs, statvfs};
 use rustix::io::Errno;
 
 use super::lock::beside;
-use super::log::RESTART;
+use super::wal::RESTART;
 use crate::metadata::Error;
 
 /// Bytes that are reserved for each of the two, and that are left free, at most.
@@ -29,11 +29,11 @@ const INDEX: u64 = 192 << 10;
 
 /// The reserve of a database.
 #[derive(Debug)]
-pub(super) struct Room {
+pub(super) struct DiskReserve {
     /// Never closed: that would take SQLite's locks on it along (sqlite.org/howtocorrupt.html section 2.2).
     file: ManuallyDrop<File>,
     /// The write-ahead log, on which SQLite has no locks.
-    log: File,
+    wal: File,
     /// Whether the file system reserves blocks.
     reserves: bool,
 }
@@ -53,7 +53,7 @@ pub(super) fn kept(database: &Path) -> u64 {
     if total == 0 { RESTART } else { RESTART.min(total / PART) }
 }
 
-impl Room {
+impl DiskReserve {
     /// The reserve of a database that is open.
     ///
     /// # Errors
@@ -68,19 +68,24 @@ impl Room {
         // the rest. Best effort: it says what it cannot have.
         fallocate(&*index, FallocateFlags::KEEP_SIZE, 0, INDEX).ok();
         let file = ManuallyDrop::new(open(database)?);
-        Ok(Self { file, log: open(&beside(database, "-wal"))?, reserves: true })
+        Ok(Self { file, wal: open(&beside(database, "-wal"))?, reserves: true })
     }
 
     /// Reserves what is not reserved yet beyond the end of the log, and beyond the `length` that the file has when it has
     /// all of the log. Answers whether there is room for something new; how much of the file is `unused` is asked for
     /// where that matters. All in bytes.
-    pub(super) fn look(&mut self, end: u64, length: u64, unused: impl FnOnce() -> u64) -> bool {
+    pub(super) fn replenish(
+        &mut self,
+        end: u64,
+        length: u64,
+        unused: impl FnOnce() -> u64,
+    ) -> bool {
         // Without an answer nothing is refused: the disk will say what it has not.
         let Some(mut disk) = self.disk() else { return true };
         let mut reserves = self.reserves;
         // A log that a start made on a disk with little left has what there is; the file grows only where there is more.
         let least = disk.spare / 16;
-        for (file, end, least) in [(&self.log, end, least), (&*self.file, length, disk.spare)] {
+        for (file, end, least) in [(&self.wal, end, least), (&*self.file, length, disk.spare)] {
             let present = blocks(file).max(end);
             let ahead = disk.spare.min(disk.available / 2);
             let lacks = present < end + disk.spare / 2;
@@ -98,7 +103,7 @@ impl Room {
 
     /// None for a file system that does not tell.
     fn disk(&self) -> Option<Disk> {
-        let disk = fstatvfs(&self.log).ok().filter(|disk| disk.f_blocks > 0)?;
+        let disk = fstatvfs(&self.wal).ok().filter(|disk| disk.f_blocks > 0)?;
         let bytes = |blocks: u64| blocks.saturating_mul(disk.f_frsize);
         let spare = MOST.min(bytes(disk.f_blocks) / PART);
         Some(Disk { available: bytes(disk.f_bavail), spare })
@@ -142,11 +147,11 @@ mod tests {
     use super::*;
 
     /// A database of 1 MiB.
-    fn room(folder: &tempfile::TempDir) -> Room {
+    fn room(folder: &tempfile::TempDir) -> DiskReserve {
         for name in ["m", "m-wal", "m-shm"] {
             std::fs::write(folder.path().join(name), vec![1; 1 << 20]).unwrap();
         }
-        Room::open(&folder.path().join("m")).unwrap()
+        DiskReserve::open(&folder.path().join("m")).unwrap()
     }
 
     #[test]
@@ -155,13 +160,13 @@ mod tests {
         let mut room = room(&folder);
         for (end, length) in [(1 << 20, 1 << 20), (10 << 20, 3 << 20), (30 << 20, 30 << 20)] {
             let before = room.disk().unwrap();
-            room.look(end, length, || 0);
+            room.replenish(end, length, || 0);
             // Where this machine has no room, or reserves nothing, there is nothing to be seen.
             if room.reserves && before.available > 4 * MOST + end + length {
-                assert!(blocks(&room.log) >= end + before.spare / 2, "{}", blocks(&room.log));
+                assert!(blocks(&room.wal) >= end + before.spare / 2, "{}", blocks(&room.wal));
                 assert!(blocks(&room.file) >= length + before.spare / 2, "{}", blocks(&room.file));
             }
-            for file in [&room.log, &*room.file] {
+            for file in [&room.wal, &*room.file] {
                 assert_eq!(length_of(file), 1 << 20);
             }
         }
@@ -173,7 +178,7 @@ mod tests {
         let mut room = room(&folder);
         room.reserves = false;
         let much = 1 << 60;
-        assert!(!room.look(1 << 20, much, || 0));
-        assert!(room.look(1 << 20, much, || much + (1 << 30)), "the file has room of its own");
+        assert!(!room.replenish(1 << 20, much, || 0));
+        assert!(room.replenish(1 << 20, much, || much + (1 << 30)), "the file has room of its own");
     }
 }

@@ -1,6 +1,6 @@
 //! What a repair changes, while servers go on: a transaction each, which keeps the lease from being taken meanwhile, locks
 //! rows in the order that operations do (the lock of directory moves, directories by UUID, other objects by UUID), looks
-//! again in later statements, and only then changes something ([`mend`]).
+//! again in later statements, and only then changes something ([`repair`]).
 
 use std::error::Error as StdError;
 
@@ -12,26 +12,27 @@ use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
 use uuid::Uuid;
 
 use super::PostgresStore;
-use super::audit::{self, DIRECTORY, ENTRY, PostgresAuditor};
+use super::check::{self, DIRECTORY, ENTRY, PostgresChecker};
 use super::connect::CLOSING;
-use super::error::{Failure, fatal};
+use super::error::{PostgresError, fatal};
 use super::lease;
-use super::retry::Patience;
+use super::retry::Backoff;
 use super::rows::column;
-use crate::metadata::mend::{self, Rows, Statement, Value};
+use crate::metadata::repair::{self, Rows, Statement, Value};
 use crate::metadata::{
-    DirectoryState, EntryState, Error, Flaw, Mend, Mended, Mender, Numbers, ObjectState, Repair,
+    DirectoryState, EntryState, Error, Flaw, Numbers, ObjectState, Repair, Repairable, Repaired,
+    Repairer,
 };
 use crate::types::{ObjectId, ShareId};
 
-/// One repair at a time: the sums that it mends by differences would be mended twice.
+/// One repair at a time: the sums that it makes by differences would be corrected twice.
 const ALONE: &str = "SELECT pg_try_advisory_lock(19794, 0)";
 const MOVES: &str = "
     SELECT pg_advisory_xact_lock(19792, f.share_id) FROM files f WHERE f.id = $1";
 const LOCK: &str = "
     SELECT 1 FROM files WHERE id = ANY ($1) ORDER BY (file_type <> 2), id FOR UPDATE";
 const ROOTS: &str = "SELECT root FROM shares";
-const OBJECT: &str = concat!("SELECT ", audit::state_columns!(), " FROM files f WHERE f.id = $1");
+const OBJECT: &str = concat!("SELECT ", check::state_columns!(), " FROM files f WHERE f.id = $1");
 /// The difference is that of one moment, and every operation changes both sides alike: it holds when it is added.
 const ADD_DIFFERENCE: &str = "
     INSERT INTO writer_slots (share_id, slot, epoch, files, bytes)
@@ -124,10 +125,10 @@ fn sql(statement: Statement) -> &'static str {
 }
 
 #[async_trait::async_trait]
-impl Repair for PostgresStore {
-    async fn mender(&self) -> Result<Box<dyn Mender>, Error> {
-        self.lease.join().await.map_err(Failure::into_error)?;
-        let begun = self.begin_audit().await?;
+impl Repairable for PostgresStore {
+    async fn repairer(&self) -> Result<Box<dyn Repairer>, Error> {
+        self.lease.join().await.map_err(PostgresError::into_error)?;
+        let begun = self.begin_check().await?;
         let end = Instant::now() + CLOSING;
         loop {
             let row = begun.client.lock().await.query_one(ALONE, &[]).await.map_err(fatal)?;
@@ -143,105 +144,113 @@ impl Repair for PostgresStore {
 }
 
 #[async_trait::async_trait]
-impl Mender for PostgresAuditor {
-    async fn mend(&self, mend: &Mend) -> Result<Mended, Error> {
-        let mut patience = Patience::new();
+impl Repairer for PostgresChecker {
+    async fn repair(&self, repair: &Repair) -> Result<Repaired, Error> {
+        let mut backoff = Backoff::new();
         loop {
-            let failure = match self.attempt(mend).await {
-                Ok(mended) => return Ok(mended),
+            let failure = match self.attempt(repair).await {
+                Ok(repaired) => return Ok(repaired),
                 Err(failure) => failure,
             };
-            if let Failure::NotJoined(_) = &failure {
-                patience.after(failure)?;
-                self.lease.join().await.map_err(Failure::into_error)?;
+            if let PostgresError::NotJoined(_) = &failure {
+                backoff.after(failure)?;
+                self.lease.join().await.map_err(PostgresError::into_error)?;
                 continue;
             }
             // The connection is not made anew: its lock keeps other repairs out.
             if failure.ends_connection() {
                 return Err(failure.into_error());
             }
-            tokio::time::sleep(patience.after(failure)?).await;
+            tokio::time::sleep(backoff.after(failure)?).await;
         }
     }
 }
 
-impl From<Error> for Failure {
+impl From<Error> for PostgresError {
     fn from(error: Error) -> Self {
         Self::Refused(error)
     }
 }
 
-impl PostgresAuditor {
-    /// One transaction, which is rolled back unless something was mended.
-    async fn attempt(&self, mend: &Mend) -> Result<Mended, Failure> {
+impl PostgresChecker {
+    /// One transaction, which is rolled back unless something was repaired.
+    async fn attempt(&self, repair: &Repair) -> Result<Repaired, PostgresError> {
         let mut client = self.client.lock().await;
-        let change = Change(client.transaction().await?);
+        let change = RepairTransaction(client.transaction().await?);
         change.0.query(lease::SHARE, &[&self.lease.instance()]).await?;
-        let mended = mend::mend(&change, mend).await?;
-        match mended {
-            Mended::Done => change.0.commit().await?,
-            Mended::Changed | Mended::NameTaken => change.0.rollback().await?,
+        let repaired = repair::repair(&change, repair).await?;
+        match repaired {
+            Repaired::Done => change.0.commit().await?,
+            Repaired::Changed | Repaired::NameTaken => change.0.rollback().await?,
         }
-        Ok(mended)
+        Ok(repaired)
     }
 }
 
-/// A transaction that mends.
-struct Change<'a>(Transaction<'a>);
+/// A transaction of a repair.
+struct RepairTransaction<'a>(Transaction<'a>);
 
-impl Change<'_> {
-    async fn execute(&self, sql: &str, values: &[&(dyn ToSql + Sync)]) -> Result<u64, Failure> {
+impl RepairTransaction<'_> {
+    async fn execute(
+        &self,
+        sql: &str,
+        values: &[&(dyn ToSql + Sync)],
+    ) -> Result<u64, PostgresError> {
         let statement = self.0.prepare_cached(sql).await?;
         Ok(self.0.execute(&statement, values).await?)
     }
 
-    async fn first(&self, sql: &str, values: &[Value<'_>]) -> Result<Option<Row>, Failure> {
+    async fn first(&self, sql: &str, values: &[Value<'_>]) -> Result<Option<Row>, PostgresError> {
         let statement = self.0.prepare_cached(sql).await?;
         Ok(self.0.query_opt(&statement, &parameters(values)).await?)
     }
 }
 
-impl Rows for Change<'_> {
-    type Failure = Failure;
+impl Rows for RepairTransaction<'_> {
+    type Failure = PostgresError;
 
-    async fn lock(&self, objects: &[ObjectId]) -> Result<(), Failure> {
+    async fn lock(&self, objects: &[ObjectId]) -> Result<(), PostgresError> {
         let ids: Vec<Uuid> = objects.iter().map(|id| id.0).collect();
         self.execute(LOCK, &[&ids]).await.map(drop)
     }
 
-    async fn lock_moves(&self, directory: ObjectId) -> Result<(), Failure> {
+    async fn lock_moves(&self, directory: ObjectId) -> Result<(), PostgresError> {
         self.first(MOVES, &[Value::Id(directory)]).await.map(drop)
     }
 
-    async fn object(&self, id: ObjectId) -> Result<Option<ObjectState>, Failure> {
+    async fn object(&self, id: ObjectId) -> Result<Option<ObjectState>, PostgresError> {
         let row = self.first(OBJECT, &[Value::Id(id)]).await?;
-        Ok(row.map(|row| audit::state(&row, 0)).transpose()?)
+        Ok(row.map(|row| check::state(&row, 0)).transpose()?)
     }
 
-    async fn directory(&self, id: ObjectId) -> Result<Option<DirectoryState>, Failure> {
+    async fn directory(&self, id: ObjectId) -> Result<Option<DirectoryState>, PostgresError> {
         let row = self.first(DIRECTORY, &[Value::Id(id)]).await?;
-        Ok(row.map(|row| audit::directory(&row)).transpose()?)
+        Ok(row.map(|row| check::directory(&row)).transpose()?)
     }
 
-    async fn entry(&self, directory: ObjectId, name: &[u8]) -> Result<Option<EntryState>, Failure> {
+    async fn entry(
+        &self,
+        directory: ObjectId,
+        name: &[u8],
+    ) -> Result<Option<EntryState>, PostgresError> {
         let row = self.first(ENTRY, &[Value::Id(directory), Value::Name(name)]).await?;
-        Ok(row.map(|row| audit::entry(&row)).transpose()?)
+        Ok(row.map(|row| check::entry(&row)).transpose()?)
     }
 
-    async fn roots(&self) -> Result<Vec<ObjectId>, Failure> {
+    async fn roots(&self) -> Result<Vec<ObjectId>, PostgresError> {
         let rows = self.0.query(ROOTS, &[]).await?;
         rows.iter().map(|row| Ok(ObjectId(column(row, 0)?))).collect()
     }
 
-    async fn run(&self, statement: Statement, values: &[Value<'_>]) -> Result<u64, Failure> {
+    async fn run(&self, statement: Statement, values: &[Value<'_>]) -> Result<u64, PostgresError> {
         self.execute(sql(statement), &parameters(values)).await
     }
 
-    async fn count_bytes(&self, share: ShareId, more: i64) -> Result<(), Failure> {
+    async fn count_bytes(&self, share: ShareId, more: i64) -> Result<(), PostgresError> {
         self.execute(COUNT_BYTES, &[&share.0, &more]).await.map(drop)
     }
 
-    async fn count_share(&self, share: ShareId) -> Result<u64, Failure> {
+    async fn count_share(&self, share: ShareId) -> Result<u64, PostgresError> {
         self.execute(ADD_DIFFERENCE, &[&share.0]).await
     }
 }

@@ -6,7 +6,7 @@ use crate::types::ShareName;
 
 /// A store as it is, whether a server has it open or not. Looking at it changes nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Glance {
+pub struct Summary {
     /// The schema's version; 0 where there are no tables yet.
     pub present: i32,
     /// The version that this program serves.

@@ -14,7 +14,7 @@ const OVERHEAD: usize = 96;
 
 /// Pieces of a chunk by where they begin; they do not overlap.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Extents {
+pub(super) struct DirtyRanges {
     pieces: BTreeMap<u32, Piece>,
 }
 
@@ -86,13 +86,13 @@ impl Piece {
     }
 }
 
-impl Extents {
+impl DirtyRanges {
     /// How much memory this takes, roughly.
     pub(super) fn memory(&self) -> usize {
         self.pieces.values().map(|piece| piece.bytes().len() + OVERHEAD).sum()
     }
 
-    /// The most that a write of `length` bytes adds to [`Extents::memory`].
+    /// The most that a write of `length` bytes adds to [`DirtyRanges::memory`].
     pub(super) fn most(length: usize) -> usize {
         length + 2 * OVERHEAD
     }
@@ -248,9 +248,9 @@ mod tests {
 
     const SIZE: usize = 60_000;
 
-    fn flat(extents: &Extents) -> Vec<Option<u8>> {
+    fn flat(ranges: &DirtyRanges) -> Vec<Option<u8>> {
         let mut bytes = vec![None; SIZE];
-        for (at, piece) in extents.frozen() {
+        for (at, piece) in ranges.frozen() {
             for (place, byte) in bytes[at as usize..].iter_mut().zip(&piece) {
                 assert_eq!(*place, None, "pieces overlap");
                 *place = Some(*byte);
@@ -262,75 +262,75 @@ mod tests {
     #[test]
     fn random_writes_match_a_vector() {
         let mut random = StdRng::seed_from_u64(7);
-        let (mut extents, mut model) = (Extents::default(), vec![None; SIZE]);
+        let (mut ranges, mut model) = (DirtyRanges::default(), vec![None; SIZE]);
         for step in 0..3_000 {
             let length = random.random_range(1..if step % 5 == 0 { 20_000 } else { 900_usize });
             let at = random.random_range(0..SIZE - length);
             match random.random_range(0..40) {
                 0 => {
-                    extents.cut(at as u32);
+                    ranges.cut(at as u32);
                     model[at..].fill(None);
                 }
-                1 => extents.freeze(),
+                1 => ranges.freeze(),
                 2 => {
-                    let mut newer = Extents::default();
+                    let mut newer = DirtyRanges::default();
                     let data = Bytes::from(vec![step as u8; length]);
                     newer.write(at as u32, &data);
-                    extents.absorb(newer);
+                    ranges.absorb(newer);
                     model[at..at + length].fill(Some(step as u8));
                 }
                 _ => {
-                    extents.write(at as u32, &Bytes::from(vec![step as u8; length]));
+                    ranges.write(at as u32, &Bytes::from(vec![step as u8; length]));
                     model[at..at + length].fill(Some(step as u8));
                 }
             }
             let range = at as u32..(at + length) as u32;
-            assert_eq!(extents.covers(&range), model[at..at + length].iter().all(Option::is_some));
-            for (start, bytes) in extents.within(&range) {
+            assert_eq!(ranges.covers(&range), model[at..at + length].iter().all(Option::is_some));
+            for (start, bytes) in ranges.within(&range) {
                 let found = model[start as usize..start as usize + bytes.len()].iter();
                 assert!(found.copied().eq(bytes.iter().map(|byte| Some(*byte))));
             }
             if step % 50 == 0 {
-                assert_eq!(flat(&extents), model);
+                assert_eq!(flat(&ranges), model);
             }
         }
         let base = Bytes::from(vec![0xbb; 30_000]);
-        let laid = extents.over(&base).concat();
+        let laid = ranges.over(&base).concat();
         for (at, byte) in laid.iter().enumerate() {
             let below = if at < base.len() { 0xbb } else { 0 };
             assert_eq!(*byte, model[at].unwrap_or(below));
         }
-        assert_eq!(laid.len(), base.len().max(extents.end() as usize));
+        assert_eq!(laid.len(), base.len().max(ranges.end() as usize));
     }
 
     /// What is left of a large write keeps no more than twice its bytes in memory.
     #[test]
     fn what_was_written_over_is_given_back() {
-        let mut extents = Extents::default();
+        let mut ranges = DirtyRanges::default();
         let mut buffers = Vec::new();
         for at in 0..64 {
             let data = Bytes::from(vec![at as u8; 256 << 10]);
-            extents.write(at * (16 << 10), &data);
+            ranges.write(at * (16 << 10), &data);
             buffers.push(data);
         }
-        extents.cut(1 << 20);
+        ranges.cut(1 << 20);
         // A buffer that nobody else has can be taken back.
         let held: usize = buffers
             .into_iter()
             .filter_map(|buffer| buffer.try_into_mut().err())
             .map(|buffer| buffer.len())
             .sum();
-        assert!(held <= 2 * extents.memory(), "{held} bytes held for {}", extents.memory());
+        assert!(held <= 2 * ranges.memory(), "{held} bytes held for {}", ranges.memory());
     }
 
     #[test]
     fn small_writes_that_touch_become_one_piece() {
-        let mut extents = Extents::default();
+        let mut ranges = DirtyRanges::default();
         for at in 0..1_000 {
-            extents.write(at * 10, &Bytes::from_static(b"0123456789"));
+            ranges.write(at * 10, &Bytes::from_static(b"0123456789"));
         }
-        assert_eq!(extents.pieces.len(), 1);
-        assert!(extents.covers(&(0..10_000)));
-        assert_eq!(extents.memory(), 10_000 + OVERHEAD);
+        assert_eq!(ranges.pieces.len(), 1);
+        assert!(ranges.covers(&(0..10_000)));
+        assert_eq!(ranges.memory(), 10_000 + OVERHEAD);
     }
 }

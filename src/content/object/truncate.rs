@@ -12,7 +12,7 @@ use super::bucket::{Ended, Expected, Stored, within};
 use super::cache::Image;
 use super::layout::{Layout, TRAILER, end_in};
 use super::state::File;
-use super::update::{Changed, Known, Target};
+use super::update::{Changed, ChunkUpdate, Known};
 use crate::content::{Error, still_wanted};
 use crate::types::{ContentId, Context};
 
@@ -49,8 +49,8 @@ impl Shared {
         let mut ended = false;
         let mut token = None;
         loop {
-            let mut patience = self.bucket.patience(Some(cx));
-            let page = patience.run(|| self.bucket.objects(file.id, token.clone())).await;
+            let mut backoff = self.bucket.backoff(Some(cx));
+            let page = backoff.run(|| self.bucket.objects(file.id, token.clone())).await;
             let page = page.map_err(Ended::into_error)?;
             let stored = page.objects.iter().filter_map(|object| {
                 let number = Layout::number(&object.location)?;
@@ -107,7 +107,7 @@ impl Shared {
             Some((Image::Present(stored), _)) => Known::Present(stored),
             Some((Image::Absent, _)) | None => Known::Unknown,
         };
-        let target = Target {
+        let target = ChunkUpdate {
             bucket: &self.bucket,
             key: self.bucket.layout.chunk(file.id, number),
             chunk_size: file.chunk_size,
@@ -115,10 +115,10 @@ impl Shared {
             keeps_data: true,
             alone: self.exclusive,
         };
-        let patience = self.bucket.patience(Some(cx));
+        let backoff = self.bucket.backoff(Some(cx));
         let change = |base: Option<&Stored>| cut.change(base);
         let mut doubt = Doubt { shared: self, file, number, settled: false };
-        let stored = target.update(known, patience, || still_wanted(cx).is_ok(), change).await?;
+        let stored = target.update(known, backoff, || still_wanted(cx).is_ok(), change).await?;
         doubt.settled = true;
         drop(doubt);
         let mut state = file.state.lock();
@@ -134,7 +134,7 @@ impl Shared {
     /// misses one could take it for a hole.
     async fn mark(&self, mark: &Path) -> Result<(), Error> {
         let put = || self.bucket.put(mark, PutPayload::new(), &Expected::Nothing);
-        match self.bucket.patience(None).run(put).await {
+        match self.bucket.backoff(None).run(put).await {
             // An earlier removal was ended half way.
             Ok(_) | Err(Ended::Changed) => Ok(()),
             Err(ended) => Err(ended.into_error()),
@@ -161,8 +161,8 @@ impl Shared {
         let mark = self.bucket.layout.removal(file.id);
         let (mut token, mut marked) = (None, false);
         loop {
-            let mut patience = self.bucket.patience(None);
-            let page = patience.run(|| self.bucket.objects(file.id, token.clone())).await;
+            let mut backoff = self.bucket.backoff(None);
+            let page = backoff.run(|| self.bucket.objects(file.id, token.clone())).await;
             let page = page.map_err(Ended::into_error)?;
             let keys: Vec<Path> = page.objects.into_iter().map(|object| object.location).collect();
             marked |= keys.contains(&mark);
@@ -171,7 +171,7 @@ impl Shared {
                 marked = true;
             }
             let others: Vec<Path> = keys.into_iter().filter(|key| *key != mark).collect();
-            let deleted = patience.run(|| self.bucket.delete(others.clone())).await;
+            let deleted = backoff.run(|| self.bucket.delete(others.clone())).await;
             deleted.map_err(Ended::into_error)?;
             token = match page.next {
                 Some(next) => Some(next),
@@ -179,8 +179,8 @@ impl Shared {
             };
         }
         if marked {
-            let mut patience = self.bucket.patience(None);
-            let deleted = patience.run(|| self.bucket.delete(vec![mark.clone()])).await;
+            let mut backoff = self.bucket.backoff(None);
+            let deleted = backoff.run(|| self.bucket.delete(vec![mark.clone()])).await;
             deleted.map_err(Ended::into_error)?;
         }
         let mut state = file.state.lock();
@@ -201,8 +201,8 @@ impl Shared {
         let mut token = None;
         while stored.len() < limit {
             let most = limit - stored.len();
-            let mut patience = self.bucket.patience(None);
-            let page = patience.run(|| self.bucket.contents(after, most, token.clone())).await;
+            let mut backoff = self.bucket.backoff(None);
+            let page = backoff.run(|| self.bucket.contents(after, most, token.clone())).await;
             let page = page.map_err(Ended::into_error)?;
             // Not every server knows where to begin.
             let ids = page.folders.iter().filter_map(Layout::content);

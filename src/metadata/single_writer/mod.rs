@@ -20,27 +20,27 @@ use crate::types::{Attributes, Cookie, Fileid, Fsid, Name, ObjectId, ShareId, Sy
 
 /// Why an operation ends without a result.
 #[derive(Debug)]
-pub(super) enum Stop<F> {
+pub(super) enum OpError<F> {
     /// It was refused before it changed anything.
     Refused(Refusal),
     /// The tables failed: what it changed is to be undone.
     Failed(F),
 }
 
-impl<F> From<Refusal> for Stop<F> {
+impl<F> From<Refusal> for OpError<F> {
     fn from(refusal: Refusal) -> Self {
         Self::Refused(refusal)
     }
 }
 
-impl<F> From<Error> for Stop<F> {
+impl<F> From<Error> for OpError<F> {
     fn from(error: Error) -> Self {
         Self::Refused(error.into())
     }
 }
 
 /// What an operation comes to on the tables `T`.
-pub(super) type Outcome<R, T> = Result<R, Stop<<T as Tables>::Failure>>;
+pub(super) type Outcome<R, T> = Result<R, OpError<<T as Tables>::Failure>>;
 
 /// A directory's entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 use trunkfs::metadata::{
-    EntryRecord, Error, LoadError, LoadHow, Loaded, MetadataStore, ObjectRecord, Portion, Record,
-    SetTime, Share, Upkeep,
+    EntryRecord, Error, Load, LoadError, LoadHow, Loaded, MetadataStore, ObjectRecord, Portion,
+    Record, SetTime, Share,
 };
 use trunkfs::types::{Cookie, ObjectId, ShareName, Timestamp};
 
@@ -29,7 +29,7 @@ async fn world(kept: &Kept, it: &str) -> World {
     world_of(kept, kept.store.open_share(&share_spec(it)).await.unwrap())
 }
 
-async fn dumped(store: &Arc<dyn Upkeep>, share: Option<&str>) -> Vec<Record> {
+async fn dumped(store: &Arc<dyn Load>, share: Option<&str>) -> Vec<Record> {
     let (to, mut from) = mpsc::channel(4);
     let share = share.map(share_name);
     let store = store.clone();
@@ -43,7 +43,7 @@ async fn dumped(store: &Arc<dyn Upkeep>, share: Option<&str>) -> Vec<Record> {
 }
 
 async fn load(
-    store: &Arc<dyn Upkeep>,
+    store: &Arc<dyn Load>,
     how: &LoadHow,
     records: &[Record],
     whole: bool,
@@ -65,7 +65,7 @@ async fn load(
     outcome
 }
 
-async fn loaded(store: &Arc<dyn Upkeep>, records: &[Record]) -> Loaded {
+async fn loaded(store: &Arc<dyn Load>, records: &[Record]) -> Loaded {
     load(store, &LoadHow::default(), records, true).await.unwrap()
 }
 
@@ -328,7 +328,7 @@ pub(crate) async fn a_hold_names_all_content_and_keeps_loads_away(from: Kept, to
     assert_eq!(shares, [before.share.clone(), other.share.clone()]);
     assert_eq!(to.store.every_share().await.unwrap().len(), 2);
     for store in [&from.store, &to.store] {
-        let hold = store.hold().await.unwrap();
+        let hold = store.fence_loads().await.unwrap();
         let mut named = hold.named().await.unwrap();
         named.sort_unstable();
         assert_eq!(named, expected);
@@ -338,12 +338,12 @@ pub(crate) async fn a_hold_names_all_content_and_keeps_loads_away(from: Kept, to
     root.remove(before.root, "big").await.unwrap();
     let made = root.file(before.root, "made").await.content.unwrap().id;
     let far = far.content.unwrap().id;
-    let first = from.store.hold().await.unwrap();
+    let first = from.store.fence_loads().await.unwrap();
     let named = first.named().await.unwrap();
     assert_eq!(named.len(), expected.len());
     assert!(named.contains(&made) && named.contains(&far));
     // Two may hold at once, and no load comes in before both are gone.
-    let second = from.store.hold().await.unwrap();
+    let second = from.store.fence_loads().await.unwrap();
     let replace = LoadHow { replace: true, name: None };
     for hold in [first, second] {
         let refused = load(&from.store, &replace, &records, true).await.unwrap_err();
@@ -359,7 +359,7 @@ pub(crate) async fn a_hold_names_all_content_and_keeps_loads_away(from: Kept, to
 }
 
 /// A hold of a database ends when the database has noticed it.
-async fn load_patiently(store: &Arc<dyn Upkeep>, how: &LoadHow, records: &[Record]) {
+async fn load_patiently(store: &Arc<dyn Load>, how: &LoadHow, records: &[Record]) {
     loop {
         match load(store, how, records, true).await {
             Err(LoadError::Store(Error::Unavailable(_))) => {
@@ -386,19 +386,19 @@ pub(crate) async fn nothing_is_held_while_a_dump_comes_in(from: Kept, to: Kept) 
     for record in &records[..3] {
         send.send(Portion::Records(vec![record.clone()])).await.unwrap();
     }
-    let refused = to.store.hold().await.unwrap_err();
+    let refused = to.store.fence_loads().await.unwrap_err();
     assert!(matches!(refused, Error::Unavailable(_)), "{refused}");
     send.send(Portion::Records(records[3..].to_vec())).await.unwrap();
     send.send(Portion::End).await.unwrap();
     loading.await.unwrap().unwrap();
-    assert!(!to.store.hold().await.unwrap().named().await.unwrap().is_empty());
+    assert!(!to.store.fence_loads().await.unwrap().named().await.unwrap().is_empty());
     sound(from).await;
     sound(to).await;
 }
 
-macro_rules! upkeep_cases {
+macro_rules! transfer_cases {
     ($from:ident, $to:ident) => {
-        upkeep_cases! { $from, $to:
+        transfer_cases! { $from, $to:
             everything_survives
             what_is_made_afterwards_is_new
             a_share_that_is_there_is_kept_or_replaced
@@ -421,21 +421,21 @@ macro_rules! upkeep_cases {
 }
 
 mod memory_to_memory {
-    upkeep_cases!(kept_memory, kept_memory);
+    transfer_cases!(kept_memory, kept_memory);
 }
 
 mod memory_to_postgres {
-    upkeep_cases!(kept_memory, kept_postgres);
+    transfer_cases!(kept_memory, kept_postgres);
 }
 
 mod postgres_to_memory {
-    upkeep_cases!(kept_postgres, kept_memory);
+    transfer_cases!(kept_postgres, kept_memory);
 }
 
 mod sqlite_to_postgres {
-    upkeep_cases!(kept_sqlite, kept_postgres);
+    transfer_cases!(kept_sqlite, kept_postgres);
 }
 
 mod postgres_to_sqlite {
-    upkeep_cases!(kept_postgres, kept_sqlite);
+    transfer_cases!(kept_postgres, kept_sqlite);
 }

@@ -7,20 +7,20 @@ use trunkfs::types::ContentId;
 
 use super::support::{cancelled, cut, cx, id, pattern, put, whole};
 
-/// Asserts that all bytes other than zeros lie in a region; how many bytes the regions have.
+/// Asserts that all bytes other than zeros lie in a extent; how many bytes the extents have.
 async fn told(store: &dyn ContentStore, id: ContentId) -> u64 {
-    let regions = store.regions(&cx(), id).await.unwrap();
-    assert!(regions.iter().all(|region| !region.is_empty()), "{regions:?}");
-    assert!(regions.is_sorted_by(|one, next| one.end < next.start), "{regions:?}");
+    let extents = store.data_extents(&cx(), id).await.unwrap();
+    assert!(extents.iter().all(|extent| !extent.is_empty()), "{extents:?}");
+    assert!(extents.is_sorted_by(|one, next| one.end < next.start), "{extents:?}");
     let mut bytes = whole(store, id).await.to_vec();
-    for region in &regions {
-        let [start, end] = [region.start, region.end]
+    for extent in &extents {
+        let [start, end] = [extent.start, extent.end]
             .map(|at| usize::try_from(at).unwrap_or(usize::MAX).min(bytes.len()));
         bytes[start..end].fill(0);
     }
     let stray = bytes.iter().position(|byte| *byte != 0);
-    assert_eq!(stray, None, "{regions:?}");
-    regions.iter().map(|region| region.end - region.start).sum()
+    assert_eq!(stray, None, "{extents:?}");
+    extents.iter().map(|extent| extent.end - extent.start).sum()
 }
 
 pub(crate) async fn what_was_written_lies_in_a_region(store: &dyn ContentStore) {
@@ -45,10 +45,10 @@ pub(crate) async fn holes_lie_in_none(store: &dyn ContentStore) {
     put(store, id, 1 << 30, b"far out").await;
     cut(store, id, 1 << 40).await;
     for _ in 0..2 {
-        let regions = store.regions(&cx(), id).await.unwrap();
-        assert!(regions.iter().any(|it| it.start <= 1 << 30 && it.end >= (1 << 30) + 7));
-        let bytes: u64 = regions.iter().map(|region| region.end - region.start).sum();
-        assert!(bytes < 1 << 20, "{regions:?}");
+        let extents = store.data_extents(&cx(), id).await.unwrap();
+        assert!(extents.iter().any(|it| it.start <= 1 << 30 && it.end >= (1 << 30) + 7));
+        let bytes: u64 = extents.iter().map(|extent| extent.end - extent.start).sum();
+        assert!(bytes < 1 << 20, "{extents:?}");
         store.commit(&cx(), id).await.unwrap();
     }
     cut(store, id, 0).await;
@@ -58,12 +58,12 @@ pub(crate) async fn holes_lie_in_none(store: &dyn ContentStore) {
 pub(crate) async fn what_is_missing_has_no_regions(store: &dyn ContentStore) {
     let id = id();
     let missing = |found| matches!(found, Err(Error::Missing(it)) if it == id);
-    assert!(missing(store.regions(&cx(), id).await));
+    assert!(missing(store.data_extents(&cx(), id).await));
     put(store, id, 0, b"there").await;
     assert_eq!(told(store, id).await.min(5), 5);
-    let late = store.regions(&cancelled(), id).await;
+    let late = store.data_extents(&cancelled(), id).await;
     assert!(matches!(late, Err(Error::Cancelled)), "{late:?}");
     store.commit(&cx(), id).await.unwrap();
     store.remove(id).await.unwrap();
-    assert!(missing(store.regions(&cx(), id).await));
+    assert!(missing(store.data_extents(&cx(), id).await));
 }

@@ -1,19 +1,20 @@
-//! What a repair changes: a transaction each, which has the file for itself ([`mend`]).
+//! What a repair changes: a transaction each, which has the file for itself ([`repair`]).
 
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, ToSql, TransactionBehavior, params, params_from_iter};
 use tokio::runtime::Handle;
 
 use super::SqliteStore;
-use super::audit::{self, ENTRY, OBJECT, SqliteAuditor, USAGE, found};
+use super::check::{self, ENTRY, OBJECT, SqliteChecker, USAGE, found};
 use super::connect;
 use super::dump::blocking;
-use super::error::Failure;
+use super::error::SqliteError;
 use super::shares;
 use super::usage::Tally;
-use crate::metadata::mend::{self, Rows, Statement, Value};
+use crate::metadata::repair::{self, Rows, Statement, Value};
 use crate::metadata::{
-    DirectoryState, EntryState, Error, Flaw, Mend, Mended, Mender, Numbers, ObjectState, Repair,
+    DirectoryState, EntryState, Error, Flaw, Numbers, ObjectState, Repair, Repairable, Repaired,
+    Repairer,
 };
 use crate::types::{ObjectId, ShareId};
 
@@ -112,67 +113,72 @@ fn sql(statement: Statement) -> &'static str {
 }
 
 #[async_trait::async_trait]
-impl Repair for SqliteStore {
-    async fn mender(&self) -> Result<Box<dyn Mender>, Error> {
+impl Repairable for SqliteStore {
+    async fn repairer(&self) -> Result<Box<dyn Repairer>, Error> {
         let settings = self.settings.clone();
         let connection = blocking(move || connect::writer(&settings)).await?;
-        Ok(Box::new(SqliteAuditor::new(connection, Some(self.cache.clone()))))
+        Ok(Box::new(SqliteChecker::new(connection, Some(self.cache.clone()))))
     }
 }
 
 #[async_trait::async_trait]
-impl Mender for SqliteAuditor {
-    async fn mend(&self, mend: &Mend) -> Result<Mended, Error> {
-        let (mend, cache) = (mend.clone(), self.cache.clone());
+impl Repairer for SqliteChecker {
+    async fn repair(&self, repair: &Repair) -> Result<Repaired, Error> {
+        let (repair, cache) = (repair.clone(), self.cache.clone());
         self.work(move |connection| {
             let within = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
             // No row is waited for here.
-            let mended = Handle::current().block_on(mend::mend(&Change(&within), &mend))?;
+            let repaired =
+                Handle::current().block_on(repair::repair(&RepairTransaction(&within), &repair))?;
             let _forgetting = cache.as_ref().map(|cache| cache.forget());
-            match mended {
-                Mended::Done => within.commit()?,
-                Mended::Changed | Mended::NameTaken => within.rollback()?,
+            match repaired {
+                Repaired::Done => within.commit()?,
+                Repaired::Changed | Repaired::NameTaken => within.rollback()?,
             }
-            Ok(mended)
+            Ok(repaired)
         })
         .await
     }
 }
 
-/// A transaction that mends.
-struct Change<'a>(&'a Connection);
+/// A transaction of a repair.
+struct RepairTransaction<'a>(&'a Connection);
 
 /// Nobody else changes the file while the transaction lasts: nothing is to be locked.
-impl Rows for Change<'_> {
-    type Failure = Failure;
+impl Rows for RepairTransaction<'_> {
+    type Failure = SqliteError;
 
-    async fn lock(&self, _objects: &[ObjectId]) -> Result<(), Failure> {
+    async fn lock(&self, _objects: &[ObjectId]) -> Result<(), SqliteError> {
         Ok(())
     }
 
-    async fn lock_moves(&self, _directory: ObjectId) -> Result<(), Failure> {
+    async fn lock_moves(&self, _directory: ObjectId) -> Result<(), SqliteError> {
         Ok(())
     }
 
-    async fn object(&self, id: ObjectId) -> Result<Option<ObjectState>, Failure> {
+    async fn object(&self, id: ObjectId) -> Result<Option<ObjectState>, SqliteError> {
         let id = params![id.0.as_bytes()];
-        Ok(found(self.0, OBJECT, id, |row| audit::state(row, 0))?.into_iter().next())
+        Ok(found(self.0, OBJECT, id, |row| check::state(row, 0))?.into_iter().next())
     }
 
-    async fn directory(&self, id: ObjectId) -> Result<Option<DirectoryState>, Failure> {
-        audit::directory(self.0, id)
+    async fn directory(&self, id: ObjectId) -> Result<Option<DirectoryState>, SqliteError> {
+        check::directory(self.0, id)
     }
 
-    async fn entry(&self, directory: ObjectId, name: &[u8]) -> Result<Option<EntryState>, Failure> {
+    async fn entry(
+        &self,
+        directory: ObjectId,
+        name: &[u8],
+    ) -> Result<Option<EntryState>, SqliteError> {
         let key = params![directory.0.as_bytes(), name];
-        Ok(found(self.0, ENTRY, key, audit::entry)?.into_iter().next())
+        Ok(found(self.0, ENTRY, key, check::entry)?.into_iter().next())
     }
 
-    async fn roots(&self) -> Result<Vec<ObjectId>, Failure> {
+    async fn roots(&self) -> Result<Vec<ObjectId>, SqliteError> {
         Ok(shares::all(self.0)?.iter().map(|share| share.root).collect())
     }
 
-    async fn run(&self, statement: Statement, values: &[Value<'_>]) -> Result<u64, Failure> {
+    async fn run(&self, statement: Statement, values: &[Value<'_>]) -> Result<u64, SqliteError> {
         let mut prepared = self.0.prepare_cached(sql(statement))?;
         let rows = prepared.execute(params_from_iter(values))?;
         if rows > 0 && matches!(statement, Statement::AddEntry | Statement::NewCookie) {
@@ -183,7 +189,7 @@ impl Rows for Change<'_> {
         Ok(rows as u64)
     }
 
-    async fn count_bytes(&self, share: ShareId, more: i64) -> Result<(), Failure> {
+    async fn count_bytes(&self, share: ShareId, more: i64) -> Result<(), SqliteError> {
         if let Some(mut tally) = Tally::read(self.0, share)? {
             tally.bytes = tally.bytes.saturating_add_signed(more.into());
             tally.write(self.0, share)?;
@@ -191,8 +197,8 @@ impl Rows for Change<'_> {
         Ok(())
     }
 
-    async fn count_share(&self, share: ShareId) -> Result<u64, Failure> {
-        let usage = found(self.0, USAGE, &[], audit::usage)?;
+    async fn count_share(&self, share: ShareId) -> Result<u64, SqliteError> {
+        let usage = found(self.0, USAGE, &[], check::usage)?;
         let Some(usage) = usage.into_iter().find(|usage| usage.share == share) else {
             return Ok(0);
         };

@@ -4,7 +4,7 @@
 //! same before and after a scan of all entries, the names that the scan found are those it has: that is how the names of
 //! a file, which no index finds, are counted without a snapshot that lasts or a lock.
 
-use super::{Dump, Error, Share, Upkeep};
+use super::{Dump, Error, Load, Share};
 use crate::types::{ContentRef, FileType, ObjectId, ShareId, Timestamp};
 
 /// What a check looks at of an object.
@@ -155,9 +155,9 @@ pub struct UsageState {
     pub counted: Totals,
 }
 
-/// A change that mends one thing, in a transaction of its own that looks first whether it is still broken.
+/// A change that corrects one thing, in a transaction of its own that looks first whether it is still broken.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Mend {
+pub enum Repair {
     /// Removes an entry that has the fault. With [`Fault::OtherParent`] only where the directory has an entry in its
     /// recorded parent.
     RemoveEntry {
@@ -268,10 +268,10 @@ pub enum Mend {
     },
 }
 
-/// What became of a [`Mend`].
+/// What became of a [`Repair`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mended {
-    /// It is mended, durably.
+pub enum Repaired {
+    /// It is repaired, durably.
     Done,
     /// Somebody has changed what it was about: nothing was changed.
     Changed,
@@ -282,7 +282,7 @@ pub enum Mended {
 /// Reads a store for a check. Every answer is of one moment, and no moment is before that of an earlier answer.
 /// Pages come in the order of ids, or of directories' ids and names.
 #[async_trait::async_trait]
-pub trait Auditor: std::fmt::Debug + Send + Sync {
+pub trait Checker: std::fmt::Debug + Send + Sync {
     /// About how many objects there are.
     async fn recorded_objects(&self) -> Result<u64, Error>;
 
@@ -333,26 +333,26 @@ pub trait Auditor: std::fmt::Debug + Send + Sync {
     async fn usage(&self) -> Result<Vec<UsageState>, Error>;
 }
 
-/// Mends a store, alone.
+/// Repairs a store, alone.
 #[async_trait::async_trait]
-pub trait Mender: Auditor {
-    /// Mends, wholly or not at all, and durably.
-    async fn mend(&self, mend: &Mend) -> Result<Mended, Error>;
+pub trait Repairer: Checker {
+    /// Repairs, wholly or not at all, and durably.
+    async fn repair(&self, repair: &Repair) -> Result<Repaired, Error>;
 }
 
 /// What can be checked: a store, or what one keeps on disk, whether a server has it open or not.
 #[async_trait::async_trait]
-pub trait Audit: Dump {
+pub trait Checkable: Dump {
     /// Begins a check.
-    async fn auditor(&self) -> Result<Box<dyn Auditor>, Error>;
+    async fn checker(&self) -> Result<Box<dyn Checker>, Error>;
 }
 
-/// What can be mended.
+/// What can be repaired.
 #[async_trait::async_trait]
-pub trait Repair: Upkeep + Audit {
+pub trait Repairable: Load + Checkable {
     /// Begins a repair.
     ///
     /// # Errors
     /// [`Error::Unavailable`] where another one is under way.
-    async fn mender(&self) -> Result<Box<dyn Mender>, Error>;
+    async fn repairer(&self) -> Result<Box<dyn Repairer>, Error>;
 }

@@ -13,7 +13,7 @@ use crate::xdr::Decoder;
 
 /// What is known of a call before it runs. It shares the call's bytes.
 #[derive(Debug)]
-pub(super) struct About {
+pub(super) struct CallLog {
     program: Arc<dyn Program>,
     number: u32,
     procedure: &'static str,
@@ -23,7 +23,7 @@ pub(super) struct About {
     began: Instant,
 }
 
-impl About {
+impl CallLog {
     pub(super) fn new(program: Arc<dyn Program>, procedure: &'static str, call: &Call) -> Self {
         Self {
             program,

@@ -6,9 +6,9 @@ use uuid::Uuid;
 
 use super::PostgresStore;
 use super::error::fatal;
-use super::flight::FLUSH;
+use super::execute::FLUSH;
 use super::rows::column;
-use crate::metadata::{Error, Hold};
+use crate::metadata::{Error, LoadFence};
 use crate::types::ContentId;
 
 /// Shared by those that keep loads away.
@@ -18,14 +18,14 @@ pub(super) const LOCK: &str = "SELECT pg_try_advisory_xact_lock(19791, 1)";
 /// Every row, whatever its share: one that a damaged database has too many keeps its content.
 const NAMED: &str = "SELECT content_id FROM files WHERE content_id IS NOT NULL";
 
-/// See [`Hold`].
+/// See [`LoadFence`].
 #[derive(Debug)]
-struct Held(ClientWrapper);
+struct PostgresFence(ClientWrapper);
 
 impl PostgresStore {
-    pub(super) async fn keep_loads_away(&self) -> Result<Box<dyn Hold>, Error> {
-        let apart = self.connect_apart().await?;
-        let row = apart.query_one(LOCK_SHARED, &[]).await.map_err(fatal)?;
+    pub(super) async fn take_load_fence(&self) -> Result<Box<dyn LoadFence>, Error> {
+        let dedicated = self.connect_dedicated().await?;
+        let row = dedicated.query_one(LOCK_SHARED, &[]).await.map_err(fatal)?;
         if column(&row, 1)? {
             let said = "only a standby is available, which may lag: its rows do not prove that content is unused";
             return Err(Error::Unavailable(said.into()));
@@ -35,12 +35,12 @@ impl PostgresStore {
                 "trunkfs load is running on this store; retry when it has finished".into(),
             ));
         }
-        Ok(Box::new(Held(apart)))
+        Ok(Box::new(PostgresFence(dedicated)))
     }
 }
 
 #[async_trait::async_trait]
-impl Hold for Held {
+impl LoadFence for PostgresFence {
     async fn named(&self) -> Result<Vec<ContentId>, Error> {
         let none: [&str; 0] = [];
         let rows = self.0.query_raw(NAMED, none).await.map_err(fatal)?;

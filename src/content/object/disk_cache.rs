@@ -34,7 +34,7 @@ const LOCK: &str = "lock";
 
 /// A folder of chunks, and how much of the disk they may take.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DiskCache {
+pub struct DiskCacheSettings {
     /// The folder, made where it is missing; of this process alone.
     pub folder: PathBuf,
     /// Bytes.
@@ -43,7 +43,7 @@ pub struct DiskCache {
 
 /// The open folder.
 #[derive(Debug)]
-pub(super) struct Disk {
+pub(super) struct DiskCache {
     folder: PathBuf,
     limit: u64,
     index: Mutex<Index>,
@@ -55,7 +55,7 @@ pub(super) struct Disk {
 
 #[derive(Debug, Default)]
 struct Index {
-    by_key: BTreeMap<Key, Entry>,
+    by_key: BTreeMap<Key, DiskChunk>,
     /// By when they were last used.
     by_use: BTreeMap<u64, Key>,
     weight: u64,
@@ -64,7 +64,7 @@ struct Index {
 }
 
 #[derive(Clone, Debug)]
-struct Entry {
+struct DiskChunk {
     /// The file's name.
     file: u64,
     /// Whether the file is all there.
@@ -76,9 +76,9 @@ struct Entry {
     used: u64,
 }
 
-impl Disk {
+impl DiskCache {
     /// Opens a folder and empties it.
-    pub(super) fn open(settings: &DiskCache) -> io::Result<Self> {
+    pub(super) fn open(settings: &DiskCacheSettings) -> io::Result<Self> {
         ownership::create_dir_all(&settings.folder, 0o700)?;
         let lock = ownership::lock_file(&settings.folder.join(LOCK))?;
         flock(&lock, FlockOperation::NonBlockingLockExclusive).map_err(|errno| match errno {
@@ -118,7 +118,8 @@ impl Disk {
             index.uses += 1;
             let file = index.uses;
             let Stored { nonce, version, .. } = stored.clone();
-            let entry = Entry { file, written: false, bytes, nonce, version, checked, used: file };
+            let entry =
+                DiskChunk { file, written: false, bytes, nonce, version, checked, used: file };
             index.insert(key, entry);
             while index.weight > self.limit {
                 let Some((_, oldest)) = index.by_use.first_key_value() else { break };
@@ -176,7 +177,7 @@ impl Disk {
             let object = Bytes::from(std::fs::read(path).ok()?);
             let found = Trailer::decode(&object)?;
             let data = object.slice(..object.len() - TRAILER);
-            let Entry { version, nonce, .. } = entry;
+            let DiskChunk { version, nonce, .. } = entry;
             let stored = Stored { data, length: found.length, nonce, version };
             (found == trailer(&stored)).then_some(stored)
         };
@@ -228,7 +229,7 @@ impl Disk {
 }
 
 impl Index {
-    fn insert(&mut self, key: Key, entry: Entry) {
+    fn insert(&mut self, key: Key, entry: DiskChunk) {
         self.weight += entry.bytes;
         self.by_use.insert(entry.used, key);
         self.by_key.insert(key, entry);
@@ -269,7 +270,7 @@ mod tests {
         }
     }
 
-    async fn written(disk: &Arc<Disk>, key: Key) -> Option<(Stored, u64)> {
+    async fn written(disk: &Arc<DiskCache>, key: Key) -> Option<(Stored, u64)> {
         while disk.index.lock().by_key.get(&key).is_some_and(|entry| !entry.written) {
             tokio::time::sleep(std::time::Duration::from_millis(2)).await;
         }
@@ -279,9 +280,9 @@ mod tests {
     #[tokio::test]
     async fn chunks_come_back_and_the_limit_holds() {
         let folder = tempfile::tempdir().unwrap();
-        let settings = DiskCache { folder: folder.path().join("cache"), size: 10_000 };
-        let disk = Arc::new(Disk::open(&settings).unwrap());
-        assert!(Disk::open(&settings).is_err(), "one process alone");
+        let settings = DiskCacheSettings { folder: folder.path().join("cache"), size: 10_000 };
+        let disk = Arc::new(DiskCache::open(&settings).unwrap());
+        assert!(DiskCache::open(&settings).is_err(), "one process alone");
         let id = ContentId::generate();
         for number in 0..4 {
             disk.put((id, number), stored(number as u8 + 1, 3_000), 7);
@@ -300,7 +301,7 @@ mod tests {
             tokio::time::sleep(std::time::Duration::from_millis(2)).await;
         }
         drop(disk);
-        let again = Arc::new(Disk::open(&settings).unwrap());
+        let again = Arc::new(DiskCache::open(&settings).unwrap());
         let names = std::fs::read_dir(&settings.folder).unwrap().count();
         assert_eq!(names, 1, "the lock alone");
         assert!(again.get((id, 1)).await.is_none());
@@ -309,8 +310,8 @@ mod tests {
     #[tokio::test]
     async fn a_file_that_was_changed_is_not_used() {
         let folder = tempfile::tempdir().unwrap();
-        let settings = DiskCache { folder: folder.path().to_owned(), size: 10_000 };
-        let disk = Arc::new(Disk::open(&settings).unwrap());
+        let settings = DiskCacheSettings { folder: folder.path().to_owned(), size: 10_000 };
+        let disk = Arc::new(DiskCache::open(&settings).unwrap());
         let key = (ContentId::generate(), 0);
         disk.put(key, stored(1, 100), 1);
         written(&disk, key).await.unwrap();
@@ -335,8 +336,8 @@ mod tests {
         let runtime = runtime.max_blocking_threads(1).enable_time().build().unwrap();
         runtime.block_on(async {
             let folder = tempfile::tempdir().unwrap();
-            let settings = DiskCache { folder: folder.path().to_owned(), size: 1 << 20 };
-            let disk = Arc::new(Disk::open(&settings).unwrap());
+            let settings = DiskCacheSettings { folder: folder.path().to_owned(), size: 1 << 20 };
+            let disk = Arc::new(DiskCache::open(&settings).unwrap());
             let (go_on, held) = std::sync::mpsc::channel::<()>();
             let busy = tokio::task::spawn_blocking(move || held.recv());
             let id = ContentId::generate();

@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use crate::metadata::rules;
 use crate::types::{Attributes, Cookie, FileType, Fsid, ObjectId};
 
-use super::state::{State, Tally};
+use super::state::{MemoryTables, Tally};
 
 /// What the entries say of the objects, counted afresh.
 #[derive(Default)]
@@ -16,7 +16,7 @@ struct Counts {
     subdirs: HashMap<ObjectId, u32>,
 }
 
-impl State {
+impl MemoryTables {
     pub(super) fn inconsistencies(&self) -> Vec<String> {
         let mut found = Vec::new();
         let counts = self.check_entries(&mut found);

@@ -12,14 +12,14 @@ use super::tls;
 
 /// What stands between this process and a server.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Obstacle {
+pub(super) struct ConnectError {
     /// What is wrong, and what to do.
     pub(super) text: String,
     /// Whether it stays until somebody changes something. Else the server is away, and may come back.
     pub(super) lasting: bool,
 }
 
-impl Obstacle {
+impl ConnectError {
     pub(super) fn lasting(text: impl Into<String>) -> Self {
         Self { text: text.into(), lasting: true }
     }
@@ -67,8 +67,8 @@ impl Obstacle {
 }
 
 /// The socket could not be opened, or broke.
-fn broken(error: &io::Error, target: &ConnectOptions, host: &Host) -> Obstacle {
-    Obstacle::passing(match error.kind() {
+fn broken(error: &io::Error, target: &ConnectOptions, host: &Host) -> ConnectError {
+    ConnectError::passing(match error.kind() {
         io::ErrorKind::NotFound if host.is_socket() => format!(
             "no socket .s.PGSQL.{} in that folder; is PostgreSQL running, and is the folder one of its \
              unix_socket_directories?",
@@ -80,7 +80,7 @@ fn broken(error: &io::Error, target: &ConnectOptions, host: &Host) -> Obstacle {
                 .to_owned()
         }
         io::ErrorKind::PermissionDenied => {
-            return Obstacle::lasting(format!(
+            return ConnectError::lasting(format!(
                 "{error}; allow the user that runs TrunkFS to use the socket"
             ));
         }
@@ -108,30 +108,30 @@ fn closed(target: &ConnectOptions) -> String {
 }
 
 /// An error of the driver's own.
-fn plain(error: &Error, target: &ConnectOptions) -> Obstacle {
+fn plain(error: &Error, target: &ConnectOptions) -> ConnectError {
     let cause = error.source().map(ToString::to_string).unwrap_or_default();
     if cause == "server does not support TLS" {
-        return Obstacle::lasting(
+        return ConnectError::lasting(
             "the server does not support TLS; enable it there (ssl = on), or write sslmode: disable on a private \
              network",
         );
     }
     if cause == "password missing" {
-        return Obstacle::lasting(format!(
+        return ConnectError::lasting(format!(
             "the server requires a password for {}, and none is configured; set password",
             target.user
         ));
     }
     if error.is_closed() {
-        return Obstacle::passing(closed(target));
+        return ConnectError::passing(closed(target));
     }
     if cause.contains("channel binding") {
-        return Obstacle::lasting(format!(
+        return ConnectError::lasting(format!(
             "{cause}; channel_binding: require needs a password stored as scram-sha-256, and a certificate signed with \
              a hash function (not Ed25519)"
         ));
     }
-    Obstacle::lasting(if cause.is_empty() {
+    ConnectError::lasting(if cause.is_empty() {
         error.to_string()
     } else {
         format!("{error}: {cause}")
@@ -139,7 +139,7 @@ fn plain(error: &Error, target: &ConnectOptions) -> Obstacle {
 }
 
 /// The server said no.
-fn refused(error: &Error, target: &ConnectOptions) -> Obstacle {
+fn refused(error: &Error, target: &ConnectOptions) -> ConnectError {
     let ConnectOptions { user, database, .. } = target;
     let said = error.as_db_error().map(|error| error.message()).unwrap_or_default();
     let encryption = match target.sslmode {
@@ -154,30 +154,30 @@ fn refused(error: &Error, target: &ConnectOptions) -> Obstacle {
         },
     };
     match login(error) {
-        Login::WrongPassword => Obstacle::lasting(match &target.identity {
+        Login::WrongPassword => ConnectError::lasting(match &target.identity {
             None => format!("{said}; check user and password"),
             Some(identity) => format!(
                 "{said}; check user and password, and that the certificate in sslcert {} is for {user}",
                 identity.certificate.display()
             ),
         }),
-        Login::NoRole => Obstacle::lasting(format!(
+        Login::NoRole => ConnectError::lasting(format!(
             "{said}; create the role (createuser --pwprompt {user}), or set user to another one"
         )),
-        Login::NoDatabase => Obstacle::lasting(format!(
+        Login::NoDatabase => ConnectError::lasting(format!(
             "{said}; create it (createdb --owner {user} {database}), or set database to another one"
         )),
-        Login::NotAdmitted => Obstacle::lasting(format!(
+        Login::NotAdmitted => ConnectError::lasting(format!(
             "{said}; pg_hba.conf of the server must allow {user} to connect to {database} from this host {encryption}"
         )),
-        Login::NoPrivilege => {
-            Obstacle::lasting(format!("{said}; run GRANT CONNECT ON DATABASE {database} TO {user}"))
-        }
-        Login::TooMany => Obstacle::passing(format!(
+        Login::NoPrivilege => ConnectError::lasting(format!(
+            "{said}; run GRANT CONNECT ON DATABASE {database} TO {user}"
+        )),
+        Login::TooMany => ConnectError::passing(format!(
             "{said}; lower max_conns of the TrunkFS servers, or raise max_connections of PostgreSQL and the CONNECTION \
              LIMIT of the role and the database"
         )),
-        Login::NotNow => Obstacle::passing(said.to_owned()),
-        Login::Other(code) => Obstacle::lasting(format!("{said} (SQLSTATE {code})")),
+        Login::NotNow => ConnectError::passing(said.to_owned()),
+        Login::Other(code) => ConnectError::lasting(format!("{said} (SQLSTATE {code})")),
     }
 }

@@ -13,8 +13,8 @@ use parking_lot::{Condvar, Mutex, MutexGuard};
 use rusqlite::wal::CheckpointMode;
 use rusqlite::{Connection, InterruptHandle};
 
-use super::connect::PATIENCE;
-use super::error::{Failure, Remains};
+use super::connect::BUSY_TIMEOUT;
+use super::error::{Remains, SqliteError};
 use super::health::Health;
 
 /// Bytes of a page, and about those of its place in the log.
@@ -35,7 +35,7 @@ const LONG_PAUSE: Duration = Duration::from_millis(200);
 const TELL: Duration = Duration::from_secs(60);
 
 /// What the writer, the mover and the readers share.
-pub(super) struct Log {
+pub(super) struct Wal {
     /// Pages in the log.
     pages: AtomicU64,
     /// Held for each checkpoint; taken after `turn`.
@@ -52,9 +52,9 @@ pub(super) struct Log {
     readers: Mutex<Vec<Arc<InterruptHandle>>>,
 }
 
-impl std::fmt::Debug for Log {
+impl std::fmt::Debug for Wal {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Log")
+        f.debug_struct("Wal")
             .field("bytes", &self.bytes())
             .field("limit", &self.limit)
             .finish_non_exhaustive()
@@ -71,7 +71,7 @@ struct News {
     closed: bool,
 }
 
-impl Log {
+impl Wal {
     /// A log that may take `limit` bytes, and keeps `kept` of them.
     pub(super) fn new(limit: u64, kept: u64) -> Self {
         Self {
@@ -130,9 +130,9 @@ impl Log {
 
     /// Has the connection of the writer tell how long the log is.
     pub(super) fn watch(self: &Arc<Self>, writer: &mut Connection) -> rusqlite::Result<()> {
-        let log = self.clone();
+        let wal = self.clone();
         writer.wal_hook(Some(move |_: &mut rusqlite::hooks::Wal, pages: std::ffi::c_int| {
-            log.grew(u64::try_from(pages).unwrap_or(0));
+            wal.grew(u64::try_from(pages).unwrap_or(0));
             Ok(())
         }))
     }
@@ -141,7 +141,7 @@ impl Log {
     pub(super) fn long_reader(self: &Arc<Self>, connection: &Connection) -> LongReader {
         let handle = Arc::new(connection.get_interrupt_handle());
         self.readers.lock().push(handle.clone());
-        LongReader { log: self.clone(), handle }
+        LongReader { wal: self.clone(), handle }
     }
 
     /// Ends the mover.
@@ -185,7 +185,7 @@ impl Log {
                     tracing::warn!(
                         bytes = self.bytes(),
                         limit = self.limit,
-                        "a reader blocks the checkpoint of the write-ahead log, which grows; at its limit changes are refused: \
+                        "a reader blocks the checkpoint of the write-ahead wal, which grows; at its limit changes are refused: \
                          close other programs that have the database open"
                     );
                 }
@@ -214,7 +214,7 @@ impl Log {
     }
 
     /// Whether a reader keeps a log that should be from being started anew.
-    fn move_pages(&self, connection: &Connection) -> Result<bool, Failure> {
+    fn move_pages(&self, connection: &Connection) -> Result<bool, SqliteError> {
         let checkpoint = |mode| connection.wal_checkpoint_v2(Some("main"), mode);
         let moving = self.moving.lock();
         checkpoint(CheckpointMode::PASSIVE)?;
@@ -235,7 +235,7 @@ impl Log {
                 Ok(false)
             }
             Err(error) => {
-                let failure = Failure::from(error);
+                let failure = SqliteError::from(error);
                 if failure.is_busy() { Ok(true) } else { Err(failure) }
             }
         }
@@ -246,13 +246,13 @@ impl Log {
     ///
     /// # Errors
     /// A failure that leaves the store in doubt.
-    pub(super) fn start_anew(&self, writer: &Connection) -> Result<bool, Failure> {
+    pub(super) fn start_anew(&self, writer: &Connection) -> Result<bool, SqliteError> {
         // SQLite does not wait for another checkpoint's end.
         let _moving = self.moving.lock();
         writer.busy_timeout(LONG_PAUSE)?;
         let done = writer.wal_checkpoint_v2(Some("main"), CheckpointMode::RESTART);
-        writer.busy_timeout(PATIENCE)?;
-        match done.map_err(Failure::from) {
+        writer.busy_timeout(BUSY_TIMEOUT)?;
+        match done.map_err(SqliteError::from) {
             Ok(_) => {
                 self.pages.store(0, Ordering::Relaxed);
                 Ok(true)
@@ -271,12 +271,12 @@ impl Log {
 
 /// A reader that may last long.
 pub(super) struct LongReader {
-    log: Arc<Log>,
+    wal: Arc<Wal>,
     handle: Arc<InterruptHandle>,
 }
 
 impl Drop for LongReader {
     fn drop(&mut self) {
-        self.log.readers.lock().retain(|each| !Arc::ptr_eq(each, &self.handle));
+        self.wal.readers.lock().retain(|each| !Arc::ptr_eq(each, &self.handle));
     }
 }

@@ -40,7 +40,7 @@ pub struct EntryRecord {
     pub cookie: Cookie,
 }
 
-/// What [`Upkeep::load`] is given. A source that ends without [`Portion::End`] was cut off.
+/// What [`Load::load`] is given. A source that ends without [`Portion::End`] was cut off.
 #[derive(Debug)]
 pub enum Portion {
     /// Some records, in the order of the dump.
@@ -49,8 +49,8 @@ pub enum Portion {
     End,
 }
 
-/// What a load is told where a [`Hold`] keeps it away.
-pub(super) const HELD: &str = "trunkfs gc is running on this store; retry when it has finished";
+/// What a load is told where a [`LoadFence`] keeps it away.
+pub(super) const FENCED: &str = "trunkfs gc is running on this store; retry when it has finished";
 
 /// The setting by which a share claims its content. A load sets it to [`LOADED`], whatever it was.
 #[must_use]
@@ -155,17 +155,17 @@ pub trait Dump: std::fmt::Debug + Send + Sync {
     /// Every share that there is.
     async fn every_share(&self) -> Result<Vec<Share>, Error>;
 
-    /// Keeps [`Upkeep::load`] away for as long as the value lives.
+    /// Keeps [`Load::load`] away for as long as the value lives.
     ///
     /// # Errors
     /// [`Error::Unavailable`] where a load is under way, and where this server may be behind the one that takes changes.
-    async fn hold(&self) -> Result<Box<dyn Hold>, Error>;
+    async fn fence_loads(&self) -> Result<Box<dyn LoadFence>, Error>;
 }
 
 /// A store into which nothing is loaded. So a content id that no row names now, and that content was seen under before,
 /// is named by no row ever again: a row has its content's id before the first byte is written, and no id is used twice.
 #[async_trait::async_trait]
-pub trait Hold: std::fmt::Debug + Send + Sync {
+pub trait LoadFence: std::fmt::Debug + Send + Sync {
     /// The content that the rows of all shares name, as of one moment after the call began; in no order.
     async fn named(&self) -> Result<Vec<ContentId>, Error>;
 
@@ -175,7 +175,7 @@ pub trait Hold: std::fmt::Debug + Send + Sync {
 
 /// A store that can be dumped and loaded.
 #[async_trait::async_trait]
-pub trait Upkeep: MetadataStore + Dump {
+pub trait Load: MetadataStore + Dump {
     /// Whether a load that brings in a share of this name, in place of the one that is there, would be let in now.
     ///
     /// # Errors
@@ -186,7 +186,7 @@ pub trait Upkeep: MetadataStore + Dump {
     /// kept, so that handles of clients hold. File numbers and cookies of objects made afterwards are greater.
     ///
     /// # Errors
-    /// Nothing was changed then. [`Error::Unavailable`] under a [`Hold`].
+    /// Nothing was changed then. [`Error::Unavailable`] under a [`LoadFence`].
     async fn load(&self, how: &LoadHow, from: mpsc::Receiver<Portion>)
     -> Result<Loaded, LoadError>;
 }

@@ -8,26 +8,26 @@ use rustix::fs::{FlockOperation, flock};
 
 use super::connect::reader;
 use super::dump::{MEMORY, blocking};
-use super::error::Failure;
+use super::error::SqliteError;
 use super::lock::beside;
 use super::rows::uuid;
-use crate::metadata::{Error, HELD, Hold};
+use crate::metadata::{Error, FENCED, LoadFence};
 use crate::ownership;
 use crate::types::ContentId;
 
 /// Every row, whatever its share: one that a damaged database has too many keeps its content.
 const NAMED: &str = "SELECT content_id FROM files WHERE content_id IS NOT NULL";
 
-/// See [`Hold`].
+/// See [`LoadFence`].
 #[derive(Debug)]
-pub(super) struct Held {
+pub(super) struct SqliteFence {
     path: PathBuf,
     _lock: File,
 }
 
-impl Held {
+impl SqliteFence {
     /// Keeps loads away from a database.
-    pub(super) async fn take(path: PathBuf) -> Result<Box<dyn Hold>, Error> {
+    pub(super) async fn take(path: PathBuf) -> Result<Box<dyn LoadFence>, Error> {
         blocking(move || {
             let lock = lock(&path, FlockOperation::NonBlockingLockShared)?;
             let lock = lock.ok_or_else(|| {
@@ -35,7 +35,7 @@ impl Held {
                     "trunkfs load is running on this store; retry when it has finished".into(),
                 )
             })?;
-            Ok(Box::new(Self { path, _lock: lock }) as Box<dyn Hold>)
+            Ok(Box::new(Self { path, _lock: lock }) as Box<dyn LoadFence>)
         })
         .await
     }
@@ -44,7 +44,7 @@ impl Held {
 /// A load's lock, for as long as the value lives.
 pub(super) fn alone(path: &Path) -> Result<File, Error> {
     let lock = lock(path, FlockOperation::NonBlockingLockExclusive)?;
-    lock.ok_or_else(|| Error::Unavailable(HELD.into()))
+    lock.ok_or_else(|| Error::Unavailable(FENCED.into()))
 }
 
 fn lock(path: &Path, how: FlockOperation) -> Result<Option<File>, Error> {
@@ -65,12 +65,12 @@ fn lock(path: &Path, how: FlockOperation) -> Result<Option<File>, Error> {
 }
 
 #[async_trait::async_trait]
-impl Hold for Held {
+impl LoadFence for SqliteFence {
     async fn named(&self) -> Result<Vec<ContentId>, Error> {
         let path = self.path.clone();
         blocking(move || {
             let connection = reader(&path, MEMORY)?;
-            let found = || -> Result<Vec<ContentId>, Failure> {
+            let found = || -> Result<Vec<ContentId>, SqliteError> {
                 let mut statement = connection.prepare(NAMED)?;
                 let mut rows = statement.query([])?;
                 let mut named = Vec::new();
@@ -79,7 +79,7 @@ impl Hold for Held {
                 }
                 Ok(named)
             };
-            found().map_err(Failure::into_error)
+            found().map_err(SqliteError::into_error)
         })
         .await
     }

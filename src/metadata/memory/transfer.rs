@@ -7,11 +7,11 @@ use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
 use super::MemoryStore;
-use super::state::{Entries, State};
-use crate::metadata::serial::Edge;
+use super::state::{Entries, MemoryTables};
+use crate::metadata::single_writer::Edge;
 use crate::metadata::{
-    Dump, EntryRecord, Error, HELD, Hold, LOADED, LoadError, LoadHow, Loaded, ObjectRecord,
-    PORTION, Portion, Record, Share, StorePlace, Upkeep, claim_key,
+    Dump, EntryRecord, Error, FENCED, LOADED, Load, LoadError, LoadFence, LoadHow, Loaded,
+    ObjectRecord, PORTION, Portion, Record, Share, StorePlace, claim_key,
 };
 use crate::types::{ContentId, Fsid, ShareName};
 
@@ -43,26 +43,26 @@ impl Dump for MemoryStore {
         Ok(self.open()?.shares.values().cloned().collect())
     }
 
-    async fn hold(&self) -> Result<Box<dyn Hold>, Error> {
+    async fn fence_loads(&self) -> Result<Box<dyn LoadFence>, Error> {
         let held = Arc::clone(&self.loads).try_read_owned();
         let held = held.map_err(|_| {
             Error::Unavailable(
                 "trunkfs load is running on this store; retry when it has finished".into(),
             )
         })?;
-        Ok(Box::new(Held { state: Arc::clone(&self.state), _held: held }))
+        Ok(Box::new(MemoryFence { state: Arc::clone(&self.state), _held: held }))
     }
 }
 
-/// See [`Hold`].
+/// See [`LoadFence`].
 #[derive(Debug)]
-struct Held {
-    state: Arc<Mutex<State>>,
+struct MemoryFence {
+    state: Arc<Mutex<MemoryTables>>,
     _held: tokio::sync::OwnedRwLockReadGuard<()>,
 }
 
 #[async_trait::async_trait]
-impl Hold for Held {
+impl LoadFence for MemoryFence {
     async fn named(&self) -> Result<Vec<ContentId>, Error> {
         let state = self.state.lock();
         let named = state.objects.values().filter_map(|object| object.content);
@@ -75,7 +75,7 @@ impl Hold for Held {
 }
 
 #[async_trait::async_trait]
-impl Upkeep for MemoryStore {
+impl Load for MemoryStore {
     async fn admits(&self, _share: &ShareName) -> Result<(), LoadError> {
         Ok(())
     }
@@ -85,9 +85,9 @@ impl Upkeep for MemoryStore {
         how: &LoadHow,
         mut from: mpsc::Receiver<Portion>,
     ) -> Result<Loaded, LoadError> {
-        let _alone = self.loads.try_write().map_err(|_| Error::Unavailable(HELD.into()))?;
+        let _alone = self.loads.try_write().map_err(|_| Error::Unavailable(FENCED.into()))?;
         // What comes in is a store of its own until it is whole and sound.
-        let mut incoming = State::default();
+        let mut incoming = MemoryTables::default();
         let mut loaded = Loaded::default();
         loop {
             match from.recv().await {
@@ -109,7 +109,7 @@ impl Upkeep for MemoryStore {
     }
 }
 
-impl State {
+impl MemoryTables {
     /// Everything that there is of the share, or of all.
     fn records(&self, only: Option<&ShareName>) -> Vec<Record> {
         let mut records = Vec::new();

@@ -14,14 +14,14 @@ use uuid::Uuid;
 
 use super::PostgresStore;
 use super::attempt::Attempt;
-use super::error::Failure;
+use super::error::PostgresError;
 use super::gates::Pass;
 use super::lease::{HeldHere, Mode};
-use super::pool::{Pool, Pooled, Refusal};
+use super::pool::{Pool, Pooled, ReadOnlyReason};
 use super::read::View;
-use super::retry::{Patience, jittered, within};
+use super::retry::{Backoff, jittered, within};
 use super::rows::{self, Stored};
-use super::setup::{self, Slot};
+use super::session::{self, Slot};
 use crate::metadata::{Change, Error, Source};
 use crate::types::{Context, Fsid, Phase, ShareId};
 
@@ -30,7 +30,7 @@ pub(super) type Argument = Box<dyn ToSql + Send + Sync>;
 
 /// A statement's arguments.
 macro_rules! arguments {
-    ($($value:expr),* $(,)?) => { vec![$(Box::new($value) as $crate::metadata::postgres::flight::Argument),*] };
+    ($($value:expr),* $(,)?) => { vec![$(Box::new($value) as $crate::metadata::postgres::execute::Argument),*] };
 }
 pub(super) use arguments;
 
@@ -82,9 +82,9 @@ pub(super) struct Reply {
 
 /// A connection, and the rows that a statement on it gave. The connection goes back to the pool where the caller is
 /// gone.
-type Flown = Result<(Pooled, Vec<Row>), Failure>;
+type Executed = Result<(Pooled, Vec<Row>), PostgresError>;
 /// The same of a mutation, with the passes of its attempt where the decision is to be made again.
-type Sent = Result<(Pooled, Vec<Row>, Vec<Pass>), Failure>;
+type Sent = Result<(Pooled, Vec<Row>, Vec<Pass>), PostgresError>;
 
 impl Reply {
     fn from_rows(rows: &[Row], fsid: Fsid) -> Result<Self, Error> {
@@ -145,28 +145,29 @@ impl PostgresStore {
         arguments: Vec<Argument>,
     ) -> Result<Vec<Row>, Error> {
         let arguments = Arc::new(arguments);
-        let mut patience = Patience::new();
+        let mut backoff = Backoff::new();
         loop {
             let connecting = within(cx, self.pool.get(cx.claimant()));
             let failure = match self.connected(cx, connecting).await? {
                 Ok(connection) => {
                     let task = query(connection, statement, Arc::clone(&arguments));
-                    match cx.timing.timed(Phase::Database, within(cx, landed(task))).await? {
+                    match cx.timing.timed(Phase::Database, within(cx, finished(task))).await? {
                         Ok((_, rows)) => return Ok(rows),
                         Err(failure) => failure,
                     }
                 }
                 Err(failure) => failure,
             };
-            patience.pause(cx, failure).await?;
+            backoff.pause(cx, failure).await?;
         }
     }
 
     /// Waits for a connection. Where none can be made, before or after, the database was away.
     async fn connected<T>(&self, cx: &Context, connecting: impl Future<Output = T>) -> T {
         let was_lost = self.pool.is_lost();
-        let wait = || if was_lost || self.pool.is_lost() { Phase::Away } else { Phase::Connection };
-        cx.timing.timed_as(wait, connecting).await
+        let phase =
+            || if was_lost || self.pool.is_lost() { Phase::Away } else { Phase::Connection };
+        cx.timing.timed_as(phase, connecting).await
     }
 
     /// Runs a statement that changes nothing on the connection of an attempt at a change, which the attempt keeps.
@@ -182,7 +183,7 @@ impl PostgresStore {
             let failure = match self.connection(cx, attempt).await? {
                 Ok(connection) => {
                     let task = query(connection, statement, Arc::clone(&arguments));
-                    match cx.timing.timed(Phase::Database, within(cx, landed(task))).await? {
+                    match cx.timing.timed(Phase::Database, within(cx, finished(task))).await? {
                         Ok((connection, rows)) => {
                             attempt.connection = Some(connection);
                             return Ok(rows);
@@ -192,7 +193,7 @@ impl PostgresStore {
                 }
                 Err(failure) => failure,
             };
-            attempt.patience.pause(cx, failure).await?;
+            attempt.backoff.pause(cx, failure).await?;
         }
     }
 
@@ -201,7 +202,7 @@ impl PostgresStore {
         &self,
         cx: &Context,
         attempt: &mut Attempt,
-    ) -> Result<Result<Pooled, Failure>, Error> {
+    ) -> Result<Result<Pooled, PostgresError>, Error> {
         if let Some(connection) = attempt.connection.take() {
             return Ok(Ok(connection));
         }
@@ -215,7 +216,7 @@ impl PostgresStore {
         &self,
         cx: &Context,
         attempt: &mut Attempt,
-    ) -> Result<Result<(Pooled, Slot), Failure>, Error> {
+    ) -> Result<Result<(Pooled, Slot), PostgresError>, Error> {
         let connection = match self.connection(cx, attempt).await? {
             Ok(connection) => connection,
             Err(failure) => return Ok(Err(failure)),
@@ -226,25 +227,25 @@ impl PostgresStore {
         {
             return Ok(Ok((connection, slot)));
         }
-        let refusal = connection.refusal();
+        let reason = connection.read_only_reason();
         let claiming = tokio::spawn(claimed(connection, generation, self.pool.instance()));
         let claiming = async {
-            claiming.await.unwrap_or_else(|panicked| Err(Failure::Lost(Box::new(panicked))))
+            claiming.await.unwrap_or_else(|panicked| Err(PostgresError::Lost(Box::new(panicked))))
         };
         Ok(match cx.timing.timed(Phase::Connection, within(cx, claiming)).await? {
-            Err(Failure::ReadOnly(source)) => Err(self.refused(refusal, source)),
+            Err(PostgresError::ReadOnly(source)) => Err(self.refused(reason, source)),
             claimed => claimed,
         })
     }
 
     /// The failure of a change that a server refused because it is read-only. Where it may be otherwise by now,
     /// every idle connection is as old as that, and is given up.
-    fn refused(&self, refusal: Refusal, source: Source) -> Failure {
-        match refusal {
-            Refusal::Meant => Failure::ReadOnly(source),
-            Refusal::Passing => {
+    fn refused(&self, reason: ReadOnlyReason, source: Source) -> PostgresError {
+        match reason {
+            ReadOnlyReason::Configured => PostgresError::ReadOnly(source),
+            ReadOnlyReason::Failover => {
                 self.pool.renew_idle();
-                Failure::Retired(source)
+                PostgresError::Retired(source)
             }
         }
     }
@@ -267,13 +268,13 @@ impl PostgresStore {
                 Ok((connection, slot)) => {
                     let ticket = Ticket { share, slot, batch: rand::random() };
                     let mutation = Arc::clone(&mutation);
-                    let refusal = connection.refusal();
+                    let reason = connection.read_only_reason();
                     let passes = std::mem::take(&mut attempt.passes);
                     let task =
                         tokio::spawn(
                             async move { send(connection, &mutation, ticket, passes).await },
                         );
-                    match cx.timing.timed(Phase::Database, landed(task)).await {
+                    match cx.timing.timed(Phase::Database, finished(task)).await {
                         Ok((connection, rows, passes)) => {
                             let reply = Reply::from_rows(&rows, fsid)?;
                             if reply.verdict == Verdict::Again {
@@ -282,28 +283,28 @@ impl PostgresStore {
                             }
                             return Ok(reply);
                         }
-                        Err(Failure::Lost(source)) => {
+                        Err(PostgresError::Lost(source)) => {
                             let settling = self.settle(ticket);
                             let applied = cx.timing.timed(Phase::Away, settling).await?;
                             if !applied.is_empty() {
                                 return Reply::from_rows(&applied, fsid);
                             }
-                            Failure::Lost(source)
+                            PostgresError::Lost(source)
                         }
-                        Err(Failure::ReadOnly(source)) => self.refused(refusal, source),
+                        Err(PostgresError::ReadOnly(source)) => self.refused(reason, source),
                         Err(failure) => failure,
                     }
                 }
                 Err(failure) => failure,
             };
             let failure = match failure {
-                Failure::NotJoined(source) => match self.enter(cx, attempt, source).await? {
+                PostgresError::NotJoined(source) => match self.enter(cx, attempt, source).await? {
                     Ok(()) => continue,
                     Err(failure) => failure,
                 },
                 other => other,
             };
-            attempt.patience.pause(cx, failure).await?;
+            attempt.backoff.pause(cx, failure).await?;
         }
     }
 
@@ -313,12 +314,12 @@ impl PostgresStore {
         cx: &Context,
         attempt: &mut Attempt,
         source: Source,
-    ) -> Result<Result<(), Failure>, Error> {
-        attempt.patience.after(Failure::NotJoined(source))?;
+    ) -> Result<Result<(), PostgresError>, Error> {
+        attempt.backoff.after(PostgresError::NotJoined(source))?;
         Ok(match cx.timing.timed(Phase::Database, within(cx, self.lease.enter())).await? {
             Ok(Mode::Shared) => Ok(()),
             Ok(Mode::Alone) => return Err(Error::Unavailable(Box::new(HeldHere))),
-            Err(Failure::NotJoined(source)) => return Err(Error::Unavailable(source)),
+            Err(PostgresError::NotJoined(source)) => return Err(Error::Unavailable(source)),
             Err(failure) => Err(failure),
         })
     }
@@ -330,18 +331,18 @@ impl PostgresStore {
         arguments: Vec<Argument>,
     ) -> Result<Vec<Row>, Error> {
         let arguments = Arc::new(arguments);
-        let mut patience = Patience::new();
+        let mut backoff = Backoff::new();
         loop {
             let failure = match self.pool.get(None).await {
                 Ok(connection) => {
-                    match landed(query(connection, statement, Arc::clone(&arguments))).await {
+                    match finished(query(connection, statement, Arc::clone(&arguments))).await {
                         Ok((_, rows)) => return Ok(rows),
                         Err(failure) => failure,
                     }
                 }
                 Err(failure) => failure,
             };
-            tokio::time::sleep(patience.after(failure)?).await;
+            tokio::time::sleep(backoff.after(failure)?).await;
         }
     }
 
@@ -354,11 +355,11 @@ impl PostgresStore {
         loop {
             let asked = async {
                 let connection = self.pool.get(None).await?;
-                fly(connection, SETTLE, &[&share.0, &slot.number, &slot.epoch, &batch]).await
+                execute(connection, SETTLE, &[&share.0, &slot.number, &slot.epoch, &batch]).await
             };
             let unknown = match tokio::time::timeout_at(until, asked).await {
                 Ok(Ok((_, rows))) => return Ok(rows),
-                Ok(Err(Failure::Refused(error))) => error,
+                Ok(Err(PostgresError::Refused(error))) => error,
                 Ok(Err(failure)) => failure.into_error(),
                 Err(late) => Error::Backend(Box::new(late)),
             };
@@ -376,15 +377,15 @@ async fn claimed(
     mut connection: Pooled,
     generation: u64,
     instance: Uuid,
-) -> Result<(Pooled, Slot), Failure> {
+) -> Result<(Pooled, Slot), PostgresError> {
     let earlier = connection.slot.take();
     let claiming = async {
         if let Some(slot) = earlier {
-            setup::release(&connection.client, slot).await?;
+            session::release(&connection.client, slot).await?;
         }
-        setup::claim(&connection.client, generation, instance).await
+        session::claim(&connection.client, generation, instance).await
     };
-    match tokio::time::timeout(connection.flight_limit, claiming).await {
+    match tokio::time::timeout(connection.call_limit, claiming).await {
         Ok(Ok(slot)) => {
             connection.slot = Some(slot);
             Ok((connection, slot))
@@ -397,7 +398,7 @@ async fn claimed(
         }
         Err(late) => {
             drop(Pooled::take(connection));
-            Err(Failure::Lost(Box::new(late)))
+            Err(PostgresError::Lost(Box::new(late)))
         }
     }
 }
@@ -407,9 +408,9 @@ pub(super) async fn query_once(
     pool: &Pool,
     statement: &'static str,
     arguments: Vec<Argument>,
-) -> Result<Vec<Row>, Failure> {
+) -> Result<Vec<Row>, PostgresError> {
     let arguments: Vec<_> = arguments.iter().map(|it| it.as_ref() as &(dyn ToSql + Sync)).collect();
-    let (_, rows) = fly(pool.get(None).await?, statement, &arguments).await?;
+    let (_, rows) = execute(pool.get(None).await?, statement, &arguments).await?;
     Ok(rows)
 }
 
@@ -418,16 +419,16 @@ fn query(
     connection: Pooled,
     statement: &'static str,
     arguments: Arc<Vec<Argument>>,
-) -> JoinHandle<Flown> {
+) -> JoinHandle<Executed> {
     tokio::spawn(async move {
         let arguments: Vec<_> =
             arguments.iter().map(|it| it.as_ref() as &(dyn ToSql + Sync)).collect();
-        fly(connection, statement, &arguments).await
+        execute(connection, statement, &arguments).await
     })
 }
 
-async fn landed<T>(task: JoinHandle<Result<T, Failure>>) -> Result<T, Failure> {
-    task.await.unwrap_or_else(|panicked| Err(Failure::Lost(Box::new(panicked))))
+async fn finished<T>(task: JoinHandle<Result<T, PostgresError>>) -> Result<T, PostgresError> {
+    task.await.unwrap_or_else(|panicked| Err(PostgresError::Lost(Box::new(panicked))))
 }
 
 async fn send(
@@ -442,8 +443,8 @@ async fn send(
     let client = &connection.client;
     let call = async {
         let prepare = |statement| client.prepare_cached(statement);
-        let prepared = prepare(mutation.statement).await.map_err(Failure::in_flight)?;
-        let flush = prepare(FLUSH).await.map_err(Failure::in_flight)?;
+        let prepared = prepare(mutation.statement).await.map_err(PostgresError::in_flight)?;
+        let flush = prepare(FLUSH).await.map_err(PostgresError::in_flight)?;
         let answer = async {
             let done = client.query(&prepared, &arguments).await;
             match &done {
@@ -457,12 +458,12 @@ async fn send(
         };
         // Polled in this order, both leave in one flight.
         let (done, flushed) = tokio::join!(answer, client.execute(&flush, &[]));
-        let done = done.map_err(Failure::in_flight)?;
+        let done = done.map_err(PostgresError::in_flight)?;
         // Done, but perhaps not durable: whatever the reason, the outcome has to be settled.
-        flushed.map_err(|error| Failure::Lost(Box::new(error)))?;
+        flushed.map_err(|error| PostgresError::Lost(Box::new(error)))?;
         Ok(done)
     };
-    let outcome = bounded(connection.flight_limit, call).await;
+    let outcome = bounded(connection.call_limit, call).await;
     give_back(connection, outcome).map(|(connection, rows)| (connection, rows, passes))
 }
 
@@ -473,29 +474,33 @@ fn is_again(rows: &[Row]) -> bool {
 }
 
 /// One round trip, two where the connection meets the statement for the first time.
-async fn fly(connection: Pooled, statement: &str, arguments: &[&(dyn ToSql + Sync)]) -> Flown {
+async fn execute(
+    connection: Pooled,
+    statement: &str,
+    arguments: &[&(dyn ToSql + Sync)],
+) -> Executed {
     let client = &connection.client;
     let call = async {
-        let prepared = client.prepare_cached(statement).await.map_err(Failure::in_flight)?;
-        client.query(&prepared, arguments).await.map_err(Failure::in_flight)
+        let prepared = client.prepare_cached(statement).await.map_err(PostgresError::in_flight)?;
+        client.query(&prepared, arguments).await.map_err(PostgresError::in_flight)
     };
-    let outcome = bounded(connection.flight_limit, call).await;
+    let outcome = bounded(connection.call_limit, call).await;
     give_back(connection, outcome)
 }
 
 /// Waits for a call as long as one may take.
 async fn bounded(
     limit: Duration,
-    call: impl Future<Output = Result<Vec<Row>, Failure>>,
-) -> Result<Vec<Row>, Failure> {
+    call: impl Future<Output = Result<Vec<Row>, PostgresError>>,
+) -> Result<Vec<Row>, PostgresError> {
     match tokio::time::timeout(limit, call).await {
         Ok(outcome) => outcome,
-        Err(late) => Err(Failure::Lost(Box::new(late))),
+        Err(late) => Err(PostgresError::Lost(Box::new(late))),
     }
 }
 
 /// Closes a connection that is of no more use after `outcome`.
-fn give_back(connection: Pooled, outcome: Result<Vec<Row>, Failure>) -> Flown {
+fn give_back(connection: Pooled, outcome: Result<Vec<Row>, PostgresError>) -> Executed {
     match outcome {
         Ok(rows) => Ok((connection, rows)),
         Err(failure) => {
