@@ -1,52 +1,84 @@
-//! What GETATTR, LOOKUP and READLINK read last, as it is committed, so that what is asked again takes no statement.
+//! Attributes, entries, targets of links and listings as they are committed: GETATTR, LOOKUP, READLINK, READDIR and
+//! READDIRPLUS that are repeated take no statement.
 //!
-//! It is kept only where this process knows of every commit: the SQLite store is alone with its file, and the PostgreSQL store
-//! keeps it while it holds the lease of its database. Before a commit its keys are dropped, and while the commit is under way
-//! nothing of them is kept; afterwards the changed objects are put as they are now, before anybody hears of the change. So
-//! what is found here is what every snapshot holds that can be taken meanwhile, and nobody sees a change and then the
-//! state before it.
+//! The cache is authoritative only where this process knows of every commit: the SQLite store is alone with its file,
+//! and the PostgreSQL store uses the cache while it holds the lease of its database.
 //!
-//! A reader that began before a commit may come back after it with what was there before. So each key has an epoch: the
-//! number of its last move, which a commit makes at its begin and at its end, and the commits under way. A reading
-//! notes the number of the last move of all when it begins. What was read is kept where the key's epoch has not moved since and no
-//! commit is under way. Keys share epochs, which costs a reading now and then and nothing else.
+//! **Commits.** Between [`Cache::begin`] and [`Cache::end`] of a commit the cache answers as before it, at `end` as
+//! after it, all keys at once; callers of the commit are answered behind `end`. A statement may see the commit earlier,
+//! so a reading waits in [`Cache::settle`] for the commits under way that touch an object of its result: nobody sees a
+//! change and then the state before it.
+//!
+//! **Readings.** A reading that began before a commit may come back after it with the state before. So each key has an
+//! epoch: the number of the last begin or end of a commit that touches it, and the commits under way. A reading notes
+//! the last number of all when it begins. Its result is kept where the key's epoch is not newer and no commit is under
+//! way. Keys share epochs, which costs a reading now and then and nothing else.
 
-use std::collections::HashMap;
-use std::hash::{BuildHasher as _, Hash, RandomState};
+mod listing;
+mod two_generations;
+
+use std::collections::HashSet;
+use std::hash::{BuildHasher as _, BuildHasherDefault, Hash, Hasher, RandomState};
 
 use parking_lot::RwLock;
+use tokio::sync::Notify;
 
-use super::{DirectoryEntry, Link, Lookup, Page, Share};
-use crate::types::{Attributes, Name, ObjectId, SymlinkTarget};
+use self::listing::Listings;
+use self::two_generations::TwoGenerationMap;
+use super::single_writer::Edge;
+use super::{DirectoryEntry, Error, Link, Lookup, Page, Share};
+use crate::types::{Attributes, Context, Cookie, Name, ObjectId, SymlinkTarget};
 
-/// How many objects are kept at most, and how many entries: about 40 MB in all where names are long. As many again are
-/// kept of what was listed.
+/// The most objects, and the most entries: about 40 MB in all where names are long. As many again for those that
+/// listings brought along.
 const KEPT: usize = 1 << 16;
 /// The longest target of a symbolic link that is kept, in bytes.
 const LONGEST_TARGET: usize = 255;
 const EPOCHS: usize = 1 << 12;
+/// The most entries of a page that are kept before other callers get a turn.
+const KEPT_AT_ONCE: usize = 128;
 
 /// An entry's key.
 type EntryKey = (ObjectId, Name);
 
-/// What a commit changes.
+/// An entry that a commit changes.
+#[derive(Clone, Debug)]
+pub(super) struct ChangedEntry {
+    pub(super) place: EntryKey,
+    /// The cookie of the entry that is removed.
+    pub(super) before: Option<Cookie>,
+    /// The entry that is put.
+    pub(super) after: Option<Edge>,
+}
+
+/// The keys that a commit changes. Of several changes of an entry the last one counts.
 #[derive(Debug, Default)]
 pub(super) struct Touched {
     pub(super) objects: Vec<ObjectId>,
-    pub(super) entries: Vec<EntryKey>,
+    pub(super) entries: Vec<ChangedEntry>,
 }
 
-/// The moves of the keys that share it.
+/// When the keys that share it have changed.
 #[derive(Clone, Copy, Debug, Default)]
 struct Epoch {
-    /// The number of the last.
+    /// The number of the last begin or end of a commit.
     moved: u64,
-    /// Commits of its keys that are under way, one for each key.
+    /// Commits under way, one for each key.
     under_way: u32,
 }
 
 impl Epoch {
-    /// Whether what was read since is as it is now.
+    fn begin(&mut self, number: u64) {
+        self.moved = number;
+        self.under_way += 1;
+    }
+
+    fn end(&mut self, number: u64) {
+        self.moved = number;
+        self.under_way -= 1;
+    }
+
+    /// Whether a key that was read since is unchanged.
     fn holds_since(self, since: Since) -> bool {
         self.under_way == 0 && self.moved <= since.0
     }
@@ -56,50 +88,79 @@ impl Epoch {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Since(u64);
 
-/// A commit under way: the number of the move that it began with.
+/// A commit under way.
 #[derive(Debug)]
 #[must_use = "a commit that begins must end"]
-pub(super) struct Begun(u64);
+pub(super) struct Begun {
+    number: u64,
+    touched: Touched,
+}
+
+impl Begun {
+    /// The keys that the commit changes.
+    pub(super) fn touched(&self) -> &Touched {
+        &self.touched
+    }
+}
+
+/// The objects of a commit under way, by the number of its begin.
+#[derive(Debug)]
+struct UnderWay {
+    number: u64,
+    objects: HashSet<ObjectId, IdHash>,
+}
 
 /// The cache of one store.
 #[derive(Debug)]
 pub(super) struct Cache {
-    state: RwLock<CacheState>,
+    state: RwLock<State>,
     hasher: RandomState,
+    /// Notified at the end of each commit.
+    ended: Notify,
 }
 
 #[derive(Debug)]
-struct CacheState {
+struct State {
     asked: Kept,
-    /// What a listing brought along, kept apart: a scan of a large directory takes no room from what is asked for.
+    /// Objects and entries that a listing brought along: the scan of a large directory evicts nothing else.
     listed: Kept,
-    /// Of symbolic links. A link keeps its target for as long as it is there.
-    targets: TwoGenerationMap<ObjectId, SymlinkTarget>,
+    /// Targets of symbolic links, which never change.
+    targets: TwoGenerationMap<ObjectId, SymlinkTarget, IdHash>,
+    listings: Listings,
     epochs: Vec<Epoch>,
-    /// Changes of unknown keys.
+    /// The epoch of changes whose keys are not known.
     whole: Epoch,
-    /// The number of the last move.
+    /// The last number.
     moves: u64,
+    under_way: Vec<UnderWay>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Kept {
-    objects: TwoGenerationMap<ObjectId, Attributes>,
-    /// Where entries lead; `None` where there is none of the name.
-    entries: TwoGenerationMap<EntryKey, Option<ObjectId>>,
+    objects: TwoGenerationMap<ObjectId, Attributes, IdHash>,
+    /// Where entries lead; `None` for a name that is absent.
+    entries: TwoGenerationMap<EntryKey, Option<ObjectId>, RandomState>,
+}
+
+impl Default for Kept {
+    fn default() -> Self {
+        Self { objects: TwoGenerationMap::new(KEPT), entries: TwoGenerationMap::new(KEPT) }
+    }
 }
 
 impl Default for Cache {
     fn default() -> Self {
-        let state = CacheState {
+        let state = State {
             asked: Kept::default(),
             listed: Kept::default(),
-            targets: TwoGenerationMap::default(),
+            targets: TwoGenerationMap::new(KEPT),
+            listings: Listings::default(),
             epochs: vec![Epoch::default(); EPOCHS],
             whole: Epoch::default(),
             moves: 0,
+            under_way: Vec::new(),
         };
-        Self { state: RwLock::new(state), hasher: RandomState::new() }
+        Self { state: RwLock::new(state), hasher: RandomState::new(), ended: Notify::new() }
     }
 }
 
@@ -123,7 +184,7 @@ impl Cache {
         }
     }
 
-    /// What READLINK answers, or when its reading begins, for [`Cache::keep_link`].
+    /// READLINK's answer, or when its reading begins, for [`Cache::keep_link`].
     pub(super) fn link(&self, share: &Share, id: ObjectId) -> Result<Link, Since> {
         let state = self.state.read();
         match (state.of_share(share, &id), state.targets.get(&id)) {
@@ -134,7 +195,7 @@ impl Cache {
         }
     }
 
-    /// Keeps a READLINK's answer that was read since. A long target is not kept.
+    /// Keeps READLINK's answer that was read since. A long target is not kept.
     pub(super) fn keep_link(&self, since: Since, link: &Link) {
         let (id, target) = (link.attributes.id, &link.target);
         let mut state = self.state.write();
@@ -144,7 +205,7 @@ impl Cache {
         }
     }
 
-    /// What LOOKUP answers, or when its reading begins, for [`Cache::keep_lookup`].
+    /// LOOKUP's answer, or when its reading begins, for [`Cache::keep_lookup`].
     pub(super) fn lookup(
         &self,
         share: &Share,
@@ -167,7 +228,7 @@ impl Cache {
         Err(Since(state.moves))
     }
 
-    /// Keeps a LOOKUP's answer that was read since.
+    /// Keeps LOOKUP's answer that was read since.
     pub(super) fn keep_lookup(&self, since: Since, name: &Name, found: &Lookup) {
         let place = (found.directory.id, name.clone());
         let mut state = self.state.write();
@@ -181,85 +242,155 @@ impl Cache {
         }
     }
 
-    /// Keeps a page of a listing that was read since, as far as its entries have attributes. A page of which the first, the middle
-    /// and the last entry are known is taken for known: a directory that is listed again costs next to nothing.
-    pub(super) fn keep_page(&self, since: Since, page: &Page) {
-        let (directory, entries) = (&page.directory, &page.entries);
-        let samples = [entries.first(), entries.get(entries.len() / 2), entries.last()];
-        let is_known = |state: &CacheState, entry: &DirectoryEntry| {
-            state.object(&entry.object).is_some()
-                && state.entry(&(directory.id, entry.name.clone())).is_some()
-        };
+    /// A page of a listing as [`super::MetadataStore::readdir`] answers it, or when its reading begins, for
+    /// [`Cache::keep_page`].
+    pub(super) fn page(
+        &self,
+        share: &Share,
+        directory: ObjectId,
+        after: Cookie,
+        max_entries: usize,
+        with_attributes: bool,
+    ) -> Result<Page, Since> {
         let state = self.state.read();
-        if state.object(&directory.id).is_some()
-            && samples.into_iter().flatten().all(|entry| is_known(&state, entry))
-        {
+        let page = || {
+            let directory = state.of_share(share, &directory)?;
+            let listing = state.listings.get(&directory.id)?;
+            let parent_fileid = listing.parent_fileid(directory)?;
+            let mut slots = listing.after(after);
+            let mut entries = Vec::new();
+            for (cookie, slot) in slots.by_ref().take(max_entries) {
+                let attributes = match with_attributes {
+                    true => Some(state.of_share(share, &slot.object)?.clone()),
+                    false => None,
+                };
+                entries.push(DirectoryEntry {
+                    cookie,
+                    name: slot.name.clone(),
+                    fileid: slot.fileid,
+                    object: slot.object,
+                    attributes,
+                });
+            }
+            let eof = slots.next().is_none();
+            if eof && !listing.is_whole() {
+                return None;
+            }
+            Some(Page { directory: directory.clone(), parent_fileid, entries, eof })
+        };
+        page().ok_or(Since(state.moves))
+    }
+
+    /// Keeps a page of the entries behind `after` that was read since. Objects and entries that are asked for stay where
+    /// they are.
+    pub(super) fn keep_page(&self, since: Since, after: Cookie, page: &Page) {
+        let directory = &page.directory;
+        let directory_slot = self.slot(&directory.id);
+        let mut state = self.state.write();
+        if !state.holds(since, directory_slot) {
             return;
         }
+        state.asked.objects.put(directory.id, directory.clone());
+        state.listings.keep(after, page);
         drop(state);
-        let mut state = self.state.write();
-        if state.holds(since, self.slot(&directory.id)) {
-            state.asked.objects.put(directory.id, directory.clone());
-        }
-        for entry in entries {
-            let Some(object) = &entry.attributes else { continue };
-            let place = (directory.id, entry.name.clone());
-            if !state.holds(since, self.slot(&place)) {
-                continue;
+        for entries in page.entries.chunks(KEPT_AT_ONCE) {
+            let mut state = self.state.write();
+            if !state.holds(since, directory_slot) {
+                return;
             }
-            if state.holds(since, self.slot(&object.id)) && state.object(&object.id).is_none() {
-                state.listed.objects.put(object.id, object.clone());
-            }
-            if state.entry(&place).is_none() {
-                state.listed.entries.put(place, Some(object.id));
+            for entry in entries {
+                let Some(object) = &entry.attributes else { continue };
+                if state.asked.objects.get(&object.id).is_none()
+                    && state.holds(since, self.slot(&object.id))
+                {
+                    state.listed.objects.put(object.id, object.clone());
+                }
+                let place = (directory.id, entry.name.clone());
+                if state.asked.entries.get(&place).is_none() {
+                    state.listed.entries.put(place, Some(object.id));
+                }
             }
         }
     }
 
     /// A commit begins.
-    pub(super) fn begin(&self, touched: &Touched) -> Begun {
+    pub(super) fn begin(&self, touched: Touched) -> Begun {
+        let objects = touched.objects.iter().copied().collect();
         let mut state = self.state.write();
         state.moves += 1;
-        let begun = state.moves;
-        for id in &touched.objects {
-            state.epochs[self.slot(id)].begin(begun);
-            state.asked.objects.remove(id);
-            state.listed.objects.remove(id);
-            state.targets.remove(id);
+        let number = state.moves;
+        for slot in self.slots(&touched) {
+            state.epochs[slot].begin(number);
         }
-        for place in &touched.entries {
-            state.epochs[self.slot(place)].begin(begun);
-            state.asked.entries.remove(place);
-            state.listed.entries.remove(place);
-        }
-        Begun(begun)
+        state.under_way.push(UnderWay { number, objects });
+        Begun { number, touched }
     }
 
-    /// It has ended: the objects as they are now, of which those are kept that no other commit touched meanwhile. Where it
-    /// failed none are given.
+    /// Whether a commit under way took place is not known for now: its keys are dropped, and no reading waits for it.
+    pub(super) fn doubt(&self, begun: &Begun) {
+        let mut state = self.state.write();
+        state.drop_keys(&begun.touched);
+        state.under_way.retain(|commit| commit.number != begun.number);
+        drop(state);
+        self.ended.notify_waiters();
+    }
+
+    /// A commit has ended: the objects that it touched and left, as they are now; `None` where the commit failed. Commits that
+    /// touch the same keys end in the order in which they take place.
     pub(super) fn end<'a>(
         &self,
         begun: &Begun,
-        touched: &Touched,
-        objects: impl Iterator<Item = &'a Attributes>,
+        objects: Option<impl Iterator<Item = &'a Attributes>>,
     ) {
+        let Begun { number, touched } = begun;
         let mut state = self.state.write();
-        let objects_epochs = touched.objects.iter().map(|id| self.slot(id));
-        let slots = objects_epochs.chain(touched.entries.iter().map(|place| self.slot(place)));
-        let slots: Vec<usize> = slots.collect();
-        slots.iter().for_each(|&slot| state.epochs[slot].under_way -= 1);
-        let since = Since(begun.0);
-        for object in objects {
-            if state.holds(since, self.slot(&object.id)) {
-                state.asked.objects.put(object.id, object.clone());
-            }
-        }
         state.moves += 1;
         let ended = state.moves;
-        slots.iter().for_each(|&slot| state.epochs[slot].moved = ended);
+        for slot in self.slots(touched) {
+            state.epochs[slot].end(ended);
+        }
+        match objects {
+            Some(objects) if state.whole.holds_since(Since(*number)) => {
+                state.apply(touched, objects);
+            }
+            Some(_) | None => state.drop_keys(touched),
+        }
+        state.under_way.retain(|commit| commit.number != *number);
+        drop(state);
+        self.ended.notify_waiters();
     }
 
-    /// Invalidates everything: caching is suspended until the guard is dropped.
+    /// Waits for the end of the commits under way that touch an object of a reading's result.
+    ///
+    /// # Errors
+    /// [`Error::Cancelled`] where the call is over before.
+    pub(super) async fn settle(
+        &self,
+        cx: &Context,
+        objects: impl Iterator<Item = ObjectId> + Clone,
+    ) -> Result<(), Error> {
+        let touches = |commit: &&UnderWay| objects.clone().any(|id| commit.objects.contains(&id));
+        let last = {
+            let state = self.state.read();
+            state.under_way.iter().rev().find(touches).map(|commit| commit.number)
+        };
+        let Some(last) = last else { return Ok(()) };
+        loop {
+            let mut ended = std::pin::pin!(self.ended.notified());
+            ended.as_mut().enable();
+            if self.state.read().under_way.iter().all(|commit| commit.number > last) {
+                return Ok(());
+            }
+            tokio::select! {
+                biased;
+                () = ended => {}
+                () = cx.cancel.cancelled() => return Err(Error::Cancelled),
+                () = tokio::time::sleep_until(cx.deadline) => return Err(Error::Cancelled),
+            }
+        }
+    }
+
+    /// A change whose keys are not known: nothing is kept until the guard is dropped.
     pub(super) fn forget(&self) -> Forgetting<'_> {
         let mut state = self.state.write();
         state.moves += 1;
@@ -269,26 +400,19 @@ impl Cache {
         Forgetting(self)
     }
 
+    fn slots<'t>(&'t self, touched: &'t Touched) -> impl Iterator<Item = usize> + 't {
+        let places = touched.entries.iter().map(|entry| self.slot(&entry.place));
+        touched.objects.iter().map(|id| self.slot(id)).chain(places)
+    }
+
     fn slot(&self, key: &impl Hash) -> usize {
         // The remainder fits.
         usize::try_from(self.hasher.hash_one(key) % EPOCHS as u64).unwrap_or(0)
     }
 }
 
-impl Epoch {
-    fn begin(&mut self, number: u64) {
-        self.moved = number;
-        self.under_way += 1;
-    }
-
-    fn end(&mut self, number: u64) {
-        self.moved = number;
-        self.under_way -= 1;
-    }
-}
-
-impl CacheState {
-    /// Whether a key of this epoch that was read since is as it is now.
+impl State {
+    /// Whether a key of this epoch that was read since is unchanged.
     fn holds(&self, since: Since, slot: usize) -> bool {
         self.whole.holds_since(since) && self.epochs[slot].holds_since(since)
     }
@@ -305,13 +429,51 @@ impl CacheState {
         self.object(id).filter(|object| object.fsid == share.fsid)
     }
 
+    /// The keys of a commit as they are after it.
+    fn apply<'a>(&mut self, touched: &Touched, objects: impl Iterator<Item = &'a Attributes>) {
+        for id in &touched.objects {
+            self.listed.objects.remove(id);
+        }
+        let mut left = HashSet::<ObjectId, IdHash>::default();
+        for object in objects {
+            left.insert(object.id);
+            self.asked.objects.put(object.id, object.clone());
+        }
+        for id in touched.objects.iter().filter(|id| !left.contains(id)) {
+            self.asked.objects.remove(id);
+            self.targets.remove(id);
+            self.listings.remove(id);
+        }
+        for entry in &touched.entries {
+            self.listed.entries.remove(&entry.place);
+            self.asked.entries.put(entry.place.clone(), entry.after.map(|edge| edge.child));
+            let fileid =
+                entry.after.and_then(|edge| Some(self.asked.objects.get(&edge.child)?.fileid));
+            self.listings.change(entry, fileid);
+        }
+    }
+
+    fn drop_keys(&mut self, touched: &Touched) {
+        for id in &touched.objects {
+            self.asked.objects.remove(id);
+            self.listed.objects.remove(id);
+            self.targets.remove(id);
+        }
+        for ChangedEntry { place, .. } in &touched.entries {
+            self.asked.entries.remove(place);
+            self.listed.entries.remove(place);
+            self.listings.remove(&place.0);
+        }
+    }
+
     fn clear(&mut self) {
         (self.asked, self.listed) = (Kept::default(), Kept::default());
-        self.targets = TwoGenerationMap::default();
+        self.targets = TwoGenerationMap::new(KEPT);
+        self.listings = Listings::default();
     }
 }
 
-/// A change of unknown keys under way.
+/// A change under way whose keys are not known.
 #[derive(Debug)]
 pub(super) struct Forgetting<'a>(&'a Cache);
 
@@ -325,35 +487,25 @@ impl Drop for Forgetting<'_> {
     }
 }
 
-/// A bounded map: when the newer half is full, it becomes the older, which is dropped.
-#[derive(Debug)]
-struct TwoGenerationMap<K, V> {
-    newer: HashMap<K, V>,
-    older: HashMap<K, V>,
-}
+/// Hashes an [`ObjectId`], whose last eight bytes are random.
+type IdHash = BuildHasherDefault<IdHasher>;
 
-impl<K, V> Default for TwoGenerationMap<K, V> {
-    fn default() -> Self {
-        Self { newer: HashMap::new(), older: HashMap::new() }
-    }
-}
+#[derive(Debug, Default)]
+struct IdHasher(u64);
 
-impl<K: Hash + Eq, V> TwoGenerationMap<K, V> {
-    fn get(&self, key: &K) -> Option<&V> {
-        self.newer.get(key).or_else(|| self.older.get(key))
-    }
-
-    fn put(&mut self, key: K, value: V) {
-        if self.newer.len() >= KEPT / 2 {
-            self.older = std::mem::take(&mut self.newer);
+impl Hasher for IdHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        let (chunks, _) = bytes.as_chunks::<8>();
+        for chunk in chunks {
+            self.0 = (self.0.rotate_left(32) ^ u64::from_le_bytes(*chunk))
+                .wrapping_mul(0x9e37_79b9_7f4a_7c15);
         }
-        self.older.remove(&key);
-        self.newer.insert(key, value);
     }
 
-    fn remove(&mut self, key: &K) {
-        self.newer.remove(key);
-        self.older.remove(key);
+    fn write_usize(&mut self, _length: usize) {}
+
+    fn finish(&self) -> u64 {
+        self.0 ^ (self.0 >> 32)
     }
 }
 

@@ -186,6 +186,13 @@ pub struct Lookup {
     pub object: Option<Attributes>,
 }
 
+impl Lookup {
+    /// The objects that it shows.
+    pub(super) fn objects(&self) -> impl Iterator<Item = ObjectId> + Clone {
+        std::iter::once(&self.directory).chain(&self.object).map(|object| object.id)
+    }
+}
+
 /// The answer of READLINK.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Link {
@@ -221,6 +228,14 @@ pub struct Page {
     pub entries: Vec<DirectoryEntry>,
     /// Whether no entry follows.
     pub eof: bool,
+}
+
+impl Page {
+    /// The objects that it shows.
+    pub(super) fn objects(&self) -> impl Iterator<Item = ObjectId> + Clone {
+        let entries = self.entries.iter().map(|entry| entry.object);
+        std::iter::once(self.directory.id).chain(entries)
+    }
 }
 
 /// The answer of REMOVE and RMDIR.

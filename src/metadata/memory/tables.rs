@@ -82,7 +82,12 @@ impl Tables for MemoryTables {
         Ok(())
     }
 
-    fn remove_edge(&mut self, directory: ObjectId, name: &Name) -> Outcome<(), Self> {
+    fn remove_edge(
+        &mut self,
+        directory: ObjectId,
+        name: &Name,
+        _cookie: Cookie,
+    ) -> Outcome<(), Self> {
         MemoryTables::remove_edge(self, directory, name);
         Ok(())
     }

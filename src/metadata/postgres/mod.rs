@@ -269,11 +269,17 @@ impl MetadataStore for PostgresStore {
         max_entries: usize,
         with_attributes: bool,
     ) -> Answer<Page> {
-        let since = self.cache().map(|cache| (cache, cache.since()));
+        let share = self.share(cx).await?;
+        let Some(cache) = self.cache() else {
+            return self.read_page(cx, directory, after, max_entries, with_attributes).await;
+        };
+        let since = match cache.page(&share, directory, after, max_entries, with_attributes) {
+            Ok(page) if self.lease.is_licensed() => return Ok(page),
+            Ok(_) => cache.since(),
+            Err(since) => since,
+        };
         let page = self.read_page(cx, directory, after, max_entries, with_attributes).await?;
-        if let Some((cache, since)) = since {
-            cache.keep_page(since, &page);
-        }
+        cache.keep_page(since, after, &page);
         Ok(page)
     }
 

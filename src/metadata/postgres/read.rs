@@ -177,6 +177,7 @@ impl PostgresStore {
                 View::from_rows(&rows, share.fsid)?
             }
         };
+        self.alone.cache.settle(cx, [object].into_iter()).await?;
         view.attributes(0).ok_or(Error::Stale)
     }
 
@@ -206,24 +207,32 @@ impl PostgresStore {
                 View::from_rows(&self.read(cx, LOOKUP, arguments).await?, share.fsid)?
             }
         };
+        self.alone.cache.settle(cx, [parent].into_iter()).await?;
         let directory = decide::directory(view.attributes(0))?;
-        Ok(Lookup { directory, object: view.attributes(1) })
+        let found = Lookup { directory, object: view.attributes(1) };
+        self.alone.cache.settle(cx, found.objects()).await?;
+        Ok(found)
     }
 
     pub(super) async fn read_parent(&self, cx: &Context, child: ObjectId) -> Answer<Lookup> {
         let share = self.share(cx).await?;
         let rows = self.read(cx, LOOKUP_PARENT, arguments![child.0, share.id.0]).await?;
+        self.alone.cache.settle(cx, [child].into_iter()).await?;
         let mut view = View::from_rows(&rows, share.fsid)?;
         let directory = decide::directory(view.attributes(0))?;
-        match view.attributes(1) {
-            Some(parent) => Ok(Lookup { directory, object: Some(parent) }),
-            None => Err(Refusal::of(damaged("a directory has no parent"), &directory)),
+        let object = view.attributes(1);
+        if object.is_none() {
+            return Err(Refusal::of(damaged("a directory has no parent"), &directory));
         }
+        let found = Lookup { directory, object };
+        self.alone.cache.settle(cx, found.objects()).await?;
+        Ok(found)
     }
 
     pub(super) async fn read_link(&self, cx: &Context, link: ObjectId) -> Answer<Link> {
         let share = self.share(cx).await?;
         let rows = self.read(cx, READLINK, arguments![link.0, share.id.0]).await?;
+        self.alone.cache.settle(cx, [link].into_iter()).await?;
         let row = rows.first().ok_or(Error::Stale)?;
         let attributes = rows::present(row, share.fsid)?.attributes;
         match column::<Option<&[u8]>>(row, BEHIND_OBJECT)? {
@@ -251,6 +260,7 @@ impl PostgresStore {
         let statement = if with_attributes { READDIR_ATTRIBUTES } else { READDIR };
         let rows = self.read(cx, statement, arguments![parent.0, share.id.0, after, limit]).await?;
         // The directory's row comes first; entries alone are another share's.
+        self.alone.cache.settle(cx, [parent].into_iter()).await?;
         let Some((first, rest)) =
             rows.split_first().filter(|(first, _)| rows::number(first).ok() == Some(0))
         else {
@@ -262,7 +272,9 @@ impl PostgresStore {
         let eof = rest.len() <= max_entries;
         let entries: Result<Vec<_>, Error> =
             rest.iter().take(max_entries).map(|row| entry(row, &share, with_attributes)).collect();
-        Ok(Page { directory, parent_fileid, entries: entries?, eof })
+        let page = Page { directory, parent_fileid, entries: entries?, eof };
+        self.alone.cache.settle(cx, page.objects()).await?;
+        Ok(page)
     }
 }
 

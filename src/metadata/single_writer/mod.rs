@@ -93,6 +93,11 @@ pub(super) trait Tables {
     fn discard(&mut self, object: ObjectId) -> Outcome<(), Self>;
     /// Puts an entry; one of the same name gives way.
     fn put_edge(&mut self, directory: ObjectId, name: &Name, edge: Edge) -> Outcome<(), Self>;
-    /// Removes an entry.
-    fn remove_edge(&mut self, directory: ObjectId, name: &Name) -> Outcome<(), Self>;
+    /// Removes an entry, which has this cookie.
+    fn remove_edge(
+        &mut self,
+        directory: ObjectId,
+        name: &Name,
+        cookie: Cookie,
+    ) -> Outcome<(), Self>;
 }

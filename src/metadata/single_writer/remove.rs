@@ -32,14 +32,15 @@ fn take<T: Tables>(
     kind: RemoveKind,
 ) -> Outcome<Removed, T> {
     let parent = directory(tables, cx, parent)?;
-    let found = entry(tables, parent.id, name)?.map(|(_, object)| object);
+    let (cookie, found) = entry(tables, parent.id, name)?.unzip();
     let object = decide::remove(cx, &parent, found, kind)?;
     let is_directory = object.file_type.is_directory();
     if is_directory && !tables.is_empty(object.id)? {
         return Err(Refusal::of(Error::NotEmpty, &parent).into());
     }
+    let cookie = cookie.ok_or_else(|| Refusal::of(Error::NotFound, &parent))?;
     let directory = entries_changed(&parent, cx.now, -i32::from(is_directory));
-    tables.remove_edge(parent.id, name)?;
+    tables.remove_edge(parent.id, name, cookie)?;
     tables.put(&directory.after)?;
     Ok(Removed { directory, object: lose_name(tables, object, cx.now)? })
 }

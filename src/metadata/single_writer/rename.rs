@@ -18,7 +18,7 @@ pub(in crate::metadata) fn rename<T: Tables>(
     (to, to_name): (ObjectId, &Name),
 ) -> Outcome<Renamed, T> {
     let (from, to) = pair(tables, cx, from, to)?;
-    let (cookie, object) = entry(tables, from.id, from_name)?.unzip();
+    let (from_cookie, object) = entry(tables, from.id, from_name)?.unzip();
     let (taken, found) = entry(tables, to.id, to_name)?.unzip();
     let step = match decide::rename(cx, (from, to), object, found)? {
         ControlFlow::Break(answer) => return Ok(answer),
@@ -36,7 +36,8 @@ pub(in crate::metadata) fn rename<T: Tables>(
     }
     let lost = i32::from(replaced_directory.is_some());
     // An entry that gives way leaves its place to this one.
-    let cookie = taken.or(cookie).ok_or_else(|| step.refuse(Error::NotFound))?;
+    let from_cookie = from_cookie.ok_or_else(|| step.refuse(Error::NotFound))?;
+    let cookie = taken.unwrap_or(from_cookie);
     let Move { from, to, mut object, replaced } = step;
     let moved = i32::from(object.file_type.is_directory());
     let (from, to) = if from.id == to.id {
@@ -50,7 +51,7 @@ pub(in crate::metadata) fn rename<T: Tables>(
     if moved != 0 {
         object.parent = Some(to.after.id);
     }
-    tables.remove_edge(from.after.id, from_name)?;
+    tables.remove_edge(from.after.id, from_name, from_cookie)?;
     tables.put_edge(to.after.id, to_name, Edge { child: object.id, cookie })?;
     tables.forget_verifier(object.id)?;
     tables.put(&object)?;

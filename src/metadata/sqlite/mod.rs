@@ -171,6 +171,17 @@ impl SqliteStore {
         self.shares.find(cx.share).ok_or(Error::Stale)
     }
 
+    /// Waits until a reading shows nothing that the cache does not show.
+    async fn settle(
+        &self,
+        cx: &Context,
+        directory: ObjectId,
+        found: &Answer<Lookup>,
+    ) -> Result<(), Error> {
+        let shown = found.iter().flat_map(Lookup::objects);
+        self.cache.settle(cx, std::iter::once(directory).chain(shown)).await
+    }
+
     /// The calls that wait for the writer, unless this one is over already.
     fn writer(&self, cx: &Context) -> Result<&Arc<Queue<Writable>>, Error> {
         self.admit(cx)?;
@@ -290,6 +301,7 @@ impl MetadataStore for SqliteStore {
             Err(since) => since,
         };
         let read = self.readers.point(|connection| read::attributes(connection, &share, object));
+        self.cache.settle(cx, [object].into_iter()).await?;
         let attributes = read.map_err(|refusal| refusal.error)?;
         self.cache.keep_object(since, &attributes);
         Ok(attributes)
@@ -302,14 +314,19 @@ impl MetadataStore for SqliteStore {
             Err(since) => since,
         };
         let found =
-            self.readers.point(|connection| read::lookup(connection, &share, directory, name))?;
+            self.readers.point(|connection| read::lookup(connection, &share, directory, name));
+        self.settle(cx, directory, &found).await?;
+        let found = found?;
         self.cache.keep_lookup(since, name, &found);
         Ok(found)
     }
 
     async fn lookup_parent(&self, cx: &Context, directory: ObjectId) -> Answer<Lookup> {
         let share = self.admit(cx)?;
-        self.readers.point(|connection| read::lookup_parent(connection, &share, directory))
+        let found =
+            self.readers.point(|connection| read::lookup_parent(connection, &share, directory));
+        self.settle(cx, directory, &found).await?;
+        found
     }
 
     async fn readlink(&self, cx: &Context, link: ObjectId) -> Answer<Link> {
@@ -318,7 +335,9 @@ impl MetadataStore for SqliteStore {
             Ok(known) => return Ok(known),
             Err(since) => since,
         };
-        let found = self.readers.point(|connection| read::readlink(connection, &share, link))?;
+        let found = self.readers.point(|connection| read::readlink(connection, &share, link));
+        self.cache.settle(cx, [link].into_iter()).await?;
+        let found = found?;
         self.cache.keep_link(since, &found);
         Ok(found)
     }
@@ -332,11 +351,20 @@ impl MetadataStore for SqliteStore {
         with_attributes: bool,
     ) -> Answer<Page> {
         let share = self.admit(cx)?;
-        self.readers
-            .scan(cx, move |connection| {
-                read::readdir(connection, &share, directory, after, max_entries, with_attributes)
-            })
-            .await
+        let known = self.cache.page(&share, directory, after, max_entries, with_attributes);
+        let since = match known {
+            Ok(page) => return Ok(page),
+            Err(since) => since,
+        };
+        let page = self.readers.scan(cx, move |connection| {
+            read::readdir(connection, &share, directory, after, max_entries, with_attributes)
+        });
+        let page = page.await;
+        let shown = page.iter().flat_map(Page::objects);
+        self.cache.settle(cx, std::iter::once(directory).chain(shown)).await?;
+        let page = page?;
+        self.cache.keep_page(since, after, &page);
+        Ok(page)
     }
 
     async fn setattr(

@@ -13,7 +13,7 @@ use super::read::OBJECT;
 use super::rows::{self, Stored, damaged};
 use super::shares;
 use super::usage::Tally;
-use crate::metadata::cache::Touched;
+use crate::metadata::cache::{ChangedEntry, Touched};
 use crate::metadata::known_shares::KnownShares;
 use crate::metadata::single_writer::{Edge, OpError, Outcome, Tables};
 use crate::metadata::{Capabilities, Error, ShareSpec};
@@ -393,15 +393,22 @@ impl Tables for Writable {
             edge.child.0.as_bytes(),
             edge.cookie.0.cast_signed(),
         ])?;
-        self.touched.entries.push((directory, name.clone()));
+        let place = (directory, name.clone());
+        self.touched.entries.push(ChangedEntry { place, before: None, after: Some(edge) });
         Ok(())
     }
 
-    fn remove_edge(&mut self, directory: ObjectId, name: &Name) -> Outcome<(), Self> {
+    fn remove_edge(
+        &mut self,
+        directory: ObjectId,
+        name: &Name,
+        cookie: Cookie,
+    ) -> Outcome<(), Self> {
         self.connection
             .prepare_cached(DELETE_EDGE)?
             .execute(params![directory.0.as_bytes(), name.as_bytes()])?;
-        self.touched.entries.push((directory, name.clone()));
+        let place = (directory, name.clone());
+        self.touched.entries.push(ChangedEntry { place, before: Some(cookie), after: None });
         Ok(())
     }
 }

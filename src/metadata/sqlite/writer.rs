@@ -173,11 +173,10 @@ impl Writer {
             job.run(tables)?;
         }
         tables.write_back()?;
-        let touched = tables.touched();
-        let begun = self.cache.begin(&touched);
+        let begun = self.cache.begin(tables.touched());
         let committed = tables.run("COMMIT");
-        let known = committed.is_ok().then(|| tables.still_there(&touched));
-        self.cache.end(&begun, &touched, known.into_iter().flatten());
+        let left = committed.is_ok().then(|| tables.still_there(begun.touched()));
+        self.cache.end(&begun, left);
         committed?;
         Ok(())
     }

@@ -9,7 +9,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use super::numbers::Numbers;
-use crate::metadata::cache::Touched;
+use crate::metadata::cache::{ChangedEntry, Touched};
 use crate::metadata::known_shares::KnownShares;
 use crate::metadata::postgres::rows::Stored;
 use crate::metadata::single_writer::{Edge, OpError, Outcome, Tables};
@@ -173,7 +173,7 @@ impl Overlay {
             self.objects.remove(id);
             self.counted.remove(id);
         }
-        for place in &touched.entries {
+        for ChangedEntry { place, .. } in &touched.entries {
             self.entries.remove(place);
             self.counted.remove(&place.0);
         }
@@ -281,12 +281,14 @@ impl Overlay {
         }
     }
 
-    /// What a batch changes, for the cache.
-    pub(super) fn touched(changes: &Changes) -> Touched {
-        Touched {
-            objects: changes.objects.keys().copied().collect(),
-            entries: changes.entries.keys().cloned().collect(),
-        }
+    /// The keys that a batch changes, for the cache.
+    pub(super) fn touched(&mut self, changes: &Changes) -> Touched {
+        let entries = changes.entries.iter().map(|(place, before)| ChangedEntry {
+            place: place.clone(),
+            before: before.map(|edge| edge.cookie),
+            after: self.entry(place),
+        });
+        Touched { entries: entries.collect(), objects: changes.objects.keys().copied().collect() }
     }
 
     /// An object as it is now, where it is known to be there.
@@ -438,7 +440,12 @@ impl Tables for Overlay {
         Ok(())
     }
 
-    fn remove_edge(&mut self, directory: ObjectId, name: &Name) -> Outcome<(), Self> {
+    fn remove_edge(
+        &mut self,
+        directory: ObjectId,
+        name: &Name,
+        _cookie: Cookie,
+    ) -> Outcome<(), Self> {
         self.note_entry(&(directory, name.clone()), None);
         Ok(())
     }

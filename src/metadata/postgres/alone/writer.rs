@@ -17,7 +17,7 @@ use super::fetch::{Fetched, WALKING, fetch};
 use super::line::{Line, Refused, settle};
 use super::tables::{Missing, Overlay, TablesError};
 use crate::metadata::batch::{Job, Queue};
-use crate::metadata::cache::{Begun, Touched};
+use crate::metadata::cache::Begun;
 use crate::metadata::postgres::error::PostgresError;
 use crate::metadata::postgres::retry::{PATIENCE, TRANSIENT_REPEATS, jittered};
 use crate::metadata::{Error, Source};
@@ -47,7 +47,6 @@ struct Waiting {
 struct Flight {
     number: i64,
     calls: Vec<Waiting>,
-    touched: Touched,
     begun: Begun,
     /// The objects as they are after it.
     now: Vec<Attributes>,
@@ -238,20 +237,19 @@ impl<'a> Writer<'a> {
                 return;
             }
         };
-        let touched = Overlay::touched(&changes);
-        let ids = touched.objects.iter();
+        let begun = self.alone.cache.begin(self.overlay.touched(&changes));
+        let ids = begun.touched().objects.iter();
         let now = ids.filter_map(|id| Some(self.overlay.stored(*id)?.attributes.clone())).collect();
-        let begun = self.alone.cache.begin(&touched);
         let (number, way) = self.line.send(batch);
         self.answers.push_back(Box::pin(way));
-        self.flights.push_back(Flight { number, calls: decided, touched, begun, now });
+        self.flights.push_back(Flight { number, calls: decided, begun, now });
     }
 
     /// The oldest batch on its way is durable.
     fn land(&mut self) {
         let Some(mut flight) = self.flights.pop_front() else { return };
         self.overlay.applied();
-        self.alone.cache.end(&flight.begun, &flight.touched, flight.now.iter());
+        self.alone.cache.end(&flight.begun, Some(flight.now.iter()));
         flight.calls.iter_mut().for_each(|call| call.job.answer());
         self.ready.extend(self.postponed.drain(..));
         if self.cautious > 0 {
@@ -339,6 +337,7 @@ impl<'a> Writer<'a> {
     /// and gives the others back. Rows that they touch are met anew.
     async fn ground(&mut self, refused: Refused) -> (Refused, Vec<Waiting>) {
         let mut is_lost = matches!(refused, Refused::Failed(PostgresError::Lost(_)));
+        self.flights.iter().for_each(|flight| self.alone.cache.doubt(&flight.begun));
         while let Some(outcome) = self.answers.next().await {
             // One behind a batch that was refused for good is refused too.
             is_lost |= !matches!(outcome, Err(Refused::Failed(PostgresError::Retired(_))));
@@ -349,13 +348,13 @@ impl<'a> Writer<'a> {
         }
         let mut calls = Vec::new();
         for mut flight in std::mem::take(&mut self.flights) {
-            self.alone.cache.end(&flight.begun, &flight.touched, std::iter::empty());
+            self.alone.cache.end(&flight.begun, None::<std::slice::Iter<'_, Attributes>>);
             match &applied {
                 Ok(last) if flight.number <= *last => {
                     flight.calls.iter_mut().for_each(|call| call.job.answer());
                 }
                 Ok(_) => {
-                    self.overlay.retract(&flight.touched);
+                    self.overlay.retract(flight.begun.touched());
                     calls.append(&mut flight.calls);
                 }
                 Err(error) => {
