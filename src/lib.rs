@@ -3,8 +3,8 @@
 //!
 //! The way of a request, and of every import:
 //! ```text
-//! server/connection  →  rpc/{record,message,auth,dispatch,replay}  →  nfs3/<procedure>
-//!                    →  vfs/{namespace,file,attributes}  →  metadata/<store>  and  content/<store>
+//! net/connection  →  rpc/{record,message,auth,dispatch,replay}  →  nfs3/<procedure>
+//!                 →  vfs/{namespace,file,attributes}  →  metadata/<store>  and  content/<store>
 //! ```
 //! `types` holds what crosses layers and imports nothing; `server/stores.rs` alone names concrete
 //! stores; `config` becomes validated types before anything starts.
@@ -24,6 +24,7 @@ pub mod fsck;
 mod log_limit;
 pub mod metadata;
 pub mod mount;
+pub mod net;
 pub mod nfs3;
 pub mod ownership;
 pub mod rpc;
@@ -33,7 +34,7 @@ pub mod types;
 pub mod vfs;
 pub mod xdr;
 
-/// Gives freed memory back to the system, with `server/purge.rs`; glibc's allocator keeps what a burst of large calls took
+/// Gives freed memory back to the system, with `net/purge.rs`; glibc's allocator keeps what a burst of large calls took
 /// (BENCHMARKS.md).
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

@@ -15,10 +15,8 @@ use super::reload::Reload;
 use super::systemd::Notifier;
 use super::{Configured, Failure, descriptors, ready};
 use crate::config::{Config, Content, Loaded, LogFormat, Metadata, Source};
-use crate::server::{
-    AFTER_DRAIN, BindError, Instance, Service, StartError, StoreError, TaskFailed, own_address,
-    probe, supervised,
-};
+use crate::net::{BindError, TaskFailed, supervised};
+use crate::server::{AFTER_DRAIN, Instance, Service, StartError, StoreError, own_address, probe};
 use crate::telemetry;
 use crate::types::{AtomicDuration, Chain, Vital};
 

@@ -8,10 +8,10 @@ use super::error::Error;
 use super::section::{Document, Field, hint};
 use super::tree::Value;
 use super::values::{duration_or_none, word};
-use crate::server::ServerSettings;
+use crate::net::ServerSettings;
 
 /// The program's own modules, as log lines name them behind `trunkfs::`.
-const MODULES: [&str; 17] = [
+const MODULES: [&str; 18] = [
     "backup",
     "bench",
     "cli",
@@ -21,6 +21,7 @@ const MODULES: [&str; 17] = [
     "fsck",
     "metadata",
     "mount",
+    "net",
     "nfs3",
     "ownership",
     "rpc",

@@ -9,7 +9,7 @@ use super::error::Error;
 use super::section::Field;
 use super::tree::Value;
 use super::values::{MOST, Size, address, count, duration, network, size};
-use crate::server::ServerSettings;
+use crate::net::ServerSettings;
 
 /// The port that is listened on where the configuration names none.
 pub const DEFAULT_PORT: u16 = 12049;

@@ -12,11 +12,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::shares;
 use super::stores::{self, StoreError, Stores};
-use super::{
-    Admission, BindError, LAST_GRACE, Server, ServerHandle, ServerSettings, TaskFailed, supervised,
-};
 use crate::config::Config;
 use crate::mount::Mount;
+use crate::net::{
+    Admission, BindError, LAST_GRACE, Server, ServerHandle, ServerSettings, TaskFailed, supervised,
+};
 use crate::nfs3::Nfs3;
 use crate::vfs::Vfs;
 

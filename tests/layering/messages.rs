@@ -87,7 +87,7 @@ fn literals(rest: &str) -> Vec<String> {
 }
 
 /// Where clients cause lines.
-const FOR_CLIENTS: [&str; 8] = [
+const FOR_CLIENTS: [&str; 9] = [
     "src/rpc/",
     "src/xdr/",
     "src/mount/",
@@ -95,18 +95,19 @@ const FOR_CLIENTS: [&str; 8] = [
     "src/vfs/",
     "src/content/",
     "src/metadata/",
+    "src/net/",
     "src/server/",
 ];
 
 /// Files and folders of these whose lines no client causes: they are written at a start or an end, or once for a
 /// change of a store's state.
 const ONCE: [&str; 21] = [
-    "src/server/mod.rs",
+    "src/net/mod.rs",
+    "src/net/supervised.rs",
     "src/server/instance.rs",
     "src/server/owners.rs",
     "src/server/shares.rs",
     "src/server/stores.rs",
-    "src/server/supervised.rs",
     "src/server/waiting.rs",
     "src/content/object/open.rs",
     "src/content/object/disk_cache.rs",

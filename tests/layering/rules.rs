@@ -29,10 +29,12 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("nlm", &["vfs", "rpc", "xdr", "log_limit", "types"]),
     // metadata: what the operations that it decodes and encodes take and answer.
     ("nfs3", &["vfs", "metadata", "rpc", "xdr", "availability", "log_limit", "types"]),
+    ("net", &["rpc", "xdr", "log_limit", "types"]),
     (
         "server",
         &[
             "config",
+            "net",
             "telemetry",
             "portmap",
             "nlm",
@@ -53,6 +55,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         &[
             "backup",
             "bench",
+            "net",
             "server",
             "config",
             "telemetry",
@@ -74,8 +77,8 @@ const FILE_ARROWS: &[(&str, &str)] = &[
     // Its one match makes every layer's errors a status.
     ("src/nfs3/status.rs", "content"),
     // The listener's settings, whose defaults these keys have.
-    ("src/config/server.rs", "server"),
-    ("src/config/logging.rs", "server"),
+    ("src/config/server.rs", "net"),
+    ("src/config/logging.rs", "net"),
 ];
 
 /// Words that one folder or file alone may use.

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_postgres::Client as Database;
 use trunkfs::content::{Capacity, ContentStore, Error, Footprint, MemoryContent};
-use trunkfs::server::ServerSettings;
+use trunkfs::net::ServerSettings;
 use trunkfs::types::{ContentId, ContentIdentity, Context};
 
 use super::args::{self, *};

@@ -17,7 +17,7 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
-use trunkfs::server::{Server, ServerHandle, ServerSettings, TaskFailed};
+use trunkfs::net::{Server, ServerHandle, ServerSettings, TaskFailed};
 
 use self::program::{NUMBER, Scripted, VERSION};
 use crate::again::{again, given};

@@ -11,7 +11,7 @@ use tokio::time::sleep;
 
 use super::Shared;
 use super::connection::serve;
-use super::places::Full;
+use super::connection_limits::Full;
 use super::socket::Socket;
 use crate::log_limit::{About, limited};
 use crate::rpc::Standing;
@@ -63,21 +63,21 @@ fn is_about_one_connection(error: &io::Error) -> bool {
     )
 }
 
-/// Serves a connection where there is a place for it, and closes it where there is none.
+/// Serves a connection where the limits leave room for it, and closes it otherwise.
 fn admit(stream: TcpStream, peer: SocketAddr, shared: &Arc<Shared>) {
     let (standing, end) = (Standing::default(), shared.drain.child_token());
     let taken = {
-        // Held until the place is known, so that a reload that admits the peer no more finds it.
+        // Held until the permit is taken, so that a reload that admits the peer no more finds it.
         let admission = shared.admission.read();
         let admitted = stream.local_addr().is_ok_and(|it| admission.admits(peer.ip(), it.ip()));
-        admitted.then(|| shared.places.take(peer.ip(), standing.clone(), end.clone()))
+        admitted.then(|| shared.connections.take(peer.ip(), standing.clone(), end.clone()))
     };
-    let place = match taken {
-        Some(Ok(place)) => place,
+    let permit = match taken {
+        Some(Ok(permit)) => permit,
         Some(Err(full)) => return refuse(peer, full, shared),
         None => return reject(&stream, peer),
     };
-    if shared.places.end_oldest_unproven() > 0 {
+    if shared.connections.end_oldest_unproven() > 0 {
         let limit = shared.settings.unproven_connections;
         limited!(warn, peer, "too many connections without a valid handle: the oldest are closed",
             newest = %peer, limit);
@@ -88,7 +88,7 @@ fn admit(stream: TcpStream, peer: SocketAddr, shared: &Arc<Shared>) {
     }
     let cancel = shared.abort.child_token();
     // Begun here, and not in the task, sessions are in the order of their connections.
-    let socket = Socket::new(stream, end, place);
+    let socket = Socket::new(stream, end, permit);
     let replies = socket.replies().clone();
     let session = shared.dispatcher.session(peer, replies, standing, cancel.clone());
     tokio::spawn(serve(socket, session, cancel, shared.clone()));
@@ -102,7 +102,7 @@ fn reject(stream: &TcpStream, peer: SocketAddr) {
     }
 }
 
-/// Says that a connection is closed for want of a place, and by which limit.
+/// Says that a connection is closed because of a limit, and by which.
 fn refuse(peer: SocketAddr, full: Full, shared: &Shared) {
     let settings = &shared.settings;
     match full {

@@ -1,4 +1,4 @@
-//! Every way in which a connection ends leaves its place free, and its calls have a bound.
+//! Every way in which a connection ends gives its permit back, and its calls have a bound.
 
 use std::io::ErrorKind::{ConnectionReset, WouldBlock};
 use std::io::{Read as _, Write as _};
@@ -12,8 +12,8 @@ use tokio::time::Instant;
 use tokio_util::sync::DropGuard;
 
 use super::*;
+use crate::net::{Admission, Server, ServerHandle, ServerSettings};
 use crate::rpc::{Call, Program, Reply};
-use crate::server::{Admission, Server, ServerHandle, ServerSettings};
 use crate::xdr::Encoder;
 
 const NULL: u32 = 0;
@@ -111,8 +111,8 @@ impl Fixture {
         timeout(PATIENCE, begun.wait_for(|now| *now >= calls)).await.unwrap().unwrap();
     }
 
-    async fn places_taken(&self, places: usize) {
-        until(|| self.shared.places.taken() == places).await;
+    async fn connections_open(&self, open: usize) {
+        until(|| self.shared.connections.taken() == open).await;
     }
 
     async fn orphans(&self, calls: usize) {
@@ -177,7 +177,7 @@ impl Peer {
     }
 }
 
-/// Peers come from several addresses, more than places of one.
+/// Peers come from several addresses, more than one may have connections.
 const PEERS: usize = 300;
 
 async fn each_ends(fixture: &Arc<Fixture>, end: impl Fn(&Fixture, u8) + Send + 'static) {
@@ -185,12 +185,12 @@ async fn each_ends(fixture: &Arc<Fixture>, end: impl Fn(&Fixture, u8) + Send + '
     spawn_blocking(move || (0..PEERS).for_each(|peer| end(&peers, if peer < 260 { 1 } else { 2 })))
         .await
         .unwrap();
-    fixture.places_taken(0).await;
+    fixture.connections_open(0).await;
     fixture.orphans(0).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_place_is_free_after_a_reply_that_was_not_read() {
+async fn a_permit_is_free_after_a_reply_that_was_not_read() {
     let fixture =
         Arc::new(Fixture::new(|settings| settings.max_connections_per_client = 256).await);
     each_ends(&fixture, |fixture, last| drop(fixture.peer(last, &[LARGE, NULL, LARGE]).taste()))
@@ -199,7 +199,7 @@ async fn a_place_is_free_after_a_reply_that_was_not_read() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_place_is_free_after_a_connection_that_was_never_read_from() {
+async fn a_permit_is_free_after_a_connection_that_was_never_read_from() {
     let fixture = Arc::new(Fixture::new(|_| {}).await);
     each_ends(&fixture, |fixture, last| drop(fixture.peer(last, &[NULL; 300]))).await;
     each_ends(&fixture, |fixture, last| fixture.peer(last, &[]).reset()).await;
@@ -207,10 +207,10 @@ async fn a_place_is_free_after_a_connection_that_was_never_read_from() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_place_is_free_after_the_write_timeout() {
+async fn a_permit_is_free_after_the_write_timeout() {
     let fixture = Fixture::new(|settings| settings.write_timeout = Duration::from_millis(50)).await;
     let peers: Vec<_> = (0..20).map(|_| fixture.peer(1, &[LARGE; 8])).collect();
-    until(|| fixture.shared.places.taken() == 0).await;
+    until(|| fixture.shared.connections.taken() == 0).await;
     drop(peers);
 }
 
@@ -225,29 +225,29 @@ async fn a_peer_that_takes_a_byte_at_a_time_is_cut_off_too() {
             std::thread::sleep(Duration::from_millis(5));
         }
     });
-    fixture.places_taken(0).await;
+    fixture.connections_open(0).await;
     peer.0.shutdown(std::net::Shutdown::Both).unwrap();
     slow.await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_place_is_free_after_half_a_close() {
+async fn a_permit_is_free_after_half_a_close() {
     let fixture = Fixture::new(|_| {}).await;
     let peer = fixture.peer(1, &[NULL; 10]);
     peer.0.shutdown(std::net::Shutdown::Write).unwrap();
-    fixture.places_taken(0).await;
+    fixture.connections_open(0).await;
     drop(peer.taste());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_place_is_free_while_a_call_of_its_connection_goes_on() {
+async fn a_permit_is_free_while_a_call_of_its_connection_goes_on() {
     let fixture = Fixture::new(|settings| settings.calls_per_connection = 4).await;
     // The second is not read from any more, as it has all the calls that it may have.
     for calls in [1, 4] {
         drop(fixture.peer(1, &vec![CHANGE; calls]));
     }
     fixture.begun(5).await;
-    fixture.places_taken(0).await;
+    fixture.connections_open(0).await;
     fixture.orphans(5).await;
     fixture.script.gate.add_permits(5);
     fixture.orphans(0).await;
@@ -258,14 +258,14 @@ async fn a_call_that_may_be_repeated_does_not_outlive_its_connection_for_long() 
     let fixture = Fixture::new(|_| {}).await;
     drop(fixture.peer(1, &[WAIT; 40]));
     fixture.begun(40).await;
-    fixture.places_taken(0).await;
+    fixture.connections_open(0).await;
     fixture.orphans(0).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_client_with_many_orphaned_calls_begins_no_more() {
     let fixture = Fixture::new(|settings| settings.calls_per_connection = 2).await;
-    let bound = 2 * crate::server::ORPHANED_CONNECTIONS_PER_CLIENT;
+    let bound = 2 * crate::net::ORPHANED_CONNECTIONS_PER_CLIENT;
     for begun in 1..=bound {
         let _ends = fixture.peer(1, &[CHANGE]);
         fixture.begun(begun).await;
@@ -284,12 +284,12 @@ async fn a_client_with_many_orphaned_calls_begins_no_more() {
 async fn a_stop_waits_seconds_for_peers_that_do_not_read() {
     let fixture = Fixture::new(|settings| settings.write_timeout = PATIENCE).await;
     let peer = fixture.peer(1, &[LARGE; 8]);
-    fixture.places_taken(1).await;
+    fixture.connections_open(1).await;
     let peer = spawn_blocking(move || peer.taste()).await.unwrap();
     tokio::time::pause();
     let began = Instant::now();
     fixture.shared.drain.cancel();
-    until(|| fixture.shared.places.taken() == 0).await;
+    until(|| fixture.shared.connections.taken() == 0).await;
     assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
     drop(peer);
 }
@@ -304,7 +304,7 @@ async fn the_oldest_peer_without_a_valid_handle_gives_way_to_a_new_one() {
     strangers.by_ref().take(2).for_each(Peer::ended);
     let rest: Vec<_> = strangers.chain(clients).collect();
     assert!(rest.iter().all(Peer::is_open));
-    fixture.places_taken(8).await;
+    fixture.connections_open(8).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -319,7 +319,7 @@ async fn a_connection_without_calls_ends() {
     assert!(busy.is_open(), "a call is in flight");
     fixture.script.gate.add_permits(1);
     busy.taste().ended();
-    fixture.places_taken(0).await;
+    fixture.connections_open(0).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -332,7 +332,7 @@ async fn connections_end_whose_client_is_admitted_no_more() {
     fixture.begun(1).await;
     fixture.handle.set_admission(Admission::new(&networks(3), &[]));
     client.ended();
-    fixture.places_taken(1).await;
+    fixture.connections_open(1).await;
     assert!(probe.is_open(), "it was no client before either");
     fixture.script.gate.add_permits(1);
     fixture.orphans(0).await;
@@ -349,5 +349,5 @@ async fn a_connection_from_an_address_that_is_not_admitted_is_reset() {
         assert_eq!(stranger.0.read(&mut [0; 16]).unwrap_err().kind(), ConnectionReset);
         fixture.peer(2, &[NULL]).taste();
     }
-    fixture.places_taken(0).await;
+    fixture.connections_open(0).await;
 }

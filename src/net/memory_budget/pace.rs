@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use super::Slow;
 
 /// A sender's progress is counted in pieces of so many bytes: single bytes are none.
-pub(in crate::server) const QUANTUM_BYTES: usize = 16 << 10;
+pub(in crate::net) const QUANTUM_BYTES: usize = 16 << 10;
 /// How long a sender may take for a quantum of a large record while others wait for memory.
 const SENDER_PATIENCE: Duration = Duration::from_secs(1);
 /// How long a receiver may take nothing of its replies while others wait for memory.
@@ -18,7 +18,7 @@ const NOTHING: u64 = u64::MAX;
 
 /// The times of a connection's last progress.
 #[derive(Debug)]
-pub(in crate::server) struct Pace {
+pub(in crate::net) struct Pace {
     epoch: Instant,
     /// When the record under way last got ahead by a quantum, in milliseconds since `epoch`.
     record: AtomicU64,
@@ -58,32 +58,32 @@ impl Pace {
     }
 
     /// The record under way takes `bytes` of memory.
-    pub(in crate::server) fn record_takes(&self, bytes: usize) {
+    pub(in crate::net) fn record_takes(&self, bytes: usize) {
         self.record_bytes.store(bytes, Ordering::Relaxed);
     }
 
     /// `bytes` of a large record have arrived.
-    pub(in crate::server) fn record_arrives(&self, bytes: usize) {
+    pub(in crate::net) fn record_arrives(&self, bytes: usize) {
         if self.arrived.fetch_add(bytes, Ordering::Relaxed) + bytes >= QUANTUM_BYTES {
             self.record_goes_on();
         }
     }
 
     /// The record under way has ended.
-    pub(in crate::server) fn record_ended(&self) {
+    pub(in crate::net) fn record_ended(&self) {
         self.pause_record();
         self.record_takes(0);
     }
 
     /// The peer takes nothing of its replies for the moment.
-    pub(in crate::server) fn write_waits(&self) {
+    pub(in crate::net) fn write_waits(&self) {
         if self.write.load(Ordering::Relaxed) == NOTHING {
             self.write.store(self.now(), Ordering::Relaxed);
         }
     }
 
     /// The peer takes its replies.
-    pub(in crate::server) fn write_goes_on(&self) {
+    pub(in crate::net) fn write_goes_on(&self) {
         self.write.store(NOTHING, Ordering::Relaxed);
     }
 

@@ -9,7 +9,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout_at};
 use tokio_util::sync::CancellationToken;
 
-use super::outbox::{Outbox, Outgoing};
+use super::reply_queue::{Outgoing, ReplyQueue};
 use super::socket::Socket;
 use crate::rpc::PeerState;
 
@@ -25,18 +25,18 @@ const PATIENCE_AT_END: Duration = Duration::from_secs(5);
 const ACKNOWLEDGEMENT: Duration = Duration::from_secs(1);
 const LOOK_AFTER: Duration = Duration::from_millis(100);
 
-/// Writes replies until the outbox is closed and empty, or the peer is slow for `patience`; then the outbox is
+/// Writes replies until the reply queue is closed and empty, or the peer is slow for `patience`; then the reply queue is
 /// closed. After `stopping` has fired there is less patience.
 pub(super) async fn write_replies(
     socket: Arc<Socket>,
-    outbox: Arc<Outbox>,
+    replies: Arc<ReplyQueue>,
     patience: Duration,
     stopping: CancellationToken,
 ) {
-    let _end = AbandonAtEnd(&outbox);
+    let _end = AbandonAtEnd(&replies);
     let mut writer =
         Writer { socket: &socket, patience, stopping, since: Instant::now(), taken: 0 };
-    match writer.write_all(&outbox).await {
+    match writer.write_all(&replies).await {
         Ok(()) => writer.acknowledged().await,
         Err(error) => {
             socket.replies().broke();
@@ -45,8 +45,8 @@ pub(super) async fn write_replies(
     }
 }
 
-/// Abandons the outbox whatever way writing ends.
-struct AbandonAtEnd<'a>(&'a Outbox);
+/// Abandons the reply queue whatever way writing ends.
+struct AbandonAtEnd<'a>(&'a ReplyQueue);
 
 impl Drop for AbandonAtEnd<'_> {
     fn drop(&mut self) {
@@ -64,28 +64,28 @@ struct Writer<'a> {
 }
 
 impl Writer<'_> {
-    async fn write_all(&mut self, outbox: &Outbox) -> io::Result<()> {
+    async fn write_all(&mut self, replies: &ReplyQueue) -> io::Result<()> {
         let mut batch = VecDeque::new();
         // Bytes of the batch's first reply that are written already.
         let mut offset = 0;
         let mut turn = 0;
         let stream = self.socket.stream();
-        while outbox.take(&mut batch).await {
-            self.is_not_slow(outbox);
+        while replies.take(&mut batch).await {
+            self.is_not_slow(replies);
             while !batch.is_empty() {
                 match self.socket.replies().write(|| write_some(stream, &batch, offset)) {
                     Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                     Ok(written) => {
                         turn += written;
                         self.taken += written;
-                        let replies = batch.len();
-                        offset = remove_written(&mut batch, offset + written, outbox);
-                        if batch.len() < replies || self.taken >= PROGRESS_BYTES {
-                            self.is_not_slow(outbox);
+                        let before = batch.len();
+                        offset = remove_written(&mut batch, offset + written, replies);
+                        if batch.len() < before || self.taken >= PROGRESS_BYTES {
+                            self.is_not_slow(replies);
                         }
                     }
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                        outbox.pace().write_waits();
+                        replies.pace().write_waits();
                         self.writable().await?;
                         turn = 0;
                     }
@@ -115,8 +115,8 @@ impl Writer<'_> {
         }
     }
 
-    fn is_not_slow(&mut self, outbox: &Outbox) {
-        outbox.pace().write_goes_on();
+    fn is_not_slow(&mut self, replies: &ReplyQueue) {
+        replies.pace().write_goes_on();
         (self.since, self.taken) = (Instant::now(), 0);
     }
 
@@ -157,7 +157,11 @@ fn write_some(stream: &TcpStream, batch: &VecDeque<Outgoing>, offset: usize) -> 
 }
 
 /// Removes the replies that `written` bytes cover; the rest lies within the first that is left.
-fn remove_written(batch: &mut VecDeque<Outgoing>, mut written: usize, outbox: &Outbox) -> usize {
+fn remove_written(
+    batch: &mut VecDeque<Outgoing>,
+    mut written: usize,
+    replies: &ReplyQueue,
+) -> usize {
     let mut count = 0;
     for length in batch.iter().map(|outgoing| outgoing.answer.len()) {
         if length > written {
@@ -166,6 +170,6 @@ fn remove_written(batch: &mut VecDeque<Outgoing>, mut written: usize, outbox: &O
         written -= length;
         count += 1;
     }
-    outbox.written(batch, count);
+    replies.written(batch, count);
     written
 }

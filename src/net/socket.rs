@@ -8,25 +8,29 @@ use rustix::ioctl::{Getter, Opcode, ioctl};
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
-use super::places::Place;
+use super::connection_limits::ConnectionPermit;
 use crate::rpc::{PeerState, ReplyStream, Transport};
 
-/// A socket, and the place that it takes: the place is free as soon as the socket is closed, whatever the connection's
+/// A socket and its permit, which is given back as soon as the socket is closed, whatever the connection's
 /// calls do.
 #[derive(Debug)]
 pub(super) struct Socket {
     // Dropped in this order.
     stream: TcpStream,
     end: CancellationToken,
-    _place: Place,
+    _permit: ConnectionPermit,
     replies: Arc<ReplyStream>,
 }
 
 impl Socket {
-    pub(super) fn new(stream: TcpStream, end: CancellationToken, place: Place) -> Arc<Self> {
+    pub(super) fn new(
+        stream: TcpStream,
+        end: CancellationToken,
+        permit: ConnectionPermit,
+    ) -> Arc<Self> {
         Arc::new_cyclic(|socket: &Weak<Self>| {
             let replies = Arc::new(ReplyStream::new(Box::new(socket.clone())));
-            Self { stream, end, _place: place, replies }
+            Self { stream, end, _permit: permit, replies }
         })
     }
 

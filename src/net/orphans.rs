@@ -1,5 +1,5 @@
 //! Calls whose connection has ended: a change that is under way is awaited, and another call ends within seconds. Their
-//! connections' places are free, so that these calls have a bound of their own.
+//! connections' permits are free, so that these calls have a bound of their own.
 //!
 //! While a client has `per_client` orphaned calls, or the server has `all`, the client's connections begin no call. At
 //! most the bound and the calls of every open connection are in flight together.

@@ -1,4 +1,4 @@
-//! Places for connections: so many in all, so many for each client, and few for peers that are not known to be clients.
+//! The connections that may be open: in all, of each client, and of peers that have not used a valid handle.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
@@ -11,17 +11,17 @@ use tokio_util::sync::CancellationToken;
 use crate::rpc::Standing;
 use crate::types::ClientAddress;
 
-/// Every place there is. Held places are counted when connections begin and end, and at no other time.
+/// The connections that are open. They are counted when a connection begins and ends, and at no other time.
 #[derive(Debug)]
-pub(super) struct Places {
+pub(super) struct ConnectionLimits {
     free: Arc<Semaphore>,
-    limits: PlaceLimits,
+    limits: Limits,
     held: Mutex<Held>,
 }
 
-/// How many places there are.
+/// How many connections may be open.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct PlaceLimits {
+pub(super) struct Limits {
     pub(super) all: usize,
     pub(super) per_client: usize,
     /// For peers that have not used a valid handle yet, of all clients together.
@@ -30,14 +30,14 @@ pub(super) struct PlaceLimits {
 
 #[derive(Debug, Default)]
 struct Held {
-    /// Clients that hold a place, and how many each.
+    /// Clients with open connections, and how many each.
     by_client: HashMap<ClientAddress, usize>,
-    /// Every place by its number: the oldest first.
-    places: BTreeMap<u64, Holder>,
+    /// Every connection by its number: the oldest first.
+    connections: BTreeMap<u64, Holder>,
     next: u64,
 }
 
-/// Who holds a place.
+/// An open connection.
 #[derive(Debug)]
 struct Holder {
     peer: IpAddr,
@@ -45,27 +45,27 @@ struct Holder {
     end: CancellationToken,
 }
 
-/// One connection's place, free again when dropped.
+/// One connection's permit, given back when dropped.
 #[derive(Debug)]
-pub(super) struct Place {
-    places: Arc<Places>,
+pub(super) struct ConnectionPermit {
+    connections: Arc<ConnectionLimits>,
     client: ClientAddress,
     number: u64,
     _permit: OwnedSemaphorePermit,
 }
 
-/// Why there is no place.
+/// Why no more connection is taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Full {
-    /// All are held.
+    /// `max_connections` are open.
     Server,
-    /// The client holds as many as one may.
+    /// The client has `max_connections_per_client`.
     Client,
 }
 
-impl Places {
-    pub(super) fn new(limits: PlaceLimits) -> Arc<Self> {
-        let limits = PlaceLimits { all: limits.all.min(Semaphore::MAX_PERMITS), ..limits };
+impl ConnectionLimits {
+    pub(super) fn new(limits: Limits) -> Arc<Self> {
+        let limits = Limits { all: limits.all.min(Semaphore::MAX_PERMITS), ..limits };
         Arc::new(Self {
             free: Arc::new(Semaphore::new(limits.all)),
             limits,
@@ -73,28 +73,28 @@ impl Places {
         })
     }
 
-    /// Takes a place for a connection. Its `end` fires when its place is needed for a newer peer, or its address is
+    /// Takes a permit for a connection. Its `end` fires when the permit is needed for a newer peer, or its address is
     /// not admitted any more.
     pub(super) fn take(
         self: &Arc<Self>,
         peer: IpAddr,
         standing: Standing,
         end: CancellationToken,
-    ) -> Result<Place, Full> {
+    ) -> Result<ConnectionPermit, Full> {
         let client = ClientAddress::of(peer);
         let permit = self.free.clone().try_acquire_owned().map_err(|_| Full::Server)?;
         let mut held = self.held.lock();
         let count = held.by_client.entry(client).or_default();
         if *count >= self.limits.per_client {
-            // An entry of a client that holds nothing is there only where nobody may hold anything.
+            // A client without connections has an entry only where the limit is zero.
             return Err(Full::Client);
         }
         *count += 1;
         let number = held.next;
         held.next += 1;
-        held.places.insert(number, Holder { peer, standing, end });
+        held.connections.insert(number, Holder { peer, standing, end });
         drop(held);
-        Ok(Place { places: self.clone(), client, number, _permit: permit })
+        Ok(ConnectionPermit { connections: self.clone(), client, number, _permit: permit })
     }
 
     /// Ends the oldest connections of peers that have not used a valid handle, where these are too many, and gives
@@ -102,7 +102,7 @@ impl Places {
     pub(super) fn end_oldest_unproven(&self) -> usize {
         let held = self.held.lock();
         let unproven = || {
-            let holders = held.places.values();
+            let holders = held.connections.values();
             holders.filter(|it| !it.standing.is_proven() && !it.end.is_cancelled())
         };
         let too_many = unproven().count().saturating_sub(self.limits.unproven);
@@ -113,16 +113,16 @@ impl Places {
     /// Ends the connections of peers that `stays` is not true of, and gives their number.
     pub(super) fn end_others(&self, stays: impl Fn(IpAddr) -> bool) -> usize {
         let held = self.held.lock();
-        let others = held.places.values().filter(|it| !stays(it.peer));
+        let others = held.connections.values().filter(|it| !stays(it.peer));
         others.map(|holder| holder.end.cancel()).count()
     }
 
-    /// How many are held.
+    /// How many connections are open.
     pub(super) fn taken(&self) -> usize {
         self.limits.all - self.free.available_permits()
     }
 
-    /// Waits until none is held. Meanwhile none is given.
+    /// Waits until no connection is open. Meanwhile none is taken.
     pub(super) async fn all_free(&self) {
         let all = u32::try_from(self.limits.all).unwrap_or(u32::MAX);
         // It fails only where the semaphore is closed, which it never is.
@@ -130,10 +130,10 @@ impl Places {
     }
 }
 
-impl Drop for Place {
+impl Drop for ConnectionPermit {
     fn drop(&mut self) {
-        let mut held = self.places.held.lock();
-        held.places.remove(&self.number);
+        let mut held = self.connections.held.lock();
+        held.connections.remove(&self.number);
         if let Some(count) = held.by_client.get_mut(&self.client) {
             *count -= 1;
             if *count == 0 {
@@ -147,50 +147,50 @@ impl Drop for Place {
 mod tests {
     use super::*;
 
-    fn places(all: usize, per_client: usize, unproven: usize) -> Arc<Places> {
-        Places::new(PlaceLimits { all, per_client, unproven })
+    fn connections(all: usize, per_client: usize, unproven: usize) -> Arc<ConnectionLimits> {
+        ConnectionLimits::new(Limits { all, per_client, unproven })
     }
 
-    fn taken(places: &Arc<Places>, peer: &str) -> Result<Place, Full> {
-        places.take(peer.parse().unwrap(), Standing::default(), CancellationToken::new())
+    fn taken(connections: &Arc<ConnectionLimits>, peer: &str) -> Result<ConnectionPermit, Full> {
+        connections.take(peer.parse().unwrap(), Standing::default(), CancellationToken::new())
     }
 
     #[test]
     fn a_client_leaves_places_to_others() {
-        let places = places(3, 2, 3);
-        let one = taken(&places, "2001:db8::1").unwrap();
-        let _two = taken(&places, "2001:db8::ffff:2").unwrap();
-        assert_eq!(taken(&places, "2001:db8::3").unwrap_err(), Full::Client);
-        let _other = taken(&places, "2001:db8:0:1::1").unwrap();
-        assert_eq!(taken(&places, "10.0.0.3").unwrap_err(), Full::Server);
-        assert_eq!(places.taken(), 3);
+        let connections = connections(3, 2, 3);
+        let one = taken(&connections, "2001:db8::1").unwrap();
+        let _two = taken(&connections, "2001:db8::ffff:2").unwrap();
+        assert_eq!(taken(&connections, "2001:db8::3").unwrap_err(), Full::Client);
+        let _other = taken(&connections, "2001:db8:0:1::1").unwrap();
+        assert_eq!(taken(&connections, "10.0.0.3").unwrap_err(), Full::Server);
+        assert_eq!(connections.taken(), 3);
         drop(one);
-        let _again = taken(&places, "2001:db8::3").unwrap();
+        let _again = taken(&connections, "2001:db8::3").unwrap();
     }
 
     #[test]
     fn clients_that_went_are_forgotten() {
-        let places = places(2, 1, 2);
-        drop(taken(&places, "10.0.0.1").unwrap());
-        let held = places.held.lock();
-        assert!(held.by_client.is_empty() && held.places.is_empty());
-        assert_eq!(places.taken(), 0);
+        let connections = connections(2, 1, 2);
+        drop(taken(&connections, "10.0.0.1").unwrap());
+        let held = connections.held.lock();
+        assert!(held.by_client.is_empty() && held.connections.is_empty());
+        assert_eq!(connections.taken(), 0);
     }
 
     #[test]
     fn the_oldest_peer_without_a_valid_handle_gives_way() {
-        let places = places(10, 10, 2);
+        let connections = connections(10, 10, 2);
         let peers: Vec<_> =
             (0..5).map(|_| (Standing::default(), CancellationToken::new())).collect();
         let peer: IpAddr = [10, 0, 0, 1].into();
         let mut held = Vec::new();
         for (index, (standing, end)) in peers.iter().enumerate() {
-            held.push(places.take(peer, standing.clone(), end.clone()).unwrap());
+            held.push(connections.take(peer, standing.clone(), end.clone()).unwrap());
             if index == 0 {
                 standing.prove();
             }
             // Those that end do not count again while they end.
-            assert_eq!(places.end_oldest_unproven(), usize::from(index > 2));
+            assert_eq!(connections.end_oldest_unproven(), usize::from(index > 2));
         }
         let ended: Vec<_> = peers.iter().map(|(_, end)| end.is_cancelled()).collect();
         assert_eq!(ended, [false, true, true, false, false]);
@@ -198,13 +198,13 @@ mod tests {
 
     #[test]
     fn connections_of_addresses_that_are_not_admitted_end() {
-        let places = places(3, 3, 3);
+        let connections = connections(3, 3, 3);
         let (one, other) = (CancellationToken::new(), CancellationToken::new());
         let take = |last, end: &CancellationToken| {
-            places.take([10, 0, 0, last].into(), Standing::default(), end.clone()).unwrap()
+            connections.take([10, 0, 0, last].into(), Standing::default(), end.clone()).unwrap()
         };
         let _held = [take(1, &one), take(2, &other)];
-        assert_eq!(places.end_others(|peer| peer == IpAddr::from([10, 0, 0, 1])), 1);
+        assert_eq!(connections.end_others(|peer| peer == IpAddr::from([10, 0, 0, 1])), 1);
         assert!(!one.is_cancelled() && other.is_cancelled());
     }
 }

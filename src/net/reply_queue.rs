@@ -30,9 +30,9 @@ const KEEP_CAPACITY: usize = 32;
 
 /// One connection's replies and calls in flight.
 #[derive(Debug)]
-pub(super) struct Outbox {
+pub(super) struct ReplyQueue {
     queue: Mutex<Queue>,
-    /// Something is to be written, or the outbox is closed.
+    /// Something is to be written, or the reply queue is closed.
     ready: Notify,
     account: Arc<Account>,
     max_calls: usize,
@@ -102,13 +102,13 @@ pub(super) struct Outgoing {
 /// One call in flight. Dropping it says that no reply will come.
 #[derive(Debug)]
 pub(super) struct Slot {
-    outbox: Arc<Outbox>,
+    replies: Arc<ReplyQueue>,
     counted: Counted,
     /// Memory that is still to be waited for.
     wanted: usize,
 }
 
-impl Outbox {
+impl ReplyQueue {
     pub(super) fn new(
         max_calls: usize,
         memory: ConnectionMemory,
@@ -135,7 +135,7 @@ impl Outbox {
     pub(super) fn begin(self: &Arc<Self>, bytes: usize, memory: Option<RecordMemory>) -> Slot {
         let counted = Counted::new(&self.account, bytes);
         drop(memory);
-        Slot { outbox: self.clone(), counted, wanted: 0 }
+        Slot { replies: self.clone(), counted, wanted: 0 }
     }
 
     /// Waits until another call may be read. One reader waits at a time.
@@ -207,7 +207,7 @@ impl Outbox {
         self.account.memory.pace()
     }
 
-    /// Waits until every call has ended and its reply is written, or the outbox is closed.
+    /// Waits until every call has ended and its reply is written, or the reply queue is closed.
     pub(super) async fn idle(&self) {
         while !self.account.is_idle() {
             self.wake_writer();
@@ -249,7 +249,7 @@ impl Outbox {
         }
     }
 
-    /// Waits for replies and moves all of them to `batch`, which is empty. `false` where the outbox is
+    /// Waits for replies and moves all of them to `batch`, which is empty. `false` where the reply queue is
     /// closed and nothing is left.
     pub(super) async fn take(&self, batch: &mut VecDeque<Outgoing>) -> bool {
         loop {
@@ -448,7 +448,7 @@ impl Counts {
 
 impl Slot {
     /// The call takes `memory` beside its arguments, which are no more than [`crate::rpc::FREE_BYTES`]. Whether that is
-    /// covered at once; otherwise [`Outbox::begins`] is to follow.
+    /// covered at once; otherwise [`ReplyQueue::begins`] is to follow.
     pub(super) fn takes(&mut self, memory: usize) -> bool {
         let counted = &mut self.counted;
         let arguments = counted.bytes.min(crate::rpc::FREE_BYTES);
@@ -456,7 +456,7 @@ impl Slot {
             return true;
         }
         self.wanted = memory;
-        self.outbox.clone().begins(self).now_or_never().is_some()
+        self.replies.clone().begins(self).now_or_never().is_some()
     }
 
     /// The call waits for something.
@@ -464,13 +464,13 @@ impl Slot {
         self.counted.takes(self.counted.bytes + CALL_BYTES);
     }
 
-    /// Queues the call's reply. [`Outbox::wake_writer`] is to follow.
+    /// Queues the call's reply. [`ReplyQueue::wake_writer`] is to follow.
     pub(super) fn answer(self, answer: Answer) {
-        let Self { outbox, mut counted, wanted: _ } = self;
+        let Self { replies, mut counted, wanted: _ } = self;
         let length = answer.len();
         counted.answered(length + REPLY_BYTES);
         let outgoing = Outgoing { answer, counted };
-        let mut queue = outbox.queue.lock();
+        let mut queue = replies.queue.lock();
         if !queue.closed {
             queue.queued += length as u64;
             outgoing.answer.queued(queue.queued);

@@ -20,9 +20,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::Shared;
 use super::memory_budget::{QUANTUM_BYTES, Slow};
-use super::outbox::{Outbox, RecordMemory};
+use super::reply_queue::{RecordMemory, ReplyQueue};
+use super::reply_writer::write_replies;
 use super::socket::Socket;
-use super::writer::write_replies;
 use crate::log_limit::limited;
 use crate::rpc::{RecordError, RecordReader, Session, Started, Step};
 use crate::types::{BoundedChain, ClientAddress};
@@ -74,12 +74,12 @@ struct Reading {
     /// The memory of the record under way, where the record is large.
     record: Option<RecordMemory>,
     session: Session,
-    outbox: Arc<Outbox>,
+    replies: Arc<ReplyQueue>,
     shared: Arc<Shared>,
 }
 
-/// Closes the outbox whatever way the connection's task ends.
-struct CloseAtEnd(Arc<Outbox>);
+/// Closes the reply queue whatever way the connection's task ends.
+struct CloseAtEnd(Arc<ReplyQueue>);
 
 impl Drop for CloseAtEnd {
     fn drop(&mut self) {
@@ -98,11 +98,11 @@ pub(super) async fn serve(
     let settings = &shared.settings;
     let client = ClientAddress::of(peer.ip());
     let (memory, orphans) = (shared.budget.connect(client), shared.orphans.of(client));
-    let outbox = Outbox::new(settings.calls_per_connection, memory, cancel.clone(), orphans);
-    let close = CloseAtEnd(outbox.clone());
+    let replies = ReplyQueue::new(settings.calls_per_connection, memory, cancel.clone(), orphans);
+    let close = CloseAtEnd(replies.clone());
     let mut writer = tokio::spawn(write_replies(
         socket.clone(),
-        outbox.clone(),
+        replies.clone(),
         settings.write_timeout,
         shared.drain.clone(),
     ));
@@ -113,7 +113,7 @@ pub(super) async fn serve(
         more: false,
         record: None,
         session,
-        outbox: outbox.clone(),
+        replies: replies.clone(),
         shared: shared.clone(),
     };
     let end = tokio::select! {
@@ -123,7 +123,7 @@ pub(super) async fn serve(
         }
         // The server cancels no calls before it stops: the writer has given up.
         () = cancel.cancelled() => End::Unwritten,
-        slow = must_end(&outbox, socket.stream()) => match slow {
+        slow = must_end(&replies, socket.stream()) => match slow {
             Slow::Sender => End::SlowSender,
             Slow::Receiver => End::SlowReceiver,
         },
@@ -141,7 +141,7 @@ pub(super) async fn serve(
     if matches!(end, End::Stopped) {
         // Calls in flight may finish, until the server or the writer gives up on them, or the peer is gone.
         tokio::select! {
-            () = outbox.idle() => {}
+            () = replies.idle() => {}
             () = peer_gone(socket.stream()) => {}
             () = shared.kill.cancelled() => {}
         }
@@ -159,14 +159,14 @@ pub(super) async fn serve(
 }
 
 /// Waits until the connection must end for its slowness. A sender whose bytes wait in the socket is not slow: the server is.
-async fn must_end(outbox: &Outbox, stream: &TcpStream) -> Slow {
+async fn must_end(replies: &ReplyQueue, stream: &TcpStream) -> Slow {
     loop {
-        let slow = outbox.must_end().await;
+        let slow = replies.must_end().await;
         let unread = ioctl_fionread(stream).unwrap_or(0);
         if slow == Slow::Receiver || unread < QUANTUM_BYTES as u64 {
             return slow;
         }
-        outbox.goes_on();
+        replies.goes_on();
     }
 }
 
@@ -185,23 +185,23 @@ async fn peer_gone(stream: &TcpStream) {
 impl Reading {
     /// Reads and starts calls; comes back with the reason to stop only.
     async fn read_calls(&mut self) -> Result<std::convert::Infallible, End> {
-        let mut idle = IdleLimit::new(self.outbox.clone(), self.shared.clone());
+        let mut idle = IdleLimit::new(self.replies.clone(), self.shared.clone());
         loop {
             // A record under way is read on: its memory is granted as it grows.
             if !self.records.is_partial() {
-                self.unless_gone(self.outbox.has_room()).await?;
+                self.unless_gone(self.replies.has_room()).await?;
             }
             match self.records.step(&mut self.input)? {
                 Step::Record(record) => self.start(record).await?,
                 Step::Grow { step, rest } => {
-                    self.outbox.wake_writer();
-                    let mut record = self.record.take().unwrap_or_else(|| self.outbox.record());
+                    self.replies.wake_writer();
+                    let mut record = self.record.take().unwrap_or_else(|| self.replies.record());
                     let granted = self.unless_gone(record.grow(step, rest)).await?;
                     self.record = Some(record);
                     self.records.granted(granted);
                 }
                 Step::Hungry => {
-                    self.outbox.wake_writer();
+                    self.replies.wake_writer();
                     if self.more {
                         // The writer, and other connections, before more is read.
                         yield_now().await;
@@ -214,10 +214,10 @@ impl Reading {
 
     /// Starts a record's call, when there is memory for it.
     async fn start(&mut self, record: Bytes) -> Result<(), End> {
-        let mut slot = self.outbox.begin(record.len(), self.record.take());
+        let mut slot = self.replies.begin(record.len(), self.record.take());
         let mut started = self.session.start(record, |memory| slot.takes(memory))?;
         if let Started::Lacking(call) = started {
-            self.unless_gone(self.outbox.begins(&mut slot)).await?;
+            self.unless_gone(self.replies.begins(&mut slot)).await?;
             started = call.start();
         }
         match started {
@@ -225,11 +225,11 @@ impl Reading {
             Started::Nothing | Started::Lacking(_) => {}
             Started::Waiting(call) => {
                 slot.waits();
-                let outbox = self.outbox.clone();
+                let replies = self.replies.clone();
                 tokio::spawn(async move {
                     if let Some(answer) = call.await {
                         slot.answer(answer);
-                        outbox.wake_writer();
+                        replies.wake_writer();
                     }
                 });
             }
@@ -286,7 +286,7 @@ impl Reading {
                 Ok(bytes) => {
                     self.socket.replies().heard();
                     if self.record.is_some() {
-                        self.outbox.pace().record_arrives(bytes);
+                        self.replies.pace().record_arrives(bytes);
                     }
                     if large {
                         self.records.read_directly(bytes);
@@ -302,23 +302,23 @@ impl Reading {
 
 /// The limit of the time without a call.
 struct IdleLimit {
-    outbox: Arc<Outbox>,
+    replies: Arc<ReplyQueue>,
     shared: Arc<Shared>,
     /// When to look next, which is not at every call.
     look: Pin<Box<Sleep>>,
 }
 
 impl IdleLimit {
-    fn new(outbox: Arc<Outbox>, shared: Arc<Shared>) -> Self {
+    fn new(replies: Arc<ReplyQueue>, shared: Arc<Shared>) -> Self {
         let look = Box::pin(sleep(shared.idle_timeout.get()));
-        Self { outbox, shared, look }
+        Self { replies, shared, look }
     }
 
     async fn reached(&mut self) {
         loop {
             self.look.as_mut().await;
             let (now, limit) = (Instant::now(), self.shared.idle_timeout.get());
-            let end = self.outbox.idle_since().unwrap_or(now) + limit;
+            let end = self.replies.idle_since().unwrap_or(now) + limit;
             if end <= now {
                 return;
             }
