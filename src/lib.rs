@@ -6,7 +6,7 @@
 //! net/connection  →  rpc/{record,message,auth,dispatch,replay}  →  nfs3/<procedure>
 //!                 →  vfs/{namespace,file,attributes}  →  metadata/<store>  and  content/<store>
 //! ```
-//! `types` holds what crosses layers and imports nothing; `server/stores.rs` alone names concrete
+//! `types` holds what crosses layers and imports nothing; `stores` alone names concrete
 //! stores; `config` becomes validated types before anything starts.
 
 // What the test programs share names the crate as they do.
@@ -29,6 +29,7 @@ pub mod nfs3;
 pub mod ownership;
 pub mod rpc;
 pub mod server;
+pub mod stores;
 pub mod telemetry;
 pub mod types;
 pub mod vfs;

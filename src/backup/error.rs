@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::content;
 use crate::dump::ReadError;
 use crate::metadata::{self, LoadError};
-use crate::server::KeepingError;
+use crate::stores::OfflineError;
 use crate::types::ShareName;
 
 /// Why a backup or restore ended early.
@@ -84,7 +84,7 @@ pub enum Error {
     },
     /// A store of the configuration cannot be used.
     #[error(transparent)]
-    Keeping(#[from] KeepingError),
+    Offline(#[from] OfflineError),
     /// A metadata store failed.
     #[error("metadata.stores.{name}")]
     Metadata {
@@ -145,7 +145,7 @@ pub enum Error {
     },
     /// A file is too large for where it is to go.
     #[error(transparent)]
-    Oversized(#[from] crate::server::Oversized),
+    Oversized(#[from] crate::stores::Oversized),
     /// The command line does not fit the backup.
     #[error("{0}")]
     Unfit(String),

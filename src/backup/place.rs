@@ -4,7 +4,7 @@ use super::Error;
 use super::copy::Store;
 use crate::content::CreateMode;
 use crate::metadata::Share;
-use crate::server::{Home, Keeper};
+use crate::stores::{Binding, OfflineStores};
 use crate::types::ContentIdentity;
 
 /// A share's content store.
@@ -16,12 +16,12 @@ pub(super) struct Place {
 
 /// Finds the content store of a share of the metadata store `metadata`; `None` where nothing says which it is.
 pub(super) async fn find(
-    keeper: &mut Keeper<'_>,
+    offline: &mut OfflineStores<'_>,
     metadata: &str,
     share: &Share,
 ) -> Result<Option<Place>, Error> {
-    let home = keeper.home(metadata, &share.name).await?;
-    let config = keeper.config();
+    let home = offline.binding(metadata, &share.name).await?;
+    let config = offline.config();
     let served = config
         .shares
         .iter()
@@ -38,7 +38,7 @@ pub(super) async fn find(
             continue;
         }
         tried.push(name.clone());
-        let content = match keeper.content(&name, CreateMode::ReadOnly).await {
+        let content = match offline.content(&name, CreateMode::ReadOnly).await {
             Ok(content) => content,
             // Perhaps another store has it.
             Err(error) => {
@@ -54,7 +54,7 @@ pub(super) async fn find(
     }
     match (first, home) {
         (Some(error), _) => Err(error.into()),
-        (None, Some(Home { identity, store })) => {
+        (None, Some(Binding { identity, store })) => {
             Err(Error::Elsewhere { share: share.name.clone(), recorded: store, identity })
         }
         (None, None) => Ok(None),

@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::{Configured, FAILED, Failure, ready};
 use crate::config::{Config, Loaded, Source};
-use crate::server::try_stores;
+use crate::stores::try_stores;
 
 /// What `check-config` takes.
 #[derive(Debug, Args)]

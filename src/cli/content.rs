@@ -10,7 +10,8 @@ use parking_lot::Mutex;
 use super::dump::{run_error, share};
 use super::progress::Progress;
 use super::{Configured, Failure, interrupt};
-use crate::server::{CopyHow, CopyOutcome, CopyStep, Keeper, copy_content};
+use crate::server::{CopyHow, CopyOutcome, CopyStep, copy_content};
+use crate::stores::OfflineStores;
 use crate::types::ShareName;
 
 /// How many damaged files are named.
@@ -71,8 +72,8 @@ fn copy(options: &Copy) -> Result<(), Failure> {
         let stop = interrupt::token(super::FAILED).map_err(run_error)?;
         let shown = Mutex::new(None);
         let watch = |step: CopyStep<'_>| show(&shown, step, options.json);
-        let mut keeper = Keeper::new(&config);
-        let outcome = copy_content(&mut keeper, &how, &stop, &watch).await;
+        let mut offline = OfflineStores::new(&config);
+        let outcome = copy_content(&mut offline, &how, &stop, &watch).await;
         if let Some((_, progress)) = shown.lock().take() {
             progress.end();
         }

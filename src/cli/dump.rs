@@ -16,7 +16,7 @@ use super::{Configured, FAILED, Failure, interrupt};
 use crate::dump::Writer;
 use crate::metadata::{Dump, Error, Loaded, Record};
 use crate::ownership;
-use crate::server::open_for_dump;
+use crate::stores::open_for_dump;
 use crate::types::ShareName;
 
 /// How many portions may wait for the file. The store's snapshot does not wait for a slow disk long.

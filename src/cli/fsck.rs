@@ -19,7 +19,7 @@ use crate::config::{self, Config};
 use crate::content::{ContentStore, CreateMode};
 use crate::fsck::{Check, Found, Hands, Outcome, Report, Stopped, Tally};
 use crate::metadata::{Checker, Error, Repairable, Share};
-use crate::server::{Keeper, open_for_check, open_for_repair};
+use crate::stores::{OfflineStores, open_for_check, open_for_repair};
 use crate::types::{Chain, ShareId, ShareName};
 
 /// Errors were corrected.
@@ -336,13 +336,13 @@ impl One<'_> {
 
     /// Where the content of the shares is. What cannot be looked at is said.
     async fn contents(&mut self, shares: &[Share]) -> HashMap<ShareId, Arc<dyn ContentStore>> {
-        let mut keeper = Keeper::new(self.config);
+        let mut offline = OfflineStores::new(self.config);
         let mut contents = HashMap::new();
         for share in shares {
             if self.options.share.as_ref().is_some_and(|only| *only != share.name) {
                 continue;
             }
-            match self.content_of(&mut keeper, share).await {
+            match self.content_of(&mut offline, share).await {
                 Ok(Some(content)) => {
                     contents.insert(share.id, content);
                 }
@@ -355,7 +355,7 @@ impl One<'_> {
 
     async fn content_of(
         &self,
-        keeper: &mut Keeper<'_>,
+        offline: &mut OfflineStores<'_>,
         share: &Share,
     ) -> Result<Option<Arc<dyn ContentStore>>, String> {
         let told = |error: &(dyn std::error::Error + 'static)| {
@@ -363,7 +363,7 @@ impl One<'_> {
         };
         let mut shares = self.config.shares.iter();
         let served = shares.find(|it| it.name == share.name && it.metadata_store == self.name);
-        let home = keeper.home(self.name, &share.name).await.map_err(|error| told(&error))?;
+        let home = offline.binding(self.name, &share.name).await.map_err(|error| told(&error))?;
         let Some(home) = home else {
             if served.is_some() {
                 eprintln!(
@@ -374,7 +374,7 @@ impl One<'_> {
             return Ok(None);
         };
         let name = served.map_or(&home.store, |it| &it.content_store);
-        let content = keeper.content(name, CreateMode::ReadOnly).await;
+        let content = offline.content(name, CreateMode::ReadOnly).await;
         let content = content.map_err(|error| told(&error))?;
         if content.identity() != Some(home.identity) {
             return Err(format!(

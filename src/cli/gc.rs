@@ -11,7 +11,8 @@ use super::dump::run_error;
 use super::progress::Progress;
 use super::{Configured, Failure, interrupt};
 use crate::config::{self, Config};
-use crate::server::{Collected, GcHow, GcStep, Keeper, Outcome, collect, lasting_content};
+use crate::server::{Collected, GcHow, GcStep, Outcome, collect, lasting_content};
+use crate::stores::OfflineStores;
 
 /// What `gc` takes.
 #[derive(Debug, Args)]
@@ -63,8 +64,8 @@ pub(super) fn run(options: &Options) -> Result<(), Failure> {
         let stop = interrupt::token(super::FAILED).map_err(run_error)?;
         let shown = Shown { quiet: options.json, progress: Mutex::default() };
         let watch = |step: GcStep<'_>| shown.reached(step);
-        let mut keeper = Keeper::new(&config);
-        let outcome = collect(&mut keeper, &names, how, &stop, &watch).await;
+        let mut offline = OfflineStores::new(&config);
+        let outcome = collect(&mut offline, &names, how, &stop, &watch).await;
         shown.end();
         outcome.map_err(run_error)
     });

@@ -17,7 +17,7 @@ use super::{Configured, FAILED, Failure, interrupt};
 use crate::config::Config;
 use crate::dump::{ReadError, Reader};
 use crate::metadata::{LoadError, LoadHow, Loaded, PORTION, PathFinder, Portion};
-use crate::server::{Oversized, SizeCheck, open_for_load};
+use crate::stores::{Oversized, SizeCheck, open_for_load};
 use crate::types::{ObjectId, ShareName};
 
 /// How many portions may wait for the store.

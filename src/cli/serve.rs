@@ -16,7 +16,8 @@ use super::systemd::Notifier;
 use super::{Configured, Failure, descriptors, ready};
 use crate::config::{Config, Content, Loaded, LogFormat, Metadata, Source};
 use crate::net::{BindError, TaskFailed, supervised};
-use crate::server::{AFTER_DRAIN, Instance, Service, StartError, StoreError, own_address, probe};
+use crate::server::{AFTER_DRAIN, Instance, Service, StartError, own_address, probe};
+use crate::stores::StoreError;
 use crate::telemetry;
 use crate::types::{AtomicDuration, Chain, Vital};
 

@@ -11,7 +11,7 @@ use super::values::{duration_or_none, word};
 use crate::net::ServerSettings;
 
 /// The program's own modules, as log lines name them behind `trunkfs::`.
-const MODULES: [&str; 18] = [
+const MODULES: [&str; 19] = [
     "backup",
     "bench",
     "cli",
@@ -26,6 +26,7 @@ const MODULES: [&str; 18] = [
     "ownership",
     "rpc",
     "server",
+    "stores",
     "telemetry",
     "types",
     "vfs",

@@ -10,14 +10,13 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
-use super::shares;
-use super::stores::{self, StoreError, Stores};
 use crate::config::Config;
 use crate::mount::Mount;
 use crate::net::{
     Admission, BindError, LAST_GRACE, Server, ServerHandle, ServerSettings, TaskFailed, supervised,
 };
 use crate::nfs3::Nfs3;
+use crate::stores::{self, StoreError, Stores, exports};
 use crate::vfs::Vfs;
 
 /// How long unflushed data may take to be written at the end, after the requests.
@@ -73,7 +72,7 @@ impl Instance {
     ) -> Result<(Server, Arc<Vfs>), StartError> {
         // Before anything is made. Clients find nobody until the shares are open.
         Server::look_at(config.server.listen)?;
-        let exports = shares::open(stores, config).await?;
+        let exports = exports::open(stores, config).await?;
         let vfs = Vfs::new(exports).map_err(StartError::Random)?;
         let server = Server::bind(
             settings(config),

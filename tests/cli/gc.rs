@@ -10,7 +10,8 @@ use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 use trunkfs::config::Source;
 use trunkfs::content::{ContentStore as _, CreateMode, ObjectContent};
-use trunkfs::server::{GcHow, GcStep, Keeper, collect, lasting_content};
+use trunkfs::server::{GcHow, GcStep, collect, lasting_content};
+use trunkfs::stores::OfflineStores;
 use trunkfs::types::{ContentId, Context, Credentials, ShareId, Timestamp};
 
 use super::database::TestDatabase;
@@ -289,10 +290,10 @@ async fn slowly(folder: &TempDir) {
     let pause = |_: GcStep<'_>| std::thread::sleep(Duration::from_millis(40));
     for round in 0x40..0x48 {
         let planted = plant(folder, &format!("{OLD}{round:02x}"), 30 * HOUR);
-        let mut keeper = Keeper::new(&config);
+        let mut offline = OfflineStores::new(&config);
         let names = lasting_content(&config);
         let outcome =
-            collect(&mut keeper, &names, how.clone(), &CancellationToken::new(), &pause).await;
+            collect(&mut offline, &names, how.clone(), &CancellationToken::new(), &pause).await;
         assert_eq!(outcome.unwrap().stores[0].failed, 0);
         assert!(!planted.exists());
     }

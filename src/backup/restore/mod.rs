@@ -26,7 +26,7 @@ use super::{Error, Job, paths};
 use crate::config::Config;
 use crate::content::CreateMode;
 use crate::metadata::{Load, LoadError, Loaded, Share};
-use crate::server::{self, Home, Keeper};
+use crate::stores::{self, Binding, OfflineStores};
 use crate::types::{ContentIdentity, ShareName};
 
 /// How many portions may wait for the store.
@@ -99,12 +99,12 @@ pub async fn restore(
     let mut restored = Restored::default();
     let known = examine(folder, &manifest, &groups, wanted, job, &mut restored).await?;
     let opened = open_all(config, &groups).await?;
-    let mut keeper = Keeper::new(config);
+    let mut offline = OfflineStores::new(config);
     let mut ready = Vec::new();
     for group in &groups {
         let store = &*opened[&group.metadata];
         make_sure(store, folder, group, wanted).await?;
-        ready.push((store, prepare(&mut keeper, group).await?));
+        ready.push((store, prepare(&mut offline, group).await?));
     }
     for (group, (_, stores)) in groups.iter().zip(&ready) {
         refuse_oversized(config, folder, group, stores, job).await?;
@@ -127,8 +127,8 @@ pub async fn restore(
         restored.loaded.entries += loaded.entries;
         for target in group.targets.values() {
             let (_, identity) = &stores[&target.share.name];
-            let home = Home { identity: *identity, store: target.content.clone() };
-            let settled = server::settle_home(*store, &target.name, &home).await;
+            let home = Binding { identity: *identity, store: target.content.clone() };
+            let settled = stores::settle_binding(*store, &target.name, &home).await;
             settled.map_err(metadata_failed(&group.metadata))?;
             restored.places.push(Placed {
                 share: target.name.clone(),
@@ -153,7 +153,7 @@ async fn refuse_oversized(
 ) -> Result<(), Error> {
     let limit = |target: &target::Target| {
         let (store, _) = stores.get(&target.share.name)?;
-        Some(server::largest_file(config, &target.name, &*store.content))
+        Some(stores::largest_file(config, &target.name, &*store.content))
     };
     let shares = group.from.shares.iter().map(|share| group.targets.get(&share.name));
     let limits: Vec<u64> = shares.map(|it| it.and_then(limit).unwrap_or(u64::MAX)).collect();
@@ -182,7 +182,7 @@ async fn refuse_oversized(
         format!("the share {} with its content in {}", target.name, target.content)
     });
     let remedy = "raise max_file_size of the share, or choose a content store for larger files";
-    Err(server::Oversized { path, size, place, limit, remedy }.into())
+    Err(stores::Oversized { path, size, place, limit, remedy }.into())
 }
 
 /// The metadata stores that names go into, by name; several groups may go into one.
@@ -192,7 +192,7 @@ async fn open_all(config: &Config, groups: &[Group]) -> Result<Opened, Error> {
     let mut opened = Opened::new();
     for name in groups.iter().map(|group| &group.metadata) {
         if !opened.contains_key(name) {
-            opened.insert(name.clone(), server::open_for_load(config, name).await?);
+            opened.insert(name.clone(), stores::open_for_load(config, name).await?);
         }
     }
     Ok(opened)
@@ -308,11 +308,11 @@ async fn make_sure(
 }
 
 /// Opens the content stores that a group's contents go into.
-async fn prepare(keeper: &mut Keeper<'_>, group: &Group) -> Result<Stores, Error> {
+async fn prepare(offline: &mut OfflineStores<'_>, group: &Group) -> Result<Stores, Error> {
     let mut stores = Stores::new();
     for target in group.targets.values() {
         let name = target.content.clone();
-        let content = keeper.content(&name, CreateMode::Allowed).await?;
+        let content = offline.content(&name, CreateMode::Allowed).await?;
         let identity = content.identity().ok_or_else(|| {
             Error::Unfit(format!("the content store {name} is in memory: use --content NAME"))
         })?;

@@ -26,7 +26,7 @@ use super::plan::Old;
 use super::{Error, FORMAT, Job};
 use crate::config::Config;
 use crate::metadata::{Loaded, Share};
-use crate::server::Keeper;
+use crate::stores::OfflineStores;
 use crate::types::ShareName;
 
 /// How often what was changed meanwhile is copied again.
@@ -135,14 +135,14 @@ fn stores(config: &Config, wanted: &Wanted) -> Result<Vec<String>, Error> {
 /// Finds every store, before anything is made: what is mistaken leaves nothing behind.
 async fn look(config: &Config, wanted: &Wanted, stores: &[String]) -> Result<(), Error> {
     for name in stores {
-        let mut keeper = Keeper::new(config);
-        let store = keeper.metadata(name).await?;
+        let mut offline = OfflineStores::new(config);
+        let store = offline.metadata(name).await?;
         let shares = store.every_share().await;
         let shares = shares.map_err(|source| Error::Metadata { name: name.clone(), source })?;
         let only = wanted_of(config, wanted, name);
         check_shares(&only, name, &shares)?;
         for share in shares.iter().filter(|share| only.is_empty() || only.contains(&share.name)) {
-            place::find(&mut keeper, name, share).await?;
+            place::find(&mut offline, name, share).await?;
         }
     }
     Ok(())
@@ -219,8 +219,8 @@ impl Making<'_> {
         let mut last = None;
         for _ in 0..PASSES {
             let dump = new(&self.parts.dump);
-            let (dumped, mut keeper) = self.dump(dump.clone()).await?;
-            let places = self.places(&mut keeper, &dumped.shares).await?;
+            let (dumped, mut offline) = self.dump(dump.clone()).await?;
+            let places = self.places(&mut offline, &dumped.shares).await?;
             let passed = self.run(&pass, &dump, &dumped, &places).await?;
             self.copied += passed.copied;
             if let Pass::First { .. } = pass {
@@ -235,8 +235,8 @@ impl Making<'_> {
             pass = Pass::Again;
         }
         let dump = self.parts.dump.with_extension("check");
-        let (dumped, mut keeper) = self.dump(dump.clone()).await?;
-        let places = self.places(&mut keeper, &dumped.shares).await?;
+        let (dumped, mut offline) = self.dump(dump.clone()).await?;
+        let places = self.places(&mut offline, &dumped.shares).await?;
         let counts = self.run(&Pass::Settle, &dump, &dumped, &places).await?.counts;
         rename(&new(&self.parts.list), &self.parts.list)?;
         copy::remove(&dump).map_err(Error::at(&dump))?;
@@ -257,9 +257,9 @@ impl Making<'_> {
     }
 
     /// Takes a dump. The stores are opened anew for each: nothing that was read before is taken for what is there now.
-    async fn dump(&self, to: PathBuf) -> Result<(Dumped, Keeper<'_>), Error> {
-        let mut keeper = Keeper::new(self.config);
-        let store = keeper.metadata(&self.name).await?;
+    async fn dump(&self, to: PathBuf) -> Result<(Dumped, OfflineStores<'_>), Error> {
+        let mut offline = OfflineStores::new(self.config);
+        let store = offline.metadata(&self.name).await?;
         self.job.begin("dump", None);
         let only = wanted_of(self.config, self.wanted, &self.name);
         let (send, receive) = mpsc::channel(WAITING);
@@ -273,17 +273,17 @@ impl Making<'_> {
         let dumped = writing.await??;
         sent.map_err(|source| Error::Metadata { name: self.name.clone(), source })?;
         check_shares(&only, &self.name, &dumped.shares)?;
-        Ok((dumped, keeper))
+        Ok((dumped, offline))
     }
 
     async fn places(
         &self,
-        keeper: &mut Keeper<'_>,
+        offline: &mut OfflineStores<'_>,
         shares: &[Share],
     ) -> Result<Vec<Option<Place>>, Error> {
         let mut places = Vec::with_capacity(shares.len());
         for share in shares {
-            places.push(place::find(keeper, &self.name, share).await?);
+            places.push(place::find(offline, &self.name, share).await?);
         }
         Ok(places)
     }

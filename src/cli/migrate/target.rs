@@ -8,7 +8,7 @@ use crate::cli::{Configured, Failure, quoted};
 use crate::config::URL_VARIABLE;
 use crate::metadata;
 use crate::metadata::schema::Schema;
-use crate::server::{StoreError, open_schema, open_schema_at, stores_with_schema};
+use crate::stores::{StoreError, open_schema, open_schema_at, stores_with_schema};
 use crate::types::Chain;
 
 /// Which database, and which migrations. The database is that of --database-url, else of --store, else of --config, else of

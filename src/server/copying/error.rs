@@ -2,7 +2,7 @@
 
 use crate::content;
 use crate::metadata;
-use crate::server::stores::KeepingError;
+use crate::stores::OfflineError;
 use crate::types::{ContentIdentity, ShareName};
 
 /// Why content is not copied.
@@ -10,7 +10,7 @@ use crate::types::{ContentIdentity, ShareName};
 pub enum CopyError {
     /// A store cannot be opened.
     #[error(transparent)]
-    Keeping(#[from] KeepingError),
+    Offline(#[from] OfflineError),
     /// The content goes with its process.
     #[error("the content store {0} has no identity")]
     Fleeting(String),
@@ -53,7 +53,7 @@ pub enum CopyError {
     },
     /// A file is too large for the store that it is copied to.
     #[error(transparent)]
-    Oversized(#[from] crate::server::size_limit::Oversized),
+    Oversized(#[from] crate::stores::Oversized),
     /// A metadata store does not say which files there are.
     #[error("metadata.stores.{name}: the list of files cannot be read")]
     Metadata {

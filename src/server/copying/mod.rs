@@ -22,11 +22,11 @@ use tokio_util::sync::CancellationToken;
 pub use self::error::CopyError;
 use self::file::{Pair, Trouble};
 use self::journal::Journal;
-use super::stores::Keeper;
 use crate::config;
 use crate::content::{ContentStore, CreateMode};
 use crate::metadata::{PathFinder, Record, Share};
-use crate::server::size_limit::Oversized;
+use crate::stores::OfflineStores;
+use crate::stores::Oversized;
 use crate::types::{ContentId, ContentIdentity, ObjectId, ShareName, Timestamp};
 
 /// How many files are copied at once.
@@ -119,27 +119,27 @@ struct Source {
 /// # Errors
 /// What was copied until then stays, and is not copied again.
 pub async fn copy_content(
-    keeper: &mut Keeper<'_>,
+    offline: &mut OfflineStores<'_>,
     how: &CopyHow,
     stop: &CancellationToken,
     watch: &CopyWatch<'_>,
 ) -> Result<CopyOutcome, CopyError> {
-    let from = keeper.content(&how.from, CreateMode::ReadOnly).await?;
-    let to = keeper.content(&how.to, CreateMode::Allowed).await?;
+    let from = offline.content(&how.from, CreateMode::ReadOnly).await?;
+    let to = offline.content(&how.to, CreateMode::Allowed).await?;
     let (here, there) = (identity(&how.from, &*from)?, identity(&how.to, &*to)?);
     if here == there {
         let (from, to) = (how.from.clone(), how.to.clone());
         return Err(CopyError::Same { from, to, identity: here });
     }
     let (mut sources, turns) = (Vec::new(), file::turns());
-    for (metadata, share) in shares(keeper, here, how).await? {
+    for (metadata, share) in shares(offline, here, how).await? {
         watch(CopyStep::Reading(&share.name));
-        let (rows, largest) = rows(keeper, &metadata, &share.name).await?;
+        let (rows, largest) = rows(offline, &metadata, &share.name).await?;
         let pair = Pair::new(&from, &to, share.chunk_size, &turns, stop);
         if let Some((object, size)) = largest
             && size > pair.max_length()
         {
-            let path = path(keeper, &metadata, &share.name, object).await?;
+            let path = path(offline, &metadata, &share.name, object).await?;
             let (place, limit) = (format!("the content store {}", how.to), pair.max_length());
             let remedy = "name a content store that holds larger files";
             return Err(Oversized { path, size, place, limit, remedy }.into());
@@ -152,7 +152,7 @@ pub async fn copy_content(
     let is_ours = |row: Row| listed.binary_search(&row.id).is_ok();
     let is_known = listed.is_empty() || journal.is_begun();
     let is_known = is_known || all(&sources).any(|(_, row)| is_ours(row));
-    if !is_known && !is_home(keeper, there).await? {
+    if !is_known && !is_bound(offline, there).await? {
         return Err(CopyError::Foreign { name: how.to.clone(), identity: there });
     }
     let mut outcome = CopyOutcome {
@@ -179,7 +179,7 @@ pub async fn copy_content(
     copied.map_err(failed)?;
     if how.verify && !stop.is_cancelled() {
         // Of their own, so that what is compared is what is kept, and not what is remembered.
-        let mut fresh = Keeper::new(keeper.config());
+        let mut fresh = OfflineStores::new(offline.config());
         let from = fresh.content(&how.from, CreateMode::ReadOnly).await?;
         let to = fresh.content(&how.to, CreateMode::Never).await?;
         for source in &mut sources {
@@ -191,7 +191,7 @@ pub async fn copy_content(
     }
     outcome.stopped = stop.is_cancelled();
     if !outcome.stopped {
-        judge(keeper, &sources, suspects, &mut outcome).await?;
+        judge(offline, &sources, suspects, &mut outcome).await?;
     }
     Ok(outcome)
 }
@@ -202,19 +202,19 @@ fn identity(name: &str, store: &dyn ContentStore) -> Result<ContentIdentity, Cop
 
 /// The shares that have their content there, each with its metadata store.
 async fn shares(
-    keeper: &mut Keeper<'_>,
+    offline: &mut OfflineStores<'_>,
     from: ContentIdentity,
     how: &CopyHow,
 ) -> Result<Vec<(String, Share)>, CopyError> {
-    let metadata = lasting_metadata(keeper.config());
+    let metadata = lasting_metadata(offline.config());
     let mut found = Vec::new();
     for name in &metadata {
-        let every = keeper.metadata(name).await?.every_share().await;
+        let every = offline.metadata(name).await?.every_share().await;
         let every = every.map_err(|source| CopyError::Metadata { name: name.clone(), source })?;
         for share in
             every.into_iter().filter(|it| how.share.as_ref().is_none_or(|one| *one == it.name))
         {
-            if keeper.home(name, &share.name).await?.is_some_and(|home| home.identity == from) {
+            if offline.binding(name, &share.name).await?.is_some_and(|home| home.identity == from) {
                 found.push((name.clone(), share));
             }
         }
@@ -231,12 +231,19 @@ async fn shares(
 }
 
 /// Whether a share of the configuration's metadata stores has its content there.
-async fn is_home(keeper: &mut Keeper<'_>, content: ContentIdentity) -> Result<bool, CopyError> {
-    for name in lasting_metadata(keeper.config()) {
-        let every = keeper.metadata(&name).await?.every_share().await;
+async fn is_bound(
+    offline: &mut OfflineStores<'_>,
+    content: ContentIdentity,
+) -> Result<bool, CopyError> {
+    for name in lasting_metadata(offline.config()) {
+        let every = offline.metadata(&name).await?.every_share().await;
         let every = every.map_err(|source| CopyError::Metadata { name: name.clone(), source })?;
         for share in every {
-            if keeper.home(&name, &share.name).await?.is_some_and(|home| home.identity == content) {
+            if offline
+                .binding(&name, &share.name)
+                .await?
+                .is_some_and(|home| home.identity == content)
+            {
                 return Ok(true);
             }
         }
@@ -258,11 +265,11 @@ type Largest = Option<(ObjectId, u64)>;
 
 /// The files of a share, as of one moment.
 async fn rows(
-    keeper: &mut Keeper<'_>,
+    offline: &mut OfflineStores<'_>,
     metadata: &str,
     share: &ShareName,
 ) -> Result<(Vec<Row>, Largest), CopyError> {
-    let store = keeper.metadata(metadata).await?;
+    let store = offline.metadata(metadata).await?;
     let (to, from) = mpsc::channel(WAITING);
     let ((rows, largest, enough), dumped) =
         tokio::join!(objects(from), store.dump(Some(share), to));
@@ -274,12 +281,12 @@ async fn rows(
 
 /// The path of a file, or its id where it has none any more.
 async fn path(
-    keeper: &mut Keeper<'_>,
+    offline: &mut OfflineStores<'_>,
     metadata: &str,
     share: &ShareName,
     object: ObjectId,
 ) -> Result<String, CopyError> {
-    let store = keeper.metadata(metadata).await?;
+    let store = offline.metadata(metadata).await?;
     let mut finder = PathFinder::new([object]);
     while finder.begin_round() {
         let (to, mut from) = mpsc::channel::<Vec<Record>>(WAITING);
@@ -405,7 +412,7 @@ async fn compare_all(
 
 /// Tells files that clients changed meanwhile from those that have lost their bytes: these have the same row still.
 async fn judge(
-    keeper: &mut Keeper<'_>,
+    offline: &mut OfflineStores<'_>,
     sources: &[Source],
     suspects: Suspects,
     outcome: &mut CopyOutcome,
@@ -417,7 +424,7 @@ async fn judge(
         if !suspects.values().any(|(name, _, _)| *name == share.name) {
             continue;
         }
-        for now in rows(keeper, metadata, &share.name).await?.0 {
+        for now in rows(offline, metadata, &share.name).await?.0 {
             if suspects.get(&now.id).is_some_and(|(_, row, _)| *row == now)
                 && let Some((share, row, said)) = suspects.remove(&now.id)
             {

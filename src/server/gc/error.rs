@@ -5,7 +5,7 @@ use uuid::Uuid;
 use super::findings::Collected;
 use crate::content;
 use crate::metadata;
-use crate::server::stores::KeepingError;
+use crate::stores::OfflineError;
 use crate::types::{ContentIdentity, ShareName};
 
 /// Why nothing was collected.
@@ -13,7 +13,7 @@ use crate::types::{ContentIdentity, ShareName};
 pub enum GcError {
     /// A store cannot be opened.
     #[error("{}; nothing was removed", chain(.0))]
-    Keeping(KeepingError),
+    Offline(OfflineError),
     /// A share's names are in another process's memory.
     #[error(
         "the share {share} has its content in {name} and its files in the metadata store {metadata}, which is in \
@@ -114,12 +114,12 @@ pub enum GcError {
 }
 
 /// Said whole, since what follows it is not its reason.
-fn chain(error: &KeepingError) -> String {
+fn chain(error: &OfflineError) -> String {
     crate::types::Chain(error).to_string()
 }
 
-impl From<KeepingError> for GcError {
-    fn from(error: KeepingError) -> Self {
-        Self::Keeping(error)
+impl From<OfflineError> for GcError {
+    fn from(error: OfflineError) -> Self {
+        Self::Offline(error)
     }
 }

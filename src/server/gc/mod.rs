@@ -27,10 +27,10 @@ use uuid::Uuid;
 pub use self::error::GcError;
 pub use self::findings::Collected;
 use self::findings::Findings;
-use super::stores::Keeper;
 use crate::config::{self, Config};
 use crate::content::{self, ContentStore, CreateMode};
 use crate::metadata::LoadFence;
+use crate::stores::OfflineStores;
 use crate::types::{ContentId, ContentIdentity, Timestamp};
 
 /// How many contents are removed between two confirmations that nothing was loaded.
@@ -117,17 +117,17 @@ pub fn lasting_content(config: &Config) -> Vec<String> {
 /// # Errors
 /// Nothing was removed, except where [`GcError::Unconfirmed`] says how much was.
 pub async fn collect(
-    keeper: &mut Keeper<'_>,
+    offline: &mut OfflineStores<'_>,
     names: &[String],
     how: GcHow,
     stop: &CancellationToken,
     watch: &GcWatch<'_>,
 ) -> Result<Outcome, GcError> {
     let prepared = async {
-        let bodies = open(keeper, names).await?;
-        let held = hold_all(keeper).await?;
-        check_homes(keeper, &bodies).await?;
-        owned::check(keeper, &bodies, &how.forget_owners).await?;
+        let bodies = open(offline, names).await?;
+        let held = hold_all(offline).await?;
+        check_bindings(offline, &bodies).await?;
+        owned::check(offline, &bodies, &how.forget_owners).await?;
         let mut listed = Vec::with_capacity(bodies.len());
         for Body { name, store, .. } in &bodies {
             watch(GcStep::Listing(name));
@@ -158,7 +158,7 @@ pub async fn collect(
     let stopped = !how.dry_run && stop.is_cancelled();
     if !how.dry_run && !stopped {
         let stores = found.iter().map(|found| (found.collected.store.as_str(), &*found.store));
-        owned::forget(keeper, stores, &how.forget_owners).await?;
+        owned::forget(offline, stores, &how.forget_owners).await?;
     }
     for each in found.iter_mut().filter(|_| !stopped) {
         each.sweep(!how.dry_run).await?;
@@ -171,8 +171,8 @@ fn nanoseconds(duration: Duration) -> i64 {
 }
 
 /// Opens the content stores; two names of one body of content are one.
-async fn open(keeper: &mut Keeper<'_>, names: &[String]) -> Result<Vec<Body>, GcError> {
-    let config = keeper.config();
+async fn open(offline: &mut OfflineStores<'_>, names: &[String]) -> Result<Vec<Body>, GcError> {
+    let config = offline.config();
     let mut bodies: Vec<Body> = Vec::new();
     for name in names {
         let in_memory = config.shares.iter().find(|share| {
@@ -187,7 +187,7 @@ async fn open(keeper: &mut Keeper<'_>, names: &[String]) -> Result<Vec<Body>, Gc
                 metadata: share.metadata_store.clone(),
             });
         }
-        let store = keeper.content(name, CreateMode::Never).await?;
+        let store = offline.content(name, CreateMode::Never).await?;
         let identity = store.identity().ok_or_else(|| GcError::Fleeting(name.clone()))?;
         if bodies.iter().all(|body| body.identity != identity) {
             bodies.push(Body { name: name.clone(), identity, store });
@@ -205,10 +205,10 @@ fn lasting_metadata(config: &Config) -> Vec<String> {
     lasting.map(|(name, _)| name.clone()).collect()
 }
 
-async fn hold_all(keeper: &mut Keeper<'_>) -> Result<Vec<Held>, GcError> {
+async fn hold_all(offline: &mut OfflineStores<'_>) -> Result<Vec<Held>, GcError> {
     let mut held = Vec::new();
-    for name in lasting_metadata(keeper.config()) {
-        let store = keeper.metadata(&name).await?;
+    for name in lasting_metadata(offline.config()) {
+        let store = offline.metadata(&name).await?;
         let hold = store.fence_loads().await;
         let hold = hold.map_err(|source| GcError::Metadata { name: name.clone(), source })?;
         held.push(Held { name, hold });
@@ -217,15 +217,15 @@ async fn hold_all(keeper: &mut Keeper<'_>) -> Result<Vec<Held>, GcError> {
 }
 
 /// Content is looked at where a share of the metadata stores has its own there: else these are not its databases.
-async fn check_homes(keeper: &mut Keeper<'_>, bodies: &[Body]) -> Result<(), GcError> {
-    let names = lasting_metadata(keeper.config());
+async fn check_bindings(offline: &mut OfflineStores<'_>, bodies: &[Body]) -> Result<(), GcError> {
+    let names = lasting_metadata(offline.config());
     let mut homes = BTreeSet::new();
     for name in &names {
-        let store = keeper.metadata(name).await?;
+        let store = offline.metadata(name).await?;
         let shares = store.every_share().await;
         let shares = shares.map_err(|source| GcError::Metadata { name: name.clone(), source })?;
         for share in shares {
-            homes.extend(keeper.home(name, &share.name).await?.map(|home| home.identity));
+            homes.extend(offline.binding(name, &share.name).await?.map(|home| home.identity));
         }
     }
     match bodies.iter().find(|body| !homes.contains(&body.identity)) {

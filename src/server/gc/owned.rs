@@ -7,15 +7,17 @@ use uuid::Uuid;
 use super::{Body, GcError, lasting_metadata};
 use crate::content::{self, ContentStore};
 use crate::metadata::StorePlace;
-use crate::server::owners::{self, Mark};
-use crate::server::stores::Keeper;
+use crate::stores::OfflineStores;
+use crate::stores::owners::{self, Mark};
 
 /// The metadata stores of the configuration: where each is, and what its shares are marked under.
-async fn places(keeper: &mut Keeper<'_>) -> Result<BTreeMap<String, BTreeSet<String>>, GcError> {
+async fn places(
+    offline: &mut OfflineStores<'_>,
+) -> Result<BTreeMap<String, BTreeSet<String>>, GcError> {
     let mut places = BTreeMap::new();
-    for name in lasting_metadata(keeper.config()) {
+    for name in lasting_metadata(offline.config()) {
         let failed = |source| GcError::Metadata { name: name.clone(), source };
-        let store = keeper.metadata(&name).await?;
+        let store = offline.metadata(&name).await?;
         let shares = store.every_share().await.map_err(failed)?;
         if let Some(place) = store.located().await.map_err(failed)? {
             places.insert(place.id, shares.iter().map(owners::mark_key).collect());
@@ -26,11 +28,11 @@ async fn places(keeper: &mut Keeper<'_>) -> Result<BTreeMap<String, BTreeSet<Str
 
 /// Every mark is that of a metadata store of the configuration, or among those to `forget`.
 pub(super) async fn check(
-    keeper: &mut Keeper<'_>,
+    offline: &mut OfflineStores<'_>,
     bodies: &[Body],
     forget: &[Uuid],
 ) -> Result<(), GcError> {
-    let places = places(keeper).await?;
+    let places = places(offline).await?;
     for Body { name, store, .. } in bodies {
         let failed = |source: content::Error| GcError::Content { name: name.clone(), source };
         let owners = store.owners().await.and_then(|text| owners::parse(text.as_deref()));
@@ -48,11 +50,11 @@ pub(super) async fn check(
 
 /// Takes the marks out that are to be forgotten, and those of shares that their metadata stores have no more.
 pub(super) async fn forget<'s>(
-    keeper: &mut Keeper<'_>,
+    offline: &mut OfflineStores<'_>,
     stores: impl Iterator<Item = (&'s str, &'s dyn ContentStore)>,
     forget: &[Uuid],
 ) -> Result<(), GcError> {
-    let places = places(keeper).await?;
+    let places = places(offline).await?;
     for (name, store) in stores {
         let failed = |source: content::Error| GcError::Content { name: name.to_owned(), source };
         let text = store.owners().await.map_err(failed)?;

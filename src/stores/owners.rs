@@ -24,22 +24,22 @@ const ATTEMPTS: usize = 100;
 
 /// The record that is kept with the content.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Owners {
+pub(crate) struct Owners {
     /// By the id of the share's root and the share's name.
-    pub(super) shares: BTreeMap<String, Mark>,
+    pub(crate) shares: BTreeMap<String, Mark>,
 }
 
 /// The owner of one share's content.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Mark {
+pub(crate) struct Mark {
     /// The share's name.
-    pub(super) share: String,
+    pub(crate) share: String,
     /// New whenever a metadata store takes the share over.
-    pub(super) claim: Uuid,
+    pub(crate) claim: Uuid,
     /// The metadata store.
-    pub(super) store: StorePlace,
+    pub(crate) store: StorePlace,
     /// When that was (RFC 3339).
-    pub(super) since: String,
+    pub(crate) since: String,
 }
 
 /// What a metadata store has of its claim.
@@ -79,7 +79,7 @@ impl Claim {
 
 /// Why a share is not served by its metadata store.
 #[derive(Debug)]
-pub(super) enum Refusal {
+pub(crate) enum Refusal {
     /// Another metadata store took it over.
     Moved(Mark),
     /// The metadata store is a copy of the one that has it.
@@ -92,7 +92,7 @@ pub(super) enum Refusal {
 
 impl Refusal {
     /// The error, where the reason is a full disk.
-    pub(super) fn is_full(&self) -> Option<&(dyn std::error::Error + 'static)> {
+    pub(crate) fn is_full(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Content(error @ content::Error::NoSpace(_)) => Some(error),
             Self::Metadata(error @ metadata::Error::NoSpace(_)) => Some(error),
@@ -162,12 +162,12 @@ fn judge(
 }
 
 /// What the record has a share's mark under.
-pub(super) fn mark_key(share: &Share) -> String {
+pub(crate) fn mark_key(share: &Share) -> String {
     format!("{} {}", share.root.0, share.name)
 }
 
 /// Reads the record.
-pub(super) fn parse(text: Option<&str>) -> Result<Owners, content::Error> {
+pub(crate) fn parse(text: Option<&str>) -> Result<Owners, content::Error> {
     let parsed = text.map(serde_json::from_str).transpose();
     let damaged = |error: serde_json::Error| {
         let text = format!("the record of the content's owners is damaged: {error}");
@@ -178,7 +178,7 @@ pub(super) fn parse(text: Option<&str>) -> Result<Owners, content::Error> {
 
 /// Finds that the share's content belongs to its metadata store, or makes it so. `accepted` is the claim that the configuration lets
 /// it replace.
-pub(super) async fn settle(
+pub(crate) async fn settle(
     metadata: &dyn MetadataStore,
     content: &dyn ContentStore,
     share: &Share,
@@ -234,7 +234,7 @@ pub(super) async fn settle(
 }
 
 /// What a start would say that has the record and the setting alone, without the share's root. A copy is not told from its original.
-pub(super) fn foresee(
+pub(crate) fn foresee(
     owners: Option<&str>,
     claim: Option<&str>,
     share: &config::Share,

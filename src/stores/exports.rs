@@ -3,10 +3,10 @@
 
 use std::collections::BTreeMap;
 
-use super::home_error::HomeError;
-use super::homes::{self, Home, Verdict};
+use super::binding::{self, Binding, Verdict};
+use super::binding_error::BindingError;
 use super::owners::{self, Mark, Refusal};
-use super::stores::{StoreError, Stores};
+use super::{StoreError, Stores};
 use crate::config::{self, Config};
 use crate::content::{ContentStore, CreateMode};
 use crate::metadata::{self, MetadataStore, StorePlace};
@@ -16,11 +16,11 @@ use crate::vfs::ExportSettings;
 /// What is known of a share before its content is opened.
 pub(super) struct Known<'c> {
     pub(super) share: &'c config::Share,
-    pub(super) recorded: Option<Home>,
+    pub(super) recorded: Option<Binding>,
     /// Whether its metadata store has it.
     pub(super) made: bool,
     /// What else its metadata store has.
-    pub(super) others: Vec<(ShareName, Option<Home>)>,
+    pub(super) others: Vec<(ShareName, Option<Binding>)>,
 }
 
 impl Known<'_> {
@@ -35,7 +35,7 @@ impl Known<'_> {
 }
 
 /// Opens every share of the configuration, and the stores that they name.
-pub(super) async fn open(
+pub(crate) async fn open(
     stores: &mut Stores,
     config: &Config,
 ) -> Result<Vec<ExportSettings>, StoreError> {
@@ -50,9 +50,9 @@ pub(super) async fn open(
     }
     let mut making: BTreeMap<&str, CreateMode> = BTreeMap::new();
     for Known { share, recorded, .. } in &all {
-        let wanted = homes::making(recorded.as_ref(), share.content_identity);
+        let wanted = binding::making(recorded.as_ref(), share.content_identity);
         let strictest = making.entry(&share.content_store).or_insert(wanted);
-        *strictest = homes::strictest(*strictest, wanted);
+        *strictest = binding::strictest(*strictest, wanted);
     }
     let mut verdicts = Vec::with_capacity(all.len());
     for known in &all {
@@ -105,15 +105,15 @@ async fn look_up<'c>(
 ) -> Result<Known<'c>, StoreError> {
     let metadata = stores.metadata(config, share).await?;
     let failed = failed(share);
-    let recorded = homes::recorded(&*metadata, &share.name).await.map_err(&failed)?;
+    let recorded = binding::recorded(&*metadata, &share.name).await.map_err(&failed)?;
     let mut made = false;
     let mut others = Vec::new();
     for name in metadata.shares().await.map_err(&failed)? {
         if name == share.name {
             made = true;
         } else {
-            let home = homes::recorded(&*metadata, &name).await.map_err(&failed)?;
-            others.push((name, home));
+            let binding = binding::recorded(&*metadata, &name).await.map_err(&failed)?;
+            others.push((name, binding));
         }
     }
     Ok(Known { share, recorded, made, others })
@@ -143,7 +143,7 @@ pub(super) fn moved(
     other: String,
     found: Option<ContentIdentity>,
 ) -> StoreError {
-    HomeError::Moved {
+    BindingError::Moved {
         share: share.name.clone(),
         metadata: share.metadata_store.clone(),
         other,
@@ -155,21 +155,21 @@ pub(super) fn moved(
 /// A content store that is not there, as a share sees it that has its content there.
 fn absent(config: &Config, all: &[Known<'_>], error: StoreError) -> StoreError {
     let StoreError::NoContent { name, .. } = &error else { return error };
-    let mut homes = all.iter().filter(|known| known.share.content_store == *name);
-    let home = homes.find_map(|known| {
+    let mut bindings = all.iter().filter(|known| known.share.content_store == *name);
+    let binding = bindings.find_map(|known| {
         let accepted = known.share.content_identity.is_some();
-        known.recorded.as_ref().filter(|_| !accepted).map(|home| (known.share, home))
+        known.recorded.as_ref().filter(|_| !accepted).map(|binding| (known.share, binding))
     });
-    let Some((share, home)) = home else { return error };
-    missing(config, share, home)
+    let Some((share, binding)) = binding else { return error };
+    missing(config, share, binding)
 }
 
 /// There is nothing where the share's content must be.
-pub(super) fn missing(config: &Config, share: &config::Share, home: &Home) -> StoreError {
-    HomeError::Absent {
+pub(super) fn missing(config: &Config, share: &config::Share, binding: &Binding) -> StoreError {
+    BindingError::Absent {
         share: share.name.clone(),
-        recorded: home.store.clone(),
-        identity: home.identity,
+        recorded: binding.store.clone(),
+        identity: binding.identity,
         store: share.content_store.clone(),
         place: place(config, share),
         fresh: ContentIdentity::generate(),
@@ -180,17 +180,17 @@ pub(super) fn missing(config: &Config, share: &config::Share, home: &Home) -> St
 pub(super) fn judge(
     config: &Config,
     known: &Known<'_>,
-    recorded: Option<&Home>,
+    recorded: Option<&Binding>,
     found: Option<ContentIdentity>,
 ) -> Result<Verdict, StoreError> {
     let share = known.share;
     let (store, place) = (share.content_store.clone(), place(config, share));
-    let verdict = homes::judge(recorded, found, &store, share.content_identity);
+    let verdict = binding::judge(recorded, found, &store, share.content_identity);
     match (verdict, recorded, share.content_identity) {
-        (Verdict::Elsewhere, Some(home), _) => Err(HomeError::Elsewhere {
+        (Verdict::Elsewhere, Some(binding), _) => Err(BindingError::Elsewhere {
             share: share.name.clone(),
-            recorded: home.store.clone(),
-            identity: home.identity,
+            recorded: binding.store.clone(),
+            identity: binding.identity,
             store,
             place,
             found,
@@ -198,7 +198,7 @@ pub(super) fn judge(
         .into()),
         (Verdict::NotAccepted, _, Some(accepted)) => {
             let share = share.name.clone();
-            Err(HomeError::NotAccepted { share, accepted, store, place, found }.into())
+            Err(BindingError::NotAccepted { share, accepted, store, place, found }.into())
         }
         (verdict, _, _) => Ok(verdict),
     }
@@ -230,14 +230,17 @@ pub(super) fn shared(
     found: ContentIdentity,
 ) -> Result<bool, StoreError> {
     let share = known.share;
-    let on_it = |home: &Option<Home>| home.as_ref().is_some_and(|home| home.identity == found);
-    let mut others = known.others.iter().filter(|(_, home)| on_it(home)).map(|(name, _)| name);
+    let on_it = |binding: &Option<Binding>| {
+        binding.as_ref().is_some_and(|binding| binding.identity == found)
+    };
+    let mut others =
+        known.others.iter().filter(|(_, binding)| on_it(binding)).map(|(name, _)| name);
     let named = |name: &ShareName| {
         let mut shares = config.shares.iter();
         shares.any(|it| it.metadata_store == share.metadata_store && it.name == *name)
     };
     if let Some(other) = others.clone().find(|name| !named(name)) {
-        return Err(HomeError::Renamed {
+        return Err(BindingError::Renamed {
             share: share.name.clone(),
             other: other.clone(),
             metadata: share.metadata_store.clone(),
@@ -256,7 +259,7 @@ pub(super) fn leftover(
     share: &config::Share,
     found: ContentIdentity,
 ) -> StoreError {
-    HomeError::Leftover {
+    BindingError::Leftover {
         share: share.name.clone(),
         metadata: share.metadata_store.clone(),
         store: share.content_store.clone(),
@@ -276,7 +279,7 @@ pub(super) fn refuse_twins<'s>(
         let first = *seen.entry(identity).or_insert(store);
         if first != store {
             let (one, other) = (first.to_owned(), store.to_owned());
-            return Err(HomeError::Twins { one, other, identity }.into());
+            return Err(BindingError::Twins { one, other, identity }.into());
         }
     }
     Ok(())
@@ -290,25 +293,25 @@ async fn record(
     found: ContentIdentity,
 ) -> Result<(), StoreError> {
     let share = known.share;
-    let home = Home { identity: found, store: share.content_store.clone() };
-    let now = homes::record(metadata, &share.name, known.recorded.as_ref(), &home).await;
+    let binding = Binding { identity: found, store: share.content_store.clone() };
+    let now = binding::record(metadata, &share.name, known.recorded.as_ref(), &binding).await;
     let now = now.map_err(failed(share))?;
     judge(config, known, now.as_ref(), Some(found))?;
     match &known.recorded {
-        None => tracing::info!("{}: its content is in {}, {found}", share.name, home.store),
+        None => tracing::info!("{}: its content is in {}, {found}", share.name, binding.store),
         Some(before) if before.identity == found => {
             tracing::info!(
                 "{}: its content store {} is now {}",
                 share.name,
                 before.store,
-                home.store
+                binding.store
             );
         }
         Some(before) => tracing::warn!(
             "{}: switched to the content {found} in {}, as content_identity permits; it was {} in {}: files written before \
              have lost their content unless it was moved",
             share.name,
-            home.store,
+            binding.store,
             before.identity,
             before.store
         ),
@@ -360,10 +363,19 @@ pub(super) fn not_owner(config: &Config, share: &config::Share, refusal: Refusal
     let (store, place) = (share.content_store.clone(), place(config, share));
     let Mark { claim, store: StorePlace { text: owner, .. }, since, .. } = mark;
     match is_copy {
-        false => {
-            HomeError::MovedAway { share: name, metadata, own, store, place, owner, since, claim }
+        false => BindingError::MovedAway {
+            share: name,
+            metadata,
+            own,
+            store,
+            place,
+            owner,
+            since,
+            claim,
+        },
+        true => {
+            BindingError::Copy { share: name, metadata, own, store, place, owner, since, claim }
         }
-        true => HomeError::Copy { share: name, metadata, own, store, place, owner, since, claim },
     }
     .into()
 }

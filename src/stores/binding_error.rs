@@ -7,14 +7,14 @@ use crate::types::{ContentIdentity, ShareName};
 
 /// Why a share is not served over the content that the configuration names.
 #[derive(Debug, thiserror::Error)]
-pub enum HomeError {
+pub enum BindingError {
     /// The share has other content.
     #[error(
         "the share {share} keeps its content in the content store {recorded} (identity {identity}), but its \
          content_store {store} ({place}) holds {}: correct content_store or its settings, mount its disk, or move all the \
          content there{}",
         other(*found),
-        going_on(*found)
+        continuing(*found)
     )]
     Elsewhere {
         /// The share.
@@ -190,7 +190,7 @@ fn other(found: Option<ContentIdentity>) -> String {
     found.map_or("content in memory".to_owned(), |it| format!("the content {it}"))
 }
 
-fn going_on(found: Option<ContentIdentity>) -> String {
+fn continuing(found: Option<ContentIdentity>) -> String {
     found.map_or(String::new(), |it| {
         format!(
             "; to continue with that content, and lose the content of all existing files, write content_identity: {it} \

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::stores::{Keeper, KeepingError};
+use super::{OfflineError, OfflineStores};
 use crate::config::Config;
 use crate::content::{ContentStore, CreateMode};
 use crate::metadata::Record;
@@ -58,14 +58,14 @@ impl SizeCheck {
         config: &Config,
         store: &str,
         name: Option<ShareName>,
-    ) -> Result<Self, KeepingError> {
-        let mut keeper = Keeper::new(config);
+    ) -> Result<Self, OfflineError> {
+        let mut offline = OfflineStores::new(config);
         let mut limits = HashMap::new();
         for share in config.shares.iter().filter(|share| share.metadata_store == store) {
             let configured = share.max_file_size.unwrap_or(u64::MAX);
-            let limit = match keeper.content(&share.content_store, CreateMode::Never).await {
+            let limit = match offline.content(&share.content_store, CreateMode::Never).await {
                 Ok(content) => of(share.max_file_size, &*content),
-                Err(KeepingError::ContentInMemory(_) | KeepingError::Content(_)) => configured,
+                Err(OfflineError::ContentInMemory(_) | OfflineError::Content(_)) => configured,
                 Err(error) => return Err(error),
             };
             limits.insert(share.name.clone(), limit);

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use super::homes::{self, Home};
-use super::owners;
-use super::shares::{Known, judge, leftover, missing, moved, not_owner, refuse_twins, shared};
-use super::stores::StoreError;
 use crate::config::{self, Config};
 use crate::content::CreateMode;
 use crate::metadata::{Summary, claim_key};
+use crate::stores::binding::{self, Binding};
+use crate::stores::exports::{
+    Known, judge, leftover, missing, moved, not_owner, refuse_twins, shared,
+};
+use crate::stores::{StoreError, owners};
 use crate::types::{ContentIdentity, ShareName};
 
 /// What is seen of a content store.
@@ -52,9 +53,9 @@ pub(super) fn foresee(
 }
 
 fn known<'c>(share: &'c config::Share, summary: &Summary) -> Result<Known<'c>, StoreError> {
-    let home = |name: &ShareName| -> Result<Option<Home>, StoreError> {
-        let text = summary.settings.get(&homes::key(name));
-        text.map(|text| Home::parse(text)).transpose().map_err(|source| StoreError::Share {
+    let binding = |name: &ShareName| -> Result<Option<Binding>, StoreError> {
+        let text = summary.settings.get(&binding::key(name));
+        text.map(|text| Binding::parse(text)).transpose().map_err(|source| StoreError::Share {
             share: name.clone(),
             store: share.metadata_store.clone(),
             source,
@@ -63,10 +64,10 @@ fn known<'c>(share: &'c config::Share, summary: &Summary) -> Result<Known<'c>, S
     let others = summary.shares.iter().filter(|name| **name != share.name);
     Ok(Known {
         share,
-        recorded: home(&share.name)?,
+        recorded: binding(&share.name)?,
         made: summary.shares.contains(&share.name),
         others: others
-            .map(|name| Ok((name.clone(), home(name)?)))
+            .map(|name| Ok((name.clone(), binding(name)?)))
             .collect::<Result<_, StoreError>>()?,
     })
 }
@@ -91,11 +92,11 @@ fn one(
     }
     let Seen::Content { identity, empty, owners } = seen else {
         return match (
-            homes::making(known.recorded.as_ref(), share.content_identity),
+            binding::making(known.recorded.as_ref(), share.content_identity),
             &known.recorded,
         ) {
-            (CreateMode::Never | CreateMode::ReadOnly, Some(home)) => {
-                Err(missing(config, share, home))
+            (CreateMode::Never | CreateMode::ReadOnly, Some(binding)) => {
+                Err(missing(config, share, binding))
             }
             (CreateMode::As(_), Some(_)) => {
                 Ok("continues with empty content, as content_identity permits".to_owned())

@@ -3,18 +3,18 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{StoreError, Stores, database, file, trial};
+use super::binding::{self, Binding};
+use super::{StoreError, Stores, database, file, preflight};
 use crate::config::{self, Config};
 use crate::content::{ContentStore, CreateMode};
 use crate::metadata::postgres::{PostgresStore, Presence, Settings};
 use crate::metadata::sqlite::{SqliteFile, SqliteStore};
 use crate::metadata::{self, Checkable, Dump, Load, Repairable};
-use crate::server::homes::{self, Home};
 use crate::types::ShareName;
 
 /// Why a store cannot be looked after.
 #[derive(Debug, thiserror::Error)]
-pub enum KeepingError {
+pub enum OfflineError {
     /// The configuration has no such store.
     #[error("the configuration has no metadata store {name}; it has {}", known.join(", "))]
     NoStore {
@@ -75,9 +75,9 @@ pub enum KeepingError {
 ///
 /// # Errors
 /// The store is not there.
-pub async fn open_for_dump(config: &Config, name: &str) -> Result<Box<dyn Dump>, KeepingError> {
+pub async fn open_for_dump(config: &Config, name: &str) -> Result<Box<dyn Dump>, OfflineError> {
     Ok(match named(config, name)? {
-        config::Metadata::Memory { .. } => return Err(KeepingError::InMemory(name.to_owned())),
+        config::Metadata::Memory { .. } => return Err(OfflineError::InMemory(name.to_owned())),
         config::Metadata::Sqlite(settings) => Box::new(look(name, settings).await?),
         config::Metadata::Postgres(settings) => Box::new(connect(name, settings).await?),
     })
@@ -87,9 +87,9 @@ pub async fn open_for_dump(config: &Config, name: &str) -> Result<Box<dyn Dump>,
 ///
 /// # Errors
 /// The store is not there, or somebody else's.
-pub async fn open_for_load(config: &Config, name: &str) -> Result<Box<dyn Load>, KeepingError> {
+pub async fn open_for_load(config: &Config, name: &str) -> Result<Box<dyn Load>, OfflineError> {
     Ok(match named(config, name)? {
-        config::Metadata::Memory { .. } => return Err(KeepingError::InMemory(name.to_owned())),
+        config::Metadata::Memory { .. } => return Err(OfflineError::InMemory(name.to_owned())),
         config::Metadata::Sqlite(settings) => {
             let store = SqliteStore::open(file(settings)).await;
             Box::new(store.map_err(|error| closed(name, settings.path.display(), error))?)
@@ -105,9 +105,9 @@ pub async fn open_for_load(config: &Config, name: &str) -> Result<Box<dyn Load>,
 pub async fn open_for_check(
     config: &Config,
     name: &str,
-) -> Result<Box<dyn Checkable>, KeepingError> {
+) -> Result<Box<dyn Checkable>, OfflineError> {
     Ok(match named(config, name)? {
-        config::Metadata::Memory { .. } => return Err(KeepingError::InMemory(name.to_owned())),
+        config::Metadata::Memory { .. } => return Err(OfflineError::InMemory(name.to_owned())),
         config::Metadata::Sqlite(settings) => Box::new(look(name, settings).await?),
         config::Metadata::Postgres(settings) => Box::new(connect(name, settings).await?),
     })
@@ -120,16 +120,16 @@ pub async fn open_for_check(
 pub async fn open_for_repair(
     config: &Config,
     name: &str,
-) -> Result<Box<dyn Repairable>, KeepingError> {
+) -> Result<Box<dyn Repairable>, OfflineError> {
     Ok(match named(config, name)? {
-        config::Metadata::Memory { .. } => return Err(KeepingError::InMemory(name.to_owned())),
+        config::Metadata::Memory { .. } => return Err(OfflineError::InMemory(name.to_owned())),
         config::Metadata::Sqlite(settings) => {
             // It must be there: none is made to be repaired.
             look(name, settings).await?;
             match SqliteStore::open(file(settings)).await {
                 Ok(store) => Box::new(store),
                 Err(source @ metadata::Error::Unavailable(_)) => {
-                    return Err(KeepingError::Served { name: name.to_owned(), source });
+                    return Err(OfflineError::Served { name: name.to_owned(), source });
                 }
                 Err(error) => return Err(closed(name, settings.path.display(), error)),
             }
@@ -139,23 +139,23 @@ pub async fn open_for_repair(
 }
 
 /// A SQLite file as others than its server see it.
-async fn look(name: &str, settings: &config::Sqlite) -> Result<SqliteFile, KeepingError> {
+async fn look(name: &str, settings: &config::Sqlite) -> Result<SqliteFile, OfflineError> {
     let file = SqliteFile::open(settings.path.clone()).await;
     file.map_err(|error| closed(name, settings.path.display(), error))
 }
 
-async fn connect(name: &str, settings: &config::Postgres) -> Result<PostgresStore, KeepingError> {
+async fn connect(name: &str, settings: &config::Postgres) -> Result<PostgresStore, OfflineError> {
     let store =
         PostgresStore::connect(Settings { presence: Presence::Tool, ..database(settings) }).await;
     store.map_err(|error| closed(name, &settings.target, error))
 }
 
-fn closed(name: &str, place: impl std::fmt::Display, source: metadata::Error) -> KeepingError {
-    KeepingError::Closed { name: name.to_owned(), place: place.to_string(), source }
+fn closed(name: &str, place: impl std::fmt::Display, source: metadata::Error) -> OfflineError {
+    OfflineError::Closed { name: name.to_owned(), place: place.to_string(), source }
 }
 
-fn named<'c>(config: &'c Config, name: &str) -> Result<&'c config::Metadata, KeepingError> {
-    config.metadata.get(name).ok_or_else(|| KeepingError::NoStore {
+fn named<'c>(config: &'c Config, name: &str) -> Result<&'c config::Metadata, OfflineError> {
+    config.metadata.get(name).ok_or_else(|| OfflineError::NoStore {
         name: name.to_owned(),
         known: config.metadata.keys().cloned().collect(),
     })
@@ -163,13 +163,13 @@ fn named<'c>(config: &'c Config, name: &str) -> Result<&'c config::Metadata, Kee
 
 /// The stores of a configuration for maintenance, each opened once. Servers may serve them meanwhile.
 #[derive(Debug)]
-pub struct Keeper<'c> {
+pub struct OfflineStores<'c> {
     config: &'c Config,
     metadata: BTreeMap<String, Arc<dyn Dump>>,
     content: Stores,
 }
 
-impl<'c> Keeper<'c> {
+impl<'c> OfflineStores<'c> {
     /// Opens nothing yet.
     #[must_use]
     pub fn new(config: &'c Config) -> Self {
@@ -186,7 +186,7 @@ impl<'c> Keeper<'c> {
     ///
     /// # Errors
     /// The store is not there.
-    pub async fn metadata(&mut self, name: &str) -> Result<Arc<dyn Dump>, KeepingError> {
+    pub async fn metadata(&mut self, name: &str) -> Result<Arc<dyn Dump>, OfflineError> {
         if let Some(store) = self.metadata.get(name) {
             return Ok(store.clone());
         }
@@ -204,29 +204,32 @@ impl<'c> Keeper<'c> {
         &mut self,
         name: &str,
         making: CreateMode,
-    ) -> Result<Arc<dyn ContentStore>, KeepingError> {
-        let settings = self.config.content.get(name).ok_or_else(|| KeepingError::NoContent {
+    ) -> Result<Arc<dyn ContentStore>, OfflineError> {
+        let settings = self.config.content.get(name).ok_or_else(|| OfflineError::NoContent {
             name: name.to_owned(),
             known: self.config.content.keys().cloned().collect(),
         })?;
         if matches!(settings, config::Content::Memory { .. }) {
-            return Err(KeepingError::ContentInMemory(name.to_owned()));
+            return Err(OfflineError::ContentInMemory(name.to_owned()));
         }
-        Ok(self.content.named_content(self.config, name, &trial::at_once(settings), making).await?)
+        Ok(self
+            .content
+            .named_content(self.config, name, &preflight::at_once(settings), making)
+            .await?)
     }
 
     /// Where a metadata store says that the content of a share is; `None` where the share was never served.
     ///
     /// # Errors
     /// The store is not there, or cannot be read.
-    pub async fn home(
+    pub async fn binding(
         &mut self,
         metadata: &str,
         share: &ShareName,
-    ) -> Result<Option<Home>, KeepingError> {
+    ) -> Result<Option<Binding>, OfflineError> {
         let store = self.metadata(metadata).await?;
-        let failed = |source| KeepingError::Unread { name: metadata.to_owned(), source };
-        let text = store.recorded(&homes::key(share)).await.map_err(failed)?;
-        text.map(|text| Home::parse(&text)).transpose().map_err(failed)
+        let failed = |source| OfflineError::Unread { name: metadata.to_owned(), source };
+        let text = store.recorded(&binding::key(share)).await.map_err(failed)?;
+        text.map(|text| Binding::parse(&text)).transpose().map_err(failed)
     }
 }

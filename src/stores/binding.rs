@@ -14,27 +14,27 @@ use crate::types::{ContentIdentity, ShareName};
 
 /// Where a share's content is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Home {
+pub struct Binding {
     /// The content.
     pub identity: ContentIdentity,
     /// The name of its store in the configuration when it was recorded.
     pub store: String,
 }
 
-impl fmt::Display for Home {
+impl fmt::Display for Binding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", self.identity, self.store)
     }
 }
 
-impl Home {
+impl Binding {
     pub(super) fn parse(text: &str) -> Result<Self, metadata::Error> {
         let parts = text.split_once(' ');
-        let home = parts.and_then(|(identity, store)| {
+        let binding = parts.and_then(|(identity, store)| {
             let identity = ContentIdentity(Uuid::try_parse(identity).ok()?);
             Some(Self { identity, store: store.to_owned() })
         });
-        home.ok_or_else(|| {
+        binding.ok_or_else(|| {
             metadata::Error::Damaged(format!("{text:?} does not say where a share's content is"))
         })
     }
@@ -48,8 +48,8 @@ pub(super) fn key(share: &ShareName) -> String {
 pub(super) async fn recorded(
     store: &dyn MetadataStore,
     share: &ShareName,
-) -> Result<Option<Home>, metadata::Error> {
-    store.setting(&key(share)).await?.map(|text| Home::parse(&text)).transpose()
+) -> Result<Option<Binding>, metadata::Error> {
+    store.setting(&key(share)).await?.map(|text| Binding::parse(&text)).transpose()
 }
 
 /// Records where a share's content is, and answers with what is recorded then: another instance may have been
@@ -57,12 +57,12 @@ pub(super) async fn recorded(
 pub(super) async fn record(
     store: &dyn MetadataStore,
     share: &ShareName,
-    seen: Option<&Home>,
-    home: &Home,
-) -> Result<Option<Home>, metadata::Error> {
-    let seen = seen.map(Home::to_string);
-    let now = store.set_setting(&key(share), seen.as_deref(), &home.to_string()).await?;
-    now.map(|text| Home::parse(&text)).transpose()
+    seen: Option<&Binding>,
+    binding: &Binding,
+) -> Result<Option<Binding>, metadata::Error> {
+    let seen = seen.map(Binding::to_string);
+    let now = store.set_setting(&key(share), seen.as_deref(), &binding.to_string()).await?;
+    now.map(|text| Binding::parse(&text)).transpose()
 }
 
 /// Records where a share's content is, whatever was recorded before: for whoever brings a share in together with its
@@ -70,21 +70,21 @@ pub(super) async fn record(
 ///
 /// # Errors
 /// The store's.
-pub async fn settle_home(
+pub async fn settle_binding(
     store: &dyn MetadataStore,
     share: &ShareName,
-    home: &Home,
+    binding: &Binding,
 ) -> Result<(), metadata::Error> {
     let mut seen = recorded(store, share).await?;
-    while seen.as_ref() != Some(home) {
-        seen = record(store, share, seen.as_ref(), home).await?;
+    while seen.as_ref() != Some(binding) {
+        seen = record(store, share, seen.as_ref(), binding).await?;
     }
     Ok(())
 }
 
 /// Whether content may be made for a share: not where the share has some already, unless the
 /// configuration accepts other content.
-pub(super) fn making(recorded: Option<&Home>, accepted: Option<ContentIdentity>) -> CreateMode {
+pub(super) fn making(recorded: Option<&Binding>, accepted: Option<ContentIdentity>) -> CreateMode {
     match (recorded, accepted) {
         (_, Some(identity)) => CreateMode::As(identity),
         (Some(_), None) => CreateMode::Never,
@@ -119,14 +119,14 @@ pub(super) enum Verdict {
 
 /// Holds the record against the content that the configuration names, which is `found` and under `store`.
 pub(super) fn judge(
-    recorded: Option<&Home>,
+    recorded: Option<&Binding>,
     found: Option<ContentIdentity>,
     store: &str,
     accepted: Option<ContentIdentity>,
 ) -> Verdict {
     match (recorded, found) {
-        (Some(home), Some(found)) if home.identity == found => {
-            if home.store == store {
+        (Some(binding), Some(found)) if binding.identity == found => {
+            if binding.store == store {
                 Verdict::Serve
             } else {
                 Verdict::Record
@@ -147,26 +147,26 @@ mod tests {
 
     #[test]
     fn a_record_reads_as_it_was_written() {
-        let home = Home { identity: ContentIdentity::generate(), store: "disk_2".to_owned() };
-        assert_eq!(Home::parse(&home.to_string()).unwrap(), home);
-        for text in ["", "disk", "x disk", &home.identity.to_string()] {
-            assert!(Home::parse(text).is_err(), "{text}");
+        let binding = Binding { identity: ContentIdentity::generate(), store: "disk_2".to_owned() };
+        assert_eq!(Binding::parse(&binding.to_string()).unwrap(), binding);
+        for text in ["", "disk", "x disk", &binding.identity.to_string()] {
+            assert!(Binding::parse(text).is_err(), "{text}");
         }
     }
 
     #[test]
     fn content_that_is_not_the_shares_is_not_served() {
         let [one, other] = [(); 2].map(|()| ContentIdentity::generate());
-        let home = Home { identity: one, store: "disk".to_owned() };
-        let home = Some(&home);
+        let binding = Binding { identity: one, store: "disk".to_owned() };
+        let binding = Some(&binding);
         for (recorded, found, store, accepted, verdict) in [
-            (home, Some(one), "disk", None, Verdict::Serve),
-            (home, Some(one), "renamed", None, Verdict::Record),
-            (home, Some(one), "disk", Some(other), Verdict::Serve),
-            (home, Some(other), "disk", None, Verdict::Elsewhere),
-            (home, Some(other), "disk", Some(other), Verdict::Replace),
-            (home, Some(other), "disk", Some(one), Verdict::Elsewhere),
-            (home, None, "memory", None, Verdict::Elsewhere),
+            (binding, Some(one), "disk", None, Verdict::Serve),
+            (binding, Some(one), "renamed", None, Verdict::Record),
+            (binding, Some(one), "disk", Some(other), Verdict::Serve),
+            (binding, Some(other), "disk", None, Verdict::Elsewhere),
+            (binding, Some(other), "disk", Some(other), Verdict::Replace),
+            (binding, Some(other), "disk", Some(one), Verdict::Elsewhere),
+            (binding, None, "memory", None, Verdict::Elsewhere),
             (None, Some(one), "disk", None, Verdict::Record),
             (None, Some(one), "disk", Some(one), Verdict::Record),
             (None, Some(one), "disk", Some(other), Verdict::NotAccepted),
@@ -180,10 +180,10 @@ mod tests {
     #[test]
     fn content_is_made_for_new_shares_alone() {
         let identity = ContentIdentity::generate();
-        let home = Home { identity, store: "disk".to_owned() };
+        let binding = Binding { identity, store: "disk".to_owned() };
         assert_eq!(making(None, None), CreateMode::Allowed);
-        assert_eq!(making(Some(&home), None), CreateMode::Never);
-        assert_eq!(making(Some(&home), Some(identity)), CreateMode::As(identity));
+        assert_eq!(making(Some(&binding), None), CreateMode::Never);
+        assert_eq!(making(Some(&binding), Some(identity)), CreateMode::As(identity));
         assert_eq!(strictest(CreateMode::Allowed, CreateMode::Never), CreateMode::Never);
         assert_eq!(strictest(CreateMode::As(identity), CreateMode::Never), CreateMode::Never);
         assert_eq!(

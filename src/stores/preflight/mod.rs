@@ -7,13 +7,15 @@ use std::time::Duration;
 
 use rustix::fs::{Access, AtFlags, CWD};
 
+mod shares;
+
+use self::shares::{Seen, foresee};
 use super::{StoreError, database, objects};
 use crate::config::{self, Config};
 use crate::content::{ContentStore as _, CreateMode, FilesystemContent, Look, OpenError};
 use crate::metadata::postgres::PostgresStore;
 use crate::metadata::sqlite::SqliteStore;
 use crate::metadata::{self, Summary};
-use crate::server::foresight::{Seen, foresee};
 
 /// Tries every store that a share names, and then foresees what a start says of the shares: what is found, or why it
 /// cannot be used.
@@ -65,7 +67,7 @@ fn is_foreign(error: &(dyn std::error::Error + 'static)) -> bool {
 ///
 /// # Errors
 /// It cannot be asked, or is not to be served.
-pub(super) async fn summary(
+pub(in crate::stores) async fn summary(
     settings: &config::Metadata,
 ) -> Result<Option<Summary>, metadata::Error> {
     match settings {
@@ -194,7 +196,7 @@ async fn try_content(
 }
 
 /// The same store, not waited for, and without the folder of cached chunks, which a server may have.
-pub(super) fn at_once(content: &config::Content) -> config::Content {
+pub(in crate::stores) fn at_once(content: &config::Content) -> config::Content {
     let mut content = content.clone();
     let common = match &mut content {
         config::Content::Memory { .. } | config::Content::Filesystem(_) => return content,

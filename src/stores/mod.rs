@@ -1,7 +1,13 @@
 //! The one place that names concrete stores: from the configuration to open shares.
 
-mod keeping;
-mod trial;
+mod binding;
+mod binding_error;
+pub(crate) mod exports;
+mod offline;
+mod open_retry;
+pub(crate) mod owners;
+mod preflight;
+mod size_limit;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -10,14 +16,15 @@ use std::time::Duration;
 
 use tokio::task::JoinSet;
 
-pub use self::keeping::{
-    Keeper, KeepingError, open_for_check, open_for_dump, open_for_load, open_for_repair,
+pub use self::binding::{Binding, settle_binding};
+pub use self::binding_error::BindingError;
+pub use self::offline::{
+    OfflineError, OfflineStores, open_for_check, open_for_dump, open_for_load, open_for_repair,
 };
-use self::trial::summary;
-pub use self::trial::try_stores;
-use super::home_error::HomeError;
-use super::size_limit;
-use super::waiting::{Failed, opened};
+use self::open_retry::{Failed, opened};
+use self::preflight::summary;
+pub use self::preflight::try_stores;
+pub use self::size_limit::{Oversized, SizeCheck, largest_file};
 use crate::config::{self, Config};
 use crate::content::{
     self, Azure, AzureCredentials, ContentStore, CreateMode, DiskCacheSettings, Encryption,
@@ -35,7 +42,7 @@ use crate::vfs::{ClientRule, ExportSettings, Squash, WriteBehind};
 /// The chunk size of a new share in bytes, for content stores that keep chunks.
 const CHUNK_SIZE: u32 = 4 << 20;
 /// How long stores may take to give their connections back.
-pub(super) const CLOSE_TIME: Duration = Duration::from_secs(5);
+pub(crate) const CLOSE_TIME: Duration = Duration::from_secs(5);
 
 /// Why a store cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -76,9 +83,9 @@ pub enum StoreError {
         /// Why.
         source: content::Error,
     },
-    /// A share's content is elsewhere.
+    /// A share is not served over the content that the configuration names.
     #[error(transparent)]
-    Home(Box<HomeError>),
+    Binding(Box<BindingError>),
     /// A share cannot be opened in its metadata store.
     #[error("cannot open the share {share} in the metadata store {store}")]
     Share {
@@ -132,15 +139,15 @@ pub enum StoreError {
     },
 }
 
-impl From<HomeError> for StoreError {
-    fn from(error: HomeError) -> Self {
-        Self::Home(Box::new(error))
+impl From<BindingError> for StoreError {
+    fn from(error: BindingError) -> Self {
+        Self::Binding(Box::new(error))
     }
 }
 
 /// Open stores. Those that no share names stay closed.
 #[derive(Debug, Default)]
-pub(super) struct Stores {
+pub(crate) struct Stores {
     metadata: BTreeMap<String, Arc<dyn MetadataStore>>,
     content: BTreeMap<String, Arc<dyn ContentStore>>,
 }
@@ -298,7 +305,7 @@ impl Stores {
     }
 
     /// Closes every metadata store, for at most [`CLOSE_TIME`].
-    pub(super) async fn close(&self) {
+    pub(crate) async fn close(&self) {
         let mut closing = JoinSet::new();
         for (name, store) in self.metadata.clone() {
             closing.spawn(async move {
@@ -525,7 +532,7 @@ fn database(settings: &config::Postgres) -> Settings {
 }
 
 /// A share's rules.
-pub(super) fn rules(share: &config::Share) -> Vec<ClientRule> {
+pub(crate) fn rules(share: &config::Share) -> Vec<ClientRule> {
     share.clients.iter().map(rule).collect()
 }
 
