@@ -19,6 +19,7 @@ pub mod bench;
 pub mod cli;
 pub mod config;
 pub mod content;
+pub mod daemon;
 pub mod dump;
 pub mod fsck;
 mod log_limit;

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::systemd::Notifier;
 use crate::config::{Errors, Loaded, Source, Takes};
-use crate::server::Control;
+use crate::daemon::Control;
 use crate::telemetry;
 use crate::types::AtomicDuration;
 

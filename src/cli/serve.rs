@@ -15,8 +15,9 @@ use super::reload::Reload;
 use super::systemd::Notifier;
 use super::{Configured, Failure, descriptors, ready};
 use crate::config::{Config, Content, Loaded, LogFormat, Metadata, Source};
+use crate::daemon::{AFTER_DRAIN, Daemon, StartError};
 use crate::net::{BindError, TaskFailed, supervised};
-use crate::server::{AFTER_DRAIN, Instance, Service, StartError, own_address, probe};
+use crate::rpc::null_probe::{Service, own_address, probe};
 use crate::stores::StoreError;
 use crate::telemetry;
 use crate::types::{AtomicDuration, Chain, Vital};
@@ -95,7 +96,7 @@ async fn serve(
     // One that comes before anything can be taken over waits.
     let hangups = signal(SignalKind::hangup()).map_err(failed)?;
     notifier.status("opening stores");
-    let starting = shutdown.run_until_cancelled(Instance::start(config));
+    let starting = shutdown.run_until_cancelled(Daemon::start(config));
     let Some(started) = starting.await else { return ended(&mut tasks) };
     let instance = started.map_err(|error| explained(error, &options.configured))?;
     let (address, control) = (instance.address(), instance.control());

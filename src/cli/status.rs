@@ -8,7 +8,7 @@ use clap::Args;
 
 use super::{Configured, Failure};
 use crate::config;
-use crate::server::{Service, own_address, probe};
+use crate::rpc::null_probe::{Service, own_address, probe};
 use crate::types::Chain;
 
 /// What `status` takes.

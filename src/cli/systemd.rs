@@ -9,7 +9,7 @@ use sd_notify::NotifyState;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
-use crate::server::{Service, probe};
+use crate::rpc::null_probe::{Service, probe};
 use crate::types::Chain;
 
 /// How long the receiver may take to have room for a notice.

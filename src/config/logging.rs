@@ -11,12 +11,13 @@ use super::values::{duration_or_none, word};
 use crate::net::ServerSettings;
 
 /// The program's own modules, as log lines name them behind `trunkfs::`.
-const MODULES: [&str; 19] = [
+const MODULES: [&str; 20] = [
     "backup",
     "bench",
     "cli",
     "config",
     "content",
+    "daemon",
     "dump",
     "fsck",
     "metadata",

@@ -4,6 +4,7 @@ mod auth;
 mod call_log;
 mod dispatch;
 mod message;
+pub mod null_probe;
 mod program;
 mod record;
 mod reply_cache;

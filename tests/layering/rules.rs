@@ -33,12 +33,11 @@ const ARROWS: &[(&str, &[&str])] = &[
     // vfs: the settings of an export.
     ("stores", &["config", "vfs", "metadata", "content", "types"]),
     (
-        "server",
+        "daemon",
         &[
             "config",
             "net",
             "stores",
-            "telemetry",
             "portmap",
             "nlm",
             "mount",
@@ -47,18 +46,20 @@ const ARROWS: &[(&str, &[&str])] = &[
             "metadata",
             "content",
             "rpc",
-            "xdr",
             "log_limit",
             "types",
         ],
     ),
+    ("server", &["stores", "config", "metadata", "content", "types"]),
     ("backup", &["stores", "ownership", "config", "dump", "metadata", "content", "types"]),
     (
         "cli",
         &[
             "backup",
             "bench",
+            "daemon",
             "net",
+            "rpc",
             "server",
             "stores",
             "config",

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 use trunkfs::config::Server;
-use trunkfs::server::AFTER_DRAIN;
+use trunkfs::daemon::AFTER_DRAIN;
 
 const SERVER: &str = include_str!("../../packaging/trunkfs.service");
 const MAINTENANCE: &str = include_str!("../../packaging/trunkfs-.service.d/maintenance.conf");

@@ -42,15 +42,15 @@ pub enum StartError {
 
 /// A server that listens on its address and has its shares open, but does not answer yet.
 #[derive(Debug)]
-pub struct Instance {
+pub struct Daemon {
     server: Server,
     vfs: Arc<Vfs>,
     stores: Stores,
 }
 
-impl Instance {
+impl Daemon {
     /// Opens the stores and shares, then listens. Clients that connect wait until
-    /// [`Instance::run`].
+    /// [`Daemon::run`].
     ///
     /// # Errors
     /// The first store, share or address that cannot be had; what was open is closed again, and nothing
