@@ -13,15 +13,13 @@
 #[cfg(test)]
 extern crate self as trunkfs;
 
+pub mod admin;
 mod availability;
-pub mod backup;
 pub mod bench;
 pub mod cli;
 pub mod config;
 pub mod content;
 pub mod daemon;
-pub mod dump;
-pub mod fsck;
 mod log_limit;
 pub mod metadata;
 pub mod mount;
@@ -29,7 +27,6 @@ pub mod net;
 pub mod nfs3;
 pub mod ownership;
 pub mod rpc;
-pub mod server;
 pub mod stores;
 pub mod telemetry;
 pub mod types;

@@ -9,7 +9,7 @@ use clap::Args;
 use super::dump::{run_error, share};
 use super::job::{Shown, finding, human, say};
 use super::{Configured, FAILED, Failure};
-use crate::backup::{self, Job, Manifest, Taken, Wanted};
+use crate::admin::backup::{self, Created, Job, Manifest, Wanted};
 use crate::types::ShareName;
 
 /// What `backup` takes.
@@ -54,8 +54,8 @@ pub(super) fn run(options: &Options) -> Result<(), Failure> {
     let start = Instant::now();
     let shown = Shown::start(options.json)?;
     let job: Arc<Job> = shown.job();
-    let taken = shown.run(backup::take(&config, &wanted, &options.folder, &job));
-    let taken = taken.map_err(|error| match error {
+    let created = shown.run(backup::create(&config, &wanted, &options.folder, &job));
+    let created = created.map_err(|error| match error {
         backup::Error::Interrupted => Failure::Run(
             format!(
                 "interrupted; the backup in {} is incomplete: resume it with --resume, or remove the folder",
@@ -65,8 +65,8 @@ pub(super) fn run(options: &Options) -> Result<(), Failure> {
         ),
         error => run_error(error),
     })?;
-    summarise(options.json, &taken, start)?;
-    let lost: u64 = taken.manifest.stores.iter().map(|store| store.lost).sum();
+    summarise(options.json, &created, start)?;
+    let lost: u64 = created.manifest.stores.iter().map(|store| store.lost).sum();
     if lost == 0 {
         return Ok(());
     }
@@ -79,8 +79,8 @@ pub(super) fn run(options: &Options) -> Result<(), Failure> {
     Err(Failure::Said(FAILED))
 }
 
-fn summarise(json: bool, taken: &Taken, start: Instant) -> Result<(), Failure> {
-    let Taken { manifest, copied, kept } = taken;
+fn summarise(json: bool, created: &Created, start: Instant) -> Result<(), Failure> {
+    let Created { manifest, copied, kept } = created;
     let seconds = start.elapsed().as_secs_f64();
     if json {
         let summary = serde_json::json!({

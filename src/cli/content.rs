@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use super::dump::{run_error, share};
 use super::progress::Progress;
 use super::{Configured, Failure, interrupt};
-use crate::server::{CopyHow, CopyOutcome, CopyStep, copy_content};
+use crate::admin::copy::{CopyHow, CopyOutcome, CopyStep, copy_content};
 use crate::stores::OfflineStores;
 use crate::types::ShareName;
 

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::progress::Progress;
 use super::{Configured, FAILED, Failure, interrupt};
-use crate::dump::Writer;
+use crate::admin::dump::Writer;
 use crate::metadata::{Dump, Error, Loaded, Record};
 use crate::ownership;
 use crate::stores::open_for_dump;

@@ -15,9 +15,9 @@ use tokio_util::sync::CancellationToken;
 use super::dump::share;
 use super::progress::Progress;
 use super::{Configured, Failure, interrupt};
+use crate::admin::fsck::{Check, Found, Outcome, RepairAccess, Report, Stopped, Tally};
 use crate::config::{self, Config};
 use crate::content::{ContentStore, CreateMode};
-use crate::fsck::{Check, Found, Hands, Outcome, Report, Stopped, Tally};
 use crate::metadata::{Checker, Error, Repairable, Share};
 use crate::stores::{OfflineStores, open_for_check, open_for_repair};
 use crate::types::{Chain, ShareId, ShareName};
@@ -149,8 +149,15 @@ async fn check_all(config: &Config, stores: &[String], options: &Options) -> u8 
     let mut has_share = false;
     for name in stores {
         let said = HashSet::new();
-        let mut one =
-            One { config, name, options, cancel: &cancel, status: 0, has_share: false, said };
+        let mut one = StoreCheck {
+            config,
+            name,
+            options,
+            cancel: &cancel,
+            status: 0,
+            has_share: false,
+            said,
+        };
         let tally = match one.check().await {
             Ok(tally) => tally,
             Err(text) => {
@@ -201,7 +208,7 @@ fn summarise(json: bool, tally: Tally, status: u8, start: Instant) {
 }
 
 /// The check of one store.
-struct One<'a> {
+struct StoreCheck<'a> {
     config: &'a Config,
     name: &'a str,
     options: &'a Options,
@@ -219,7 +226,7 @@ fn after(before: Tally, mut last: Tally) -> Tally {
     last
 }
 
-impl One<'_> {
+impl StoreCheck<'_> {
     /// Checks the store. Where it goes away in the middle the check begins again: what was read until then may hold no more,
     /// and each correction is whole by itself.
     async fn check(&mut self) -> Result<Tally, String> {
@@ -274,8 +281,8 @@ impl One<'_> {
         let store: Box<dyn Repairable> =
             open_for_repair(self.config, self.name).await.map_err(|it| told(&it))?;
         let repairer = store.repairer().await.map_err(unopened)?;
-        let hands = Hands { repairer: &*repairer, store: &*store };
-        let checked = self.check_with(&*repairer, Some(hands)).await;
+        let access = RepairAccess { repairer: &*repairer, store: &*store };
+        let checked = self.check_with(&*repairer, Some(access)).await;
         drop(repairer);
         store.close().await;
         checked
@@ -284,7 +291,7 @@ impl One<'_> {
     async fn check_with(
         &mut self,
         checker: &dyn Checker,
-        hands: Option<Hands<'_>>,
+        access: Option<RepairAccess<'_>>,
     ) -> Result<(Tally, Option<String>), String> {
         let name = self.name;
         let text = |error: &(dyn std::error::Error + 'static)| {
@@ -301,7 +308,7 @@ impl One<'_> {
             progress: Progress::of_rows("fsck", rows, self.options.json),
         };
         let only = self.options.share.as_ref();
-        let begun = Check::begin(checker, hands, only, self.cancel.clone(), &mut teller).await;
+        let begun = Check::begin(checker, access, only, self.cancel.clone(), &mut teller).await;
         let mut check = match begun {
             Ok(check) => check,
             Err(error) => {

@@ -10,8 +10,8 @@ use parking_lot::Mutex;
 use super::dump::run_error;
 use super::progress::Progress;
 use super::{Configured, Failure, interrupt};
+use crate::admin::gc::{Collected, GcHow, GcStep, Outcome, collect, lasting_content};
 use crate::config::{self, Config};
-use crate::server::{Collected, GcHow, GcStep, Outcome, collect, lasting_content};
 use crate::stores::OfflineStores;
 
 /// What `gc` takes.

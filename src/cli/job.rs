@@ -8,7 +8,7 @@ use indicatif::HumanBytes;
 
 use super::progress::Progress;
 use super::{FAILED, Failure, interrupt};
-use crate::backup::{Finding, Job};
+use crate::admin::backup::{Finding, Job};
 
 /// Between two looks at how far it is.
 const PERIOD: Duration = Duration::from_millis(200);

@@ -9,7 +9,7 @@ use super::backup::contained;
 use super::dump::{run_error, share};
 use super::job::{Shown, finding, human, say};
 use super::{Configured, FAILED, Failure};
-use crate::backup::{self, Finding, Proof, RestoreWanted, Restored};
+use crate::admin::backup::{self, Finding, Proof, RestoreWanted, Restored};
 use crate::types::ShareName;
 
 /// What `restore` takes.

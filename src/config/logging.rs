@@ -11,27 +11,32 @@ use super::values::{duration_or_none, word};
 use crate::net::ServerSettings;
 
 /// The program's own modules, as log lines name them behind `trunkfs::`.
-const MODULES: [&str; 20] = [
-    "backup",
+const MODULES: [&str; 17] = [
+    "admin",
     "bench",
     "cli",
     "config",
     "content",
     "daemon",
-    "dump",
-    "fsck",
     "metadata",
     "mount",
     "net",
     "nfs3",
     "ownership",
     "rpc",
-    "server",
     "stores",
     "telemetry",
     "types",
     "vfs",
     "xdr",
+];
+
+/// Modules of the release before, and those that have their code now. They can be named for one release.
+const FORMER: [(&str, &[&str]); 4] = [
+    ("backup", &["trunkfs::admin::backup"]),
+    ("dump", &["trunkfs::admin::dump"]),
+    ("fsck", &["trunkfs::admin::fsck"]),
+    ("server", &["trunkfs::admin", "trunkfs::daemon", "trunkfs::net", "trunkfs::stores"]),
 ];
 
 /// The form of log lines, and which are written.
@@ -117,11 +122,19 @@ impl FromStr for Levels {
             match part.split_once('=') {
                 None => levels.default = level(part)?,
                 Some((path, text)) => {
-                    levels.modules.push((module(path.trim())?, level(text.trim())?));
+                    levels.set(path.trim(), level(text.trim())?)?;
                 }
             }
         }
         Ok(levels)
+    }
+}
+
+impl Levels {
+    /// Sets the level of a module, or of those that have its code now.
+    fn set(&mut self, path: &str, level: Level) -> Result<(), LevelsError> {
+        self.modules.extend(modules(path)?.into_iter().map(|module| (module, level)));
+        Ok(())
     }
 }
 
@@ -135,7 +148,7 @@ fn level(text: &str) -> Result<Level, LevelsError> {
     })
 }
 
-fn module(path: &str) -> Result<String, LevelsError> {
+fn modules(path: &str) -> Result<Vec<String>, LevelsError> {
     let mut steps = path.split("::");
     let fits = |step: &str| {
         !step.is_empty() && step.chars().all(|each| each.is_ascii_alphanumeric() || each == '_')
@@ -145,13 +158,16 @@ fn module(path: &str) -> Result<String, LevelsError> {
             "{path:?} is not a module; write the path that log lines show, such as trunkfs::metadata"
         )));
     }
-    if let (Some("trunkfs"), Some(own)) = (steps.next(), steps.next())
-        && !MODULES.contains(&own)
-    {
-        let near = hint(own, MODULES.into_iter());
-        return Err(LevelsError(format!("trunkfs has no module {own:?}{near}")));
+    if let (Some("trunkfs"), Some(own)) = (steps.next(), steps.next()) {
+        if let Some((_, now)) = FORMER.iter().find(|(former, _)| *former == own) {
+            return Ok(now.iter().map(|&module| module.to_owned()).collect());
+        }
+        if !MODULES.contains(&own) {
+            let near = hint(own, MODULES.into_iter());
+            return Err(LevelsError(format!("trunkfs has no module {own:?}{near}")));
+        }
     }
-    Ok(path.to_owned())
+    Ok(vec![path.to_owned()])
 }
 
 pub(super) fn logging(field: &Field<'_>) -> Result<Logging, Error> {
@@ -195,7 +211,7 @@ fn levels(field: &Field<'_>) -> Result<Levels, Error> {
         if path == "default" {
             levels.default = level;
         } else {
-            levels.modules.push((module(&path).map_err(|error| field.error(error.0))?, level));
+            levels.set(&path, level).map_err(|error| field.error(error.0))?;
         }
     }
     Ok(levels)
@@ -216,6 +232,9 @@ mod tests {
         let modules = modules.map(|(path, level)| (path.to_owned(), level)).to_vec();
         assert_eq!(levels, Levels { default: Level::Warn, modules });
         assert_eq!("".parse(), Ok(Levels::default()));
+        let former: Levels = "trunkfs::fsck=debug,trunkfs::server::gc=off".parse().unwrap();
+        let paths: Vec<_> = former.modules.iter().map(|(path, _)| path.as_str()).collect();
+        assert_eq!(paths[..3], ["trunkfs::admin::fsck", "trunkfs::admin", "trunkfs::daemon"]);
     }
 
     #[test]

@@ -8,9 +8,9 @@ use rustix::process::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
+use trunkfs::admin::gc::{GcHow, GcStep, collect, lasting_content};
 use trunkfs::config::Source;
 use trunkfs::content::{ContentStore as _, CreateMode, ObjectContent};
-use trunkfs::server::{GcHow, GcStep, collect, lasting_content};
 use trunkfs::stores::OfflineStores;
 use trunkfs::types::{ContentId, Context, Credentials, ShareId, Timestamp};
 

@@ -96,7 +96,7 @@ const FOR_CLIENTS: [&str; 11] = [
     "src/content/",
     "src/metadata/",
     "src/net/",
-    "src/server/",
+    "src/admin/",
     "src/stores/",
     "src/daemon.rs",
 ];

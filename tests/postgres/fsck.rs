@@ -9,7 +9,7 @@ use rand::rngs::StdRng;
 use tokio::task::JoinSet;
 use tokio_postgres::error::SqlState;
 use tokio_util::sync::CancellationToken;
-use trunkfs::fsck::{Extent, Finding, Outcome, Stopped};
+use trunkfs::admin::fsck::{Extent, Finding, Outcome, Stopped};
 use trunkfs::metadata::postgres::PostgresStore;
 use trunkfs::metadata::{Checkable as _, Error, MetadataStore as _, Repairable as _};
 use trunkfs::types::{Context, ObjectId, Timestamp};

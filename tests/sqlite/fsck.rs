@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
-use trunkfs::fsck::{Extent, Outcome};
+use trunkfs::admin::fsck::{Extent, Outcome};
 use trunkfs::metadata::sqlite::SqliteFile;
 use trunkfs::metadata::{Checkable as _, CreateHow, MetadataStore as _};
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use trunkfs::fsck::{Check, Extent, Found, Hands, Outcome, Report, Stopped};
+use trunkfs::admin::fsck::{Check, Extent, Found, Outcome, RepairAccess, Report, Stopped};
 use trunkfs::metadata::{
     Checker, CreateHow, Error, Fault, Flaw, MetadataStore, Numbers, Refusal, Repair, Repairable,
     Repaired, RootSpec, SetAttributes, Share, ShareSpec,
@@ -251,9 +251,9 @@ pub(crate) async fn repair_until(
         fn read(&mut self, _rows: u64) {}
     }
     let repairer = store.repairer().await.unwrap();
-    let hands = Hands { repairer: &*repairer, store };
+    let access = RepairAccess { repairer: &*repairer, store };
     let mut told = Told(Vec::new(), each);
-    let check = Check::begin(&*repairer, Some(hands), None, cancel, &mut told).await.unwrap();
+    let check = Check::begin(&*repairer, Some(access), None, cancel, &mut told).await.unwrap();
     check.in_extent(extent).structure().await?;
     Ok(told.0)
 }

@@ -11,11 +11,11 @@ use uuid::Uuid;
 
 use super::target::Group;
 use super::{Restored, Stores, WAITING, Wanted, note};
-use crate::backup::check::{self, Findings};
-use crate::backup::copy::{self, Store};
-use crate::backup::list::Entry;
-use crate::backup::manifest::{Manifest, Parts};
-use crate::backup::{AT_ONCE, Error, Job};
+use crate::admin::backup::check::{self, Findings};
+use crate::admin::backup::copy::{self, Store};
+use crate::admin::backup::list::Entry;
+use crate::admin::backup::manifest::{Manifest, Parts};
+use crate::admin::backup::{AT_ONCE, Error, Job};
 use crate::content;
 use crate::types::ContentId;
 

@@ -7,7 +7,7 @@ use tokio::sync::mpsc;
 
 use super::Error;
 use super::list::{Entry, Item, ListReader, Row, ShareHead};
-use crate::dump::{ReadError, Reader};
+use crate::admin::dump::{ReadError, Reader};
 use crate::metadata::{Record, Share};
 
 /// How many steps go together at most.
@@ -202,7 +202,7 @@ mod tests {
 
     use super::super::list::{ListWriter, State};
     use super::*;
-    use crate::dump::Writer;
+    use crate::admin::dump::Writer;
     use crate::metadata::{Capabilities, ObjectRecord};
     use crate::types::{
         Attributes, ContentId, ContentRef, ContentVersion, DeviceNumbers, FileType, Fileid, Fsid,

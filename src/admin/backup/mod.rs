@@ -26,25 +26,25 @@
 mod check;
 mod checksum;
 mod copy;
+mod create;
+mod diff;
 mod error;
 mod folder;
+mod hashing;
 mod list;
+mod locate;
 mod manifest;
-mod meter;
 mod paths;
-mod place;
-mod plan;
+mod progress;
 mod restore;
-mod summing;
-mod take;
 
 pub use check::{Finding, Proof, lost, prove};
+pub use create::{Created, Wanted, create};
 pub use error::Error;
 pub use list::State;
 pub use manifest::{Manifest, StoreManifest};
-pub use meter::{Job, Reading};
+pub use progress::{Job, Reading};
 pub use restore::{Restored, Wanted as RestoreWanted, restore};
-pub use take::{Taken, Wanted, take};
 
 /// The version of the format that is written.
 pub const FORMAT: u32 = 2;

@@ -3,8 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::admin::dump::ReadError;
 use crate::content;
-use crate::dump::ReadError;
 use crate::metadata::{self, LoadError};
 use crate::stores::OfflineError;
 use crate::types::ShareName;

@@ -87,7 +87,7 @@ pub struct Outcome {
 }
 
 /// A content store that is looked at.
-struct Body {
+struct ContentSet {
     name: String,
     identity: ContentIdentity,
     store: Arc<dyn ContentStore>,
@@ -124,21 +124,21 @@ pub async fn collect(
     watch: &GcWatch<'_>,
 ) -> Result<Outcome, GcError> {
     let prepared = async {
-        let bodies = open(offline, names).await?;
+        let sets = open(offline, names).await?;
         let held = hold_all(offline).await?;
-        check_bindings(offline, &bodies).await?;
-        owned::check(offline, &bodies, &how.forget_owners).await?;
-        let mut listed = Vec::with_capacity(bodies.len());
-        for Body { name, store, .. } in &bodies {
+        check_bindings(offline, &sets).await?;
+        owned::check(offline, &sets, &how.forget_owners).await?;
+        let mut listed = Vec::with_capacity(sets.len());
+        for ContentSet { name, store, .. } in &sets {
             watch(GcStep::Listing(name));
             let ids = store.list(None, usize::MAX).await;
             listed.push(ids.map_err(|source| GcError::Content { name: name.clone(), source })?);
         }
         let named = named(&held, watch).await?;
         let before = Timestamp::now().0.saturating_sub(nanoseconds(how.older_than));
-        let mut found = Vec::with_capacity(bodies.len());
-        for (body, ids) in bodies.into_iter().zip(listed) {
-            found.push(findings::look(body, &ids, &named, Timestamp(before), watch).await?);
+        let mut found = Vec::with_capacity(sets.len());
+        for (set, ids) in sets.into_iter().zip(listed) {
+            found.push(findings::look(set, &ids, &named, Timestamp(before), watch).await?);
         }
         // What was found must be there after a crash too before anything rests on it.
         confirm(&held, &found).await?;
@@ -170,10 +170,13 @@ fn nanoseconds(duration: Duration) -> i64 {
     i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX)
 }
 
-/// Opens the content stores; two names of one body of content are one.
-async fn open(offline: &mut OfflineStores<'_>, names: &[String]) -> Result<Vec<Body>, GcError> {
+/// Opens the content stores; two names of one set of content are one.
+async fn open(
+    offline: &mut OfflineStores<'_>,
+    names: &[String],
+) -> Result<Vec<ContentSet>, GcError> {
     let config = offline.config();
-    let mut bodies: Vec<Body> = Vec::new();
+    let mut sets: Vec<ContentSet> = Vec::new();
     for name in names {
         let in_memory = config.shares.iter().find(|share| {
             let metadata = config.metadata.get(&share.metadata_store);
@@ -189,11 +192,11 @@ async fn open(offline: &mut OfflineStores<'_>, names: &[String]) -> Result<Vec<B
         }
         let store = offline.content(name, CreateMode::Never).await?;
         let identity = store.identity().ok_or_else(|| GcError::Fleeting(name.clone()))?;
-        if bodies.iter().all(|body| body.identity != identity) {
-            bodies.push(Body { name: name.clone(), identity, store });
+        if sets.iter().all(|set| set.identity != identity) {
+            sets.push(ContentSet { name: name.clone(), identity, store });
         }
     }
-    Ok(bodies)
+    Ok(sets)
 }
 
 /// The metadata stores that outlive their process.
@@ -217,7 +220,10 @@ async fn hold_all(offline: &mut OfflineStores<'_>) -> Result<Vec<Held>, GcError>
 }
 
 /// Content is looked at where a share of the metadata stores has its own there: else these are not its databases.
-async fn check_bindings(offline: &mut OfflineStores<'_>, bodies: &[Body]) -> Result<(), GcError> {
+async fn check_bindings(
+    offline: &mut OfflineStores<'_>,
+    sets: &[ContentSet],
+) -> Result<(), GcError> {
     let names = lasting_metadata(offline.config());
     let mut homes = BTreeSet::new();
     for name in &names {
@@ -228,12 +234,10 @@ async fn check_bindings(offline: &mut OfflineStores<'_>, bodies: &[Body]) -> Res
             homes.extend(offline.binding(name, &share.name).await?.map(|home| home.identity));
         }
     }
-    match bodies.iter().find(|body| !homes.contains(&body.identity)) {
-        Some(body) => Err(GcError::NoHome {
-            name: body.name.clone(),
-            identity: body.identity,
-            metadata: names,
-        }),
+    match sets.iter().find(|set| !homes.contains(&set.identity)) {
+        Some(set) => {
+            Err(GcError::NoHome { name: set.name.clone(), identity: set.identity, metadata: names })
+        }
         None => Ok(()),
     }
 }

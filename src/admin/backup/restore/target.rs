@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::Wanted;
-use crate::backup::Error;
-use crate::backup::manifest::{Manifest, ShareManifest, StoreManifest};
+use crate::admin::backup::Error;
+use crate::admin::backup::manifest::{Manifest, ShareManifest, StoreManifest};
 use crate::config::Config;
 use crate::types::ShareName;
 

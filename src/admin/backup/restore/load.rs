@@ -11,10 +11,10 @@ use uuid::Uuid;
 
 use super::target::Group;
 use super::{Stores, WAITING, Wanted};
-use crate::backup::list::{Entry, Item, ListReader, Row, State};
-use crate::backup::manifest::Parts;
-use crate::backup::plan::open_dump;
-use crate::backup::{AT_ONCE, Error, Job, check, copy};
+use crate::admin::backup::diff::open_dump;
+use crate::admin::backup::list::{Entry, Item, ListReader, Row, State};
+use crate::admin::backup::manifest::Parts;
+use crate::admin::backup::{AT_ONCE, Error, Job, check, copy};
 use crate::content;
 use crate::metadata::{Load, LoadHow, Loaded, ObjectRecord, PORTION, Portion, Record, rules};
 use crate::types::ContentId;
@@ -45,9 +45,8 @@ impl Loading<'_> {
             let names: Vec<String> = self.group.targets.keys().cloned().collect();
             let feeding = {
                 let (to, job) = (to.clone(), Arc::clone(self.job));
-                let laying =
-                    Laying { fresh: Arc::clone(&fresh), copies: self.wanted.name.is_some() };
-                spawn_blocking(move || feed(&parts, &names, &laying, &to, &job))
+                let remap = Remap { fresh: Arc::clone(&fresh), copies: self.wanted.name.is_some() };
+                spawn_blocking(move || feed(&parts, &names, &remap, &to, &job))
             };
             feeding.await??;
             // Whoever receives no more has a reason of its own.
@@ -105,7 +104,7 @@ impl Loading<'_> {
 fn feed(
     parts: &Parts,
     names: &[String],
-    laying: &Laying,
+    remap: &Remap,
     to: &mpsc::Sender<Portion>,
     job: &Job,
 ) -> Result<(), Error> {
@@ -126,7 +125,7 @@ fn feed(
             Some(Record::Object(mut object)) => {
                 let row = Row::of(&object);
                 let entry = row.map(|row| content_of(&mut list, parts, row)).transpose()?;
-                laying.lay(&mut object, entry.as_ref());
+                remap.lay(&mut object, entry.as_ref());
                 if wanted {
                     portion.push(Record::Object(object));
                 }
@@ -164,14 +163,14 @@ fn content_of(list: &mut ListReader, parts: &Parts, row: Row) -> Result<Entry, E
 }
 
 /// How objects are made to fit the contents that came in.
-struct Laying {
+struct Remap {
     /// The contents that have another id.
     fresh: Arc<HashMap<Uuid, Uuid>>,
     /// Whether the share is another beside its original.
     copies: bool,
 }
 
-impl Laying {
+impl Remap {
     fn lay(&self, object: &mut ObjectRecord, entry: Option<&Entry>) {
         let attributes = &mut object.attributes;
         // Bytes that a file lost while it was copied are no bytes of the backup.

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::checksum::{Checksum, Coverage, Sum};
 use super::{Error, FORMAT, READABLE};
-use crate::dump::{LineReader, LineWriter, ReadError};
+use crate::admin::dump::{LineReader, LineWriter, ReadError};
 use crate::metadata::ObjectRecord;
 use crate::types::{ContentId, ContentIdentity, ShareName};
 

@@ -3,7 +3,7 @@
 //! Nothing that is there is written over: content of the same id with other bytes stays, and the backup's gets another id, which no
 //! client sees. So whatever ends a restore before its names are in has changed nothing, and left contents that nobody names.
 
-mod bring;
+mod contents;
 mod load;
 mod target;
 
@@ -15,7 +15,7 @@ use std::sync::Arc;
 use tokio::task::spawn_blocking;
 use uuid::Uuid;
 
-use self::bring::Bringing;
+use self::contents::Bringing;
 use self::load::Loading;
 use self::target::{Group, groups};
 use super::check::{self, Finding, Findings};

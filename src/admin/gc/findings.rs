@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures_util::{StreamExt as _, TryStreamExt as _};
 
-use super::{Body, GcError, GcStep, GcWatch};
+use super::{ContentSet, GcError, GcStep, GcWatch};
 use crate::content::{self, ContentStore, Footprint};
 use crate::types::{ContentId, ContentIdentity, Timestamp};
 
@@ -113,13 +113,13 @@ impl Findings {
 
 /// Looks at the contents `listed` that are not among the `named`, which are sorted; `before` are old enough.
 pub(super) async fn look(
-    body: Body,
+    set: ContentSet,
     listed: &[ContentId],
     named: &[ContentId],
     before: Timestamp,
     watch: &GcWatch<'_>,
 ) -> Result<Findings, GcError> {
-    let Body { name, identity, store } = body;
+    let ContentSet { name, identity, store } = set;
     let now = Timestamp::now();
     let mut collected = Collected::new(name, identity, listed.len() as u64);
     let mut old = Vec::new();

@@ -63,7 +63,7 @@ pub trait Report: Send {
 
 /// What a repair works with.
 #[derive(Clone, Copy, Debug)]
-pub struct Hands<'a> {
+pub struct RepairAccess<'a> {
     /// Mends.
     pub repairer: &'a dyn Repairer,
     /// The same store, for what is an operation like any other.
@@ -118,7 +118,7 @@ pub enum Stopped {
 /// A check of one metadata store.
 pub struct Check<'a> {
     checker: &'a dyn Checker,
-    hands: Option<Hands<'a>>,
+    access: Option<RepairAccess<'a>>,
     report: &'a mut dyn Report,
     cancel: CancellationToken,
     /// Every share.
@@ -145,13 +145,13 @@ impl std::fmt::Debug for Check<'_> {
 }
 
 impl<'a> Check<'a> {
-    /// Begins a check of all shares, or of the one that is named; with `hands`, a repair.
+    /// Begins a check of all shares, or of the one that is named; with `access`, a repair.
     ///
     /// # Errors
     /// Those of the store.
     pub async fn begin(
         checker: &'a dyn Checker,
-        hands: Option<Hands<'a>>,
+        access: Option<RepairAccess<'a>>,
         only: Option<&ShareName>,
         cancel: CancellationToken,
         report: &'a mut dyn Report,
@@ -165,7 +165,7 @@ impl<'a> Check<'a> {
         let roots = shares.iter().map(|share| share.root).collect();
         Ok(Self {
             checker,
-            hands,
+            access,
             report,
             cancel,
             shares,

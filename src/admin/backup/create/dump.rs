@@ -6,9 +6,9 @@ use std::path::Path;
 use tokio::sync::mpsc;
 
 use super::{Dumped, now};
-use crate::backup::list::Row;
-use crate::backup::{Error, Job};
-use crate::dump::Writer;
+use crate::admin::backup::list::Row;
+use crate::admin::backup::{Error, Job};
+use crate::admin::dump::Writer;
 use crate::metadata::Record;
 use crate::ownership;
 use crate::types::ShareName;

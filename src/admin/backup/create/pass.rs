@@ -11,13 +11,13 @@ use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 
 use super::{Dumped, Making, Pass, Passed, WAITING, new};
-use crate::backup::checksum::{Coverage, LARGE};
-use crate::backup::copy::{self, Found};
-use crate::backup::list::{Entry, Item, ListWriter, Row, ShareHead, State};
-use crate::backup::manifest::Parts;
-use crate::backup::place::Place;
-use crate::backup::plan::{self, Old, Step};
-use crate::backup::{AT_ONCE, Error};
+use crate::admin::backup::checksum::{Coverage, LARGE};
+use crate::admin::backup::copy::{self, Found};
+use crate::admin::backup::diff::{self, Old, Step};
+use crate::admin::backup::list::{Entry, Item, ListWriter, Row, ShareHead, State};
+use crate::admin::backup::locate::Place;
+use crate::admin::backup::manifest::Parts;
+use crate::admin::backup::{AT_ONCE, Error};
 use crate::content;
 
 impl Making<'_> {
@@ -42,7 +42,7 @@ impl Making<'_> {
         let (send, mut receive) = mpsc::channel(WAITING);
         let comparing = {
             let dump = dump.to_path_buf();
-            spawn_blocking(move || plan::compare(&dump, old.as_ref(), base.as_ref(), &send))
+            spawn_blocking(move || diff::compare(&dump, old.as_ref(), base.as_ref(), &send))
         };
         let steps = stream::poll_fn(|cx| receive.poll_recv(cx)).flat_map(stream::iter);
         let mut places = places.iter();

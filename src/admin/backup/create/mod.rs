@@ -18,11 +18,11 @@ use tokio::task::spawn_blocking;
 
 use self::dump::write_dump;
 use super::copy;
+use super::diff::Old;
 use super::folder::Folder;
 use super::list::Counts;
+use super::locate::{self, Place};
 use super::manifest::{Manifest, Part, Parts, ShareManifest, StoreManifest};
-use super::place::{self, Place};
-use super::plan::Old;
 use super::{Error, FORMAT, Job};
 use crate::config::Config;
 use crate::metadata::{Loaded, Share};
@@ -51,7 +51,7 @@ pub struct Wanted {
 
 /// What became of it.
 #[derive(Debug)]
-pub struct Taken {
+pub struct Created {
     /// What the backup says of itself.
     pub manifest: Manifest,
     /// Contents that were copied or read, some perhaps several times.
@@ -64,12 +64,12 @@ pub struct Taken {
 ///
 /// # Errors
 /// What is there then is no backup; another call with `resume` goes on with it.
-pub async fn take(
+pub async fn create(
     config: &Config,
     wanted: &Wanted,
     folder: &Path,
     job: &Arc<Job>,
-) -> Result<Taken, Error> {
+) -> Result<Created, Error> {
     let stores = stores(config, wanted)?;
     let base =
         wanted.base.as_deref().map(|path| Manifest::read(path).map(|manifest| (path, manifest)));
@@ -108,7 +108,7 @@ pub async fn take(
     };
     job.begin("sync", None);
     let manifest = spawn_blocking(move || folder.finish(&manifest).map(|()| manifest)).await??;
-    Ok(Taken { manifest, copied, kept })
+    Ok(Created { manifest, copied, kept })
 }
 
 /// The metadata stores that have what is wanted.
@@ -142,7 +142,7 @@ async fn look(config: &Config, wanted: &Wanted, stores: &[String]) -> Result<(),
         let only = wanted_of(config, wanted, name);
         check_shares(&only, name, &shares)?;
         for share in shares.iter().filter(|share| only.is_empty() || only.contains(&share.name)) {
-            place::find(&mut offline, name, share).await?;
+            locate::find(&mut offline, name, share).await?;
         }
     }
     Ok(())
@@ -283,7 +283,7 @@ impl Making<'_> {
     ) -> Result<Vec<Option<Place>>, Error> {
         let mut places = Vec::with_capacity(shares.len());
         for share in shares {
-            places.push(place::find(offline, &self.name, share).await?);
+            places.push(locate::find(offline, &self.name, share).await?);
         }
         Ok(places)
     }

@@ -19,13 +19,13 @@ use super::{BLOCK, Error, Job};
 const ZEROS: &[u8] = &[0; 1 << 20];
 
 /// A content, from its first byte on.
-pub(super) struct Summing {
+pub(super) struct Hashing {
     hasher: Hasher,
     length: u64,
     job: Arc<Job>,
 }
 
-impl Summing {
+impl Hashing {
     pub(super) fn new(coverage: Coverage, job: &Arc<Job>) -> Self {
         Self { hasher: Hasher::new(coverage), length: 0, job: Arc::clone(job) }
     }
@@ -67,7 +67,7 @@ pub(super) struct Source {
     length: u64,
     /// Where bytes are, as far as that is known.
     data: Range<u64>,
-    summing: Summing,
+    hashing: Hashing,
 }
 
 impl Source {
@@ -76,25 +76,25 @@ impl Source {
         let file = File::open(path).map_err(&failed)?;
         let length = file.metadata().map_err(&failed)?.len();
         let data = 0..if length < LARGE { length } else { 0 };
-        let summing = Summing::new(coverage, job);
-        Ok(Self { path: path.to_path_buf(), file, length, data, summing })
+        let hashing = Hashing::new(coverage, job);
+        Ok(Self { path: path.to_path_buf(), file, length, data, hashing })
     }
 
     /// Fills the buffer with the next bytes that are in no hole; where they begin. `None` behind the last.
     pub(super) fn read(&mut self, buffer: &mut Vec<u8>) -> Result<Option<u64>, Error> {
-        self.summing.job.still_wanted()?;
+        self.hashing.job.still_wanted()?;
         let failed = Error::at(&self.path);
-        if self.summing.length == self.data.end {
+        if self.hashing.length == self.data.end {
             let next = region(&self.file, self.data.end..self.length).map_err(&failed)?;
-            self.summing.skip_to(next.start)?;
+            self.hashing.skip_to(next.start)?;
             self.data = next;
         }
-        let at = self.summing.length;
+        let at = self.hashing.length;
         let wanted = (self.data.end - at).min(BLOCK as u64) as usize;
         buffer.resize(wanted, 0);
         let count = fill(&self.file, buffer, at).map_err(&failed)?;
         buffer.truncate(count);
-        self.summing.add(buffer);
+        self.hashing.add(buffer);
         if count < wanted {
             // Somebody has cut it.
             (self.length, self.data) = (at + count as u64, at..at + count as u64);
@@ -103,7 +103,7 @@ impl Source {
     }
 
     pub(super) fn found(self) -> Found {
-        self.summing.found()
+        self.hashing.found()
     }
 }
 
@@ -141,7 +141,7 @@ mod tests {
     use sha2::{Digest as _, Sha256};
 
     use super::*;
-    use crate::backup::checksum::{Checksum, Sum};
+    use crate::admin::backup::checksum::{Checksum, Sum};
 
     fn sum(coverage: Coverage, bytes: &[u8]) -> Option<Checksum> {
         let mut hasher = Hasher::new(coverage);
@@ -199,22 +199,22 @@ mod tests {
     fn a_hole_of_exabytes_takes_no_time() {
         let job = Arc::new(Job::default());
         job.begin("test", Some(u64::MAX));
-        let mut summing = Summing::new(Coverage::Data, &job);
-        summing.add(b"some");
-        summing.skip_to(u64::MAX).unwrap();
+        let mut hashing = Hashing::new(Coverage::Data, &job);
+        hashing.add(b"some");
+        hashing.skip_to(u64::MAX).unwrap();
         let reading = job.reading();
         assert_eq!((reading.done, reading.total), (4, Some(4)));
-        assert_eq!(summing.found().length, u64::MAX);
+        assert_eq!(hashing.found().length, u64::MAX);
     }
 
     #[test]
     fn zeros_end_when_nobody_wants_them() {
         let job = Arc::new(Job::default());
-        let mut summing = Summing::new(Coverage::All, &job);
-        summing.add(b"some");
+        let mut hashing = Hashing::new(Coverage::All, &job);
+        hashing.add(b"some");
         job.cancel.cancel();
-        assert!(matches!(summing.skip_to(u64::MAX), Err(Error::Interrupted)));
-        summing.skip_to(4).unwrap();
-        assert_eq!(summing.found(), Found { length: 4, checksum: sum(Coverage::All, b"some") });
+        assert!(matches!(hashing.skip_to(u64::MAX), Err(Error::Interrupted)));
+        hashing.skip_to(4).unwrap();
+        assert_eq!(hashing.found(), Found { length: 4, checksum: sum(Coverage::All, b"some") });
     }
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use uuid::Uuid;
 
-use super::{Body, GcError, lasting_metadata};
+use super::{ContentSet, GcError, lasting_metadata};
 use crate::content::{self, ContentStore};
 use crate::metadata::StorePlace;
 use crate::stores::OfflineStores;
@@ -29,11 +29,11 @@ async fn places(
 /// Every mark is that of a metadata store of the configuration, or among those to `forget`.
 pub(super) async fn check(
     offline: &mut OfflineStores<'_>,
-    bodies: &[Body],
+    sets: &[ContentSet],
     forget: &[Uuid],
 ) -> Result<(), GcError> {
     let places = places(offline).await?;
-    for Body { name, store, .. } in bodies {
+    for ContentSet { name, store, .. } in sets {
         let failed = |source: content::Error| GcError::Content { name: name.clone(), source };
         let owners = store.owners().await.and_then(|text| owners::parse(text.as_deref()));
         let owners = owners.map_err(failed)?;

@@ -9,7 +9,7 @@ use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
 use super::{Error, READABLE};
-use crate::dump::hex;
+use crate::admin::dump::hex;
 use crate::ownership;
 
 /// The file that makes a folder a backup.

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::checksum::{Checksum, Coverage, LARGE};
-use super::summing::{Source, Summing};
+use super::hashing::{Hashing, Source};
 use super::{BLOCK, Error, HOLE, Job};
 use crate::content::{self, ContentStore};
 use crate::ownership;
@@ -146,12 +146,12 @@ async fn block(
 struct Sink {
     path: Option<PathBuf>,
     file: Option<File>,
-    summing: Summing,
+    hashing: Hashing,
 }
 
 impl Sink {
     fn new(path: Option<PathBuf>, coverage: Coverage, job: &Arc<Job>) -> Self {
-        Self { path, file: None, summing: Summing::new(coverage, job) }
+        Self { path, file: None, hashing: Hashing::new(coverage, job) }
     }
 
     fn make(&mut self) -> Result<(), Error> {
@@ -168,13 +168,13 @@ impl Sink {
             return Ok(());
         }
         self.make()?;
-        self.summing.skip_to(at)?;
+        self.hashing.skip_to(at)?;
         if let (Some(file), Some(path)) = (&self.file, &self.path) {
             for (within, run) in runs(data) {
                 file.write_all_at(run, at + within as u64).map_err(Error::at(path))?;
             }
         }
-        self.summing.add(data);
+        self.hashing.add(data);
         Ok(())
     }
 
@@ -183,7 +183,7 @@ impl Sink {
         if reach > 0 {
             self.make()?;
         }
-        self.summing.skip_to(reach)?;
+        self.hashing.skip_to(reach)?;
         if let (Some(file), Some(path)) = (&self.file, &self.path) {
             let ended = file.set_len(reach).and_then(|()| {
                 // Later backups may share the file.
@@ -191,7 +191,7 @@ impl Sink {
             });
             ended.map_err(Error::at(path))?;
         }
-        Ok(self.summing.found())
+        Ok(self.hashing.found())
     }
 }
 

@@ -6,7 +6,7 @@ use std::path::Path;
 use uuid::Uuid;
 
 use super::Error;
-use super::plan::open_dump;
+use super::diff::open_dump;
 use crate::metadata::PathFinder;
 use crate::types::ObjectId;
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::{Check, Finding, Found, Hands, Outcome, Remedy, Stopped};
+use super::{Check, Finding, Found, Outcome, Remedy, RepairAccess, Stopped};
 use crate::metadata::{Repair, Repaired, SetAttributes};
 use crate::types::{Chain, Context, Credentials, Name, ObjectId, ShareId, Timestamp};
 
@@ -63,9 +63,9 @@ impl Check<'_> {
         path: Option<String>,
     ) -> Result<Settled, Stopped> {
         self.still_wanted()?;
-        let outcome = match self.hands {
+        let outcome = match self.access {
             None => Outcome::Said,
-            Some(hands) => match self.apply(hands, &finding, share).await? {
+            Some(access) => match self.apply(access, &finding, share).await? {
                 Made::Done => Outcome::Repaired,
                 Made::Changed => return Ok(Settled::Changed),
                 Made::Not(why) => Outcome::Left(why),
@@ -80,18 +80,18 @@ impl Check<'_> {
 
     async fn apply(
         &mut self,
-        hands: Hands<'_>,
+        access: RepairAccess<'_>,
         finding: &Finding,
         share: Option<ShareId>,
     ) -> Result<Made, Stopped> {
         let mend = match finding.remedy() {
             Remedy::None(what) => return Ok(Made::Not(what.to_owned())),
             Remedy::Repair(mend, _) => mend,
-            Remedy::Adopt(object, ctime) => match self.place(hands, share).await? {
+            Remedy::Adopt(object, ctime) => match self.place(access, share).await? {
                 Ok(into) => Repair::Adopt { object, ctime, into },
                 Err(why) => return Ok(Made::Not(why)),
             },
-            Remedy::Move(directory) => return self.move_away(hands, share, directory).await,
+            Remedy::Move(directory) => return self.move_away(access, share, directory).await,
         };
         match mend {
             Repair::SetParent { .. }
@@ -111,13 +111,13 @@ impl Check<'_> {
             | Repair::SetCookie { .. }
             | Repair::Raise { .. } => {}
         }
-        Ok(hands.repairer.repair(&mend).await?.into())
+        Ok(access.repairer.repair(&mend).await?.into())
     }
 
     /// The directory that gets what has no name, made where there is none; or why there is none.
     async fn place(
         &mut self,
-        hands: Hands<'_>,
+        access: RepairAccess<'_>,
         share: Option<ShareId>,
     ) -> Result<Result<ObjectId, String>, Stopped> {
         let Some(share) = share.and_then(|id| self.share(id)).cloned() else {
@@ -132,7 +132,7 @@ impl Check<'_> {
         let Ok(name) = Name::parse(LOST_AND_FOUND) else {
             return Ok(Err("lost+found is not a valid name".to_owned()));
         };
-        let found = match hands.store.lookup(&cx, share.root, &name).await {
+        let found = match access.store.lookup(&cx, share.root, &name).await {
             Ok(found) => found.object,
             Err(refusal) => return Ok(Err(without_place(&refusal.error))),
         };
@@ -140,7 +140,7 @@ impl Check<'_> {
             Some(object) => object,
             None => {
                 let set = SetAttributes { mode: Some(0o700), ..SetAttributes::default() };
-                match hands.store.mkdir(&cx, share.root, &name, &set).await {
+                match access.store.mkdir(&cx, share.root, &name, &set).await {
                     Ok(made) => made.object,
                     Err(refusal) => return Ok(Err(without_place(&refusal.error))),
                 }
@@ -156,11 +156,11 @@ impl Check<'_> {
     /// Moves a directory of a circle out of it: a rename like any other.
     async fn move_away(
         &mut self,
-        hands: Hands<'_>,
+        access: RepairAccess<'_>,
         share: Option<ShareId>,
         directory: ObjectId,
     ) -> Result<Made, Stopped> {
-        let into = match self.place(hands, share).await? {
+        let into = match self.place(access, share).await? {
             Ok(into) => into,
             Err(why) => return Ok(Made::Not(why)),
         };
@@ -178,7 +178,7 @@ impl Check<'_> {
         };
         self.paths.forget();
         let cx = context(share);
-        match hands.store.rename(&cx, parent, &name, into, &new).await {
+        match access.store.rename(&cx, parent, &name, into, &new).await {
             Ok(_) => Ok(Made::Done),
             Err(refusal) => Ok(Made::Not(format!("it cannot be moved: {}", Chain(&refusal.error)))),
         }

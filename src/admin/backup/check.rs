@@ -9,9 +9,9 @@ use tokio::task::spawn_blocking;
 use uuid::Uuid;
 
 use super::copy::{self, Found};
+use super::diff::{self, Old, Step, open_dump};
 use super::list::{Entry, State};
 use super::manifest::{Manifest, Parts, StoreManifest};
-use super::plan::{self, Old, Step, open_dump};
 use super::{AT_ONCE, Error, Job, paths};
 use crate::metadata::{Record, Share};
 
@@ -143,7 +143,7 @@ pub(super) fn contents(
     let unfit =
         |what: String| Error::damaged(&parts.list, format!("does not match the dump: {what}"));
     let mut share = None;
-    plan::each(&parts.dump, Some(&old), None, |step| match step {
+    diff::each(&parts.dump, Some(&old), None, |step| match step {
         Step::Share(found, _) => {
             let known = store.shares.iter().position(|it| it.name == found.name.as_str());
             share = Some(known.ok_or_else(|| unfit(format!("the share {}", found.name)))?);

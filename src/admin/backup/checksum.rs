@@ -6,7 +6,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest as _, Sha256};
 
 use super::HOLE;
-use crate::dump::hex;
+use crate::admin::dump::hex;
 
 /// From this size on holes are looked for, and the data alone is summed up.
 pub(super) const LARGE: u64 = 64 << 20;
