@@ -17,7 +17,7 @@ use crate::proxy::Proxy;
 use crate::support::{CALL_LIMIT, Fixture, context, mode, name};
 
 /// A store that takes the lease as soon as nobody else is there.
-fn alone(settings: Settings) -> Settings {
+pub(crate) fn settings(settings: Settings) -> Settings {
     let times = LeaseTimes {
         ttl: Duration::from_secs(3),
         watch: Duration::from_millis(50),
@@ -37,7 +37,7 @@ pub(crate) async fn until_alone(store: &PostgresStore) {
 
 async fn fixture() -> Fixture {
     let database = TestDatabase::create().await;
-    let fixture = Fixture::on(alone(database.settings()), database).await;
+    let fixture = Fixture::on(settings(database.settings()), database).await;
     until_alone(&fixture.store).await;
     fixture
 }
@@ -46,7 +46,7 @@ async fn fixture() -> Fixture {
 async fn anew(fixture: Fixture) -> Fixture {
     let Fixture { store, share, database } = fixture;
     store.close().await;
-    let store = PostgresStore::connect(alone(database.settings())).await.unwrap();
+    let store = PostgresStore::connect(settings(database.settings())).await.unwrap();
     until_alone(&store).await;
     Fixture { store, share, database }
 }
@@ -99,7 +99,7 @@ async fn callers_that_rename_over_one_name_share_batches() {
 async fn what_was_read_or_listed_asks_the_database_nothing() {
     let database = TestDatabase::create().await;
     let proxy = Proxy::before(&database.settings()).await;
-    let settings = alone(proxy.settings(&database.settings()));
+    let settings = self::settings(proxy.settings(&database.settings()));
     // Renewals are not counted while the test looks.
     let settings = Settings { lease: LeaseTimes::default(), ..settings };
     let fixture = Fixture::on(settings, database).await;
@@ -315,7 +315,7 @@ async fn what_was_acknowledged_outlives_slots_that_are_fenced() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_change_over_under_load_loses_nothing_and_shows_nothing_stale() {
     let fixture = fixture().await;
-    let (settings, share) = (alone(fixture.database.settings()), fixture.share.clone());
+    let (settings, share) = (self::settings(fixture.database.settings()), fixture.share.clone());
     let file = fixture.file(fixture.root(), "common").await;
     // The one that looks is the one that was alone: its own copy must not outlive the other's change.
     let Fixture { store, share: own, database } = fixture;

@@ -38,8 +38,8 @@ const ROWS: &str = concat!(
             LATERAL (SELECT * FROM objects c WHERE c.id = e.child_id OFFSET 0) o
      UNION ALL SELECT 2::smallint, r.directory, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
                       NULL, NULL, NULL, NULL, NULL, NULL, NULL
-       FROM unnest($4::uuid[]) AS r(directory)
-      WHERE EXISTS (SELECT FROM parent_child_map m WHERE m.parent_id = r.directory)"
+       FROM unnest($4::uuid[]) AS r(directory),
+            LATERAL (SELECT FROM parent_child_map m WHERE m.parent_id = r.directory LIMIT 1) e"
 );
 
 /// All directories above those of `$1`, which are among them.
