@@ -95,6 +95,39 @@ async fn callers_that_rename_over_one_name_share_batches() {
     fixture.sound().await;
 }
 
+/// The writer knows rows that somebody else has removed.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_that_went_away_is_damage_of_the_calls_that_change_it() {
+    let fixture = fixture().await;
+    let (store, cx, root) = (&fixture.store, fixture.cx(), fixture.root());
+    let mut files = Vec::new();
+    for text in ["object", "entry", "whole"] {
+        files.push(fixture.file(root, text).await);
+    }
+    let client = connect(&fixture.database.settings()).await;
+    let remove = format!(
+        "DELETE FROM files WHERE id = '{}';
+         DELETE FROM parent_child_map WHERE child_id = '{}'",
+        files[0].id, files[1].id
+    );
+    client.batch_execute(&remove).await.unwrap();
+    let (set, entry_name) = (mode(0o600), name("entry"));
+    let (object, entry, whole) = tokio::join!(
+        store.setattr(&cx, files[0].id, &set),
+        store.remove(&cx, root, &entry_name),
+        store.setattr(&cx, files[2].id, &set),
+    );
+    // The first of them is damage. The other one may be decided on anew, and find that there is no such row.
+    let refused = [object.unwrap_err().error, entry.unwrap_err().error];
+    assert!(refused.iter().any(|error| matches!(error, Error::Damaged(_))), "{refused:?}");
+    assert_eq!(whole.unwrap().change.after.mode, 0o600);
+    // The rows that are not there are no longer known.
+    let again = store.setattr(&cx, files[0].id, &set).await.unwrap_err();
+    assert!(matches!(again.error, Error::Stale), "{again:?}");
+    let again = store.remove(&cx, root, &entry_name).await.unwrap_err();
+    assert!(matches!(again.error, Error::NotFound), "{again:?}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_read_or_listed_asks_the_database_nothing() {
     let database = TestDatabase::create().await;

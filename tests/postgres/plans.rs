@@ -100,7 +100,11 @@ async fn no_plan_outlives(settings: Settings, database: TestDatabase) {
         .unwrap();
     let (whole, read): (i64, i64) = (row.get(0), row.get(1));
     assert_eq!(whole, 0, "a table was read as a whole");
-    assert!(read > 0 && read < 3 * MOST_READ, "{read} index entries were read: {}", row.get::<_, &str>(2));
+    assert!(
+        read > 0 && read < 3 * MOST_READ,
+        "{read} index entries were read: {}",
+        row.get::<_, &str>(2)
+    );
 }
 
 /// Names that are removed from one directory.
