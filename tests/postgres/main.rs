@@ -70,6 +70,8 @@ mod port;
 #[cfg(test)]
 mod proxy;
 #[cfg(test)]
+mod read_only;
+#[cfg(test)]
 mod refusals;
 #[cfg(test)]
 mod roles;

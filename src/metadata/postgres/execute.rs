@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::task::JoinHandle;
-use tokio::time::Instant;
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 use uuid::Uuid;
@@ -19,14 +18,20 @@ use super::gates::Pass;
 use super::lease::{HeldHere, Mode};
 use super::pool::{Pool, Pooled, ReadOnlyReason};
 use super::read::View;
-use super::retry::{Backoff, jittered, within};
+use super::retry::{Backoff, within};
 use super::rows::{self, Stored};
 use super::session::{self, Slot};
+use super::settle::Question;
 use crate::metadata::{Change, Error, Source};
 use crate::types::{Context, Fsid, Phase, ShareId};
 
 /// An argument of a statement.
 pub(super) type Argument = Box<dyn ToSql + Send + Sync>;
+
+/// Arguments as the driver takes them.
+pub(super) fn borrowed(arguments: &[Argument]) -> Vec<&(dyn ToSql + Sync)> {
+    arguments.iter().map(|it| it.as_ref() as &(dyn ToSql + Sync)).collect()
+}
 
 /// A statement's arguments.
 macro_rules! arguments {
@@ -34,13 +39,14 @@ macro_rules! arguments {
 }
 pub(super) use arguments;
 
-/// How long a lost call's outcome is looked for. Shorter than a used slot is left alone (`claim_slot`).
-pub(super) const SETTLE_LIMIT: Duration = Duration::from_secs(60);
-
 /// Waits until everything committed before it is durable: its own commit is a synchronous one. Sent right behind a
 /// mutation, which commits without waiting so that its row locks are free while the disk turns (`finish`).
 pub(super) const FLUSH: &str = "SELECT pg_logical_emit_message(true, 'trunkfs', '')";
 const SETTLE: &str = "SELECT * FROM settle($1, $2, $3, $4)";
+/// What [`SETTLE`] answers. The epoch of a slot that was given up is negative.
+const SETTLED: &str = "
+    SELECT 0::smallint, o.* FROM writer_slots w, unnest(w.last_answer) o
+     WHERE w.share_id = $1 AND w.slot = $2 AND abs(w.epoch) = $3 AND w.last_batch = $4";
 
 /// What a function says of its call; the numbers of `answer.verdict`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -122,11 +128,6 @@ pub(super) struct Mutation {
     pub(super) statement: &'static str,
     pub(super) arguments: Vec<Argument>,
 }
-
-/// A mutation may have been applied, and there is no finding out.
-#[derive(Debug, thiserror::Error)]
-#[error("the outcome of the operation is not known")]
-struct UnknownOutcome(#[source] Error);
 
 /// What is needed to find out what became of a call.
 #[derive(Clone, Copy, Debug)]
@@ -349,26 +350,14 @@ impl PostgresStore {
     /// Finds out what became of a call whose answer was lost: its answer, or nothing where it was not applied and never
     /// will be.
     async fn settle(&self, ticket: Ticket) -> Result<Vec<Row>, Error> {
-        let until = Instant::now() + SETTLE_LIMIT;
         let Ticket { share, slot, batch } = ticket;
-        let mut repeat = 0;
-        loop {
-            let asked = async {
-                let connection = self.pool.get(None).await?;
-                execute(connection, SETTLE, &[&share.0, &slot.number, &slot.epoch, &batch]).await
-            };
-            let unknown = match tokio::time::timeout_at(until, asked).await {
-                Ok(Ok((_, rows))) => return Ok(rows),
-                Ok(Err(PostgresError::Refused(error))) => error,
-                Ok(Err(failure)) => failure.into_error(),
-                Err(late) => Error::Backend(Box::new(late)),
-            };
-            repeat += 1;
-            if Instant::now() >= until || self.pool.is_closed() {
-                return Err(Error::Backend(Box::new(UnknownOutcome(unknown))));
-            }
-            tokio::time::sleep(jittered(repeat)).await;
-        }
+        let question = Question {
+            fencing: SETTLE,
+            reading: SETTLED,
+            arguments: &[&share.0, &slot.number, &slot.epoch, &batch],
+            slot: slot.number,
+        };
+        question.ask(&self.pool).await.map_err(|unknown| Error::Backend(Box::new(unknown)))
     }
 }
 
@@ -407,10 +396,9 @@ async fn claimed(
 pub(super) async fn query_once(
     pool: &Pool,
     statement: &'static str,
-    arguments: Vec<Argument>,
+    arguments: &[&(dyn ToSql + Sync)],
 ) -> Result<Vec<Row>, PostgresError> {
-    let arguments: Vec<_> = arguments.iter().map(|it| it.as_ref() as &(dyn ToSql + Sync)).collect();
-    let (_, rows) = execute(pool.get(None).await?, statement, &arguments).await?;
+    let (_, rows) = execute(pool.get(None).await?, statement, arguments).await?;
     Ok(rows)
 }
 
@@ -420,11 +408,7 @@ fn query(
     statement: &'static str,
     arguments: Arc<Vec<Argument>>,
 ) -> JoinHandle<Executed> {
-    tokio::spawn(async move {
-        let arguments: Vec<_> =
-            arguments.iter().map(|it| it.as_ref() as &(dyn ToSql + Sync)).collect();
-        execute(connection, statement, &arguments).await
-    })
+    tokio::spawn(async move { execute(connection, statement, &borrowed(&arguments)).await })
 }
 
 async fn finished<T>(task: JoinHandle<Result<T, PostgresError>>) -> Result<T, PostgresError> {
@@ -439,7 +423,7 @@ async fn send(
 ) -> Sent {
     let Ticket { share, slot, batch } = ticket;
     let mut arguments: Vec<&(dyn ToSql + Sync)> = vec![&slot.number, &slot.epoch, &batch, &share.0];
-    arguments.extend(mutation.arguments.iter().map(|it| it.as_ref() as &(dyn ToSql + Sync)));
+    arguments.extend(borrowed(&mutation.arguments));
     let client = &connection.client;
     let call = async {
         let prepare = |statement| client.prepare_cached(statement);

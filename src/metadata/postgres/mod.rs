@@ -39,6 +39,7 @@ mod server_check;
 mod session;
 mod setattr;
 mod settings;
+mod settle;
 mod shares;
 pub mod target;
 mod tls;

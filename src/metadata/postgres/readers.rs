@@ -16,7 +16,7 @@ use tokio_postgres::Row;
 use uuid::Uuid;
 
 use super::PostgresStore;
-use super::execute::{Argument, arguments, query_once};
+use super::execute::{Argument, arguments, borrowed, query_once};
 use super::pool::Pool;
 use super::read::{GETATTR, LOOKUP, View};
 use super::retry::within;
@@ -175,7 +175,7 @@ impl PostgresStore {
 async fn read_all(mut reader: Reader, pool: Arc<Pool>) {
     while let Some(batch) = reader.next() {
         let (statement, arguments) = ask(&batch);
-        let views = match query_once(&pool, statement, arguments).await {
+        let views = match query_once(&pool, statement, &borrowed(&arguments)).await {
             Ok(rows) => views(&batch, &rows),
             Err(failure) => {
                 tracing::debug!(?failure, calls = batch.len(), "merged reads");

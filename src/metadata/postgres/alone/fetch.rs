@@ -2,10 +2,8 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio_postgres::Row;
-use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
 use super::numbers::DRAW;
@@ -79,28 +77,24 @@ pub(super) async fn fetch(
         let asked = async {
             if walking && !objects.is_empty() {
                 let ids: Vec<Uuid> = objects.iter().map(|id| id.0).collect();
-                for row in query_once(&pool, ANCESTORS, vec![boxed(ids)]).await? {
+                for row in query_once(&pool, ANCESTORS, &[&ids]).await? {
                     objects.push(ObjectId(row.try_get(0)?));
                 }
                 objects.sort_unstable();
                 objects.dedup();
             }
             let numbers = match missing.numbers {
-                true => query_once(&pool, DRAW, Vec::new()).await?.into_iter().next(),
+                true => query_once(&pool, DRAW, &[]).await?.into_iter().next(),
                 false => None,
             };
             let rows = if objects.is_empty() && places.is_empty() && directories.is_empty() {
                 Vec::new()
             } else {
-                let arguments = vec![
-                    boxed(objects.iter().map(|id| id.0).collect::<Vec<Uuid>>()),
-                    boxed(places.iter().map(|(directory, _)| directory.0).collect::<Vec<Uuid>>()),
-                    boxed(
-                        places.iter().map(|(_, name)| name.as_bytes().to_vec()).collect::<Vec<_>>(),
-                    ),
-                    boxed(directories.iter().map(|id| id.0).collect::<Vec<Uuid>>()),
-                ];
-                query_once(&pool, ROWS, arguments).await?
+                let objects: Vec<Uuid> = objects.iter().map(|id| id.0).collect();
+                let parents: Vec<Uuid> = places.iter().map(|(directory, _)| directory.0).collect();
+                let names: Vec<&[u8]> = places.iter().map(|(_, name)| name.as_bytes()).collect();
+                let directories: Vec<Uuid> = directories.iter().map(|id| id.0).collect();
+                query_once(&pool, ROWS, &[&objects, &parents, &names, &directories]).await?
             };
             Ok::<_, PostgresError>((rows, numbers))
         };
@@ -108,17 +102,9 @@ pub(super) async fn fetch(
             Ok((rows, numbers)) => {
                 return Ok(Fetched { moment, objects, places, directories, rows, numbers });
             }
-            Err(failure) => tokio::time::sleep(pause(&mut backoff, failure)?).await,
+            Err(failure) => tokio::time::sleep(backoff.after(failure)?).await,
         }
     }
-}
-
-fn pause(backoff: &mut Backoff, failure: PostgresError) -> Result<Duration, Error> {
-    backoff.after(failure)
-}
-
-fn boxed<T: ToSql + Send + Sync + 'static>(value: T) -> Box<dyn ToSql + Send + Sync> {
-    Box::new(value)
 }
 
 impl Fetched {

@@ -3,25 +3,25 @@
 use std::sync::Arc;
 
 use deadpool_postgres::ClientWrapper;
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 use tokio_postgres::Statement;
 use uuid::Uuid;
 
 use super::apply::{APPLY, Batch};
-use crate::metadata::Error;
 use crate::metadata::postgres::Settings;
 use crate::metadata::postgres::connect::Connector;
 use crate::metadata::postgres::error::{PostgresError, duplicate_of};
-use crate::metadata::postgres::execute::{SETTLE_LIMIT, arguments, query_once};
 use crate::metadata::postgres::pool::{FLIGHT_MARGIN, Pool};
-use crate::metadata::postgres::retry::jittered;
-use crate::metadata::postgres::rows::{column, damaged};
+use crate::metadata::postgres::rows::column;
 use crate::metadata::postgres::session::{self, ServerRole};
+use crate::metadata::postgres::settle::{Question, UnknownOutcome};
 
 const CLAIM: &str = "SELECT slot, epoch FROM claim_alone_slot($1)";
 const BEGIN: &str = "INSERT INTO writers (slot, epoch, last_batch) VALUES ($1, $2, 0)
     ON CONFLICT (slot) DO UPDATE SET epoch = EXCLUDED.epoch, last_batch = 0";
 const SETTLE: &str = "SELECT settle_alone($1, $2)";
+/// What [`SETTLE`] answers, from no row where that answers nothing.
+const SETTLED: &str = "SELECT last_batch FROM writers WHERE slot = $1 AND epoch = $2";
 
 /// Why a batch was not applied, or may not have been.
 #[derive(Debug)]
@@ -30,6 +30,16 @@ pub(super) enum Refused {
     NameTaken(PostgresError),
     /// Anything else.
     Failed(PostgresError),
+}
+
+impl Refused {
+    /// Whether the batch may be applied for all that.
+    pub(super) fn may_be_applied(&self) -> bool {
+        matches!(
+            self,
+            Self::NameTaken(PostgresError::Lost(_)) | Self::Failed(PostgresError::Lost(_))
+        )
+    }
 }
 
 /// The slot of a writer that is alone.
@@ -57,8 +67,14 @@ impl Line {
         instance: Uuid,
     ) -> Result<Self, PostgresError> {
         let connected = Box::pin(Connector::new(settings).connect()).await?;
-        if connected.role != ServerRole::Primary {
-            return Err(PostgresError::Lost("the database takes no changes".into()));
+        match connected.role {
+            ServerRole::Primary => {}
+            ServerRole::ReadOnly => {
+                return Err(PostgresError::ReadOnly("the database takes no changes".into()));
+            }
+            ServerRole::Standby => {
+                return Err(PostgresError::Lost("no primary, only a standby".into()));
+            }
         }
         let client = Arc::new(connected.client);
         client.batch_execute(&session::session(settings.statement_timeout)).await?;
@@ -108,23 +124,15 @@ impl Line {
 ///
 /// # Errors
 /// Where the database is away for too long.
-pub(super) async fn settle(pool: &Pool, slot: Slot) -> Result<i64, Error> {
-    let until = Instant::now() + SETTLE_LIMIT;
-    let mut repeat = 0;
-    loop {
-        let asked = query_once(pool, SETTLE, arguments![slot.number, slot.epoch]);
-        let failure = match tokio::time::timeout_at(until, asked).await {
-            Ok(Ok(rows)) => {
-                let row = rows.first().ok_or_else(|| damaged("a function gave no answer"))?;
-                return Ok(column::<Option<i64>>(row, 0)?.unwrap_or(0));
-            }
-            Ok(Err(failure)) => failure.into_error(),
-            Err(late) => Error::Backend(Box::new(late)),
-        };
-        repeat += 1;
-        if Instant::now() >= until || pool.is_closed() {
-            return Err(failure);
-        }
-        tokio::time::sleep(jittered(repeat)).await;
+pub(super) async fn settle(pool: &Pool, slot: Slot) -> Result<i64, UnknownOutcome> {
+    let question = Question {
+        fencing: SETTLE,
+        reading: SETTLED,
+        arguments: &[&slot.number, &slot.epoch],
+        slot: slot.number,
+    };
+    match question.ask(pool).await?.first() {
+        Some(row) => Ok(column::<Option<i64>>(row, 0).map_err(UnknownOutcome)?.unwrap_or(0)),
+        None => Ok(0),
     }
 }

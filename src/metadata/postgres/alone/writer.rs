@@ -338,13 +338,16 @@ impl<'a> Writer<'a> {
     /// Waits for all batches on their way, of which the first was refused; answers the calls whose changes are there for all that,
     /// and gives the others back. Rows that they touch are met anew.
     async fn ground(&mut self, refused: Refused) -> (Refused, Vec<Waiting>) {
-        let mut is_lost = matches!(refused, Refused::Failed(PostgresError::Lost(_)));
+        let mut is_lost = refused.may_be_applied();
         self.flights.iter().for_each(|flight| self.alone.cache.doubt(&flight.begun));
         while let Some(outcome) = self.answers.next().await {
-            // One behind a batch that was refused for good is refused too.
-            is_lost |= !matches!(outcome, Err(Refused::Failed(PostgresError::Retired(_))));
+            // One behind a batch that was refused is refused too.
+            is_lost |= outcome.map_or_else(|refused| refused.may_be_applied(), |()| true);
         }
-        let applied = if is_lost { settle(&self.alone.pool, self.line.slot).await } else { Ok(0) };
+        let applied = match is_lost {
+            true => settle(&self.alone.pool, self.line.slot).await.map_err(Arc::new),
+            false => Ok(0),
+        };
         if let Some(first) = self.flights.front() {
             self.line.repeat_from(first.number);
         }
@@ -359,9 +362,9 @@ impl<'a> Writer<'a> {
                     self.overlay.retract(flight.begun.touched());
                     calls.append(&mut flight.calls);
                 }
-                Err(error) => {
+                Err(unknown) => {
                     for call in &mut flight.calls {
-                        call.job.fail(unknown_outcome(error));
+                        call.job.fail(Error::Backend(Box::new(Arc::clone(unknown))));
                     }
                 }
             }
@@ -383,7 +386,9 @@ impl<'a> Writer<'a> {
                     self.line = line;
                     return Ok(());
                 }
-                Err(PostgresError::NotJoined(_)) => return Err(End::Over),
+                Err(PostgresError::NotJoined(_) | PostgresError::ReadOnly(_)) => {
+                    return Err(End::Over);
+                }
                 Err(failure) if since.elapsed() >= PATIENCE => {
                     tracing::debug!(?failure, "the writer's connection");
                     return Err(End::Over);
@@ -394,9 +399,4 @@ impl<'a> Writer<'a> {
             tokio::time::sleep(jittered(repeat)).await;
         }
     }
-}
-
-/// A batch may have been applied, and there is no finding out.
-fn unknown_outcome(error: &Error) -> Error {
-    Error::Backend(format!("the outcome of the operation is not known: {error}").into())
 }
