@@ -1,7 +1,7 @@
 //! A connection's socket, and what the kernel knows of its peer.
 
 use std::os::fd::AsFd;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::ioctl::{Getter, Opcode, ioctl};
@@ -16,7 +16,7 @@ use crate::rpc::{PeerState, ReplyStream, Transport};
 #[derive(Debug)]
 pub(super) struct Socket {
     // Dropped in this order.
-    stream: TcpStream,
+    stream: Arc<TcpStream>,
     end: CancellationToken,
     _permit: ConnectionPermit,
     replies: Arc<ReplyStream>,
@@ -28,10 +28,9 @@ impl Socket {
         end: CancellationToken,
         permit: ConnectionPermit,
     ) -> Arc<Self> {
-        Arc::new_cyclic(|socket: &Weak<Self>| {
-            let replies = Arc::new(ReplyStream::new(Box::new(socket.clone())));
-            Self { stream, end, _permit: permit, replies }
-        })
+        let stream = Arc::new(stream);
+        let replies = Arc::new(ReplyStream::new(Box::new(Arc::clone(&stream))));
+        Arc::new(Self { stream, end, _permit: permit, replies })
     }
 
     pub(super) fn stream(&self) -> &TcpStream {
@@ -57,17 +56,17 @@ impl Socket {
 /// Whatever way the connection ends, the replies that the peer may not have read are known.
 impl Drop for Socket {
     fn drop(&mut self) {
-        self.replies.close(unacknowledged(&self.stream), self.peer());
+        self.replies.close();
     }
 }
 
-impl Transport for Weak<Socket> {
-    fn unacknowledged(&self) -> Option<u64> {
-        self.upgrade().map(|socket| unacknowledged(&socket.stream))
+impl Transport for Arc<TcpStream> {
+    fn unacknowledged(&self) -> u64 {
+        unacknowledged(self)
     }
 
     fn peer(&self) -> PeerState {
-        self.upgrade().map_or(PeerState::Reset, |socket| socket.peer())
+        peer_state(self)
     }
 }
 

@@ -7,17 +7,16 @@
 
 use std::fmt;
 use std::io;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 /// A client that sends nothing for longer than this may have lost its connection without the server's knowledge, and a
 /// reply that is not acknowledged for longer than this may be lost.
 pub(super) const SILENCE: Duration = Duration::from_secs(1);
-/// How often the account of a connection that is being written to is read again.
-const ATTEMPTS: usize = 8;
 /// The end of a reply that was not queued.
 const NOT_QUEUED: u64 = u64::MAX;
 
@@ -35,8 +34,8 @@ pub enum PeerState {
 /// The kernel's side of a connection. It is asked when a call looks like one of another connection, and when a connection
 /// ends: what the server has read may be older.
 pub trait Transport: fmt::Debug + Send + Sync + 'static {
-    /// The bytes written that the peer has not acknowledged; `None` while the socket is being closed.
-    fn unacknowledged(&self) -> Option<u64>;
+    /// The bytes written that the peer has not acknowledged.
+    fn unacknowledged(&self) -> u64;
 
     /// The connection's other end.
     fn peer(&self) -> PeerState;
@@ -45,12 +44,11 @@ pub trait Transport: fmt::Debug + Send + Sync + 'static {
 /// The bytes of one connection's replies.
 #[derive(Debug)]
 pub struct ReplyStream {
-    transport: Box<dyn Transport>,
+    /// Locked during a write and while the socket is closed, so that `written` is what the kernel knows of.
+    socket: Mutex<Socket>,
     opened: Instant,
     /// Bytes that the socket has taken.
     written: AtomicU64,
-    /// Odd during a write, so that a reader of `written` sees that it is about to change.
-    writes: AtomicU64,
     /// When the client last sent something, in milliseconds after `opened`,
     heard: AtomicU64,
     /// and the bytes that were written until then.
@@ -61,8 +59,13 @@ pub struct ReplyStream {
     finished: AtomicBool,
     /// The connection was reset, or timed out.
     broken: AtomicBool,
-    /// The bytes that the client has read, once the socket is closed.
-    read: OnceLock<u64>,
+}
+
+#[derive(Debug)]
+enum Socket {
+    Open(Box<dyn Transport>),
+    /// The bytes that the client has read.
+    Closed(u64),
 }
 
 impl ReplyStream {
@@ -70,16 +73,14 @@ impl ReplyStream {
     #[must_use]
     pub fn new(transport: Box<dyn Transport>) -> Self {
         Self {
-            transport,
+            socket: Mutex::new(Socket::Open(transport)),
             opened: Instant::now(),
             written: AtomicU64::new(0),
-            writes: AtomicU64::new(0),
             heard: AtomicU64::new(0),
             written_when_heard: AtomicU64::new(0),
             recorded: AtomicU64::new(0),
             finished: AtomicBool::new(false),
             broken: AtomicBool::new(false),
-            read: OnceLock::new(),
         }
     }
 
@@ -112,27 +113,23 @@ impl ReplyStream {
     /// # Errors
     /// Those of `write`.
     pub fn write(&self, write: impl FnOnce() -> io::Result<usize>) -> io::Result<usize> {
-        self.writes.fetch_add(1, Ordering::SeqCst);
-        let written = write();
-        if let Ok(bytes) = written {
-            self.written.fetch_add(bytes as u64, Ordering::SeqCst);
-        }
-        self.writes.fetch_add(1, Ordering::SeqCst);
-        written
+        let _socket = self.socket.lock();
+        let written = write()?;
+        self.written.fetch_add(written as u64, Ordering::Relaxed);
+        Ok(written)
     }
 
     /// Whether a reply that the cache may be asked for is not acknowledged yet.
     #[must_use]
     pub fn awaits_acknowledgement(&self) -> bool {
         let recorded = self.recorded.load(Ordering::Acquire);
-        recorded > 0 && self.read().is_none_or(|bytes| bytes < recorded)
+        recorded > 0 && self.read() < recorded
     }
 
-    /// The socket is about to be closed; the arguments are the last that [`Transport`] knows.
-    pub fn close(&self, unacknowledged: u64, peer: PeerState) {
-        let read = self.bytes_read(self.written.load(Ordering::SeqCst), unacknowledged, peer);
-        // A second call would change nothing.
-        let _ = self.read.set(read);
+    /// The socket is about to be closed: the transport is dropped.
+    pub fn close(&self) {
+        let mut socket = self.socket.lock();
+        *socket = Socket::Closed(self.bytes_read(&socket));
     }
 
     /// Whether the client may have lost the connection: it has ended, or nothing came for a while.
@@ -143,34 +140,27 @@ impl ReplyStream {
 
     /// Whether the client has ended the connection, or it broke.
     pub(super) fn has_ended(&self) -> bool {
-        self.read.get().is_some()
-            || self.finished.load(Ordering::Acquire)
+        self.finished.load(Ordering::Acquire)
             || self.is_broken()
-            || self.transport.peer() != PeerState::Connected
+            || match &*self.socket.lock() {
+                Socket::Open(transport) => transport.peer() != PeerState::Connected,
+                Socket::Closed(_) => true,
+            }
     }
 
-    /// The bytes that the client has read; `None` while the socket takes more.
-    fn read(&self) -> Option<u64> {
-        for _ in 0..ATTEMPTS {
-            if let Some(read) = self.read.get() {
-                return Some(*read);
-            }
-            let writes = self.writes.load(Ordering::SeqCst);
-            let written = self.written.load(Ordering::SeqCst);
-            let peer = self.transport.peer();
-            let unacknowledged = self.transport.unacknowledged();
-            let unchanged =
-                writes.is_multiple_of(2) && self.writes.load(Ordering::SeqCst) == writes;
-            if let Some(unacknowledged) = unacknowledged.filter(|_| unchanged) {
-                return Some(self.bytes_read(written, unacknowledged, peer));
-            }
-            std::thread::yield_now();
-        }
-        None
+    /// The bytes that the client has read.
+    fn read(&self) -> u64 {
+        self.bytes_read(&self.socket.lock())
     }
 
-    fn bytes_read(&self, written: u64, unacknowledged: u64, peer: PeerState) -> u64 {
-        let acknowledged = written.saturating_sub(unacknowledged);
+    fn bytes_read(&self, socket: &Socket) -> u64 {
+        let transport = match socket {
+            Socket::Open(transport) => transport,
+            Socket::Closed(read) => return *read,
+        };
+        let peer = transport.peer();
+        let written = self.written.load(Ordering::Relaxed);
+        let acknowledged = written.saturating_sub(transport.unacknowledged());
         if self.is_broken() || peer == PeerState::Reset {
             acknowledged.min(self.written_when_heard.load(Ordering::Relaxed))
         } else {
@@ -223,10 +213,12 @@ impl Delivery {
         if end == NOT_QUEUED {
             return Fate::NotQueued;
         }
-        match self.stream.read() {
-            Some(read) if read >= end => Fate::Read,
-            Some(_) if age > SILENCE || self.stream.is_silent() => Fate::MaybeLost,
-            Some(_) | None => Fate::OnItsWay,
+        if self.stream.read() >= end {
+            Fate::Read
+        } else if age > SILENCE || self.stream.is_silent() {
+            Fate::MaybeLost
+        } else {
+            Fate::OnItsWay
         }
     }
 }
@@ -239,8 +231,8 @@ mod tests {
     struct Queue(Arc<AtomicU64>);
 
     impl Transport for Queue {
-        fn unacknowledged(&self) -> Option<u64> {
-            Some(self.0.load(Ordering::Relaxed))
+        fn unacknowledged(&self) -> u64 {
+            self.0.load(Ordering::Relaxed)
         }
 
         fn peer(&self) -> PeerState {
@@ -270,24 +262,29 @@ mod tests {
         let (stream, _) = stream();
         let would_block = || Err(io::ErrorKind::WouldBlock.into());
         assert!(stream.write(would_block).is_err());
-        assert_eq!(stream.read(), Some(0));
+        assert_eq!(stream.read(), 0);
     }
 
+    /// The client may have ended the connection already and sent the call again by another.
     #[test]
-    fn a_reply_under_write_is_on_its_way() {
+    fn the_fate_of_a_reply_waits_for_its_write() {
         let (stream, queue) = stream();
         let delivery = Delivery::new(stream.clone());
         delivery.queued(10);
-        let fate = || delivery.fate(SILENCE * 2);
         stream.finished();
-        let during = stream.write(|| {
-            // The kernel has the bytes, and they are not counted yet.
-            queue.0.store(10, Ordering::Relaxed);
-            assert_eq!(fate(), Fate::OnItsWay);
-            Ok(10)
+        std::thread::scope(|scope| {
+            let mut asking = None;
+            let written = stream.write(|| {
+                // The kernel has the bytes, and they are not counted yet.
+                queue.0.store(10, Ordering::Relaxed);
+                asking = Some(scope.spawn(|| delivery.fate(Duration::ZERO)));
+                std::thread::sleep(Duration::from_millis(50));
+                Ok(10)
+            });
+            assert_eq!(written.unwrap(), 10);
+            assert_eq!(asking.unwrap().join().unwrap(), Fate::MaybeLost);
         });
-        assert_eq!((during.unwrap(), fate()), (10, Fate::MaybeLost));
         queue.0.store(0, Ordering::Relaxed);
-        assert_eq!(fate(), Fate::Read);
+        assert_eq!(delivery.fate(Duration::ZERO), Fate::Read);
     }
 }

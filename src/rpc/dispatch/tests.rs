@@ -49,8 +49,8 @@ struct Fixture {
 struct Acknowledged;
 
 impl Transport for Acknowledged {
-    fn unacknowledged(&self) -> Option<u64> {
-        Some(0)
+    fn unacknowledged(&self) -> u64 {
+        0
     }
 
     fn peer(&self) -> PeerState {

@@ -11,8 +11,8 @@ use crate::xdr::Encoder;
 struct Kernel(Arc<Mutex<(u64, PeerState)>>);
 
 impl Transport for Kernel {
-    fn unacknowledged(&self) -> Option<u64> {
-        Some(self.0.lock().0)
+    fn unacknowledged(&self) -> u64 {
+        self.0.lock().0
     }
 
     fn peer(&self) -> PeerState {
@@ -87,8 +87,7 @@ impl Peer {
     }
 
     fn close(&self) {
-        let (unacknowledged, peer) = *self.kernel.0.lock();
-        self.stream().close(unacknowledged, peer);
+        self.stream().close();
     }
 
     /// The connection ends in order.
