@@ -28,15 +28,16 @@ usage: sudo e2e/run.sh --config NAME [--suite NAME]… [--case NAME]… [--kills
                   sqlite-filesystem; or knfsd, the Linux kernel's own server, as the reference
   --suite NAME    only this suite (may be repeated): ${ALL_SUITES[*]}
   --case NAME     only this case of the suite (may be repeated; suites in Python)
-  --kills N       how often the crash suite kills the server at random (default: 8)
+  --kills N       how often the crash suite kills the server at random (default: 8; 4 in emulation)
   --binary PATH   the server (default: debug/trunkfs in cargo's target folder, built if it is missing)
-  --client KIND   auto (default), here (this machine's kernel), uml (User Mode Linux) or qemu (emulation)
+  --client KIND   auto (default), here (this machine's kernel), uml (User Mode Linux), uml-sse (its programs without
+                  AVX) or qemu (emulation)
 
 The logs of the last run are in target/e2e/CONFIG/SUITE/.
 TEXT
 }
 
-CONFIG='' BINARY='' CASES='' KILLS=8 WANTED_CLIENT=auto SUITES=()
+CONFIG='' BINARY='' CASES='' KILLS='' WANTED_CLIENT=auto SUITES=()
 ARGUMENTS=("$@")
 while (($#)); do
     case $1 in
@@ -61,7 +62,7 @@ contains() { # contains WORD LIST…
     for item; do [[ $item == "$word" ]] && return; done
     return 1
 }
-[[ $KILLS =~ ^[1-9][0-9]{0,5}$ ]] || { usage >&2 && exit 2; }
+[[ $KILLS =~ ^([1-9][0-9]{0,5})?$ ]] || { usage >&2 && exit 2; }
 contains "$CONFIG" "${CONFIGS[@]}" || { usage >&2 && exit 2; }
 ((${#SUITES[@]})) || SUITES=("${ALL_SUITES[@]}")
 for SUITE in "${SUITES[@]}"; do
@@ -132,6 +133,7 @@ outer_end() {
 
 inner() {
     RUN=$E2E_INNER BINARY=$E2E_BINARY CLIENT=$E2E_CLIENT
+    [[ -n $KILLS ]] || KILLS=$([[ $CLIENT == qemu ]] && echo 4 || echo 8)
     trap inner_end EXIT
     trap 'exit 130' INT
     trap 'exit 143' TERM
@@ -165,6 +167,7 @@ client_describe() {
     case $CLIENT in
     here) echo "this kernel, $(uname -r)" ;;
     uml) echo "User Mode Linux, $(linux.uml --version)" ;;
+    uml-sse) echo "User Mode Linux without AVX, $(linux.uml --version)" ;;
     qemu) echo "QEMU, emulated" ;;
     esac
 }

@@ -5,26 +5,30 @@
 CLIENT_PID=
 TAP=
 
-# client_choose WANTED: sets CLIENT to here, uml or qemu.
+# client_choose WANTED: sets CLIENT to here, uml, uml-sse or qemu.
 client_choose() {
     if [[ $1 != auto ]]; then
         CLIENT=$1
     elif client_here_works; then
         CLIENT=here
-    elif client_tap_works && need linux.uml user-mode-linux 2>/dev/null && client_uml_works; then
+    elif client_tap_works && need linux.uml user-mode-linux 2>/dev/null; then
         CLIENT=uml
+        if ! client_uml_works; then
+            CLIENT=uml-sse
+            client_uml_works || CLIENT=qemu
+        fi
     else
         CLIENT=qemu
     fi
     case $CLIENT in
-    uml)
+    uml | uml-sse)
         need linux.uml user-mode-linux
         need busybox busybox-static
         ;;
     qemu) qemu_require ;;
     here) ;;
     *)
-        echo "e2e: --client is auto, here, uml or qemu" >&2
+        echo "e2e: --client is auto, here, uml, uml-sse or qemu" >&2
         return 1
         ;;
     esac
@@ -42,12 +46,21 @@ client_tap_works() {
     client_make_tap 2>/dev/null && client_drop_tap
 }
 
-# A guest that runs one program and ends. On a processor whose registers take more room than User Mode Linux knows (AMX), the
-# first program ends with SIGSEGV.
+# User Mode Linux, and what its command line begins with. See without-xstate.py for uml-sse.
+client_uml() {
+    UML=(linux.uml)
+    if [[ $CLIENT == uml-sse ]]; then
+        UML=(python3 "$REPO/e2e/lib/without-xstate.py" linux.uml OPENSSL_ia32cap=~0x1000000000000000:0
+            GLIBC_TUNABLES=glibc.cpu.hwcaps=-AVX,-AVX2,-AVX_Fast_Unaligned_Load,-AVX512F,-AVX512BW,-AVX512VL)
+    fi
+}
+
+# A guest that runs one program and ends.
 client_uml_works() {
     local console
-    console=$(timeout -k 1 60 setsid linux.uml mem=64M root=/dev/root rootfstype=hostfs rootflags=/ ro init=/bin/true \
-        "uml_dir=$RUN/uml" umid=probe con=null con0=null,fd:1 panic=-1 2>&1 </dev/null || true)
+    client_uml
+    console=$(timeout -k 1 60 setsid "${UML[@]}" mem=128M root=/dev/root rootfstype=hostfs rootflags=/ ro \
+        "uml_dir=$RUN/uml" umid=probe con=null con0=null,fd:1 panic=-1 "init=$(command -v python3)" -- -c pass 2>&1 </dev/null || true)
     [[ $console == *"Attempted to kill init! exitcode=0x00000000"* ]]
 }
 
@@ -70,7 +83,7 @@ client_drop_tap() {
 
 # client_network: sets SERVER_ADDRESS, the address and port where the server listens for this client.
 client_network() {
-    if [[ $CLIENT == uml ]]; then
+    if [[ $CLIENT == uml* ]]; then
         client_make_tap
         SERVER_ADDRESS=$HOST_ADDRESS:12049
     else
@@ -85,14 +98,17 @@ client_start() {
     local source=$MOUNT_SOURCE
     # QEMU's user network has this machine's 127.0.0.1 at 10.0.2.2.
     if [[ $CLIENT == qemu ]]; then source=${source/#127.0.0.1:/10.0.2.2:}; fi
+    local emulated=
+    if [[ $CLIENT == qemu ]]; then emulated=true; fi
     {
-        printf 'export %s=%q\n' E2E_SUITE "$SUITE_FILE" E2E_SOURCE "$source" E2E_OPTIONS "$MOUNT_OPTIONS" \
+        printf 'export %s=%q\n' E2E_EMULATED "$emulated" \
+            E2E_SUITE "$SUITE_FILE" E2E_SOURCE "$source" E2E_OPTIONS "$MOUNT_OPTIONS" \
             E2E_CASES "$CASES" E2E_CONFIG "$CONFIG" E2E_KILLS "$KILLS" \
             E2E_FILES "${E2E_FILES:-}"
     } >"$RUN/control/environment"
     : >"$LOGS/output"
     : >"$LOGS/console"
-    "client_start_$CLIENT"
+    "client_start_${CLIENT%-sse}"
 }
 
 client_start_here() {
@@ -116,9 +132,10 @@ client_start_uml() {
         memory=/dev/shm
     fi
     mkdir -p "$RUN/uml"
+    client_uml
     # The shell between keeps it out of this run's output when a guest, switched off, ends by abort().
     # shellcheck disable=SC2016 # expanded by that shell
-    TMPDIR=$memory setsid sh -c '"$@"; true' guest linux.uml "mem=${GUEST_MEMORY}M" \
+    TMPDIR=$memory setsid sh -c '"$@"; true' guest "${UML[@]}" "mem=${GUEST_MEMORY}M" \
         root=/dev/root rootfstype=hostfs rootflags=/ ro "init=$REPO/e2e/guest/init" \
         "uml_dir=$RUN/uml" umid=guest con=null con0=null,fd:1 ssl0=null,fd:5 \
         "vec0:transport=tap,ifname=$TAP,depth=64,gro=1" quiet norandmaps panic=-1 \

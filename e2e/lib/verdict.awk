@@ -28,6 +28,7 @@ BEGIN {
     failed++
     notes = notes "    skipped, and not listed: " $0 "\n"
 }
+/^note / { noted = noted ", " substr($0, 6) }
 /^1\.\.[0-9]+$/ { plan = substr($0, 4) + 0 }
 /^end [0-9]+$/ { ended = 1; status = $2 + 0 }
 END {
@@ -40,6 +41,7 @@ END {
     if (failed) text = text ", " failed " FAILED"
     if (known_failures) text = text ", " known_failures " known failures"
     if (known_skips) text = text ", " known_skips " known skips"
+    text = text noted
     printf "%-14s %-4s %-46s %6.1f s\n%s", suite, failed ? "FAIL" : "pass", text, seconds, notes
     exit failed ? 1 : 0
 }

@@ -18,6 +18,8 @@ MOUNT = os.environ["E2E_MOUNT"]
 WORK = os.environ["E2E_WORK"]
 LOCAL = os.environ["E2E_LOCAL"]
 CONTROL = os.environ["E2E_CONTROL"]
+# In an emulated machine what is repeated is repeated less often.
+EMULATED = bool(os.environ["E2E_EMULATED"])
 _cases = []
 _asked = 0
 
@@ -53,6 +55,11 @@ def main():
         os.chdir("/")
     print("1..%d" % len(chosen), flush=True)
     sys.exit(1 if failed else 0)
+
+
+def note(text):
+    """What the suite's line of the report says beside its count of cases."""
+    print("note", text, flush=True)
 
 
 def equal(got, want, what="value"):

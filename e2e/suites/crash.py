@@ -11,8 +11,12 @@ import subprocess
 import threading
 import time
 
-from cases import MOUNT, Failed, case, check, equal, folder, join, main, read, remount, server, wait_for, write
+from cases import EMULATED, MOUNT, Failed, case, check, equal, folder, join, main, note, read, remount
+from cases import server, wait_for, write
 from kill_writers import pattern, save, tolerant, writers
+
+TIMES = 2 if EMULATED else 3
+KILLS = int(os.environ["E2E_KILLS"])
 
 
 def restart():
@@ -51,7 +55,7 @@ class Work(threading.Thread):
             raise Failed("the writer failed: %s: %s" % (type(self.error).__name__, self.error))
 
 
-def crash_under(*workers, times=3):
+def crash_under(*workers, times=TIMES):
     for _ in range(times):
         for worker in workers:
             worker.proceed(8)
@@ -66,9 +70,9 @@ def crash_under(*workers, times=3):
 def files_saved_with_fsync_are_all_there(d):
     sizes = [1, 100, 4096, 50_000, 1_300_000]
     worker = Work(lambda i: save(join(d, "file%d" % i), pattern(i, sizes[i % 5])))
-    crash_under(worker, times=4)
+    crash_under(worker, times=TIMES + 1)
     count = worker.acknowledged
-    check(count >= 40, "only %d files were written" % count)
+    check(count >= 8 * (TIMES + 2), "only %d files were written" % count)
     for i in range(count):
         equal(read(join(d, "file%d" % i)) == pattern(i, sizes[i % 5]), True, "the content of file %d" % i)
     equal(len(os.listdir(d)), count, "files")
@@ -93,7 +97,7 @@ def a_synced_log_keeps_every_line(d):
         os.fsync(descriptor)
 
     worker = Work(step)
-    for _ in range(3):
+    for _ in range(TIMES):
         worker.proceed(15)
         restart()
     worker.proceed(15)
@@ -117,7 +121,7 @@ def blocks_rewritten_in_place_are_the_last_acknowledged(d):
         last[which] = i
 
     worker = Work(step)
-    for _ in range(3):
+    for _ in range(TIMES):
         worker.proceed(30)
         restart()
     worker.proceed(30)
@@ -206,7 +210,7 @@ if os.environ["E2E_CONFIG"].startswith("postgres-"):
             tolerant(errno.ENOENT, os.rename, path, path + ".done")
 
         workers = [Work(lambda i, w=w: step(i, w)) for w in range(4)]
-        for _ in range(4):
+        for _ in range(TIMES + 1):
             for worker in workers:
                 worker.proceed(20)
             server("kill-database")
@@ -235,14 +239,13 @@ def several_writers_at_once(d):
 
 @case
 def kills_at_random_lose_nothing(d):
-    # E2E_KILLS of them, at any moment of writes, and of starts.
-    kills = int(os.environ["E2E_KILLS"])
+    # At any moment of writes, and of starts.
     seed = random.SystemRandom().randrange(1 << 20)
-    print("# %d kills, seed %d" % (kills, seed), flush=True)
+    print("# %d kills, seed %d" % (KILLS, seed), flush=True)
     moments = random.Random(seed)
     jobs = writers(d, seed)
     workers = [Work(job.step) for job in jobs]
-    for kill in range(kills):
+    for kill in range(KILLS):
         if moments.random() < 0.85:
             # Else the server is killed while it starts, or before anybody is back.
             moments.choice(workers).proceed(1, 120)
@@ -295,4 +298,5 @@ def what_a_dead_client_left_is_no_zeros(d):
     check(whole >= 20, "only %d files are whole, though each was closed before the next" % whole)
 
 
+note("%d kills" % KILLS)
 main()
