@@ -97,35 +97,36 @@ async fn callers_that_rename_over_one_name_share_batches() {
 
 /// The writer knows rows that somebody else has removed.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_row_that_went_away_is_damage_of_the_calls_that_change_it() {
+async fn a_row_that_went_away_is_missed_by_the_calls_that_change_it() {
     let fixture = fixture().await;
     let (store, cx, root) = (&fixture.store, fixture.cx(), fixture.root());
     let mut files = Vec::new();
-    for text in ["object", "entry", "whole"] {
+    for text in ["alone", "object", "entry", "whole"] {
         files.push(fixture.file(root, text).await);
     }
     let client = connect(&fixture.database.settings()).await;
     let remove = format!(
-        "DELETE FROM files WHERE id = '{}';
+        "DELETE FROM files WHERE id IN ('{}', '{}');
          DELETE FROM parent_child_map WHERE child_id = '{}'",
-        files[0].id, files[1].id
+        files[0].id, files[1].id, files[2].id
     );
     client.batch_execute(&remove).await.unwrap();
     let (set, entry_name) = (mode(0o600), name("entry"));
+    let damaged = store.setattr(&cx, files[0].id, &set).await.unwrap_err().error;
+    assert!(matches!(damaged, Error::Damaged(_)), "{damaged:?}");
+    // The row is no longer taken for known.
+    let stale = store.setattr(&cx, files[0].id, &set).await.unwrap_err().error;
+    assert!(matches!(stale, Error::Stale), "{stale:?}");
+    // A batch of several calls is taken apart.
     let (object, entry, whole) = tokio::join!(
-        store.setattr(&cx, files[0].id, &set),
+        store.setattr(&cx, files[1].id, &set),
         store.remove(&cx, root, &entry_name),
-        store.setattr(&cx, files[2].id, &set),
+        store.setattr(&cx, files[3].id, &set),
     );
-    // The first of them is damage. The other one may be decided on anew, and find that there is no such row.
-    let refused = [object.unwrap_err().error, entry.unwrap_err().error];
-    assert!(refused.iter().any(|error| matches!(error, Error::Damaged(_))), "{refused:?}");
+    let (object, entry) = (object.unwrap_err().error, entry.unwrap_err().error);
+    assert!(matches!(object, Error::Stale | Error::Damaged(_)), "{object:?}");
+    assert!(matches!(entry, Error::NotFound | Error::Damaged(_)), "{entry:?}");
     assert_eq!(whole.unwrap().change.after.mode, 0o600);
-    // The rows that are not there are no longer known.
-    let again = store.setattr(&cx, files[0].id, &set).await.unwrap_err();
-    assert!(matches!(again.error, Error::Stale), "{again:?}");
-    let again = store.remove(&cx, root, &entry_name).await.unwrap_err();
-    assert!(matches!(again.error, Error::NotFound), "{again:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

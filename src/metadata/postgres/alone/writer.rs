@@ -295,8 +295,6 @@ impl<'a> Writer<'a> {
             }
             PostgresError::Refused(error) => {
                 if let [call] = calls.as_mut_slice() {
-                    // A row that is not there is no longer taken for known.
-                    self.overlay.forget();
                     call.job.fail(error);
                 } else {
                     self.single += calls.len();
