@@ -57,24 +57,28 @@ BEGIN
     IF current_setting('transaction_isolation') <> 'read committed' THEN
         RAISE EXCEPTION 'the isolation level is not READ COMMITTED' USING ERRCODE = 'TF002';
     END IF;
-    FOR d IN SELECT * FROM unnest(d_parent, d_name) AS d(parent, name) LOOP
-        DELETE FROM parent_child_map
-         WHERE ctid = (SELECT e.ctid FROM parent_child_map e
-                        WHERE e.parent_id = d.parent AND e.child_name >= d.name AND e.child_name <= d.name
-                        ORDER BY e.child_name LIMIT 1);
-        IF NOT FOUND THEN
-            PERFORM row_is_missing('the entry of directory', d.parent);
-        END IF;
-    END LOOP;
-    FOR m IN SELECT * FROM unnest(m_parent, m_name, m_child, m_cookie) AS m(parent, name, child, cookie) LOOP
-        UPDATE parent_child_map SET child_id = m.child, cookie = m.cookie
-         WHERE ctid = (SELECT e.ctid FROM parent_child_map e
-                        WHERE e.parent_id = m.parent AND e.child_name >= m.name AND e.child_name <= m.name
-                        ORDER BY e.child_name LIMIT 1);
-        IF NOT FOUND THEN
-            PERFORM row_is_missing('the entry of directory', m.parent);
-        END IF;
-    END LOOP;
+    IF cardinality(d_parent) > 0 THEN
+        FOR d IN SELECT * FROM unnest(d_parent, d_name) AS d(parent, name) LOOP
+            DELETE FROM parent_child_map
+             WHERE ctid = (SELECT e.ctid FROM parent_child_map e
+                            WHERE e.parent_id = d.parent AND e.child_name >= d.name AND e.child_name <= d.name
+                            ORDER BY e.child_name LIMIT 1);
+            IF NOT FOUND THEN
+                PERFORM row_is_missing('the entry of directory', d.parent);
+            END IF;
+        END LOOP;
+    END IF;
+    IF cardinality(m_parent) > 0 THEN
+        FOR m IN SELECT * FROM unnest(m_parent, m_name, m_child, m_cookie) AS m(parent, name, child, cookie) LOOP
+            UPDATE parent_child_map SET child_id = m.child, cookie = m.cookie
+             WHERE ctid = (SELECT e.ctid FROM parent_child_map e
+                            WHERE e.parent_id = m.parent AND e.child_name >= m.name AND e.child_name <= m.name
+                            ORDER BY e.child_name LIMIT 1);
+            IF NOT FOUND THEN
+                PERFORM row_is_missing('the entry of directory', m.parent);
+            END IF;
+        END LOOP;
+    END IF;
     IF cardinality(e_parent) > 0 THEN
         INSERT INTO parent_child_map (parent_id, child_name, child_id, cookie)
         SELECT * FROM unnest(e_parent, e_name, e_child, e_cookie);
@@ -92,20 +96,22 @@ BEGIN
         SELECT * FROM unnest(f_id, f_share, f_fileid, f_type, f_mode, f_uid, f_gid, f_size, f_used, f_atime, f_mtime, f_ctime,
                              f_subdirs, f_content, f_version, f_mtime_version, f_parent, f_verifier, f_target, f_rdev);
     END IF;
-    FOR u IN
-        SELECT * FROM unnest(u_id, u_mode, u_uid, u_gid, u_size, u_used, u_atime, u_mtime, u_ctime, u_subdirs, u_content,
-                             u_version, u_mtime_version, u_parent, u_verifier)
-            AS u(id, mode, uid, gid, size, used, atime, mtime, ctime, subdirs, content, version, mtime_version, parent, verifier)
-    LOOP
-        UPDATE files
-           SET mode = u.mode, uid = u.uid, gid = u.gid, size = u.size, used = u.used, atime = u.atime, mtime = u.mtime,
-               ctime = u.ctime, subdirs = u.subdirs, content_id = u.content, content_version = u.version,
-               mtime_version = u.mtime_version, parent_id = u.parent, create_verifier = u.verifier
-         WHERE id = u.id;
-        IF NOT FOUND THEN
-            PERFORM row_is_missing('object', u.id);
-        END IF;
-    END LOOP;
+    IF cardinality(u_id) > 0 THEN
+        FOR u IN
+            SELECT * FROM unnest(u_id, u_mode, u_uid, u_gid, u_size, u_used, u_atime, u_mtime, u_ctime, u_subdirs, u_content,
+                                 u_version, u_mtime_version, u_parent, u_verifier)
+                AS u(id, mode, uid, gid, size, used, atime, mtime, ctime, subdirs, content, version, mtime_version, parent, verifier)
+        LOOP
+            UPDATE files
+               SET mode = u.mode, uid = u.uid, gid = u.gid, size = u.size, used = u.used, atime = u.atime, mtime = u.mtime,
+                   ctime = u.ctime, subdirs = u.subdirs, content_id = u.content, content_version = u.version,
+                   mtime_version = u.mtime_version, parent_id = u.parent, create_verifier = u.verifier
+             WHERE id = u.id;
+            IF NOT FOUND THEN
+                PERFORM row_is_missing('object', u.id);
+            END IF;
+        END LOOP;
+    END IF;
     IF cardinality(l_id) > 0 THEN
         INSERT INTO link_counts (file_id, link_count) SELECT * FROM unnest(l_id, l_count)
         ON CONFLICT (file_id) DO UPDATE SET link_count = EXCLUDED.link_count;
