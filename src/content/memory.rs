@@ -14,7 +14,7 @@ use parking_lot::RwLock;
 
 use super::data_extents::DataExtents;
 use super::{Capacity, ContentStore, Error, Footprint, MAX_LENGTH, end_of, still_wanted};
-use crate::types::{ContentId, ContentIdentity, Context, Timestamp};
+use crate::types::{Call, ContentId, ContentIdentity, Timestamp};
 
 /// Bytes in a full block.
 const BLOCK_BYTES: u64 = 64 * 1024;
@@ -122,12 +122,12 @@ impl Default for MemoryContent {
 impl ContentStore for MemoryContent {
     async fn read(
         &self,
-        cx: &Context,
+        call: &Call,
         id: ContentId,
         offset: u64,
         length: usize,
     ) -> Result<Bytes, Error> {
-        still_wanted(cx)?;
+        still_wanted(call)?;
         let content = self.find(id)?;
         let content = content.read();
         if content.removed {
@@ -138,12 +138,12 @@ impl ContentStore for MemoryContent {
 
     async fn write(
         &self,
-        cx: &Context,
+        call: &Call,
         id: ContentId,
         offset: u64,
         data: Bytes,
     ) -> Result<(), Error> {
-        still_wanted(cx)?;
+        still_wanted(call)?;
         let end = end_of(offset, data.len())?;
         self.change(id, |content| {
             self.reserve(content.growth(offset, end))?;
@@ -152,8 +152,8 @@ impl ContentStore for MemoryContent {
         })
     }
 
-    async fn truncate(&self, cx: &Context, id: ContentId, length: u64) -> Result<(), Error> {
-        still_wanted(cx)?;
+    async fn truncate(&self, call: &Call, id: ContentId, length: u64) -> Result<(), Error> {
+        still_wanted(call)?;
         if length > MAX_LENGTH {
             return Err(Error::TooLarge);
         }
@@ -166,15 +166,15 @@ impl ContentStore for MemoryContent {
         MAX_LENGTH
     }
 
-    async fn length(&self, cx: &Context, id: ContentId) -> Result<u64, Error> {
-        still_wanted(cx)?;
+    async fn length(&self, call: &Call, id: ContentId) -> Result<u64, Error> {
+        still_wanted(call)?;
         let content = self.find(id)?;
         let content = content.read();
         if content.removed { Err(Error::Missing(id)) } else { Ok(content.length) }
     }
 
-    async fn data_extents(&self, cx: &Context, id: ContentId) -> Result<Vec<Range<u64>>, Error> {
-        still_wanted(cx)?;
+    async fn data_extents(&self, call: &Call, id: ContentId) -> Result<Vec<Range<u64>>, Error> {
+        still_wanted(call)?;
         let content = self.find(id)?;
         let content = content.read();
         if content.removed {
@@ -188,8 +188,8 @@ impl ContentStore for MemoryContent {
         Ok(extents.all())
     }
 
-    async fn commit(&self, cx: &Context, _id: ContentId) -> Result<(), Error> {
-        still_wanted(cx)
+    async fn commit(&self, call: &Call, _id: ContentId) -> Result<(), Error> {
+        still_wanted(call)
     }
 
     async fn remove(&self, id: ContentId) -> Result<(), Error> {
@@ -223,12 +223,12 @@ impl ContentStore for MemoryContent {
 
     async fn allocated(
         &self,
-        cx: &Context,
+        call: &Call,
         id: ContentId,
         length: u64,
         _holes: bool,
     ) -> Result<u64, Error> {
-        still_wanted(cx)?;
+        still_wanted(call)?;
         let content = self.find(id)?;
         let content = content.read();
         if content.removed {

@@ -8,7 +8,7 @@
 //!   what came before it on that id is there again, the id itself included.
 //! - What is being removed is missing from some moment on; before that it is answered as it was, and never with zeros.
 //! - Operations on different ranges of one id do not disturb each other.
-//! - When [`Context::cancel`] fires, an operation may end with [`Error::Cancelled`]; what a write or a truncate
+//! - When [`Call::cancel`] fires, an operation may end with [`Error::Cancelled`]; what a write or a truncate
 //!   had begun may then be there in part, and a repeat makes it whole.
 
 mod data_extents;
@@ -29,7 +29,7 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
-use crate::types::{ContentId, ContentIdentity, Context, Timestamp};
+use crate::types::{Call, ContentId, ContentIdentity, Timestamp};
 
 /// Whether a content store may be made where there is none yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,7 +70,7 @@ pub trait ContentStore: std::fmt::Debug + Send + Sync + 'static {
     /// Up to `length` bytes from `offset`; fewer only where the content ends.
     async fn read(
         &self,
-        cx: &Context,
+        call: &Call,
         id: ContentId,
         offset: u64,
         length: usize,
@@ -79,7 +79,7 @@ pub trait ContentStore: std::fmt::Debug + Send + Sync + 'static {
     /// Writes all of `data` at `offset`, making the content where it is missing.
     async fn write(
         &self,
-        cx: &Context,
+        call: &Call,
         id: ContentId,
         offset: u64,
         data: Bytes,
@@ -87,10 +87,10 @@ pub trait ContentStore: std::fmt::Debug + Send + Sync + 'static {
 
     /// Makes the content exactly `length` bytes long, making it where it is missing: cuts what is
     /// beyond, adds zeros up to it.
-    async fn truncate(&self, cx: &Context, id: ContentId, length: u64) -> Result<(), Error>;
+    async fn truncate(&self, call: &Call, id: ContentId, length: u64) -> Result<(), Error>;
 
     /// How long the content is; [`Error::Missing`] where there is none.
-    async fn length(&self, cx: &Context, id: ContentId) -> Result<u64, Error>;
+    async fn length(&self, call: &Call, id: ContentId) -> Result<u64, Error>;
 
     /// Where the content may have bytes other than zeros, for whoever reads all of it: extents in order, apart from each
     /// other and at most a few thousand. What lies in none of them, up to the content's end, reads as zeros. Of what is
@@ -98,8 +98,8 @@ pub trait ContentStore: std::fmt::Debug + Send + Sync + 'static {
     ///
     /// A store that does not know says all of it. One that does asks what keeps the bytes, which for a bucket is a LIST for
     /// each 1,000 chunks: worth it for large content.
-    async fn data_extents(&self, cx: &Context, id: ContentId) -> Result<Vec<Range<u64>>, Error> {
-        let length = self.length(cx, id).await?;
+    async fn data_extents(&self, call: &Call, id: ContentId) -> Result<Vec<Range<u64>>, Error> {
+        let length = self.length(call, id).await?;
         Ok(std::iter::once(0..length).filter(|all| !all.is_empty()).collect())
     }
 
@@ -109,7 +109,7 @@ pub trait ContentStore: std::fmt::Debug + Send + Sync + 'static {
 
     /// Makes everything done to `id` so far durable. Content that is missing is no error: nothing was
     /// written to it.
-    async fn commit(&self, cx: &Context, id: ContentId) -> Result<(), Error>;
+    async fn commit(&self, call: &Call, id: ContentId) -> Result<(), Error>;
 
     /// Removes content; one that is missing is no error.
     async fn remove(&self, id: ContentId) -> Result<(), Error>;
@@ -126,7 +126,7 @@ pub trait ContentStore: std::fmt::Debug + Send + Sync + 'static {
     /// another server answers with `length`. [`Error::Missing`] where the store looks and finds no content.
     async fn allocated(
         &self,
-        cx: &Context,
+        call: &Call,
         id: ContentId,
         length: u64,
         holes: bool,
@@ -192,9 +192,6 @@ pub(crate) fn end_of(offset: u64, length: usize) -> Result<u64, Error> {
 }
 
 /// [`Error::Cancelled`] where a call's token has fired or its deadline is over.
-pub(crate) fn still_wanted(cx: &Context) -> Result<(), Error> {
-    if cx.cancel.is_cancelled() || cx.deadline <= tokio::time::Instant::now() {
-        return Err(Error::Cancelled);
-    }
-    Ok(())
+pub(crate) fn still_wanted(call: &Call) -> Result<(), Error> {
+    if call.is_over() { Err(Error::Cancelled) } else { Ok(()) }
 }

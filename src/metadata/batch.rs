@@ -7,7 +7,6 @@ use std::sync::Arc;
 
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::{Notify, oneshot};
-use tokio::time::Instant;
 
 use super::single_writer::{OpError, Outcome, Tables};
 use super::{Answer, Error};
@@ -70,10 +69,7 @@ where
     F: FnMut(&mut T) -> Outcome<R, T> + Send,
 {
     fn is_wanted(&mut self) -> bool {
-        let over = self
-            .cx
-            .as_ref()
-            .is_some_and(|cx| cx.cancel.is_cancelled() || Instant::now() >= cx.deadline);
+        let over = self.cx.as_ref().is_some_and(|cx| cx.call.is_over());
         if over {
             self.fail(Error::Cancelled);
         }
@@ -151,7 +147,7 @@ impl<T: Tables + 'static> Queue<T> {
         if waiting.closed {
             return Err(closed());
         }
-        let claimant = cx.and_then(Context::claimant);
+        let claimant = cx.and_then(|cx| cx.call.claimant);
         let ticket = waiting.jobs.push(claimant, Box::new(call));
         let ticket = ticket.map_err(|full| Error::Unavailable(Box::new(full)))?;
         let wakes_task = waiting.jobs.len() >= waiting.awaited;
@@ -178,8 +174,8 @@ impl<T: Tables + 'static> Queue<T> {
         tokio::select! {
             biased;
             answer = &mut pending.answer => return answer.ok(),
-            () = cx.cancel.cancelled() => {}
-            () = tokio::time::sleep_until(cx.deadline) => {}
+            () = cx.call.cancel.cancelled() => {}
+            () = tokio::time::sleep_until(cx.call.deadline) => {}
         }
         if pending.leave() {
             return Some(Err(Error::Cancelled.into()));

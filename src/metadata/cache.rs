@@ -381,12 +381,7 @@ impl Cache {
             if self.state.read().under_way.iter().all(|commit| commit.number > last) {
                 return Ok(());
             }
-            tokio::select! {
-                biased;
-                () = ended => {}
-                () = cx.cancel.cancelled() => return Err(Error::Cancelled),
-                () = tokio::time::sleep_until(cx.deadline) => return Err(Error::Cancelled),
-            }
+            cx.call.within(ended).await.ok_or(Error::Cancelled)?;
         }
     }
 

@@ -14,9 +14,9 @@ use std::time::Duration;
 use tokio::time::{sleep, sleep_until};
 
 use crate::log_limit::{Excerpt, limited};
-use crate::rpc::{Call, Caller, Flavor, Program, Reply};
-use crate::types::{BoundedChain, FileHandle, Phase};
-use crate::vfs::{self, MountError, Vfs};
+use crate::rpc::{CallMessage, Program, Reply};
+use crate::types::{BoundedChain, Caller, FileHandle, Phase};
+use crate::vfs::{MountError, Vfs};
 use crate::xdr::{DecodeError, Decoder, Encoder};
 use table::MountTable;
 
@@ -135,13 +135,7 @@ impl Mount {
 
     /// `None` where the metadata store was not available for as long as the call may take.
     async fn mount(&self, caller: Caller, path: &[u8]) -> Option<Result<FileHandle, Status>> {
-        let Caller { address: client, flavor, cancel, deadline, timing, standing: _ } = caller;
-        let identity = match flavor {
-            Flavor::None => None,
-            Flavor::Sys(credentials) => Some(credentials),
-        };
-        let xid = timing.xid;
-        let caller = vfs::Caller { address: client, identity, cancel, deadline, timing };
+        let (xid, client) = (caller.call.timing.xid, caller.address);
         let shown = Excerpt(path);
         Some(match self.find(&caller, path).await? {
             Ok(handle) => {
@@ -163,11 +157,7 @@ impl Mount {
     }
 
     /// Looks for a path until the metadata store answers, or the call's time is over.
-    async fn find(
-        &self,
-        caller: &vfs::Caller,
-        path: &[u8],
-    ) -> Option<Result<FileHandle, MountError>> {
+    async fn find(&self, caller: &Caller, path: &[u8]) -> Option<Result<FileHandle, MountError>> {
         loop {
             match self.vfs.mount(caller, path).await {
                 Err(MountError::Unavailable(_)) => {}
@@ -175,9 +165,9 @@ impl Mount {
             }
             tokio::select! {
                 biased;
-                () = caller.cancel.cancelled() => return None,
-                () = sleep_until(caller.deadline) => return None,
-                () = caller.timing.timed(Phase::Away, sleep(RETRY)) => {}
+                () = caller.call.cancel.cancelled() => return None,
+                () = sleep_until(caller.call.deadline) => return None,
+                () = caller.call.timing.timed(Phase::Away, sleep(RETRY)) => {}
             }
         }
     }
@@ -241,7 +231,7 @@ impl Program for Mount {
         }
     }
 
-    async fn call(&self, call: Call) -> Reply {
+    async fn call(&self, call: CallMessage) -> Reply {
         // The dispatcher asks for the name first, so that a number without a procedure does not come here.
         let Some(procedure) = Procedure::from_number(call.procedure) else {
             return Reply::SystemError;

@@ -40,7 +40,7 @@ mod write;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use crate::rpc::{Call, Program, Reply};
+use crate::rpc::{CallMessage, Program, Reply};
 use crate::vfs::Vfs;
 use crate::xdr::{DecodeError, Decoder};
 use request::Request;
@@ -146,9 +146,9 @@ impl Program for Nfs3 {
 
     /// Asked of the share of the first handle; RENAME and LINK refuse handles of two shares. A call without a handle that
     /// this server made is refused for that.
-    fn is_admitted(&self, call: &Call) -> bool {
+    fn is_admitted(&self, call: &CallMessage) -> bool {
         match handle::decode(&mut call.arguments.clone()) {
-            Ok(Ok(handle)) => self.vfs.admits(&request::vfs_caller(call.caller.clone()), &handle),
+            Ok(Ok(handle)) => self.vfs.admits(&call.caller, &handle),
             Ok(Err(_)) | Err(_) => true,
         }
     }
@@ -164,11 +164,12 @@ impl Program for Nfs3 {
         handle::shown(arguments)
     }
 
-    async fn call(&self, call: Call) -> Reply {
+    async fn call(&self, call: CallMessage) -> Reply {
         // The dispatcher asks for the name first, so that a number without a procedure does not come here.
         let Some(procedure) = procedure(call.procedure) else { return Reply::SystemError };
-        let request = Request::new(&self.vfs, call.caller, procedure.name, &call.arguments);
-        match (procedure.handler)(&request, call.arguments).await {
+        let arguments = call.arguments.clone();
+        let request = Request::new(&self.vfs, call, procedure.name);
+        match (procedure.handler)(&request, arguments).await {
             Ok(reply) => reply,
             Err(DecodeError::Truncated | DecodeError::TooLong | DecodeError::Value) => {
                 Reply::GarbageArguments

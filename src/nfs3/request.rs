@@ -6,8 +6,8 @@ use super::status::{self, Error, Notice, Verdict};
 use super::{attributes, handle};
 use crate::log_limit::limited;
 use crate::metadata;
-use crate::rpc::{Flavor, Reply, Standing};
-use crate::types::{Attributes, BoundedChain};
+use crate::rpc::{CallMessage, Reply, Standing};
+use crate::types::{Attributes, BoundedChain, Caller};
 use crate::vfs::{self, Vfs};
 use crate::xdr::{DecodeError, Decoder, Encoder};
 
@@ -84,27 +84,13 @@ impl From<vfs::Failure> for Failure {
     }
 }
 
-/// The caller as file systems see it.
-pub(super) fn vfs_caller(caller: crate::rpc::Caller) -> vfs::Caller {
-    vfs::Caller {
-        address: caller.address,
-        identity: match caller.flavor {
-            Flavor::None => None,
-            Flavor::Sys(credentials) => Some(credentials),
-        },
-        cancel: caller.cancel,
-        deadline: caller.deadline,
-        timing: caller.timing,
-    }
-}
-
 /// One call.
 #[derive(Debug)]
 pub(super) struct Request<'a> {
     /// The file systems.
     pub(super) vfs: &'a Vfs,
     /// Who asks.
-    pub(super) caller: vfs::Caller,
+    pub(super) caller: Caller,
     /// The connection's: a call that succeeds has a valid handle.
     standing: Standing,
     /// For the log: the procedure's name,
@@ -114,16 +100,10 @@ pub(super) struct Request<'a> {
 }
 
 impl<'a> Request<'a> {
-    /// A call from `caller` of the procedure named `procedure`.
-    pub(super) fn new(
-        vfs: &'a Vfs,
-        caller: crate::rpc::Caller,
-        procedure: &'static str,
-        arguments: &Decoder,
-    ) -> Self {
-        let standing = caller.standing.clone();
-        let arguments = arguments.clone();
-        Self { vfs, caller: vfs_caller(caller), standing, procedure, arguments }
+    /// `call` of the procedure named `procedure`.
+    pub(super) fn new(vfs: &'a Vfs, call: CallMessage, procedure: &'static str) -> Self {
+        let CallMessage { caller, standing, arguments, .. } = call;
+        Self { vfs, caller, standing, procedure, arguments }
     }
 
     /// Does `work` and puts its outcome as a procedure's results: the status, and behind it what
@@ -161,7 +141,7 @@ impl<'a> Request<'a> {
     /// The one place where what goes wrong below is logged.
     fn log(&self, error: &Error, status: nfsstat3) {
         let procedure = self.procedure;
-        let (xid, client) = (self.caller.timing.xid, self.caller.address);
+        let (xid, client) = (self.caller.call.timing.xid, self.caller.address);
         let handle = || handle::shown(&self.arguments);
         let about = (client, procedure);
         let (notice, error) = (status::notice(error), BoundedChain(error));

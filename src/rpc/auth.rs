@@ -7,7 +7,7 @@
 
 use bytes::Bytes;
 
-use super::{AuthStatus, Flavor};
+use super::AuthStatus;
 use crate::types::{Credentials, MAX_GIDS};
 use crate::xdr::{DecodeError, Decoder};
 
@@ -22,7 +22,7 @@ const AUTH_SYS: u32 = 1;
 /// A caller as its call's header names it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Identity {
-    pub(super) flavor: Flavor,
+    pub(super) credentials: Option<Credentials>,
     /// AUTH_SYS's machine name; empty under AUTH_NONE.
     pub(super) machine: Bytes,
 }
@@ -35,7 +35,7 @@ impl Identity {
     pub(super) fn decode(header: &mut Decoder) -> Result<Self, AuthStatus> {
         let (flavor, body) = opaque_auth(header).map_err(|_| AuthStatus::BadCredentials)?;
         let identity = match flavor {
-            AUTH_NONE => Self { flavor: Flavor::None, machine: Bytes::new() },
+            AUTH_NONE => Self { credentials: None, machine: Bytes::new() },
             AUTH_SYS => auth_sys(Decoder::new(body)).map_err(|_| AuthStatus::BadCredentials)?,
             _ => return Err(AuthStatus::RejectedCredentials),
         };
@@ -57,7 +57,7 @@ fn auth_sys(mut body: Decoder) -> Result<Identity, DecodeError> {
     if body.remaining() > 0 {
         return Err(DecodeError::TooLong);
     }
-    Ok(Identity { flavor: Flavor::Sys(Credentials { uid, gid, gids }), machine })
+    Ok(Identity { credentials: Some(Credentials { uid, gid, gids }), machine })
 }
 
 #[cfg(test)]
@@ -91,7 +91,7 @@ mod tests {
     fn auth_sys_is_taken_within_its_bounds() {
         let identity = sys(&[b'm'; 255], 16, false).unwrap();
         assert_eq!(identity.machine.len(), 255);
-        let Flavor::Sys(credentials) = identity.flavor else { panic!("AUTH_SYS") };
+        let credentials = identity.credentials.unwrap();
         assert_eq!((credentials.uid, credentials.gid), (u32::MAX - 1, 2));
         assert_eq!(credentials.gids, (0..16).collect::<Vec<_>>());
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{Call, Program};
+use super::{CallMessage, Program};
 use crate::log_limit::{Excerpt, limited};
 use crate::types::{CallTiming, Phase};
 use crate::xdr::Decoder;
@@ -24,14 +24,18 @@ pub(super) struct CallLog {
 }
 
 impl CallLog {
-    pub(super) fn new(program: Arc<dyn Program>, procedure: &'static str, call: &Call) -> Self {
+    pub(super) fn new(
+        program: Arc<dyn Program>,
+        procedure: &'static str,
+        call: &CallMessage,
+    ) -> Self {
         Self {
             program,
             number: call.procedure,
             procedure,
             arguments: call.arguments.clone(),
             client: call.caller.address,
-            timing: call.caller.timing.clone(),
+            timing: call.caller.call.timing.clone(),
             began: Instant::now(),
         }
     }

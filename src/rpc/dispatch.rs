@@ -23,8 +23,8 @@ use super::call_log::CallLog;
 use super::message::{Answer, CallHeader, Incoming};
 use super::reply_cache::{Begin, ClientCache, Handoff, InProgress, ReplyCache, ReplyCacheLimits};
 use super::reply_stream::{Delivery, ReplyStream};
-use super::{Call, Caller, Program, Reply, Standing};
-use crate::types::{AtomicDuration, CallTiming};
+use super::{CallMessage, Program, Reply, Standing};
+use crate::types::{AtomicDuration, Call, CallTiming, Caller, ClientAddress};
 use crate::xdr::{DecodeError, Decoder};
 
 /// How long a call may go on after its time is over, to undo or to finish what is under way. Then
@@ -95,7 +95,7 @@ pub struct Lacking {
 /// One call on its way through a program.
 struct Execution {
     program: Arc<dyn Program>,
-    call: Call,
+    call: CallMessage,
     log: CallLog,
     slow: Duration,
     running: Option<InProgress>,
@@ -240,22 +240,24 @@ impl Session {
         Ok(poll_at_once(execution, span, large))
     }
 
-    fn call(&self, header: CallHeader, arguments: Decoder) -> Call {
-        let caller = Caller {
-            address: self.peer,
-            flavor: header.identity.flavor,
+    fn call(&self, header: CallHeader, arguments: Decoder) -> CallMessage {
+        let limit = self.dispatcher.request_timeout.get();
+        let call = Call {
+            claimant: Some(ClientAddress::of(self.peer.ip())),
             cancel: self.cancel.child_token(),
-            deadline: Instant::now() + self.dispatcher.request_timeout.get(),
+            deadline: Instant::now() + limit,
             timing: Arc::new(CallTiming::new(header.xid)),
-            standing: self.standing.clone(),
         };
-        Call { caller, procedure: header.procedure, arguments }
+        let credentials = header.identity.credentials;
+        let caller = Caller { address: self.peer, credentials, call };
+        let standing = self.standing.clone();
+        CallMessage { caller, standing, procedure: header.procedure, arguments }
     }
 
     fn execution(
         &self,
         (program, name): (&Arc<dyn Program>, &'static str),
-        call: Call,
+        call: CallMessage,
         running: Option<InProgress>,
         delivery: Option<Arc<Delivery>>,
     ) -> Execution {
@@ -292,8 +294,8 @@ impl Execution {
     async fn run(self) -> Option<Answer> {
         let Self { program, call, log, slow, running, delivery } = self;
         let xid = log.timing.xid;
-        let cancel = call.caller.cancel.clone();
-        let deadline = call.caller.deadline;
+        let cancel = call.caller.call.cancel.clone();
+        let deadline = call.caller.call.deadline;
         let mut work = pin!(Caught { work: program.call(call) });
         let done = tokio::select! {
             biased;
@@ -340,12 +342,12 @@ impl Execution {
         let caller = &self.call.caller;
         let turn = tokio::select! {
             biased;
-            turn = timeout_at(caller.deadline, turn) => turn.ok()?.ok()?,
-            () = caller.cancel.cancelled() => return None,
+            turn = timeout_at(caller.call.deadline, turn) => turn.ok()?.ok()?,
+            () = caller.call.cancel.cancelled() => return None,
         };
         match turn {
             Handoff::Reply(reply) => {
-                Some(Answer::new(caller.timing.xid, reply)?.followed(self.delivery))
+                Some(Answer::new(caller.call.timing.xid, reply)?.followed(self.delivery))
             }
             Handoff::Run(running) => Self { running: Some(running), ..self }.run().await,
         }

@@ -13,7 +13,7 @@ mod standing;
 
 pub use dispatch::{Dispatcher, DuplicateProgram, Lacking, Session, Started, Waiting};
 pub use message::Answer;
-pub use program::{AuthStatus, Call, Caller, Flavor, Program, Reply};
+pub use program::{AuthStatus, CallMessage, Program, Reply};
 pub use record::{FREE_BYTES, MAX_RECORD_BYTES, RecordError, RecordReader, Step};
 pub use reply_stream::{PeerState, ReplyStream, Transport};
 pub use standing::Standing;

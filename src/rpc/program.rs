@@ -1,46 +1,16 @@
 //! What a program (NFS, MOUNT) is to the RPC layer.
 
-use std::net::SocketAddr;
-use std::sync::Arc;
-
-use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
-
 use super::Standing;
-use crate::types::{CallTiming, Credentials};
+use crate::types::Caller;
 use crate::xdr::{Decoder, Message};
-
-/// Who a call says it comes from (RFC 5531 section 8.2), as far as this server takes it.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Flavor {
-    /// AUTH_NONE.
-    None,
-    /// AUTH_SYS (appendix A): the credentials as sent, before any squashing.
-    Sys(Credentials),
-}
-
-/// Where a call comes from and how long it may take.
-#[derive(Clone, Debug)]
-pub struct Caller {
-    /// The peer's address and port.
-    pub address: SocketAddr,
-    /// Its credentials.
-    pub flavor: Flavor,
-    /// Fires on disconnect, request timeout and shutdown.
-    pub cancel: CancellationToken,
-    /// When the request's time is over.
-    pub deadline: Instant,
-    /// For the log: the call's transaction id, and where its time goes.
-    pub timing: Arc<CallTiming>,
-    /// The connection's, for a program that knows a valid handle.
-    pub standing: Standing,
-}
 
 /// One call of a procedure that the program has.
 #[derive(Debug)]
-pub struct Call {
+pub struct CallMessage {
     /// The caller.
     pub caller: Caller,
+    /// The connection's, for a program that knows a valid handle.
+    pub standing: Standing,
     /// The procedure's number.
     pub procedure: u32,
     /// Its arguments, not looked at yet.
@@ -98,7 +68,7 @@ pub trait Program: std::fmt::Debug + Send + Sync + 'static {
 
     /// Whether the rules of what the call names admit its caller. A copy of an earlier call from a caller that they do not
     /// admit is not answered from the cache: it runs, and is refused.
-    fn is_admitted(&self, _call: &Call) -> bool {
+    fn is_admitted(&self, _call: &CallMessage) -> bool {
         true
     }
 
@@ -115,5 +85,5 @@ pub trait Program: std::fmt::Debug + Send + Sync + 'static {
     }
 
     /// Answers a call. Dropping the future must be safe at any await.
-    async fn call(&self, call: Call) -> Reply;
+    async fn call(&self, call: CallMessage) -> Reply;
 }

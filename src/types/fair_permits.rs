@@ -6,8 +6,8 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
+use super::ClientAddress;
 use super::fair_queue::{Bounds, FairQueue, QueueFull, Ticket};
-use super::{ClientAddress, Context};
 
 /// Who waits: a client, or the server itself.
 pub type Claimant = Option<ClientAddress>;
@@ -208,14 +208,6 @@ impl fmt::Debug for FairPermits {
 impl fmt::Debug for Permit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Permit").field("count", &self.count).finish_non_exhaustive()
-    }
-}
-
-impl Context {
-    /// Whose turn the call takes in queues.
-    #[must_use]
-    pub fn claimant(&self) -> Claimant {
-        Some(ClientAddress::of(self.client.ip()))
     }
 }
 

@@ -4,8 +4,8 @@
 
 mod atomic_duration;
 mod attributes;
+mod call;
 mod client_address;
-mod context;
 mod credentials;
 mod error_chain;
 mod fair_permits;
@@ -20,8 +20,8 @@ mod vital;
 
 pub use atomic_duration::AtomicDuration;
 pub use attributes::{Attributes, ContentRef, DeviceNumbers, FileType};
+pub use call::{Call, Caller, Context};
 pub use client_address::ClientAddress;
-pub use context::Context;
 pub use credentials::{Credentials, MAX_GIDS};
 pub use error_chain::{BoundedChain, Chain};
 pub use fair_permits::{Claimant, FairPermits, NoPermit, Permit};

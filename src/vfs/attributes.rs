@@ -1,10 +1,10 @@
 //! Attributes: GETATTR, SETATTR, ACCESS and the calls about the file system.
 
 use super::export::{Export, Intent};
-use super::{AccessDone, Caller, Failure, Result, Vfs};
+use super::{AccessDone, Failure, Result, Vfs};
 use crate::content::Capacity;
 use crate::metadata::{Capabilities, Change, SetAttributes, rules};
-use crate::types::{Attributes, Context, FileHandle, ObjectId};
+use crate::types::{Attributes, Caller, Context, FileHandle, ObjectId};
 
 /// What is shown as free where a store has no bound: a pebibyte, so that no client's sum overflows.
 const UNBOUNDED_BYTES: u64 = 1 << 50;

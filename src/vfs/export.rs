@@ -5,21 +5,20 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::RwLock;
-use tokio::time::{Instant, timeout};
-use tokio_util::sync::CancellationToken;
+use tokio::time::timeout;
 
 use super::file::Files;
-use super::{Caller, ClientRule, Error, Vfs};
+use super::{ClientRule, Error, Vfs};
 use crate::content::ContentStore;
 use crate::log_limit::limited;
 use crate::metadata::{MetadataStore, Share};
-use crate::types::{BoundedChain, ContentId, Context, Credentials, FileHandle, Phase, Timestamp};
+use crate::types::{BoundedChain, Caller, ContentId, Context, FileHandle, Phase, Timestamp};
 
 /// How often old state is looked for.
 pub(in crate::vfs) const MAINTENANCE_PERIOD: Duration = Duration::from_secs(1);
 
 /// How long a flush that no client waits for may take.
-const BACKGROUND_TIME: Duration = Duration::from_secs(30);
+pub(in crate::vfs) const BACKGROUND_TIME: Duration = Duration::from_secs(30);
 /// How long a call waits for content to be removed that nothing names any more.
 const DISCARD_TIME: Duration = Duration::from_secs(2);
 
@@ -110,22 +109,7 @@ impl Export {
 
     /// The context of a flush that no client waits for.
     pub(super) fn background(&self) -> Context {
-        Context {
-            credentials: Credentials::ROOT,
-            client: (std::net::Ipv4Addr::UNSPECIFIED, 0).into(),
-            share: self.share.id,
-            now: Timestamp::now(),
-            cancel: CancellationToken::new(),
-            deadline: Instant::now() + BACKGROUND_TIME,
-            timing: Arc::default(),
-        }
-    }
-
-    /// The context in which a call finishes that has changed something already. What told the call to end does not end
-    /// this: its client would hear that nothing was changed.
-    pub(super) fn detached(&self, cx: &Context) -> Context {
-        let (cancel, deadline) = (CancellationToken::new(), Instant::now() + BACKGROUND_TIME);
-        Context { cancel, deadline, ..cx.clone() }
+        Context::internal(self.share.id, BACKGROUND_TIME)
     }
 
     /// Removes content that nothing names any more. The call waits for it, but not for a store that is slow or away,
@@ -133,7 +117,7 @@ impl Export {
     pub(super) async fn discard(&self, cx: &Context, content: Option<ContentId>) {
         let Some(id) = content else { return };
         let (store, share) = (self.content.clone(), self.share.name.clone());
-        let (xid, client) = (cx.timing.xid, cx.client);
+        let (xid, client) = (cx.call.timing.xid, cx.client);
         let removing = tokio::spawn(async move {
             if let Err(error) = store.remove(id).await {
                 limited!(warn, client, "unused content could not be removed; trunkfs gc removes it",
@@ -141,7 +125,7 @@ impl Export {
             }
         });
         // Whether it has ended counts for nothing.
-        let _ = cx.timing.timed(Phase::Content, timeout(DISCARD_TIME, removing)).await;
+        let _ = cx.call.timing.timed(Phase::Content, timeout(DISCARD_TIME, removing)).await;
     }
 }
 
@@ -171,9 +155,7 @@ impl Vfs {
             client: caller.address,
             share: export.share.id,
             now: Timestamp::now(),
-            cancel: caller.cancel.clone(),
-            deadline: caller.deadline,
-            timing: caller.timing.clone(),
+            call: caller.call.clone(),
         };
         Ok((export, context))
     }

@@ -10,7 +10,6 @@ mod namespace;
 mod policy;
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -25,23 +24,8 @@ pub use mount::{ExportEntry, MountError};
 pub use policy::{ClientRule, Squash};
 
 use crate::metadata::{Change, Page};
-use crate::types::{Attributes, CallTiming, Credentials, ShareName};
+use crate::types::{Attributes, ShareName};
 use export::Export;
-
-/// Where a call comes from.
-#[derive(Clone, Debug)]
-pub struct Caller {
-    /// The peer's address and port.
-    pub address: SocketAddr,
-    /// The credentials as sent; `None` for AUTH_NONE.
-    pub identity: Option<Credentials>,
-    /// Fires on disconnect, request timeout and shutdown.
-    pub cancel: CancellationToken,
-    /// When the request's time is over.
-    pub deadline: Instant,
-    /// For the log: the call, and where its time goes.
-    pub timing: Arc<CallTiming>,
-}
 
 /// How durable written data is (RFC 1813 section 3.3.7, stable_how).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -3,10 +3,10 @@
 use tokio::time::Instant;
 
 use super::export::Export;
-use super::{Caller, ClientRule, Vfs};
+use super::{ClientRule, Vfs};
 use crate::metadata;
 use crate::types::{
-    Component, Context, Credentials, FileHandle, NameError, ObjectId, ShareName, Timestamp,
+    Caller, Component, Context, Credentials, FileHandle, NameError, ObjectId, ShareName, Timestamp,
 };
 
 /// Why a path cannot be mounted.
@@ -57,14 +57,14 @@ impl Vfs {
             let rule = rule.ok_or(MountError::AccessDenied)?;
             rule.check_port(caller).map_err(|_| MountError::AccessDenied)?;
         }
+        let mut call = caller.call.clone();
+        call.deadline = call.deadline.max(Instant::now());
         let context = Context {
             credentials: Credentials::ROOT,
             client: caller.address,
             share: export.share.id,
             now: Timestamp::now(),
-            cancel: caller.cancel.clone(),
-            deadline: caller.deadline.max(Instant::now()),
-            timing: caller.timing.clone(),
+            call,
         };
         let object = walk(export, &context, &steps[depth..]).await?;
         Ok(FileHandle { share: export.share.name.clone(), object })

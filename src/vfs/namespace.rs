@@ -1,14 +1,14 @@
 //! Names: LOOKUP, READDIR, creating, removing, renaming and linking.
 
-use super::export::{Export, Intent};
-use super::{Caller, Error, Failure, ReadDirDone, Result, Vfs};
+use super::export::{BACKGROUND_TIME, Export, Intent};
+use super::{Error, Failure, ReadDirDone, Result, Vfs};
 use crate::metadata::{
     self, CreateHow, Created, Link, LinkTarget, Lookup, Removed, Renamed, Replaced, SetAttributes,
     rules,
 };
 use crate::types::{
-    Attributes, BoundedChain, Component, Context, Cookie, DeviceNumbers, FileHandle, FileType,
-    Name, SymlinkTarget,
+    Attributes, BoundedChain, Caller, Component, Context, Cookie, DeviceNumbers, FileHandle,
+    FileType, Name, SymlinkTarget,
 };
 
 impl Vfs {
@@ -112,7 +112,7 @@ impl Vfs {
         created.object = export.with_overlay(created.object);
         if let Some(set) = size_to_apply(how, &created) {
             let object = created.object.id;
-            let cx = if created.made { export.detached(&cx) } else { cx };
+            let cx = if created.made { cx.detached(BACKGROUND_TIME) } else { cx };
             let set = export.setattr(&cx, object, &set).await;
             let change = set.map_err(|failure| {
                 let error =
@@ -328,7 +328,7 @@ impl Export {
     /// unflushed goes to the store now. A failure keeps it for the next flush, which retries.
     async fn flush_after_change(&self, cx: &Context, attributes: Attributes) -> Attributes {
         if let Err(failure) = self.flush_before_change(cx, attributes.id).await {
-            tracing::debug!(xid = cx.timing.xid, client = %cx.client, share = %self.share.name,
+            tracing::debug!(xid = cx.call.timing.xid, client = %cx.client, share = %self.share.name,
                 object = %attributes.id, error = %BoundedChain(&failure.error), "unflushed state waits for the next flush");
         }
         self.with_overlay(attributes)

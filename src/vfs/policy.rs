@@ -4,8 +4,8 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::{Caller, Error};
-use crate::types::Credentials;
+use super::Error;
+use crate::types::{Caller, Credentials};
 
 /// The lowest port that a process without privileges may use.
 const FIRST_FREE_PORT: u16 = 1024;
@@ -57,7 +57,7 @@ impl ClientRule {
     pub(crate) fn squashed(&self, caller: &Caller) -> Result<Credentials, Error> {
         let (uid, gid) = self.anonymous;
         let anonymous = Credentials { uid, gid, gids: Vec::new() };
-        let Some(sent) = &caller.identity else {
+        let Some(sent) = &caller.credentials else {
             return match self.squash {
                 Squash::None => Err(Error::TooWeak),
                 Squash::Root | Squash::All => Ok(anonymous),
@@ -96,13 +96,7 @@ mod tests {
     }
 
     fn caller(identity: Option<Credentials>) -> Caller {
-        Caller {
-            address: "10.1.2.3:2000".parse().unwrap(),
-            identity,
-            cancel: tokio_util::sync::CancellationToken::new(),
-            deadline: tokio::time::Instant::now(),
-            timing: std::sync::Arc::default(),
-        }
+        Caller::new("10.1.2.3:2000".parse().unwrap(), identity, std::time::Duration::ZERO)
     }
 
     #[test]

@@ -12,7 +12,7 @@ use trunkfs::admin::gc::{GcHow, GcStep, collect, lasting_content};
 use trunkfs::config::Source;
 use trunkfs::content::{ContentStore as _, CreateMode, ObjectContent};
 use trunkfs::stores::OfflineStores;
-use trunkfs::types::{ContentId, Context, Credentials, ShareId, Timestamp};
+use trunkfs::types::{Call, ContentId};
 
 use super::database::TestDatabase;
 use super::files::{Files, pattern};
@@ -371,16 +371,8 @@ pub(crate) fn bucket(server: &S3Server) -> String {
     )
 }
 
-pub(crate) fn cx() -> Context {
-    Context {
-        credentials: Credentials::ROOT,
-        client: ([127, 0, 0, 1], 700).into(),
-        share: ShareId(1),
-        now: Timestamp::now(),
-        cancel: CancellationToken::new(),
-        deadline: tokio::time::Instant::now() + HOUR,
-        timing: std::sync::Arc::default(),
-    }
+pub(crate) fn call() -> Call {
+    Call::internal(HOUR)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -392,8 +384,8 @@ async fn an_interruption_leaves_nothing_half_removed() {
     let store = ObjectContent::open_or_make(s3.settings(), CreateMode::Never).await.unwrap();
     let planted: Vec<_> = (0..60).map(|_| ContentId::generate()).collect();
     for id in &planted {
-        store.write(&cx(), *id, 0, pattern(3, 150_000).into()).await.unwrap();
-        store.commit(&cx(), *id).await.unwrap();
+        store.write(&call(), *id, 0, pattern(3, 150_000).into()).await.unwrap();
+        store.commit(&call(), *id).await.unwrap();
     }
     // Where the signal comes, it has all the time in the world.
     let mut asked = 0;
@@ -422,7 +414,7 @@ async fn an_interruption_leaves_nothing_half_removed() {
     assert!(stopped.out.contains(&format!("{gone} removed")), "{gone}: {stopped:?}");
     let whole = ObjectContent::open_or_make(s3.settings(), CreateMode::Never).await.unwrap();
     for id in planted.iter().filter(|id| left.contains(id)) {
-        assert_eq!(whole.read(&cx(), *id, 0, 200_000).await.unwrap(), pattern(3, 150_000));
+        assert_eq!(whole.read(&call(), *id, 0, 200_000).await.unwrap(), pattern(3, 150_000));
     }
     let rest = summary(&gc(folder.path(), &["--older-than", "0s", "--json"]).await);
     assert_eq!(rest["stores"][0]["removed"], (planted.len() - gone) as u64, "{rest}");

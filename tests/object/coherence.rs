@@ -4,7 +4,7 @@ use trunkfs::content::ContentStore as _;
 use trunkfs::types::{ContentId, Timestamp};
 
 use crate::s3::S3Server;
-use crate::support::{CHUNK, commit, cx, get, pattern, put, store, store_with};
+use crate::support::{CHUNK, call, commit, get, pattern, put, store, store_with};
 
 fn at(nanoseconds: i64) -> Timestamp {
     Timestamp(nanoseconds)
@@ -70,13 +70,13 @@ async fn readers_see_their_own_writes_whatever_is_under_way() {
         expected[offset..offset + data.len()].copy_from_slice(&data);
         let (read, committed) = tokio::join!(get(&store, id, offset, 9_000), async {
             if round % 3 == 0 {
-                store.commit(&cx(), id).await.unwrap();
+                store.commit(&call(), id).await.unwrap();
             }
         });
         let () = committed;
         assert_eq!(read, data, "round {round}");
     }
-    let length = store.length(&cx(), id).await.unwrap() as usize;
+    let length = store.length(&call(), id).await.unwrap() as usize;
     assert_eq!(get(&store, id, 0, length).await, expected[..length]);
 }
 

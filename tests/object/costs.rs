@@ -7,7 +7,7 @@ use trunkfs::content::{ContentStore as _, Error};
 use trunkfs::types::{ContentId, Timestamp};
 
 use crate::s3::{Counts, Fate, S3Server};
-use crate::support::{CHUNK, commit, cx, cx_of, get, pattern, put, store, store_with};
+use crate::support::{CHUNK, call, call_of, commit, get, pattern, put, store, store_with};
 
 /// Requests since `before`.
 fn since(server: &S3Server, before: Counts) -> Counts {
@@ -61,7 +61,7 @@ async fn holes_cost_nothing() {
     let store = store(&server).await;
     let id = ContentId::generate();
     let before = server.counts();
-    store.truncate(&cx(), id, 1 << 40).await.unwrap();
+    store.truncate(&call(), id, 1 << 40).await.unwrap();
     put(&store, id, 1 << 30, b"x").await;
     commit(&store, id).await;
     let Counts { puts, .. } = since(&server, before);
@@ -74,7 +74,7 @@ async fn holes_cost_nothing() {
         let Counts { gets, .. } = since(&server, before);
         assert!(gets <= most, "{gets} GETs");
     }
-    assert_eq!(store.length(&cx(), id).await.unwrap(), 1 << 40);
+    assert_eq!(store.length(&call(), id).await.unwrap(), 1 << 40);
 }
 
 /// What is kept of a write, unstored or cached, is not more than is counted.
@@ -83,7 +83,7 @@ async fn a_part_of_a_write_does_not_hold_the_whole() {
     let server = S3Server::start().await;
     let (store, id) = (store(&server).await, ContentId::generate());
     let data = Bytes::from(pattern(1, 4 * CHUNK + 20_000));
-    store.write(&cx(), id, 0, data.clone()).await.unwrap();
+    store.write(&call(), id, 0, data.clone()).await.unwrap();
     assert!(data.is_unique(), "it waits in its chunks alone");
     commit(&store, id).await;
     assert_eq!(get(&store, id, 0, data.len()).await, data);
@@ -99,7 +99,7 @@ async fn writers_wait_for_memory_and_go_on() {
     let write = |number: usize, time| {
         let data = Bytes::from(pattern(number as u64, 4_096));
         let store = &store;
-        async move { store.write(&cx_of(time), id, (number * CHUNK) as u64, data).await }
+        async move { store.write(&call_of(time), id, (number * CHUNK) as u64, data).await }
     };
     let (mut written, mut refusals) = (0, 0);
     // On a busy machine a call's time may be over though there is room: then the next one has it.

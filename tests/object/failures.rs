@@ -9,7 +9,9 @@ use trunkfs::content::{ContentStore as _, Error, ObjectContent};
 use trunkfs::types::ContentId;
 
 use crate::s3::{Fate, S3Server};
-use crate::support::{CHUNK, commit, cx, cx_of, get, patiently, pattern, put, store, store_with};
+use crate::support::{
+    CHUNK, call, call_of, commit, get, patiently, pattern, put, store, store_with,
+};
 
 const LARGEST: usize = 5 * CHUNK;
 /// The time of a call.
@@ -35,7 +37,7 @@ async fn what_is_read_is_what_was_written() {
     let mut random = StdRng::seed_from_u64(seed);
     let id = ContentId::generate();
     let mut expected = Vec::new();
-    patiently(|| async { store.truncate(&cx_of(PATIENCE), id, 0).await }).await;
+    patiently(|| async { store.truncate(&call_of(PATIENCE), id, 0).await }).await;
     for step in 0..150 {
         step_of(&store, id, &mut random, &mut expected, step).await;
         if step % 50 == 49 {
@@ -49,7 +51,7 @@ async fn what_is_read_is_what_was_written() {
     commit(&store, id).await;
     server.calm().await;
     let other = crate::support::store(&server).await;
-    assert_eq!(other.length(&cx(), id).await.unwrap(), expected.len() as u64);
+    assert_eq!(other.length(&call(), id).await.unwrap(), expected.len() as u64);
     assert_eq!(get(&other, id, 0, LARGEST + 1).await, expected);
 }
 
@@ -66,20 +68,21 @@ async fn step_of(
         0..50 => {
             let data = Bytes::from(pattern(step, length));
             patiently(|| async {
-                store.write(&cx_of(PATIENCE), id, offset as u64, data.clone()).await
+                store.write(&call_of(PATIENCE), id, offset as u64, data.clone()).await
             })
             .await;
             expected.resize(expected.len().max(offset + length), 0);
             expected[offset..offset + length].copy_from_slice(&data);
         }
         50..60 => {
-            patiently(|| async { store.truncate(&cx_of(PATIENCE), id, offset as u64).await }).await;
+            patiently(|| async { store.truncate(&call_of(PATIENCE), id, offset as u64).await })
+                .await;
             expected.resize(offset, 0);
         }
         60..75 => commit(store, id).await,
         _ => {
             let found = patiently(|| async {
-                store.read(&cx_of(PATIENCE), id, offset as u64, length).await
+                store.read(&call_of(PATIENCE), id, offset as u64, length).await
             })
             .await;
             let end = expected.len().min(offset + length);
@@ -101,7 +104,7 @@ async fn refusals_are_told_apart_and_lose_nothing() {
         (Fate::Cut, ""),
     ] {
         server.plan(move |_, _| fate);
-        let error = store.commit(&cx(), id).await.unwrap_err();
+        let error = store.commit(&call(), id).await.unwrap_err();
         match (&error, fate) {
             (Error::Io(source), Fate::Refused(403))
             | (Error::NoSpace(source), Fate::Refused(507))
@@ -127,11 +130,11 @@ async fn a_call_ends_when_its_time_does() {
     server.plan(|_, _| Fate::Lost);
     // Whoever waited for the server's answer would find it away, which is another error.
     let time = Duration::from_millis(200);
-    let committed = store.commit(&cx_of(time), id).await;
+    let committed = store.commit(&call_of(time), id).await;
     assert!(matches!(committed, Err(Error::Cancelled)), "{committed:?}");
-    let read = store.read(&cx_of(time), ContentId::generate(), 0, 10).await;
+    let read = store.read(&call_of(time), ContentId::generate(), 0, 10).await;
     assert!(matches!(read, Err(Error::Cancelled)), "{read:?}");
-    let cut = store.truncate(&cx_of(time), ContentId::generate(), 10).await;
+    let cut = store.truncate(&call_of(time), ContentId::generate(), 10).await;
     assert!(matches!(cut, Err(Error::Cancelled)), "{cut:?}");
 }
 
@@ -154,19 +157,19 @@ async fn a_truncate_that_is_cut_short_is_seen() {
             if left >= 0 { Fate::Normal } else { Fate::Refused(403) }
         });
         let keep = 2 * CHUNK + 100;
-        let cut = writer.truncate(&cx(), id, keep as u64).await;
+        let cut = writer.truncate(&call(), id, keep as u64).await;
         server.heal();
         drop(writer);
         let next = store(&server).await;
-        let length = next.length(&cx(), id).await.unwrap() as usize;
+        let length = next.length(&call(), id).await.unwrap() as usize;
         match cut {
             Ok(()) => assert_eq!(length, keep),
             Err(error) => {
                 assert!(length > keep, "{allowed} requests, then {error:?}: {length} bytes");
-                next.truncate(&cx(), id, keep as u64).await.unwrap();
+                next.truncate(&call(), id, keep as u64).await.unwrap();
             }
         }
-        next.truncate(&cx(), id, data.len() as u64).await.unwrap();
+        next.truncate(&call(), id, data.len() as u64).await.unwrap();
         let found = get(&next, id, 0, data.len()).await;
         assert_eq!(found[..keep], data[..keep]);
         assert!(found[keep..].iter().all(|byte| *byte == 0), "old bytes came back");

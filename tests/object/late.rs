@@ -7,7 +7,7 @@ use trunkfs::content::{ContentStore as _, Error, ObjectContent};
 use trunkfs::types::{ContentId, Timestamp};
 
 use crate::s3::{Fate, S3Server};
-use crate::support::{CHUNK, commit, cx, cx_of, get, pattern, put, store, store_with};
+use crate::support::{CHUNK, call, call_of, commit, get, pattern, put, store, store_with};
 
 /// A store of the only process, which believes what it remembers.
 async fn alone(server: &S3Server) -> ObjectContent {
@@ -43,11 +43,11 @@ async fn a_cut_without_an_answer_is_not_forgotten_by_memory() {
             _ => Fate::Normal,
         });
         let keep = CHUNK + 100;
-        let cut = store.truncate(&cx(), id, keep as u64).await;
+        let cut = store.truncate(&call(), id, keep as u64).await;
         assert!(matches!(cut, Err(Error::Io(_))), "{cut:?}");
         server.heal();
-        store.truncate(&cx(), id, keep as u64).await.unwrap();
-        store.truncate(&cx(), id, 4 * CHUNK as u64).await.unwrap();
+        store.truncate(&call(), id, keep as u64).await.unwrap();
+        store.truncate(&call(), id, 4 * CHUNK as u64).await.unwrap();
         assert_eq!(get(&store, id, 0, keep).await, pattern(1, keep));
         zeros_from(&store, id, keep, 4 * CHUNK).await;
     }
@@ -61,22 +61,22 @@ async fn an_upload_that_arrives_after_a_cut_brings_nothing_back() {
         // Each chunk once as one that was never there, and once as one that was cut before.
         put(&store, id, 0, &pattern(1, 2 * CHUNK)).await;
         commit(&store, id).await;
-        store.truncate(&cx(), id, 0).await.unwrap();
+        store.truncate(&call(), id, 0).await.unwrap();
         // Complete chunks are sent as soon as they are written.
         server.plan(|method, _| match method.as_str() {
             "PUT" => Fate::RefusedAndLate(Duration::from_millis(500)),
             _ => Fate::Normal,
         });
         put(&store, id, 0, &pattern(2, 4 * CHUNK)).await;
-        let committed = store.commit(&cx(), id).await;
+        let committed = store.commit(&call(), id).await;
         assert!(matches!(committed, Err(Error::Unavailable(_))), "{committed:?}");
         server.heal();
-        store.truncate(&cx(), id, keep as u64).await.unwrap();
+        store.truncate(&call(), id, keep as u64).await.unwrap();
         commit(&store, id).await;
         server.calm().await;
         let next = alone(&server).await;
-        assert_eq!(next.length(&cx(), id).await.unwrap(), keep as u64);
-        next.truncate(&cx(), id, 5 * CHUNK as u64).await.unwrap();
+        assert_eq!(next.length(&call(), id).await.unwrap(), keep as u64);
+        next.truncate(&call(), id, 5 * CHUNK as u64).await.unwrap();
         assert_eq!(get(&next, id, 0, keep).await, pattern(2, keep));
         zeros_from(&next, id, keep, 5 * CHUNK).await;
     }
@@ -95,13 +95,13 @@ async fn what_another_process_removed_or_cut_is_not_shown_as_zeros() {
         commit(&one, id).await;
         two.observed(id, Timestamp(1));
         assert_eq!(get(&two, id, 0, data.len()).await, data);
-        assert_eq!(two.length(&cx(), id).await.unwrap(), data.len() as u64);
+        assert_eq!(two.length(&call(), id).await.unwrap(), data.len() as u64);
         match cut {
             None => one.remove(id).await.unwrap(),
-            Some(length) => one.truncate(&cx(), id, length).await.unwrap(),
+            Some(length) => one.truncate(&call(), id, length).await.unwrap(),
         }
         for start in [2 * CHUNK, CHUNK + 5] {
-            let found = two.read(&cx(), id, start as u64, 100).await;
+            let found = two.read(&call(), id, start as u64, 100).await;
             match (&found, cut) {
                 (Err(Error::Missing(_)), None) => {}
                 (Ok(bytes), Some(length)) => {
@@ -124,19 +124,19 @@ async fn what_is_remembered_of_a_chunk_keeps_no_cut_from_it() {
         commit(&two, id).await;
         put(&one, id, end, &pattern(2, 2 * CHUNK)).await;
         commit(&one, id).await;
-        two.truncate(&cx(), id, end as u64).await.unwrap();
+        two.truncate(&call(), id, end as u64).await.unwrap();
         commit(&two, id).await;
-        assert_eq!(one.length(&cx(), id).await.unwrap(), end as u64);
-        two.truncate(&cx(), id, 3 * CHUNK as u64).await.unwrap();
+        assert_eq!(one.length(&call(), id).await.unwrap(), end as u64);
+        two.truncate(&call(), id, 3 * CHUNK as u64).await.unwrap();
         zeros_from(&two, id, end, 3 * CHUNK).await;
 
         let (one, two, id) = (store(&server).await, store(&server).await, ContentId::generate());
         put(&two, id, 0, &pattern(1, end)).await;
         commit(&two, id).await;
-        one.truncate(&cx(), id, 50).await.unwrap();
-        two.truncate(&cx(), id, end as u64).await.unwrap();
+        one.truncate(&call(), id, 50).await.unwrap();
+        two.truncate(&call(), id, end as u64).await.unwrap();
         commit(&two, id).await;
-        assert_eq!(one.length(&cx(), id).await.unwrap(), end as u64, "it is extended for all");
+        assert_eq!(one.length(&call(), id).await.unwrap(), end as u64, "it is extended for all");
         zeros_from(&one, id, 50, end).await;
     }
 }
@@ -156,7 +156,7 @@ async fn writers_without_memory_hear_why_it_is_not_freed() {
         let refused = loop {
             let offset = (writes * CHUNK) as u64;
             let data = pattern(writes as u64, CHUNK / 2).into();
-            match store.write(&cx_of(Duration::from_secs(60)), id, offset, data).await {
+            match store.write(&call_of(Duration::from_secs(60)), id, offset, data).await {
                 Ok(()) => writes += 1,
                 Err(error) => break error,
             }
@@ -191,13 +191,13 @@ async fn not_found_is_believed_from_the_bucket_alone() {
     commit(&store, id).await;
     server.plan(|_, _| Fate::Refused(404));
     for (start, length) in [(0, 2 * CHUNK), (10, 100), (CHUNK, CHUNK)] {
-        let found = store.read(&cx(), id, start as u64, length).await;
+        let found = store.read(&call(), id, start as u64, length).await;
         assert!(matches!(found, Err(Error::Unavailable(_))), "{found:?}");
     }
     put(&store, id, 10, b"changed").await;
-    let committed = store.commit(&cx(), id).await;
+    let committed = store.commit(&call(), id).await;
     assert!(matches!(committed, Err(Error::Unavailable(_))), "{committed:?}");
-    let length = store.length(&cx(), id).await;
+    let length = store.length(&call(), id).await;
     assert!(matches!(length, Err(Error::Unavailable(_))), "{length:?}");
     server.heal();
     commit(&store, id).await;

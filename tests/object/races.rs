@@ -6,7 +6,7 @@ use trunkfs::content::{ContentStore as _, Error, ObjectContent};
 use trunkfs::types::ContentId;
 
 use crate::s3::{Fate, S3Server};
-use crate::support::{CHUNK, commit, cx, get, patiently, pattern, put, store, store_with};
+use crate::support::{CHUNK, call, commit, get, patiently, pattern, put, store, store_with};
 
 /// Interleaved pieces: writer `w` of `writers` owns every so many-th. Each is written several times, with commits in
 /// between; what is there at the end is the last of each.
@@ -23,7 +23,7 @@ async fn write_own_pieces(
             let offset = piece * PIECE;
             let (store, data) = (&store, &data);
             patiently(|| async move {
-                store.write(&cx(), id, offset as u64, data.clone().into()).await
+                store.write(&call(), id, offset as u64, data.clone().into()).await
             })
             .await;
             if piece % 7 == 0 {
@@ -113,7 +113,7 @@ async fn a_cut_that_arrives_late_takes_nothing_away() {
         late -= 1;
         Fate::RefusedAndLate(Duration::from_millis(300))
     });
-    store.truncate(&cx(), id, 100).await.unwrap();
+    store.truncate(&call(), id, 100).await.unwrap();
     put(&store, id, CHUNK, &pattern(2, 3 * CHUNK)).await;
     commit(&store, id).await;
     server.calm().await;
@@ -134,7 +134,7 @@ async fn whoever_grows_a_content_grows_it_for_all() {
         let offset = round * 20_000;
         put(writer, id, offset, &pattern(round as u64, 20_000)).await;
         commit(writer, id).await;
-        assert_eq!(reader.length(&cx(), id).await.unwrap(), offset as u64 + 20_000);
+        assert_eq!(reader.length(&call(), id).await.unwrap(), offset as u64 + 20_000);
         assert_eq!(get(reader, id, offset, 30_000).await, pattern(round as u64, 20_000));
     }
 }
@@ -152,7 +152,7 @@ async fn a_reader_of_what_another_process_removes_never_sees_zeros() {
         assert_eq!(get(&reader, id, length - 1, 1).await, data[length - 1..]);
         let read = async {
             loop {
-                match reader.read(&cx(), id, 0, length).await {
+                match reader.read(&call(), id, 0, length).await {
                     Ok(found) => assert_eq!(found, data, "round {round}"),
                     Err(Error::Missing(_)) => return,
                     Err(error) => panic!("round {round}: {error:?}"),
@@ -189,7 +189,7 @@ async fn what_was_removed_half_way_is_missing_and_can_be_removed() {
         let removed = remover.remove(id).await;
         assert!(removed.is_err());
         server.heal();
-        assert!(matches!(reader.length(&cx(), id).await, Err(Error::Missing(_))));
+        assert!(matches!(reader.length(&call(), id).await, Err(Error::Missing(_))));
         assert_eq!(reader.list(None, 100).await.unwrap(), [id], "what is left is found");
     }
     reader.remove(id).await.unwrap();

@@ -3,10 +3,8 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 use trunkfs::content::{ContentStore as _, Error, ObjectContent, ObjectSettings};
-use trunkfs::types::{ContentId, Context, Credentials, ShareId, Timestamp};
+use trunkfs::types::{Call, ContentId};
 
 use crate::s3::S3Server;
 
@@ -36,25 +34,17 @@ pub(crate) async fn store_with(
 }
 
 /// A call with a minute of time.
-pub(crate) fn cx() -> Context {
-    cx_of(Duration::from_secs(60))
+pub(crate) fn call() -> Call {
+    call_of(Duration::from_secs(60))
 }
 
 /// A call with so much time.
-pub(crate) fn cx_of(time: Duration) -> Context {
-    Context {
-        credentials: Credentials::ROOT,
-        client: ([127, 0, 0, 1], 700).into(),
-        share: ShareId(1),
-        now: Timestamp::now(),
-        cancel: CancellationToken::new(),
-        deadline: Instant::now() + time,
-        timing: std::sync::Arc::default(),
-    }
+pub(crate) fn call_of(time: Duration) -> Call {
+    Call::internal(time)
 }
 
 pub(crate) async fn put(store: &ObjectContent, id: ContentId, offset: usize, data: &[u8]) {
-    store.write(&cx(), id, offset as u64, Bytes::copy_from_slice(data)).await.unwrap();
+    store.write(&call(), id, offset as u64, Bytes::copy_from_slice(data)).await.unwrap();
 }
 
 pub(crate) async fn get(
@@ -63,12 +53,12 @@ pub(crate) async fn get(
     offset: usize,
     length: usize,
 ) -> Bytes {
-    store.read(&cx(), id, offset as u64, length).await.unwrap()
+    store.read(&call(), id, offset as u64, length).await.unwrap()
 }
 
 /// Commits until it succeeds, as a client does that is asked for patience.
 pub(crate) async fn commit(store: &ObjectContent, id: ContentId) {
-    patiently(|| async move { store.commit(&cx(), id).await }).await;
+    patiently(|| async move { store.commit(&call(), id).await }).await;
 }
 
 /// Calls until the answer is not to try again.

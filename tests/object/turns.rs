@@ -4,15 +4,15 @@ use bytes::Bytes;
 use futures_util::FutureExt as _;
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use trunkfs::content::{ContentStore as _, Error};
-use trunkfs::types::{ContentId, Context};
+use trunkfs::types::{Call, ContentId};
 
 use crate::s3::S3Server;
-use crate::support::{commit, cx, pattern, put, store, store_with};
+use crate::support::{commit, pattern, put, store, store_with};
 
 const CALLS: usize = 60;
 
-fn from(host: u8) -> Context {
-    Context { client: ([10, 0, 0, host], 700).into(), ..cx() }
+fn from(host: u8) -> Call {
+    Call::of_client(([10, 0, 0, host], 700).into(), std::time::Duration::from_secs(60))
 }
 
 /// Polls all calls once, in their order, and counts those that end before the last one does.
@@ -51,8 +51,8 @@ async fn a_read_waits_for_one_turn_of_each_other_client() {
     let reader = store_with(&server, |settings| settings.limits.max_concurrency = 1).await;
     let (crowd, single) = (from(1), from(2));
     let reads = contents.iter().enumerate().map(|(number, id)| {
-        let cx = if number == CALLS { &single } else { &crowd };
-        reader.read(cx, *id, 0, 3_000)
+        let call = if number == CALLS { &single } else { &crowd };
+        reader.read(call, *id, 0, 3_000)
     });
     let before = before_the_last(reads.collect()).await;
     assert!(before < 10, "after {before} calls of the other client");
@@ -66,13 +66,13 @@ async fn a_commit_waits_for_one_turn_of_each_other_client() {
     let mut contents = Vec::new();
     for number in 0..=CALLS {
         let id = ContentId::generate();
-        let cx = if number == CALLS { &single } else { &crowd };
-        store.write(cx, id, 0, Bytes::from(pattern(number as u64, 3_000))).await.unwrap();
+        let call = if number == CALLS { &single } else { &crowd };
+        store.write(call, id, 0, Bytes::from(pattern(number as u64, 3_000))).await.unwrap();
         contents.push(id);
     }
     let commits = contents.iter().enumerate().map(|(number, id)| {
-        let cx = if number == CALLS { &single } else { &crowd };
-        store.commit(cx, *id)
+        let call = if number == CALLS { &single } else { &crowd };
+        store.commit(call, *id)
     });
     let before = before_the_last(commits.collect()).await;
     assert!(before < 10, "after {before} calls of the other client");

@@ -125,7 +125,7 @@ async fn strike(
     }
     let answer = match event {
         Event::Cancelled => {
-            cx.cancel.cancel();
+            cx.call.cancel.cancel();
             // Past the point of no return only is anything waited for.
             let at_once = wait_times(call.as_mut(), 1).await;
             assert!(at_once.is_some() || operation.changes(), "{operation:?} ends at once");
@@ -259,7 +259,7 @@ async fn given_up_while_all_connections_are_in_use() {
         drop(dropped);
         let mut cancelled = pin!(scene.call(*operation, &cx));
         assert!(wait_times(cancelled.as_mut(), 1).await.is_none(), "{operation:?} waits");
-        cx.cancel.cancel();
+        cx.call.cancel.cancel();
         let answer = wait_times(cancelled, 1).await;
         assert!(matches!(answer, Some(Err(Error::Cancelled))), "{operation:?}: {answer:?}");
     }
@@ -287,7 +287,7 @@ async fn waiting_for_a_lock(event: Event, released: bool) {
     let mut calls = Vec::new();
     for (operation, _, scene) in &scenes {
         let (operation, scene, cx) = (*operation, scene.clone(), scene.cx());
-        let cancel = cx.cancel.clone();
+        let cancel = cx.call.cancel.clone();
         calls.push((cancel, tokio::spawn(async move { scene.call(operation, &cx).await })));
     }
     let count = i64::try_from(operations.len()).unwrap();

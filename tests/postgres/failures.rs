@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 use trunkfs::metadata::{CreateHow, Error, MetadataStore};
-use trunkfs::types::Context;
 
 use crate::database::{TestDatabase, connect};
 use crate::proxy::{Cut, Proxy};
@@ -184,17 +183,18 @@ async fn a_cancelled_call_leaves_a_clean_connection() {
         // The only connection is in use: this one waits for it.
         let cancel = async {
             tokio::time::sleep(Duration::from_millis(100)).await;
-            waiting.cancel.cancel();
+            waiting.call.cancel.cancel();
         };
         let second = store.create(&waiting, root, &waiting_name, &how);
         let (second, ()) = tokio::join!(second, cancel);
         let refused = second.unwrap_err();
         assert!(matches!(refused.error, Error::Cancelled), "{refused:?}");
-        let late = Context { deadline: Instant::now() + Duration::from_millis(50), ..fixture.cx() };
+        let mut late = fixture.cx();
+        late.call.deadline = Instant::now() + Duration::from_millis(50);
         let error = store.getattr(&late, root).await.unwrap_err();
         assert!(matches!(error, Error::Cancelled), "{error:?}");
         // What was sent is awaited, cancelled or not.
-        sent.cancel.cancel();
+        sent.call.cancel.cancel();
         lock.commit().await.unwrap();
     };
     let (created, ()) = tokio::join!(create, others);

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use trunkfs::admin::fsck::{Extent, Finding, Outcome, Stopped};
 use trunkfs::metadata::postgres::PostgresStore;
 use trunkfs::metadata::{Checkable as _, Error, MetadataStore as _, Repairable as _};
-use trunkfs::types::{Context, ObjectId, Timestamp};
+use trunkfs::types::{Call, Context, ObjectId, Timestamp};
 
 use crate::database::connect;
 use crate::fsck_support::{
@@ -170,8 +170,8 @@ impl Load {
                 workers.spawn(async move {
                     let mut random = StdRng::seed_from_u64(instance * 100 + worker);
                     while !ends.load(Ordering::Relaxed) {
-                        let deadline = tokio::time::Instant::now() + crate::support::CALL_LIMIT;
-                        let cx = Context { now: Timestamp::now(), deadline, ..cx.clone() };
+                        let call = Call::internal(crate::support::CALL_LIMIT);
+                        let cx = Context { now: Timestamp::now(), call, ..cx.clone() };
                         step(&store, &cx, &directories, &mut random).await.unwrap();
                         steps.fetch_add(1, Ordering::Relaxed);
                     }

@@ -7,10 +7,9 @@ use std::time::Duration;
 use rand::Rng;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
-use tokio::time::Instant;
 use trunkfs::metadata::postgres::PostgresStore;
 use trunkfs::metadata::{Answer, CreateHow, Error, MetadataStore, SetAttributes};
-use trunkfs::types::{Context, ObjectId};
+use trunkfs::types::{Call, Context, ObjectId};
 
 use crate::database::connect;
 use crate::support::{CALL_LIMIT, Fixture, mode, name};
@@ -113,9 +112,9 @@ async fn random_operations_of_three_instances_leave_the_store_sound() {
             tokio::spawn(async move {
                 let mut random = StdRng::seed_from_u64(worker);
                 while !over.load(Ordering::Relaxed) {
-                    let deadline = Instant::now() + CALL_LIMIT;
+                    let call = Call::internal(CALL_LIMIT);
                     let now = trunkfs::types::Timestamp::now();
-                    let cx = Context { now, deadline, ..cx.clone() };
+                    let cx = Context { now, call, ..cx.clone() };
                     step(&store, &cx, &directories, &mut random).await.unwrap();
                     steps.fetch_add(1, Ordering::Relaxed);
                 }

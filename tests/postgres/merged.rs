@@ -126,7 +126,7 @@ async fn calls_that_are_given_up_disturb_no_others() {
     let fixture = Fixture::new().await;
     let file = fixture.file(fixture.root(), "file").await;
     let (store, given_up) = (&fixture.store, fixture.cx());
-    given_up.cancel.cancel();
+    given_up.call.cancel.cancel();
     let cx = fixture.cx();
     for _ in 0..8 {
         let (cancelled, found) =

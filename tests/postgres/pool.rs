@@ -227,7 +227,7 @@ async fn health_checks_drop_connections_that_do_not_answer() {
 async fn clients_take_turns_at_connections() {
     use futures_util::FutureExt as _;
     use futures_util::stream::{FuturesUnordered, StreamExt as _};
-    use trunkfs::types::Context;
+    use trunkfs::types::{Call, Context};
 
     const CALLS: usize = 100;
     let fixture = Arc::new(
@@ -243,7 +243,10 @@ async fn clients_take_turns_at_connections() {
     lock.execute(LOCK, &[]).await.unwrap();
     let creates = waiting(&fixture, directories);
     until(&fixture.database, "the connection waits", "wait_event_type = 'Lock'", 1).await;
-    let from = |host: u8| Context { client: ([10, 0, 0, host], 700).into(), ..fixture.cx() };
+    let from = |host: u8| {
+        let call = Call::of_client(([10, 0, 0, host], 700).into(), CALL_LIMIT);
+        Context { call, ..fixture.cx() }
+    };
     let (crowd, single) = (from(1), from(2));
     let mut calls: Vec<_> = (0..=CALLS)
         .map(|number| {

@@ -1,16 +1,12 @@
 //! A store on a database of its own, and calls on it.
 
-use std::net::{Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 use trunkfs::metadata::postgres::{PostgresStore, Settings};
 use trunkfs::metadata::{CreateHow, MetadataStore, RootSpec, SetAttributes, Share, ShareSpec};
-use trunkfs::types::{
-    Attributes, Context, Credentials, Name, ObjectId, ShareId, ShareName, Timestamp,
-};
+use trunkfs::types::{Attributes, Context, Name, ObjectId, ShareId, ShareName};
 
 use crate::database::{TestDatabase, connect};
 
@@ -72,15 +68,7 @@ impl Fixture {
 
 /// The superuser's call on a share, now.
 pub(crate) fn context(share: ShareId) -> Context {
-    Context {
-        credentials: Credentials::ROOT,
-        client: SocketAddr::from((Ipv4Addr::LOCALHOST, 700)),
-        share,
-        now: Timestamp::now(),
-        cancel: CancellationToken::new(),
-        deadline: Instant::now() + CALL_LIMIT,
-        timing: std::sync::Arc::default(),
-    }
+    Context::internal(share, CALL_LIMIT)
 }
 
 pub(crate) fn name(text: &str) -> Name {

@@ -4,15 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 use trunkfs::content::MemoryContent;
 use trunkfs::metadata::memory::MemoryStore;
 use trunkfs::metadata::{MetadataStore, RootSpec, ShareSpec};
 use trunkfs::mount::Mount;
 use trunkfs::nfs3::Nfs3;
-use trunkfs::rpc::{Call, Caller, Flavor, Program, Reply, Standing};
-use trunkfs::types::{CallTiming, Credentials, FileHandle, ShareName};
+use trunkfs::rpc::{CallMessage, Program, Reply, Standing};
+use trunkfs::types::{Caller, Credentials, FileHandle, ShareName};
 use trunkfs::vfs::{ClientRule, ExportSettings, Squash, Vfs, WriteBehind};
 use trunkfs::xdr::{Decoder, Encoder};
 
@@ -106,14 +104,13 @@ impl Server {
 }
 
 pub(crate) fn caller() -> Caller {
-    Caller {
-        address: "127.0.0.1:50000".parse().unwrap(),
-        flavor: Flavor::Sys(Credentials { uid: 1000, gid: 1000, gids: Vec::new() }),
-        cancel: CancellationToken::new(),
-        deadline: Instant::now() + Duration::from_secs(60),
-        timing: Arc::new(CallTiming::new(7)),
-        standing: Standing::default(),
-    }
+    let credentials = Credentials { uid: 1000, gid: 1000, gids: Vec::new() };
+    Caller::new("127.0.0.1:50000".parse().unwrap(), Some(credentials), Duration::from_secs(60))
+}
+
+/// A call by a connection of its own.
+pub(crate) fn message(caller: Caller, procedure: u32, arguments: Decoder) -> CallMessage {
+    CallMessage { caller, standing: Standing::default(), procedure, arguments }
 }
 
 pub(crate) async fn call(
@@ -123,7 +120,7 @@ pub(crate) async fn call(
     caller: Caller,
 ) -> Reply {
     let arguments = Decoder::new(Bytes::from(arguments.0));
-    let answer = program.call(Call { caller, procedure, arguments });
+    let answer = program.call(message(caller, procedure, arguments));
     tokio::time::timeout(Duration::from_secs(120), answer).await.expect("an answer in time")
 }
 

@@ -1,12 +1,12 @@
 //! The form of what every procedure answers, and what is told to the RPC layer.
 
 use trunkfs::metadata::MetadataStore as _;
-use trunkfs::rpc::{AuthStatus, Call, Flavor, Program as _, Reply};
-use trunkfs::types::{FileHandle, ShareName};
+use trunkfs::rpc::{AuthStatus, Program as _, Reply};
+use trunkfs::types::{Caller, FileHandle, ShareName};
 use trunkfs::vfs::{ClientRule, Squash};
 use trunkfs::xdr::Decoder;
 
-use super::fixture::{Args, Server, call, caller, of};
+use super::fixture::{Args, Server, call, caller, message, of};
 
 const NAMES: [&str; 22] = [
     "NULL",
@@ -126,7 +126,7 @@ async fn what_a_retry_cures_is_jukebox_and_not_recorded() {
         assert_eq!(message.segments().concat()[..4], 10008_u32.to_be_bytes(), "{what}");
     };
     let stopped = caller();
-    stopped.cancel.cancel();
+    stopped.call.cancel.cancel();
     transient(call(&server.nfs, 1, of(&root), stopped).await, "cancelled");
     server.store.close().await;
     for (procedure, arguments, _) in every_procedure(&root) {
@@ -137,7 +137,7 @@ async fn what_a_retry_cures_is_jukebox_and_not_recorded() {
 #[tokio::test]
 async fn callers_without_credentials_may_only_look_at_the_root() {
     let server = Server::new().await;
-    let nobody = || trunkfs::rpc::Caller { flavor: Flavor::None, ..caller() };
+    let nobody = || Caller { credentials: None, ..caller() };
     for (procedure, arguments, _) in every_procedure(&server.root) {
         let reply = call(&server.nfs, procedure, arguments, nobody()).await;
         if [1, 18, 19, 20].contains(&procedure) {
@@ -165,7 +165,7 @@ async fn fsinfo_and_pathconf_tell_the_shares_limits() {
 #[tokio::test]
 async fn refused_clients_learn_nothing() {
     let server = Server::new().await;
-    let stranger = || trunkfs::rpc::Caller { address: "10.0.0.1:9".parse().unwrap(), ..caller() };
+    let stranger = || Caller { address: "10.0.0.1:9".parse().unwrap(), ..caller() };
     for (procedure, arguments, words) in every_procedure(&server.root) {
         let Reply::Success(message) = call(&server.nfs, procedure, arguments, stranger()).await
         else {
@@ -181,9 +181,9 @@ async fn refused_clients_learn_nothing() {
 async fn recorded_replies_are_for_admitted_clients() {
     let server = Server::new().await;
     let admitted = |address: &str, handle: &[u8]| {
-        let caller = trunkfs::rpc::Caller { address: address.parse().unwrap(), ..caller() };
+        let caller = Caller { address: address.parse().unwrap(), ..caller() };
         let arguments = Decoder::new(of(handle).opaque(b"name").0.into());
-        server.nfs.is_admitted(&Call { caller, procedure: 9, arguments })
+        server.nfs.is_admitted(&message(caller, 9, arguments))
     };
     assert!(admitted("127.0.0.1:50000", &server.root));
     assert!(!admitted("10.0.0.1:50000", &server.root));

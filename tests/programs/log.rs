@@ -4,7 +4,7 @@ use std::io::Write;
 use std::sync::{Arc, Mutex, Once};
 
 use trunkfs::content::MemoryContent;
-use trunkfs::rpc::{Caller, Reply};
+use trunkfs::rpc::Reply;
 use trunkfs::types::{CallTiming, FileHandle};
 
 use super::fixture::{Args, Server, call, caller, created, of, success};
@@ -42,7 +42,8 @@ fn lines_of(xid: u32) -> Vec<String> {
 }
 
 async fn status(server: &Server, xid: u32, procedure: u32, arguments: Args) -> u32 {
-    let caller = Caller { timing: Arc::new(CallTiming::new(xid)), ..caller() };
+    let mut caller = caller();
+    caller.call.timing = Arc::new(CallTiming::new(xid));
     let reply: Reply = call(&server.nfs, procedure, arguments, caller).await;
     success(reply).u32().unwrap()
 }

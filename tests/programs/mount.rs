@@ -1,7 +1,8 @@
 //! MOUNT by procedure.
 
 use trunkfs::metadata::MetadataStore as _;
-use trunkfs::rpc::{Flavor, Program as _, Reply};
+use trunkfs::rpc::{Program as _, Reply};
+use trunkfs::types::Caller;
 use trunkfs::xdr::Decoder;
 
 use super::fixture::{Args, Server, call, caller, created, of, success};
@@ -39,8 +40,8 @@ async fn the_program_has_six_procedures() {
 #[tokio::test]
 async fn mnt_answers_with_handle_and_flavours() {
     let server = Server::new().await;
-    for flavor in [caller().flavor, Flavor::None] {
-        let caller = trunkfs::rpc::Caller { flavor, ..caller() };
+    for credentials in [caller().credentials, None] {
+        let caller = Caller { credentials, ..caller() };
         let mut results = success(call(&server.mount, 1, of(b"/t"), caller).await);
         assert_eq!(results.u32().unwrap(), 0);
         assert_eq!(results.opaque(64).unwrap(), server.root);
@@ -63,7 +64,7 @@ async fn mnt_refuses_by_reason() {
     assert_eq!(status(&server, &long(1024)).await, 0);
     let reply = call(&server.mount, 1, of(&long(1025)), caller()).await;
     assert!(matches!(reply, Reply::GarbageArguments), "{reply:?}");
-    let stranger = trunkfs::rpc::Caller { address: "10.0.0.1:9".parse().unwrap(), ..caller() };
+    let stranger = Caller { address: "10.0.0.1:9".parse().unwrap(), ..caller() };
     let mut refused = success(call(&server.mount, 1, of(b"/t"), stranger).await);
     assert_eq!((refused.u32().unwrap(), refused.remaining()), (13, 0));
 }
@@ -77,7 +78,7 @@ async fn mnt_has_no_reply_while_the_metadata_store_is_not_available() {
     assert!(matches!(reply, Reply::Dropped), "{reply:?}");
     assert_eq!(began.elapsed().as_secs(), 60, "the call's time");
     let stopped = caller();
-    stopped.cancel.cancel();
+    stopped.call.cancel.cancel();
     let reply = call(&server.mount, 1, of(b"/t"), stopped).await;
     assert!(matches!(reply, Reply::Dropped), "{reply:?}");
     // A path of no share needs no store.

@@ -1,17 +1,14 @@
 //! A store in a folder of its own, and calls on it.
 
-use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tempfile::TempDir;
-use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 use trunkfs::metadata::sqlite::{Settings, SqliteStore};
 use trunkfs::metadata::{
     Answer, CreateHow, Created, Error, MetadataStore, RootSpec, SetAttributes, Share, ShareSpec,
 };
-use trunkfs::types::{Attributes, Context, Credentials, Name, ObjectId, ShareName, Timestamp};
+use trunkfs::types::{Attributes, Context, Name, ObjectId, ShareName};
 
 /// A store with one share.
 pub(crate) struct Fixture {
@@ -54,15 +51,7 @@ impl Fixture {
 
     /// The superuser's call, now.
     pub(crate) fn cx(&self) -> Context {
-        Context {
-            credentials: Credentials::ROOT,
-            client: SocketAddr::from((Ipv4Addr::LOCALHOST, 700)),
-            share: self.share.id,
-            now: Timestamp::now(),
-            cancel: CancellationToken::new(),
-            deadline: Instant::now() + Duration::from_secs(120),
-            timing: std::sync::Arc::default(),
-        }
+        Context::internal(self.share.id, Duration::from_secs(120))
     }
 
     pub(crate) fn root(&self) -> ObjectId {

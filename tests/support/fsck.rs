@@ -1,15 +1,12 @@
 //! Stores that are damaged on purpose, and what a check and a repair make of them.
 
-use std::sync::Arc;
-
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use trunkfs::admin::fsck::{Check, Extent, Found, Outcome, RepairAccess, Report, Stopped};
 use trunkfs::metadata::{
     Checker, CreateHow, Error, Fault, Flaw, MetadataStore, Numbers, Refusal, Repair, Repairable,
     Repaired, RootSpec, SetAttributes, Share, ShareSpec,
 };
-use trunkfs::types::{Attributes, Context, Credentials, Name, ObjectId, ShareName, Timestamp};
+use trunkfs::types::{Attributes, Context, Name, ObjectId, ShareName, Timestamp};
 
 /// Pages and tables so small that everything spans several.
 pub(crate) const SMALL: Extent = Extent { page: 2, counted: 3 };
@@ -266,15 +263,7 @@ pub(crate) fn kinds(found: &[Found]) -> Vec<&'static str> {
 
 /// The superuser's call, now.
 pub(crate) fn context(share: &Share) -> Context {
-    Context {
-        credentials: Credentials::ROOT,
-        client: ([127, 0, 0, 1], 700).into(),
-        share: share.id,
-        now: Timestamp::now(),
-        cancel: CancellationToken::new(),
-        deadline: Instant::now() + std::time::Duration::from_secs(120),
-        timing: Arc::default(),
-    }
+    Context::internal(share.id, std::time::Duration::from_secs(120))
 }
 
 fn name(text: &str) -> Name {

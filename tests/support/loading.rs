@@ -1,17 +1,14 @@
 //! A small share, to be loaded beside others.
 
-use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
-use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 use trunkfs::metadata::memory::MemoryStore;
 use trunkfs::metadata::{
     CreateHow, Dump as _, EntryRecord, Load, LoadError, LoadHow, Loaded, MetadataStore as _,
     Portion, Record, RootSpec, SetAttributes, ShareSpec,
 };
-use trunkfs::types::{Context, Credentials, Name, ObjectId, ShareName, Timestamp};
+use trunkfs::types::{Context, Name, ObjectId, ShareName};
 
 /// Files of the small share.
 pub(crate) const FILES: u64 = 20;
@@ -25,15 +22,7 @@ pub(crate) async fn small_share() -> Vec<Record> {
         chunk_size: 1 << 22,
     };
     let share = store.open_share(&spec).await.unwrap();
-    let cx = Context {
-        credentials: Credentials::ROOT,
-        client: SocketAddr::from((Ipv4Addr::LOCALHOST, 700)),
-        share: share.id,
-        now: Timestamp::now(),
-        cancel: CancellationToken::new(),
-        deadline: Instant::now() + Duration::from_secs(120),
-        timing: std::sync::Arc::default(),
-    };
+    let cx = Context::internal(share.id, Duration::from_secs(120));
     for number in 0..FILES {
         let name = Name::parse(format!("f{number}").as_bytes()).unwrap();
         let how = CreateHow::Guarded(SetAttributes::default());

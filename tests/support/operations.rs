@@ -5,14 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 use trunkfs::metadata::{
     Answer, CreateHow, Error, Flush, MetadataStore, RootSpec, SetAttributes, Share, ShareSpec,
     Written,
 };
 use trunkfs::types::{
-    Attributes, ContentId, Context, Cookie, Credentials, DeviceNumbers, FileType, Fileid, Name,
-    ObjectId, SymlinkTarget, Timestamp,
+    Attributes, ContentId, Context, Cookie, DeviceNumbers, FileType, Fileid, Name, ObjectId,
+    SymlinkTarget, Timestamp,
 };
 use uuid::Uuid;
 
@@ -140,15 +139,7 @@ impl Scene {
     }
 
     fn at(&self, now: Timestamp) -> Context {
-        Context {
-            credentials: Credentials::ROOT,
-            client: ([127, 0, 0, 1], 700).into(),
-            share: self.share.id,
-            now,
-            cancel: CancellationToken::new(),
-            deadline: Instant::now() + CALL_LIMIT,
-            timing: Arc::default(),
-        }
+        Context { now, ..Context::internal(self.share.id, CALL_LIMIT) }
     }
 
     /// The context of the scene's operation.

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use tokio::sync::Semaphore;
 use trunkfs::content::MemoryContent;
 use trunkfs::content::{Capacity, ContentStore, Error, Footprint};
-use trunkfs::types::{ContentId, ContentIdentity, Context};
+use trunkfs::types::{Call, ContentId, ContentIdentity};
 
 /// Memory content with switches.
 #[derive(Debug)]
@@ -51,46 +51,46 @@ fn broken() -> Error {
 impl ContentStore for FaultyContent {
     async fn read(
         &self,
-        cx: &Context,
+        call: &Call,
         id: ContentId,
         offset: u64,
         length: usize,
     ) -> Result<Bytes, Error> {
-        self.inner.read(cx, id, offset, length).await
+        self.inner.read(call, id, offset, length).await
     }
 
     async fn write(
         &self,
-        cx: &Context,
+        call: &Call,
         id: ContentId,
         offset: u64,
         data: Bytes,
     ) -> Result<(), Error> {
         let half = data.len() / 2;
         if self.fail_write.load(Ordering::SeqCst) {
-            self.inner.write(cx, id, offset, data.slice(..half)).await?;
+            self.inner.write(call, id, offset, data.slice(..half)).await?;
             return Err(broken());
         }
         if self.hold_writes.load(Ordering::SeqCst) {
-            self.inner.write(cx, id, offset, data.slice(..half)).await?;
+            self.inner.write(call, id, offset, data.slice(..half)).await?;
             self.gate.acquire().await.unwrap().forget();
         }
-        self.inner.write(cx, id, offset, data).await
+        self.inner.write(call, id, offset, data).await
     }
 
-    async fn truncate(&self, cx: &Context, id: ContentId, length: u64) -> Result<(), Error> {
-        self.inner.truncate(cx, id, length).await
+    async fn truncate(&self, call: &Call, id: ContentId, length: u64) -> Result<(), Error> {
+        self.inner.truncate(call, id, length).await
     }
 
     fn max_length(&self) -> u64 {
         self.inner.max_length()
     }
 
-    async fn length(&self, cx: &Context, id: ContentId) -> Result<u64, Error> {
-        self.inner.length(cx, id).await
+    async fn length(&self, call: &Call, id: ContentId) -> Result<u64, Error> {
+        self.inner.length(call, id).await
     }
 
-    async fn commit(&self, cx: &Context, id: ContentId) -> Result<(), Error> {
+    async fn commit(&self, call: &Call, id: ContentId) -> Result<(), Error> {
         self.commits.fetch_add(1, Ordering::SeqCst);
         if self.hold_commits.load(Ordering::SeqCst) {
             self.gate.acquire().await.unwrap().forget();
@@ -98,7 +98,7 @@ impl ContentStore for FaultyContent {
         if self.fail_commit.load(Ordering::SeqCst) {
             return Err(broken());
         }
-        self.inner.commit(cx, id).await
+        self.inner.commit(call, id).await
     }
 
     async fn remove(&self, id: ContentId) -> Result<(), Error> {
@@ -118,12 +118,12 @@ impl ContentStore for FaultyContent {
 
     async fn allocated(
         &self,
-        cx: &Context,
+        call: &Call,
         id: ContentId,
         length: u64,
         holes: bool,
     ) -> Result<u64, Error> {
-        self.inner.allocated(cx, id, length, holes).await
+        self.inner.allocated(call, id, length, holes).await
     }
 
     async fn footprint(&self, id: ContentId) -> Result<Footprint, Error> {

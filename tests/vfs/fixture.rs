@@ -4,14 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 use trunkfs::metadata::memory::MemoryStore;
 use trunkfs::metadata::{CreateHow, MetadataStore, RootSpec, SetAttributes, Share, ShareSpec};
-use trunkfs::types::{Attributes, Context, Credentials, FileHandle, Name, ShareName, Timestamp};
+use trunkfs::types::{Attributes, Caller, Context, Credentials, FileHandle, Name, ShareName};
 use trunkfs::vfs::{
-    Caller, ClientRule, CommitDone, ExportSettings, Result, Squash, Stability, Vfs, WriteBehind,
-    WriteDone,
+    ClientRule, CommitDone, ExportSettings, Result, Squash, Stability, Vfs, WriteBehind, WriteDone,
 };
 
 use crate::faulty::FaultyContent;
@@ -35,13 +32,11 @@ pub(crate) fn rule() -> ClientRule {
 }
 
 pub(crate) fn caller(uid: u32) -> Caller {
-    Caller {
-        address: "127.0.0.1:900".parse().unwrap(),
-        identity: Some(Credentials { uid, gid: uid, gids: Vec::new() }),
-        cancel: CancellationToken::new(),
-        deadline: Instant::now() + Duration::from_secs(60),
-        timing: Arc::default(),
-    }
+    Caller::new(
+        "127.0.0.1:900".parse().unwrap(),
+        Some(Credentials { uid, gid: uid, gids: Vec::new() }),
+        Duration::from_secs(60),
+    )
 }
 
 impl Fixture {
@@ -78,15 +73,7 @@ impl Fixture {
     }
 
     pub(crate) fn context(&self) -> Context {
-        Context {
-            credentials: Credentials::ROOT,
-            client: "127.0.0.1:900".parse().unwrap(),
-            share: self.share.id,
-            now: Timestamp::now(),
-            cancel: CancellationToken::new(),
-            deadline: Instant::now() + Duration::from_secs(60),
-            timing: Arc::default(),
-        }
+        Context::internal(self.share.id, Duration::from_secs(60))
     }
 
     pub(crate) async fn file(&self, name: &str) -> FileHandle {

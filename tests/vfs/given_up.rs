@@ -10,8 +10,9 @@ use tokio::time::timeout;
 use trunkfs::content::{self, ContentStore, MemoryContent, ObjectContent};
 use trunkfs::metadata::memory::MemoryStore;
 use trunkfs::metadata::{self, CreateHow, MetadataStore, SetAttributes};
+use trunkfs::types::Caller;
 use trunkfs::types::{ContentId, Cookie, FileHandle, Name, ObjectId};
-use trunkfs::vfs::{Caller, Error, ExportSettings, Failure, Stability, Vfs, WriteBehind};
+use trunkfs::vfs::{Error, ExportSettings, Failure, Stability, Vfs, WriteBehind};
 
 use crate::fixture::{Fixture, caller, rule};
 use crate::s3::S3Server;
@@ -315,7 +316,7 @@ async fn given_up(place: &Place, operation: Operation, giving: Giving) {
     for waits in every_wait() {
         let scene = Scene::new(place).await;
         let caller = caller(0);
-        let left = give(giving, scene.call(operation, &caller), waits, &caller.cancel).await;
+        let left = give(giving, scene.call(operation, &caller), waits, &caller.call.cancel).await;
         let state = soon(scene.state(&scene.one)).await;
         let at = format!("{operation:?} given {giving:?} after {waits}: {left:?}");
         let between = lies_between(operation, giving, &state, [&before, &after]);

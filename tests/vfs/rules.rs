@@ -24,7 +24,7 @@ async fn a_read_only_export_refuses_changes_and_grants_none() {
 async fn callers_without_credentials_may_attach_and_no_more() {
     let fixture = Fixture::new().await;
     let mut nobody = caller(0);
-    nobody.identity = None;
+    nobody.credentials = None;
     fixture.one.fsinfo(&nobody, &fixture.root()).await.unwrap();
     fixture.one.getattr(&nobody, &fixture.root()).await.unwrap();
     let refused =
@@ -54,7 +54,7 @@ async fn paths_are_mounted_by_the_longest_share_and_step_by_step() {
     let fixture = Fixture::new().await;
     fixture.file("f").await;
     let mount = |path: &'static [u8]| fixture.one.mount(&CALLER, path);
-    static CALLER: std::sync::LazyLock<trunkfs::vfs::Caller> =
+    static CALLER: std::sync::LazyLock<trunkfs::types::Caller> =
         std::sync::LazyLock::new(|| caller(0));
     assert_eq!(mount(b"/t").await.unwrap(), fixture.root());
     assert_eq!(mount(b"//t/./").await.unwrap(), fixture.root());

@@ -12,8 +12,8 @@ use trunkfs::metadata::{
     StorePlace, Usage, ZeroingOutcome,
 };
 use trunkfs::types::{
-    Attributes, ContentId, ContentIdentity, ContentRef, Context, Cookie, DeviceNumbers, FileType,
-    Name, ObjectId, ShareId, ShareName, SymlinkTarget, Timestamp,
+    Attributes, Call, ContentId, ContentIdentity, ContentRef, Context, Cookie, DeviceNumbers,
+    FileType, Name, ObjectId, ShareId, ShareName, SymlinkTarget, Timestamp,
 };
 
 /// A store that takes its time.
@@ -47,16 +47,16 @@ stepping! {
         fn observed(id: ContentId, state: Timestamp);
         fn has_dirty(id: ContentId) -> bool;
         fn discard_dirty(id: ContentId);
-        async fn read(cx: &Context, id: ContentId, offset: u64, length: usize)
+        async fn read(call: &Call, id: ContentId, offset: u64, length: usize)
             -> Result<Bytes, trunkfs::content::Error>;
-        async fn write(cx: &Context, id: ContentId, offset: u64, data: Bytes)
+        async fn write(call: &Call, id: ContentId, offset: u64, data: Bytes)
             -> Result<(), trunkfs::content::Error>;
-        async fn truncate(cx: &Context, id: ContentId, length: u64)
+        async fn truncate(call: &Call, id: ContentId, length: u64)
             -> Result<(), trunkfs::content::Error>;
-        async fn length(cx: &Context, id: ContentId) -> Result<u64, trunkfs::content::Error>;
-        async fn commit(cx: &Context, id: ContentId) -> Result<(), trunkfs::content::Error>;
+        async fn length(call: &Call, id: ContentId) -> Result<u64, trunkfs::content::Error>;
+        async fn commit(call: &Call, id: ContentId) -> Result<(), trunkfs::content::Error>;
         async fn remove(id: ContentId) -> Result<(), trunkfs::content::Error>;
-        async fn allocated(cx: &Context, id: ContentId, length: u64, holes: bool)
+        async fn allocated(call: &Call, id: ContentId, length: u64, holes: bool)
             -> Result<u64, trunkfs::content::Error>;
         async fn footprint(id: ContentId) -> Result<Footprint, trunkfs::content::Error>;
         async fn list(after: Option<ContentId>, limit: usize)

@@ -15,7 +15,7 @@ async fn with_old_tail(fixture: &Fixture) -> trunkfs::types::FileHandle {
     write(&fixture.one, &file, 0, b"abc", Stability::FileSync).await.unwrap();
     let content = fixture.committed(&file).await.content.unwrap();
     let tail = Bytes::from_static(b"old old old");
-    fixture.content.write(&fixture.context(), content.id, 3, tail).await.unwrap();
+    fixture.content.write(&fixture.context().call, content.id, 3, tail).await.unwrap();
     file
 }
 
@@ -88,7 +88,7 @@ async fn a_write_whose_call_is_dropped_leaves_nothing_to_see() {
         async move { write(&fixture.one, &file, 3, b"garbage!", Stability::Unstable).await.map(|_| ()) }
     });
     let content = fixture.committed(&file).await.content.unwrap().id;
-    while fixture.content.length(&fixture.context(), content).await.unwrap() == 3 {
+    while fixture.content.length(&fixture.context().call, content).await.unwrap() == 3 {
         tokio::task::yield_now().await;
     }
     held.abort();

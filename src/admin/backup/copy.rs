@@ -11,7 +11,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
 use tokio::task::spawn_blocking;
-use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::checksum::{Checksum, Coverage, LARGE};
@@ -19,7 +18,7 @@ use super::hashing::{Hashing, Source};
 use super::{BLOCK, Error, HOLE, Job};
 use crate::content::{self, ContentStore};
 use crate::ownership;
-use crate::types::{ContentId, Context, Credentials, ShareId, Timestamp};
+use crate::types::{Call, ContentId};
 
 /// How many blocks of one content are read at once.
 const READS: usize = 4;
@@ -44,17 +43,9 @@ impl Store {
     }
 }
 
-/// The context of a call that no client makes.
-pub(super) fn context(job: &Job) -> Context {
-    Context {
-        credentials: Credentials::ROOT,
-        client: ([127, 0, 0, 1], 0).into(),
-        share: ShareId(0),
-        now: Timestamp::now(),
-        cancel: job.cancel.clone(),
-        deadline: Instant::now() + CALL_LIMIT,
-        timing: Arc::default(),
-    }
+/// A call that no client makes.
+pub(super) fn internal(job: &Job) -> Call {
+    Call { cancel: job.cancel.clone(), ..Call::internal(CALL_LIMIT) }
 }
 
 /// What was found of a content.
@@ -108,10 +99,10 @@ async fn extent(
     if size < LARGE {
         return Ok((std::iter::once(0..size).collect(), size));
     }
-    let cx = context(job);
+    let call = internal(job);
     let found = async {
-        let length = store.content.length(&cx, id).await?;
-        Ok((store.content.data_extents(&cx, id).await?, length.min(size)))
+        let length = store.content.length(&call, id).await?;
+        Ok((store.content.data_extents(&call, id).await?, length.min(size)))
     };
     match found.await {
         Err(content::Error::Missing(_)) => Ok((Vec::new(), 0)),
@@ -136,7 +127,7 @@ async fn block(
     length: usize,
     job: &Job,
 ) -> Result<Bytes, content::Error> {
-    match store.content.read(&context(job), id, at, length).await {
+    match store.content.read(&internal(job), id, at, length).await {
         Err(content::Error::Missing(_)) => Ok(Bytes::new()),
         read => read,
     }
@@ -249,7 +240,7 @@ pub(super) async fn write_in(
             for (within, run) in runs(&data) {
                 let at = at + within as u64;
                 end = at + run.len() as u64;
-                store.content.write(&context(job), id, at, data.slice_ref(run)).await?;
+                store.content.write(&internal(job), id, at, data.slice_ref(run)).await?;
             }
             Ok(())
         };
@@ -259,9 +250,9 @@ pub(super) async fn write_in(
     }
     let found = source.found();
     if end < found.length {
-        store.content.truncate(&context(job), id, found.length).await.map_err(&failed)?;
+        store.content.truncate(&internal(job), id, found.length).await.map_err(&failed)?;
     }
-    store.content.commit(&context(job), id).await.map_err(&failed)?;
+    store.content.commit(&internal(job), id).await.map_err(&failed)?;
     Ok(found)
 }
 

@@ -7,13 +7,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::Row;
 use crate::content::{ContentStore, Error};
-use crate::types::{Chain, ContentId, Context, Credentials, ShareId, Timestamp};
+use crate::types::{Call, Chain, ContentId};
 
 /// Bytes that are read and written at once.
 const PIECE: u64 = 4 << 20;
@@ -56,17 +55,9 @@ struct Piece {
     _turn: OwnedSemaphorePermit,
 }
 
-/// What a call on a content store wants to know that no client makes.
-pub(super) fn context(stop: &CancellationToken) -> Context {
-    Context {
-        credentials: Credentials::ROOT,
-        client: ([0, 0, 0, 0], 0).into(),
-        share: ShareId(0),
-        now: Timestamp::now(),
-        cancel: stop.clone(),
-        deadline: Instant::now() + LONG,
-        timing: Arc::default(),
-    }
+/// A call that no client makes, until `stop` fires.
+pub(super) fn internal(stop: &CancellationToken) -> Call {
+    Call { cancel: stop.clone(), ..Call::internal(LONG) }
 }
 
 impl Pair {
@@ -107,30 +98,30 @@ impl Pair {
         if self.stop.is_cancelled() {
             return Err(Trouble::Stopped);
         }
-        let cx = context(&self.stop);
+        let call = internal(&self.stop);
         let to_end = row.size.min(self.to.max_length());
         let from_end = row.size.min(self.from.max_length());
         self.from.observed(row.id, row.ctime);
         if from_end > 0 {
-            self.check_length(&cx, row.id, from_end).await?;
+            self.check_length(&call, row.id, from_end).await?;
         }
         if stale {
-            self.to.truncate(&cx, row.id, 0).await.map_err(to)?;
+            self.to.truncate(&call, row.id, 0).await.map_err(to)?;
         }
         let (mut written, mut copied) = (0, 0);
         let regions = match from_end < LARGE {
             true => std::iter::once(0..from_end).collect(),
-            false => self.from.data_extents(&cx, row.id).await.map_err(from)?,
+            false => self.from.data_extents(&call, row.id).await.map_err(from)?,
         };
         let pieces = regions.into_iter().flat_map(|region| pieces(region, from_end));
-        let reads = pieces.map(|(at, length)| self.ahead(&cx, row.id, at, length));
+        let reads = pieces.map(|(at, length)| self.ahead(&call, row.id, at, length));
         let mut reads = futures_util::stream::iter(reads).buffered(AHEAD);
         while let Some(piece) = reads.next().await {
             let Piece { at, bytes, _turn } = piece?;
             for run in runs(&bytes, self.grain) {
                 written = at + run.end as u64;
                 let offset = at + run.start as u64;
-                let write = self.to.write(&cx, row.id, offset, bytes.slice(run));
+                let write = self.to.write(&call, row.id, offset, bytes.slice(run));
                 write.await.map_err(to)?;
             }
             copied += bytes.len() as u64;
@@ -138,9 +129,9 @@ impl Pair {
         }
         advance(from_end.saturating_sub(copied));
         if written < to_end {
-            self.to.truncate(&cx, row.id, to_end).await.map_err(to)?;
+            self.to.truncate(&call, row.id, to_end).await.map_err(to)?;
         }
-        self.to.commit(&cx, row.id).await.map_err(to)
+        self.to.commit(&call, row.id).await.map_err(to)
     }
 
     /// Whether both stores have the same bytes of a file, as far as its row says.
@@ -152,14 +143,14 @@ impl Pair {
         if self.stop.is_cancelled() {
             return Err(Trouble::Stopped);
         }
-        let cx = context(&self.stop);
+        let call = internal(&self.stop);
         let to_end = row.size.min(self.to.max_length());
         let from_end = row.size.min(self.from.max_length());
         self.from.observed(row.id, row.ctime);
         if from_end > 0 {
-            self.check_length(&cx, row.id, from_end).await?;
+            self.check_length(&call, row.id, from_end).await?;
         }
-        match self.to.length(&cx, row.id).await {
+        match self.to.length(&call, row.id).await {
             Ok(length) if length == to_end => {}
             // A file to which nothing was ever written.
             Err(Error::Missing(_)) if to_end == 0 => return Ok(true),
@@ -167,10 +158,10 @@ impl Pair {
             Err(error) => return Err(to(error)),
         }
         let mut compared = 0;
-        for region in self.regions_of_either(&cx, row.id, from_end).await? {
+        for region in self.regions_of_either(&call, row.id, from_end).await? {
             for (at, length) in pieces(region, from_end) {
-                let there = self.to.read(&cx, row.id, at, length as usize);
-                let here = piece(&*self.from, &cx, row.id, at, length);
+                let there = self.to.read(&call, row.id, at, length as usize);
+                let here = piece(&*self.from, &call, row.id, at, length);
                 let (here, there) = tokio::join!(here, there);
                 if here? != there.map_err(to)? {
                     return Ok(false);
@@ -186,15 +177,15 @@ impl Pair {
     /// Where one of the two contents may have bytes other than zeros: regions in order and apart from each other.
     async fn regions_of_either(
         &self,
-        cx: &Context,
+        call: &Call,
         id: ContentId,
         end: u64,
     ) -> Result<Vec<Range<u64>>, Trouble> {
         if end < LARGE {
             return Ok(std::iter::once(0..end).collect());
         }
-        let mut regions = self.from.data_extents(cx, id).await.map_err(from)?;
-        regions.extend(self.to.data_extents(cx, id).await.map_err(to)?);
+        let mut regions = self.from.data_extents(call, id).await.map_err(from)?;
+        regions.extend(self.to.data_extents(call, id).await.map_err(to)?);
         regions.sort_unstable_by_key(|region| region.start);
         regions.dedup_by(|next, before| {
             let touches = next.start <= before.end;
@@ -206,8 +197,8 @@ impl Pair {
         Ok(regions)
     }
 
-    async fn check_length(&self, cx: &Context, id: ContentId, least: u64) -> Result<(), Trouble> {
-        let length = self.from.length(cx, id).await.map_err(from)?;
+    async fn check_length(&self, call: &Call, id: ContentId, least: u64) -> Result<(), Trouble> {
+        let length = self.from.length(call, id).await.map_err(from)?;
         if length < least {
             return Err(short(length, least));
         }
@@ -218,14 +209,14 @@ impl Pair {
     /// waits for no piece that has none.
     async fn ahead(
         &self,
-        cx: &Context,
+        call: &Call,
         id: ContentId,
         at: u64,
         length: u64,
     ) -> Result<Piece, Trouble> {
         let turn = Arc::clone(&self.reads).acquire_owned().await.map_err(|_| Trouble::Stopped)?;
-        let (store, cx) = (Arc::clone(&self.from), cx.clone());
-        let read = tokio::spawn(async move { piece(&*store, &cx, id, at, length).await });
+        let (store, call) = (Arc::clone(&self.from), call.clone());
+        let read = tokio::spawn(async move { piece(&*store, &call, id, at, length).await });
         let read = AbortOnDropHandle::new(read).await;
         let bytes = read.map_err(|panicked| Trouble::Lost(panicked.to_string()))??;
         Ok(Piece { at, bytes, _turn: turn })
@@ -245,12 +236,12 @@ pub(super) fn turns() -> Arc<Semaphore> {
 
 async fn piece(
     store: &dyn ContentStore,
-    cx: &Context,
+    call: &Call,
     id: ContentId,
     at: u64,
     length: u64,
 ) -> Result<Bytes, Trouble> {
-    let bytes = store.read(cx, id, at, length as usize).await.map_err(from)?;
+    let bytes = store.read(call, id, at, length as usize).await.map_err(from)?;
     if (bytes.len() as u64) < length {
         return Err(short(at + bytes.len() as u64, at + length));
     }
@@ -298,7 +289,7 @@ mod tests {
 
     use super::*;
     use crate::content::{Capacity, Footprint, MemoryContent};
-    use crate::types::ContentIdentity;
+    use crate::types::{ContentIdentity, Timestamp};
 
     /// Memory that answers no read before so many are under way.
     #[derive(Debug)]
@@ -308,39 +299,39 @@ mod tests {
     impl ContentStore for Together {
         async fn read(
             &self,
-            cx: &Context,
+            call: &Call,
             id: ContentId,
             offset: u64,
             length: usize,
         ) -> Result<Bytes, Error> {
             self.1.wait().await;
-            self.0.read(cx, id, offset, length).await
+            self.0.read(call, id, offset, length).await
         }
 
         async fn write(
             &self,
-            cx: &Context,
+            call: &Call,
             id: ContentId,
             offset: u64,
             data: Bytes,
         ) -> Result<(), Error> {
-            self.0.write(cx, id, offset, data).await
+            self.0.write(call, id, offset, data).await
         }
 
-        async fn truncate(&self, cx: &Context, id: ContentId, length: u64) -> Result<(), Error> {
-            self.0.truncate(cx, id, length).await
+        async fn truncate(&self, call: &Call, id: ContentId, length: u64) -> Result<(), Error> {
+            self.0.truncate(call, id, length).await
         }
 
-        async fn length(&self, cx: &Context, id: ContentId) -> Result<u64, Error> {
-            self.0.length(cx, id).await
+        async fn length(&self, call: &Call, id: ContentId) -> Result<u64, Error> {
+            self.0.length(call, id).await
         }
 
         fn max_length(&self) -> u64 {
             self.0.max_length()
         }
 
-        async fn commit(&self, cx: &Context, id: ContentId) -> Result<(), Error> {
-            self.0.commit(cx, id).await
+        async fn commit(&self, call: &Call, id: ContentId) -> Result<(), Error> {
+            self.0.commit(call, id).await
         }
 
         async fn remove(&self, id: ContentId) -> Result<(), Error> {
@@ -361,12 +352,12 @@ mod tests {
 
         async fn allocated(
             &self,
-            cx: &Context,
+            call: &Call,
             id: ContentId,
             length: u64,
             holes: bool,
         ) -> Result<u64, Error> {
-            self.0.allocated(cx, id, length, holes).await
+            self.0.allocated(call, id, length, holes).await
         }
 
         fn identity(&self) -> Option<ContentIdentity> {
@@ -389,12 +380,12 @@ mod tests {
     #[tokio::test]
     async fn a_large_file_is_read_ahead_of_what_is_written() {
         let stop = CancellationToken::new();
-        let (cx, id) = (context(&stop), ContentId::generate());
+        let (call, id) = (internal(&stop), ContentId::generate());
         let from = Arc::new(Together(MemoryContent::new(), Barrier::new(AHEAD)));
         let size = AHEAD as u64 * PIECE - 7;
         assert!(size < LARGE, "all of it is read");
         for at in [5, PIECE, 3 * PIECE + 1, size - 3] {
-            from.write(&cx, id, at, Bytes::from_static(b"abc")).await.unwrap();
+            from.write(&call, id, at, Bytes::from_static(b"abc")).await.unwrap();
         }
         let to: Arc<dyn ContentStore> = Arc::new(MemoryContent::new());
         let store: Arc<dyn ContentStore> = from.clone();
@@ -404,18 +395,18 @@ mod tests {
         // One after the other would wait for ever.
         tokio::time::timeout(Duration::from_secs(60), copied).await.unwrap().unwrap();
         let length = size as usize;
-        let whole = from.0.read(&cx, id, 0, length).await.unwrap();
-        assert_eq!(to.read(&cx, id, 0, length + 1).await.unwrap(), whole);
+        let whole = from.0.read(&call, id, 0, length).await.unwrap();
+        assert_eq!(to.read(&call, id, 0, length + 1).await.unwrap(), whole);
     }
 
     #[tokio::test]
     async fn the_holes_of_a_large_file_are_not_read() {
         let stop = CancellationToken::new();
-        let (cx, id) = (context(&stop), ContentId::generate());
+        let (call, id) = (internal(&stop), ContentId::generate());
         let [from, to] = [(); 2].map(|()| Arc::new(MemoryContent::new()) as Arc<dyn ContentStore>);
         let size = 1 << 50;
         for at in [5, PIECE - 1, 1 << 40, size - 3] {
-            from.write(&cx, id, at, Bytes::from_static(b"abc")).await.unwrap();
+            from.write(&call, id, at, Bytes::from_static(b"abc")).await.unwrap();
         }
         let pair = Pair::new(&from, &to, 1 << 20, &turns(), &stop);
         let row = Row { id, size, ctime: Timestamp(1) };
@@ -431,14 +422,14 @@ mod tests {
         assert!(same);
         // A byte in a hole of the one that it is compared with.
         for (store, at) in [(&from, 1 << 41), (&to, 1 << 42)] {
-            store.write(&cx, id, at, Bytes::from_static(b"x")).await.unwrap();
+            store.write(&call, id, at, Bytes::from_static(b"x")).await.unwrap();
             assert!(!pair.is_same(row, &|_| {}).await.unwrap(), "{at}");
-            store.write(&cx, id, at, Bytes::from_static(b"\0")).await.unwrap();
+            store.write(&call, id, at, Bytes::from_static(b"\0")).await.unwrap();
             assert!(pair.is_same(row, &|_| {}).await.unwrap(), "{at}");
         }
-        assert_eq!(to.length(&cx, id).await.unwrap(), size);
+        assert_eq!(to.length(&call, id).await.unwrap(), size);
         for at in [0, PIECE - 4, (1 << 40) - 1, size - 5] {
-            let [here, there] = [&from, &to].map(|store| store.read(&cx, id, at, 20));
+            let [here, there] = [&from, &to].map(|store| store.read(&call, id, at, 20));
             assert_eq!(here.await.unwrap(), there.await.unwrap(), "at {at}");
         }
     }

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::Row;
-use super::file::context;
+use super::file::internal;
 use crate::content::{ContentStore, Error};
 use crate::types::{ContentId, Timestamp};
 
@@ -45,8 +45,8 @@ struct Waiting {
 impl Journal {
     pub(super) async fn open(store: Arc<dyn ContentStore>) -> Result<Self, Error> {
         let store = store.with_chunk_size(CHUNK).unwrap_or(store);
-        let cx = context(&CancellationToken::new());
-        let length = match store.length(&cx, ID).await {
+        let call = internal(&CancellationToken::new());
+        let length = match store.length(&call, ID).await {
             Ok(length) => length,
             Err(Error::Missing(_)) => 0,
             Err(error) => return Err(error),
@@ -54,7 +54,7 @@ impl Journal {
         let mut known = HashMap::new();
         let mut at = 0;
         while at < length {
-            let bytes = store.read(&cx, ID, at, PIECE).await?;
+            let bytes = store.read(&call, ID, at, PIECE).await?;
             if bytes.is_empty() {
                 break;
             }
@@ -100,9 +100,9 @@ impl Journal {
         if bytes.is_empty() {
             return Ok(());
         }
-        let cx = context(&CancellationToken::new());
-        self.store.write(&cx, ID, at, Bytes::from(bytes)).await?;
-        self.store.commit(&cx, ID).await
+        let call = internal(&CancellationToken::new());
+        self.store.write(&call, ID, at, Bytes::from(bytes)).await?;
+        self.store.commit(&call, ID).await
     }
 }
 
@@ -168,8 +168,8 @@ mod tests {
         }
         journal.flush().await.unwrap();
         // A crash leaves a part of a record.
-        let cx = context(&CancellationToken::new());
-        store.write(&cx, ID, 600 * RECORD as u64, Bytes::from_static(&[7; 13])).await.unwrap();
+        let call = internal(&CancellationToken::new());
+        store.write(&call, ID, 600 * RECORD as u64, Bytes::from_static(&[7; 13])).await.unwrap();
         let again = Journal::open(store.clone()).await.unwrap();
         assert!(rows.iter().all(|row| again.has(row)));
         let changed = Row { ctime: Timestamp(-6), ..rows[3] };

@@ -11,11 +11,11 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 
 use super::pages::Entries;
-use super::repair::context;
+use super::repair::CALL_LIMIT;
 use super::{Check, Finding, Stopped};
 use crate::content::{ContentStore, Error};
 use crate::metadata::{EntryState, ObjectState, rules};
-use crate::types::{FileType, ObjectId, ShareId, Timestamp};
+use crate::types::{Call, FileType, ObjectId, ShareId, Timestamp};
 
 /// How many files are looked at at once.
 const AT_ONCE: usize = 32;
@@ -34,7 +34,7 @@ async fn length(content: &dyn ContentStore, file: &ObjectState) -> Result<Option
     content.observed(bytes.id, file.ctime);
     let mut attempt = 0;
     loop {
-        match content.length(&context(file.share), bytes.id).await {
+        match content.length(&Call::internal(CALL_LIMIT), bytes.id).await {
             Ok(length) => return Ok(Some(length)),
             Err(Error::Missing(_)) => return Ok(None),
             Err(Error::Unavailable(_)) if attempt < ATTEMPTS => {
@@ -142,8 +142,8 @@ impl Check<'_> {
         told: &mut HashSet<ObjectId>,
     ) -> Result<(), Stopped> {
         let Some(bytes) = file.content.filter(|_| file.used < file.size) else { return Ok(()) };
-        let cx = context(file.share);
-        let allocated = match content.allocated(&cx, bytes.id, file.size, true).await {
+        let call = Call::internal(CALL_LIMIT);
+        let allocated = match content.allocated(&call, bytes.id, file.size, true).await {
             Ok(allocated) => rules::most_used(allocated.min(file.size)),
             Err(error) => return self.not_measured(file.share, error),
         };

@@ -1,19 +1,15 @@
 //! What is done about a finding.
 
-use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
-
-use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 
 use super::{Check, Finding, Found, Outcome, Remedy, RepairAccess, Stopped};
 use crate::metadata::{Repair, Repaired, SetAttributes};
-use crate::types::{Chain, Context, Credentials, Name, ObjectId, ShareId, Timestamp};
+use crate::types::{Chain, Context, Name, ObjectId, ShareId};
 
 /// The directory of a share's root that gets what has no name.
 const LOST_AND_FOUND: &[u8] = b"lost+found";
 /// How long an operation may take.
-const CALL_LIMIT: Duration = Duration::from_secs(60);
+pub(super) const CALL_LIMIT: Duration = Duration::from_secs(60);
 
 /// What a finding came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,16 +38,8 @@ impl From<Repaired> for Made {
 }
 
 /// The context of what is no client's call. Nobody cancels it: a change under way is awaited.
-pub(super) fn context(share: ShareId) -> Context {
-    Context {
-        credentials: Credentials::ROOT,
-        client: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
-        share,
-        now: Timestamp::now(),
-        cancel: CancellationToken::new(),
-        deadline: Instant::now() + CALL_LIMIT,
-        timing: std::sync::Arc::default(),
-    }
+fn context(share: ShareId) -> Context {
+    Context::internal(share, CALL_LIMIT)
 }
 
 impl Check<'_> {

@@ -40,7 +40,7 @@ use super::{
     Capacity, ContentStore, CreateMode, Error, Footprint, MAX_LENGTH, end_of, still_wanted,
 };
 use crate::availability::{Availability, Outage};
-use crate::types::{ContentId, ContentIdentity, Context, Timestamp};
+use crate::types::{Call, ContentId, ContentIdentity, Timestamp};
 
 /// Where a [`FilesystemContent`] keeps its files.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -120,13 +120,10 @@ impl FilesystemContent {
     }
 
     /// Waits for a permit as long as the call is wanted.
-    async fn permit(&self, cx: &Context) -> Result<Permit, Error> {
-        still_wanted(cx)?;
-        tokio::select! {
-            biased;
-            permit = self.shared.descriptors.permit(cx.claimant()) => permit,
-            () = cx.cancel.cancelled() => Err(Error::Cancelled),
-        }
+    async fn permit(&self, call: &Call) -> Result<Permit, Error> {
+        still_wanted(call)?;
+        let permit = self.shared.descriptors.permit(call.claimant);
+        call.within(permit).await.unwrap_or(Err(Error::Cancelled))
     }
 
     /// The open file of `id` where it needs no waiting to find and look at it.
@@ -141,7 +138,7 @@ impl FilesystemContent {
     /// over.
     async fn run<T: Send + 'static>(
         &self,
-        cx: &Context,
+        call: &Call,
         permit: Permit,
         job: impl FnOnce(&Shared, &Permit) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
@@ -161,7 +158,7 @@ impl FilesystemContent {
         let joined = tokio::select! {
             biased;
             joined = &mut thread => joined,
-            () = cx.cancel.cancelled() => {
+            () = call.cancel.cancelled() => {
                 if callers.0.take() {
                     return Err(Error::Cancelled);
                 }
@@ -268,15 +265,15 @@ fn buffer_for(stat: &Stat, offset: u64, length: usize) -> Vec<u8> {
 impl ContentStore for FilesystemContent {
     async fn read(
         &self,
-        cx: &Context,
+        call: &Call,
         id: ContentId,
         offset: u64,
         length: usize,
     ) -> Result<Bytes, Error> {
-        let permit = self.permit(cx).await?;
+        let permit = self.permit(call).await?;
         let Some((file, stat)) = self.at_hand(id)? else {
             return self
-                .run(cx, permit, move |shared, permit| {
+                .run(call, permit, move |shared, permit| {
                     let (file, stat) = shared.open(id, Opening::Existing, permit)?;
                     shared.read_rest(&file, buffer_for(&stat, offset, length), 0, offset)
                 })
@@ -290,19 +287,19 @@ impl ContentStore for FilesystemContent {
         if done == buffer.len() {
             return Ok(buffer.into());
         }
-        self.run(cx, permit, move |shared, _| shared.read_rest(&file, buffer, done, offset)).await
+        self.run(call, permit, move |shared, _| shared.read_rest(&file, buffer, done, offset)).await
     }
 
     async fn write(
         &self,
-        cx: &Context,
+        call: &Call,
         id: ContentId,
         offset: u64,
         data: Bytes,
     ) -> Result<(), Error> {
-        let permit = self.permit(cx).await?;
+        let permit = self.permit(call).await?;
         end_of(offset, data.len())?;
-        self.run(cx, permit, move |shared, permit| {
+        self.run(call, permit, move |shared, permit| {
             shared.writing(|| {
                 let (file, _) = shared.open(id, Opening::Create, permit)?;
                 file.write(&shared.folder, &data, offset)
@@ -311,12 +308,12 @@ impl ContentStore for FilesystemContent {
         .await
     }
 
-    async fn truncate(&self, cx: &Context, id: ContentId, length: u64) -> Result<(), Error> {
-        let permit = self.permit(cx).await?;
+    async fn truncate(&self, call: &Call, id: ContentId, length: u64) -> Result<(), Error> {
+        let permit = self.permit(call).await?;
         if length > self.max_length {
             return Err(Error::TooLarge);
         }
-        self.run(cx, permit, move |shared, permit| {
+        self.run(call, permit, move |shared, permit| {
             let file = shared.writing(|| {
                 let (file, _) = shared.open(id, Opening::Create, permit)?;
                 file.truncate(&shared.folder, length)?;
@@ -335,12 +332,12 @@ impl ContentStore for FilesystemContent {
         self.max_length
     }
 
-    async fn length(&self, cx: &Context, id: ContentId) -> Result<u64, Error> {
-        let permit = self.permit(cx).await?;
+    async fn length(&self, call: &Call, id: ContentId) -> Result<u64, Error> {
+        let permit = self.permit(call).await?;
         let stat = match self.at_hand(id)? {
             Some((_, stat)) => stat,
             None => {
-                self.run(cx, permit, move |shared, permit| {
+                self.run(call, permit, move |shared, permit| {
                     shared.open(id, Opening::Existing, permit).map(|(_, stat)| stat)
                 })
                 .await?
@@ -349,32 +346,32 @@ impl ContentStore for FilesystemContent {
         Ok(u64::try_from(stat.st_size).unwrap_or(0))
     }
 
-    async fn data_extents(&self, cx: &Context, id: ContentId) -> Result<Vec<Range<u64>>, Error> {
-        let permit = self.permit(cx).await?;
-        let caller = cx.clone();
-        self.run(cx, permit, move |shared, permit| {
+    async fn data_extents(&self, call: &Call, id: ContentId) -> Result<Vec<Range<u64>>, Error> {
+        let permit = self.permit(call).await?;
+        let caller = call.clone();
+        self.run(call, permit, move |shared, permit| {
             let (file, _) = shared.open(id, Opening::Existing, permit)?;
             file.data_extents(&shared.folder, || still_wanted(&caller))
         })
         .await
     }
 
-    async fn commit(&self, cx: &Context, id: ContentId) -> Result<(), Error> {
-        let permit = self.permit(cx).await?;
+    async fn commit(&self, call: &Call, id: ContentId) -> Result<(), Error> {
+        let permit = self.permit(call).await?;
         let Some((file, _)) = self.at_hand(id)? else {
-            return self.run(cx, permit, move |shared, permit| shared.commit(id, permit)).await;
+            return self.run(call, permit, move |shared, permit| shared.commit(id, permit)).await;
         };
         let target = file.sync_target();
         let gate = tokio::select! {
             biased;
             gate = Arc::clone(&file.gate).lock_owned() => gate,
-            () = cx.cancel.cancelled() => return Err(Error::Cancelled),
+            () = call.cancel.cancelled() => return Err(Error::Cancelled),
         };
         self.shared.syncs.check(&self.shared.folder, id)?;
         if file.is_synced_to(target) {
             return Ok(());
         }
-        self.run(cx, permit, move |shared, _| {
+        self.run(call, permit, move |shared, _| {
             let synced = shared.syncs.sync(&shared.folder, &file);
             drop(gate);
             synced
@@ -402,12 +399,12 @@ impl ContentStore for FilesystemContent {
 
     async fn allocated(
         &self,
-        cx: &Context,
+        call: &Call,
         id: ContentId,
         length: u64,
         _holes: bool,
     ) -> Result<u64, Error> {
-        still_wanted(cx)?;
+        still_wanted(call)?;
         if !self.counts_blocks {
             return Ok(length);
         }

@@ -3,22 +3,12 @@
 use std::sync::atomic::Ordering;
 
 use tempfile::TempDir;
-use tokio::time::{Duration, Instant};
-use tokio_util::sync::CancellationToken;
+use tokio::time::Duration;
 
 use super::*;
-use crate::types::{Credentials, ShareId, Timestamp};
 
-fn cx() -> Context {
-    Context {
-        credentials: Credentials::ROOT,
-        client: ([127, 0, 0, 1], 700).into(),
-        share: ShareId(1),
-        now: Timestamp::now(),
-        cancel: CancellationToken::new(),
-        deadline: Instant::now() + Duration::from_secs(60),
-        timing: std::sync::Arc::default(),
-    }
+fn call() -> Call {
+    Call::internal(Duration::from_secs(60))
 }
 
 async fn open(folder: &TempDir, max_open_files: usize) -> FilesystemContent {
@@ -40,7 +30,7 @@ fn repair(store: &FilesystemContent, id: ContentId) {
 }
 
 async fn write(store: &FilesystemContent, id: ContentId) -> Result<(), Error> {
-    store.write(&cx(), id, 0, Bytes::from_static(b"data")).await
+    store.write(&call(), id, 0, Bytes::from_static(b"data")).await
 }
 
 #[tokio::test]
@@ -60,18 +50,18 @@ async fn a_failed_sync_stays_failed() {
     let store = open(&folder, 8).await;
     let id = full_device(&store);
     write(&store, id).await.unwrap_err();
-    store.commit(&cx(), id).await.unwrap_err();
+    store.commit(&call(), id).await.unwrap_err();
     // What lies there now could be synced, but it is not what was written.
     repair(&store, id);
     store.shared.descriptors.discard(&store.at_hand(id).unwrap().unwrap().0);
     for _ in 0..3 {
-        let again = store.commit(&cx(), id).await.unwrap_err();
+        let again = store.commit(&call(), id).await.unwrap_err();
         assert!(matches!(again, Error::Io(_)), "{again:?}");
         write(&store, id).await.unwrap();
     }
     let other = ContentId::generate();
     write(&store, other).await.unwrap();
-    store.commit(&cx(), other).await.unwrap();
+    store.commit(&call(), other).await.unwrap();
 }
 
 #[tokio::test]
@@ -80,18 +70,18 @@ async fn content_removed_or_cut_to_nothing_starts_anew() {
     let store = open(&folder, 8).await;
     for remove in [true, false] {
         let id = full_device(&store);
-        store.commit(&cx(), id).await.unwrap_err();
+        store.commit(&call(), id).await.unwrap_err();
         repair(&store, id);
         store.shared.descriptors.discard(&store.at_hand(id).unwrap().unwrap().0);
-        store.truncate(&cx(), id, 1).await.unwrap();
-        store.commit(&cx(), id).await.unwrap_err();
+        store.truncate(&call(), id, 1).await.unwrap();
+        store.commit(&call(), id).await.unwrap_err();
         if remove {
             store.remove(id).await.unwrap();
         } else {
-            store.truncate(&cx(), id, 0).await.unwrap();
+            store.truncate(&call(), id, 0).await.unwrap();
         }
         write(&store, id).await.unwrap();
-        store.commit(&cx(), id).await.unwrap();
+        store.commit(&call(), id).await.unwrap();
     }
 }
 
@@ -104,7 +94,7 @@ async fn a_sync_that_fails_on_eviction_is_not_forgotten() {
     // Takes the only descriptor.
     write(&store, ContentId::generate()).await.unwrap();
     repair(&store, id);
-    store.commit(&cx(), id).await.unwrap_err();
+    store.commit(&call(), id).await.unwrap_err();
 }
 
 #[tokio::test]
@@ -121,7 +111,7 @@ async fn an_evicted_file_was_synced() {
     write(&store, second).await.unwrap();
     assert!(weak.upgrade().is_none(), "its descriptor is closed");
     assert_eq!(store.shared.syncs.begun.load(Ordering::SeqCst), 1);
-    store.length(&cx(), first).await.unwrap();
+    store.length(&call(), first).await.unwrap();
     let (file, _) = store.at_hand(first).unwrap().unwrap();
     assert!(!file.is_dirty(), "reading makes nothing dirty");
 }
@@ -134,7 +124,7 @@ async fn one_sync_answers_those_who_wait_for_it() {
     write(&store, id).await.unwrap();
     let (file, _) = store.at_hand(id).unwrap().unwrap();
     let gate = Arc::clone(&file.gate).lock_owned().await;
-    let context = cx();
+    let context = call();
     let mut waiting = std::pin::pin!(commit_twice(&store, &context, id));
     let early = tokio::time::timeout(Duration::from_millis(20), &mut waiting).await;
     assert!(early.is_err(), "they wait for the sync under way");
@@ -143,13 +133,13 @@ async fn one_sync_answers_those_who_wait_for_it() {
     waiting.await;
     assert_eq!(store.shared.syncs.begun.load(Ordering::SeqCst), 1);
     write(&store, id).await.unwrap();
-    store.commit(&cx(), id).await.unwrap();
-    store.commit(&cx(), id).await.unwrap();
+    store.commit(&call(), id).await.unwrap();
+    store.commit(&call(), id).await.unwrap();
     assert_eq!(store.shared.syncs.begun.load(Ordering::SeqCst), 2);
 }
 
-async fn commit_twice(store: &FilesystemContent, cx: &Context, id: ContentId) {
-    let (first, second) = tokio::join!(store.commit(cx, id), store.commit(cx, id));
+async fn commit_twice(store: &FilesystemContent, call: &Call, id: ContentId) {
+    let (first, second) = tokio::join!(store.commit(call, id), store.commit(call, id));
     first.unwrap();
     second.unwrap();
 }
@@ -161,7 +151,7 @@ async fn the_first_commit_syncs_the_name_too() {
     let (unnamed, named) = (ContentId::generate(), ContentId::generate());
     write(&store, unnamed).await.unwrap();
     write(&store, named).await.unwrap();
-    store.commit(&cx(), named).await.unwrap();
+    store.commit(&call(), named).await.unwrap();
     // The files stay open while the folders that name them cannot be.
     for id in [unnamed, named] {
         let part = store.shared.folder.path(id).parent().unwrap().to_owned();
@@ -169,8 +159,8 @@ async fn the_first_commit_syncs_the_name_too() {
         drop(std::fs::rename(&part, part.with_extension("away")));
     }
     write(&store, named).await.unwrap();
-    store.commit(&cx(), named).await.unwrap();
-    let error = store.commit(&cx(), unnamed).await.unwrap_err();
+    store.commit(&call(), named).await.unwrap();
+    let error = store.commit(&call(), unnamed).await.unwrap_err();
     assert!(matches!(error, Error::Io(_)), "{error:?}");
 }
 
@@ -180,7 +170,7 @@ async fn a_write_during_a_sync_is_not_taken_for_synced() {
     let store = open(&folder, 8).await;
     let id = ContentId::generate();
     write(&store, id).await.unwrap();
-    store.commit(&cx(), id).await.unwrap();
+    store.commit(&call(), id).await.unwrap();
     let (file, _) = store.at_hand(id).unwrap().unwrap();
     assert!(!file.is_dirty() && file.is_synced_to(file.sync_target()));
     write(&store, id).await.unwrap();
@@ -193,9 +183,9 @@ async fn what_a_thread_has_begun_is_awaited() {
     let store = open(&folder, 8).await;
     let (begun, has_begun) = tokio::sync::oneshot::channel();
     let (finish, may_finish) = std::sync::mpsc::channel();
-    let cx = cx();
-    let permit = store.permit(&cx).await.unwrap();
-    let mut call = std::pin::pin!(store.run(&cx, permit, move |_, _| {
+    let caller = call();
+    let permit = store.permit(&caller).await.unwrap();
+    let mut call = std::pin::pin!(store.run(&caller, permit, move |_, _| {
         begun.send(()).unwrap();
         may_finish.recv().unwrap();
         Ok(7)
@@ -204,7 +194,7 @@ async fn what_a_thread_has_begun_is_awaited() {
         _ = &mut call => panic!("it cannot be over"),
         began = has_begun => began.unwrap(),
     }
-    cx.cancel.cancel();
+    caller.cancel.cancel();
     let early = tokio::time::timeout(Duration::from_millis(20), &mut call).await;
     assert!(early.is_err(), "it is under way");
     finish.send(()).unwrap();
@@ -224,7 +214,7 @@ fn what_no_thread_has_begun_is_taken_back() {
         let (finish, may_finish) = std::sync::mpsc::channel::<()>();
         let busy = tokio::task::spawn_blocking(move || may_finish.recv());
         let id = ContentId::generate();
-        let (cancelled, dropped) = (cx(), cx());
+        let (cancelled, dropped) = (call(), call());
         let data = Bytes::from_static(b"lost");
         let stop = async { cancelled.cancel.cancel() };
         let (answer, ()) = tokio::join!(store.write(&cancelled, id, 0, data.clone()), stop);
@@ -233,7 +223,7 @@ fn what_no_thread_has_begun_is_taken_back() {
         tokio::time::timeout(Duration::from_millis(20), write).await.unwrap_err();
         finish.send(()).unwrap();
         busy.await.unwrap().unwrap();
-        let found = store.length(&cx(), id).await;
+        let found = store.length(&call(), id).await;
         assert!(matches!(found, Err(Error::Missing(_))), "{found:?}");
         assert_eq!(store.shared.descriptors.free_permits(), 8);
     };
@@ -262,13 +252,13 @@ async fn clients_take_turns_at_open_files() {
     const CALLS: usize = 200;
     let folder = tempfile::tempdir().unwrap();
     let store = open(&folder, 1).await;
-    let from = |host: u8| Context { client: ([10, 0, 0, host], 700).into(), ..cx() };
+    let from = |host: u8| Call::of_client(([10, 0, 0, host], 700).into(), Duration::from_secs(60));
     let (crowd, single) = (from(1), from(2));
-    let held = store.permit(&cx()).await.unwrap();
+    let held = store.permit(&call()).await.unwrap();
     let mut calls: Vec<_> = (0..=CALLS)
         .map(|number| {
-            let cx = if number == CALLS { &single } else { &crowd };
-            let write = store.write(cx, ContentId::generate(), 0, Bytes::from_static(b"data"));
+            let call = if number == CALLS { &single } else { &crowd };
+            let write = store.write(call, ContentId::generate(), 0, Bytes::from_static(b"data"));
             write.map(move |done| done.map(|()| number))
         })
         .collect();

@@ -15,14 +15,13 @@ use object_store::{
 };
 use rand::Rng as _;
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::error::{RequestError, failure, foreign, is_of_bucket, timed_out};
 use super::layout::{Layout, TRAILER, Trailer};
 use crate::availability::{Availability, Outage};
 use crate::content::Error;
-use crate::types::{Bounds, Claimant, ContentId, Context, FairPermits};
+use crate::types::{Bounds, Call, Claimant, ContentId, FairPermits};
 
 /// The first pause before a request is repeated, and the longest.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(4));
@@ -359,7 +358,7 @@ impl Bucket {
     }
 
     /// Backoff with what fails in passing, for a call or for the store itself.
-    pub(super) fn backoff<'a>(&'a self, caller: Option<&'a Context>) -> Backoff<'a> {
+    pub(super) fn backoff<'a>(&'a self, caller: Option<&'a Call>) -> Backoff<'a> {
         Backoff { bucket: self, caller, left: self.limits.retries, pause: PAUSES.0 }
     }
 }
@@ -387,7 +386,7 @@ fn stored(key: &Path, chunk_size: u32, got: Got) -> Result<Stored, RequestError>
 #[derive(Debug)]
 pub(super) struct Backoff<'a> {
     bucket: &'a Bucket,
-    caller: Option<&'a Context>,
+    caller: Option<&'a Call>,
     left: u32,
     pause: Duration,
 }
@@ -403,14 +402,14 @@ impl Backoff<'_> {
         tracing::debug!(error = &error as &dyn std::error::Error, left, "a request is repeated");
         let wait = self.pause.mul_f64(rand::rng().random_range(0.5..1.0));
         self.pause = (self.pause * 2).min(PAUSES.1);
-        let Some(cx) = self.caller else {
+        let Some(call) = self.caller else {
             tokio::time::sleep(wait).await;
             return Ok(());
         };
-        if Instant::now() + wait >= cx.deadline {
+        if Instant::now() + wait >= call.deadline {
             return Err(Error::Unavailable(self.bucket.answers.give_up(error)));
         }
-        match within(&cx.cancel, cx.deadline, tokio::time::sleep(wait)).await {
+        match call.within(tokio::time::sleep(wait)).await {
             Some(()) => Ok(()),
             None => Err(Error::Cancelled),
         }
@@ -440,9 +439,9 @@ impl Backoff<'_> {
     async fn once<T>(&self, request: impl Future<Output = T>) -> Result<T, Error> {
         match self.caller {
             None => Ok(request.await),
-            Some(cx) => {
-                let request = on_behalf_of(cx.claimant(), request);
-                within(&cx.cancel, cx.deadline, request).await.ok_or(Error::Cancelled)
+            Some(call) => {
+                let request = on_behalf_of(call.claimant, request);
+                call.within(request).await.ok_or(Error::Cancelled)
             }
         }
     }
@@ -471,18 +470,5 @@ impl Ended {
             Self::Failed(error) => error,
             other => Error::Io(io::Error::other(format!("an answer out of place: {other:?}"))),
         }
-    }
-}
-
-/// What `future` gives, unless the token fires or the time is over first.
-pub(super) async fn within<T>(
-    cancel: &CancellationToken,
-    deadline: Instant,
-    future: impl Future<Output = T>,
-) -> Option<T> {
-    tokio::select! {
-        biased;
-        () = cancel.cancelled() => None,
-        answer = tokio::time::timeout_at(deadline, future) => answer.ok(),
     }
 }

@@ -2,9 +2,8 @@
 
 use std::time::Duration;
 
-use super::bucket::within;
 use crate::content::Error;
-use crate::types::{Bounds, Context, FairPermits, NoPermit, Permit};
+use crate::types::{Bounds, Call, FairPermits, NoPermit, Permit};
 
 /// How often whoever waits for memory sees to it that some becomes free.
 const RELIEF: Duration = Duration::from_secs(1);
@@ -34,15 +33,15 @@ impl Budget {
     /// does not say that it is in vain.
     pub(super) async fn take(
         &self,
-        cx: &Context,
+        call: &Call,
         bytes: usize,
         relieve: impl Fn() -> Result<(), Error>,
     ) -> Result<Charge, Error> {
         let bytes = bytes.min(self.total);
-        let mut taking = std::pin::pin!(self.free.acquire(cx.claimant(), bytes));
+        let mut taking = std::pin::pin!(self.free.acquire(call.claimant, bytes));
         loop {
             let taken = tokio::time::timeout(RELIEF, &mut taking);
-            return match within(&cx.cancel, cx.deadline, taken).await {
+            return match call.within(taken).await {
                 Some(Ok(Ok(charge))) => Ok(charge),
                 Some(Ok(Err(NoPermit::Full(full)))) => {
                     Err(Error::Unavailable(std::io::Error::other(full)))

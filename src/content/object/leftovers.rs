@@ -12,7 +12,7 @@ use super::open::is_probe;
 use super::state::File;
 use crate::content::data_extents::DataExtents;
 use crate::content::{Error, Footprint};
-use crate::types::{ContentId, Context, Timestamp};
+use crate::types::{Call, ContentId, Timestamp};
 
 /// How many pages of 1,000 objects are listed to count what a content takes.
 const MOST_LISTED: usize = 4;
@@ -21,7 +21,7 @@ impl Shared {
     /// Where a content has bytes, by the sizes of its objects.
     pub(super) async fn data_extents(
         &self,
-        cx: &Context,
+        call: &Call,
         file: &File,
     ) -> Result<Vec<Range<u64>>, Error> {
         let size = u64::from(file.chunk_size);
@@ -34,7 +34,7 @@ impl Shared {
         }
         let mut token = None;
         loop {
-            let mut backoff = self.bucket.backoff(Some(cx));
+            let mut backoff = self.bucket.backoff(Some(call));
             let page = backoff.run(|| self.bucket.objects(file.id, token.clone())).await;
             let page = page.map_err(Ended::into_error)?;
             for object in &page.objects {
@@ -61,7 +61,7 @@ impl Shared {
     /// seen after [`MOST_LISTED`] pages is taken to be there.
     pub(super) async fn allocated(
         &self,
-        cx: &Context,
+        call: &Call,
         file: &File,
         length: u64,
     ) -> Result<u64, Error> {
@@ -69,7 +69,7 @@ impl Shared {
         let (mut bytes, mut rest, mut any) = (0_u64, length, false);
         let mut token = None;
         for _ in 0..MOST_LISTED {
-            let mut backoff = self.bucket.backoff(Some(cx));
+            let mut backoff = self.bucket.backoff(Some(call));
             let page = backoff.run(|| self.bucket.objects(file.id, token.clone())).await;
             let page = page.map_err(Ended::into_error)?;
             for object in &page.objects {

@@ -53,7 +53,7 @@ pub use self::service::{Azure, AzureCredentials, Encryption, Gcs, S3, Secret, Se
 use self::state::{File, Files};
 use self::upload::Trouble;
 use super::{Capacity, ContentStore, Error, Footprint, MAX_LENGTH, end_of, still_wanted};
-use crate::types::{ContentId, ContentIdentity, Context, FairPermits, Timestamp};
+use crate::types::{Call, ContentId, ContentIdentity, FairPermits, Timestamp};
 
 /// A content store in a bucket. See the module.
 #[derive(Clone, Debug)]
@@ -132,56 +132,56 @@ impl ObjectContent {
 impl ContentStore for ObjectContent {
     async fn read(
         &self,
-        cx: &Context,
+        call: &Call,
         id: ContentId,
         offset: u64,
         length: usize,
     ) -> Result<Bytes, Error> {
-        still_wanted(cx)?;
-        self.shared.read(cx, &self.file(id), offset, length).await
+        still_wanted(call)?;
+        self.shared.read(call, &self.file(id), offset, length).await
     }
 
     async fn write(
         &self,
-        cx: &Context,
+        call: &Call,
         id: ContentId,
         offset: u64,
         data: Bytes,
     ) -> Result<(), Error> {
-        still_wanted(cx)?;
+        still_wanted(call)?;
         if end_of(offset, data.len())? > self.max_length() {
             return Err(Error::TooLarge);
         }
-        self.shared.write(cx, &self.file(id), offset, &data).await
+        self.shared.write(call, &self.file(id), offset, &data).await
     }
 
-    async fn truncate(&self, cx: &Context, id: ContentId, length: u64) -> Result<(), Error> {
-        still_wanted(cx)?;
+    async fn truncate(&self, call: &Call, id: ContentId, length: u64) -> Result<(), Error> {
+        still_wanted(call)?;
         if length > self.max_length() {
             return Err(Error::TooLarge);
         }
-        self.shared.truncate(cx, &self.file(id), length).await
+        self.shared.truncate(call, &self.file(id), length).await
     }
 
     fn max_length(&self) -> u64 {
         self.shared.max_length(self.chunk_size)
     }
 
-    async fn length(&self, cx: &Context, id: ContentId) -> Result<u64, Error> {
-        still_wanted(cx)?;
-        let end = self.shared.end(cx, &self.file(id), u64::MAX).await?;
+    async fn length(&self, call: &Call, id: ContentId) -> Result<u64, Error> {
+        still_wanted(call)?;
+        let end = self.shared.end(call, &self.file(id), u64::MAX).await?;
         end.ok_or(Error::Missing(id))
     }
 
-    async fn data_extents(&self, cx: &Context, id: ContentId) -> Result<Vec<Range<u64>>, Error> {
-        still_wanted(cx)?;
-        self.shared.data_extents(cx, &self.file(id)).await
+    async fn data_extents(&self, call: &Call, id: ContentId) -> Result<Vec<Range<u64>>, Error> {
+        still_wanted(call)?;
+        self.shared.data_extents(call, &self.file(id)).await
     }
 
-    async fn commit(&self, cx: &Context, id: ContentId) -> Result<(), Error> {
-        still_wanted(cx)?;
+    async fn commit(&self, call: &Call, id: ContentId) -> Result<(), Error> {
+        still_wanted(call)?;
         match self.shared.files.existing(id) {
-            Some(file) => self.shared.commit(cx, &file).await,
+            Some(file) => self.shared.commit(call, &file).await,
             None => Ok(()),
         }
     }
@@ -196,16 +196,16 @@ impl ContentStore for ObjectContent {
 
     async fn allocated(
         &self,
-        cx: &Context,
+        call: &Call,
         id: ContentId,
         length: u64,
         holes: bool,
     ) -> Result<u64, Error> {
-        still_wanted(cx)?;
+        still_wanted(call)?;
         if !holes || length <= u64::from(self.chunk_size) {
             return Ok(length);
         }
-        self.shared.allocated(cx, &self.file(id), length).await
+        self.shared.allocated(call, &self.file(id), length).await
     }
 
     async fn footprint(&self, id: ContentId) -> Result<Footprint, Error> {

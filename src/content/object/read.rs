@@ -7,13 +7,13 @@ use bytes::Bytes;
 use futures_util::{StreamExt as _, TryStreamExt as _};
 
 use super::Shared;
-use super::bucket::{Ended, Got, Stored, within};
+use super::bucket::{Ended, Got, Stored};
 use super::cache::Image;
 use super::error::foreign;
 use super::layout::{Layout, Part, TRAILER, Trailer, parts};
 use super::state::File;
 use crate::content::Error;
-use crate::types::Context;
+use crate::types::Call;
 
 /// How many chunks one call reads at once.
 const AT_ONCE: usize = 8;
@@ -45,7 +45,7 @@ struct Asked {
 /// What is read.
 #[derive(Clone, Copy)]
 struct Reading<'a> {
-    cx: &'a Context,
+    call: &'a Call,
     file: &'a Arc<File>,
     offset: u64,
     end: u64,
@@ -57,7 +57,7 @@ impl Shared {
     /// Up to `length` bytes from `offset`.
     pub(super) async fn read(
         self: &Arc<Self>,
-        cx: &Context,
+        call: &Call,
         file: &Arc<File>,
         offset: u64,
         length: usize,
@@ -68,20 +68,20 @@ impl Shared {
             let mut state = file.state.lock();
             (state.reader.note(offset, end, slack), state.cuts())
         };
-        let reader = Reading { cx, file, offset, end, sequential };
+        let reader = Reading { call, file, offset, end, sequential };
         let (bytes, gaps) = self.read_once(&reader).await?;
         // Where nothing is stored there are zeros, unless it was being cut off just then.
         if !gaps || cuts % 2 == 0 && cuts == file.state.lock().cuts() {
             return Ok(bytes);
         }
-        let turn = within(&cx.cancel, cx.deadline, file.turn.read()).await;
+        let turn = call.within(file.turn.read()).await;
         let _turn = turn.ok_or(Error::Cancelled)?;
         Ok(self.read_once(&reader).await?.0)
     }
 
     /// The bytes, and whether some of them are zeros because nothing is stored there.
     async fn read_once(self: &Arc<Self>, reading: &Reading<'_>) -> Result<(Bytes, bool), Error> {
-        let Reading { cx, file, offset, end, sequential } = *reading;
+        let Reading { call, file, offset, end, sequential } = *reading;
         let mut reads: Vec<Read> = Vec::new();
         let mut parts = parts(file.chunk_size, offset, end.saturating_sub(offset) as usize);
         loop {
@@ -90,22 +90,23 @@ impl Shared {
                 break;
             }
             let each = futures_util::stream::iter(some);
-            let each = each.map(|part| self.read_part(cx, file, part, sequential));
+            let each = each.map(|part| self.read_part(call, file, part, sequential));
             let some: Vec<Read> = each.buffered(AT_ONCE).try_collect().await?;
             let nothing = some.iter().all(|read| read.reach == 0);
             reads.extend(some);
             // A caller may ask for much more than there is.
             let reached = reads.iter().map(|read| read.part.len() as u64).sum::<u64>() + offset;
-            if nothing && self.end(cx, file, reached + 1).await?.is_none_or(|end| end <= reached) {
+            if nothing && self.end(call, file, reached + 1).await?.is_none_or(|end| end <= reached)
+            {
                 break;
             }
         }
         let gaps = reads.iter().any(|read| read.reach < read.part.within.end);
-        self.settle_holes(cx, file, &reads).await?;
+        self.settle_holes(call, file, &reads).await?;
         let there = if !gaps && end > offset {
             end
         } else {
-            self.end(cx, file, end).await?.ok_or(Error::Missing(file.id))?
+            self.end(call, file, end).await?.ok_or(Error::Missing(file.id))?
         };
         let last = reads.iter().rfind(|read| read.reach > read.part.within.start);
         let size = u64::from(file.chunk_size);
@@ -120,7 +121,7 @@ impl Shared {
 
     async fn read_part(
         &self,
-        cx: &Context,
+        call: &Call,
         file: &File,
         part: Part,
         sequential: bool,
@@ -136,7 +137,7 @@ impl Shared {
                 _ => Read { part, base: Bytes::new(), layers, reach, missed: None },
             });
         }
-        let Base { bytes, reach, missed } = self.stored_part(cx, file, &part, sequential).await?;
+        let Base { bytes, reach, missed } = self.stored_part(call, file, &part, sequential).await?;
         let reach = layers.iter().map(|(at, bytes)| at + bytes.len() as u32).fold(reach, u32::max);
         Ok(Read { part, base: bytes, layers, reach, missed })
     }
@@ -144,7 +145,7 @@ impl Shared {
     /// The stored bytes of a part, as far as there are any.
     async fn stored_part(
         &self,
-        cx: &Context,
+        call: &Call,
         file: &File,
         part: &Part,
         sequential: bool,
@@ -162,10 +163,10 @@ impl Shared {
             || sequential
             || self.is_on_disk(file, part.number)
             || file.state.lock().reader.touch(part.number);
-        if !whole && let Some(found) = self.fetch_range(cx, file, part, asked).await? {
+        if !whole && let Some(found) = self.fetch_range(call, file, part, asked).await? {
             return Ok(found);
         }
-        let image = self.fetch(Some(cx), file, part.number).await?;
+        let image = self.fetch(Some(call), file, part.number).await?;
         let missed = matches!(image, Image::Absent).then_some(asked);
         Ok(Base { missed, ..Base::of(&image, &part.within) })
     }
@@ -182,15 +183,13 @@ impl Shared {
     /// Reads a whole chunk, or asks whether the cached one still holds. Several that want it get it from one.
     pub(super) async fn fetch(
         &self,
-        cx: Option<&Context>,
+        call: Option<&Call>,
         file: &File,
         number: u64,
     ) -> Result<Image, Error> {
         let lock = file.fetch_lock(number);
-        let _alone = match cx {
-            Some(cx) => {
-                within(&cx.cancel, cx.deadline, lock.lock()).await.ok_or(Error::Cancelled)?
-            }
+        let _alone = match call {
+            Some(call) => call.within(lock.lock()).await.ok_or(Error::Cancelled)?,
             None => lock.lock().await,
         };
         let uploads = file.state.lock().uploads;
@@ -206,7 +205,7 @@ impl Shared {
         let key = self.bucket.layout.chunk(file.id, number);
         let tag = cached.as_ref().and_then(|stored| stored.version.e_tag.as_deref());
         let got =
-            self.bucket.backoff(cx).run(|| self.bucket.chunk(&key, file.chunk_size, tag)).await;
+            self.bucket.backoff(call).run(|| self.bucket.chunk(&key, file.chunk_size, tag)).await;
         let image = match (got, cached) {
             (Ok(stored), _) => Image::Present(stored),
             (Err(Ended::Absent), _) => Image::Absent,
@@ -249,7 +248,7 @@ impl Shared {
     /// Reads a part of a chunk alone; `None` where that does not say enough.
     async fn fetch_range(
         &self,
-        cx: &Context,
+        call: &Call,
         file: &File,
         part: &Part,
         asked: Asked,
@@ -258,7 +257,7 @@ impl Shared {
         // With so much more a small chunk comes whole.
         let range = u64::from(part.within.start)..u64::from(part.within.end) + TRAILER as u64;
         let start = range.start;
-        let mut backoff = self.bucket.backoff(Some(cx));
+        let mut backoff = self.bucket.backoff(Some(call));
         let got = backoff.run(|| self.bucket.get(&key, Some(range.clone()), None)).await;
         let got = match got {
             Ok(got) => got,
@@ -299,7 +298,7 @@ impl Shared {
     /// was read, that is answer enough.
     pub(super) async fn end(
         &self,
-        cx: &Context,
+        call: &Call,
         file: &File,
         enough: u64,
     ) -> Result<Option<u64>, Error> {
@@ -312,18 +311,18 @@ impl Shared {
             }
             unstored
         };
-        let stored = self.stored_end(cx, file).await?;
+        let stored = self.stored_end(call, file).await?;
         Ok(stored.max(unstored))
     }
 
     /// What the bucket had no chunk of is a hole, unless the content is gone or being removed. What is known to be a
     /// hole is kept.
-    async fn settle_holes(&self, cx: &Context, file: &File, reads: &[Read]) -> Result<(), Error> {
+    async fn settle_holes(&self, call: &Call, file: &File, reads: &[Read]) -> Result<(), Error> {
         let missed = || reads.iter().filter_map(|read| Some((read.part.number, read.missed?)));
         if missed().next().is_none() {
             return Ok(());
         }
-        let mut backoff = self.bucket.backoff(Some(cx));
+        let mut backoff = self.bucket.backoff(Some(call));
         let page = backoff.run(|| self.bucket.objects(file.id, None)).await;
         let page = page.map_err(Ended::into_error)?;
         let removed = match page.objects.first() {
@@ -340,9 +339,9 @@ impl Shared {
     }
 
     /// Where the stored content ends; `None` where nothing is stored.
-    async fn stored_end(&self, cx: &Context, file: &File) -> Result<Option<u64>, Error> {
+    async fn stored_end(&self, call: &Call, file: &File) -> Result<Option<u64>, Error> {
         let (begun, cuts) = (self.cache.now(), file.state.lock().cuts());
-        let end = self.look_for_end(cx, file).await?;
+        let end = self.look_for_end(call, file).await?;
         let mut state = file.state.lock();
         if let Some(end) = end
             && cuts == state.cuts()
@@ -352,11 +351,11 @@ impl Shared {
         Ok(end)
     }
 
-    async fn look_for_end(&self, cx: &Context, file: &File) -> Result<Option<u64>, Error> {
+    async fn look_for_end(&self, call: &Call, file: &File) -> Result<Option<u64>, Error> {
         let mut token = None;
         let mut any = false;
         loop {
-            let mut backoff = self.bucket.backoff(Some(cx));
+            let mut backoff = self.bucket.backoff(Some(call));
             let page = backoff.run(|| self.bucket.objects(file.id, token.clone())).await;
             let page = page.map_err(Ended::into_error)?;
             for object in &page.objects {

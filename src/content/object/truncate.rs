@@ -8,28 +8,28 @@ use object_store::PutPayload;
 use object_store::path::Path;
 
 use super::Shared;
-use super::bucket::{Ended, Expected, Stored, within};
+use super::bucket::{Ended, Expected, Stored};
 use super::cache::Image;
 use super::layout::{Layout, TRAILER, end_in};
 use super::state::File;
 use super::update::{Changed, ChunkUpdate, Known};
 use crate::content::{Error, still_wanted};
-use crate::types::{ContentId, Context};
+use crate::types::{Call, ContentId};
 
 impl Shared {
     /// Makes the content exactly `length` bytes long. Where stored bytes are cut off, that is done when it returns;
     /// what it adds is stored by a commit.
     pub(super) async fn truncate(
         self: &Arc<Self>,
-        cx: &Context,
+        call: &Call,
         file: &Arc<File>,
         length: u64,
     ) -> Result<(), Error> {
-        let alone = within(&cx.cancel, cx.deadline, file.turn.write()).await;
+        let alone = call.within(file.turn.write()).await;
         let _alone = alone.ok_or(Error::Cancelled)?;
         let (cutting, begun) = (Cutting::new(file), self.cache.now());
         file.state.lock().cut(file.chunk_size, length);
-        let ended = self.cut_stored(cx, file, length).await?;
+        let ended = self.cut_stored(call, file, length).await?;
         drop(cutting);
         let mut state = file.state.lock();
         if ended {
@@ -41,15 +41,15 @@ impl Shared {
     }
 
     /// Cuts off what is stored from `length` on. Whether anything was, so that the stored content now ends there.
-    async fn cut_stored(&self, cx: &Context, file: &File, length: u64) -> Result<bool, Error> {
+    async fn cut_stored(&self, call: &Call, file: &File, length: u64) -> Result<bool, Error> {
         let (last, end) = end_in(file.chunk_size, length);
-        self.settle(cx, file, last, end).await?;
+        self.settle(call, file, last, end).await?;
         // The chunk that the content ends in goes first: a crash before the others leaves a content that is too
         // long, and never one that is too short.
         let mut ended = false;
         let mut token = None;
         loop {
-            let mut backoff = self.bucket.backoff(Some(cx));
+            let mut backoff = self.bucket.backoff(Some(call));
             let page = backoff.run(|| self.bucket.objects(file.id, token.clone())).await;
             let page = page.map_err(Ended::into_error)?;
             let stored = page.objects.iter().filter_map(|object| {
@@ -58,11 +58,11 @@ impl Shared {
             });
             let stored: Vec<_> = stored.collect();
             if stored.first().is_some_and(|first| *first >= last) && !ended {
-                self.cut_chunk(cx, file, last, Cut::To(end)).await?;
+                self.cut_chunk(call, file, last, Cut::To(end)).await?;
                 ended = true;
             }
             let beyond = stored.iter().copied().filter(|number| *number > last);
-            let cuts = beyond.map(|number| self.cut_chunk(cx, file, number, Cut::To(0)));
+            let cuts = beyond.map(|number| self.cut_chunk(call, file, number, Cut::To(0)));
             futures_util::stream::iter(cuts)
                 .buffer_unordered(self.bucket.concurrency())
                 .try_collect::<()>()
@@ -80,7 +80,7 @@ impl Shared {
 
     /// Changes the chunks with requests that may still be done, so that these are refused when they arrive: as they
     /// shall be where the content ends at `end` in the chunk `last`.
-    async fn settle(&self, cx: &Context, file: &File, last: u64, end: u32) -> Result<(), Error> {
+    async fn settle(&self, call: &Call, file: &File, last: u64, end: u32) -> Result<(), Error> {
         let doubtful = file.state.lock().doubtful();
         let cuts = doubtful.into_iter().map(|number| {
             let cut = match number.cmp(&last) {
@@ -88,7 +88,7 @@ impl Shared {
                 Ordering::Equal => Cut::Down(end),
                 Ordering::Greater => Cut::Down(0),
             };
-            self.cut_chunk(cx, file, number, cut)
+            self.cut_chunk(call, file, number, cut)
         });
         let cuts = futures_util::stream::iter(cuts);
         cuts.buffer_unordered(self.bucket.concurrency()).try_collect().await
@@ -97,7 +97,7 @@ impl Shared {
     /// Cuts a chunk.
     async fn cut_chunk(
         &self,
-        cx: &Context,
+        call: &Call,
         file: &File,
         number: u64,
         cut: Cut,
@@ -115,10 +115,10 @@ impl Shared {
             keeps_data: true,
             alone: self.exclusive,
         };
-        let backoff = self.bucket.backoff(Some(cx));
+        let backoff = self.bucket.backoff(Some(call));
         let change = |base: Option<&Stored>| cut.change(base);
         let mut doubt = Doubt { shared: self, file, number, settled: false };
-        let stored = target.update(known, backoff, || still_wanted(cx).is_ok(), change).await?;
+        let stored = target.update(known, backoff, || still_wanted(call).is_ok(), change).await?;
         doubt.settled = true;
         drop(doubt);
         let mut state = file.state.lock();

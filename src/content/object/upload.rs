@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use bytes::Bytes;
 
 use super::Shared;
-use super::bucket::{Stored, claimant, on_behalf_of, within};
+use super::bucket::{Stored, claimant, on_behalf_of};
 use super::cache::Image;
 use super::error::again;
 use super::layout::{Part, parts};
@@ -15,13 +15,13 @@ use super::update::{Changed, ChunkUpdate, Known};
 use crate::availability::is_told;
 use crate::content::Error;
 use crate::log_limit::{About, limited};
-use crate::types::{Claimant, Context};
+use crate::types::{Call, Claimant};
 
 impl Shared {
     /// Keeps what is written, and begins to store the chunks that it completes.
     pub(super) async fn write(
         self: &Arc<Self>,
-        cx: &Context,
+        call: &Call,
         file: &Arc<File>,
         offset: u64,
         data: &Bytes,
@@ -36,14 +36,14 @@ impl Shared {
             // What is kept of it must not hold the whole.
             let small = bytes.len() < data.len() / 2;
             let bytes = if small { Bytes::copy_from_slice(&bytes) } else { bytes };
-            self.write_part(cx, file, &part, &bytes).await?;
+            self.write_part(call, file, &part, &bytes).await?;
         }
         Ok(())
     }
 
     async fn write_part(
         self: &Arc<Self>,
-        cx: &Context,
+        call: &Call,
         file: &Arc<File>,
         part: &Part,
         bytes: &Bytes,
@@ -59,7 +59,7 @@ impl Shared {
                     self.relieve();
                     self.trouble.lock().as_ref().map_or(Ok(()), |trouble| trouble.told(since))
                 };
-                self.budget.take(cx, needed, relieve).await?
+                self.budget.take(call, needed, relieve).await?
             }
         };
         let full = {
@@ -68,7 +68,7 @@ impl Shared {
             state.is_full(part.number, file.chunk_size)
         };
         if full {
-            self.start(file, part.number, cx.claimant());
+            self.start(file, part.number, call.claimant);
         }
         Ok(())
     }
@@ -91,7 +91,7 @@ impl Shared {
     /// Stores all of a content that is not stored when it is called.
     pub(super) async fn commit(
         self: &Arc<Self>,
-        cx: &Context,
+        call: &Call,
         file: &Arc<File>,
     ) -> Result<(), Error> {
         let mut left: Vec<_> = {
@@ -118,9 +118,9 @@ impl Shared {
                 return Ok(());
             }
             for (number, ..) in &left {
-                self.start(file, *number, cx.claimant());
+                self.start(file, *number, call.claimant);
             }
-            if within(&cx.cancel, cx.deadline, ended).await.is_none() {
+            if call.within(ended).await.is_none() {
                 return Err(Error::Cancelled);
             }
         }

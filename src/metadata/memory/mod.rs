@@ -15,7 +15,6 @@ use std::convert::Infallible;
 use std::sync::Arc;
 
 use parking_lot::{Mutex, MutexGuard};
-use tokio::time::Instant;
 
 use crate::types::{
     Attributes, ContentRef, Context, Cookie, DeviceNumbers, FileType, Name, ObjectId, ShareId,
@@ -65,7 +64,7 @@ impl MemoryStore {
 
     /// The tables, unless the call is over already.
     fn admit(&self, cx: &Context) -> Result<MutexGuard<'_, MemoryTables>, Error> {
-        if cx.cancel.is_cancelled() || Instant::now() >= cx.deadline {
+        if cx.call.is_over() {
             return Err(Error::Cancelled);
         }
         self.open()

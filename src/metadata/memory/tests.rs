@@ -2,11 +2,9 @@
 
 use std::time::Duration;
 
-use tokio_util::sync::CancellationToken;
-
 use super::*;
 use crate::metadata::RootSpec;
-use crate::types::{Credentials, Fileid, Timestamp};
+use crate::types::Fileid;
 
 struct Sample {
     store: MemoryStore,
@@ -20,15 +18,7 @@ fn name(name: &str) -> Name {
 }
 
 fn context(share: &Share) -> Context {
-    Context {
-        credentials: Credentials::ROOT,
-        client: ([127, 0, 0, 1], 0).into(),
-        share: share.id,
-        now: Timestamp::now(),
-        cancel: CancellationToken::new(),
-        deadline: Instant::now() + Duration::from_secs(60),
-        timing: std::sync::Arc::default(),
-    }
+    Context::internal(share.id, Duration::from_secs(60))
 }
 
 /// `/d/f`, `/d/link`, `/d/e`.

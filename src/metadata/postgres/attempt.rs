@@ -70,8 +70,8 @@ impl PostgresStore {
     /// Waits for the objects' turn, where the attempt has it not already.
     pub(super) async fn pass(&self, cx: &Context, attempt: &mut Attempt) -> Result<(), Error> {
         for &object in attempt.objects.iter().skip(attempt.passes.len()) {
-            let passing = within(cx, self.gates.pass(cx.claimant(), object));
-            let passed = cx.timing.timed(Phase::Connection, passing).await?;
+            let passing = within(cx, self.gates.pass(cx.call.claimant, object));
+            let passed = cx.call.timing.timed(Phase::Connection, passing).await?;
             attempt.passes.push(passed.map_err(|full| Error::Unavailable(full.into()))?);
         }
         Ok(())

@@ -148,11 +148,11 @@ impl PostgresStore {
         let arguments = Arc::new(arguments);
         let mut backoff = Backoff::new();
         loop {
-            let connecting = within(cx, self.pool.get(cx.claimant()));
+            let connecting = within(cx, self.pool.get(cx.call.claimant));
             let failure = match self.connected(cx, connecting).await? {
                 Ok(connection) => {
                     let task = query(connection, statement, Arc::clone(&arguments));
-                    match cx.timing.timed(Phase::Database, within(cx, finished(task))).await? {
+                    match cx.call.timing.timed(Phase::Database, within(cx, finished(task))).await? {
                         Ok((_, rows)) => return Ok(rows),
                         Err(failure) => failure,
                     }
@@ -168,7 +168,7 @@ impl PostgresStore {
         let was_lost = self.pool.is_lost();
         let phase =
             || if was_lost || self.pool.is_lost() { Phase::Away } else { Phase::Connection };
-        cx.timing.timed_as(phase, connecting).await
+        cx.call.timing.timed_as(phase, connecting).await
     }
 
     /// Runs a statement that changes nothing on the connection of an attempt at a change, which the attempt keeps.
@@ -184,7 +184,7 @@ impl PostgresStore {
             let failure = match self.connection(cx, attempt).await? {
                 Ok(connection) => {
                     let task = query(connection, statement, Arc::clone(&arguments));
-                    match cx.timing.timed(Phase::Database, within(cx, finished(task))).await? {
+                    match cx.call.timing.timed(Phase::Database, within(cx, finished(task))).await? {
                         Ok((connection, rows)) => {
                             attempt.connection = Some(connection);
                             return Ok(rows);
@@ -208,7 +208,7 @@ impl PostgresStore {
             return Ok(Ok(connection));
         }
         self.pass(cx, attempt).await?;
-        let connecting = within(cx, self.pool.get_for_mutation(cx.claimant()));
+        let connecting = within(cx, self.pool.get_for_mutation(cx.call.claimant));
         self.connected(cx, connecting).await
     }
 
@@ -233,7 +233,7 @@ impl PostgresStore {
         let claiming = async {
             claiming.await.unwrap_or_else(|panicked| Err(PostgresError::Lost(Box::new(panicked))))
         };
-        Ok(match cx.timing.timed(Phase::Connection, within(cx, claiming)).await? {
+        Ok(match cx.call.timing.timed(Phase::Connection, within(cx, claiming)).await? {
             Err(PostgresError::ReadOnly(source)) => Err(self.refused(reason, source)),
             claimed => claimed,
         })
@@ -275,7 +275,7 @@ impl PostgresStore {
                         tokio::spawn(
                             async move { send(connection, &mutation, ticket, passes).await },
                         );
-                    match cx.timing.timed(Phase::Database, finished(task)).await {
+                    match cx.call.timing.timed(Phase::Database, finished(task)).await {
                         Ok((connection, rows, passes)) => {
                             let reply = Reply::from_rows(&rows, fsid)?;
                             if reply.verdict == Verdict::Again {
@@ -286,7 +286,7 @@ impl PostgresStore {
                         }
                         Err(PostgresError::Lost(source)) => {
                             let settling = self.settle(ticket);
-                            let applied = cx.timing.timed(Phase::Away, settling).await?;
+                            let applied = cx.call.timing.timed(Phase::Away, settling).await?;
                             if !applied.is_empty() {
                                 return Reply::from_rows(&applied, fsid);
                             }
@@ -317,7 +317,7 @@ impl PostgresStore {
         source: Source,
     ) -> Result<Result<(), PostgresError>, Error> {
         attempt.backoff.after(PostgresError::NotJoined(source))?;
-        Ok(match cx.timing.timed(Phase::Database, within(cx, self.lease.enter())).await? {
+        Ok(match cx.call.timing.timed(Phase::Database, within(cx, self.lease.enter())).await? {
             Ok(Mode::Shared) => Ok(()),
             Ok(Mode::Alone) => return Err(Error::Unavailable(Box::new(HeldHere))),
             Err(PostgresError::NotJoined(source)) => return Err(Error::Unavailable(source)),

@@ -171,7 +171,7 @@ macro_rules! change {
     ($store:ident, $cx:ident, |$writer:ident| $alone:expr, $shared:expr) => {
         loop {
             if let Some($writer) = $store.own_writer($cx).await?
-                && let Some(answer) = $cx.timing.timed(Phase::Database, $alone).await
+                && let Some(answer) = $cx.call.timing.timed(Phase::Database, $alone).await
             {
                 return answer;
             }

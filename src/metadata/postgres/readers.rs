@@ -157,7 +157,7 @@ impl PostgresStore {
         let (answer, answered) = oneshot::channel();
         {
             let mut queue = self.readers.queue.lock();
-            if queue.waiting.push(cx.claimant(), Waiting { question, answer }).is_err() {
+            if queue.waiting.push(cx.call.claimant, Waiting { question, answer }).is_err() {
                 return Ok(None);
             }
             if queue.readers < READERS {
@@ -166,7 +166,7 @@ impl PostgresStore {
                 tokio::spawn(read_all(reader, Arc::clone(&self.pool)));
             }
         }
-        let answered = cx.timing.timed(Phase::Database, within(cx, answered)).await?;
+        let answered = cx.call.timing.timed(Phase::Database, within(cx, answered)).await?;
         Ok(answered.ok().flatten())
     }
 }

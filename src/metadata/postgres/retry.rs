@@ -15,21 +15,13 @@ pub(super) const TRANSIENT_REPEATS: u32 = 16;
 
 /// Ends with [`Error::Cancelled`] where the call is over.
 pub(super) fn admit(cx: &Context) -> Result<(), Error> {
-    if cx.cancel.is_cancelled() || Instant::now() >= cx.deadline {
-        return Err(Error::Cancelled);
-    }
-    Ok(())
+    if cx.call.is_over() { Err(Error::Cancelled) } else { Ok(()) }
 }
 
 /// Waits for `work`, or until the call is over. Only for what may be dropped half done.
 pub(super) async fn within<T>(cx: &Context, work: impl Future<Output = T>) -> Result<T, Error> {
     admit(cx)?;
-    tokio::select! {
-        biased;
-        () = cx.cancel.cancelled() => Err(Error::Cancelled),
-        outcome = work => Ok(outcome),
-        () = tokio::time::sleep_until(cx.deadline) => Err(Error::Cancelled),
-    }
+    cx.call.within(work).await.ok_or(Error::Cancelled)
 }
 
 /// A call's repeats.
@@ -77,7 +69,7 @@ impl Backoff {
             | PostgresError::Refused(_) => Phase::Database,
         };
         let pause = self.after(failure)?;
-        cx.timing.timed(phase, within(cx, tokio::time::sleep(pause))).await
+        cx.call.timing.timed(phase, within(cx, tokio::time::sleep(pause))).await
     }
 }
 

@@ -39,7 +39,6 @@ use parking_lot::Mutex;
 use rusqlite::Connection;
 use rusqlite::config::DbConfig;
 use tokio::sync::mpsc;
-use tokio::time::Instant;
 
 pub use self::connect::Settings;
 use self::disk_reserve::DiskReserve;
@@ -159,7 +158,7 @@ impl SqliteStore {
 
     /// The share that a call is about, unless the call is over already.
     fn admit(&self, cx: &Context) -> Result<Share, Error> {
-        if cx.cancel.is_cancelled() || Instant::now() >= cx.deadline {
+        if cx.call.is_over() {
             return Err(Error::Cancelled);
         }
         if self.queue.is_closed() {

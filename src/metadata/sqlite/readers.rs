@@ -58,7 +58,7 @@ impl Readers {
         work: impl FnOnce(&Connection) -> Result<T, OpError<SqliteError>> + Send + 'static,
     ) -> Answer<T> {
         let scanning = async {
-            let turn = self.turns.acquire(cx.claimant(), 1).await;
+            let turn = self.turns.acquire(cx.call.claimant, 1).await;
             let turn = turn.map_err(|reason| match reason {
                 NoPermit::Closed => closed(),
                 NoPermit::Full(full) => Error::Unavailable(Box::new(full)),
@@ -70,12 +70,7 @@ impl Readers {
             });
             scanned.await.map_err(|error| Error::Backend(Box::new(error)))?
         };
-        tokio::select! {
-            biased;
-            answer = scanning => answer,
-            () = cx.cancel.cancelled() => Err(Error::Cancelled.into()),
-            () = tokio::time::sleep_until(cx.deadline) => Err(Error::Cancelled.into()),
-        }
+        cx.call.within(scanning).await.unwrap_or_else(|| Err(Error::Cancelled.into()))
     }
 
     /// Closes the connections, when those who read now are done.

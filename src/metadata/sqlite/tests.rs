@@ -35,14 +35,11 @@ async fn clients_take_turns_at_the_writer() {
     const CALLS: u32 = 3 * 1024;
     let folder = tempfile::tempdir().unwrap();
     let store = SqliteStore::open(Settings::new(folder.path().join("m"))).await.unwrap();
-    let from = |host: u8, port: u16| Context {
-        credentials: crate::types::Credentials::ROOT,
-        client: SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, 0, host)), port),
-        share: ShareId(1),
-        now: crate::types::Timestamp::now(),
-        cancel: tokio_util::sync::CancellationToken::new(),
-        deadline: Instant::now() + Duration::from_secs(120),
-        timing: Arc::default(),
+    let limit = Duration::from_secs(120);
+    let from = |host: u8, port: u16| {
+        let client = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, 0, host)), port);
+        let call = crate::types::Call::of_client(client, limit);
+        Context { call, client, ..Context::internal(ShareId(1), limit) }
     };
     // The writer is busy while all of them come.
     let (busy, is_busy) = std::sync::mpsc::channel();

@@ -13,7 +13,7 @@ use tokio_util::sync::DropGuard;
 
 use super::*;
 use crate::net::{Admission, Server, ServerHandle, ServerSettings};
-use crate::rpc::{Call, Program, Reply};
+use crate::rpc::{CallMessage, Program, Reply};
 use crate::xdr::Encoder;
 
 const NULL: u32 = 0;
@@ -55,7 +55,7 @@ impl Program for Script {
         procedure == CHANGE
     }
 
-    async fn call(&self, call: Call) -> Reply {
+    async fn call(&self, call: CallMessage) -> Reply {
         let mut results = Encoder::new();
         match call.procedure {
             LARGE => results.shared_opaque(vec![0; LARGE_BYTES].into()),
@@ -64,7 +64,7 @@ impl Program for Script {
                 self.gate.acquire().await.unwrap().forget();
             }
             PANIC => panic!("as the case wants it"),
-            VALID => call.caller.standing.prove(),
+            VALID => call.standing.prove(),
             _ => {}
         }
         Reply::Success(results.finish())

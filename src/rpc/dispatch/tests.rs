@@ -30,7 +30,7 @@ impl Program for Deaf {
         procedure == CHANGE
     }
 
-    async fn call(&self, _: Call) -> Reply {
+    async fn call(&self, _: CallMessage) -> Reply {
         let permit = self.0.acquire().await;
         permit.map_or(Reply::SystemError, |permit| {
             permit.forget();

@@ -2,7 +2,6 @@
 
 use std::hash::{BuildHasher as _, RandomState};
 
-use crate::rpc::Flavor;
 use crate::rpc::message::CallHeader;
 
 /// Arguments of up to this length are covered by the checksum as a whole: those of every call but WRITE, as long as
@@ -34,10 +33,7 @@ impl CallId {
             program: header.program,
             version: header.version,
             procedure: header.procedure,
-            user: match &header.identity.flavor {
-                Flavor::None => None,
-                Flavor::Sys(credentials) => Some((credentials.uid, credentials.gid)),
-            },
+            user: header.identity.credentials.as_ref().map(|sent| (sent.uid, sent.gid)),
             machine: machines.hash_one(&header.identity.machine[..]),
             length: arguments.len(),
             checksum: checksum(arguments),

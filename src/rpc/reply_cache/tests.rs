@@ -3,7 +3,7 @@ use bytes::Bytes;
 use super::calls::OVERHEAD_BYTES;
 use super::*;
 use crate::rpc::auth::Identity;
-use crate::rpc::{Flavor, PeerState, Transport};
+use crate::rpc::{PeerState, Transport};
 use crate::xdr::Encoder;
 
 /// A connection as the kernel knows it.
@@ -107,7 +107,7 @@ fn cache() -> Arc<ReplyCache> {
 }
 
 fn header(xid: u32) -> CallHeader {
-    let identity = Identity { flavor: Flavor::None, machine: Bytes::new() };
+    let identity = Identity { credentials: None, machine: Bytes::new() };
     CallHeader { xid, program: 1, version: 1, procedure: 1, identity }
 }
 

@@ -12,11 +12,11 @@ use crate::log_limit::{About, limited};
 use crate::metadata::{self, FlushOutcome, Written};
 use crate::metadata::{Change, rules};
 use crate::types::{
-    Attributes, BoundedChain, ContentId, ContentRef, Context, FileHandle, ObjectId, Phase,
+    Attributes, BoundedChain, Caller, ContentId, ContentRef, Context, FileHandle, ObjectId, Phase,
     Timestamp,
 };
 use crate::vfs::export::{Export, Intent, MAINTENANCE_PERIOD};
-use crate::vfs::{Caller, CommitDone, Error, Failure, Result, Vfs};
+use crate::vfs::{CommitDone, Error, Failure, Result, Vfs};
 
 /// How many files are flushed at once where no call waits.
 const AT_ONCE: usize = 32;
@@ -142,8 +142,11 @@ impl Export {
     /// with bytes must not look like a hole.
     async fn measure(&self, cx: &Context, content: ContentId, snapshot: &Snapshot) -> u64 {
         let Snapshot { size, holes, .. } = *snapshot;
-        let measured =
-            cx.timing.timed(Phase::Content, self.content.allocated(cx, content, size, holes)).await;
+        let measured = cx
+            .call
+            .timing
+            .timed(Phase::Content, self.content.allocated(&cx.call, content, size, holes))
+            .await;
         let used = measured.unwrap_or_else(|error| {
             tracing::debug!(share = %self.share.name, content = %content, error = %BoundedChain(&error),
                 "the blocks of a file could not be counted; its size is recorded");
@@ -206,7 +209,8 @@ impl Export {
         cx: &Context,
         content: ContentId,
     ) -> std::result::Result<(), Error> {
-        let committed = cx.timing.timed(Phase::Content, self.content.commit(cx, content)).await;
+        let committed =
+            cx.call.timing.timed(Phase::Content, self.content.commit(&cx.call, content)).await;
         match &committed {
             Ok(()) | Err(content::Error::Cancelled | content::Error::Unavailable(_)) => {}
             Err(_) => self.change_verifier(),
@@ -223,7 +227,7 @@ impl Export {
     ) {
         limited!(info, cx.client,
             "a file was changed by another server before its data was flushed here; clients resend their data",
-            xid = cx.timing.xid, client = %cx.client, share = %self.share.name, object = %file);
+            xid = cx.call.timing.xid, client = %cx.client, share = %self.share.name, object = %file);
         // First the verifier: whoever sees the overlay without these writes must see it changed.
         self.change_verifier();
         state.overlay.lock().superseded(snapshot);

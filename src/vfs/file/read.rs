@@ -4,9 +4,9 @@ use bytes::Bytes;
 
 use crate::content;
 use crate::metadata::{self, rules};
-use crate::types::{Attributes, Context, FileHandle, ObjectId, Phase};
+use crate::types::{Attributes, Caller, Context, FileHandle, ObjectId, Phase};
 use crate::vfs::export::{Export, Intent};
-use crate::vfs::{Caller, Error, Failure, ReadDone, Result, Vfs};
+use crate::vfs::{Error, Failure, ReadDone, Result, Vfs};
 
 /// How often a read is begun anew because the file was truncated or replaced meanwhile.
 const ATTEMPTS: usize = 8;
@@ -65,8 +65,9 @@ impl Export {
         let stored = self.content_length(file.size).saturating_sub(offset).min(there);
         let stored = usize::try_from(stored).unwrap_or(usize::MAX);
         match cx
+            .call
             .timing
-            .timed(Phase::Content, self.content.read(cx, content.id, offset, stored))
+            .timed(Phase::Content, self.content.read(&cx.call, content.id, offset, stored))
             .await
         {
             Ok(data) if data.len() == wanted => Ok(Some(data)),

@@ -9,7 +9,7 @@ use crate::metadata::{Change, SetAttributes, ZeroingOutcome, rules};
 use crate::types::{
     Attributes, BoundedChain, ContentId, ContentRef, Context, FileType, ObjectId, Phase,
 };
-use crate::vfs::export::Export;
+use crate::vfs::export::{BACKGROUND_TIME, Export};
 use crate::vfs::{Error, Failure, Result};
 
 impl Export {
@@ -58,14 +58,14 @@ impl Export {
         let before = &done.change.before;
         let content = content_of(&done.change.after)?;
         if size > 0 && size < before.size {
-            let past = self.detached(cx);
-            let cut = self.content.truncate(&past, content.id, self.content_length(size));
-            match cx.timing.timed(Phase::Content, cut).await {
+            let past = cx.detached(BACKGROUND_TIME);
+            let cut = self.content.truncate(&past.call, content.id, self.content_length(size));
+            match cx.call.timing.timed(Phase::Content, cut).await {
                 Ok(()) => state.overlay.lock().set_clean_tail(Some(content)),
                 // The size holds already, and nothing beyond it is trusted.
                 Err(error) => {
                     limited!(warn, cx.client, "bytes beyond the end of a file could not be freed",
-                        xid = cx.timing.xid, client = %cx.client, share = %self.share.name, object = %object,
+                        xid = cx.call.timing.xid, client = %cx.client, share = %self.share.name, object = %object,
                         error = %BoundedChain(&error));
                 }
             }
@@ -104,13 +104,18 @@ impl Export {
         }
         let content = self.cut_tail(cx, &file, state).await?;
         let grown = cx
+            .call
             .timing
-            .timed(Phase::Content, self.content.truncate(cx, content.id, self.content_length(size)))
+            .timed(
+                Phase::Content,
+                self.content.truncate(&cx.call, content.id, self.content_length(size)),
+            )
             .await;
         grown.map_err(|error| Failure::of(error, file.clone()))?;
         // The size must not become durable before the bytes that it speaks of.
-        cx.timing
-            .timed(Phase::Content, self.content.commit(cx, content.id))
+        cx.call
+            .timing
+            .timed(Phase::Content, self.content.commit(&cx.call, content.id))
             .await
             .map_err(|error| Failure::of(error, file))
     }
@@ -143,12 +148,16 @@ impl Export {
         if state.overlay.lock().has_clean_tail(content) {
             return Ok(content);
         }
-        let length =
-            match cx.timing.timed(Phase::Content, self.content.length(cx, content.id)).await {
-                Ok(length) => length,
-                Err(content::Error::Missing(_)) => 0,
-                Err(error) => return Err(Failure::of(error, file.clone())),
-            };
+        let length = match cx
+            .call
+            .timing
+            .timed(Phase::Content, self.content.length(&cx.call, content.id))
+            .await
+        {
+            Ok(length) => length,
+            Err(content::Error::Missing(_)) => 0,
+            Err(error) => return Err(Failure::of(error, file.clone())),
+        };
         let wanted = self.content_length(file.size);
         if length < wanted {
             return Err(content_lost(file.clone()));
@@ -161,8 +170,11 @@ impl Export {
             ZeroingOutcome::Superseded(_) => return Err(Failure::of(Error::Busy, file.clone())),
         };
         state.overlay.lock().moved(content, begun);
-        let cut =
-            cx.timing.timed(Phase::Content, self.content.truncate(cx, content.id, wanted)).await;
+        let cut = cx
+            .call
+            .timing
+            .timed(Phase::Content, self.content.truncate(&cx.call, content.id, wanted))
+            .await;
         cut.map_err(|error| Failure::of(error, file.clone()))?;
         Ok(begun)
     }

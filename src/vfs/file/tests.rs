@@ -5,14 +5,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 
 use crate::content::MemoryContent;
 use crate::metadata::memory::MemoryStore;
 use crate::metadata::{CreateHow, MetadataStore as _, RootSpec, SetAttributes, ShareSpec};
-use crate::types::{Credentials, FileHandle, Name, ObjectId, ShareName};
+use crate::types::{Caller, Credentials, FileHandle, Name, ObjectId, ShareName};
 use crate::vfs::export::Export;
-use crate::vfs::{Caller, ClientRule, ExportSettings, Squash, Stability, Vfs, WriteBehind};
+use crate::vfs::{ClientRule, ExportSettings, Squash, Stability, Vfs, WriteBehind};
 
 struct World {
     vfs: Arc<Vfs>,
@@ -79,13 +78,11 @@ impl World {
 }
 
 fn caller(uid: u32) -> Caller {
-    Caller {
-        address: "127.0.0.1:900".parse().unwrap(),
-        identity: Some(Credentials { uid, gid: uid, gids: Vec::new() }),
-        cancel: CancellationToken::new(),
-        deadline: Instant::now() + Duration::from_secs(60),
-        timing: Arc::default(),
-    }
+    Caller::new(
+        "127.0.0.1:900".parse().unwrap(),
+        Some(Credentials { uid, gid: uid, gids: Vec::new() }),
+        Duration::from_secs(60),
+    )
 }
 
 #[tokio::test]

@@ -6,9 +6,9 @@ use super::flush::{FlushFor, Flushed, after_with_overlay};
 use super::read::content_of;
 use super::state::{FileState, Recorded};
 use crate::metadata::{self, Change, rules};
-use crate::types::{Attributes, Context, FileHandle, ObjectId, Phase};
+use crate::types::{Attributes, Caller, Context, FileHandle, ObjectId, Phase};
 use crate::vfs::export::{Export, Intent};
-use crate::vfs::{Caller, Error, Failure, Result, Stability, Vfs, WriteDone};
+use crate::vfs::{Error, Failure, Result, Stability, Vfs, WriteDone};
 
 /// How often a write is begun anew because the content moved under it.
 const ATTEMPTS: usize = 8;
@@ -91,10 +91,11 @@ impl Export {
         }
         let unfinished = Unfinished(state);
         let written = cx
+            .call
             .timing
             .timed(
                 Phase::Content,
-                self.content.write(cx, content.id, write.offset, write.data.clone()),
+                self.content.write(&cx.call, content.id, write.offset, write.data.clone()),
             )
             .await;
         written.map_err(|error| Failure::of(error, seen.clone()))?;

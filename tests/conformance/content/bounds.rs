@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use trunkfs::content::{ContentStore, Error};
 
-use super::support::{assert_missing, cut, cx, get, id, length, put, whole};
+use super::support::{assert_missing, call, cut, get, id, length, put, whole};
 
 const GIB: u64 = 1 << 30;
 
@@ -31,7 +31,7 @@ pub(crate) async fn an_extended_length_beyond_4_gib_is_all_zeros(store: &dyn Con
 pub(crate) async fn a_write_beyond_the_largest_offset_is_too_large(store: &dyn ContentStore) {
     let id = id();
     for offset in [u64::MAX, u64::MAX - 4, i64::MAX as u64, 1 << 63] {
-        let answer = store.write(&cx(), id, offset, Bytes::from_static(b"01234")).await;
+        let answer = store.write(&call(), id, offset, Bytes::from_static(b"01234")).await;
         assert!(matches!(answer, Err(Error::TooLarge)), "at {offset}: {answer:?}");
     }
     assert_missing(store, id).await;
@@ -40,7 +40,7 @@ pub(crate) async fn a_write_beyond_the_largest_offset_is_too_large(store: &dyn C
 pub(crate) async fn a_truncate_beyond_the_largest_offset_is_too_large(store: &dyn ContentStore) {
     let id = id();
     for length in [u64::MAX, 1 << 63] {
-        let answer = store.truncate(&cx(), id, length).await;
+        let answer = store.truncate(&call(), id, length).await;
         assert!(matches!(answer, Err(Error::TooLarge)), "to {length}: {answer:?}");
     }
     assert_missing(store, id).await;
@@ -49,10 +49,10 @@ pub(crate) async fn a_truncate_beyond_the_largest_offset_is_too_large(store: &dy
 pub(crate) async fn a_refused_write_changes_nothing(store: &dyn ContentStore) {
     let id = id();
     put(store, id, 0, b"kept").await;
-    store.write(&cx(), id, u64::MAX - 1, Bytes::from_static(b"lost")).await.unwrap_err();
-    store.truncate(&cx(), id, u64::MAX).await.unwrap_err();
+    store.write(&call(), id, u64::MAX - 1, Bytes::from_static(b"lost")).await.unwrap_err();
+    store.truncate(&call(), id, u64::MAX).await.unwrap_err();
     assert_eq!(whole(store, id).await, b"kept"[..]);
-    store.commit(&cx(), id).await.unwrap();
+    store.commit(&call(), id).await.unwrap();
 }
 
 pub(crate) async fn a_read_at_the_largest_offset_is_empty(store: &dyn ContentStore) {

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use tokio::runtime::Handle;
 use trunkfs::content::{ContentStore, Error};
 
-use super::support::{cx, get, id, length, pattern, put, whole};
+use super::support::{call, get, id, length, pattern, put, whole};
 
 /// Runs all futures at once, each on a thread of its own.
 async fn together<F>(futures: impl IntoIterator<Item = F>) -> Vec<F::Output>
@@ -48,7 +48,7 @@ pub(crate) async fn writers_of_different_contents_do_not_disturb_each_other(
         for round in 0..5 {
             put(store, id, round * 1_000, &pattern(writer * 10 + round, 1_000)).await;
         }
-        store.commit(&cx(), id).await.unwrap();
+        store.commit(&call(), id).await.unwrap();
         id
     }))
     .await;
@@ -83,7 +83,7 @@ pub(crate) async fn commits_and_writes_run_together(store: &dyn ContentStore) {
     let id = id();
     together((0..40_u64).map(|part| async move {
         put(store, id, part * 100, &[part as u8 + 1; 100]).await;
-        store.commit(&cx(), id).await.unwrap();
+        store.commit(&call(), id).await.unwrap();
     }))
     .await;
     for part in 0..40 {
@@ -110,11 +110,11 @@ pub(crate) async fn removing_under_writers_leaves_one_or_the_other(store: &dyn C
             if part == 2 {
                 store.remove(id).await.unwrap();
             } else {
-                store.write(&cx(), id, 0, Bytes::from_static(b"new")).await.unwrap();
+                store.write(&call(), id, 0, Bytes::from_static(b"new")).await.unwrap();
             }
         }))
         .await;
-        match store.read(&cx(), id, 0, 10).await {
+        match store.read(&call(), id, 0, 10).await {
             Ok(data) => assert_eq!(data, b"new"[..]),
             Err(Error::Missing(_)) => assert!(store.list(None, 10).await.unwrap().is_empty()),
             Err(error) => panic!("{error:?}"),

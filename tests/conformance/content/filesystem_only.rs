@@ -16,7 +16,7 @@ use trunkfs::types::ContentId;
 
 use super::given_up;
 use super::support::{
-    CASE_LIMIT, assert_missing, cut, cx, get, id, length, open_filesystem, pattern, put, whole,
+    CASE_LIMIT, assert_missing, call, cut, get, id, length, open_filesystem, pattern, put, whole,
 };
 
 fn base(folder: &TempDir) -> PathBuf {
@@ -39,7 +39,7 @@ async fn a_reopened_store_finds_everything() {
         let store = open_filesystem(&folder, 4).await;
         for (number, id) in ids.iter().enumerate() {
             put(&store, *id, number as u64 * 1_000, &pattern(number as u64, 3_000)).await;
-            store.commit(&cx(), *id).await.unwrap();
+            store.commit(&call(), *id).await.unwrap();
         }
         store.remove(ids[0]).await.unwrap();
     }
@@ -66,7 +66,7 @@ async fn two_stores_share_a_folder() {
     assert_eq!(length(&there, id).await, 4);
     there.remove(id).await.unwrap();
     assert_missing(&here, id).await;
-    here.commit(&cx(), id).await.unwrap();
+    here.commit(&call(), id).await.unwrap();
     put(&here, id, 0, b"anew").await;
     assert_eq!(whole(&there, id).await, b"anew"[..]);
 }
@@ -147,7 +147,7 @@ async fn open_descriptors_are_bounded() {
                     let at = (writer * 37 + step * 11) % ids.len();
                     put(&*store, ids[at], writer as u64 * 10, &[writer as u8 + 1; 10]).await;
                     if step % 3 == 0 {
-                        store.commit(&cx(), ids[at]).await.unwrap();
+                        store.commit(&call(), ids[at]).await.unwrap();
                     }
                     get(&*store, ids[at], 0, 100).await;
                 }
@@ -213,7 +213,7 @@ async fn holes_take_no_blocks() {
     put(&store, written, 0, b"x").await;
     cut(&store, extended, 1 << 40).await;
     for id in [written, extended] {
-        store.commit(&cx(), id).await.unwrap();
+        store.commit(&call(), id).await.unwrap();
         let used = fs::metadata(path_of(&base(&folder), id)).unwrap().blocks() * 512;
         assert!(used <= 1 << 17, "{used} bytes");
     }
@@ -228,7 +228,7 @@ async fn what_the_page_cache_lacks_is_read_from_the_device() {
     for (piece, bytes) in data.chunks(64 << 10).enumerate() {
         put(&store, id, (piece as u64) << 16, bytes).await;
     }
-    store.commit(&cx(), id).await.unwrap();
+    store.commit(&call(), id).await.unwrap();
     let file = fs::File::open(path_of(&base(&folder), id)).unwrap();
     for (offset, length) in [(512 << 10, 512 << 10), (0, 4_096), (256 << 10, 8_192), (0, 1 << 20)] {
         let length = std::num::NonZeroU64::new(length);
@@ -265,11 +265,11 @@ async fn symbolic_links_are_not_followed() {
 
     for id in [link, dangling, below] {
         for error in [
-            store.read(&cx(), id, 0, 100).await.unwrap_err(),
-            store.write(&cx(), id, 0, "changed".into()).await.unwrap_err(),
-            store.truncate(&cx(), id, 0).await.unwrap_err(),
-            store.length(&cx(), id).await.unwrap_err(),
-            store.commit(&cx(), id).await.unwrap_err(),
+            store.read(&call(), id, 0, 100).await.unwrap_err(),
+            store.write(&call(), id, 0, "changed".into()).await.unwrap_err(),
+            store.truncate(&call(), id, 0).await.unwrap_err(),
+            store.length(&call(), id).await.unwrap_err(),
+            store.commit(&call(), id).await.unwrap_err(),
         ] {
             let text = trunkfs::types::Chain(&error).to_string();
             assert!(matches!(error, Error::Io(_)) && text.contains("symbolic links"), "{text}");
@@ -309,8 +309,8 @@ async fn special_files_are_refused() {
     let kind = rustix::fs::FileType::Fifo;
     let path = path_of(&base(&folder), id);
     rustix::fs::mknodat(rustix::fs::CWD, path, kind, 0o600.into(), 0).unwrap();
-    assert!(store.read(&cx(), id, 0, 10).await.is_err());
-    assert!(store.write(&cx(), id, 0, "bytes".into()).await.is_err());
+    assert!(store.read(&call(), id, 0, 10).await.is_err());
+    assert!(store.write(&call(), id, 0, "bytes".into()).await.is_err());
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use hyper::Method;
 use trunkfs::content::{ContentStore, Error, ObjectContent};
 use trunkfs::types::{ContentId, Timestamp};
 
-use super::support::{assert_missing, cut, cx, id, open_filesystem, pattern, put};
+use super::support::{assert_missing, call, cut, id, open_filesystem, pattern, put};
 use crate::s3::{Fate, S3Server};
 
 const SECOND: i64 = 1_000_000_000;
@@ -30,7 +30,7 @@ pub(crate) async fn a_footprint_is_of_what_is_there(store: &dyn ContentStore) {
     put(store, id, 0, &pattern(1, 100_000)).await;
     assert!(modified(store, id).await >= before, "what is not stored yet counts too");
     put(store, other, 0, b"other").await;
-    store.commit(&cx(), id).await.unwrap();
+    store.commit(&call(), id).await.unwrap();
     let footprint = store.footprint(id).await.unwrap();
     assert!((before..later(2 * SECOND)).contains(&footprint.modified), "{footprint:?}");
     assert!((100_000..400_000).contains(&footprint.bytes), "{footprint:?}");
@@ -43,7 +43,7 @@ pub(crate) async fn a_footprint_is_of_what_is_there(store: &dyn ContentStore) {
 pub(crate) async fn every_change_makes_content_younger(store: &dyn ContentStore) {
     let id = id();
     put(store, id, 0, &pattern(1, 20_000)).await;
-    store.commit(&cx(), id).await.unwrap();
+    store.commit(&call(), id).await.unwrap();
     for change in 0..3_u64 {
         let before = modified(store, id).await;
         let mut round = 0;
@@ -55,7 +55,7 @@ pub(crate) async fn every_change_makes_content_younger(store: &dyn ContentStore)
                 1 => put(store, id, 20_000 + round, b"further").await,
                 _ => cut(store, id, 10_000 + round).await,
             }
-            store.commit(&cx(), id).await.unwrap();
+            store.commit(&call(), id).await.unwrap();
         }
     }
 }
@@ -63,8 +63,8 @@ pub(crate) async fn every_change_makes_content_younger(store: &dyn ContentStore)
 pub(crate) async fn allocated_bytes_are_those_that_were_written(store: &dyn ContentStore) {
     const LENGTH: u64 = 256 << 20;
     let allocated = async |id, length, holes| {
-        store.commit(&cx(), id).await.unwrap();
-        store.allocated(&cx(), id, length, holes).await.unwrap()
+        store.commit(&call(), id).await.unwrap();
+        store.allocated(&call(), id, length, holes).await.unwrap()
     };
     let sparse = id();
     put(store, sparse, 0, b"x").await;
@@ -93,7 +93,7 @@ pub(crate) async fn holes_take_nothing(store: &dyn ContentStore) {
     let id = id();
     put(store, id, 1 << 30, b"far out").await;
     cut(store, id, 2 << 30).await;
-    store.commit(&cx(), id).await.unwrap();
+    store.commit(&call(), id).await.unwrap();
     let footprint = store.footprint(id).await.unwrap();
     assert!(footprint.bytes < 1 << 20, "{footprint:?}");
 }
@@ -130,7 +130,7 @@ async fn a_bucket_knows_what_a_start_has_left() {
     let store = ObjectContent::open(server.settings()).await.unwrap();
     let kept = id();
     put(&store, kept, 0, b"kept").await;
-    store.commit(&cx(), kept).await.unwrap();
+    store.commit(&call(), kept).await.unwrap();
     assert_eq!(store.leftovers(later(HOUR), false).await.unwrap(), 0);
     // A start that may not delete leaves the object that it has made. Objects are deleted by POST.
     server.plan(|method, _| match *method {

@@ -7,7 +7,7 @@ use trunkfs::content::{
     ContentStore as _, CreateMode, Error, FilesystemContent, FilesystemSettings, OpenError,
 };
 
-use super::support::{cx, id, put, whole};
+use super::support::{call, id, put, whole};
 use crate::small_disk::small_disk;
 
 async fn open(base_path: PathBuf) -> FilesystemContent {
@@ -28,7 +28,7 @@ async fn fill_up(base_path: PathBuf) {
     let store = open(base_path.clone()).await;
     let (first, second) = (id(), id());
     put(&store, first, 0, &[1; 200_000]).await;
-    let answer = store.write(&cx(), second, 0, Bytes::from(vec![2; 200_000])).await;
+    let answer = store.write(&call(), second, 0, Bytes::from(vec![2; 200_000])).await;
     assert!(matches!(answer, Err(Error::NoSpace(_))), "{answer:?}");
     let capacity = store.capacity().await.unwrap().unwrap();
     assert_eq!((capacity.total, capacity.available), (256 << 10, 0));
@@ -39,11 +39,11 @@ async fn fill_up(base_path: PathBuf) {
     drop(store);
     let store = open(base_path).await;
     assert_eq!(whole(&store, first).await, vec![3; 200_000]);
-    let answer = store.write(&cx(), id(), 0, Bytes::from(vec![2; 200_000])).await;
+    let answer = store.write(&call(), id(), 0, Bytes::from(vec![2; 200_000])).await;
     assert!(matches!(answer, Err(Error::NoSpace(_))), "{answer:?}");
     store.remove(first).await.unwrap();
     put(&store, second, 0, &[4; 200_000]).await;
-    store.commit(&cx(), second).await.unwrap();
+    store.commit(&call(), second).await.unwrap();
     assert_eq!(whole(&store, second).await, vec![4; 200_000]);
 }
 
@@ -65,20 +65,20 @@ async fn take_no_changes(disk: PathBuf) {
     {
         let store = open(disk.clone()).await;
         put(&store, first, 0, b"here").await;
-        store.commit(&cx(), first).await.unwrap();
+        store.commit(&call(), first).await.unwrap();
     }
     // What is open for writing would keep it from being mounted read-only.
     let store = open(disk.clone()).await;
     remount("remount,ro");
     for id in [first, id()] {
-        let answer = store.write(&cx(), id, 0, Bytes::from_static(b"gone")).await;
+        let answer = store.write(&call(), id, 0, Bytes::from_static(b"gone")).await;
         assert!(matches!(answer, Err(Error::ReadOnly(_))), "{answer:?}");
-        let answer = store.truncate(&cx(), id, 1).await;
+        let answer = store.truncate(&call(), id, 1).await;
         assert!(matches!(answer, Err(Error::ReadOnly(_))), "{answer:?}");
     }
     assert!(matches!(store.remove(first).await, Err(Error::ReadOnly(_))));
     assert_eq!(whole(&store, first).await, b"here"[..]);
-    store.commit(&cx(), first).await.unwrap();
+    store.commit(&call(), first).await.unwrap();
     // A backup or a check reads it; whatever would write is refused before it begins.
     let opened = |making| {
         let settings = FilesystemSettings { base_path: disk.clone(), max_open_files: 4 };
@@ -93,7 +93,7 @@ async fn take_no_changes(disk: PathBuf) {
     drop(reader);
     remount("remount,rw");
     put(&store, first, 4, b" again").await;
-    store.commit(&cx(), first).await.unwrap();
+    store.commit(&call(), first).await.unwrap();
     assert_eq!(whole(&store, first).await, b"here again"[..]);
     store.remove(first).await.unwrap();
 }

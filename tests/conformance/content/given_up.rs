@@ -6,9 +6,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::{Instant, timeout};
 use trunkfs::content::{ContentStore, Error};
-use trunkfs::types::{ContentId, Context};
+use trunkfs::types::{Call, ContentId};
 
-use super::support::{CASE_LIMIT, cx, id, pattern, put};
+use super::support::{CASE_LIMIT, call, id, pattern, put};
 use crate::steps::{Giving, Left, every_wait, give};
 
 /// Bytes of the content when the call comes: more than a store takes at once.
@@ -37,21 +37,16 @@ const WITH_CONTEXT: [Operation; 7] = {
 const WITHOUT: [Operation; 3] = [Operation::Remove, Operation::List, Operation::Capacity];
 
 impl Operation {
-    async fn call(
-        self,
-        store: &dyn ContentStore,
-        cx: &Context,
-        id: ContentId,
-    ) -> Result<(), Error> {
+    async fn call(self, store: &dyn ContentStore, call: &Call, id: ContentId) -> Result<(), Error> {
         let new = || Bytes::from(pattern(2, LENGTH));
         match self {
-            Self::Read => store.read(cx, id, 0, LENGTH).await.map(drop),
-            Self::Length => store.length(cx, id).await.map(drop),
-            Self::Overwrite => store.write(cx, id, 0, new()).await,
-            Self::Extend => store.write(cx, id, 100_000, new()).await,
-            Self::Grow => store.truncate(cx, id, 500_000).await,
-            Self::Shrink => store.truncate(cx, id, 70_000).await,
-            Self::Commit => store.commit(cx, id).await,
+            Self::Read => store.read(call, id, 0, LENGTH).await.map(drop),
+            Self::Length => store.length(call, id).await.map(drop),
+            Self::Overwrite => store.write(call, id, 0, new()).await,
+            Self::Extend => store.write(call, id, 100_000, new()).await,
+            Self::Grow => store.truncate(call, id, 500_000).await,
+            Self::Shrink => store.truncate(call, id, 70_000).await,
+            Self::Commit => store.commit(call, id).await,
             Self::Remove => store.remove(id).await,
             Self::List => store.list(None, 10).await.map(drop),
             Self::Capacity => store.capacity().await.map(drop),
@@ -61,7 +56,7 @@ impl Operation {
 
 /// The content, where there is any.
 async fn bytes_of(store: &dyn ContentStore, id: ContentId) -> Option<Bytes> {
-    match store.read(&cx(), id, 0, 1 << 20).await {
+    match store.read(&call(), id, 0, 1 << 20).await {
         Ok(bytes) => Some(bytes),
         Err(Error::Missing(_)) => None,
         Err(error) => panic!("{error:?}"),
@@ -79,7 +74,7 @@ impl Expected {
     async fn of(store: &dyn ContentStore, operation: Operation) -> Self {
         let id = made(store).await;
         let before = bytes_of(store, id).await;
-        operation.call(store, &cx(), id).await.unwrap();
+        operation.call(store, &call(), id).await.unwrap();
         Self { operation, before, after: bytes_of(store, id).await }
     }
 
@@ -120,7 +115,7 @@ impl Expected {
 async fn made(store: &dyn ContentStore) -> ContentId {
     let id = id();
     put(store, id, 0, &pattern(1, LENGTH)).await;
-    store.commit(&cx(), id).await.unwrap();
+    store.commit(&call(), id).await.unwrap();
     id
 }
 
@@ -128,19 +123,19 @@ async fn made(store: &dyn ContentStore) -> ContentId {
 /// where another call took what was written meanwhile.
 async fn is_served(store: &dyn ContentStore, id: ContentId) -> bool {
     let calls = async {
-        store.commit(&cx(), id).await.unwrap();
+        store.commit(&call(), id).await.unwrap();
         put(store, id, 1 << 20, b"next").await;
-        let found = match store.read(&cx(), id, 1 << 20, 10).await {
+        let found = match store.read(&call(), id, 1 << 20, 10).await {
             Ok(found) => found,
             Err(Error::Missing(_)) => return false,
             Err(error) => panic!("{error:?}"),
         };
-        let length = match store.length(&cx(), id).await {
+        let length = match store.length(&call(), id).await {
             Ok(length) => length,
             Err(Error::Missing(_)) => return false,
             Err(error) => panic!("{error:?}"),
         };
-        store.commit(&cx(), id).await.unwrap();
+        store.commit(&call(), id).await.unwrap();
         found == b"next"[..] && length == (1 << 20) + 4
     };
     timeout(CASE_LIMIT / 4, calls).await.expect("the content stays locked")
@@ -161,8 +156,8 @@ async fn settles(store: &dyn ContentStore, expected: &Expected, id: ContentId) {
 async fn given_up(store: &dyn ContentStore, operation: Operation, giving: Giving) {
     let expected = Expected::of(store, operation).await;
     for waits in every_wait() {
-        let (id, cx) = (made(store).await, cx());
-        let left = give(giving, operation.call(store, &cx, id), waits, &cx.cancel).await;
+        let (id, call) = (made(store).await, call());
+        let left = give(giving, operation.call(store, &call, id), waits, &call.cancel).await;
         let found = bytes_of(store, id).await;
         match &left {
             Left::Done(answer) => expected.check(answer, &found, false),

@@ -2,7 +2,7 @@
 
 use trunkfs::content::ContentStore;
 
-use super::support::{cut, cx, get, id, length, pattern, put, whole};
+use super::support::{call, cut, get, id, length, pattern, put, whole};
 
 pub(crate) async fn the_length_is_the_furthest_write(store: &dyn ContentStore) {
     let id = id();
@@ -49,7 +49,7 @@ pub(crate) async fn a_cut_within_a_block_never_comes_back(store: &dyn ContentSto
     for keep in [1_u64, 511, 4_096, 4_097, 65_535, 65_537, 131_072] {
         let id = id();
         put(store, id, 0, &[0xff; 200_000]).await;
-        store.commit(&cx(), id).await.unwrap();
+        store.commit(&call(), id).await.unwrap();
         cut(store, id, keep).await;
         cut(store, id, 200_000).await;
         let keep = keep as usize;

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use trunkfs::content::{ContentStore as _, Error, MemoryContent};
 
-use super::support::{cut, cx, get, id, length, put, whole};
+use super::support::{call, cut, get, id, length, put, whole};
 
 /// Room for some pages and what belongs to them.
 const LIMIT: u64 = 40_000;
@@ -30,7 +30,7 @@ async fn a_full_store_refuses_and_recovers() {
     let store = MemoryContent::with_limit(LIMIT);
     let (first, second) = (id(), id());
     put(&store, first, 0, &[1; 6 * PAGE]).await;
-    let answer = store.write(&cx(), second, 0, Bytes::from(vec![2; 4 * PAGE])).await;
+    let answer = store.write(&call(), second, 0, Bytes::from(vec![2; 4 * PAGE])).await;
     assert!(matches!(answer, Err(Error::NoSpace(_))), "{answer:?}");
     put(&store, first, 0, &[3; 6 * PAGE]).await;
     put(&store, second, 0, &[2; 3 * PAGE]).await;
@@ -47,13 +47,13 @@ async fn a_full_store_refuses_and_recovers() {
 async fn small_writes_fill_a_store_by_what_they_cost() {
     let store = MemoryContent::with_limit(LIMIT);
     let (scattered, mut written) = (id(), 0);
-    while store.write(&cx(), scattered, written << 20, Bytes::from_static(b"x")).await.is_ok() {
+    while store.write(&call(), scattered, written << 20, Bytes::from_static(b"x")).await.is_ok() {
         written += 1;
         assert!(written <= LIMIT / PAGE as u64);
     }
     store.remove(scattered).await.unwrap();
     let mut empty = Vec::new();
-    while store.truncate(&cx(), id(), 0).await.is_ok() {
+    while store.truncate(&call(), id(), 0).await.is_ok() {
         empty.push(());
         assert!((empty.len() as u64) < LIMIT / 100);
     }
@@ -65,6 +65,6 @@ async fn a_refused_write_leaves_the_bytes() {
     let store = MemoryContent::with_limit(5_000);
     let id = id();
     put(&store, id, 0, b"12345").await;
-    store.write(&cx(), id, 3, Bytes::from(vec![7; PAGE])).await.unwrap_err();
+    store.write(&call(), id, 3, Bytes::from(vec![7; PAGE])).await.unwrap_err();
     assert_eq!(whole(&store, id).await, b"12345"[..]);
 }

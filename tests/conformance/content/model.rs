@@ -6,7 +6,7 @@ use rand::{Rng as _, SeedableRng as _};
 use trunkfs::content::{ContentStore, Error};
 use trunkfs::types::ContentId;
 
-use super::support::{cx, id, pattern};
+use super::support::{call, id, pattern};
 
 /// Contents are at most this long.
 const LARGEST: usize = 300_000;
@@ -44,7 +44,7 @@ async fn one_step(
         0..40 => {
             let (offset, length) = range(random);
             let data = pattern(random.random(), length);
-            let written = store.write(&cx(), id, offset as u64, Bytes::from(data.clone())).await;
+            let written = store.write(&call(), id, offset as u64, Bytes::from(data.clone())).await;
             written.map_err(|error| format!("write {length} at {offset}: {error:?}"))?;
             let expected = model.expected.get_or_insert_default();
             if length > 0 {
@@ -54,7 +54,7 @@ async fn one_step(
         }
         40..55 => {
             let length = random.random_range(0..=LARGEST);
-            let cut = store.truncate(&cx(), id, length as u64).await;
+            let cut = store.truncate(&call(), id, length as u64).await;
             cut.map_err(|error| format!("truncate to {length}: {error:?}"))?;
             model.expected.get_or_insert_default().resize(length, 0);
         }
@@ -62,14 +62,14 @@ async fn one_step(
             store.remove(id).await.map_err(|error| format!("remove: {error:?}"))?;
             model.expected = None;
         }
-        58..65 => store.commit(&cx(), id).await.map_err(|error| format!("commit: {error:?}"))?,
+        58..65 => store.commit(&call(), id).await.map_err(|error| format!("commit: {error:?}"))?,
         65..75 => {
-            let found = store.length(&cx(), id).await;
+            let found = store.length(&call(), id).await;
             agree("length", found, model.expected.as_ref().map(|bytes| bytes.len() as u64))?;
         }
         _ => {
             let (offset, length) = range(random);
-            let found = store.read(&cx(), id, offset as u64, length).await;
+            let found = store.read(&call(), id, offset as u64, length).await;
             let expected = model.expected.as_ref().map(|bytes| {
                 let end = bytes.len().min(offset + length);
                 Bytes::copy_from_slice(bytes.get(offset..end).unwrap_or_default())

@@ -2,7 +2,7 @@
 
 use trunkfs::content::ContentStore;
 
-use super::support::{assert_missing, cut, cx, get, id, length, put, whole};
+use super::support::{assert_missing, call, cut, get, id, length, put, whole};
 
 pub(crate) async fn what_was_never_written_is_missing(store: &dyn ContentStore) {
     assert_missing(store, id()).await;
@@ -42,7 +42,7 @@ pub(crate) async fn a_truncate_makes_the_content(store: &dyn ContentStore) {
 pub(crate) async fn what_was_removed_is_missing(store: &dyn ContentStore) {
     let id = id();
     put(store, id, 0, b"gone soon").await;
-    store.commit(&cx(), id).await.unwrap();
+    store.commit(&call(), id).await.unwrap();
     get(store, id, 0, 4).await;
     store.remove(id).await.unwrap();
     assert_missing(store, id).await;
@@ -56,7 +56,7 @@ pub(crate) async fn a_removed_content_can_be_made_again(store: &dyn ContentStore
     assert_eq!(whole(store, id).await, b"\0\0\0new"[..]);
     cut(store, id, 100).await;
     assert_eq!(get(store, id, 6, 94).await, [0; 94][..]);
-    store.commit(&cx(), id).await.unwrap();
+    store.commit(&call(), id).await.unwrap();
 }
 
 pub(crate) async fn removing_what_is_missing_is_no_error(store: &dyn ContentStore) {
@@ -70,7 +70,7 @@ pub(crate) async fn removing_what_is_missing_is_no_error(store: &dyn ContentStor
 
 pub(crate) async fn committing_what_is_missing_is_no_error(store: &dyn ContentStore) {
     let id = id();
-    store.commit(&cx(), id).await.unwrap();
+    store.commit(&call(), id).await.unwrap();
     assert_missing(store, id).await;
 }
 
@@ -78,7 +78,7 @@ pub(crate) async fn committing_what_was_removed_is_no_error(store: &dyn ContentS
     let id = id();
     put(store, id, 0, b"x").await;
     store.remove(id).await.unwrap();
-    store.commit(&cx(), id).await.unwrap();
+    store.commit(&call(), id).await.unwrap();
     assert_missing(store, id).await;
 }
 
@@ -86,7 +86,7 @@ pub(crate) async fn committing_changes_nothing(store: &dyn ContentStore) {
     let id = id();
     put(store, id, 10, b"kept").await;
     for _ in 0..3 {
-        store.commit(&cx(), id).await.unwrap();
+        store.commit(&call(), id).await.unwrap();
         assert_eq!(whole(store, id).await, b"\0\0\0\0\0\0\0\0\0\0kept"[..]);
     }
 }

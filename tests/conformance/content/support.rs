@@ -5,13 +5,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tempfile::TempDir;
-use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 use trunkfs::content::{
     ContentStore, Error, FilesystemContent, FilesystemSettings, MemoryContent, ObjectContent,
     ObjectSettings,
 };
-use trunkfs::types::{ContentId, Context, Credentials, ShareId, Timestamp};
+use trunkfs::types::{Call, ContentId};
 
 use crate::s3::S3Server;
 
@@ -65,23 +63,15 @@ pub(crate) async fn open_filesystem(folder: &TempDir, max_open_files: usize) -> 
 }
 
 /// A call that nothing ends.
-pub(crate) fn cx() -> Context {
-    Context {
-        credentials: Credentials::ROOT,
-        client: ([127, 0, 0, 1], 700).into(),
-        share: ShareId(1),
-        now: Timestamp::now(),
-        cancel: CancellationToken::new(),
-        deadline: Instant::now() + CASE_LIMIT,
-        timing: Arc::default(),
-    }
+pub(crate) fn call() -> Call {
+    Call::internal(CASE_LIMIT)
 }
 
 /// A call whose token has fired.
-pub(crate) fn cancelled() -> Context {
-    let cx = cx();
-    cx.cancel.cancel();
-    cx
+pub(crate) fn cancelled() -> Call {
+    let call = call();
+    call.cancel.cancel();
+    call
 }
 
 pub(crate) fn id() -> ContentId {
@@ -89,7 +79,7 @@ pub(crate) fn id() -> ContentId {
 }
 
 pub(crate) async fn put(store: &dyn ContentStore, id: ContentId, offset: u64, data: &[u8]) {
-    store.write(&cx(), id, offset, Bytes::copy_from_slice(data)).await.unwrap();
+    store.write(&call(), id, offset, Bytes::copy_from_slice(data)).await.unwrap();
 }
 
 pub(crate) async fn get(
@@ -98,7 +88,7 @@ pub(crate) async fn get(
     offset: u64,
     length: usize,
 ) -> Bytes {
-    store.read(&cx(), id, offset, length).await.unwrap()
+    store.read(&call(), id, offset, length).await.unwrap()
 }
 
 /// The whole content, asked for with room to spare.
@@ -108,20 +98,20 @@ pub(crate) async fn whole(store: &dyn ContentStore, id: ContentId) -> Bytes {
 }
 
 pub(crate) async fn length(store: &dyn ContentStore, id: ContentId) -> u64 {
-    store.length(&cx(), id).await.unwrap()
+    store.length(&call(), id).await.unwrap()
 }
 
 pub(crate) async fn cut(store: &dyn ContentStore, id: ContentId, length: u64) {
-    store.truncate(&cx(), id, length).await.unwrap();
+    store.truncate(&call(), id, length).await.unwrap();
 }
 
 /// Asserts that every way to look at the content says that it is missing.
 pub(crate) async fn assert_missing(store: &dyn ContentStore, wanted: ContentId) {
-    let read = store.read(&cx(), wanted, 0, 10).await;
+    let read = store.read(&call(), wanted, 0, 10).await;
     assert!(matches!(read, Err(Error::Missing(id)) if id == wanted), "{read:?}");
-    let nothing = store.read(&cx(), wanted, 0, 0).await;
+    let nothing = store.read(&call(), wanted, 0, 0).await;
     assert!(matches!(nothing, Err(Error::Missing(id)) if id == wanted), "{nothing:?}");
-    let length = store.length(&cx(), wanted).await;
+    let length = store.length(&call(), wanted).await;
     assert!(matches!(length, Err(Error::Missing(id)) if id == wanted), "{length:?}");
     let listed = store.list(None, 10_000).await.unwrap();
     assert!(!listed.contains(&wanted), "a missing id is listed");

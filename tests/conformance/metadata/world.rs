@@ -14,8 +14,8 @@ use trunkfs::metadata::{
     SetTime, SettingDone, Share, ShareSpec, Usage, Written, ZeroingOutcome,
 };
 use trunkfs::types::{
-    Attributes, ContentRef, Context, Cookie, Credentials, DeviceNumbers, FileType, Name, ObjectId,
-    ShareName, SymlinkTarget, Timestamp,
+    Attributes, Call, ContentRef, Context, Cookie, Credentials, DeviceNumbers, FileType, Name,
+    ObjectId, ShareName, SymlinkTarget, Timestamp,
 };
 
 /// No case's call takes longer, nor anything else that is waited for.
@@ -176,13 +176,14 @@ impl Caller {
 
     pub(crate) fn cx(&self) -> Context {
         Context {
+            call: Call {
+                cancel: self.cancel.clone(),
+                deadline: self.deadline.unwrap_or_else(|| Instant::now() + CALL_LIMIT),
+                ..Call::internal(CALL_LIMIT)
+            },
             credentials: self.credentials.clone(),
-            client: ([127, 0, 0, 1], 1023).into(),
-            share: self.share.id,
             now: self.now.unwrap_or_else(Timestamp::now),
-            cancel: self.cancel.clone(),
-            deadline: self.deadline.unwrap_or_else(|| Instant::now() + CALL_LIMIT),
-            timing: Arc::default(),
+            ..Context::internal(self.share.id, CALL_LIMIT)
         }
     }
 

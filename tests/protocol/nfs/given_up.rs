@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use tokio_postgres::Client as Database;
 use trunkfs::content::{Capacity, ContentStore, Error, Footprint, MemoryContent};
 use trunkfs::net::ServerSettings;
-use trunkfs::types::{ContentId, ContentIdentity, Context};
+use trunkfs::types::{self, ContentId, ContentIdentity};
 
 use super::args::{self, *};
 use super::client::Client;
@@ -267,23 +267,35 @@ impl Hanging {
 
 #[async_trait::async_trait]
 impl ContentStore for Hanging {
-    async fn read(&self, cx: &Context, _: ContentId, _: u64, _: usize) -> Result<Bytes, Error> {
+    async fn read(
+        &self,
+        call: &types::Call,
+        _: ContentId,
+        _: u64,
+        _: usize,
+    ) -> Result<Bytes, Error> {
         self.begun.send_modify(|begun| *begun += 1);
-        cx.cancel.cancelled().await;
+        call.cancel.cancelled().await;
         self.cancelled.send_modify(|cancelled| *cancelled += 1);
         Err(Error::Cancelled)
     }
 
-    async fn write(&self, cx: &Context, id: ContentId, at: u64, data: Bytes) -> Result<(), Error> {
-        self.inner.write(cx, id, at, data).await
+    async fn write(
+        &self,
+        call: &types::Call,
+        id: ContentId,
+        at: u64,
+        data: Bytes,
+    ) -> Result<(), Error> {
+        self.inner.write(call, id, at, data).await
     }
 
-    async fn truncate(&self, cx: &Context, id: ContentId, length: u64) -> Result<(), Error> {
-        self.inner.truncate(cx, id, length).await
+    async fn truncate(&self, call: &types::Call, id: ContentId, length: u64) -> Result<(), Error> {
+        self.inner.truncate(call, id, length).await
     }
 
-    async fn length(&self, cx: &Context, id: ContentId) -> Result<u64, Error> {
-        self.inner.length(cx, id).await
+    async fn length(&self, call: &types::Call, id: ContentId) -> Result<u64, Error> {
+        self.inner.length(call, id).await
     }
 
     fn max_length(&self) -> u64 {
@@ -294,8 +306,8 @@ impl ContentStore for Hanging {
         self.inner.identity()
     }
 
-    async fn commit(&self, cx: &Context, id: ContentId) -> Result<(), Error> {
-        self.inner.commit(cx, id).await
+    async fn commit(&self, call: &types::Call, id: ContentId) -> Result<(), Error> {
+        self.inner.commit(call, id).await
     }
 
     async fn remove(&self, id: ContentId) -> Result<(), Error> {
@@ -308,12 +320,12 @@ impl ContentStore for Hanging {
 
     async fn allocated(
         &self,
-        cx: &Context,
+        call: &types::Call,
         id: ContentId,
         length: u64,
         holes: bool,
     ) -> Result<u64, Error> {
-        self.inner.allocated(cx, id, length, holes).await
+        self.inner.allocated(call, id, length, holes).await
     }
 
     async fn footprint(&self, id: ContentId) -> Result<Footprint, Error> {

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use trunkfs::content::{Capacity, ContentStore, Error, Footprint, MemoryContent};
-use trunkfs::types::{ContentId, ContentIdentity, Context};
+use trunkfs::types::{Call, ContentId, ContentIdentity};
 
 use super::args::{self, READ};
 use super::fixture::{Stores, TestServer};
@@ -37,7 +37,7 @@ struct SlowContent {
 
 #[async_trait::async_trait]
 impl ContentStore for SlowContent {
-    async fn read(&self, _: &Context, _: ContentId, _: u64, size: usize) -> Result<Bytes, Error> {
+    async fn read(&self, _: &Call, _: ContentId, _: u64, size: usize) -> Result<Bytes, Error> {
         let bytes = Bytes::from(vec![7; size]);
         let held = self.held.fetch_add(size, Ordering::Relaxed) + size;
         self.most.fetch_max(held, Ordering::Relaxed);
@@ -46,16 +46,16 @@ impl ContentStore for SlowContent {
         Ok(bytes)
     }
 
-    async fn write(&self, cx: &Context, id: ContentId, at: u64, data: Bytes) -> Result<(), Error> {
-        self.inner.write(cx, id, at, data).await
+    async fn write(&self, call: &Call, id: ContentId, at: u64, data: Bytes) -> Result<(), Error> {
+        self.inner.write(call, id, at, data).await
     }
 
-    async fn truncate(&self, cx: &Context, id: ContentId, length: u64) -> Result<(), Error> {
-        self.inner.truncate(cx, id, length).await
+    async fn truncate(&self, call: &Call, id: ContentId, length: u64) -> Result<(), Error> {
+        self.inner.truncate(call, id, length).await
     }
 
-    async fn length(&self, cx: &Context, id: ContentId) -> Result<u64, Error> {
-        self.inner.length(cx, id).await
+    async fn length(&self, call: &Call, id: ContentId) -> Result<u64, Error> {
+        self.inner.length(call, id).await
     }
 
     fn max_length(&self) -> u64 {
@@ -66,8 +66,8 @@ impl ContentStore for SlowContent {
         self.inner.identity()
     }
 
-    async fn commit(&self, cx: &Context, id: ContentId) -> Result<(), Error> {
-        self.inner.commit(cx, id).await
+    async fn commit(&self, call: &Call, id: ContentId) -> Result<(), Error> {
+        self.inner.commit(call, id).await
     }
 
     async fn remove(&self, id: ContentId) -> Result<(), Error> {
@@ -80,12 +80,12 @@ impl ContentStore for SlowContent {
 
     async fn allocated(
         &self,
-        cx: &Context,
+        call: &Call,
         id: ContentId,
         length: u64,
         holes: bool,
     ) -> Result<u64, Error> {
-        self.inner.allocated(cx, id, length, holes).await
+        self.inner.allocated(call, id, length, holes).await
     }
 
     async fn footprint(&self, id: ContentId) -> Result<Footprint, Error> {

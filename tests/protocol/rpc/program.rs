@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::sync::{Semaphore, watch};
 use tokio::time::timeout;
-use trunkfs::rpc::{AuthStatus, Call, Program, Reply};
+use trunkfs::rpc::{AuthStatus, CallMessage, Program, Reply};
 use trunkfs::xdr::{Decoder, Encoder};
 
 use crate::client::PATIENCE;
@@ -118,11 +118,11 @@ impl Scripted {
     }
 
     /// Waits for the gate; `false` where the call was cancelled before.
-    async fn wait_unless_cancelled(&self, call: &Call) -> bool {
+    async fn wait_unless_cancelled(&self, call: &CallMessage) -> bool {
         tokio::select! {
             biased;
             () = self.wait() => true,
-            () = call.caller.cancel.cancelled() => {
+            () = call.caller.call.cancel.cancelled() => {
                 self.cancelled.send_modify(|cancelled| *cancelled += 1);
                 false
             }
@@ -157,7 +157,7 @@ impl Program for Scripted {
         )
     }
 
-    fn is_admitted(&self, _call: &Call) -> bool {
+    fn is_admitted(&self, _call: &CallMessage) -> bool {
         self.admits.load(Ordering::SeqCst)
     }
 
@@ -168,7 +168,7 @@ impl Program for Scripted {
         }
     }
 
-    async fn call(&self, call: Call) -> Reply {
+    async fn call(&self, call: CallMessage) -> Reply {
         match call.procedure {
             NULL => Reply::Success(Encoder::new().finish()),
             ECHO => {

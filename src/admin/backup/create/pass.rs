@@ -199,7 +199,7 @@ impl Making<'_> {
         let size = row.size.min(store.content.max_length());
         self.job.pass_over(row.size - size);
         let found = if self.wanted.no_checksums {
-            let length = store.content.length(&copy::context(self.job), row.content_id()).await;
+            let length = store.content.length(&copy::internal(self.job), row.content_id()).await;
             self.job.advance(size);
             match length {
                 Ok(length) => Found { length: length.min(size), checksum: None },

@@ -134,7 +134,7 @@ impl Bringing<'_> {
     /// Whether a content is there already.
     async fn look(&self, store: &Store, entry: &Entry) -> Result<There, Error> {
         let id = entry.content_id();
-        let length = match store.content.length(&copy::context(self.job), id).await {
+        let length = match store.content.length(&copy::internal(self.job), id).await {
             Err(content::Error::Missing(_)) => return Ok(There::Nothing),
             length => length.map_err(store.failed(id.0))?,
         };
@@ -152,7 +152,7 @@ impl Bringing<'_> {
             return Ok(There::Other);
         }
         // Whoever wrote it, a restore that was killed perhaps, may not have made it durable.
-        store.content.commit(&copy::context(self.job), id).await.map_err(store.failed(id.0))?;
+        store.content.commit(&copy::internal(self.job), id).await.map_err(store.failed(id.0))?;
         Ok(There::Same)
     }
 

@@ -81,7 +81,7 @@ impl Loading<'_> {
             let store = share.and_then(|share| self.stores.get(share));
             let Some((store, _)) = store.filter(|_| entry.length > 0) else { return Ok(true) };
             let id = fresh.get(&entry.content).copied().unwrap_or(entry.content);
-            match store.content.length(&copy::context(self.job), ContentId(id)).await {
+            match store.content.length(&copy::internal(self.job), ContentId(id)).await {
                 Ok(length) => Ok(length >= entry.length),
                 Err(content::Error::Missing(_)) => Ok(false),
                 Err(error) => Err(store.failed(id)(error)),

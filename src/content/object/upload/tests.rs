@@ -12,13 +12,11 @@ use object_store::{
     CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
     PutMultipartOptions, PutOptions, PutPayload, PutResult, Result as StoreResult,
 };
-use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::content::object::bucket::{Bucket, Limits};
 use crate::content::object::{ObjectSettings, S3, Service};
-use crate::types::{ContentId, Credentials, ShareId, Timestamp};
+use crate::types::ContentId;
 
 /// A bucket in memory, of which the next PUT panics where that is set.
 #[derive(Debug, Default)]
@@ -128,28 +126,20 @@ fn shared(bucket: &Arc<Brittle>, write_buffer: usize, concurrency: usize) -> Arc
     Arc::new(Shared::new(bucket, None, &settings, CHUNK))
 }
 
-fn context() -> Context {
-    Context {
-        credentials: Credentials::ROOT,
-        client: ([127, 0, 0, 1], 0).into(),
-        share: ShareId(1),
-        now: Timestamp::now(),
-        cancel: CancellationToken::new(),
-        deadline: Instant::now() + Duration::from_secs(60),
-        timing: Arc::default(),
-    }
+fn call() -> Call {
+    Call::internal(Duration::from_secs(60))
 }
 
 #[tokio::test]
 async fn a_chunk_whose_upload_panicked_is_stored_by_the_next() {
     let bucket = Arc::new(Brittle::default());
     let shared = shared(&bucket, 1 << 20, 4);
-    let (cx, file) = (context(), shared.files.get(ContentId::generate(), CHUNK));
+    let (call, file) = (call(), shared.files.get(ContentId::generate(), CHUNK));
     let data = Bytes::from(vec![7; 3 * CHUNK as usize]);
     bucket.panics.store(true, Ordering::SeqCst);
-    shared.write(&cx, &file, 5, &data).await.unwrap();
+    shared.write(&call, &file, 5, &data).await.unwrap();
     let mut failures = 0;
-    while let Err(error) = shared.commit(&cx, &file).await {
+    while let Err(error) = shared.commit(&call, &file).await {
         assert!(matches!(error, Error::Io(_)), "{error:?}");
         failures += 1;
         assert!(failures < 9, "the chunk is frozen");
@@ -164,8 +154,8 @@ async fn a_chunk_whose_upload_panicked_is_stored_by_the_next() {
 async fn an_upload_that_is_dropped_leaves_its_chunk_to_the_next() {
     let bucket = Arc::new(Brittle::default());
     let shared = shared(&bucket, 1 << 20, 4);
-    let (cx, file) = (context(), shared.files.get(ContentId::generate(), CHUNK));
-    shared.write(&cx, &file, 1, &Bytes::from_static(b"bytes")).await.unwrap();
+    let (call, file) = (call(), shared.files.get(ContentId::generate(), CHUNK));
+    shared.write(&call, &file, 1, &Bytes::from_static(b"bytes")).await.unwrap();
     for begun in [false, true] {
         assert!(file.state.lock().claim(0));
         let mut uploading = Uploading::new(&shared, &file, 0);
@@ -177,7 +167,7 @@ async fn an_upload_that_is_dropped_leaves_its_chunk_to_the_next() {
         assert_eq!(shared.under_way.load(Ordering::SeqCst), 0);
         assert!(!file.state.lock().is_clean());
     }
-    shared.commit(&cx, &file).await.unwrap();
+    shared.commit(&call, &file).await.unwrap();
     assert!(file.state.lock().is_clean());
     assert_eq!(bucket.puts.load(Ordering::SeqCst), 1);
 }
@@ -186,11 +176,11 @@ async fn an_upload_that_is_dropped_leaves_its_chunk_to_the_next() {
 async fn writers_that_wait_for_memory_have_the_oldest_chunks_stored() {
     let bucket = Arc::new(Brittle::default());
     let shared = shared(&bucket, 64 << 10, 2);
-    let cx = context();
+    let call = call();
     let files: Vec<_> = (0..1000).map(|_| shared.files.get(ContentId::generate(), CHUNK)).collect();
     let data = Bytes::from_static(&[7; 1000]);
     for file in &files {
-        let write = shared.write(&cx, file, 1, &data);
+        let write = shared.write(&call, file, 1, &data);
         tokio::time::timeout(Duration::from_secs(60), write).await.unwrap().unwrap();
     }
     let clean: Vec<_> = files.iter().map(|file| file.state.lock().is_clean()).collect();

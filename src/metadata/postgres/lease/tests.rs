@@ -177,15 +177,7 @@ async fn create(store: &PostgresStore, share: &Share, name: &str) {
 }
 
 fn context(share: ShareId) -> Context {
-    Context {
-        credentials: crate::types::Credentials::ROOT,
-        client: ([127, 0, 0, 1], 700).into(),
-        share,
-        now: crate::types::Timestamp::now(),
-        cancel: tokio_util::sync::CancellationToken::new(),
-        deadline: Instant::now() + PATIENCE,
-        timing: Arc::default(),
-    }
+    Context::internal(share, PATIENCE)
 }
 
 #[tokio::test(flavor = "multi_thread")]

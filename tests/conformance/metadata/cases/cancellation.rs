@@ -176,13 +176,16 @@ async fn given_up_wherever_it_waits(world: World, operation: Operation, giving: 
     for waits in every_wait() {
         let scene = Scene::make(store, share).await;
         let cx = scene.cx();
-        let (outcome, given_up) = match give(giving, scene.call(operation, &cx), waits, &cx.cancel)
-            .await
-        {
-            Left::Dropped => (expected.settle(&scene).await, true),
-            Left::Ended(answer) => (expected.check(&answer, &scene.state().await.unwrap()), true),
-            Left::Done(answer) => (expected.check(&answer, &scene.state().await.unwrap()), false),
-        };
+        let (outcome, given_up) =
+            match give(giving, scene.call(operation, &cx), waits, &cx.call.cancel).await {
+                Left::Dropped => (expected.settle(&scene).await, true),
+                Left::Ended(answer) => {
+                    (expected.check(&answer, &scene.state().await.unwrap()), true)
+                }
+                Left::Done(answer) => {
+                    (expected.check(&answer, &scene.state().await.unwrap()), false)
+                }
+            };
         scenes.push((scene, outcome));
         if !given_up {
             break;
