@@ -61,7 +61,7 @@ pub(super) fn writer(settings: &Settings) -> Result<Connection, Error> {
         connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0)).map_err(failed)?;
     if mode != "wal" {
         return Err(Error::Backend(
-            "its file system does not support the shared memory of a write-ahead wal; use a local disk".into(),
+            "its file system does not support the shared memory of a write-ahead log; use a local disk".into(),
         ));
     }
     connection

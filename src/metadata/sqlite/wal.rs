@@ -185,7 +185,7 @@ impl Wal {
                     tracing::warn!(
                         bytes = self.bytes(),
                         limit = self.limit,
-                        "a reader blocks the checkpoint of the write-ahead wal, which grows; at its limit changes are refused: \
+                        "a reader blocks the checkpoint of the write-ahead log, which grows; at its limit changes are refused: \
                          close other programs that have the database open"
                     );
                 }

@@ -119,7 +119,7 @@ impl Writer {
         let why = || {
             if self.wal.is_full() {
                 return Some(Error::Unavailable(
-                    "a reader of another process holds the write-ahead wal, which is as long as it may be".into(),
+                    "a reader of another process holds the write-ahead log, which is as long as it may be".into(),
                 ));
             }
             self.health.error()
