@@ -131,15 +131,7 @@ fn a_commit_that_failed_or_is_in_doubt_takes_its_keys_along() {
 #[tokio::test(start_paused = true)]
 async fn a_reading_waits_for_the_commits_that_touch_its_result() {
     let (cache, _, directory, child) = scene();
-    let cx = Context {
-        credentials: crate::types::Credentials::ROOT,
-        client: ([127, 0, 0, 1], 700).into(),
-        share: ShareId(1),
-        now: Timestamp(1),
-        cancel: tokio_util::sync::CancellationToken::new(),
-        deadline: tokio::time::Instant::now() + std::time::Duration::from_secs(1),
-        timing: std::sync::Arc::default(),
-    };
+    let cx = Context::internal(ShareId(1), std::time::Duration::from_secs(1));
     let reading = |id: ObjectId| cache.settle(&cx, [id].into_iter());
     let now = std::time::Duration::ZERO;
     let first = cache.begin(touched(&[&child], &[]));
