@@ -18,7 +18,7 @@ mod listing;
 mod two_generations;
 
 use std::collections::HashSet;
-use std::hash::{BuildHasher as _, BuildHasherDefault, Hash, Hasher, RandomState};
+use std::hash::{BuildHasher as _, Hash, RandomState};
 
 use parking_lot::RwLock;
 use tokio::sync::Notify;
@@ -482,27 +482,8 @@ impl Drop for Forgetting<'_> {
     }
 }
 
-/// Hashes an [`ObjectId`], whose last eight bytes are random.
-type IdHash = BuildHasherDefault<IdHasher>;
-
-#[derive(Debug, Default)]
-struct IdHasher(u64);
-
-impl Hasher for IdHasher {
-    fn write(&mut self, bytes: &[u8]) {
-        let (chunks, _) = bytes.as_chunks::<8>();
-        for chunk in chunks {
-            self.0 = (self.0.rotate_left(32) ^ u64::from_le_bytes(*chunk))
-                .wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        }
-    }
-
-    fn write_usize(&mut self, _length: usize) {}
-
-    fn finish(&self) -> u64 {
-        self.0 ^ (self.0 >> 32)
-    }
-}
+/// Hashes an [`ObjectId`], which no client chooses.
+type IdHash = foldhash::fast::RandomState;
 
 #[cfg(test)]
 mod tests;
