@@ -17,9 +17,10 @@ END $$;
 
 -- Writes one batch: entries that are gone (d), that lead elsewhere (m), that are new (e); objects that are gone (g), new (f),
 -- changed (u); link counts that are to be recorded (l), and that are to be dropped (k); what the shares (s) use more.
--- Rows are changed in the order of the arrays, which is that of the objects' UUIDs. Each row is found by itself, and an
--- entry in the order of the primary key: a join with the arrays would read all of a table that was small when the plan was made,
--- and another index all of a directory.
+-- Rows are changed in the order of the arrays, which is that of the objects' UUIDs. Each row is found by itself, in the
+-- order of the primary key: a join with the arrays would read all of a table that was small when the plan was made, and another
+-- index all of a directory. The order is a descending one for rows that change often: while an old snapshot is open (pg_dump)
+-- their dead versions stay, and the present one has the last place.
 -- The writer's own row comes first: a fenced writer, or one whose batch before this one was not applied, does no work. Nothing is read
 -- to decide on, and nothing is answered: the process knows what it wrote.
 CREATE FUNCTION apply_rows(
@@ -39,21 +40,25 @@ CREATE FUNCTION apply_rows(
     l_id uuid[], l_count integer[], k_id uuid[]) RETURNS void
 LANGUAGE plpgsql AS $$
 DECLARE
-    counted bigint := 0;
-    d record; m record; u record;
+    counted bigint;
+    s record; d record; m record; u record;
 BEGIN
     UPDATE writers SET last_batch = p_batch
-     WHERE slot = p_slot AND epoch = p_epoch AND last_batch = p_batch - 1;
+     WHERE ctid = (SELECT w.ctid FROM writers w WHERE w.slot >= p_slot AND w.slot <= p_slot ORDER BY w.slot DESC LIMIT 1)
+       AND epoch = p_epoch AND last_batch = p_batch - 1;
     IF NOT FOUND THEN
         RAISE EXCEPTION 'the batch before % of writer slot % was not applied', p_batch, p_slot USING ERRCODE = 'TF005';
     END IF;
-    UPDATE writer_slots w SET used_at = now(), files = w.files + s.files, bytes = w.bytes + s.bytes::numeric
-      FROM unnest(s_share, s_files, s_bytes) AS s(share, files, bytes)
-     WHERE w.slot = p_slot AND w.share_id = s.share AND w.epoch = p_epoch;
-    GET DIAGNOSTICS counted = ROW_COUNT;
-    IF counted <> cardinality(s_share) THEN
-        RAISE EXCEPTION 'writer slot % is fenced', p_slot USING ERRCODE = 'TF001';
-    END IF;
+    FOR s IN SELECT * FROM unnest(s_share, s_files, s_bytes) AS s(share, files, bytes) LOOP
+        UPDATE writer_slots SET used_at = now(), files = files + s.files, bytes = bytes + s.bytes::numeric
+         WHERE ctid = (SELECT w.ctid FROM writer_slots w
+                        WHERE w.slot = p_slot AND w.share_id >= s.share AND w.share_id <= s.share
+                        ORDER BY w.share_id DESC LIMIT 1)
+           AND epoch = p_epoch;
+        IF NOT FOUND THEN
+            RAISE EXCEPTION 'writer slot % is fenced', p_slot USING ERRCODE = 'TF001';
+        END IF;
+    END LOOP;
     IF current_setting('transaction_isolation') <> 'read committed' THEN
         RAISE EXCEPTION 'the isolation level is not READ COMMITTED' USING ERRCODE = 'TF002';
     END IF;
@@ -106,7 +111,7 @@ BEGIN
                SET mode = u.mode, uid = u.uid, gid = u.gid, size = u.size, used = u.used, atime = u.atime, mtime = u.mtime,
                    ctime = u.ctime, subdirs = u.subdirs, content_id = u.content, content_version = u.version,
                    mtime_version = u.mtime_version, parent_id = u.parent, create_verifier = u.verifier
-             WHERE id = u.id;
+             WHERE ctid = (SELECT f.ctid FROM files f WHERE f.id >= u.id AND f.id <= u.id ORDER BY f.id DESC LIMIT 1);
             IF NOT FOUND THEN
                 PERFORM row_is_missing('object', u.id);
             END IF;
