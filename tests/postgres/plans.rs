@@ -167,3 +167,45 @@ async fn names_that_were_removed_cost_nothing() {
     // Six operations, each a few descents of an index of three levels.
     assert!(open < 300 && ended < 300, "{open} blocks beside a snapshot, {ended} after it");
 }
+
+/// Batches that change one directory while a snapshot is open, each with a version of its row.
+const VERSIONS: i64 = 2_000;
+/// Creates whose blocks are counted.
+const COUNTED: i64 = 20;
+
+/// Makes files one after the other in a store that is alone, and counts the blocks that its sessions read of the rows that each
+/// batch changes.
+async fn blocks_of_creates(fixture: &Fixture, directory: ObjectId, files: i64, tag: &str) -> i64 {
+    let client = connect(&fixture.database.settings()).await;
+    let blocks = "SELECT sum(heap_blks_hit + heap_blks_read + idx_blks_hit + idx_blks_read)::bigint
+                    FROM pg_statio_user_tables WHERE relname IN ('files', 'writers', 'writer_slots')";
+    let settings = alone::settings(fixture.database.settings());
+    let store = trunkfs::metadata::postgres::PostgresStore::connect(settings).await.unwrap();
+    store.open_share(&crate::support::share_spec()).await.unwrap();
+    alone::until_alone(&store).await;
+    let before: i64 = client.query_one(blocks, &[]).await.unwrap().get(0);
+    let how = CreateHow::Guarded(mode(0o644));
+    for number in 0..files {
+        let file = name(&format!("{tag}-{number}"));
+        store.create(&fixture.cx(), directory, &file, &how).await.unwrap();
+    }
+    store.close().await;
+    until(&fixture.database, "the sessions end", "application_name = 'trunkfs'", 0).await;
+    let after: i64 = client.query_one(blocks, &[]).await.unwrap().get(0);
+    after - before
+}
+
+/// As beside pg_dump: no version of a row goes while the snapshot is open.
+#[tokio::test(flavor = "multi_thread")]
+async fn dead_versions_of_a_busy_directory_cost_a_writer_that_is_alone_nothing() {
+    let fixture = Fixture::new().await;
+    let directory = fixture.directory(fixture.root(), "spool").await.id;
+    fixture.store.close().await;
+    let first = blocks_of_creates(&fixture, directory, COUNTED, "first").await;
+    let snapshot = connect(&fixture.database.settings()).await;
+    snapshot.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT 1").await.unwrap();
+    blocks_of_creates(&fixture, directory, VERSIONS, "filler").await;
+    let last = blocks_of_creates(&fixture, directory, COUNTED, "last").await;
+    snapshot.batch_execute("COMMIT").await.unwrap();
+    assert!(last < first * 3, "{first} blocks before the snapshot, {last} beside it");
+}
