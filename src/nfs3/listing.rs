@@ -11,7 +11,7 @@ use super::handle;
 use super::request::{Failure, Request};
 use super::status::Error;
 use crate::metadata::{DirectoryEntry, Page};
-use crate::types::{Attributes, Cookie, FileHandle, Fileid, Name, ObjectId};
+use crate::types::{Attributes, Cookie, FileHandle, Fileid, ObjectId};
 use crate::vfs::ReadDirDone;
 use crate::xdr::Encoder;
 
@@ -67,7 +67,7 @@ impl Limits {
 
     /// The most memory that a listing takes, in bytes: as a store gives it, as it is cut, and as it is written.
     pub(super) fn memory(self, form: Form) -> usize {
-        let entry = size_of::<DirectoryEntry>() + size_of::<ListingEntry>() + SHORTEST_ENTRY_BYTES;
+        let entry = size_of::<DirectoryEntry>() + SHORTEST_ENTRY_BYTES;
         2 * self.page + self.most_entries(form, 0) * entry
     }
 
@@ -93,45 +93,27 @@ fn opaque_bytes(length: usize) -> usize {
     LENGTH_BYTES + length.next_multiple_of(4)
 }
 
-/// An entry's name.
-#[derive(Debug)]
-enum EntryName {
-    Dot,
-    DotDot,
-    Stored(Name),
-}
-
-impl EntryName {
-    fn as_bytes(&self) -> &[u8] {
-        match self {
-            Self::Dot => b".",
-            Self::DotDot => b"..",
-            Self::Stored(name) => name.as_bytes(),
-        }
-    }
-}
-
 /// One entry of a page.
-#[derive(Debug)]
-struct ListingEntry {
+#[derive(Clone, Copy, Debug)]
+struct ListingEntry<'a> {
     fileid: Fileid,
-    name: EntryName,
+    name: &'a [u8],
     cookie: Cookie,
-    /// The object, for READDIRPLUS by who may search the directory.
+    /// The object, for READDIRPLUS by callers that may search the directory.
     object: Option<ObjectId>,
     /// Its attributes, for READDIRPLUS and where known.
-    attributes: Option<Attributes>,
+    attributes: Option<&'a Attributes>,
 }
 
-impl ListingEntry {
+impl ListingEntry<'_> {
     /// The bytes that READDIR writes for the entry.
     fn names_bytes(&self) -> usize {
-        NAMELESS_ENTRY_BYTES + self.name.as_bytes().len().next_multiple_of(4)
+        NAMELESS_ENTRY_BYTES + self.name.len().next_multiple_of(4)
     }
 
     /// The bytes that READDIRPLUS writes in addition.
     fn plus_bytes(&self, handle_bytes: usize) -> usize {
-        let attributes = self.attributes.as_ref().map_or(0, |_| FATTR3_BYTES);
+        let attributes = self.attributes.map_or(0, |_| FATTR3_BYTES);
         let handle = self.object.map_or(0, |_| opaque_bytes(handle_bytes));
         BOOLEAN_BYTES + attributes + BOOLEAN_BYTES + handle
     }
@@ -141,9 +123,15 @@ impl ListingEntry {
 #[derive(Debug)]
 pub(super) struct Listing {
     handle: FileHandle,
-    directory: Attributes,
+    after: Cookie,
+    page: Page,
     form: Form,
-    entries: Vec<ListingEntry>,
+    /// Whether READDIRPLUS shows handles and attributes.
+    shows_objects: bool,
+    /// How many entries of the page fit, `.` and `..` included.
+    count: usize,
+    /// Bytes of the results.
+    bytes: usize,
     eof: bool,
 }
 
@@ -173,83 +161,95 @@ impl Listing {
         limits: Limits,
     ) -> Result<Self, Failure> {
         let handle_bytes = handle.to_wire().len();
-        let Page { directory, parent_fileid, entries: stored, eof } = done.page;
-        let plus = form == Form::Plus && done.searchable;
-        let dots = dots(&directory, parent_fileid, plus);
-        let stored = stored.into_iter().map(|entry| shown(entry, plus));
-        let mut rest = dots.into_iter().filter(|dot| dot.cookie > after).chain(stored).peekable();
-        let (mut page_bytes, mut names_bytes) = (EMPTY_PAGE_BYTES, 0);
-        let mut entries = Vec::new();
-        while let Some(entry) = rest.next_if(|entry| {
+        let ReadDirDone { page, searchable } = done;
+        let shows_objects = form == Form::Plus && searchable;
+        let (count, bytes, eof) = (0, EMPTY_PAGE_BYTES, false);
+        let mut listing =
+            Self { handle: handle.clone(), after, page, form, shows_objects, count, bytes, eof };
+        let (mut count, mut bytes, mut names_bytes) = (0, EMPTY_PAGE_BYTES, 0);
+        let mut rest = listing.entries().peekable();
+        while let Some(entry) = rest.peek() {
             let plus = match form {
                 Form::Names => 0,
                 Form::Plus => entry.plus_bytes(handle_bytes),
             };
-            let is_first = names_bytes == 0;
-            names_bytes += entry.names_bytes();
-            page_bytes += entry.names_bytes() + plus;
-            page_bytes <= limits.page && (is_first || names_bytes <= limits.names)
-        }) {
-            entries.push(entry);
+            let entry_bytes = entry.names_bytes();
+            if bytes + entry_bytes + plus > limits.page
+                || (count > 0 && names_bytes + entry_bytes > limits.names)
+            {
+                break;
+            }
+            names_bytes += entry_bytes;
+            bytes += entry_bytes + plus;
+            count += 1;
+            rest.next();
         }
         let complete = rest.peek().is_none();
-        if limits.page < EMPTY_PAGE_BYTES || (entries.is_empty() && !complete) {
-            return Err(Failure::of(Error::TooSmall, directory));
+        drop(rest);
+        if limits.page < EMPTY_PAGE_BYTES || (count == 0 && !complete) {
+            return Err(Failure::of(Error::TooSmall, listing.page.directory));
         }
-        Ok(Self { handle: handle.clone(), directory, form, entries, eof: eof && complete })
+        (listing.count, listing.bytes) = (count, bytes);
+        listing.eof = listing.page.eof && complete;
+        Ok(listing)
     }
 
     /// Writes the results.
     pub(super) fn put(self, reply: &mut Encoder) {
-        attributes::post_op(reply, Some(&self.directory));
+        reply.reserve(self.bytes);
+        attributes::post_op(reply, Some(&self.page.directory));
         reply.fixed(&COOKIE_VERIFIER);
-        for entry in &self.entries {
+        let mut handle = self.handle.clone();
+        for entry in self.entries().take(self.count) {
             reply.boolean(true);
             reply.u64(entry.fileid.0);
-            reply.opaque(entry.name.as_bytes());
+            reply.opaque(entry.name);
             reply.u64(entry.cookie.0);
             if self.form == Form::Plus {
-                attributes::post_op(reply, entry.attributes.as_ref());
-                let share = &self.handle.share;
-                let handle = entry.object.map(|object| FileHandle { share: share.clone(), object });
-                handle::post_op(reply, handle.as_ref());
+                attributes::post_op(reply, entry.attributes);
+                let object = entry.object.map(|object| {
+                    handle.object = object;
+                    &handle
+                });
+                handle::post_op(reply, object);
             }
         }
         reply.boolean(false);
         reply.boolean(self.eof);
     }
-}
 
-/// The entries that no store keeps.
-fn dots(directory: &Attributes, parent_fileid: Fileid, plus: bool) -> [ListingEntry; 2] {
-    let own = plus.then(|| directory.clone());
-    let parent = directory.parent.filter(|_| plus);
-    // A root is its own parent; another parent's attributes were not read.
-    let parent_attributes = own.clone().filter(|own| parent == Some(own.id));
-    let current = ListingEntry {
-        fileid: directory.fileid,
-        name: EntryName::Dot,
-        cookie: Cookie::DOT,
-        object: plus.then_some(directory.id),
-        attributes: own,
-    };
-    let parent = ListingEntry {
-        fileid: parent_fileid,
-        name: EntryName::DotDot,
-        cookie: Cookie::DOT_DOT,
-        object: parent,
-        attributes: parent_attributes,
-    };
-    [current, parent]
-}
+    /// `.` and `..`, which no store keeps, and the stored entries.
+    fn entries(&self) -> impl Iterator<Item = ListingEntry<'_>> {
+        let stored = self.page.entries.iter().map(|entry| ListingEntry {
+            fileid: entry.fileid,
+            name: entry.name.as_bytes(),
+            cookie: entry.cookie,
+            object: self.shows_objects.then_some(entry.object),
+            attributes: entry.attributes.as_ref(),
+        });
+        self.dots().into_iter().filter(|dot| dot.cookie > self.after).chain(stored)
+    }
 
-fn shown(entry: DirectoryEntry, plus: bool) -> ListingEntry {
-    ListingEntry {
-        fileid: entry.fileid,
-        name: EntryName::Stored(entry.name),
-        cookie: entry.cookie,
-        object: plus.then_some(entry.object),
-        attributes: entry.attributes,
+    fn dots(&self) -> [ListingEntry<'_>; 2] {
+        let directory = &self.page.directory;
+        let own = self.shows_objects.then_some(directory);
+        let parent = directory.parent.filter(|_| self.shows_objects);
+        let current = ListingEntry {
+            fileid: directory.fileid,
+            name: b".",
+            cookie: Cookie::DOT,
+            object: own.map(|own| own.id),
+            attributes: own,
+        };
+        let parent = ListingEntry {
+            fileid: self.page.parent_fileid,
+            name: b"..",
+            cookie: Cookie::DOT_DOT,
+            object: parent,
+            // A root is its own parent; another parent's attributes were not read.
+            attributes: own.filter(|own| parent == Some(own.id)),
+        };
+        [current, parent]
     }
 }
 

@@ -2,13 +2,17 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use smallvec::SmallVec;
 use uuid::Uuid;
 
+use super::name::MAX_SHARE_NAME_BYTES;
 use super::{ObjectId, ShareName};
 
 /// The longest handle, in bytes (RFC 1813 section 2.4, NFS3_FHSIZE).
 pub const MAX_HANDLE_BYTES: usize = 64;
 const UUID_BYTES: usize = 16;
+/// The longest handle before it is encoded.
+const MAX_RAW_BYTES: usize = MAX_SHARE_NAME_BYTES + UUID_BYTES;
 
 /// Names an object to clients; valid across restarts, instances and renames.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -28,8 +32,13 @@ impl FileHandle {
     /// The handle's bytes on the wire: at most [`MAX_HANDLE_BYTES`] of padded base64.
     #[must_use]
     pub fn to_wire(&self) -> String {
-        let share = self.share.as_str().as_bytes();
-        STANDARD.encode([share, self.object.0.as_bytes()].concat())
+        STANDARD.encode(self.raw())
+    }
+
+    fn raw(&self) -> SmallVec<[u8; MAX_RAW_BYTES]> {
+        let mut raw = SmallVec::from_slice(self.share.as_str().as_bytes());
+        raw.extend_from_slice(self.object.0.as_bytes());
+        raw
     }
 
     /// Parses a handle; only its canonical form is taken.

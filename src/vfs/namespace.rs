@@ -77,8 +77,10 @@ impl Vfs {
         }
         let searchable = rules::may_search(&cx.credentials, &page.directory).is_ok();
         for entry in &mut page.entries {
-            let attributes = entry.attributes.take().filter(|_| searchable);
-            entry.attributes = attributes.map(|attributes| export.with_overlay(attributes));
+            match &mut entry.attributes {
+                Some(attributes) if searchable => export.lay_overlay(attributes),
+                hidden => *hidden = None,
+            }
         }
         Ok(ReadDirDone { page, searchable })
     }

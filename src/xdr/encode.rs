@@ -55,6 +55,11 @@ impl Encoder {
         Self::default()
     }
 
+    /// Makes room for further bytes.
+    pub fn reserve(&mut self, bytes: usize) {
+        self.tail.reserve(bytes);
+    }
+
     /// Unsigned integer (RFC 4506 section 4.2).
     pub fn u32(&mut self, value: u32) {
         self.tail.put_u32(value);

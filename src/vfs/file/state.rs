@@ -300,11 +300,16 @@ impl Export {
 
     /// Attributes as clients see them: what is not flushed laid over the committed ones.
     pub(in crate::vfs) fn with_overlay(&self, mut attributes: Attributes) -> Attributes {
+        self.lay_overlay(&mut attributes);
+        attributes
+    }
+
+    /// The same in place.
+    pub(in crate::vfs) fn lay_overlay(&self, attributes: &mut Attributes) {
         if attributes.file_type == FileType::Regular
             && let Some(state) = self.files.existing(attributes.id)
         {
-            state.overlay.lock().lay(&mut attributes);
+            state.overlay.lock().lay(attributes);
         }
-        attributes
     }
 }
