@@ -14,7 +14,7 @@ use trunkfs::types::{Cookie, ObjectId};
 
 use crate::database::{TestDatabase, connect};
 use crate::proxy::Proxy;
-use crate::support::{CALL_LIMIT, Fixture, context, mode, name};
+use crate::support::{CALL_LIMIT, Fixture, context, mode, name, until};
 
 /// A store that takes the lease as soon as nobody else is there.
 pub(crate) fn settings(settings: Settings) -> Settings {
@@ -329,6 +329,49 @@ async fn what_was_acknowledged_outlives_connections_that_are_cut() {
         }
     })
     .await;
+}
+
+/// The connection of a batch ends while rows are fetched on the only connection of the pool: that one is free again as soon as the rows
+/// are there, and the outcome of the batch is looked for on it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fetch_keeps_no_connection_from_a_batch_that_was_lost() {
+    let database = TestDatabase::create().await;
+    let settings = Settings { max_connections: 1, ..settings(database.settings()) };
+    let fixture = Fixture::on(settings.clone(), database).await;
+    fixture.file(fixture.root(), "old").await;
+    let Fixture { store, share, database } = fixture;
+    store.close().await;
+    let store = PostgresStore::connect(settings).await.unwrap();
+    until_alone(&store).await;
+    let fixture = Fixture { store, share, database };
+    // From here on the root is known, and "old" is not.
+    fixture.file(fixture.root(), "warm").await;
+    let mut blocker = connect(&fixture.database.settings()).await;
+    let lock = blocker.transaction().await.unwrap();
+    lock.batch_execute("LOCK TABLE parent_child_map IN ACCESS EXCLUSIVE MODE").await.unwrap();
+    let began = Instant::now();
+    let meanwhile = async {
+        until(&fixture.database, "a batch and a fetch wait", "wait_event_type = 'Lock'", 2).await;
+        let killer = connect(&fixture.database.settings()).await;
+        let batch = "query LIKE '%apply_rows%' AND pid <> pg_backend_pid()";
+        let statement =
+            format!("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {batch}");
+        killer.execute(&statement, &[]).await.unwrap();
+        until(&fixture.database, "the batch has ended", "wait_event_type = 'Lock'", 1).await;
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        lock.rollback().await.unwrap();
+    };
+    let (cx, new, old) = (fixture.cx(), name("new"), name("old"));
+    let how = CreateHow::Guarded(mode(0o644));
+    let (created, removed, ()) = tokio::join!(
+        fixture.store.create(&cx, fixture.root(), &new, &how),
+        fixture.store.remove(&cx, fixture.root(), &old),
+        meanwhile,
+    );
+    assert!(created.unwrap().made);
+    removed.unwrap();
+    assert!(began.elapsed() < Duration::from_secs(50), "{:?}", began.elapsed());
+    fixture.sound().await;
 }
 
 /// A slot that somebody fenced: what was under way is not applied, and is decided anew under another slot.

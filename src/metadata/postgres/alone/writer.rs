@@ -207,8 +207,17 @@ impl<'a> Writer<'a> {
         if missing.numbers || !incomplete.is_empty() {
             let walking = incomplete.iter().any(|call| call.fetches >= WALKING);
             let moment = self.overlay.moment();
-            let fetching = fetch(Arc::clone(&self.alone.pool), missing, moment, walking);
-            self.fetches.push(Box::pin(async move { (incomplete, fetching.await) }));
+            // In a task of its own: while the outcome of a batch is awaited no fetch is polled, and its connection of the pool may
+            // be the last one.
+            let fetching =
+                tokio::spawn(fetch(Arc::clone(&self.alone.pool), missing, moment, walking));
+            self.fetches.push(Box::pin(async move {
+                let fetched = fetching.await;
+                (
+                    incomplete,
+                    fetched.unwrap_or_else(|panicked| Err(Error::Backend(Box::new(panicked)))),
+                )
+            }));
         }
     }
 
