@@ -162,6 +162,11 @@ impl Connection {
         }
     }
 
+    /// Sends nothing more, to a server that may have closed the connection.
+    pub(crate) async fn try_finish(&mut self) -> std::io::Result<()> {
+        self.stream.shutdown().await
+    }
+
     /// Sends nothing more.
     pub(crate) async fn finish(&mut self) {
         self.stream.shutdown().await.unwrap();
