@@ -127,6 +127,9 @@ limit=$(ulimit -H -n)
 if [[ $limit == unlimited ]] || ((limit > 16384)); then limit=16384; fi
 ulimit -S -n "$limit"
 
+# Most tests wait for disks, databases and clocks: two processors have room for more of them than two.
+export RUST_TEST_THREADS=${RUST_TEST_THREADS:-$(($(nproc) > 8 ? $(nproc) : 8))}
+
 # Ignored tests run too; whatever stands behind "--" is passed on to the test programs.
 cargo_arguments=() test_arguments=()
 while (($#)) && [[ $1 != -- ]]; do
