@@ -390,7 +390,7 @@ impl StoreCheck<'_> {
                 share.name, home.identity, home.store
             ));
         }
-        Ok(Some(content.with_chunk_size(share.chunk_size).unwrap_or(content)))
+        Ok(Some(content.in_chunks(share.chunk_size)))
     }
 }
 

@@ -257,6 +257,24 @@ impl ContentStore for MemoryContent {
             Capacity { total, free, available: free }
         }))
     }
+
+    /// All that it has goes with the process.
+    async fn leftovers(&self, _before: Timestamp, _remove: bool) -> Result<u64, Error> {
+        Ok(0)
+    }
+
+    /// Reads show every committed write at once: all are in this process.
+    fn observed(&self, _id: ContentId, _state: Timestamp) {}
+
+    fn has_dirty(&self, _id: ContentId) -> bool {
+        false
+    }
+
+    fn discard_dirty(&self, _id: ContentId) {}
+
+    fn with_chunk_size(&self, _chunk_size: u32) -> Option<Arc<dyn ContentStore>> {
+        None
+    }
 }
 
 /// A range's part in one block.

@@ -64,7 +64,8 @@ pub struct Footprint {
     pub bytes: u64,
 }
 
-/// A store of file bytes. See the module for the contract.
+/// A store of file bytes. See the module for the contract. No method has a default: a store around another one passes all of
+/// them on, and one that is forgotten loses bytes.
 #[async_trait::async_trait]
 pub trait ContentStore: std::fmt::Debug + Send + Sync + 'static {
     /// Up to `length` bytes from `offset`; fewer only where the content ends.
@@ -96,12 +97,10 @@ pub trait ContentStore: std::fmt::Debug + Send + Sync + 'static {
     /// other and at most a few thousand. What lies in none of them, up to the content's end, reads as zeros. Of what is
     /// written while this looks only a part may be told. [`Error::Missing`] where there is no content.
     ///
-    /// A store that does not know says all of it. One that does asks what keeps the bytes, which for a bucket is a LIST for
+    /// A store that does not know answers with the whole length. One that does asks what keeps the bytes, which for
+    /// a bucket is a LIST for
     /// each 1,000 chunks: worth it for large content.
-    async fn data_extents(&self, call: &Call, id: ContentId) -> Result<Vec<Range<u64>>, Error> {
-        let length = self.length(call, id).await?;
-        Ok(std::iter::once(0..length).filter(|all| !all.is_empty()).collect())
-    }
+    async fn data_extents(&self, call: &Call, id: ContentId) -> Result<Vec<Range<u64>>, Error>;
 
     /// The longest that content can be here, in bytes; nothing beyond it can be written. Constant for as
     /// long as the store is open.
@@ -134,10 +133,7 @@ pub trait ContentStore: std::fmt::Debug + Send + Sync + 'static {
 
     /// Counts what the store's own work left beside the contents where it was killed, such as files that had not
     /// got their name yet, and that was last changed before `before`. Removes it too where `remove` says so.
-    async fn leftovers(&self, before: Timestamp, remove: bool) -> Result<u64, Error> {
-        let _ = (before, remove);
-        Ok(0)
-    }
+    async fn leftovers(&self, before: Timestamp, remove: bool) -> Result<u64, Error>;
 
     /// Which body of content this is; `None` where it goes with the process. A store that lasts keeps its identity
     /// with its content, makes it once (the first of several processes that open a new store at the same time
@@ -157,26 +153,24 @@ pub trait ContentStore: std::fmt::Debug + Send + Sync + 'static {
     /// The caller has seen the file of `id` in the state that `state` names, such as its recorded ctime. Reads that
     /// begin after this show what every process had committed before it recorded that state. Without it, or under
     /// another name since, a store that keeps bytes outside its process asks for them anew.
-    fn observed(&self, id: ContentId, state: Timestamp) {
-        let _ = (id, state);
-    }
+    fn observed(&self, id: ContentId, state: Timestamp);
 
     /// Whether bytes that were written to `id` wait in this process alone, while other processes may change the content.
-    fn has_dirty(&self, id: ContentId) -> bool {
-        let _ = id;
-        false
-    }
+    fn has_dirty(&self, id: ContentId) -> bool;
 
     /// Forgets such bytes, as if they had not been written. Nobody writes to `id` meanwhile.
-    fn discard_dirty(&self, id: ContentId) {
-        let _ = id;
-    }
+    fn discard_dirty(&self, id: ContentId);
 
     /// The same store for shares whose content is in chunks of so many bytes; `None` for a store that keeps
     /// no chunks, which serves every share as it is.
-    fn with_chunk_size(&self, chunk_size: u32) -> Option<std::sync::Arc<dyn ContentStore>> {
-        let _ = chunk_size;
-        None
+    fn with_chunk_size(&self, chunk_size: u32) -> Option<std::sync::Arc<dyn ContentStore>>;
+}
+
+impl dyn ContentStore {
+    /// The store for a share whose content is in chunks of so many bytes: itself where it keeps no chunks.
+    #[must_use]
+    pub fn in_chunks(self: std::sync::Arc<Self>, chunk_size: u32) -> std::sync::Arc<Self> {
+        self.with_chunk_size(chunk_size).unwrap_or(self)
     }
 }
 

@@ -182,7 +182,7 @@ impl Stores {
             tracing::info!(share = %share.name, "content stays in chunks of {} bytes, with which the share was made",
                 opened.chunk_size);
         }
-        let content = content.with_chunk_size(opened.chunk_size).unwrap_or(content);
+        let content = content.in_chunks(opened.chunk_size);
         let capabilities = &mut opened.capabilities;
         capabilities.max_file_size =
             capabilities.max_file_size.min(size_limit::of(share.max_file_size, &*content));

@@ -141,4 +141,36 @@ impl ContentStore for FaultyContent {
     async fn capacity(&self) -> Result<Option<Capacity>, Error> {
         self.inner.capacity().await
     }
+
+    async fn data_extents(
+        &self,
+        call: &Call,
+        id: ContentId,
+    ) -> Result<Vec<std::ops::Range<u64>>, Error> {
+        self.inner.data_extents(call, id).await
+    }
+
+    async fn leftovers(
+        &self,
+        before: trunkfs::types::Timestamp,
+        remove: bool,
+    ) -> Result<u64, Error> {
+        self.inner.leftovers(before, remove).await
+    }
+
+    fn observed(&self, id: ContentId, state: trunkfs::types::Timestamp) {
+        self.inner.observed(id, state);
+    }
+
+    fn has_dirty(&self, id: ContentId) -> bool {
+        self.inner.has_dirty(id)
+    }
+
+    fn discard_dirty(&self, id: ContentId) {
+        self.inner.discard_dirty(id);
+    }
+
+    fn with_chunk_size(&self, chunk_size: u32) -> Option<Arc<dyn ContentStore>> {
+        self.inner.with_chunk_size(chunk_size)
+    }
 }

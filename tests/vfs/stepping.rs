@@ -47,6 +47,10 @@ stepping! {
         fn observed(id: ContentId, state: Timestamp);
         fn has_dirty(id: ContentId) -> bool;
         fn discard_dirty(id: ContentId);
+        fn with_chunk_size(chunk_size: u32) -> Option<Arc<dyn ContentStore>>;
+        async fn data_extents(call: &Call, id: ContentId)
+            -> Result<Vec<std::ops::Range<u64>>, trunkfs::content::Error>;
+        async fn leftovers(before: Timestamp, remove: bool) -> Result<u64, trunkfs::content::Error>;
         async fn read(call: &Call, id: ContentId, offset: u64, length: usize)
             -> Result<Bytes, trunkfs::content::Error>;
         async fn write(call: &Call, id: ContentId, offset: u64, data: Bytes)

@@ -48,7 +48,7 @@ pub(super) async fn find(
         };
         let Some(identity) = content.identity() else { continue };
         if home.as_ref().is_none_or(|home| home.identity == identity) {
-            let content = content.with_chunk_size(share.chunk_size).unwrap_or(content);
+            let content = content.in_chunks(share.chunk_size);
             return Ok(Some(Place { store: Store { name, content }, identity }));
         }
     }

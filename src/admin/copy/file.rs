@@ -74,7 +74,7 @@ impl Pair {
             None => BLOCK,
         };
         Self {
-            from: from.with_chunk_size(chunk_size).unwrap_or_else(|| Arc::clone(from)),
+            from: Arc::clone(from).in_chunks(chunk_size),
             to: in_chunks.unwrap_or_else(|| Arc::clone(to)),
             grain,
             reads: Arc::clone(reads),
@@ -374,6 +374,30 @@ mod tests {
 
         async fn capacity(&self) -> Result<Option<Capacity>, Error> {
             self.0.capacity().await
+        }
+
+        async fn data_extents(&self, call: &Call, id: ContentId) -> Result<Vec<Range<u64>>, Error> {
+            self.0.data_extents(call, id).await
+        }
+
+        async fn leftovers(&self, before: Timestamp, remove: bool) -> Result<u64, Error> {
+            self.0.leftovers(before, remove).await
+        }
+
+        fn observed(&self, id: ContentId, state: Timestamp) {
+            self.0.observed(id, state);
+        }
+
+        fn has_dirty(&self, id: ContentId) -> bool {
+            self.0.has_dirty(id)
+        }
+
+        fn discard_dirty(&self, id: ContentId) {
+            self.0.discard_dirty(id);
+        }
+
+        fn with_chunk_size(&self, chunk_size: u32) -> Option<Arc<dyn ContentStore>> {
+            self.0.with_chunk_size(chunk_size)
         }
     }
 

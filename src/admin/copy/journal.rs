@@ -44,7 +44,7 @@ struct Waiting {
 
 impl Journal {
     pub(super) async fn open(store: Arc<dyn ContentStore>) -> Result<Self, Error> {
-        let store = store.with_chunk_size(CHUNK).unwrap_or(store);
+        let store = store.in_chunks(CHUNK);
         let call = internal(&CancellationToken::new());
         let length = match store.length(&call, ID).await {
             Ok(length) => length,

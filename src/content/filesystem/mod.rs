@@ -445,6 +445,19 @@ impl ContentStore for FilesystemContent {
         let shared = Arc::clone(&self.shared);
         settle(tokio::task::spawn_blocking(move || shared.folder.capacity()).await).map(Some)
     }
+
+    /// Reads show every write at once: all processes have the same files.
+    fn observed(&self, _id: ContentId, _state: Timestamp) {}
+
+    fn has_dirty(&self, _id: ContentId) -> bool {
+        false
+    }
+
+    fn discard_dirty(&self, _id: ContentId) {}
+
+    fn with_chunk_size(&self, _chunk_size: u32) -> Option<Arc<dyn ContentStore>> {
+        None
+    }
 }
 
 #[cfg(test)]

@@ -343,6 +343,34 @@ impl ContentStore for Hanging {
     async fn capacity(&self) -> Result<Option<Capacity>, Error> {
         self.inner.capacity().await
     }
+
+    async fn data_extents(
+        &self,
+        call: &types::Call,
+        id: ContentId,
+    ) -> Result<Vec<std::ops::Range<u64>>, Error> {
+        self.inner.data_extents(call, id).await
+    }
+
+    async fn leftovers(&self, before: types::Timestamp, remove: bool) -> Result<u64, Error> {
+        self.inner.leftovers(before, remove).await
+    }
+
+    fn observed(&self, id: ContentId, state: types::Timestamp) {
+        self.inner.observed(id, state);
+    }
+
+    fn has_dirty(&self, id: ContentId) -> bool {
+        self.inner.has_dirty(id)
+    }
+
+    fn discard_dirty(&self, id: ContentId) {
+        self.inner.discard_dirty(id);
+    }
+
+    fn with_chunk_size(&self, chunk_size: u32) -> Option<std::sync::Arc<dyn ContentStore>> {
+        self.inner.with_chunk_size(chunk_size)
+    }
 }
 
 #[test]

@@ -316,7 +316,7 @@ async fn prepare(offline: &mut OfflineStores<'_>, group: &Group) -> Result<Store
         let identity = content.identity().ok_or_else(|| {
             Error::Unfit(format!("the content store {name} is in memory: use --content NAME"))
         })?;
-        let content = content.with_chunk_size(target.share.chunk_size).unwrap_or(content);
+        let content = content.in_chunks(target.share.chunk_size);
         stores.insert(target.share.name.clone(), (Store { name, content }, identity));
     }
     Ok(stores)
