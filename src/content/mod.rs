@@ -97,9 +97,8 @@ pub trait ContentStore: std::fmt::Debug + Send + Sync + 'static {
     /// other and at most a few thousand. What lies in none of them, up to the content's end, reads as zeros. Of what is
     /// written while this looks only a part may be told. [`Error::Missing`] where there is no content.
     ///
-    /// A store that does not know answers with the whole length. One that does asks what keeps the bytes, which for
-    /// a bucket is a LIST for
-    /// each 1,000 chunks: worth it for large content.
+    /// A store that does not know answers with the whole length. One that does asks what keeps the bytes, which for a bucket is
+    /// a LIST for each 1,000 chunks: worth it for large content.
     async fn data_extents(&self, call: &Call, id: ContentId) -> Result<Vec<Range<u64>>, Error>;
 
     /// The longest that content can be here, in bytes; nothing beyond it can be written. Constant for as

@@ -1,7 +1,7 @@
 //! Why an operation was refused or failed.
 
 use super::schema::SchemaError;
-use crate::types::Attributes;
+use crate::types::Failed;
 
 /// The source of a failure.
 pub type Source = Box<dyn std::error::Error + Send + Sync>;
@@ -72,37 +72,14 @@ pub enum Error {
     Backend(#[source] Source),
 }
 
-/// An error and the present attributes of the objects that the call names, in its order: the
-/// directory; a rename's two directories; a link's object and directory. Nothing was changed.
-#[derive(Debug)]
-pub struct Refusal {
-    /// Why.
-    pub error: Error,
-    /// The first object, where known. Boxed: refusals are rarer than answers.
-    pub first: Option<Box<Attributes>>,
-    /// The second object, where known.
-    pub second: Option<Box<Attributes>>,
-}
+/// An error and the present attributes of the objects that the call names. Nothing was changed.
+pub type Refusal = Failed<Error>;
 
 /// What an operation answers.
 pub type Answer<T> = Result<T, Refusal>;
 
-impl Refusal {
-    /// A refusal that knows the first object.
-    #[must_use]
-    pub fn of(error: Error, first: &Attributes) -> Self {
-        Self { error, first: Some(Box::new(first.clone())), second: None }
-    }
-
-    /// A refusal that knows both objects.
-    #[must_use]
-    pub fn of_both(error: Error, first: &Attributes, second: &Attributes) -> Self {
-        Self { error, first: Some(Box::new(first.clone())), second: Some(Box::new(second.clone())) }
-    }
-}
-
 impl From<Error> for Refusal {
     fn from(error: Error) -> Self {
-        Self { error, first: None, second: None }
+        Self::alone(error)
     }
 }

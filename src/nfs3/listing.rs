@@ -187,7 +187,7 @@ impl Listing {
         let complete = rest.peek().is_none();
         drop(rest);
         if limits.page < EMPTY_PAGE_BYTES || (count == 0 && !complete) {
-            return Err(Failure::of(Error::TooSmall, listing.page.directory));
+            return Err(Failure::of(Error::TooSmall, &listing.page.directory));
         }
         (listing.count, listing.bytes) = (count, bytes);
         listing.eof = listing.page.eof && complete;

@@ -19,7 +19,7 @@ pub(super) async fn handle(
         let (object, directory) = (found.object, found.directory);
         match object {
             Some(object) => Ok((handle::of(&handle, &object), object, directory)),
-            None => Err(Failure::of(metadata::Error::NotFound, directory)),
+            None => Err(Failure::of(metadata::Error::NotFound, &directory)),
         }
     };
     let success = |reply: &mut Encoder, (handle, object, directory)| {

@@ -7,7 +7,7 @@ use super::{attributes, handle};
 use crate::log_limit::limited;
 use crate::metadata;
 use crate::rpc::{CallMessage, Reply, Standing};
-use crate::types::{Attributes, BoundedChain, Caller};
+use crate::types::{BoundedChain, Caller, Failed};
 use crate::vfs::{self, Vfs};
 use crate::xdr::{DecodeError, Decoder, Encoder};
 
@@ -16,21 +16,10 @@ use crate::xdr::{DecodeError, Decoder, Encoder};
 /// arguments are known to be well formed.
 pub(super) type Decoded<T> = Result<Result<T, Error>, DecodeError>;
 
-/// An error, and the present attributes of the objects that the call names, where known: those of a
-/// [`vfs::Failure`].
-#[derive(Debug)]
-pub(super) struct Failure {
-    error: Error,
-    first: Option<Box<Attributes>>,
-    second: Option<Box<Attributes>>,
-}
+/// An error, and the present attributes of the objects that the call names, where known.
+pub(super) type Failure = Failed<Error>;
 
 impl Failure {
-    /// A failure that knows its object.
-    pub(super) fn of(error: impl Into<Error>, first: Attributes) -> Self {
-        Self { error: error.into(), first: Some(Box::new(first)), second: None }
-    }
-
     /// A failure of SETATTR, WRITE or COMMIT, whose lists of errors have no ISDIR: a directory is an
     /// invalid argument there.
     pub(super) fn of_file(mut failure: vfs::Failure) -> Self {
@@ -74,13 +63,13 @@ impl Failure {
 
 impl<E: Into<Error>> From<E> for Failure {
     fn from(error: E) -> Self {
-        Self { error: error.into(), first: None, second: None }
+        Self::alone(error.into())
     }
 }
 
 impl From<vfs::Failure> for Failure {
     fn from(failure: vfs::Failure) -> Self {
-        Self { error: failure.error.into(), first: failure.first, second: failure.second }
+        failure.map(Error::from)
     }
 }
 

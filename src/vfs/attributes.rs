@@ -82,9 +82,9 @@ impl Vfs {
         let (export, cx) = self.enter(caller, handle, Intent::Attach)?;
         let attributes = export.seen(&cx, handle.object).await?;
         let usage = export.metadata.usage(export.share.id).await;
-        let usage = usage.map_err(|error| Failure::of(error, attributes.clone()))?;
+        let usage = usage.map_err(|error| Failure::of(error, &attributes))?;
         let capacity = export.content.capacity().await;
-        let capacity = capacity.map_err(|error| Failure::of(error, attributes.clone()))?;
+        let capacity = capacity.map_err(|error| Failure::of(error, &attributes))?;
         let capacity = capacity.unwrap_or(Capacity {
             total: usage.bytes.saturating_add(UNBOUNDED_BYTES),
             free: UNBOUNDED_BYTES,

@@ -2,7 +2,7 @@
 
 use crate::content;
 use crate::metadata::{self, Refusal};
-use crate::types::{Attributes, ContentId};
+use crate::types::{ContentId, Failed};
 
 /// What stands between a call and its result.
 #[derive(Debug, thiserror::Error)]
@@ -44,36 +44,20 @@ pub enum Error {
     Busy,
 }
 
-/// An error and the present attributes of the objects that the call names, where known: as in
-/// [`Refusal`]. The objects' names and attributes were not changed by the call.
-#[derive(Debug)]
-pub struct Failure {
-    /// Why.
-    pub error: Error,
-    /// The first object.
-    pub first: Option<Box<Attributes>>,
-    /// The second object.
-    pub second: Option<Box<Attributes>>,
-}
+/// An error and the present attributes of the objects that the call names, where known.
+pub type Failure = Failed<Error>;
 
 /// What a call answers.
 pub type Result<T> = std::result::Result<T, Failure>;
 
-impl Failure {
-    /// A failure that knows its object.
-    pub(crate) fn of(error: impl Into<Error>, first: Attributes) -> Self {
-        Self { error: error.into(), first: Some(Box::new(first)), second: None }
-    }
-}
-
 impl<E: Into<Error>> From<E> for Failure {
     fn from(error: E) -> Self {
-        Self { error: error.into(), first: None, second: None }
+        Self::alone(error.into())
     }
 }
 
 impl From<Refusal> for Failure {
     fn from(refusal: Refusal) -> Self {
-        Self { error: refusal.error.into(), first: refusal.first, second: refusal.second }
+        refusal.map(Error::from)
     }
 }

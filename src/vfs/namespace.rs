@@ -36,11 +36,11 @@ impl Vfs {
         };
         let directory = export.with_overlay(found.directory);
         if let Err(error) = rules::may_search(&cx.credentials, &directory) {
-            return Err(Failure::of(error, directory));
+            return Err(Failure::of(error, &directory));
         }
         match found.object {
             Some(object) => Ok(Lookup { directory, object: Some(export.with_overlay(object)) }),
-            None => Err(Failure::of(metadata::Error::NotFound, directory)),
+            None => Err(Failure::of(metadata::Error::NotFound, &directory)),
         }
     }
 
@@ -73,7 +73,7 @@ impl Vfs {
             .await;
         let mut page = export.refusal_with_overlay(page)?;
         if let Err(error) = rules::may_list(&cx.credentials, &page.directory) {
-            return Err(Failure::of(error, export.with_overlay(page.directory)));
+            return Err(Failure::of(error, &export.with_overlay(page.directory)));
         }
         let searchable = rules::may_search(&cx.credentials, &page.directory).is_ok();
         for entry in &mut page.entries {
@@ -109,7 +109,7 @@ impl Vfs {
             && !created.made
             && export.is_unflushed(created.object.id)
         {
-            return Err(Failure::of(metadata::Error::Exists, created.directory.after));
+            return Err(Failure::of(metadata::Error::Exists, &created.directory.after));
         }
         created.object = export.with_overlay(created.object);
         if let Some(set) = size_to_apply(how, &created) {
@@ -119,7 +119,7 @@ impl Vfs {
             let change = set.map_err(|failure| {
                 let error =
                     if created.made { left_behind(how, failure.error) } else { failure.error };
-                Failure::of(error, created.directory.after.clone())
+                Failure::of(error, &created.directory.after)
             })?;
             created.object = change.after;
         }

@@ -64,13 +64,13 @@ impl Vfs {
         let (export, cx) = self.enter(caller, handle, Intent::Write)?;
         let seen = export.seen(&cx, handle.object).await?;
         if let Err(error) = rules::may_write(&cx.credentials, &seen) {
-            return Err(Failure::of(error, seen));
+            return Err(Failure::of(error, &seen));
         }
         if let Some(state) = export.files.existing(handle.object) {
             let upto = state.overlay.lock().generation();
             let flushed =
                 export.flush(&cx, handle.object, &state, Some(upto), FlushFor::Call).await;
-            let flushed = flushed.map_err(|error| Failure::of(error, seen.clone()))?;
+            let flushed = flushed.map_err(|error| Failure::of(error, &seen))?;
             if let Flushed::Recorded(after) | Flushed::Superseded(Some(after)) = flushed {
                 let change = after_with_overlay(Change { before: seen, after: *after }, &state);
                 return Ok(CommitDone { change, verifier: export.verifier() });

@@ -32,14 +32,14 @@ impl Vfs {
             }
             let attributes = export.with_overlay(committed);
             if let Err(error) = rules::may_read(&cx.credentials, &attributes) {
-                return Err(Failure::of(error, attributes));
+                return Err(Failure::of(error, &attributes));
             }
             if let Some(data) = export.bytes(&cx, &attributes, offset, count).await? {
                 return Ok(export.read_done(&cx, attributes, offset, data));
             }
             let state = (attributes.content, attributes.size);
             if previous.replace(state) == Some(state) {
-                return Err(content_lost(attributes));
+                return Err(content_lost(&attributes));
             }
         }
         Err(Error::Busy.into())
@@ -77,7 +77,7 @@ impl Export {
                 Ok(Some(bytes.into()))
             }
             Ok(_) | Err(content::Error::Missing(_)) => Ok(None),
-            Err(error) => Err(Failure::of(error, file.clone())),
+            Err(error) => Err(Failure::of(error, file)),
         }
     }
 
@@ -98,8 +98,8 @@ impl Export {
 }
 
 /// The namespace has a size that the content has no bytes for: said loudly, never shown as zeros.
-pub(super) fn content_lost(file: Attributes) -> Failure {
-    match content_of(&file) {
+pub(super) fn content_lost(file: &Attributes) -> Failure {
+    match content_of(file) {
         Ok(content) => {
             Failure::of(Error::ContentLost { content: content.id, size: file.size }, file)
         }

@@ -97,7 +97,7 @@ impl Export {
             cx.now,
         );
         if let Err(error) = allowed {
-            return Err(Failure::of(error, file));
+            return Err(Failure::of(error, &file));
         }
         if file.file_type != FileType::Regular || size <= file.size {
             return Ok(());
@@ -111,13 +111,13 @@ impl Export {
                 self.content.truncate(&cx.call, content.id, self.content_length(size)),
             )
             .await;
-        grown.map_err(|error| Failure::of(error, file.clone()))?;
+        grown.map_err(|error| Failure::of(error, &file))?;
         // The size must not become durable before the bytes that it speaks of.
         cx.call
             .timing
             .timed(Phase::Content, self.content.commit(&cx.call, content.id))
             .await
-            .map_err(|error| Failure::of(error, file))
+            .map_err(|error| Failure::of(error, &file))
     }
 
     /// Makes sure that nothing but zeros lies beyond the end that clients see, alone against the file's
@@ -156,18 +156,18 @@ impl Export {
         {
             Ok(length) => length,
             Err(content::Error::Missing(_)) => 0,
-            Err(error) => return Err(Failure::of(error, file.clone())),
+            Err(error) => return Err(Failure::of(error, file)),
         };
         let wanted = self.content_length(file.size);
         if length < wanted {
-            return Err(content_lost(file.clone()));
+            return Err(content_lost(file));
         }
         if length == wanted {
             return Ok(content);
         }
         let begun = match self.metadata.begin_zeroing(cx, file.id, content).await? {
             ZeroingOutcome::Begun(begun) => begun,
-            ZeroingOutcome::Superseded(_) => return Err(Failure::of(Error::Busy, file.clone())),
+            ZeroingOutcome::Superseded(_) => return Err(Failure::of(Error::Busy, file)),
         };
         state.overlay.lock().moved(content, begun);
         let cut = cx
@@ -175,7 +175,7 @@ impl Export {
             .timing
             .timed(Phase::Content, self.content.truncate(&cx.call, content.id, wanted))
             .await;
-        cut.map_err(|error| Failure::of(error, file.clone()))?;
+        cut.map_err(|error| Failure::of(error, file))?;
         Ok(begun)
     }
 

@@ -98,7 +98,7 @@ impl Export {
                 self.content.write(&cx.call, content.id, write.offset, write.data.clone()),
             )
             .await;
-        written.map_err(|error| Failure::of(error, seen.clone()))?;
+        written.map_err(|error| Failure::of(error, &seen))?;
         unfinished.finish();
         let lost = rules::bits_lost_by_write(&cx.credentials, &seen);
         let Recorded { change, generation, dropped } =
@@ -120,7 +120,7 @@ impl Export {
                     );
                 }
                 Ok(Flushed::Superseded(_)) => return Ok(Attempt::Superseded),
-                Err(error) => return Err(Failure::of(error, seen)),
+                Err(error) => return Err(Failure::of(error, &seen)),
             }
         }
         Ok(done(after, length, stability, verifier))
@@ -152,7 +152,7 @@ impl Export {
             end.filter(|&end| end <= self.share.capabilities.max_file_size)
                 .ok_or(metadata::Error::TooLarge)
         });
-        checked.map_err(|error| Failure::of(error, file.clone()))
+        checked.map_err(|error| Failure::of(error, file))
     }
 
     /// Whether too many bytes of the file wait, or too many files.
