@@ -1,5 +1,5 @@
-//! Whether a store answers, as the log tells it: one line when it is lost and one when it is back, whatever number of
-//! calls fails meanwhile.
+//! Whether a store answers, as the log tells it: one line when it is lost and one when it is back, whatever
+//! number of calls fails meanwhile.
 
 use std::error::Error;
 use std::fmt;
@@ -14,8 +14,8 @@ use crate::types::BoundedChain;
 
 /// How long requests to a bucket fail, none of them answered, before it counts as lost.
 const BUCKET_PATIENCE: Duration = Duration::from_secs(2);
-/// How long no write has been refused before a store counts as one that takes data again: where little room is left,
-/// small writes go on between large ones that are refused.
+/// How long no write has been refused before a store counts as one that takes data again: where little room
+/// is left, small writes go on between large ones that are refused.
 const ROOM_PATIENCE: Duration = Duration::from_secs(5);
 
 /// What can be lost.
@@ -166,8 +166,8 @@ impl Availability {
         matches!(*self.state.lock(), Reachability::Failing { told: true, .. })
     }
 
-    /// The error of a call that gives up. Where the newest attempts failed, the store is lost now if it was not before,
-    /// and the error is marked as told.
+    /// The error of a call that gives up. Where the newest attempts failed, the store is lost now if it was
+    /// not before, and the error is marked as told.
     pub(crate) fn give_up(&self, error: io::Error) -> io::Error {
         let lost = {
             let mut state = self.state.lock();

@@ -1,10 +1,10 @@
-//! The limit of log lines that a peer can cause: of each kind the first few are written, the others are counted, and
-//! the count is written.
+//! The limit of log lines that a peer can cause: of each kind the first few are written, the others are
+//! counted, and the count is written.
 //!
-//! A line is written with [`limited!`], which makes every place in the source a kind of its own. A kind counts by
-//! client and procedure: [`LINES`] of each are written within [`INTERVAL`]. The interval's end writes how many were left
-//! out, whether or not another line follows. A kind tells at most [`KEYS`] clients and procedures apart at a time; the
-//! lines of all others are one count.
+//! A line is written with [`limited!`], which makes every place in the source a kind of its own. A kind
+//! counts by client and procedure: [`LINES`] of each are written within [`INTERVAL`]. The interval's end
+//! writes how many were left out, whether or not another line follows. A kind tells at most [`KEYS`] clients
+//! and procedures apart at a time; the lines of all others are one count.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -30,8 +30,8 @@ const EXCERPT_SHOWN: usize = 512;
 /// Kinds whose interval has begun and not ended. Its length is bounded by the number of places in the source.
 static OPEN: Mutex<Vec<&'static Line>> = Mutex::new(Vec::new());
 
-/// Writes a line unless too many of its kind were written: `limited!(warn, about, "message", fields…)`, where `about` is
-/// [`About`] or becomes one, and level and fields are those of `tracing`.
+/// Writes a line unless too many of its kind were written: `limited!(warn, about, "message", fields…)`, where
+/// `about` is [`About`] or becomes one, and level and fields are those of `tracing`.
 macro_rules! limited {
     ($level:ident, $about:expr, $message:literal $(, $($field:tt)+)?) => {{
         static LINE: $crate::log_limit::Line = $crate::log_limit::Line::new(|left_out| {
@@ -184,8 +184,8 @@ pub(crate) fn write_counts() {
     open.into_iter().for_each(|line| line.end_if(|_| true));
 }
 
-/// The beginning of a text that a peer sent, with everything but printable ASCII escaped, and the text's length where
-/// that is not all of it. It is cut at 255 bytes, and earlier where the escaped text has 512.
+/// The beginning of a text that a peer sent, with everything but printable ASCII escaped, and the text's
+/// length where that is not all of it. It is cut at 255 bytes, and earlier where the escaped text has 512.
 #[derive(Clone, Copy)]
 pub(crate) struct Excerpt<'a>(pub(crate) &'a [u8]);
 

@@ -2,7 +2,8 @@
 
 use std::ops::Range;
 
-/// DataExtents that there are at most. Where a content has more, those that lie near each other are told as one.
+/// DataExtents that there are at most. Where a content has more, those that lie near each other are told as
+/// one.
 const MOST: usize = 4096;
 /// What extents are rounded to first where there are too many.
 const GRAIN: u64 = 64 << 10;

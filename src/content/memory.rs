@@ -1,8 +1,9 @@
 //! Content in memory: for tests, and for shares whose bytes may go with the process.
 //!
-//! Each content is a map of blocks, and a block is as long as what was written into it, rounded up to pages: memory goes
-//! to what was written, wherever it lies. What a limit counts is what contents cost: pages, and the maps' entries. The lock on
-//! the map of contents is held to find one; bytes are copied under that content's own lock.
+//! Each content is a map of blocks, and a block is as long as what was written into it, rounded up to pages:
+//! memory goes to what was written, wherever it lies. What a limit counts is what contents cost: pages, and
+//! the maps' entries. The lock on the map of contents is held to find one; bytes are copied under that
+//! content's own lock.
 
 use std::collections::BTreeMap;
 use std::ops::{Bound, Range};

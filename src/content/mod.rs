@@ -6,7 +6,8 @@
 //! - What was not written between written parts reads as zeros and costs nothing.
 //! - `write`, `truncate` and `remove` may be lost in a crash until `commit` has returned; after it
 //!   what came before it on that id is there again, the id itself included.
-//! - What is being removed is missing from some moment on; before that it is answered as it was, and never with zeros.
+//! - What is being removed is missing from some moment on; before that it is answered as it was, and never
+//!   with zeros.
 //! - Operations on different ranges of one id do not disturb each other.
 //! - When [`Call::cancel`] fires, an operation may end with [`Error::Cancelled`]; what a write or a truncate
 //!   had begun may then be there in part, and a repeat makes it whole.
@@ -64,8 +65,8 @@ pub struct Footprint {
     pub bytes: u64,
 }
 
-/// A store of file bytes. See the module for the contract. No method has a default: a store around another one passes all of
-/// them on, and one that is forgotten loses bytes.
+/// A store of file bytes. See the module for the contract. No method has a default: a store around another
+/// one passes all of them on, and one that is forgotten loses bytes.
 #[async_trait::async_trait]
 pub trait ContentStore: std::fmt::Debug + Send + Sync + 'static {
     /// Up to `length` bytes from `offset`; fewer only where the content ends.
@@ -93,12 +94,13 @@ pub trait ContentStore: std::fmt::Debug + Send + Sync + 'static {
     /// How long the content is; [`Error::Missing`] where there is none.
     async fn length(&self, call: &Call, id: ContentId) -> Result<u64, Error>;
 
-    /// Where the content may have bytes other than zeros, for whoever reads all of it: extents in order, apart from each
-    /// other and at most a few thousand. What lies in none of them, up to the content's end, reads as zeros. Of what is
-    /// written while this looks only a part may be told. [`Error::Missing`] where there is no content.
+    /// Where the content may have bytes other than zeros, for whoever reads all of it: extents in order,
+    /// apart from each other and at most a few thousand. What lies in none of them, up to the content's end,
+    /// reads as zeros. Of what is written while this looks only a part may be told. [`Error::Missing`] where
+    /// there is no content.
     ///
-    /// A store that does not know answers with the whole length. One that does asks what keeps the bytes, which for a bucket is
-    /// a LIST for each 1,000 chunks: worth it for large content.
+    /// A store that does not know answers with the whole length. One that does asks what keeps the bytes,
+    /// which for a bucket is a LIST for each 1,000 chunks: worth it for large content.
     async fn data_extents(&self, call: &Call, id: ContentId) -> Result<Vec<Range<u64>>, Error>;
 
     /// The longest that content can be here, in bytes; nothing beyond it can be written. Constant for as
@@ -118,10 +120,11 @@ pub trait ContentStore: std::fmt::Debug + Send + Sync + 'static {
     /// What the content takes; [`Error::Missing`] where there is none.
     async fn footprint(&self, id: ContentId) -> Result<Footprint, Error>;
 
-    /// How many of the first `length` bytes a committed content has storage for, as far as the store counts it: blocks, chunks or
-    /// memory, holes left out. Never too few; more than `length` where a block reaches beyond it, and `length` itself where
-    /// the store cannot tell. `holes` says whether there may be any: where there are none, a store that would have to ask
-    /// another server answers with `length`. [`Error::Missing`] where the store looks and finds no content.
+    /// How many of the first `length` bytes a committed content has storage for, as far as the store counts
+    /// it: blocks, chunks or memory, holes left out. Never too few; more than `length` where a block reaches
+    /// beyond it, and `length` itself where the store cannot tell. `holes` says whether there may be any:
+    /// where there are none, a store that would have to ask another server answers with `length`.
+    /// [`Error::Missing`] where the store looks and finds no content.
     async fn allocated(
         &self,
         call: &Call,
@@ -130,17 +133,19 @@ pub trait ContentStore: std::fmt::Debug + Send + Sync + 'static {
         holes: bool,
     ) -> Result<u64, Error>;
 
-    /// Counts what the store's own work left beside the contents where it was killed, such as files that had not
-    /// got their name yet, and that was last changed before `before`. Removes it too where `remove` says so.
+    /// Counts what the store's own work left beside the contents where it was killed, such as files that had
+    /// not got their name yet, and that was last changed before `before`. Removes it too where `remove` says
+    /// so.
     async fn leftovers(&self, before: Timestamp, remove: bool) -> Result<u64, Error>;
 
-    /// Which body of content this is; `None` where it goes with the process. A store that lasts keeps its identity
-    /// with its content, makes it once (the first of several processes that open a new store at the same time
-    /// does, and the others take it over), and never changes it. Constant for as long as the store is open.
+    /// Which body of content this is; `None` where it goes with the process. A store that lasts keeps its
+    /// identity with its content, makes it once (the first of several processes that open a new store at the
+    /// same time does, and the others take it over), and never changes it. Constant for as long as the store
+    /// is open.
     fn identity(&self) -> Option<ContentIdentity>;
 
-    /// The record of the metadata stores that own the content, which is kept with it; `None` where there is none. For the
-    /// caller it is a text of at most [`MAX_OWNERS`] bytes.
+    /// The record of the metadata stores that own the content, which is kept with it; `None` where there is
+    /// none. For the caller it is a text of at most [`MAX_OWNERS`] bytes.
     async fn owners(&self) -> Result<Option<String>, Error>;
 
     /// Replaces that record, durably, where it is still `seen`. Answers whether it was.
@@ -149,12 +154,14 @@ pub trait ContentStore: std::fmt::Debug + Send + Sync + 'static {
     /// Room; `None` where the store has no bound.
     async fn capacity(&self) -> Result<Option<Capacity>, Error>;
 
-    /// The caller has seen the file of `id` in the state that `state` names, such as its recorded ctime. Reads that
-    /// begin after this show what every process had committed before it recorded that state. Without it, or under
-    /// another name since, a store that keeps bytes outside its process asks for them anew.
+    /// The caller has seen the file of `id` in the state that `state` names, such as its recorded ctime.
+    /// Reads that begin after this show what every process had committed before it recorded that state.
+    /// Without it, or under another name since, a store that keeps bytes outside its process asks for them
+    /// anew.
     fn observed(&self, id: ContentId, state: Timestamp);
 
-    /// Whether bytes that were written to `id` wait in this process alone, while other processes may change the content.
+    /// Whether bytes that were written to `id` wait in this process alone, while other processes may change
+    /// the content.
     fn has_dirty(&self, id: ContentId) -> bool;
 
     /// Forgets such bytes, as if they had not been written. Nobody writes to `id` meanwhile.

@@ -1,8 +1,10 @@
-//! What a check of a store reads, and what a repair changes: piece by piece, each as of one moment and none for long.
+//! What a check of a store reads, and what a repair changes: piece by piece, each as of one moment and none
+//! for long.
 //!
-//! A name, a link or a rename of an object changes its ctime, which grows strictly. So where an object's ctime is the
-//! same before and after a scan of all entries, the names that the scan found are those it has: that is how the names of
-//! a file, which no index finds, are counted without a snapshot that lasts or a lock.
+//! A name, a link or a rename of an object changes its ctime, which grows strictly. So where an object's
+//! ctime is the same before and after a scan of all entries, the names that the scan found are those it has:
+//! that is how the names of a file, which no index finds, are counted without a snapshot that lasts or a
+//! lock.
 
 use super::{Dump, Error, Load, Share};
 use crate::types::{ContentRef, FileType, ObjectId, ShareId, Timestamp};
@@ -45,7 +47,8 @@ pub enum Flaw {
     TargetSize,
     /// It has the verifier of an exclusive create, and is no regular file.
     Verifier,
-    /// It takes more than its size in whole blocks; or it has no content, and takes another number of bytes than its size.
+    /// It takes more than its size in whole blocks; or it has no content, and takes another number of bytes
+    /// than its size.
     Used,
 }
 
@@ -158,8 +161,8 @@ pub struct UsageState {
 /// A change that corrects one thing, in a transaction of its own that looks first whether it is still broken.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Repair {
-    /// Removes an entry that has the fault. With [`Fault::OtherParent`] only where the directory has an entry in its
-    /// recorded parent.
+    /// Removes an entry that has the fault. With [`Fault::OtherParent`] only where the directory has an entry
+    /// in its recorded parent.
     RemoveEntry {
         /// The directory that the entry says it is in.
         directory: ObjectId,
@@ -170,7 +173,8 @@ pub enum Repair {
         /// What is wrong with it.
         fault: Fault,
     },
-    /// Records the parent of a directory that has its one entry there and none in the parent that is recorded.
+    /// Records the parent of a directory that has its one entry there and none in the parent that is
+    /// recorded.
     SetParent {
         /// The parent.
         parent: ObjectId,
@@ -217,8 +221,8 @@ pub enum Repair {
         /// The share.
         share: ShareId,
     },
-    /// Takes away what is wrong with an object by itself: the bits, the verifier, the size that is not the target's, what it
-    /// cannot take.
+    /// Takes away what is wrong with an object by itself: the bits, the verifier, the size that is not the
+    /// target's, what it cannot take.
     Amend {
         /// The object.
         object: ObjectId,
@@ -259,7 +263,8 @@ pub enum Repair {
         /// What it names.
         child: ObjectId,
     },
-    /// Has numbers given out beyond the highest that is there. What sessions have drawn already they give out all the same.
+    /// Has numbers given out beyond the highest that is there. What sessions have drawn already they give out
+    /// all the same.
     Raise {
         /// Which.
         numbers: Numbers,
@@ -279,8 +284,8 @@ pub enum Repaired {
     NameTaken,
 }
 
-/// Reads a store for a check. Every answer is of one moment, and no moment is before that of an earlier answer.
-/// Pages come in the order of ids, or of directories' ids and names.
+/// Reads a store for a check. Every answer is of one moment, and no moment is before that of an earlier
+/// answer. Pages come in the order of ids, or of directories' ids and names.
 #[async_trait::async_trait]
 pub trait Checker: std::fmt::Debug + Send + Sync {
     /// About how many objects there are.
@@ -303,7 +308,8 @@ pub trait Checker: std::fmt::Debug + Send + Sync {
         limit: u32,
     ) -> Result<Vec<EntryState>, Error>;
 
-    /// Up to `limit` objects after one that have a recorded count of names, each with whether it has names to count.
+    /// Up to `limit` objects after one that have a recorded count of names, each with whether it has names to
+    /// count.
     async fn counts(
         &self,
         after: Option<ObjectId>,
@@ -320,7 +326,8 @@ pub trait Checker: std::fmt::Debug + Send + Sync {
         object: ObjectId,
     ) -> Result<Option<Vec<u8>>, Error>;
 
-    /// Those of these objects that are there, each with how many entries name it. Reads every entry of the store.
+    /// Those of these objects that are there, each with how many entries name it. Reads every entry of the
+    /// store.
     async fn names_of(&self, ids: &[ObjectId]) -> Result<Vec<(ObjectState, u64)>, Error>;
 
     /// The objects that have one of these file numbers, with their shares. Reads every object of the store.

@@ -1,9 +1,11 @@
-//! Decisions: whether an operation is allowed, which of several errors is the answer, and how a new object looks
-//! (RFC 1813 sections 3.3.2 and 3.3.8 to 3.3.15). No function here does I/O: `single_writer` calls them with values of its
-//! tables, the PostgreSQL store with rows that it has read and compares again when it writes.
+//! Decisions: whether an operation is allowed, which of several errors is the answer, and how a new object
+//! looks (RFC 1813 sections 3.3.2 and 3.3.8 to 3.3.15). No function here does I/O: `single_writer` calls them
+//! with values of its tables, the PostgreSQL store with rows that it has read and compares again when it
+//! writes.
 //!
-//! Two checks need more than a few objects and are left to the store: a removed or replaced directory is empty, and a
-//! directory does not move below itself. Both come last, except that [`Move::changes_parent`] says otherwise.
+//! Two checks need more than a few objects and are left to the store: a removed or replaced directory is
+//! empty, and a directory does not move below itself. Both come last, except that [`Move::changes_parent`]
+//! says otherwise.
 
 use std::ops::ControlFlow;
 
@@ -134,8 +136,8 @@ impl New<'_> {
     }
 }
 
-/// CREATE, MKDIR, SYMLINK and MKNOD under a name of `parent` that `found` has: breaks with the answer where that is
-/// `found`, else goes on with the object to be made.
+/// CREATE, MKDIR, SYMLINK and MKNOD under a name of `parent` that `found` has: breaks with the answer where
+/// that is `found`, else goes on with the object to be made.
 pub(super) fn create(
     cx: &Context,
     parent: &Attributes,
@@ -213,8 +215,8 @@ pub(super) struct Move {
     pub(super) replaced: Option<Attributes>,
 }
 
-/// RENAME of `object` in `from` to the name of `to` that `found` has: breaks with the answer where both names lead to one
-/// object, else goes on with the move, which is to be [`Move::permitted`] yet.
+/// RENAME of `object` in `from` to the name of `to` that `found` has: breaks with the answer where both names
+/// lead to one object, else goes on with the move, which is to be [`Move::permitted`] yet.
 pub(super) fn rename(
     cx: &Context,
     (from, to): (Attributes, Attributes),
@@ -233,8 +235,8 @@ pub(super) fn rename(
 }
 
 impl Move {
-    /// Whether a directory gets another parent. A directory that would come to lie below itself is refused with
-    /// [`Error::Invalid`], even if the move is not permitted either.
+    /// Whether a directory gets another parent. A directory that would come to lie below itself is refused
+    /// with [`Error::Invalid`], even if the move is not permitted either.
     pub(super) fn changes_parent(&self) -> bool {
         self.object.file_type.is_directory() && self.from.id != self.to.id
     }

@@ -63,8 +63,8 @@ pub enum Error {
     /// The store holds what it must not hold.
     #[error("the metadata store is corrupt: {0}")]
     Damaged(String),
-    /// The store's schema is not one that this program serves, or cannot be changed so; only while a store is opened
-    /// or migrated.
+    /// The store's schema is not one that this program serves, or cannot be changed so; only while a store is
+    /// opened or migrated.
     #[error(transparent)]
     Schema(#[from] SchemaError),
     /// Anything else that went wrong below.

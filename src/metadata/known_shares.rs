@@ -1,5 +1,5 @@
-//! The shares that the process has read. A share is made once and never changes, so what was read holds for as long as the
-//! process runs.
+//! The shares that the process has read. A share is made once and never changes, so what was read holds for
+//! as long as the process runs.
 
 use std::collections::HashMap;
 

@@ -70,8 +70,8 @@ pub trait MetadataStore: std::fmt::Debug + Send + Sync + 'static {
     /// A setting that all instances share; `None` where it was never set.
     async fn setting(&self, key: &str) -> Result<Option<String>, Error>;
 
-    /// Sets a setting whose present value is `seen`, durably, and leaves any other as it is. Answers with what
-    /// holds afterwards: `value`, or what somebody else has set.
+    /// Sets a setting whose present value is `seen`, durably, and leaves any other as it is. Answers with
+    /// what holds afterwards: `value`, or what somebody else has set.
     async fn set_setting(
         &self,
         key: &str,
@@ -82,8 +82,8 @@ pub trait MetadataStore: std::fmt::Debug + Send + Sync + 'static {
     /// Where the store is; `None` where it goes with the process.
     async fn place(&self) -> Result<Option<StorePlace>, Error>;
 
-    /// Whether this store has taken the place of an earlier one, which is there no more: it was moved, or restored where that
-    /// was.
+    /// Whether this store has taken the place of an earlier one, which is there no more: it was moved, or
+    /// restored where that was.
     async fn succeeds(&self, earlier: &StorePlace) -> Result<bool, Error>;
 
     /// An object's attributes (RFC 1813 section 3.3.1). [`Error::Stale`] where it is gone.

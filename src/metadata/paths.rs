@@ -1,4 +1,5 @@
-//! Objects by the names that people know: found in the records of a dump, which has each name beside its directory alone.
+//! Objects by the names that people know: found in the records of a dump, which has each name beside its
+//! directory alone.
 
 use std::collections::HashMap;
 

@@ -1,6 +1,6 @@
-//! Repairs: each [`Repair`] looks again whether there is something to repair, and changes rows only then. The rows are the
-//! store's, in a transaction that it commits where something was repaired. Nothing here makes or removes an object, so
-//! that the counters stay right.
+//! Repairs: each [`Repair`] looks again whether there is something to repair, and changes rows only then. The
+//! rows are the store's, in a transaction that it commits where something was repaired. Nothing here makes or
+//! removes an object, so that the counters stay right.
 
 use super::{DirectoryState, EntryState, Fault, Flaw, Numbers, ObjectState, Repair, Repaired};
 use crate::types::{ObjectId, ShareId, Timestamp};
@@ -82,7 +82,8 @@ pub(super) trait Rows {
 
 type Outcome<R> = Result<Repaired, <R as Rows>::Failure>;
 
-/// Makes one repair. The transaction is to be committed where the answer is [`Repaired::Done`], else rolled back.
+/// Makes one repair. The transaction is to be committed where the answer is [`Repaired::Done`], else rolled
+/// back.
 pub(super) async fn repair<R: Rows>(rows: &R, repair: &Repair) -> Outcome<R> {
     let it = Repairing { rows, now: Number(Timestamp::now().0) };
     match *repair {

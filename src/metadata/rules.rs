@@ -313,9 +313,9 @@ fn chosen(set: SetTime, present: Timestamp, now: Timestamp) -> Timestamp {
     }
 }
 
-/// What SETATTR makes of `object` (RFC 1813 section 3.3.2): permission, guard and all consequences. The answer
-/// has the new size, times, owner and mode; `mtime_version` and the content are bumped as the trait says, a
-/// size of 0 naming content `fresh`. nlink and all identities stay.
+/// What SETATTR makes of `object` (RFC 1813 section 3.3.2): permission, guard and all consequences. The
+/// answer has the new size, times, owner and mode; `mtime_version` and the content are bumped as the trait
+/// says, a size of 0 naming content `fresh`. nlink and all identities stay.
 ///
 /// # Errors
 /// [`Error::NotSync`], [`Error::NotPermitted`], [`Error::AccessDenied`], [`Error::IsDirectory`],
@@ -457,8 +457,9 @@ pub fn most_used(size: u64) -> u64 {
     size.checked_next_multiple_of(4096).map_or(MOST, |used| used.min(MOST))
 }
 
-/// What a file takes once writes to it are recorded that end at `end`: what was measured behind them, at least a byte and at most
-/// the size in whole blocks. Measured beside another instance's writes it does not become less.
+/// What a file takes once writes to it are recorded that end at `end`: what was measured behind them, at
+/// least a byte and at most the size in whole blocks. Measured beside another instance's writes it does not
+/// become less.
 #[must_use]
 pub fn used_after(before: &Attributes, written: &super::Written) -> u64 {
     let measured = written.used.max(1);
@@ -472,8 +473,8 @@ pub fn bits_lost_by_write(credentials: &Credentials, file: &Attributes) -> u32 {
     if credentials.is_root() { 0 } else { set_id_bits_lost(file.mode) }
 }
 
-/// Whether a READ at `now` moves the atime (relatime, `mount(8)`): where it is not newer than mtime and ctime, or is a
-/// day old. It is never moved back.
+/// Whether a READ at `now` moves the atime (relatime, `mount(8)`): where it is not newer than mtime and
+/// ctime, or is a day old. It is never moved back.
 #[must_use]
 pub fn moves_atime(file: &Attributes, now: Timestamp) -> bool {
     const DAY: i64 = 86_400_000_000_000;

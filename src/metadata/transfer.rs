@@ -158,12 +158,14 @@ pub trait Dump: std::fmt::Debug + Send + Sync {
     /// Keeps [`Load::load`] away for as long as the value lives.
     ///
     /// # Errors
-    /// [`Error::Unavailable`] where a load is under way, and where this server may be behind the one that takes changes.
+    /// [`Error::Unavailable`] where a load is under way, and where this server may be behind the one that
+    /// takes changes.
     async fn fence_loads(&self) -> Result<Box<dyn LoadFence>, Error>;
 }
 
-/// A store into which nothing is loaded. So a content id that no row names now, and that content was seen under before,
-/// is named by no row ever again: a row has its content's id before the first byte is written, and no id is used twice.
+/// A store into which nothing is loaded. So a content id that no row names now, and that content was seen
+/// under before, is named by no row ever again: a row has its content's id before the first byte is written,
+/// and no id is used twice.
 #[async_trait::async_trait]
 pub trait LoadFence: std::fmt::Debug + Send + Sync {
     /// The content that the rows of all shares name, as of one moment after the call began; in no order.
@@ -176,14 +178,16 @@ pub trait LoadFence: std::fmt::Debug + Send + Sync {
 /// A store that can be dumped and loaded.
 #[async_trait::async_trait]
 pub trait Load: MetadataStore + Dump {
-    /// Whether a load that brings in a share of this name, in place of the one that is there, would be let in now.
+    /// Whether a load that brings in a share of this name, in place of the one that is there, would be let in
+    /// now.
     ///
     /// # Errors
     /// [`LoadError::Served`], and what the database's role may not do.
     async fn admits(&self, share: &ShareName) -> Result<(), LoadError>;
 
-    /// Brings in what `from` sends, wholly or not at all: ids, file numbers, cookies, times and link counts are
-    /// kept, so that handles of clients hold. File numbers and cookies of objects made afterwards are greater.
+    /// Brings in what `from` sends, wholly or not at all: ids, file numbers, cookies, times and link counts
+    /// are kept, so that handles of clients hold. File numbers and cookies of objects made afterwards are
+    /// greater.
     ///
     /// # Errors
     /// Nothing was changed then. [`Error::Unavailable`] under a [`LoadFence`].

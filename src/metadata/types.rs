@@ -306,8 +306,8 @@ pub struct Written {
     pub mtime: Timestamp,
     /// The `mtime_version` that `mtime` rests on.
     pub mtime_version: i32,
-    /// The file's mtime before the writes. `mtime` takes its place even where that is later, as a time of the future
-    /// that a client has set; any other is another server's write, and stays where it is later.
+    /// The file's mtime before the writes. `mtime` takes its place even where that is later, as a time of the
+    /// future that a client has set; any other is another server's write, and stays where it is later.
     pub replaced_mtime: Timestamp,
     /// The ctime; the store goes beyond it where its own is not less.
     pub ctime: Timestamp,
@@ -315,8 +315,8 @@ pub struct Written {
     pub clear_mode: u32,
     /// What the content takes on its store, measured after it was made durable.
     pub used: u64,
-    /// The file's ctime when the first of the writes found it. Where it has another, another instance has recorded writes
-    /// since, and what the file takes only grows.
+    /// The file's ctime when the first of the writes found it. Where it has another, another instance has
+    /// recorded writes since, and what the file takes only grows.
     pub seen: Timestamp,
 }
 

@@ -3,8 +3,8 @@
 //! Any client may ask with any flavour, as some mount without credentials; handles are no secrets, and
 //! every call that uses one is checked. A path of more than 1,024 bytes is GARBAGE_ARGS.
 //!
-//! While the metadata store is not available, MNT waits for it, and is dropped without a reply when its time is over:
-//! mount.nfs(8) repeats such a call, and takes any error as the end of a mount of fstab(5).
+//! While the metadata store is not available, MNT waits for it, and is dropped without a reply when its time
+//! is over: mount.nfs(8) repeats such a call, and takes any error as the end of a mount of fstab(5).
 
 mod table;
 
@@ -29,7 +29,8 @@ const MAX_PATH_BYTES: usize = 1024;
 /// The flavour that calls of NFS take: AUTH_SYS.
 const AUTH_SYS: u32 = 1;
 
-/// How often MNT asks a metadata store that is not available. The store itself waits for its connection besides.
+/// How often MNT asks a metadata store that is not available. The store itself waits for its connection
+/// besides.
 const RETRY: Duration = Duration::from_millis(500);
 
 /// The procedures by number.

@@ -22,7 +22,8 @@ pub(super) fn of(neighbour: &FileHandle, object: &Attributes) -> FileHandle {
     FileHandle { share: neighbour.share.clone(), object: object.id }
 }
 
-/// A call's first handle as the log shows it: share and object, or the bytes of what is no handle of this server.
+/// A call's first handle as the log shows it: share and object, or the bytes of what is no handle of this
+/// server.
 pub(super) fn shown(arguments: &Decoder) -> Option<String> {
     let bytes = arguments.clone().opaque(MAX_HANDLE_BYTES).ok()?;
     Some(match FileHandle::parse(&bytes) {

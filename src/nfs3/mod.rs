@@ -144,8 +144,8 @@ impl Program for Nfs3 {
         procedure(number).is_some_and(|procedure| procedure.repeat == Replayed)
     }
 
-    /// Asked of the share of the first handle; RENAME and LINK refuse handles of two shares. A call without a handle that
-    /// this server made is refused for that.
+    /// Asked of the share of the first handle; RENAME and LINK refuse handles of two shares. A call without a
+    /// handle that this server made is refused for that.
     fn is_admitted(&self, call: &CallMessage) -> bool {
         match handle::decode(&mut call.arguments.clone()) {
             Ok(Ok(handle)) => self.vfs.admits(&call.caller, &handle),

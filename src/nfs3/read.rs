@@ -10,7 +10,8 @@ use crate::xdr::{DecodeError, Decoder, Encoder};
 
 /// The most bytes of one READ, whatever rtmax a database has for a share.
 const MAX_READ_BYTES: u32 = 1 << 20;
-/// The most bytes of READ3res beside the data: status, attributes, count, eof, and the data's length and padding.
+/// The most bytes of READ3res beside the data: status, attributes, count, eof, and the data's length and
+/// padding.
 const HEAD_BYTES: usize = FATTR3_BYTES + 24;
 
 /// The memory of a call: the data, as much as the client asks for.

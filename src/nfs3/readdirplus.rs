@@ -1,6 +1,6 @@
-//! READDIRPLUS (RFC 1813 section 3.3.17): as READDIR, with every entry's handle and attributes. Those of
-//! `..` are left out where the operation did not read them; all are for who may read the directory and not search it, as
-//! LOOKUP would refuse them.
+//! READDIRPLUS (RFC 1813 section 3.3.17): as READDIR, with every entry's handle and attributes. Those of `..`
+//! are left out where the operation did not read them; all are for who may read the directory and not search
+//! it, as LOOKUP would refuse them.
 
 use super::handle;
 use super::listing::{Form, Limits, Listing};

@@ -118,8 +118,8 @@ fn of_content(error: &content::Error) -> nfsstat3 {
 /// How much of the operator's attention an error deserves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Notice {
-    /// A line of level debug: the client asked for something impossible or gave up, or the store's own line tells the
-    /// outage once for every call.
+    /// A line of level debug: the client asked for something impossible or gave up, or the store's own line
+    /// tells the outage once for every call.
     Refusal,
     /// A line, but not one for every call of an outage: a store is full, read-only or away.
     Outage,

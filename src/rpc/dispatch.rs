@@ -103,8 +103,8 @@ struct Execution {
 }
 
 impl Dispatcher {
-    /// A dispatcher to `programs`; a call may take `request_timeout` before its token fires, and is logged if it
-    /// takes `slow_calls`, where that is not zero.
+    /// A dispatcher to `programs`; a call may take `request_timeout` before its token fires, and is logged if
+    /// it takes `slow_calls`, where that is not zero.
     ///
     /// # Errors
     /// [`DuplicateProgram`].
@@ -131,8 +131,8 @@ impl Dispatcher {
         self.slow_calls.set(slow_calls);
     }
 
-    /// Begins a connection of a client, by which the replies of `stream` go out. `cancel` is the parent of its calls'
-    /// tokens; `standing` is told of a valid handle.
+    /// Begins a connection of a client, by which the replies of `stream` go out. `cancel` is the parent of
+    /// its calls' tokens; `standing` is told of a valid handle.
     #[must_use]
     pub fn session(
         self: &Arc<Self>,
@@ -175,8 +175,8 @@ impl Session {
         self.replies.stream()
     }
 
-    /// Takes a record, and answers it at once where nothing has to be waited for. A call that takes much memory beside its
-    /// arguments begins if `takes` says that there is so much; see [`Program::memory`].
+    /// Takes a record, and answers it at once where nothing has to be waited for. A call that takes much
+    /// memory beside its arguments begins if `takes` says that there is so much; see [`Program::memory`].
     ///
     /// # Errors
     /// The record is no message of RPC to which a reply could be addressed.
@@ -289,8 +289,8 @@ fn poll_at_once(execution: Execution, span: Span, large: bool) -> Started {
 }
 
 impl Execution {
-    /// Runs the call to its end, or to the end of its time and its grace. A call that must not be done twice does so
-    /// without its connection too: a client that connects anew repeats its calls.
+    /// Runs the call to its end, or to the end of its time and its grace. A call that must not be done twice
+    /// does so without its connection too: a client that connects anew repeats its calls.
     async fn run(self) -> Option<Answer> {
         let Self { program, call, log, slow, running, delivery } = self;
         let xid = log.timing.xid;

@@ -72,7 +72,8 @@ impl Service {
 }
 
 impl ProbeError {
-    /// Whether the server took the connection, and so lives: one that has as many as it may closes further ones.
+    /// Whether the server took the connection, and so lives: one that has as many as it may closes further
+    /// ones.
     #[must_use]
     pub fn is_alive(&self) -> bool {
         match self {

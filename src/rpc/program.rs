@@ -66,15 +66,15 @@ pub trait Program: std::fmt::Debug + Send + Sync + 'static {
     /// once.
     fn is_replayed(&self, procedure: u32) -> bool;
 
-    /// Whether the rules of what the call names admit its caller. A copy of an earlier call from a caller that they do not
-    /// admit is not answered from the cache: it runs, and is refused.
+    /// Whether the rules of what the call names admit its caller. A copy of an earlier call from a caller
+    /// that they do not admit is not answered from the cache: it runs, and is refused.
     fn is_admitted(&self, _call: &CallMessage) -> bool {
         true
     }
 
-    /// How many bytes of memory a call may take beside its arguments: the largest reply, and all that it is made from.
-    /// Asked for before the call runs, which waits for so much. Small calls, which give a few hundred bytes, say 0. Of
-    /// the arguments of the others no more than [`super::FREE_BYTES`] are decoded.
+    /// How many bytes of memory a call may take beside its arguments: the largest reply, and all that it is
+    /// made from. Asked for before the call runs, which waits for so much. Small calls, which give a few
+    /// hundred bytes, say 0. Of the arguments of the others no more than [`super::FREE_BYTES`] are decoded.
     fn memory(&self, _procedure: u32, _arguments: &Decoder) -> usize {
         0
     }

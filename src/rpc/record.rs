@@ -32,8 +32,8 @@ pub enum Step {
     Record(Bytes),
     /// All input is used up, and the record under way is not complete.
     Hungry,
-    /// The record under way needs more memory than [`FREE_BYTES`] and what was granted: [`RecordReader::granted`] must be
-    /// called with the next step, or more, before it goes on.
+    /// The record under way needs more memory than [`FREE_BYTES`] and what was granted:
+    /// [`RecordReader::granted`] must be called with the next step, or more, before it goes on.
     Grow {
         /// The next step, in bytes.
         step: usize,
@@ -109,8 +109,9 @@ impl RecordReader {
         self.mark_bytes > 0 || self.fragment.is_some() || self.begun
     }
 
-    /// Where to read the rest of a large fragment to, past the input buffer, as far as memory is granted; `None` where the
-    /// next bytes are no such thing. After reading, [`RecordReader::step`] is called with an empty input.
+    /// Where to read the rest of a large fragment to, past the input buffer, as far as memory is granted;
+    /// `None` where the next bytes are no such thing. After reading, [`RecordReader::step`] is called with an
+    /// empty input.
     pub fn direct(&mut self) -> Option<Limit<&mut BytesMut>> {
         let left = self.fragment?;
         let space = left.min(self.granted.saturating_sub(self.record.len()));
@@ -172,7 +173,8 @@ impl RecordReader {
         }
     }
 
-    /// Makes room for `more` bytes, growing to a multiple of the bytes that are there, within what is granted.
+    /// Makes room for `more` bytes, growing to a multiple of the bytes that are there, within what is
+    /// granted.
     fn make_room(&mut self, more: usize) {
         let needed = self.record.len() + more;
         if needed > self.record.capacity() {

@@ -1,9 +1,10 @@
-//! Which replies a client may not have read: the bytes that a connection has written, beside those that its peer has
-//! acknowledged.
+//! Which replies a client may not have read: the bytes that a connection has written, beside those that its
+//! peer has acknowledged.
 //!
-//! An acknowledgement comes from the peer's kernel, and the program there may not have read the bytes. A connection that
-//! ends in order was read first: a kernel whose program closes a connection with bytes unread resets it. So the replies of
-//! a connection that breaks count as read only up to the last sign of the client: a call, or the end of its calls.
+//! An acknowledgement comes from the peer's kernel, and the program there may not have read the bytes. A
+//! connection that ends in order was read first: a kernel whose program closes a connection with bytes unread
+//! resets it. So the replies of a connection that breaks count as read only up to the last sign of the
+//! client: a call, or the end of its calls.
 
 use std::fmt;
 use std::io;
@@ -14,8 +15,8 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-/// A client that sends nothing for longer than this may have lost its connection without the server's knowledge, and a
-/// reply that is not acknowledged for longer than this may be lost.
+/// A client that sends nothing for longer than this may have lost its connection without the server's
+/// knowledge, and a reply that is not acknowledged for longer than this may be lost.
 pub(super) const SILENCE: Duration = Duration::from_secs(1);
 /// The end of a reply that was not queued.
 const NOT_QUEUED: u64 = u64::MAX;
@@ -31,8 +32,8 @@ pub enum PeerState {
     Reset,
 }
 
-/// The kernel's side of a connection. It is asked when a call looks like one of another connection, and when a connection
-/// ends: what the server has read may be older.
+/// The kernel's side of a connection. It is asked when a call looks like one of another connection, and when
+/// a connection ends: what the server has read may be older.
 pub trait Transport: fmt::Debug + Send + Sync + 'static {
     /// The bytes written that the peer has not acknowledged.
     fn unacknowledged(&self) -> u64;
@@ -199,7 +200,8 @@ impl Delivery {
         &self.stream
     }
 
-    /// The reply is queued, and ends at byte `end` of the stream. A reply that is sent twice counts where it was first.
+    /// The reply is queued, and ends at byte `end` of the stream. A reply that is sent twice counts where it
+    /// was first.
     pub(super) fn queued(&self, end: u64) {
         let first = self.end.compare_exchange(NOT_QUEUED, end, Ordering::AcqRel, Ordering::Relaxed);
         if first.is_ok() {

@@ -114,8 +114,8 @@ pub struct Attributes {
     pub gid: u32,
     /// Bytes; a symbolic link's is its target's length.
     pub size: u64,
-    /// Bytes that a regular file takes on its content store, holes left out (RFC 1813 section 2.5); the size of every other
-    /// kind.
+    /// Bytes that a regular file takes on its content store, holes left out (RFC 1813 section 2.5); the size
+    /// of every other kind.
     pub used: u64,
     /// Last access.
     pub atime: Timestamp,

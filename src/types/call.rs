@@ -42,7 +42,8 @@ impl Call {
         self.cancel.is_cancelled() || self.deadline <= Instant::now()
     }
 
-    /// What `work` gives, unless the token fires or the time is over first. Only for what may be dropped half done.
+    /// What `work` gives, unless the token fires or the time is over first. Only for what may be dropped half
+    /// done.
     pub async fn within<T>(&self, work: impl Future<Output = T>) -> Option<T> {
         tokio::select! {
             biased;
@@ -99,8 +100,8 @@ impl Context {
         }
     }
 
-    /// The context in which a call finishes that has changed something already. What told the call to end does not
-    /// end this: its client would hear that nothing was changed.
+    /// The context in which a call finishes that has changed something already. What told the call to end
+    /// does not end this: its client would hear that nothing was changed.
     #[must_use]
     pub fn detached(&self, limit: Duration) -> Self {
         let Call { claimant, timing, .. } = self.call.clone();

@@ -11,8 +11,8 @@ const IPV6_NETWORK: u128 = u128::MAX << 64;
 pub struct ClientAddress(IpAddr);
 
 impl ClientAddress {
-    /// The client of a peer's address. An IPv4 client is the same by an IPv6 listener. Loopback and link-local
-    /// addresses are clients of their own: the hosts of a link share one network of 64 bits.
+    /// The client of a peer's address. An IPv4 client is the same by an IPv6 listener. Loopback and
+    /// link-local addresses are clients of their own: the hosts of a link share one network of 64 bits.
     #[must_use]
     pub fn of(peer: IpAddr) -> Self {
         match peer.to_canonical() {

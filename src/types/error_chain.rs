@@ -34,8 +34,8 @@ impl fmt::Debug for Chain<'_> {
 /// The longest text of an error that a client can cause, in bytes.
 const LONGEST: usize = 2048;
 
-/// The same for an error that a client can cause: one line of bounded length, since a message of a database has several
-/// lines and may quote any amount of what a client sent.
+/// The same for an error that a client can cause: one line of bounded length, since a message of a database
+/// has several lines and may quote any amount of what a client sent.
 #[derive(Clone, Copy)]
 pub struct BoundedChain<'a>(pub &'a (dyn Error + 'static));
 

@@ -2,8 +2,9 @@
 
 use super::Attributes;
 
-/// An error and the present attributes of the objects that the call names, in its order: the directory; a rename's two
-/// directories; a link's object and directory. Their names and attributes were not changed by the call.
+/// An error and the present attributes of the objects that the call names, in its order: the directory; a
+/// rename's two directories; a link's object and directory. Their names and attributes were not changed by
+/// the call.
 #[derive(Debug)]
 pub struct Failed<E> {
     /// Why.

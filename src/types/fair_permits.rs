@@ -12,8 +12,8 @@ use super::fair_queue::{Bounds, FairQueue, QueueFull, Ticket};
 /// Who waits: a client, or the server itself.
 pub type Claimant = Option<ClientAddress>;
 
-/// A number of permits. What is free goes to the call whose turn it is, and to no call before it: a call that needs many permits is
-/// not passed over by calls that need few.
+/// A number of permits. What is free goes to the call whose turn it is, and to no call before it: a call that
+/// needs many permits is not passed over by calls that need few.
 #[derive(Clone)]
 pub struct FairPermits {
     state: Arc<Mutex<Permits>>,
@@ -304,7 +304,8 @@ mod tests {
         assert!(permits.try_acquire(0).is_none());
     }
 
-    /// Calls of many clients on many threads: never more permits than there are, none lost, every call served.
+    /// Calls of many clients on many threads: never more permits than there are, none lost, every call
+    /// served.
     #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
     async fn no_permit_is_lost_or_made() {
         use std::sync::atomic::{AtomicUsize, Ordering};

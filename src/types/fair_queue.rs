@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, HashMap};
 use std::hash::Hash;
 
-/// Items of several clients. Each turn takes the oldest item of one client, and the client's next turn comes after every other
-/// waiting client's (round robin). An item waits for at most one turn of each other client per item of its own client before it.
+/// Items of several clients. Each turn takes the oldest item of one client, and the client's next turn comes
+/// after every other waiting client's (round robin). An item waits for at most one turn of each other client
+/// per item of its own client before it.
 ///
 /// All operations take logarithmic time. A client without items is forgotten.
 #[derive(Debug)]

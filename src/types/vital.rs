@@ -9,7 +9,8 @@ static FAILED: OnceLock<&'static str> = OnceLock::new();
 static FIRED: std::sync::LazyLock<CancellationToken> =
     std::sync::LazyLock::new(CancellationToken::new);
 
-/// Held by a thread or task for as long as it runs. Where it is dropped by a panic, [`Vital::failed`] is reached.
+/// Held by a thread or task for as long as it runs. Where it is dropped by a panic, [`Vital::failed`] is
+/// reached.
 #[derive(Debug)]
 pub struct Vital(&'static str);
 

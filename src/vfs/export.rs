@@ -112,8 +112,8 @@ impl Export {
         Context::internal(self.share.id, BACKGROUND_TIME)
     }
 
-    /// Removes content that nothing names any more. The call waits for it, but not for a store that is slow or away,
-    /// which goes on by itself. A failure leaves garbage and no harm.
+    /// Removes content that nothing names any more. The call waits for it, but not for a store that is slow
+    /// or away, which goes on by itself. A failure leaves garbage and no harm.
     pub(super) async fn discard(&self, cx: &Context, content: Option<ContentId>) {
         let Some(id) = content else { return };
         let (store, share) = (self.content.clone(), self.share.name.clone());

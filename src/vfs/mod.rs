@@ -52,7 +52,8 @@ pub struct AccessDone {
 pub struct ReadDirDone {
     /// The entries.
     pub page: Page,
-    /// Whether the caller may search the directory, and so see more of the entries than names and file numbers.
+    /// Whether the caller may search the directory, and so see more of the entries than names and file
+    /// numbers.
     pub searchable: bool,
 }
 

@@ -19,8 +19,8 @@ struct Failed {
     errno: Errno,
 }
 
-/// The error for `errno`, which `call` answered for `path` in the content folder `base`. ENOENT is one like others: where
-/// it means that content is missing, the caller knows.
+/// The error for `errno`, which `call` answered for `path` in the content folder `base`. ENOENT is one like
+/// others: where it means that content is missing, the caller knows.
 pub(super) fn of_errno(call: &'static str, path: PathBuf, base: &Path, errno: Errno) -> Error {
     let source = std::io::Error::from(errno);
     let why = match errno {

@@ -31,8 +31,8 @@ const MARKER_BYTES: u64 = 100;
 /// What a fresh file system has at its root.
 const LOST_AND_FOUND: &str = "lost+found";
 
-/// The content folder, opened and checked. Everything in it is reached from its descriptor, one name at a time, and no
-/// symbolic link is followed: the folder may be another user's than this process.
+/// The content folder, opened and checked. Everything in it is reached from its descriptor, one name at a
+/// time, and no symbolic link is followed: the folder may be another user's than this process.
 #[derive(Debug)]
 pub(super) struct Folder {
     base: OwnedFd,

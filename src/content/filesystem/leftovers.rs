@@ -13,9 +13,9 @@ use crate::types::{ContentId, Timestamp};
 /// The unit of `st_blocks`, whatever the file system's blocks are (inode(7)).
 const BLOCK_BYTES: u64 = 512;
 
-/// File systems whose `st_blocks` is right as soon as a file is synced (statfs(2)): ext2 to ext4, XFS, tmpfs, and overlayfs, which
-/// shows that of the file system under it. ZFS counts later, others compress, and network and FUSE file systems show the numbers
-/// of a server.
+/// File systems whose `st_blocks` is right as soon as a file is synced (statfs(2)): ext2 to ext4, XFS, tmpfs,
+/// and overlayfs, which shows that of the file system under it. ZFS counts later, others compress, and
+/// network and FUSE file systems show the numbers of a server.
 const COUNTING_BLOCKS: [u64; 4] = [0xef53, 0x5846_5342, 0x0102_1994, 0x794c_7630];
 
 fn is_counting_blocks(file_system: u64) -> bool {

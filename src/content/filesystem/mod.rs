@@ -109,7 +109,8 @@ impl FilesystemContent {
         opened.await.map_err(OpenError::Interrupted)?
     }
 
-    /// What is in a content folder, for somebody who wants to know before it is opened. Makes and changes nothing.
+    /// What is in a content folder, for somebody who wants to know before it is opened. Makes and changes
+    /// nothing.
     ///
     /// # Errors
     /// A folder that cannot be reached or written to, one with other files, and one of a format

@@ -15,14 +15,15 @@ pub(super) fn read(folder: &Folder) -> Result<Option<String>, Error> {
     bytes.map(String::from_utf8).transpose().map_err(|error| Error::Io(io::Error::other(error)))
 }
 
-/// Replaces the record where it is `seen`. Processes of one machine take turns; on a network file system without locks two
-/// that replace it at once may both succeed.
+/// Replaces the record where it is `seen`. Processes of one machine take turns; on a network file system
+/// without locks two that replace it at once may both succeed.
 pub(super) fn replace(folder: &Folder, seen: Option<&str>, text: &str) -> Result<bool, Error> {
     if text.len() > MAX_OWNERS {
         let long = format!("the record of the content's owners has more than {MAX_OWNERS} bytes");
         return Err(Error::Io(io::Error::other(long)));
     }
-    // A descriptor of its own: a lock of this process's other descriptor would not keep its own threads apart.
+    // A descriptor of its own: a lock of this process's other descriptor would not keep its own threads
+    // apart.
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let turn = rustix::fs::openat(folder.base(), ".", flags, Mode::empty());
     let turn = turn.map_err(|errno| failed(folder, "open", &errno.into()))?;

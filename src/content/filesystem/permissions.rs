@@ -1,4 +1,5 @@
-//! Whether this user may open what is in the folder: found out when the folder is opened, before a client is refused.
+//! Whether this user may open what is in the folder: found out when the folder is opened, before a client is
+//! refused.
 
 use std::io::ErrorKind;
 use std::path::Path;
@@ -13,8 +14,8 @@ use crate::ownership;
 use crate::types::ContentId;
 
 impl Folder {
-    /// Opens one content of each of the 256 folders: commands that root ran on the folder may have left files that this user
-    /// cannot open. Warns where other users may write to the folder.
+    /// Opens one content of each of the 256 folders: commands that root ran on the folder may have left files
+    /// that this user cannot open. Warns where other users may write to the folder.
     ///
     /// # Errors
     /// [`OpenError::Denied`], and where a part of the folder is no folder.

@@ -243,7 +243,8 @@ fn errors_tell_full_read_only_and_too_large_apart() {
     assert!(matches!(of(Errno::NOENT), Error::Io(_)));
 }
 
-/// Many calls of one client and then a single one of another, all for one open file: the single one is among the first.
+/// Many calls of one client and then a single one of another, all for one open file: the single one is among
+/// the first.
 #[tokio::test]
 async fn clients_take_turns_at_open_files() {
     use futures_util::FutureExt as _;

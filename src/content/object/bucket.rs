@@ -39,7 +39,8 @@ pub(super) fn claimant() -> Claimant {
     CLAIMANT.try_with(|claimant| *claimant).unwrap_or_default()
 }
 
-/// Has the requests of `work` take the turns of a client. A request is many calls below the call that wants it.
+/// Has the requests of `work` take the turns of a client. A request is many calls below the call that wants
+/// it.
 pub(super) fn on_behalf_of<F: Future>(
     claimant: Claimant,
     work: F,
@@ -99,8 +100,8 @@ pub(super) struct Got {
     pub(super) version: UpdateVersion,
 }
 
-/// A request without an answer yet. Its call may be over before one comes, which says something of the bucket where
-/// that takes long.
+/// A request without an answer yet. Its call may be over before one comes, which says something of the bucket
+/// where that takes long.
 struct Unanswered<'a> {
     answers: Option<&'a Availability>,
     began: Instant,
@@ -193,7 +194,8 @@ impl Bucket {
         answer
     }
 
-    /// An object, or `range` of it as far as it goes; [`RequestError::Unchanged`] where its tag is still `unless`.
+    /// An object, or `range` of it as far as it goes; [`RequestError::Unchanged`] where its tag is still
+    /// `unless`.
     pub(super) async fn get(
         &self,
         key: &Path,
@@ -392,8 +394,8 @@ pub(super) struct Backoff<'a> {
 }
 
 impl Backoff<'_> {
-    /// Waits before another attempt after one that failed with `error`; gives it back as what the caller is told
-    /// where there is none.
+    /// Waits before another attempt after one that failed with `error`; gives it back as what the caller is
+    /// told where there is none.
     pub(super) async fn pause(&mut self, error: io::Error) -> Result<(), Error> {
         let Some(left) = self.left.checked_sub(1) else {
             return Err(Error::Unavailable(self.bucket.answers.give_up(error)));

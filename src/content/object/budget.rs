@@ -29,8 +29,8 @@ impl Budget {
         self.free.try_acquire(bytes.min(self.total))
     }
 
-    /// Takes `bytes`, waiting for them as long as the call is wanted and `relieve`, which is asked from time to time,
-    /// does not say that it is in vain.
+    /// Takes `bytes`, waiting for them as long as the call is wanted and `relieve`, which is asked from time
+    /// to time, does not say that it is in vain.
     pub(super) async fn take(
         &self,
         call: &Call,

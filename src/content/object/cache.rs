@@ -1,7 +1,7 @@
 //! Chunks as they are stored, kept in bounded memory: the one that was used longest ago goes first.
 //!
-//! Each has the time, on the cache's own clock, at which it was surely what the bucket had. Who reads says how
-//! new it must be.
+//! Each has the time, on the cache's own clock, at which it was surely what the bucket had. Who reads says
+//! how new it must be.
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;

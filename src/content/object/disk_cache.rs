@@ -1,8 +1,9 @@
-//! Chunks that memory has no room for, in files of a folder with a size limit: a second cache behind the first.
+//! Chunks that memory has no room for, in files of a folder with a size limit: a second cache behind the
+//! first.
 //!
-//! What is there is known to this process alone and begins empty: the folder's files are removed when it is opened.
-//! A file is a chunk and a trailer with the object's nonce and a check of the bytes, so that one which is not what was
-//! written is found out.
+//! What is there is known to this process alone and begins empty: the folder's files are removed when it is
+//! opened. A file is a chunk and a trailer with the object's nonce and a check of the bytes, so that one
+//! which is not what was written is found out.
 
 use std::collections::BTreeMap;
 use std::fs::File;

@@ -148,7 +148,8 @@ fn wrap(kind: io::ErrorKind, what: &str, error: object_store::Error) -> io::Erro
     io::Error::new(kind, Failed { what: what.to_owned(), said, error })
 }
 
-/// Whether a request was refused for a reason that concerns every other: 401, 403, or a bucket that is not there.
+/// Whether a request was refused for a reason that concerns every other: 401, 403, or a bucket that is not
+/// there.
 pub(super) fn is_of_bucket(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::NotFound)
 }

@@ -1,8 +1,8 @@
 //! Between the object store's client and the wire: answers that are refusals become typed errors.
 //!
-//! The client tells most refusals apart by text alone. What arrives here has a status and, from S3, a body with a
-//! code (Amazon S3 API Reference, "Error responses"); both are kept in [`Answer`], which the error's chain then
-//! holds. 304, 404, 412 and Azure's 409 go through as they are, since the client acts on them.
+//! The client tells most refusals apart by text alone. What arrives here has a status and, from S3, a body
+//! with a code (Amazon S3 API Reference, "Error responses"); both are kept in [`Answer`], which the error's
+//! chain then holds. 304, 404, 412 and Azure's 409 go through as they are, since the client acts on them.
 
 use object_store::ClientOptions;
 use object_store::client::{
@@ -15,7 +15,8 @@ const BODY: usize = 4096;
 
 /// Codes of S3 and Google, and of Azure, that say "there is no such object".
 const ABSENT: &[&str] = &["NoSuchKey", "NoSuchVersion", "BlobNotFound"];
-/// What Azure says with 409 where an object is not to be replaced (Azure Storage, "Blob service error codes").
+/// What Azure says with 409 where an object is not to be replaced (Azure Storage, "Blob service error
+/// codes").
 const PRESENT: &str = "BlobAlreadyExists";
 
 /// A refusal by the server.
@@ -42,7 +43,8 @@ impl Answer {
         Self { status, message: message.unwrap_or_else(plain), code }
     }
 
-    /// Whether it says that the object is not there, or there already; else somebody else says so, or of something else.
+    /// Whether it says that the object is not there, or there already; else somebody else says so, or of
+    /// something else.
     fn is_of_the_object(&self) -> bool {
         match self.status {
             404 => ABSENT.contains(&self.code.as_str()),

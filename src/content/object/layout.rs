@@ -13,12 +13,12 @@
 //!
 //! So no two states of an object are ever the same, and neither are their entity tags: a conditional request
 //! that was held up on its way for however long is refused. For the same reason an object of a content that
-//! lives is never deleted: what a truncate cuts off becomes an object of a trailer alone. A content has as many
-//! bytes as its last chunk with any says; it is missing where it has no object at all.
+//! lives is never deleted: what a truncate cuts off becomes an object of a trailer alone. A content has as
+//! many bytes as its last chunk with any says; it is missing where it has no object at all.
 //!
-//! The objects of a content do not go all at once. While one of several is removed there is the object `-removed`
-//! beside them, made before the first goes and deleted after the last: who misses a chunk looks for it, and only
-//! then knows a hole.
+//! The objects of a content do not go all at once. While one of several is removed there is the object
+//! `-removed` beside them, made before the first goes and deleted after the last: who misses a chunk looks
+//! for it, and only then knows a hole.
 
 use std::ops::Range;
 

@@ -1,5 +1,5 @@
-//! What lies in the bucket, for whoever copies or tidies up: which chunks a content has, what they take, and objects of
-//! starts that were killed.
+//! What lies in the bucket, for whoever copies or tidies up: which chunks a content has, what they take, and
+//! objects of starts that were killed.
 
 use std::ops::Range;
 
@@ -57,8 +57,8 @@ impl Shared {
         }
     }
 
-    /// How many bytes the objects of a content have of its first `length`. Their listing begins with the last chunk; what is not
-    /// seen after [`MOST_LISTED`] pages is taken to be there.
+    /// How many bytes the objects of a content have of its first `length`. Their listing begins with the last
+    /// chunk; what is not seen after [`MOST_LISTED`] pages is taken to be there.
     pub(super) async fn allocated(
         &self,
         call: &Call,
@@ -88,8 +88,8 @@ impl Shared {
         Ok(bytes.saturating_add(rest).min(length))
     }
 
-    /// When the last of a content's objects was changed, and what they take together. What waits in memory counts as
-    /// changed now.
+    /// When the last of a content's objects was changed, and what they take together. What waits in memory
+    /// counts as changed now.
     pub(super) async fn footprint(&self, id: ContentId) -> Result<Footprint, Error> {
         let unstored = self.files.existing(id).is_some_and(|file| !file.state.lock().is_clean());
         let mut found = unstored.then(|| Footprint { modified: Timestamp::now(), bytes: 0 });

@@ -1,18 +1,19 @@
 //! Content as objects of a bucket: Amazon S3 and what speaks its protocol, Google Cloud Storage, Azure.
 //!
-//! A content is objects of a fixed size, its chunks; see [`layout`] for where they lie and how their states are told
-//! apart.
+//! A content is objects of a fixed size, its chunks; see [`layout`] for where they lie and how their states
+//! are told apart.
 //!
-//! - What is written waits in bounded memory, exact to the byte, and is stored by `commit`, or before when a chunk is
-//!   complete or memory is short; then writers wait.
-//! - A chunk is changed by reading it, changing it and putting it back if it is still what was read (If-Match,
-//!   If-None-Match). So writers of different ranges of one chunk lose nothing, in one process or in several, and a
-//!   request that was held up changes nothing when it arrives at last.
-//! - Reads are of ranges, or of whole chunks where a reader goes on from chunk to chunk; those are cached. Where
-//!   other processes write to the bucket too, a cached chunk is used for as long as the file's state is the one that
-//!   [`ContentStore::observed`] told of before the chunk was read, and then the bucket is asked whether it still holds.
-//! - A request that may succeed later is repeated, with growing pauses, for as long as the call has time. Data that
-//!   could not be stored stays in memory.
+//! - What is written waits in bounded memory, exact to the byte, and is stored by `commit`, or before when a
+//!   chunk is complete or memory is short; then writers wait.
+//! - A chunk is changed by reading it, changing it and putting it back if it is still what was read
+//!   (If-Match, If-None-Match). So writers of different ranges of one chunk lose nothing, in one process or
+//!   in several, and a request that was held up changes nothing when it arrives at last.
+//! - Reads are of ranges, or of whole chunks where a reader goes on from chunk to chunk; those are cached.
+//!   Where other processes write to the bucket too, a cached chunk is used for as long as the file's state is
+//!   the one that [`ContentStore::observed`] told of before the chunk was read, and then the bucket is asked
+//!   whether it still holds.
+//! - A request that may succeed later is repeated, with growing pauses, for as long as the call has time.
+//!   Data that could not be stored stays in memory.
 //! - `list` gives contents that are not stored yet too. `remove` lists a content's objects first.
 
 mod bucket;

@@ -48,8 +48,9 @@ pub struct ObjectSettings {
     pub read_ahead: u64,
     /// Whether this process alone writes to the bucket under the prefix.
     pub exclusive: bool,
-    /// The size of chunks in bytes where [`ContentStore::with_chunk_size`](super::ContentStore::with_chunk_size) does
-    /// not say another; at least [`ObjectSettings::MIN_CHUNK`].
+    /// The size of chunks in bytes where
+    /// [`ContentStore::with_chunk_size`](super::ContentStore::with_chunk_size) does not say another; at least
+    /// [`ObjectSettings::MIN_CHUNK`].
     pub chunk_size: u32,
 }
 
@@ -93,8 +94,8 @@ impl ObjectContent {
     /// Opens a bucket. Makes, reads and removes one object in it.
     ///
     /// # Errors
-    /// Says which is wrong: the endpoint, the bucket, the credentials or their rights, or the server, where it
-    /// does not honour conditional writes and others may write too.
+    /// Says which is wrong: the endpoint, the bucket, the credentials or their rights, or the server, where
+    /// it does not honour conditional writes and others may write too.
     pub async fn open(settings: ObjectSettings) -> Result<Self, ObjectOpenError> {
         Self::open_or_make(settings, CreateMode::Allowed).await
     }
@@ -228,8 +229,8 @@ impl Bucket {
         Ok(honoured)
     }
 
-    /// The identity of what is under the prefix, an object that is written once. Several processes may ask at once:
-    /// one makes it. `None` where there is none and none may be made.
+    /// The identity of what is under the prefix, an object that is written once. Several processes may ask at
+    /// once: one makes it. `None` where there is none and none may be made.
     async fn identity(&self, mode: CreateMode) -> Result<Option<ContentIdentity>, Error> {
         let key = self.layout.beside(IDENTITY);
         let mut backoff = self.backoff(None);
@@ -272,7 +273,8 @@ impl Bucket {
         Ok(again.is_none() && second.is_some() && late.is_none() && got.bytes == b"second"[..])
     }
 
-    /// A write; `None` where it was refused because of its condition, or because the server knows no conditions.
+    /// A write; `None` where it was refused because of its condition, or because the server knows no
+    /// conditions.
     async fn probe_put(
         &self,
         key: &object_store::path::Path,

@@ -1,5 +1,5 @@
-//! The record of the content's owners: an object beside the contents, replaced as a whole under the condition that it is still the
-//! one that was read.
+//! The record of the content's owners: an object beside the contents, replaced as a whole under the condition
+//! that it is still the one that was read.
 
 use bytes::Bytes;
 use object_store::UpdateVersion;

@@ -11,7 +11,8 @@ use crate::types::ContentId;
 /// A chunk of a content.
 pub(super) type ChunkId = (ContentId, u64);
 
-/// The chunks with bytes that are not stored and that no upload has taken. Each has bytes in memory, which bounds them.
+/// The chunks with bytes that are not stored and that no upload has taken. Each has bytes in memory, which
+/// bounds them.
 #[derive(Debug, Default)]
 pub(super) struct Queue(Mutex<Waiting>);
 

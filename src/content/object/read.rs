@@ -17,7 +17,8 @@ use crate::types::Call;
 
 /// How many chunks one call reads at once.
 const AT_ONCE: usize = 8;
-/// A part of a chunk that is smaller than one in so many is copied: a reply holds at most twice the bytes that it has.
+/// A part of a chunk that is smaller than one in so many is copied: a reply holds at most twice the bytes
+/// that it has.
 const COPIED: usize = 2;
 
 /// One part of what is read.
@@ -229,8 +230,8 @@ impl Shared {
         Some((Image::Present(stored), checked))
     }
 
-    /// Notes that a chunk of so many bytes came from the bucket. Others may have cut it: how far the content reaches
-    /// is to be learned after that.
+    /// Notes that a chunk of so many bytes came from the bucket. Others may have cut it: how far the content
+    /// reaches is to be learned after that.
     fn observe(&self, file: &File, length: u32) {
         if !self.exclusive && length < file.chunk_size {
             file.state.lock().observed = self.cache.now();
@@ -294,8 +295,8 @@ impl Shared {
         Ok(Some(Base { bytes, reach: trailer.length, missed: None }))
     }
 
-    /// Where the content ends; `None` where there is none. Where it is known to reach `enough`, since the last chunk
-    /// was read, that is answer enough.
+    /// Where the content ends; `None` where there is none. Where it is known to reach `enough`, since the
+    /// last chunk was read, that is answer enough.
     pub(super) async fn end(
         &self,
         call: &Call,
@@ -315,8 +316,8 @@ impl Shared {
         Ok(stored.max(unstored))
     }
 
-    /// What the bucket had no chunk of is a hole, unless the content is gone or being removed. What is known to be a
-    /// hole is kept.
+    /// What the bucket had no chunk of is a hole, unless the content is gone or being removed. What is known
+    /// to be a hole is kept.
     async fn settle_holes(&self, call: &Call, file: &File, reads: &[Read]) -> Result<(), Error> {
         let missed = || reads.iter().filter_map(|read| Some((read.part.number, read.missed?)));
         if missed().next().is_none() {

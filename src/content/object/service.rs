@@ -12,8 +12,8 @@ use object_store::{ClientOptions, RetryConfig};
 use super::bucket::Client;
 use super::http::Connector;
 
-/// Variables of the environment that say who asks, where the settings do not (AWS SDKs and Tools Reference Guide,
-/// "Settings reference").
+/// Variables of the environment that say who asks, where the settings do not (AWS SDKs and Tools Reference
+/// Guide, "Settings reference").
 const AWS_VARIABLES: &[&str] = &[
     "AWS_ACCESS_KEY_ID",
     "AWS_SECRET_ACCESS_KEY",
@@ -72,8 +72,8 @@ pub struct S3 {
     pub region: Option<String>,
     /// Whether the bucket stands in the URL's path, not in its host name.
     pub path_style: bool,
-    /// Who asks: key id and secret key. `None` for the environment's credentials (variables, container, web identity),
-    /// else the machine's (instance metadata).
+    /// Who asks: key id and secret key. `None` for the environment's credentials (variables, container, web
+    /// identity), else the machine's (instance metadata).
     pub keys: Option<(String, Secret)>,
     /// The storage class of objects; `None` for the bucket's.
     pub storage_class: Option<String>,

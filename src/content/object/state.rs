@@ -101,7 +101,8 @@ pub(super) struct FileBuffers {
     pub(super) age: u64,
     /// Counts uploads that ended, well or not.
     pub(super) uploads: u64,
-    /// Chunks with a request whose end is not known: it may still be done, as long as they are what they were.
+    /// Chunks with a request whose end is not known: it may still be done, as long as they are what they
+    /// were.
     doubtful: BTreeSet<u64>,
     /// Counts the begins and ends of truncates and removals: odd while one is under way.
     cuts: u64,
@@ -311,7 +312,8 @@ impl FileBuffers {
         self.age += 1;
     }
 
-    /// Forgets what is not stored; what an upload under way makes of its chunk, nobody knows. The chunks of these.
+    /// Forgets what is not stored; what an upload under way makes of its chunk, nobody knows. The chunks of
+    /// these.
     pub(super) fn abandon(&mut self) -> Vec<u64> {
         let chunks = std::mem::take(&mut self.chunks);
         let under_way = chunks.into_iter().filter(|(_, chunk)| chunk.frozen.is_some());

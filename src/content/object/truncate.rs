@@ -17,8 +17,8 @@ use crate::content::{Error, still_wanted};
 use crate::types::{Call, ContentId};
 
 impl Shared {
-    /// Makes the content exactly `length` bytes long. Where stored bytes are cut off, that is done when it returns;
-    /// what it adds is stored by a commit.
+    /// Makes the content exactly `length` bytes long. Where stored bytes are cut off, that is done when it
+    /// returns; what it adds is stored by a commit.
     pub(super) async fn truncate(
         self: &Arc<Self>,
         call: &Call,
@@ -40,12 +40,13 @@ impl Shared {
         Ok(())
     }
 
-    /// Cuts off what is stored from `length` on. Whether anything was, so that the stored content now ends there.
+    /// Cuts off what is stored from `length` on. Whether anything was, so that the stored content now ends
+    /// there.
     async fn cut_stored(&self, call: &Call, file: &File, length: u64) -> Result<bool, Error> {
         let (last, end) = end_in(file.chunk_size, length);
         self.settle(call, file, last, end).await?;
-        // The chunk that the content ends in goes first: a crash before the others leaves a content that is too
-        // long, and never one that is too short.
+        // The chunk that the content ends in goes first: a crash before the others leaves a content that is
+        // too long, and never one that is too short.
         let mut ended = false;
         let mut token = None;
         loop {
@@ -78,8 +79,8 @@ impl Shared {
         Ok(ended)
     }
 
-    /// Changes the chunks with requests that may still be done, so that these are refused when they arrive: as they
-    /// shall be where the content ends at `end` in the chunk `last`.
+    /// Changes the chunks with requests that may still be done, so that these are refused when they arrive:
+    /// as they shall be where the content ends at `end` in the chunk `last`.
     async fn settle(&self, call: &Call, file: &File, last: u64, end: u32) -> Result<(), Error> {
         let doubtful = file.state.lock().doubtful();
         let cuts = doubtful.into_iter().map(|number| {
@@ -130,8 +131,8 @@ impl Shared {
         Ok(())
     }
 
-    /// Says in the bucket that a removal has begun. Objects of one content do not go all at once, and a reader that
-    /// misses one could take it for a hole.
+    /// Says in the bucket that a removal has begun. Objects of one content do not go all at once, and a
+    /// reader that misses one could take it for a hole.
     async fn mark(&self, mark: &Path) -> Result<(), Error> {
         let put = || self.bucket.put(mark, PutPayload::new(), &Expected::Nothing);
         match self.bucket.backoff(None).run(put).await {

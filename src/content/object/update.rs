@@ -1,7 +1,7 @@
 //! Changing one chunk: read it, change it, and put it back if it is still what was read.
 //!
-//! A write whose answer was lost may have been done. Repeated, it is refused, because the chunk is not what it
-//! was; the chunk is then read, and its nonce says whose write it holds.
+//! A write whose answer was lost may have been done. Repeated, it is refused, because the chunk is not what
+//! it was; the chunk is then read, and its nonce says whose write it holds.
 
 use bytes::Bytes;
 use object_store::PutPayload;

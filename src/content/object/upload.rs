@@ -136,8 +136,8 @@ impl Shared {
         file.uploaded.notify_waiters();
     }
 
-    /// Begins to store a chunk, where it has something new and nobody does it already. It goes on whatever becomes
-    /// of the caller, whose turn it takes.
+    /// Begins to store a chunk, where it has something new and nobody does it already. It goes on whatever
+    /// becomes of the caller, whose turn it takes.
     pub(super) fn start(self: &Arc<Self>, file: &Arc<File>, number: u64, claimant: Claimant) {
         if !file.state.lock().claim(number) {
             return;
@@ -261,8 +261,8 @@ impl Drop for Waiting<'_> {
     }
 }
 
-/// An upload of a chunk, from the claim to its end. One that ends without an answer, as by a panic, has failed: the chunk's
-/// bytes wait for the next.
+/// An upload of a chunk, from the claim to its end. One that ends without an answer, as by a panic, has
+/// failed: the chunk's bytes wait for the next.
 struct Uploading {
     shared: Arc<Shared>,
     file: Arc<File>,

@@ -1,7 +1,8 @@
 //! The store in memory: one lock around tables that look like a database's. It keeps nothing
 //! across a restart; tests and trials use it, and it is the oracle of the other stores.
 //!
-//! The operations that change it are those of [`super::single_writer`]; the lock makes their caller the only writer.
+//! The operations that change it are those of [`super::single_writer`]; the lock makes their caller the only
+//! writer.
 
 mod invariants;
 mod read;
@@ -44,8 +45,8 @@ impl MemoryStore {
         Self::default()
     }
 
-    /// A store without shares that holds at most `max_objects` objects, each further name of a file counted as one, and
-    /// answers [`Error::NoSpace`] beyond them.
+    /// A store without shares that holds at most `max_objects` objects, each further name of a file counted
+    /// as one, and answers [`Error::NoSpace`] beyond them.
     #[must_use]
     pub fn with_limit(max_objects: u64) -> Self {
         let store = Self::default();

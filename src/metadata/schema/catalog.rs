@@ -148,7 +148,8 @@ impl Catalog {
     /// What to take back, newest first, to reach `to`, or what the newest was applied upon.
     ///
     /// # Errors
-    /// [`SchemaError::NoVersion`], [`SchemaError::NoWayBack`], and where what was applied is not what is known.
+    /// [`SchemaError::NoVersion`], [`SchemaError::NoWayBack`], and where what was applied is not what is
+    /// known.
     pub(crate) fn descent(
         &self,
         applied: &[Applied],

@@ -12,8 +12,8 @@ use super::error::SchemaError;
 /// The longest file that is read, in bytes.
 const MAX_BYTES: u64 = 16 << 20;
 
-/// The versions in a folder's files `V<N>__<name>.sql` and `V<N>__<name>.down.sql`, ascending. Other kinds of file are passed over;
-/// an .sql of another name is not.
+/// The versions in a folder's files `V<N>__<name>.sql` and `V<N>__<name>.down.sql`, ascending. Other kinds of
+/// file are passed over; an .sql of another name is not.
 pub(super) fn versions(folder: &Path) -> Result<Vec<Version>, SchemaError> {
     let wrong = |problem: String| SchemaError::Folder { folder: folder.to_path_buf(), problem };
     let unreadable = |error: std::io::Error| wrong(format!("cannot be read: {error}"));

@@ -1,9 +1,10 @@
-//! A store's schema: the versions that there are of it, which of them a database has, and the way up and down.
+//! A store's schema: the versions that there are of it, which of them a database has, and the way up and
+//! down.
 //!
-//! A version `N` is a file `VN__name.sql` and, for the way back, `VN__name.down.sql` beside it. The database keeps what was
-//! applied in the table `refinery_schema_history`, as the crate refinery does: version, name, when, and a checksum of the file.
-//! [`Catalog`] is what is known, [`Applied`] what a database says; what to do about the difference is decided
-//! here, and carried out by the store ([`Schema`]).
+//! A version `N` is a file `VN__name.sql` and, for the way back, `VN__name.down.sql` beside it. The database
+//! keeps what was applied in the table `refinery_schema_history`, as the crate refinery does: version, name,
+//! when, and a checksum of the file. [`Catalog`] is what is known, [`Applied`] what a database says; what to
+//! do about the difference is decided here, and carried out by the store ([`Schema`]).
 
 mod catalog;
 mod error;
@@ -91,8 +92,8 @@ pub struct Descent {
     pub users: Vec<String>,
 }
 
-/// A database whose schema can be looked at and changed. A version is applied or taken back wholly, with its row of the
-/// history, or not at all; processes that change one schema take turns.
+/// A database whose schema can be looked at and changed. A version is applied or taken back wholly, with its
+/// row of the history, or not at all; processes that change one schema take turns.
 #[async_trait::async_trait]
 pub trait Schema: std::fmt::Debug + Send {
     /// What there is. Changes nothing.
@@ -101,12 +102,12 @@ pub trait Schema: std::fmt::Debug + Send {
     /// [`Error::Backend`] where the database does not answer as it should.
     async fn status(&mut self) -> Result<Status, Error>;
 
-    /// Applies what is pending, up to the version `to` or all. Does nothing where nothing is pending. Gives the version
-    /// that the schema has then.
+    /// Applies what is pending, up to the version `to` or all. Does nothing where nothing is pending. Gives
+    /// the version that the schema has then.
     ///
     /// # Errors
-    /// [`Error::Schema`] where the history is not what is known, `to` is no version, or a version cannot be applied; those
-    /// before it stay applied.
+    /// [`Error::Schema`] where the history is not what is known, `to` is no version, or a version cannot be
+    /// applied; those before it stay applied.
     async fn up(&mut self, to: Option<i32>, report: Report<'_>) -> Result<i32, Error>;
 
     /// What [`Schema::down`] would do. Changes nothing.
@@ -115,11 +116,11 @@ pub trait Schema: std::fmt::Debug + Send {
     /// [`Error::Schema`] where there is no way down to `to`.
     async fn descent(&mut self, to: Option<i32>) -> Result<Descent, Error>;
 
-    /// Takes versions back, newest first, down to the version `to` (0: all), or the newest alone. Gives the version that the
-    /// schema has then.
+    /// Takes versions back, newest first, down to the version `to` (0: all), or the newest alone. Gives the
+    /// version that the schema has then.
     ///
     /// # Errors
-    /// [`Error::Schema`] as with [`Schema::descent`], and where a server uses the store; versions after the one that failed stay
-    /// taken back.
+    /// [`Error::Schema`] as with [`Schema::descent`], and where a server uses the store; versions after the
+    /// one that failed stay taken back.
     async fn down(&mut self, to: Option<i32>, report: Report<'_>) -> Result<i32, Error>;
 }

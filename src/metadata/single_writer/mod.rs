@@ -1,5 +1,5 @@
-//! The mutations of stores with one writer, in memory and in SQLite: each decides on the tables as they are, and changes
-//! them only after its last check. Nobody else changes them meanwhile.
+//! The mutations of stores with one writer, in memory and in SQLite: each decides on the tables as they are,
+//! and changes them only after its last check. Nobody else changes them meanwhile.
 
 mod attributes;
 mod create;

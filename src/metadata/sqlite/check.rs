@@ -1,5 +1,5 @@
-//! What a check reads: a statement each, so that no snapshot holds the write-ahead log for longer than its page, on a
-//! connection of its own, which may be of another process than the server's.
+//! What a check reads: a statement each, so that no snapshot holds the write-ahead log for longer than its
+//! page, on a connection of its own, which may be of another process than the server's.
 
 use std::path::PathBuf;
 use std::sync::Arc;

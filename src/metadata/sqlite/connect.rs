@@ -19,7 +19,8 @@ use crate::ownership::{self, above};
 /// Where the store is, and what it may use.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// The database; its folder is made where it is missing. SQLite keeps files beside it, named `-wal` and `-shm` at their end.
+    /// The database; its folder is made where it is missing. SQLite keeps files beside it, named `-wal` and
+    /// `-shm` at their end.
     pub path: PathBuf,
     /// Whether the whole file is checked at start (`PRAGMA quick_check`).
     pub quick_check: bool,
@@ -30,7 +31,8 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// A store in a file, with defaults for the rest. Keys of the configuration that are left out have these values.
+    /// A store in a file, with defaults for the rest. Keys of the configuration that are left out have these
+    /// values.
     #[must_use]
     pub fn new(path: PathBuf) -> Self {
         Self { path, quick_check: false, cache_size: 64 << 20, log_limit: 1 << 30 }
@@ -180,7 +182,8 @@ pub(super) fn make_folder_of(path: &Path) -> Result<(), Error> {
     ownership::create_dir_all(above(path), 0o777).map_err(unmade)
 }
 
-/// Whether this user may open the database and what SQLite and this program keep beside it, as far as there is any.
+/// Whether this user may open the database and what SQLite and this program keep beside it, as far as there
+/// is any.
 pub(super) fn check_permissions(path: &Path, suffixes: &[&str]) -> Result<(), Error> {
     let folder = above(path);
     let denied = suffixes

@@ -1,11 +1,12 @@
 //! Room for removing on a disk that is full.
 //!
-//! A removal writes, too: pages of the database, into the write-ahead log, and from there into the file. So blocks are
-//! reserved beyond the end of both (fallocate(2) with FALLOC_FL_KEEP_SIZE). SQLite writes the log from its front again and
-//! again, and cuts it no shorter than [`kept`]; beyond the file's end it frees what is reserved when all of the log is
-//! moved, and then the file needs none. What makes objects or names is refused while there is less than that left on the disk
-//! and in the file's own free pages: it would take the reserve. So a removal that finds the log's reserve used up finds
-//! room at its front, since the log can always be moved.
+//! A removal writes, too: pages of the database, into the write-ahead log, and from there into the file. So
+//! blocks are reserved beyond the end of both (fallocate(2) with FALLOC_FL_KEEP_SIZE). SQLite writes the log
+//! from its front again and again, and cuts it no shorter than [`kept`]; beyond the file's end it frees what
+//! is reserved when all of the log is moved, and then the file needs none. What makes objects or names is
+//! refused while there is less than that left on the disk and in the file's own free pages: it would take the
+//! reserve. So a removal that finds the log's reserve used up finds room at its front, since the log can
+//! always be moved.
 
 use std::fs::File;
 use std::io;
@@ -24,7 +25,8 @@ use crate::metadata::Error;
 const MOST: u64 = 8 << 20;
 /// What part of a small disk that is; and the log, which keeps what it once had.
 const PART: u64 = 16;
-/// Bytes of the log's index: more than it has for a log of [`RESTART`] and a reserve (32 KiB for each 16 MiB).
+/// Bytes of the log's index: more than it has for a log of [`RESTART`] and a reserve (32 KiB for each 16
+/// MiB).
 const INDEX: u64 = 192 << 10;
 
 /// The reserve of a database.
@@ -64,16 +66,16 @@ impl DiskReserve {
             file.map_err(|error| Error::Backend(Box::new(error)))
         };
         let index = ManuallyDrop::new(open(&beside(database, "-shm"))?);
-        // From its front: SQLite writes a byte of each page, which is not all of its blocks where those are small, and maps
-        // the rest. Best effort: it says what it cannot have.
+        // From its front: SQLite writes a byte of each page, which is not all of its blocks where those are
+        // small, and maps the rest. Best effort: it says what it cannot have.
         fallocate(&*index, FallocateFlags::KEEP_SIZE, 0, INDEX).ok();
         let file = ManuallyDrop::new(open(database)?);
         Ok(Self { file, wal: open(&beside(database, "-wal"))?, reserves: true })
     }
 
-    /// Reserves what is not reserved yet beyond the end of the log, and beyond the `length` that the file has when it has
-    /// all of the log. Answers whether there is room for something new; how much of the file is `unused` is asked for
-    /// where that matters. All in bytes.
+    /// Reserves what is not reserved yet beyond the end of the log, and beyond the `length` that the file has
+    /// when it has all of the log. Answers whether there is room for something new; how much of the file is
+    /// `unused` is asked for where that matters. All in bytes.
     pub(super) fn replenish(
         &mut self,
         end: u64,
@@ -83,7 +85,8 @@ impl DiskReserve {
         // Without an answer nothing is refused: the disk will say what it has not.
         let Some(mut disk) = self.disk() else { return true };
         let mut reserves = self.reserves;
-        // A log that a start made on a disk with little left has what there is; the file grows only where there is more.
+        // A log that a start made on a disk with little left has what there is; the file grows only where
+        // there is more.
         let least = disk.spare / 16;
         for (file, end, least) in [(&self.wal, end, least), (&*self.file, length, disk.spare)] {
             let present = blocks(file).max(end);
@@ -133,7 +136,8 @@ fn blocks(file: &File) -> u64 {
     file.metadata().map_or(0, |file| file.blocks() * 512)
 }
 
-/// Gives a file blocks up to `to` bytes, beyond its end. False where the file system says that it did, and did not.
+/// Gives a file blocks up to `to` bytes, beyond its end. False where the file system says that it did, and
+/// did not.
 fn reserve(file: &File, to: u64) -> rustix::io::Result<bool> {
     let from = length_of(file);
     if from < to {

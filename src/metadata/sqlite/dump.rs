@@ -1,5 +1,5 @@
-//! The whole content as of one moment: a reader's snapshot, which may be of another process than the server's. It keeps the
-//! write-ahead log from being used anew, so it is held only as long as the rows take.
+//! The whole content as of one moment: a reader's snapshot, which may be of another process than the
+//! server's. It keeps the write-ahead log from being used anew, so it is held only as long as the rows take.
 
 use std::path::PathBuf;
 use std::sync::Arc;

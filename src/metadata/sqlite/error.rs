@@ -38,7 +38,8 @@ pub(super) enum Remains {
     Whole,
     /// The disk failed at a write; it may have become read-only.
     Unwritten,
-    /// What was handed to the disk may be lost, or the file is not what it was: nothing may be written on top of it.
+    /// What was handed to the disk may be lost, or the file is not what it was: nothing may be written on top
+    /// of it.
     Doubtful,
 }
 

@@ -1,5 +1,5 @@
-//! Whether the store may still be used: no change after a write whose fate the disk has not told, and no call after another file
-//! took the place of the database.
+//! Whether the store may still be used: no change after a write whose fate the disk has not told, and no call
+//! after another file took the place of the database.
 
 use std::path::Path;
 

@@ -68,8 +68,8 @@ pub(super) fn find(connection: &Connection) -> Result<Vec<String>, SqliteError> 
     broken(&*connection.unchecked_transaction()?)
 }
 
-/// The first thing that is broken in some shares that were loaded in the transaction that is open. Other shares are
-/// not read, and their faults count for nothing.
+/// The first thing that is broken in some shares that were loaded in the transaction that is open. Other
+/// shares are not read, and their faults count for nothing.
 pub(super) fn broken_in(
     connection: &Connection,
     shares: &[ShareId],

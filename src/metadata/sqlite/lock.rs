@@ -1,6 +1,6 @@
-//! One server for one database: an advisory lock on `FILE.lock` (flock(2)), which the system takes back however its
-//! holder ends, and whose text says who has it. A lock file of its own, since closing any descriptor of the
-//! database would drop SQLite's locks on it (sqlite.org/howtocorrupt.html section 2.2).
+//! One server for one database: an advisory lock on `FILE.lock` (flock(2)), which the system takes back
+//! however its holder ends, and whose text says who has it. A lock file of its own, since closing any
+//! descriptor of the database would drop SQLite's locks on it (sqlite.org/howtocorrupt.html section 2.2).
 
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -66,8 +66,8 @@ impl Lock {
         Ok(Self { file })
     }
 
-    /// Whether the disk takes no writes, though it did: tried on this file, since SQLite does not say which error it
-    /// met.
+    /// Whether the disk takes no writes, though it did: tried on this file, since SQLite does not say which
+    /// error it met.
     pub(super) fn is_read_only(&self) -> bool {
         let mut first = [0];
         let tried =

@@ -20,7 +20,8 @@ const APPLICATION: i32 = 0x5452_4653;
 pub(super) fn apply(connection: &mut Connection) -> Result<(), Error> {
     let (present, wanted) = versions(connection)?;
     if present < wanted {
-        // A migration and the record of it are one transaction: a start that is cut short leaves both or none.
+        // A migration and the record of it are one transaction: a start that is cut short leaves both or
+        // none.
         let runner = embedded::migrations::runner().set_grouped(true);
         runner.run(connection).map_err(|error| Error::Backend(Box::new(error)))?;
         tracing::info!(from = present, to = wanted, "the schema was upgraded");

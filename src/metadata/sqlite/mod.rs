@@ -1,9 +1,9 @@
 //! The store in one SQLite file, of one server on one machine.
 //!
 //! One thread writes: it takes all calls that wait into one transaction, decides each with the operations of
-//! [`super::single_writer`] on the tables as they are, and answers after the commit, whose log is on the disk then
-//! (`synchronous = FULL`). Readers have connections and snapshots of their own; what they read last is kept, as far as no
-//! commit changes it. A third thread moves the log's pages into the file.
+//! [`super::single_writer`] on the tables as they are, and answers after the commit, whose log is on the disk
+//! then (`synchronous = FULL`). Readers have connections and snapshots of their own; what they read last is
+//! kept, as far as no commit changes it. A third thread moves the log's pages into the file.
 
 mod check;
 mod connect;
@@ -65,7 +65,8 @@ use crate::types::{
     ShareName, SymlinkTarget, Vital,
 };
 
-/// A namespace in a SQLite file. A change is on the disk before its answer, as far as the disk does what fsync(2) asks.
+/// A namespace in a SQLite file. A change is on the disk before its answer, as far as the disk does what
+/// fsync(2) asks.
 #[derive(Debug)]
 pub struct SqliteStore {
     settings: Settings,
@@ -93,16 +94,16 @@ impl SqliteStore {
     /// Opens the store, making the file where there is none and bringing its schema up to date.
     ///
     /// # Errors
-    /// [`Error::Unavailable`] where another server has it; [`Error::Damaged`] for a file that is no whole database;
-    /// [`Error::ReadOnly`]; [`Error::Backend`] for all else, a newer schema included.
+    /// [`Error::Unavailable`] where another server has it; [`Error::Damaged`] for a file that is no whole
+    /// database; [`Error::ReadOnly`]; [`Error::Backend`] for all else, a newer schema included.
     pub async fn open(settings: Settings) -> Result<Self, Error> {
         tokio::task::spawn_blocking(move || Self::open_blocking(settings))
             .await
             .map_err(|error| Error::Backend(Box::new(error)))?
     }
 
-    /// What a file holds; `None` where there is no file yet. Makes and changes nothing, and does not mind a server
-    /// that has it.
+    /// What a file holds; `None` where there is no file yet. Makes and changes nothing, and does not mind a
+    /// server that has it.
     ///
     /// # Errors
     /// What is wrong with the file, as far as can be seen without opening the store.
@@ -201,7 +202,8 @@ impl Threads {
         let connection = self.writer.join();
         self.mover.join().ok();
         self.readers.close();
-        // The last to close moves the log into the file and removes it, unless what the disk holds is in doubt.
+        // The last to close moves the log into the file and removes it, unless what the disk holds is in
+        // doubt.
         if let Ok(connection) = connection
             && self.health.error().is_none()
             && let Err(error) =

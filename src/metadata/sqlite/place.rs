@@ -1,4 +1,5 @@
-//! Where a database is: its machine and path, and the file by its inode and time of creation (statx(2)), which a copy does not share.
+//! Where a database is: its machine and path, and the file by its inode and time of creation (statx(2)),
+//! which a copy does not share.
 
 use std::io;
 use std::path::Path;

@@ -1,8 +1,8 @@
 //! The connections that read, each with snapshots of its own; none waits for the writer.
 //!
-//! Point reads run on the thread that asks: they touch a dozen pages, and a hop to another thread would cost more than all of
-//! them, as long as they are in memory. A read that the disk must answer holds the thread up for as long as that
-//! takes. Scans run on threads made for blocking.
+//! Point reads run on the thread that asks: they touch a dozen pages, and a hop to another thread would cost
+//! more than all of them, as long as they are in memory. A read that the disk must answer holds the thread up
+//! for as long as that takes. Scans run on threads made for blocking.
 
 use std::sync::Arc;
 

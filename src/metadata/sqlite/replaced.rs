@@ -1,5 +1,5 @@
-//! The files of an open database, by device and inode: a file that was removed, or replaced by another of its name, is still open
-//! here, and a change in it is lost with the next start.
+//! The files of an open database, by device and inode: a file that was removed, or replaced by another of its
+//! name, is still open here, and a change in it is lost with the next start.
 
 use std::fs;
 use std::io;

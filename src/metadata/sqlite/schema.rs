@@ -1,4 +1,5 @@
-//! The schema of a file, for who wants to see it or to bring it up to date before the start that does so by itself.
+//! The schema of a file, for who wants to see it or to bring it up to date before the start that does so by
+//! itself.
 
 use std::time::Instant;
 

@@ -60,8 +60,8 @@ fn share(row: &Row<'_>) -> Result<Share, SqliteError> {
     })
 }
 
-/// Makes a share's rows where there is none of its name; its root, with what it uses, is for the caller. `None` where it is
-/// there.
+/// Makes a share's rows where there is none of its name; its root, with what it uses, is for the caller.
+/// `None` where it is there.
 pub(super) fn make(
     connection: &Connection,
     spec: &ShareSpec,

@@ -1,7 +1,8 @@
 //! The tables as the writer sees them, inside its transaction.
 //!
-//! The writer is alone, so what it has read of an object still holds: it keeps the objects it met last. A change of an
-//! object stays there until the end of the batch, so that a directory in which many entries change is written once.
+//! The writer is alone, so what it has read of an object still holds: it keeps the objects it met last. A
+//! change of an object stays there until the end of the batch, so that a directory in which many entries
+//! change is written once.
 
 use std::collections::HashMap;
 use std::sync::Arc;

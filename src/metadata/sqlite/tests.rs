@@ -26,7 +26,8 @@ fn every_statement_searches_by_key() {
     }
 }
 
-/// A thousand calls of one client and then a single one of another: the writer carries the single one out among the first.
+/// A thousand calls of one client and then a single one of another: the writer carries the single one out
+/// among the first.
 #[tokio::test]
 async fn clients_take_turns_at_the_writer() {
     use std::net::{IpAddr, Ipv4Addr, SocketAddr};

@@ -1,9 +1,9 @@
 //! The write-ahead log and the thread that moves its pages into the file, beside the writer.
 //!
 //! Under constant load a log is never all moved, and only then can the writer start it anew. So when it has
-//! grown, the thread has the writer pause for the last pages. What a reader's snapshot still needs cannot be moved:
-//! readers of this process that last long are ended when the log becomes too large, and where one of another process holds
-//! it then, changes are refused until it is gone.
+//! grown, the thread has the writer pause for the last pages. What a reader's snapshot still needs cannot be
+//! moved: readers of this process that last long are ended when the log becomes too large, and where one of
+//! another process holds it then, changes are refused until it is gone.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -21,7 +21,8 @@ use super::health::Health;
 pub(super) const PAGE: u64 = 4096;
 /// Pages are moved when the log has this many new bytes.
 const MOVE: u64 = 8 << 20;
-/// Beyond this size in bytes the log is started anew; a quarter of its limit, or a part of a small disk, where that is less.
+/// Beyond this size in bytes the log is started anew; a quarter of its limit, or a part of a small disk,
+/// where that is less.
 pub(super) const RESTART: u64 = 64 << 20;
 /// A log with anything new in it is moved at least this often.
 const IDLE: Duration = Duration::from_secs(2);
@@ -241,8 +242,8 @@ impl Wal {
         }
     }
 
-    /// Has the writer, in its turn, begin at the log's front again, which has blocks on the disk: there are none
-    /// beyond its end. False where a reader or a full disk keeps it from that.
+    /// Has the writer, in its turn, begin at the log's front again, which has blocks on the disk: there are
+    /// none beyond its end. False where a reader or a full disk keeps it from that.
     ///
     /// # Errors
     /// A failure that leaves the store in doubt.

@@ -4,11 +4,11 @@ use std::hash::{BuildHasher as _, RandomState};
 
 use crate::rpc::message::CallHeader;
 
-/// Arguments of up to this length are covered by the checksum as a whole: those of every call but WRITE, as long as
-/// names and targets are not too long anyway.
+/// Arguments of up to this length are covered by the checksum as a whole: those of every call but WRITE, as
+/// long as names and targets are not too long anyway.
 const WHOLE_BYTES: usize = 8 << 10;
-/// The first and last bytes of longer arguments that the checksum covers. Before WRITE's data are at most 88 bytes (RFC 1813
-/// section 3.3.7), behind it at most 3, so that 256 bytes of data and more are among each.
+/// The first and last bytes of longer arguments that the checksum covers. Before WRITE's data are at most 88
+/// bytes (RFC 1813 section 3.3.7), behind it at most 3, so that 256 bytes of data and more are among each.
 const EDGE_BYTES: usize = 512;
 
 /// A call's header and arguments. The stamp of AUTH_SYS is not in it: clients may change it with every copy.

@@ -148,8 +148,9 @@ impl Calls {
         }
     }
 
-    /// Records the reply of a call in progress. Replies that nothing may ask for any more are forgotten, and this client's own
-    /// oldest ones where a bound is reached. The newest stays in any case: it is the one most likely to be asked for.
+    /// Records the reply of a call in progress. Replies that nothing may ask for any more are forgotten, and
+    /// this client's own oldest ones where a bound is reached. The newest stays in any case: it is the one
+    /// most likely to be asked for.
     pub(super) fn record(&mut self, limits: &ReplyCacheLimits, key: Key, reply: Message) {
         let at = Instant::now();
         let Some(call) = self.find(&key) else { return };
@@ -207,7 +208,8 @@ impl CachedCall {
             }
     }
 
-    /// Whether a call that looks alike and comes from another port is a copy: the client may have lost the first connection.
+    /// Whether a call that looks alike and comes from another port is a copy: the client may have lost the
+    /// first connection.
     fn may_be_lost_to(&self, connection: &Connection, limits: &ReplyCacheLimits) -> bool {
         self.address == connection.address
             && match &self.state {
@@ -228,7 +230,8 @@ impl CachedCall {
         self.homes.first().is_some_and(|home| home.delivery.stream().is_silent())
     }
 
-    /// Whether no connection has brought the reply to the client, and the latest one that was to may have lost it.
+    /// Whether no connection has brought the reply to the client, and the latest one that was to may have
+    /// lost it.
     fn reply_may_be_lost(&self, at: Instant) -> bool {
         let age = at.elapsed();
         let mut latest = None;

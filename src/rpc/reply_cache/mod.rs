@@ -1,24 +1,26 @@
-//! The duplicate request cache: a repeat of a call that must not be done twice gets the reply of the first one.
+//! The duplicate request cache: a repeat of a call that must not be done twice gets the reply of the first
+//! one.
 //!
-//! Only procedures that [`super::Program::is_replayed`] names go through it; repeats of the others are cheap and harmless,
-//! and simply run. The cache is for retransmissions alone: programs whose transaction ids begin at a fixed number, virtual
-//! machines resumed from one snapshot, and pods behind one address make calls that look alike, and each must be done.
+//! Only procedures that [`super::Program::is_replayed`] names go through it; repeats of the others are cheap
+//! and harmless, and simply run. The cache is for retransmissions alone: programs whose transaction ids begin
+//! at a fixed number, virtual machines resumed from one snapshot, and pods behind one address make calls that
+//! look alike, and each must be done.
 //!
 //! - A call is known by its client's address and port, and its [`CallId`].
-//! - From another port of the address a call is a copy only where the client may have lost the first connection: the call
-//!   is in progress, and that connection has ended or is silent; or it is done, and its reply may be unread
-//!   ([`super::reply_stream`]).
-//! - While a call is in progress its newest copy waits, and the reply goes to it: the older connection may be dead. A copy
-//!   that an even newer one displaces is never answered, nor is one that comes by a connection older than the one to be
-//!   answered: it was sent before, and only read later.
-//! - A call that is read from a connection that has ended does not run after its copy by a newer connection: a late WRITE
-//!   would undo what was written since.
+//! - From another port of the address a call is a copy only where the client may have lost the first
+//!   connection: the call is in progress, and that connection has ended or is silent; or it is done, and its
+//!   reply may be unread ([`super::reply_stream`]).
+//! - While a call is in progress its newest copy waits, and the reply goes to it: the older connection may be
+//!   dead. A copy that an even newer one displaces is never answered, nor is one that comes by a connection
+//!   older than the one to be answered: it was sent before, and only read later.
+//! - A call that is read from a connection that has ended does not run after its copy by a newer connection:
+//!   a late WRITE would undo what was written since.
 //! - A call that is cancelled leaves the cache, and the copy that waits runs in its place.
 //! - Only successful replies are recorded. Of any other nothing was applied, or nobody knows.
 //! - A client that the rules do not admit gets no recorded reply.
 //!
-//! Each client has a cache of its own, so that none evicts another's replies; so has each IPv6 network of 64 bits. It is kept for a while after the client's
-//! last connection.
+//! Each client has a cache of its own, so that none evicts another's replies; so has each IPv6 network of 64
+//! bits. It is kept for a while after the client's last connection.
 
 mod call_id;
 mod calls;
@@ -53,7 +55,8 @@ pub(super) struct ReplyCacheLimits {
     pub(super) absent_clients: usize,
     /// How long a reply that the client has read is replayed, to the port of its call.
     pub(super) read: Duration,
-    /// How long a reply that the client may not have read is replayed, and a client without a connection is remembered.
+    /// How long a reply that the client may not have read is replayed, and a client without a connection is
+    /// remembered.
     pub(super) unread: Duration,
 }
 
@@ -110,8 +113,8 @@ pub(super) enum Begin {
     Recorded(Message, Arc<Delivery>),
     /// A copy by a caller that is not admitted: it runs beside the cache, and is refused.
     NotAdmitted,
-    /// Sent before what looks alike on a newer connection, and read after it from a connection that has ended: it is
-    /// dropped, since nothing can bring a reply to the client.
+    /// Sent before what looks alike on a newer connection, and read after it from a connection that has
+    /// ended: it is dropped, since nothing can bring a reply to the client.
     Late,
 }
 

@@ -1,7 +1,7 @@
 //! The files that have state in this process, in bounded memory.
 //!
-//! State is there for an object while a call needs it, while something of it waits to be flushed, and for a while after its
-//! last use. A call that is refused leaves none.
+//! State is there for an object while a call needs it, while something of it waits to be flushed, and for a
+//! while after its last use. A call that is refused leaves none.
 
 use std::collections::HashMap;
 use std::ops::Deref;
@@ -80,8 +80,8 @@ impl Files {
         &self.shards[usize::from(last) % SHARDS]
     }
 
-    /// The file's state, made where there is none. A call that may change the file takes it before it reads the attributes:
-    /// whoever removes the file afterwards finds it, and waits.
+    /// The file's state, made where there is none. A call that may change the file takes it before it reads
+    /// the attributes: whoever removes the file afterwards finds it, and waits.
     pub(super) fn hold(&self, object: ObjectId) -> FileGuard<'_> {
         let mut shard = self.shard(object).lock();
         let state = self.entry(&mut shard, object);
@@ -105,7 +105,8 @@ impl Files {
         self.shard(object).lock().get(&object).map(Arc::clone)
     }
 
-    /// Notes a read of a file. Where every file of the shard has unflushed writes, there is no room for one without.
+    /// Notes a read of a file. Where every file of the shard has unflushed writes, there is no room for one
+    /// without.
     pub(super) fn record_access(&self, object: ObjectId, now: Timestamp) {
         let mut shard = self.shard(object).lock();
         if !shard.contains_key(&object) {
@@ -136,8 +137,8 @@ impl Files {
         self.count.load(Ordering::Relaxed) > self.max_per_shard * SHARDS / 2
     }
 
-    /// Drops states of a full shard that hold nothing to be flushed; where these are few, the older half of the access
-    /// times too.
+    /// Drops states of a full shard that hold nothing to be flushed; where these are few, the older half of
+    /// the access times too.
     fn make_room(&self, shard: &mut Shard) {
         if shard.len() < self.max_per_shard {
             return;

@@ -28,8 +28,8 @@ pub(super) enum Flushed {
     Already,
     /// Everything asked for is durable now; the file's committed attributes.
     Recorded(Box<Attributes>),
-    /// The content was replaced: unflushed writes are gone, and the verifier has changed. The file's committed
-    /// attributes, where this flush found it out.
+    /// The content was replaced: unflushed writes are gone, and the verifier has changed. The file's
+    /// committed attributes, where this flush found it out.
     Superseded(Option<Box<Attributes>>),
 }
 
@@ -138,8 +138,8 @@ impl Export {
         self.record(cx, file, state, &snapshot).await.map(Some)
     }
 
-    /// What a file takes whose writes are durable, in whole blocks. Where its content cannot be measured it is the size: a file
-    /// with bytes must not look like a hole.
+    /// What a file takes whose writes are durable, in whole blocks. Where its content cannot be measured it
+    /// is the size: a file with bytes must not look like a hole.
     async fn measure(&self, cx: &Context, content: ContentId, snapshot: &Snapshot) -> u64 {
         let Snapshot { size, holes, .. } = *snapshot;
         let measured = cx
@@ -155,8 +155,9 @@ impl Export {
         rules::most_used(used)
     }
 
-    /// Whether bytes that wait in this process alone came too late: their place was cut off, or the file was changed by
-    /// another instance and no call asks for them. Who wrote them may have sent them again there, and other bytes since.
+    /// Whether bytes that wait in this process alone came too late: their place was cut off, or the file was
+    /// changed by another instance and no call asks for them. Who wrote them may have sent them again there,
+    /// and other bytes since.
     async fn outdated(
         &self,
         cx: &Context,
@@ -262,7 +263,8 @@ impl Export {
         }
     }
 
-    /// The file is gone: what waits goes with it. Calls that hold its state end with [`metadata::Error::Stale`].
+    /// The file is gone: what waits goes with it. Calls that hold its state end with
+    /// [`metadata::Error::Stale`].
     fn forget(&self, object: ObjectId, state: &FileState) {
         state.overlay.lock().discard();
         self.files.forget(object, state);

@@ -136,8 +136,8 @@ impl Export {
         Ok(())
     }
 
-    /// Cuts off what the content has beyond `file.size`. The content's version is bumped first, so that a size
-    /// which another instance has not recorded yet is refused there.
+    /// Cuts off what the content has beyond `file.size`. The content's version is bumped first, so that a
+    /// size which another instance has not recorded yet is refused there.
     async fn cut_tail(
         &self,
         cx: &Context,

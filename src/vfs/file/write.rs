@@ -70,7 +70,8 @@ impl Export {
         state: &FileState,
         write: &Write,
     ) -> Result<Attempt> {
-        // Before anything is written: data that a later loss takes must not carry the verifier that tells of it.
+        // Before anything is written: data that a later loss takes must not carry the verifier that tells of
+        // it.
         let verifier = self.verifier();
         let sharing = state.io.read().await;
         let committed = self.committed(cx, file, state).await?;
