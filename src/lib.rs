@@ -3,7 +3,7 @@
 //!
 //! The way of a request, and of every import:
 //! ```text
-//! net/connection  →  rpc/{record,message,auth,dispatch,replay}  →  nfs3/<procedure>
+//! net/connection  →  rpc/{record,message,auth,dispatch,reply_cache}  →  nfs3/<procedure>
 //!                 →  vfs/{namespace,file,attributes}  →  metadata/<store>  and  content/<store>
 //! ```
 //! `types` holds what crosses layers and imports nothing; `stores` alone names concrete
