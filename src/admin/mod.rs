@@ -5,3 +5,15 @@ pub mod copy;
 pub mod dump;
 pub mod fsck;
 pub mod gc;
+mod progress;
+
+use std::fmt::Display;
+
+use serde::Serializer;
+
+pub use self::progress::{Interrupted, Progress, Reading, Unit};
+
+/// Serializes a value as its text.
+fn as_text<T: Display, S: Serializer>(value: &T, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(value)
+}

@@ -1,15 +1,14 @@
 //! `trunkfs backup`: shares with their bytes in a folder, while servers go on.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Instant;
 
 use clap::Args;
 
-use super::dump::{run_error, share};
-use super::job::{Shown, finding, human, say};
+use super::dump::share;
+use super::job::{finding, human, run_error, run_job, summarise};
 use super::{Configured, FAILED, Failure};
-use crate::admin::backup::{self, Created, Job, Manifest, Wanted};
+use crate::admin::backup::{self, Created, Inventory, Wanted};
 use crate::types::ShareName;
 
 /// What `backup` takes.
@@ -52,9 +51,9 @@ pub(super) fn run(options: &Options) -> Result<(), Failure> {
         resume: options.resume,
     };
     let start = Instant::now();
-    let shown = Shown::start(options.json)?;
-    let job: Arc<Job> = shown.job();
-    let created = shown.run(backup::create(&config, &wanted, &options.folder, &job));
+    let created = run_job(options.json, FAILED, async |job| {
+        backup::create(&config, &wanted, &options.folder, &job.progress).await
+    })?;
     let created = created.map_err(|error| match error {
         backup::Error::Interrupted => Failure::Run(
             format!(
@@ -65,12 +64,15 @@ pub(super) fn run(options: &Options) -> Result<(), Failure> {
         ),
         error => run_error(error),
     })?;
-    summarise(options.json, &created, start)?;
-    let lost: u64 = created.manifest.stores.iter().map(|store| store.lost).sum();
+    summarise(options.json, start, &created, |seconds| text(&created, seconds))?;
+    let lost: u64 = created.inventory.stores.iter().map(|store| store.lost).sum();
     if lost == 0 {
         return Ok(());
     }
-    let proof = shown.run(backup::lost(&options.folder, &job)).map_err(run_error)?;
+    let proof = run_job(options.json, FAILED, async |job| {
+        backup::lost(&options.folder, &job.progress).await
+    })?;
+    let proof = proof.map_err(run_error)?;
     proof.iter().for_each(finding);
     eprintln!(
         "error: the content of {lost} files is missing or incomplete in the content store, and in the backup; everything \
@@ -79,32 +81,24 @@ pub(super) fn run(options: &Options) -> Result<(), Failure> {
     Err(Failure::Said(FAILED))
 }
 
-fn summarise(json: bool, created: &Created, start: Instant) -> Result<(), Failure> {
-    let Created { manifest, copied, kept } = created;
-    let seconds = start.elapsed().as_secs_f64();
-    if json {
-        let summary = serde_json::json!({
-            "stores": manifest.stores, "bytes_included": manifest.bytes, "copied": copied, "kept": kept,
-            "seconds": seconds,
-        });
-        return say(&summary.to_string());
-    }
-    for store in &manifest.stores {
-        say(&contained(store))?;
-    }
-    say(&format!(
-        "{}: {copied} files {}, {kept} reused from --base, in {seconds:.1} s",
-        what(manifest),
-        if manifest.bytes { "copied" } else { "listed" },
-    ))
+fn text(created: &Created, seconds: f64) -> String {
+    let Created { inventory, copied, kept } = created;
+    let (what, verb) = match inventory.bytes_included {
+        true => ("backup", "copied"),
+        false => ("backup without content", "listed"),
+    };
+    format!(
+        "{}{what}: {copied} files {verb}, {kept} reused from --base, in {seconds:.1} s",
+        contained(inventory)
+    )
 }
 
-fn what(manifest: &Manifest) -> &'static str {
-    if manifest.bytes { "backup" } else { "backup without content" }
+/// What a backup has of each metadata store, a line each.
+pub(super) fn contained(inventory: &Inventory) -> String {
+    inventory.stores.iter().map(|store| contained_of(store) + "\n").collect()
 }
 
-/// What a backup has of a metadata store, in a line.
-pub(super) fn contained(store: &backup::StoreManifest) -> String {
+fn contained_of(store: &backup::StoreManifest) -> String {
     let shares: Vec<_> = store.shares.iter().map(|share| share.name.as_str()).collect();
     let moving = match store.moving {
         0 => String::new(),

@@ -4,6 +4,7 @@ use std::io::Write;
 
 use clap::Args;
 
+use super::job::run_async;
 use super::{Configured, FAILED, Failure, ready};
 use crate::config::{Config, Loaded, Source};
 use crate::stores::try_stores;
@@ -56,9 +57,8 @@ fn described(source: &Source, loaded: &Loaded) -> String {
 
 /// A line for each store that a share names, and for each share.
 fn connect(configured: &Configured, config: &Config) -> Result<(), Failure> {
-    let runtime = tokio::runtime::Runtime::new().map_err(|error| Failure::Run(error.into()))?;
     let mut failed = false;
-    for (store, outcome) in runtime.block_on(try_stores(config)) {
+    for (store, outcome) in run_async(async { Ok(try_stores(config).await) })? {
         match outcome {
             Ok(found) => print(&format!("# {store}: ok, {found}\n"))?,
             Err(error) => {
@@ -69,6 +69,5 @@ fn connect(configured: &Configured, config: &Config) -> Result<(), Failure> {
             }
         }
     }
-    runtime.shutdown_background();
     if failed { Err(Failure::Said(FAILED)) } else { Ok(()) }
 }

@@ -1,16 +1,13 @@
 //! `trunkfs content`: what is done with content stores as a whole.
 
-use std::io::Write as _;
 use std::time::Instant;
 
 use clap::{Args, Subcommand};
-use indicatif::HumanBytes;
-use parking_lot::Mutex;
 
-use super::dump::{run_error, share};
-use super::progress::Progress;
-use super::{Configured, Failure, interrupt};
-use crate::admin::copy::{CopyHow, CopyOutcome, CopyStep, copy_content};
+use super::dump::share;
+use super::job::{human, run_error, run_job, summarise};
+use super::{Configured, FAILED, Failure};
+use crate::admin::copy::{CopyHow, CopyOutcome, Damaged, copy_content};
 use crate::stores::OfflineStores;
 use crate::types::ShareName;
 
@@ -61,33 +58,19 @@ pub(super) fn run(options: &Options) -> Result<(), Failure> {
 fn copy(options: &Copy) -> Result<(), Failure> {
     let config = options.configured.load_for_stores()?;
     let start = Instant::now();
-    let runtime = tokio::runtime::Runtime::new().map_err(run_error)?;
     let how = CopyHow {
         from: options.from.clone(),
         to: options.to.clone(),
         share: options.share.clone(),
         verify: options.verify,
     };
-    let outcome = runtime.block_on(async {
-        let stop = interrupt::token(super::FAILED).map_err(run_error)?;
-        let shown = Mutex::new(None);
-        let watch = |step: CopyStep<'_>| show(&shown, step, options.json);
-        let mut offline = OfflineStores::new(&config);
-        let outcome = copy_content(&mut offline, &how, &stop, &watch).await;
-        if let Some((_, progress)) = shown.lock().take() {
-            progress.end();
-        }
-        outcome.map_err(run_error)
-    });
-    runtime.shutdown_background();
-    let outcome = outcome?;
-    if options.json {
-        print_json(&outcome, start).map_err(run_error)?;
-    } else {
-        print_text(options, &outcome, start).map_err(run_error)?;
-    }
-    for (share, content, said) in outcome.damaged.iter().take(NAMED) {
-        eprintln!("error: {share}: the content {content} of a file: {said}");
+    let outcome = run_job(options.json, FAILED, async |job| {
+        copy_content(&mut OfflineStores::new(&config), &how, &job.progress).await
+    })?;
+    let outcome = outcome.map_err(run_error)?;
+    summarise(options.json, start, &outcome, |seconds| text(options, &outcome, seconds))?;
+    for Damaged { share, content, reason } in outcome.damaged.iter().take(NAMED) {
+        eprintln!("error: {share}: the content {content} of a file: {reason}");
     }
     if outcome.damaged.len() > NAMED {
         eprintln!("error: and {} more", outcome.damaged.len() - NAMED);
@@ -96,84 +79,36 @@ fn copy(options: &Copy) -> Result<(), Failure> {
         eprintln!("error: interrupted; run it again for the rest");
     }
     if outcome.stopped || !outcome.damaged.is_empty() {
-        return Err(Failure::Said(super::FAILED));
+        return Err(Failure::Said(FAILED));
     }
     Ok(())
 }
 
-/// The bar of the step that goes on.
-type Shown = Mutex<Option<(&'static str, Progress)>>;
-
-fn show(shown: &Shown, step: CopyStep<'_>, quiet: bool) {
-    let (what, done, total) = match step {
-        CopyStep::Reading(share) => {
-            if !quiet {
-                eprintln!("copy: reading the list of files of {share}");
-            }
-            return;
-        }
-        CopyStep::Copying { done, total } => ("copy", done, total),
-        CopyStep::Comparing { done, total } => ("verify", done, total),
-    };
-    let mut shown = shown.lock();
-    if shown.as_ref().is_none_or(|(present, _)| *present != what) {
-        if let Some((_, before)) = shown.take() {
-            before.end();
-        }
-        *shown = Some((what, Progress::new(what, Some(total), quiet)));
-    }
-    if let Some((_, progress)) = &mut *shown {
-        progress.reached(done);
-    }
-}
-
-fn print_text(options: &Copy, it: &CopyOutcome, start: Instant) -> std::io::Result<()> {
-    let mut out = std::io::stdout().lock();
+fn text(options: &Copy, it: &CopyOutcome, seconds: f64) -> String {
     let CopyOutcome { files, copied, present, .. } = it;
-    write!(
-        out,
-        "{files} files: {copied} copied ({}), {present} already present",
-        HumanBytes(it.copied_bytes)
-    )?;
+    let bytes = human(it.copied_bytes);
+    let mut text = format!("{files} files: {copied} copied ({bytes}), {present} already present");
     if options.verify {
-        write!(
-            out,
-            ", {} verified, of which {} differed and were copied again",
-            it.compared, it.differed
-        )?;
+        let (compared, differed) = (it.compared, it.differed);
+        text +=
+            &format!(", {compared} verified, of which {differed} differed and were copied again");
     }
     if it.changed > 0 {
-        write!(out, ", {} changed during the copy; run it again for them", it.changed)?;
+        text += &format!(", {} changed during the copy; run it again for them", it.changed);
     }
-    writeln!(out, "; {:.1} s", start.elapsed().as_secs_f64())?;
+    text += &format!("; {seconds:.1} s");
     if it.stopped || !it.damaged.is_empty() {
-        return Ok(());
+        return text;
     }
-    writeln!(
-        out,
-        "To serve from {}: stop the servers, run this command once more, and set in the configuration:",
+    text += &format!(
+        "\nTo serve from {}: stop the servers, run this command once more, and set in the configuration:",
         options.to
-    )?;
+    );
     for share in &it.shares {
-        writeln!(out, "  - name: {share}")?;
-        writeln!(out, "    content_store: {}", options.to)?;
-        writeln!(out, "    content_identity: {}", it.to)?;
+        let (store, identity) = (&options.to, it.to);
+        text += &format!(
+            "\n  - name: {share}\n    content_store: {store}\n    content_identity: {identity}"
+        );
     }
-    Ok(())
-}
-
-fn print_json(it: &CopyOutcome, start: Instant) -> std::io::Result<()> {
-    let damaged = it.damaged.iter().map(|(share, content, said)| {
-        serde_json::json!({
-            "share": share.to_string(), "content": content.to_string(), "reason": said,
-        })
-    });
-    let summary = serde_json::json!({
-        "shares": it.shares.iter().map(ToString::to_string).collect::<Vec<_>>(),
-        "content_identity": it.to.to_string(), "files": it.files, "copied": it.copied,
-        "copied_bytes": it.copied_bytes, "present": it.present, "compared": it.compared,
-        "differed": it.differed, "changed": it.changed, "damaged": damaged.collect::<Vec<_>>(),
-        "interrupted": it.stopped, "seconds": start.elapsed().as_secs_f64(),
-    });
-    writeln!(std::io::stdout().lock(), "{summary}")
+    text
 }

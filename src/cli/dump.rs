@@ -3,17 +3,19 @@
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Instant;
 
 use clap::Args;
+use serde::Serialize;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use tokio::sync::{mpsc, oneshot};
-use tokio_util::sync::CancellationToken;
 
-use super::progress::Progress;
-use super::{Configured, FAILED, Failure, interrupt};
+use super::job::{run_error, run_job, summarise};
+use super::{Configured, FAILED, Failure};
 use crate::admin::dump::Writer;
+use crate::admin::{Progress, Unit};
 use crate::metadata::{Dump, Error, Loaded, Record};
 use crate::ownership;
 use crate::stores::open_for_dump;
@@ -55,9 +57,8 @@ pub(super) fn run(options: &Options) -> Result<(), Failure> {
         return Err(Failure::Run(text.into()));
     }
     let start = Instant::now();
-    let runtime = tokio::runtime::Runtime::new().map_err(|error| Failure::Run(error.into()))?;
-    let counts = runtime.block_on(async {
-        let cancel = interrupt::token(FAILED).map_err(run_error)?;
+    let counts = run_job(options.json, FAILED, async |job| {
+        let cancel = job.progress.cancel();
         let opened = tokio::select! {
             opened = open_for_dump(&config, &options.store) => opened,
             () = cancel.cancelled() => return Err(interrupted(standard_output)),
@@ -65,14 +66,13 @@ pub(super) fn run(options: &Options) -> Result<(), Failure> {
         let store = opened.map_err(|error| {
             Failure::Run(options.configured.explained(&options.store, &error).into())
         })?;
-        dump(&*store, options, standard_output, &cancel).await
-    });
-    runtime.shutdown_background();
-    let counts = counts?;
-    if !standard_output {
-        summarise(options.json, "dumped", counts, start).map_err(run_error)?;
+        dump(&*store, options, standard_output, &job.progress).await
+    })??;
+    if standard_output {
+        Ok(())
+    } else {
+        Transferred::from(counts).say(options.json, "dumped", start)
     }
-    Ok(())
 }
 
 fn interrupted(standard_output: bool) -> Failure {
@@ -86,19 +86,19 @@ async fn dump(
     store: &dyn Dump,
     options: &Options,
     standard_output: bool,
-    cancel: &CancellationToken,
+    progress: &Arc<Progress>,
 ) -> Result<Loaded, Failure> {
+    let cancel = progress.cancel();
     let (to, from) = mpsc::channel(WAITING);
     // Records also end where the store fails: only this says that they are all.
     let (all, are_all) = oneshot::channel();
-    let quiet = options.json;
     let writing: tokio::task::JoinHandle<std::io::Result<Option<(Loaded, Written)>>> = {
         let file = options.file.clone();
-        let only = options.share.is_some();
+        let (only, progress) = (options.share.is_some(), Arc::clone(progress));
         tokio::task::spawn_blocking(move || {
             let incoming = Incoming { from, are_all, only };
             if standard_output {
-                let written = write(std::io::stdout().lock(), incoming, quiet)?;
+                let written = write(std::io::stdout().lock(), incoming, &progress)?;
                 return Ok(written.map(|(counts, _)| (counts, Written::Standard)));
             }
             // A file that is not whole never has the name.
@@ -112,7 +112,7 @@ async fn dump(
                 return Err(std::io::Error::new(std::io::ErrorKind::NotFound, text));
             }
             let made = ownership::temporary_in(&folder, ".trunkfs-dump")?;
-            let Some((counts, made)) = write(made, incoming, quiet)? else { return Ok(None) };
+            let Some((counts, made)) = write(made, incoming, &progress)? else { return Ok(None) };
             made.as_file().sync_all()?;
             Ok(Some((counts, Written::Temporary { made, folder })))
         })
@@ -178,18 +178,17 @@ struct Incoming {
 fn write<W: Write>(
     out: W,
     mut incoming: Incoming,
-    quiet: bool,
+    progress: &Progress,
 ) -> std::io::Result<Option<(Loaded, W)>> {
     let mut writer = Writer::new(BufWriter::new(out), &now().map_err(std::io::Error::other)?)?;
-    let mut progress = Progress::new("dump", None, quiet);
+    progress.begin("dump", Unit::Records, None);
     while let Some(records) = incoming.from.blocking_recv() {
         for record in &records {
             writer.record(record)?;
         }
         let counts = writer.counts();
-        progress.reached(counts.objects + counts.entries);
+        progress.reach(counts.objects + counts.entries);
     }
-    progress.end();
     let counts = writer.counts();
     if incoming.are_all.blocking_recv().is_err() || incoming.only && counts.shares == 0 {
         return Ok(None);
@@ -205,29 +204,28 @@ fn now() -> Result<String, time::error::Format> {
     OffsetDateTime::now_utc().format(&Rfc3339)
 }
 
-/// Says what was done.
-pub(super) fn summarise(
-    json: bool,
-    what: &str,
-    counts: Loaded,
-    start: Instant,
-) -> std::io::Result<()> {
-    let Loaded { shares, objects, entries } = counts;
-    let seconds = start.elapsed().as_secs_f64();
-    let mut out = std::io::stdout().lock();
-    if json {
-        let summary = serde_json::json!({
-            "shares": shares, "objects": objects, "entries": entries, "seconds": seconds,
-        });
-        writeln!(out, "{summary}")
-    } else {
-        writeln!(
-            out,
-            "{what}: {shares} shares, {objects} objects, {entries} entries in {seconds:.1} s"
-        )
+/// What went from or into a metadata store.
+#[derive(Serialize)]
+pub(super) struct Transferred {
+    shares: u64,
+    objects: u64,
+    entries: u64,
+}
+
+impl From<Loaded> for Transferred {
+    fn from(Loaded { shares, objects, entries }: Loaded) -> Self {
+        Self { shares, objects, entries }
     }
 }
 
-pub(super) fn run_error(error: impl std::error::Error + Send + Sync + 'static) -> Failure {
-    Failure::Run(Box::new(error))
+impl Transferred {
+    /// Prints the summary.
+    pub(super) fn say(&self, json: bool, verb: &str, start: Instant) -> Result<(), Failure> {
+        let Self { shares, objects, entries } = self;
+        summarise(json, start, self, |seconds| {
+            format!(
+                "{verb}: {shares} shares, {objects} objects, {entries} entries in {seconds:.1} s"
+            )
+        })
+    }
 }

@@ -10,13 +10,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clap::Args;
+use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
 use super::dump::share;
-use super::progress::Progress;
-use super::{Configured, Failure, interrupt};
+use super::job::{Job, run_job};
+use super::{Configured, Failure};
+use crate::admin::Unit;
 use crate::admin::fsck::{Check, Found, Outcome, RepairAccess, Report, Stopped, Tally};
-use crate::config::{self, Config};
+use crate::config::{self, Config, LogFormat};
 use crate::content::{ContentStore, CreateMode};
 use crate::metadata::{Checker, Error, Repairable, Share};
 use crate::stores::{OfflineStores, open_for_check, open_for_repair};
@@ -91,9 +93,16 @@ pub(super) fn run(options: &Options) -> Result<(), Failure> {
             return Err(Failure::Said(USAGE));
         }
     };
-    let runtime = tokio::runtime::Runtime::new().map_err(|error| Failure::Run(error.into()))?;
-    let status = runtime.block_on(check_all(&config, &stores, options));
-    runtime.shutdown_background();
+    let start = Instant::now();
+    let work = async |job| check_all(&config, &stores, options, &job).await;
+    let (tally, status) = match run_job(options.json, CANCELLED, work) {
+        Err(failure) => {
+            failure.write(LogFormat::Text);
+            return Err(Failure::Said(FAILED));
+        }
+        done => done?,
+    };
+    summarise(options.json, tally, status, start);
     if status == 0 { Ok(()) } else { Err(Failure::Said(status)) }
 }
 
@@ -134,30 +143,19 @@ fn stores(config: &Config, options: &Options) -> Result<Vec<String>, String> {
     Ok(lasting)
 }
 
-/// Checks one store after the other. Answers with the exit status.
-async fn check_all(config: &Config, stores: &[String], options: &Options) -> u8 {
-    let start = Instant::now();
-    let cancel = match interrupt::token(CANCELLED) {
-        Ok(cancel) => cancel,
-        Err(error) => {
-            eprintln!("error: {error}");
-            return FAILED;
-        }
-    };
+/// Checks one store after the other. Answers with the exit status too.
+async fn check_all(
+    config: &Config,
+    stores: &[String],
+    options: &Options,
+    job: &Job,
+) -> (Tally, u8) {
     let mut status = 0;
     let mut total = Tally::default();
     let mut has_share = false;
     for name in stores {
         let said = HashSet::new();
-        let mut one = StoreCheck {
-            config,
-            name,
-            options,
-            cancel: &cancel,
-            status: 0,
-            has_share: false,
-            said,
-        };
+        let mut one = StoreCheck { config, name, options, job, status: 0, has_share: false, said };
         let tally = match one.check().await {
             Ok(tally) => tally,
             Err(text) => {
@@ -180,30 +178,34 @@ async fn check_all(config: &Config, stores: &[String], options: &Options) -> u8 
         eprintln!("error: there is no share {share} in {}", stores.join(", "));
         status |= USAGE;
     }
-    if cancel.is_cancelled() {
+    if job.progress.cancel().is_cancelled() {
         status |= CANCELLED;
         eprintln!("interrupted; corrections so far are kept, each of them complete");
     }
-    summarise(options.json, total, status, start);
-    status
+    (total, status)
 }
 
 fn summarise(json: bool, tally: Tally, status: u8, start: Instant) {
+    #[derive(Serialize)]
+    struct Summary {
+        #[serde(flatten)]
+        tally: Tally,
+        left: u64,
+        status: u8,
+        seconds: f64,
+    }
     let Tally { objects, entries, contents, findings, mended } = tally;
     let seconds = start.elapsed().as_secs_f64();
     let text = if json {
-        serde_json::json!({ "summary": {
-            "objects": objects, "entries": entries, "contents": contents, "findings": findings,
-            "mended": mended, "left": findings - mended, "status": status, "seconds": seconds,
-        } })
-        .to_string()
+        let summary = Summary { tally, left: findings - mended, status, seconds };
+        serde_json::json!({ "summary": summary }).to_string()
     } else {
         format!(
             "checked: {objects} objects, {entries} entries, {contents} contents in {seconds:.1} s; \
              errors: {findings}, corrected: {mended}"
         )
     };
-    // Whoever reads no more wants no summary.
+    // A reader that has closed standard output wants no summary.
     writeln!(std::io::stdout(), "{text}").ok();
 }
 
@@ -212,7 +214,7 @@ struct StoreCheck<'a> {
     config: &'a Config,
     name: &'a str,
     options: &'a Options,
-    cancel: &'a CancellationToken,
+    job: &'a Job,
     /// What it adds to the exit status, beside its tally.
     status: u8,
     has_share: bool,
@@ -227,6 +229,10 @@ fn after(before: Tally, mut last: Tally) -> Tally {
 }
 
 impl StoreCheck<'_> {
+    fn cancel(&self) -> &CancellationToken {
+        self.job.progress.cancel()
+    }
+
     /// Checks the store. Where it goes away in the middle the check begins again: what was read until then may hold no more,
     /// and each correction is whole by itself.
     async fn check(&mut self) -> Result<Tally, String> {
@@ -238,7 +244,7 @@ impl StoreCheck<'_> {
                 (Ok(once), _) => once,
                 (Err(text), None) => return Err(text),
                 (Err(text), Some(since))
-                    if since.elapsed() >= AWAY || self.cancel.is_cancelled() =>
+                    if since.elapsed() >= AWAY || self.cancel().is_cancelled() =>
                 {
                     self.failed(&format!("{text}; {AGAIN}"));
                     return Ok(before);
@@ -250,7 +256,7 @@ impl StoreCheck<'_> {
             };
             begun += 1;
             let Some(why) = why else { return Ok(after(before, tally)) };
-            if begun == BEGINS || self.cancel.is_cancelled() {
+            if begun == BEGINS || self.cancel().is_cancelled() {
                 self.failed(&format!("{why}; {AGAIN}"));
                 return Ok(after(before, tally));
             }
@@ -265,7 +271,7 @@ impl StoreCheck<'_> {
     async fn pause(&self) {
         tokio::select! {
             () = tokio::time::sleep(PAUSE) => {}
-            () = self.cancel.cancelled() => {}
+            () = self.cancel().cancelled() => {}
         }
     }
 
@@ -303,12 +309,12 @@ impl StoreCheck<'_> {
         let mut teller = Teller {
             store: self.name.to_owned(),
             json: self.options.json,
-            rows: 0,
             said: std::mem::take(&mut self.said),
-            progress: Progress::of_rows("fsck", rows, self.options.json),
+            job: self.job.clone(),
         };
+        self.job.progress.begin("fsck", Unit::Rows, Some(rows));
         let only = self.options.share.as_ref();
-        let begun = Check::begin(checker, access, only, self.cancel.clone(), &mut teller).await;
+        let begun = Check::begin(checker, access, only, self.cancel().clone(), &mut teller).await;
         let mut check = match begun {
             Ok(check) => check,
             Err(error) => {
@@ -324,7 +330,6 @@ impl StoreCheck<'_> {
             ended = check.content(&contents).await;
         }
         let tally = check.tally();
-        teller.progress.end();
         self.said = teller.said;
         Ok(match ended {
             Ok(()) | Err(Stopped::Cancelled) => (tally, None),
@@ -398,9 +403,8 @@ impl StoreCheck<'_> {
 struct Teller {
     store: String,
     json: bool,
-    rows: u64,
     said: HashSet<u64>,
-    progress: Progress,
+    job: Job,
 }
 
 impl Report for Teller {
@@ -411,12 +415,11 @@ impl Report for Teller {
         if found.outcome != Outcome::Repaired && !self.said.insert(hasher.finish()) {
             return;
         }
-        self.progress.aside(|| writeln!(std::io::stdout(), "{line}").ok());
+        self.job.aside(|| writeln!(std::io::stdout(), "{line}").ok());
     }
 
     fn read(&mut self, rows: u64) {
-        self.rows += rows;
-        self.progress.reached(self.rows);
+        self.job.progress.advance(rows);
     }
 }
 

@@ -1,16 +1,12 @@
 //! `trunkfs gc`: content that no file has any more is removed.
 
-use std::io::Write as _;
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use indicatif::HumanBytes;
-use parking_lot::Mutex;
 
-use super::dump::run_error;
-use super::progress::Progress;
-use super::{Configured, Failure, interrupt};
-use crate::admin::gc::{Collected, GcHow, GcStep, Outcome, collect, lasting_content};
+use super::job::{human, run_error, run_job, summarise};
+use super::{Configured, FAILED, Failure};
+use crate::admin::gc::{Collected, GcHow, Outcome, collect, lasting_content};
 use crate::config::{self, Config};
 use crate::stores::OfflineStores;
 
@@ -53,29 +49,17 @@ pub(super) fn run(options: &Options) -> Result<(), Failure> {
     let config = options.configured.load_for_stores()?;
     let names = names(&config, options)?;
     let start = Instant::now();
-    let runtime = tokio::runtime::Runtime::new().map_err(run_error)?;
     let how = GcHow {
         older_than: options.older_than,
         dry_run: options.dry_run,
         remove_most: options.remove_most,
         forget_owners: options.forget_owner.clone(),
     };
-    let outcome = runtime.block_on(async {
-        let stop = interrupt::token(super::FAILED).map_err(run_error)?;
-        let shown = Shown { quiet: options.json, progress: Mutex::default() };
-        let watch = |step: GcStep<'_>| shown.reached(step);
-        let mut offline = OfflineStores::new(&config);
-        let outcome = collect(&mut offline, &names, how, &stop, &watch).await;
-        shown.end();
-        outcome.map_err(run_error)
-    });
-    runtime.shutdown_background();
-    let outcome = outcome?;
-    if options.json {
-        print_json(options, &outcome, start).map_err(run_error)?;
-    } else {
-        print_text(options, &outcome, start).map_err(run_error)?;
-    }
+    let outcome = run_job(options.json, FAILED, async |job| {
+        collect(&mut OfflineStores::new(&config), &names, how, &job.progress).await
+    })?;
+    let outcome = outcome.map_err(run_error)?;
+    summarise(options.json, start, &outcome, |seconds| text(&outcome, seconds))?;
     let failed: Vec<_> = outcome.stores.iter().filter(|store| store.failed > 0).collect();
     for store in &failed {
         let why = store.failure.as_deref().unwrap_or_default();
@@ -85,7 +69,7 @@ pub(super) fn run(options: &Options) -> Result<(), Failure> {
         eprintln!("error: interrupted; run it again for the rest");
     }
     if outcome.stopped || !failed.is_empty() {
-        return Err(Failure::Said(super::FAILED));
+        return Err(Failure::Said(FAILED));
     }
     Ok(())
 }
@@ -102,89 +86,29 @@ fn names(config: &Config, options: &Options) -> Result<Vec<String>, Failure> {
     Ok(names)
 }
 
-fn print_text(options: &Options, outcome: &Outcome, start: Instant) -> std::io::Result<()> {
-    let mut out = std::io::stdout().lock();
+fn text(outcome: &Outcome, seconds: f64) -> String {
+    let mut text = String::new();
     for it in &outcome.stores {
         let Collected { store, listed, named, young, undated, leftovers, .. } = it;
-        let (verb, count, bytes) = if options.dry_run {
+        let (verb, count, bytes) = if outcome.dry_run {
             ("to remove (dry run)", it.garbage, it.garbage_bytes)
         } else {
             ("removed", it.removed, it.removed_bytes)
         };
-        write!(out, "{store}: {listed} contents; {named} in use, ")?;
-        write!(out, "{young} too recent, {undated} of unknown age; ")?;
-        write!(out, "{count} {verb} ({})", HumanBytes(bytes))?;
+        text += &format!(
+            "{store}: {listed} contents; {named} in use, {young} too recent, {undated} of unknown age; {count} {verb} \
+             ({})",
+            human(bytes)
+        );
         if *leftovers > 0 {
-            write!(out, "; {leftovers} temporary files of interrupted starts")?;
+            text += &format!("; {leftovers} temporary files of interrupted starts");
         }
-        writeln!(out)?;
-        if it.needs_consent && options.dry_run {
-            writeln!(
-                out,
-                "{store}: most of the content is unused: removing it needs --remove-most"
-            )?;
-        }
-    }
-    writeln!(out, "{:.1} s", start.elapsed().as_secs_f64())
-}
-
-fn print_json(options: &Options, outcome: &Outcome, start: Instant) -> std::io::Result<()> {
-    let stores: Vec<_> = outcome
-        .stores
-        .iter()
-        .map(|it| {
-            serde_json::json!({
-                "store": it.store, "identity": it.identity.to_string(), "listed": it.listed,
-                "named": it.named, "young": it.young, "undated": it.undated, "garbage": it.garbage,
-                "garbage_bytes": it.garbage_bytes, "removed": it.removed,
-                "removed_bytes": it.removed_bytes, "leftovers": it.leftovers, "failed": it.failed,
-                "needs_consent": it.needs_consent,
-            })
-        })
-        .collect();
-    let summary = serde_json::json!({
-        "stores": stores, "dry_run": options.dry_run, "interrupted": outcome.stopped,
-        "seconds": start.elapsed().as_secs_f64(),
-    });
-    writeln!(std::io::stdout().lock(), "{summary}")
-}
-
-/// The bar of the step that goes on.
-struct Shown {
-    quiet: bool,
-    progress: Mutex<Option<(&'static str, Progress)>>,
-}
-
-impl Shown {
-    fn reached(&self, step: GcStep<'_>) {
-        let (what, position, total) = match step {
-            GcStep::Listing(name) => return self.said(&format!("gc: listing {name}")),
-            GcStep::Naming(name) => return self.said(&format!("gc: reading the files of {name}")),
-            GcStep::Looking { done, total } => ("checked", done, total),
-            GcStep::Removing { done, total } => ("removed", done, total),
-        };
-        let mut progress = self.progress.lock();
-        if progress.as_ref().is_none_or(|(present, _)| *present != what) {
-            if let Some((_, before)) = progress.take() {
-                before.end();
-            }
-            *progress = Some((what, Progress::counting(what, total, self.quiet)));
-        }
-        if let Some((_, progress)) = &mut *progress {
-            progress.reached(position);
+        text += "\n";
+        if it.needs_consent && outcome.dry_run {
+            text += &format!(
+                "{store}: most of the content is unused: removing it needs --remove-most\n"
+            );
         }
     }
-
-    fn said(&self, line: &str) {
-        self.end();
-        if !self.quiet {
-            eprintln!("{line}");
-        }
-    }
-
-    fn end(&self) {
-        if let Some((_, progress)) = self.progress.lock().take() {
-            progress.end();
-        }
-    }
+    text + &format!("{seconds:.1} s")
 }

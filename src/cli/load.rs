@@ -9,12 +9,12 @@ use std::time::Instant;
 
 use clap::Args;
 use tokio::sync::mpsc;
-use tokio_util::sync::CancellationToken;
 
-use super::dump::{run_error, share, summarise};
-use super::progress::Progress;
-use super::{Configured, FAILED, Failure, interrupt};
+use super::dump::{Transferred, share};
+use super::job::{Job, run_error, run_job};
+use super::{Configured, FAILED, Failure};
 use crate::admin::dump::{ReadError, Reader};
+use crate::admin::{Progress, Unit};
 use crate::config::Config;
 use crate::metadata::{LoadError, LoadHow, Loaded, PORTION, PathFinder, Portion};
 use crate::stores::{Oversized, SizeCheck, open_for_load};
@@ -49,13 +49,9 @@ pub(super) struct Options {
 pub(super) fn run(options: &Options) -> Result<(), Failure> {
     let config = options.configured.load_for_stores()?;
     let start = Instant::now();
-    let runtime = tokio::runtime::Runtime::new().map_err(|error| Failure::Run(error.into()))?;
-    let loaded = runtime.block_on(async {
-        let cancel = interrupt::token(FAILED).map_err(run_error)?;
-        load(&config, options, &cancel).await
-    });
-    runtime.shutdown_background();
-    summarise(options.json, "loaded", loaded?, start).map_err(run_error)
+    let work = async |job: Job| load(&config, options, &job.progress).await;
+    let loaded = run_job(options.json, FAILED, work)??;
+    Transferred::from(loaded).say(options.json, "loaded", start)
 }
 
 fn interrupted() -> Failure {
@@ -65,8 +61,9 @@ fn interrupted() -> Failure {
 async fn load(
     config: &Config,
     options: &Options,
-    cancel: &CancellationToken,
+    progress: &Arc<Progress>,
 ) -> Result<Loaded, Failure> {
+    let cancel = progress.cancel();
     let opened = tokio::select! {
         opened = open_for_load(config, &options.store) => opened,
         () = cancel.cancelled() => return Err(interrupted()),
@@ -93,10 +90,10 @@ async fn load(
         looking.await.map_err(run_error)?.map_err(|error| unread(&options.file, &error))?;
     }
     let (to, from) = mpsc::channel(WAITING);
-    let (file, quiet) = (options.file.clone(), options.json);
+    let (file, progress) = (options.file.clone(), Arc::clone(progress));
     let end = Arc::new(End::default());
     let ending = end.clone();
-    let reading = tokio::task::spawn_blocking(move || read(&file, sizes, &to, &ending, quiet));
+    let reading = tokio::task::spawn_blocking(move || read(&file, sizes, &to, &ending, &progress));
     let how = LoadHow { name: options.share.clone(), replace: options.replace };
     let mut loading = std::pin::pin!(store.load(&how, from));
     let loaded = tokio::select! {
@@ -186,14 +183,14 @@ fn read(
     sizes: SizeCheck,
     to: &mpsc::Sender<Portion>,
     end: &End,
-    quiet: bool,
+    progress: &Progress,
 ) -> Result<(), Unread> {
     if file == Path::new("-") {
-        return send(io::stdin().lock(), sizes, to, end, quiet, None);
+        return send(io::stdin().lock(), sizes, to, end, progress, None);
     }
     let file = File::open(file)?;
     let length = file.metadata()?.len();
-    send(file, sizes, to, end, quiet, Some(length))
+    send(file, sizes, to, end, progress, Some(length))
 }
 
 fn send(
@@ -201,12 +198,13 @@ fn send(
     mut sizes: SizeCheck,
     to: &mpsc::Sender<Portion>,
     end: &End,
-    quiet: bool,
+    progress: &Progress,
     length: Option<u64>,
 ) -> Result<(), Unread> {
     let done = Arc::new(AtomicU64::new(0));
     let counted = Counted { input, done: done.clone() };
-    let mut progress = Progress::new("load", length, quiet);
+    let unit = if length.is_some() { Unit::Bytes } else { Unit::Records };
+    progress.begin("load", unit, length);
     let mut reader = Reader::new(counted).map_err(Unread::Refused)?;
     let mut portion = Vec::with_capacity(PORTION);
     loop {
@@ -219,14 +217,13 @@ fn send(
         portion.extend(record);
         if portion.len() == PORTION || ended {
             let records = std::mem::replace(&mut portion, Vec::with_capacity(PORTION));
-            progress.reached(length.map_or(reader.line(), |_| done.load(Ordering::Relaxed)));
+            progress.reach(length.map_or(reader.line(), |_| done.load(Ordering::Relaxed)));
             // Whoever receives no more has a reason of its own.
             if to.blocking_send(Portion::Records(records)).is_err() {
                 return Ok(());
             }
         }
         if ended {
-            progress.end();
             if end.take() {
                 to.blocking_send(Portion::End).ok();
             }

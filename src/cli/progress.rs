@@ -1,72 +1,56 @@
-//! How far a long command is: a bar on a terminal, a line now and then elsewhere, both on standard error.
+//! How far a command is: a bar on a terminal, a line now and then elsewhere, both on standard error.
 
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use crate::admin::{Reading, Unit};
+
 /// Between two lines where there is no terminal.
 const PERIOD: Duration = Duration::from_secs(10);
 
-/// How far a command is.
+/// The bar of a stage.
 #[derive(Debug)]
-pub(super) struct Progress {
+pub(super) struct Bar {
     bar: ProgressBar,
-    what: &'static str,
+    name: &'static str,
     /// Where there is no terminal: when the next line is due.
     lines: Option<Instant>,
 }
 
-impl Progress {
-    /// Progress of `what`, of `total` units where that is known; `quiet` shows nothing.
-    pub(super) fn new(what: &'static str, total: Option<u64>, quiet: bool) -> Self {
+impl Bar {
+    pub(super) fn new(stage: &Reading) -> Self {
         let terminal = std::io::stderr().is_terminal();
-        let target = if terminal && !quiet {
-            ProgressDrawTarget::stderr()
-        } else {
-            ProgressDrawTarget::hidden()
+        let target =
+            if terminal { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+        let bar = ProgressBar::with_draw_target(stage.total, target);
+        let form = match (stage.unit, stage.total) {
+            (_, None) | (Unit::Records, _) => "{spinner} {human_pos} records, {per_sec}",
+            (Unit::Bytes, Some(_)) => {
+                "{wide_bar} {percent} % of {total_bytes}, {bytes_per_sec}, {eta} left"
+            }
+            (Unit::Rows, Some(_)) => {
+                "{wide_bar} {percent} % of {human_len} rows, {per_sec}, {eta} left"
+            }
+            (Unit::Contents, Some(_)) => {
+                "{wide_bar} {human_pos} of {human_len} {prefix}, {per_sec}, {eta} left"
+            }
         };
-        let bar = ProgressBar::with_draw_target(total, target);
-        let lines = (!terminal && !quiet).then(|| Instant::now() + PERIOD);
-        let form = match total {
-            Some(_) => "{wide_bar} {percent} % of {total_bytes}, {bytes_per_sec}, {eta} left {msg}",
-            None => "{spinner} {human_pos} records, {per_sec} {msg}",
-        };
-        Self { bar, what, lines }.in_form(form)
-    }
-
-    /// Progress of `what`, which counts `total` things.
-    pub(super) fn counting(what: &'static str, total: u64, quiet: bool) -> Self {
-        let form = "{wide_bar} {human_pos} of {human_len} {prefix}, {per_sec}, {eta} left {msg}";
-        let progress = Self::new(what, Some(total), quiet).in_form(form);
-        progress.bar.set_prefix(what);
-        progress
-    }
-
-    /// Progress of `what`, of about `total` rows; `quiet` shows nothing.
-    pub(super) fn of_rows(what: &'static str, total: u64, quiet: bool) -> Self {
-        let form = "{wide_bar} {percent} % of {human_len} rows, {per_sec}, {eta} left";
-        Self::new(what, Some(total), quiet).in_form(form)
-    }
-
-    fn in_form(self, form: &str) -> Self {
         if let Ok(style) = ProgressStyle::with_template(form) {
-            self.bar.set_style(style);
+            bar.set_style(style);
         }
-        self
+        bar.set_prefix(stage.name);
+        let lines = (!terminal).then(|| Instant::now() + PERIOD);
+        Self { bar, name: stage.name, lines }
     }
 
-    /// `position` units are done, of `total` where that is known by now.
-    pub(super) fn reached_of(&mut self, position: u64, total: Option<u64>) {
-        if let Some(total) = total {
+    /// Shows how far the stage is.
+    pub(super) fn reached(&mut self, stage: &Reading) {
+        if let Some(total) = stage.total {
             self.bar.set_length(total);
         }
-        self.reached(position);
-    }
-
-    /// `position` units are done.
-    pub(super) fn reached(&mut self, position: u64) {
-        self.bar.set_position(position);
+        self.bar.set_position(stage.done);
         let Some(due) = &mut self.lines else { return };
         if Instant::now() < *due {
             return;
@@ -76,17 +60,17 @@ impl Progress {
         match self.bar.length() {
             Some(total) if total > 0 => eprintln!(
                 "{}: {} %, {rate:.0}/s, {:.0} s left",
-                self.what,
-                (position.saturating_mul(100) / total).min(100),
+                self.name,
+                (stage.done.saturating_mul(100) / total).min(100),
                 self.bar.eta().as_secs_f64()
             ),
-            Some(_) | None => eprintln!("{}: {position} records, {rate:.0}/s", self.what),
+            Some(_) | None => eprintln!("{}: {} records, {rate:.0}/s", self.name, stage.done),
         }
     }
 
-    /// Does something that writes to the terminal, with the bar out of the way.
-    pub(super) fn aside<T>(&self, work: impl FnOnce() -> T) -> T {
-        self.bar.suspend(work)
+    /// Writes to the terminal while the bar is out of the way.
+    pub(super) fn aside<T>(&self, write: impl FnOnce() -> T) -> T {
+        self.bar.suspend(write)
     }
 
     /// Takes the bar away.

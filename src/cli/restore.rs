@@ -6,10 +6,10 @@ use std::time::Instant;
 use clap::Args;
 
 use super::backup::contained;
-use super::dump::{run_error, share};
-use super::job::{Shown, finding, human, say};
+use super::dump::share;
+use super::job::{finding, human, run_error, run_job, summarise, write};
 use super::{Configured, FAILED, Failure};
-use crate::admin::backup::{self, Finding, Proof, RestoreWanted, Restored};
+use crate::admin::backup::{self, Proof, RestoreWanted, Restored};
 use crate::types::ShareName;
 
 /// What `restore` takes.
@@ -49,8 +49,6 @@ pub(super) struct Options {
 /// Restores, or proves.
 pub(super) fn run(options: &Options) -> Result<(), Failure> {
     let start = Instant::now();
-    let shown = Shown::start(options.json)?;
-    let job = shown.job();
     let failed = |error| {
         match error {
         backup::Error::Interrupted if options.verify_only => Failure::Run("interrupted".into()),
@@ -63,7 +61,10 @@ pub(super) fn run(options: &Options) -> Result<(), Failure> {
     }
     };
     if options.verify_only {
-        let proof = shown.run(backup::prove(&options.folder, &job)).map_err(failed)?;
+        let proof = run_job(options.json, FAILED, async |job| {
+            backup::prove(&options.folder, &job.progress).await
+        })?;
+        let proof = proof.map_err(failed)?;
         return proved(options.json, &proof, start);
     }
     let config = options.configured.load_for_stores()?;
@@ -75,40 +76,31 @@ pub(super) fn run(options: &Options) -> Result<(), Failure> {
         replace: options.replace,
         incomplete: options.incomplete,
     };
-    let work = backup::restore(&config, &wanted, &options.folder, &job);
-    let restored = shown.run(work).map_err(failed)?;
-    summarise(options.json, &restored, start)
-}
-
-fn listed(findings: &[Finding]) -> Vec<serde_json::Value> {
-    let one = |it: &Finding| serde_json::json!({ "path": it.path, "what": it.what });
-    findings.iter().map(one).collect()
+    let restored = run_job(options.json, FAILED, async |job| {
+        backup::restore(&config, &wanted, &options.folder, &job.progress).await
+    })?;
+    let restored = restored.map_err(failed)?;
+    if !options.json {
+        incomplete(&restored);
+    }
+    summarise(options.json, start, &restored, |seconds| text(&restored, seconds))
 }
 
 fn proved(json: bool, proof: &Proof, start: Instant) -> Result<(), Failure> {
-    let Proof { manifest, contents, bytes, findings, wrong, moving } = proof;
-    let seconds = start.elapsed().as_secs_f64();
+    let Proof { inventory, contents, bytes, findings, wrong, moving } = proof;
     if json {
-        let summary = serde_json::json!({
-            "stores": manifest.stores, "bytes_included": manifest.bytes, "contents": contents, "bytes": bytes,
-            "wrong": wrong, "findings": listed(findings), "moving": listed(moving), "seconds": seconds,
-        });
-        say(&summary.to_string())?;
+        summarise(json, start, proof, |_| String::new())?;
     } else {
-        for store in &manifest.stores {
-            say(&contained(store))?;
-        }
-        for file in moving {
-            say(&format!("{} {}", file.path, file.what))?;
-        }
+        let lines = moving.iter().map(|file| format!("{} {}\n", file.path, file.what));
+        write(&(contained(inventory) + &lines.collect::<String>()))?;
         findings.iter().for_each(finding);
         if *wrong == 0 {
-            let read =
-                if manifest.bytes { "all checksums match" } else { "content is not in the backup" };
-            say(&format!(
-                "verified: {contents} files, {}, {read}, in {seconds:.1} s",
-                human(*bytes)
-            ))?;
+            let read = match inventory.bytes_included {
+                true => "all checksums match",
+                false => "content is not in the backup",
+            };
+            let (bytes, seconds) = (human(*bytes), start.elapsed().as_secs_f64());
+            write(&format!("verified: {contents} files, {bytes}, {read}, in {seconds:.1} s\n"))?;
         }
     }
     if *wrong == 0 {
@@ -120,38 +112,28 @@ fn proved(json: bool, proof: &Proof, start: Instant) -> Result<(), Failure> {
     Err(Failure::Said(FAILED))
 }
 
-fn summarise(json: bool, restored: &Restored, start: Instant) -> Result<(), Failure> {
-    let Restored { loaded, written, bytes, present, moving, findings, wrong, places } = restored;
-    let seconds = start.elapsed().as_secs_f64();
-    if json {
-        let places = places.iter().map(|it| {
-            serde_json::json!({
-                "share": it.share.as_str(), "metadata_store": it.store, "content_store": it.content,
-            })
-        });
-        let summary = serde_json::json!({
-            "shares": places.collect::<Vec<_>>(), "objects": loaded.objects, "entries": loaded.entries,
-            "written": written, "bytes": bytes, "present": present, "moving": moving, "wrong": wrong,
-            "findings": listed(findings), "seconds": seconds,
-        });
-        return say(&summary.to_string());
+/// Names the files that are incomplete, on standard error.
+fn incomplete(restored: &Restored) {
+    restored.findings.iter().for_each(finding);
+    if restored.wrong > 0 {
+        let files = if restored.wrong == 1 { "file is" } else { "files are" };
+        eprintln!("{} {files} incomplete, as --incomplete permits", restored.wrong);
     }
-    findings.iter().for_each(finding);
-    if *wrong > 0 {
-        let files = if *wrong == 1 { "file is" } else { "files are" };
-        eprintln!("{wrong} {files} incomplete, as --incomplete permits");
-    }
+}
+
+fn text(restored: &Restored, seconds: f64) -> String {
+    let Restored { objects, entries, written, bytes, present, moving, places, .. } = restored;
+    let mut text = String::new();
     for place in places {
         let (share, store, content) = (&place.share, &place.store, &place.content);
-        say(&format!("{share}: metadata store {store}, content store {content}"))?;
+        text += &format!("{share}: metadata store {store}, content store {content}\n");
     }
     if *moving > 0 {
-        say(&format!("{moving} files changed while they were backed up"))?;
+        text += &format!("{moving} files changed while they were backed up\n");
     }
-    say(&format!(
-        "restored: {} objects, {} entries, {written} files with {} written, {present} already present, in {seconds:.1} s",
-        loaded.objects,
-        loaded.entries,
+    text + &format!(
+        "restored: {objects} objects, {entries} entries, {written} files with {} written, {present} already present, in \
+         {seconds:.1} s",
         human(*bytes)
-    ))
+    )
 }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 
+use super::job::run_async;
 use super::{Configured, Failure};
 use crate::config;
 use crate::rpc::null_probe::{Service, own_address, probe};
@@ -45,8 +46,7 @@ pub(super) fn run(options: &Options) -> Result<(), Failure> {
         return Err(Failure::Run(text.into()));
     }
     let failed = |error: std::io::Error| Failure::Run(error.into());
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    runtime.map_err(failed)?.block_on(async {
+    run_async(async {
         for service in Service::ALL {
             let name = service.name();
             let start = Instant::now();

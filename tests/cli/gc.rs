@@ -8,7 +8,8 @@ use rustix::process::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
-use trunkfs::admin::gc::{GcHow, GcStep, collect, lasting_content};
+use trunkfs::admin::Progress;
+use trunkfs::admin::gc::{GcHow, collect, lasting_content};
 use trunkfs::config::Source;
 use trunkfs::content::{ContentStore as _, CreateMode, ObjectContent};
 use trunkfs::stores::OfflineStores;
@@ -287,13 +288,13 @@ async fn slowly(folder: &TempDir) {
         remove_most: true,
         forget_owners: Vec::new(),
     };
-    let pause = |_: GcStep<'_>| std::thread::sleep(Duration::from_millis(40));
+    let pause = || std::thread::sleep(Duration::from_millis(40));
+    let progress = Progress::default().observed(pause);
     for round in 0x40..0x48 {
         let planted = plant(folder, &format!("{OLD}{round:02x}"), 30 * HOUR);
         let mut offline = OfflineStores::new(&config);
         let names = lasting_content(&config);
-        let outcome =
-            collect(&mut offline, &names, how.clone(), &CancellationToken::new(), &pause).await;
+        let outcome = collect(&mut offline, &names, how.clone(), &progress).await;
         assert_eq!(outcome.unwrap().stores[0].failed, 0);
         assert!(!planted.exists());
     }

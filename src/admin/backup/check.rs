@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use futures_util::{StreamExt as _, stream};
+use serde::Serialize;
 use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 use uuid::Uuid;
@@ -11,8 +12,9 @@ use uuid::Uuid;
 use super::copy::{self, Found};
 use super::diff::{self, Old, Step, open_dump};
 use super::list::{Entry, State};
-use super::manifest::{Manifest, Parts, StoreManifest};
-use super::{AT_ONCE, Error, Job, paths};
+use super::manifest::{Inventory, Manifest, Parts, StoreManifest};
+use super::{AT_ONCE, Error, paths};
+use crate::admin::{Progress, Unit};
 use crate::metadata::{Record, Share};
 
 /// So many findings are named; the rest are counted.
@@ -21,7 +23,7 @@ const NAMED: usize = 50;
 const WAITING: usize = 16;
 
 /// What is wrong with a file's content.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Finding {
     /// The file, with its share's name in front.
     pub path: String,
@@ -30,10 +32,11 @@ pub struct Finding {
 }
 
 /// What a proof came to.
-#[derive(Debug)]
+#[derive(Debug, Serialize)]
 pub struct Proof {
     /// What the backup says of itself.
-    pub manifest: Manifest,
+    #[serde(flatten)]
+    pub inventory: Inventory,
     /// How many contents were read.
     pub contents: u64,
     /// How many bytes.
@@ -100,14 +103,14 @@ pub(super) fn bytes_of<'a>(stores: impl IntoIterator<Item = &'a StoreManifest>) 
 }
 
 /// Opens a backup: the manifest, and each dump and list as it was written.
-pub(super) fn open(folder: &Path, job: &Job) -> Result<Manifest, Error> {
+pub(super) fn open(folder: &Path, job: &Progress) -> Result<Manifest, Error> {
     let manifest = Manifest::read(folder)?;
     let parts = |store: &StoreManifest| store.dump.size + store.list.size;
-    job.begin("check", Some(manifest.stores.iter().map(parts).sum()));
+    job.begin("check", Unit::Bytes, Some(manifest.stores.iter().map(parts).sum()));
     for store in &manifest.stores {
         let parts = Parts::new(folder, &store.name);
         for (part, path) in [(&store.dump, &parts.dump), (&store.list, &parts.list)] {
-            job.still_wanted()?;
+            job.check()?;
             part.check(path)?;
             job.advance(part.size);
         }
@@ -195,23 +198,23 @@ pub(super) fn compare(entry: &Entry, found: Result<Found, Error>) -> Result<Opti
 ///
 /// # Errors
 /// The folder is no backup, or its parts are damaged.
-pub async fn prove(folder: &Path, job: &Arc<Job>) -> Result<Proof, Error> {
+pub async fn prove(folder: &Path, job: &Arc<Progress>) -> Result<Proof, Error> {
     let manifest = {
         let (folder, job) = (folder.to_path_buf(), Arc::clone(job));
         spawn_blocking(move || open(&folder, &job)).await??
     };
     let mut proof = Proof {
-        manifest,
+        inventory: manifest.into(),
         contents: 0,
         bytes: 0,
         findings: Vec::new(),
         wrong: 0,
         moving: Vec::new(),
     };
-    job.begin("verify", Some(bytes_of(&proof.manifest.stores)));
-    for store in proof.manifest.stores.clone() {
+    job.begin("verify", Unit::Bytes, Some(bytes_of(&proof.inventory.stores)));
+    for store in proof.inventory.stores.clone() {
         let parts = Parts::new(folder, &store.name);
-        let bytes = proof.manifest.bytes;
+        let bytes = proof.inventory.bytes_included;
         let (send, mut receive) = mpsc::channel(WAITING);
         let walking = {
             let folder = folder.to_path_buf();
@@ -266,14 +269,14 @@ pub async fn prove(folder: &Path, job: &Arc<Job>) -> Result<Proof, Error> {
 ///
 /// # Errors
 /// The backup cannot be read.
-pub async fn lost(folder: &Path, job: &Arc<Job>) -> Result<Vec<Finding>, Error> {
+pub async fn lost(folder: &Path, job: &Arc<Progress>) -> Result<Vec<Finding>, Error> {
     let (folder, job) = (folder.to_path_buf(), Arc::clone(job));
     let looking = spawn_blocking(move || {
         let mut all = Vec::new();
         for store in Manifest::read(&folder)?.stores {
             let mut findings = Findings::default();
             contents(&folder, &store, |_, entry| {
-                job.still_wanted()?;
+                job.check()?;
                 lack(&entry).into_iter().for_each(|what| findings.add(&entry, what));
                 Ok(())
             })?;

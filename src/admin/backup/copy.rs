@@ -15,7 +15,8 @@ use uuid::Uuid;
 
 use super::checksum::{Checksum, Coverage, LARGE};
 use super::hashing::{Hashing, Source};
-use super::{BLOCK, Error, HOLE, Job};
+use super::{BLOCK, Error, HOLE};
+use crate::admin::Progress;
 use crate::content::{self, ContentStore};
 use crate::ownership;
 use crate::types::{Call, ContentId};
@@ -44,8 +45,8 @@ impl Store {
 }
 
 /// A call that no client makes.
-pub(super) fn internal(job: &Job) -> Call {
-    Call { cancel: job.cancel.clone(), ..Call::internal(CALL_LIMIT) }
+pub(super) fn internal(job: &Progress) -> Call {
+    Call { cancel: job.cancel().clone(), ..Call::internal(CALL_LIMIT) }
 }
 
 /// What was found of a content.
@@ -65,7 +66,7 @@ pub(super) async fn read_out(
     size: u64,
     to: Option<PathBuf>,
     coverage: Coverage,
-    job: &Arc<Job>,
+    job: &Arc<Progress>,
 ) -> Result<Found, Error> {
     let failed = store.failed(id.0);
     let (regions, mut reach) = extent(store, id, size, job).await.map_err(&failed)?;
@@ -94,7 +95,7 @@ async fn extent(
     store: &Store,
     id: ContentId,
     size: u64,
-    job: &Job,
+    job: &Progress,
 ) -> Result<(Vec<Range<u64>>, u64), content::Error> {
     if size < LARGE {
         return Ok((std::iter::once(0..size).collect(), size));
@@ -125,7 +126,7 @@ async fn block(
     id: ContentId,
     at: u64,
     length: usize,
-    job: &Job,
+    job: &Progress,
 ) -> Result<Bytes, content::Error> {
     match store.content.read(&internal(job), id, at, length).await {
         Err(content::Error::Missing(_)) => Ok(Bytes::new()),
@@ -141,7 +142,7 @@ struct Sink {
 }
 
 impl Sink {
-    fn new(path: Option<PathBuf>, coverage: Coverage, job: &Arc<Job>) -> Self {
+    fn new(path: Option<PathBuf>, coverage: Coverage, job: &Arc<Progress>) -> Self {
         Self { path, file: None, hashing: Hashing::new(coverage, job) }
     }
 
@@ -215,7 +216,11 @@ fn runs(data: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
 }
 
 /// Reads a file of a backup to its end; what it has, and whether that is all that was written is for the caller to say.
-pub(super) fn hash_file(path: &Path, coverage: Coverage, job: &Arc<Job>) -> Result<Found, Error> {
+pub(super) fn hash_file(
+    path: &Path,
+    coverage: Coverage,
+    job: &Arc<Progress>,
+) -> Result<Found, Error> {
     let mut source = Source::open(path, coverage, job)?;
     let mut buffer = Vec::new();
     while source.read(&mut buffer)?.is_some() {}
@@ -228,7 +233,7 @@ pub(super) async fn write_in(
     id: ContentId,
     from: PathBuf,
     coverage: Coverage,
-    job: &Arc<Job>,
+    job: &Arc<Progress>,
 ) -> Result<Found, Error> {
     let failed = store.failed(id.0);
     let opening = Arc::clone(job);

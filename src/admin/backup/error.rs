@@ -3,6 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::admin::Interrupted;
 use crate::admin::dump::ReadError;
 use crate::content;
 use crate::metadata::{self, LoadError};
@@ -186,5 +187,11 @@ impl Error {
     pub(super) fn unreadable(path: &Path) -> impl Fn(ReadError) -> Self + use<> {
         let path = path.to_path_buf();
         move |source| Self::Unreadable { path: path.clone(), source }
+    }
+}
+
+impl From<Interrupted> for Error {
+    fn from(_: Interrupted) -> Self {
+        Self::Interrupted
     }
 }

@@ -13,7 +13,8 @@ use rustix::io::Errno;
 
 use super::checksum::{Coverage, Hasher, LARGE};
 use super::copy::Found;
-use super::{BLOCK, Error, Job};
+use super::{BLOCK, Error};
+use crate::admin::Progress;
 
 /// Zeros that are summed up between two looks at whether anybody wants them.
 const ZEROS: &[u8] = &[0; 1 << 20];
@@ -22,11 +23,11 @@ const ZEROS: &[u8] = &[0; 1 << 20];
 pub(super) struct Hashing {
     hasher: Hasher,
     length: u64,
-    job: Arc<Job>,
+    job: Arc<Progress>,
 }
 
 impl Hashing {
-    pub(super) fn new(coverage: Coverage, job: &Arc<Job>) -> Self {
+    pub(super) fn new(coverage: Coverage, job: &Arc<Progress>) -> Self {
         Self { hasher: Hasher::new(coverage), length: 0, job: Arc::clone(job) }
     }
 
@@ -41,13 +42,13 @@ impl Hashing {
         match self.hasher.coverage() {
             Coverage::All => {
                 while self.length < end {
-                    self.job.still_wanted()?;
+                    self.job.check()?;
                     let count = (end - self.length).min(ZEROS.len() as u64);
                     self.add(&ZEROS[..count as usize]);
                 }
             }
             Coverage::Data => {
-                self.job.pass_over(end.saturating_sub(self.length));
+                self.job.skip(end.saturating_sub(self.length));
                 self.length = self.length.max(end);
             }
         }
@@ -71,7 +72,11 @@ pub(super) struct Source {
 }
 
 impl Source {
-    pub(super) fn open(path: &Path, coverage: Coverage, job: &Arc<Job>) -> Result<Self, Error> {
+    pub(super) fn open(
+        path: &Path,
+        coverage: Coverage,
+        job: &Arc<Progress>,
+    ) -> Result<Self, Error> {
         let failed = Error::at(path);
         let file = File::open(path).map_err(&failed)?;
         let length = file.metadata().map_err(&failed)?.len();
@@ -82,7 +87,7 @@ impl Source {
 
     /// Fills the buffer with the next bytes that are in no hole; where they begin. `None` behind the last.
     pub(super) fn read(&mut self, buffer: &mut Vec<u8>) -> Result<Option<u64>, Error> {
-        self.hashing.job.still_wanted()?;
+        self.hashing.job.check()?;
         let failed = Error::at(&self.path);
         if self.hashing.length == self.data.end {
             let next = region(&self.file, self.data.end..self.length).map_err(&failed)?;
@@ -138,6 +143,7 @@ fn fill(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
 
 #[cfg(test)]
 mod tests {
+    use crate::admin::Unit;
     use sha2::{Digest as _, Sha256};
 
     use super::*;
@@ -151,7 +157,7 @@ mod tests {
 
     /// What is read of a file, where, what that sums up to, and how many bytes count as done.
     fn read(path: &Path, coverage: Coverage) -> (Vec<(u64, usize)>, Found, u64) {
-        let job = Arc::new(Job::default());
+        let job = Arc::new(Progress::default());
         let mut source = Source::open(path, coverage, &job).unwrap();
         let (mut buffer, mut parts) = (Vec::new(), Vec::new());
         while let Some(at) = source.read(&mut buffer).unwrap() {
@@ -197,8 +203,8 @@ mod tests {
 
     #[test]
     fn a_hole_of_exabytes_takes_no_time() {
-        let job = Arc::new(Job::default());
-        job.begin("test", Some(u64::MAX));
+        let job = Arc::new(Progress::default());
+        job.begin("test", Unit::Bytes, Some(u64::MAX));
         let mut hashing = Hashing::new(Coverage::Data, &job);
         hashing.add(b"some");
         hashing.skip_to(u64::MAX).unwrap();
@@ -209,10 +215,10 @@ mod tests {
 
     #[test]
     fn zeros_end_when_nobody_wants_them() {
-        let job = Arc::new(Job::default());
+        let job = Arc::new(Progress::default());
         let mut hashing = Hashing::new(Coverage::All, &job);
         hashing.add(b"some");
-        job.cancel.cancel();
+        job.cancel().cancel();
         assert!(matches!(hashing.skip_to(u64::MAX), Err(Error::Interrupted)));
         hashing.skip_to(4).unwrap();
         assert_eq!(hashing.found(), Found { length: 4, checksum: sum(Coverage::All, b"some") });

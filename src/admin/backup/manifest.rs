@@ -141,6 +141,21 @@ impl Manifest {
     }
 }
 
+/// What a backup has, for a summary.
+#[derive(Clone, Debug, Serialize)]
+pub struct Inventory {
+    /// By metadata store.
+    pub stores: Vec<StoreManifest>,
+    /// Whether it has content.
+    pub bytes_included: bool,
+}
+
+impl From<Manifest> for Inventory {
+    fn from(manifest: Manifest) -> Self {
+        Self { stores: manifest.stores, bytes_included: manifest.bytes }
+    }
+}
+
 impl Part {
     /// A file as it is.
     pub(super) fn of(path: &Path) -> Result<Self, Error> {

@@ -35,15 +35,13 @@ mod list;
 mod locate;
 mod manifest;
 mod paths;
-mod progress;
 mod restore;
 
 pub use check::{Finding, Proof, lost, prove};
 pub use create::{Created, Wanted, create};
 pub use error::Error;
 pub use list::State;
-pub use manifest::{Manifest, StoreManifest};
-pub use progress::{Job, Reading};
+pub use manifest::{Inventory, Manifest, StoreManifest};
 pub use restore::{Restored, Wanted as RestoreWanted, restore};
 
 /// The version of the format that is written.

@@ -13,15 +13,15 @@ mod file;
 mod journal;
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures_util::StreamExt as _;
+use serde::{Serialize, Serializer};
 use tokio::sync::mpsc;
-use tokio_util::sync::CancellationToken;
 
 pub use self::error::CopyError;
 use self::file::{Pair, Trouble};
 use self::journal::Journal;
+use crate::admin::{Progress, Unit, as_text};
 use crate::config;
 use crate::content::{ContentStore, CreateMode};
 use crate::metadata::{PathFinder, Record, Share};
@@ -47,36 +47,14 @@ pub struct CopyHow {
     pub verify: bool,
 }
 
-/// Where a copy is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CopyStep<'a> {
-    /// A share's files are looked up.
-    Reading(&'a ShareName),
-    /// Bytes are copied.
-    Copying {
-        /// So many are.
-        done: u64,
-        /// Of so many.
-        total: u64,
-    },
-    /// Bytes are compared.
-    Comparing {
-        /// So many are.
-        done: u64,
-        /// Of so many.
-        total: u64,
-    },
-}
-
-/// Told of every step.
-pub type CopyWatch<'a> = dyn Fn(CopyStep<'_>) + Send + Sync + 'a;
-
 /// What became of a copy.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct CopyOutcome {
     /// The content that was copied to.
+    #[serde(rename = "content_identity", serialize_with = "as_text")]
     pub to: ContentIdentity,
     /// The shares.
+    #[serde(serialize_with = "texts")]
     pub shares: Vec<ShareName>,
     /// Their files.
     pub files: u64,
@@ -92,10 +70,28 @@ pub struct CopyOutcome {
     pub differed: u64,
     /// Changed or removed by clients while they were copied: the next copy has them as they are then.
     pub changed: u64,
-    /// Files without their bytes: the share and content of each, and what is wrong with it.
-    pub damaged: Vec<(ShareName, ContentId, String)>,
+    /// Files whose content is missing or corrupt.
+    pub damaged: Vec<Damaged>,
     /// Whether it was stopped before its end.
+    #[serde(rename = "interrupted")]
     pub stopped: bool,
+}
+
+/// A file whose content is missing or corrupt.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Damaged {
+    /// Its share.
+    #[serde(serialize_with = "as_text")]
+    pub share: ShareName,
+    /// Its content.
+    #[serde(serialize_with = "as_text")]
+    pub content: ContentId,
+    /// What is wrong with it.
+    pub reason: String,
+}
+
+fn texts<S: Serializer>(names: &[ShareName], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(names.iter().map(ShareName::as_str))
 }
 
 /// A file that is to be copied.
@@ -121,9 +117,9 @@ struct Source {
 pub async fn copy_content(
     offline: &mut OfflineStores<'_>,
     how: &CopyHow,
-    stop: &CancellationToken,
-    watch: &CopyWatch<'_>,
+    progress: &Progress,
 ) -> Result<CopyOutcome, CopyError> {
+    let stop = progress.cancel();
     let from = offline.content(&how.from, CreateMode::ReadOnly).await?;
     let to = offline.content(&how.to, CreateMode::Allowed).await?;
     let (here, there) = (identity(&how.from, &*from)?, identity(&how.to, &*to)?);
@@ -133,7 +129,7 @@ pub async fn copy_content(
     }
     let (mut sources, turns) = (Vec::new(), file::turns());
     for (metadata, share) in shares(offline, here, how).await? {
-        watch(CopyStep::Reading(&share.name));
+        progress.note(format!("copy: reading the list of files of {}", share.name));
         let (rows, largest) = rows(offline, &metadata, &share.name).await?;
         let pair = Pair::new(&from, &to, share.chunk_size, &turns, stop);
         if let Some((object, size)) = largest
@@ -174,7 +170,7 @@ pub async fn copy_content(
     });
     outcome.present = known.len() as u64;
     let mut suspects = Vec::new();
-    let copied = copy_all(&missing, &listed, &journal, &mut outcome, &mut suspects, watch).await;
+    let copied = copy_all(&missing, &listed, &journal, &mut outcome, &mut suspects, progress).await;
     journal.flush().await.map_err(failed)?;
     copied.map_err(failed)?;
     if how.verify && !stop.is_cancelled() {
@@ -185,7 +181,7 @@ pub async fn copy_content(
         for source in &mut sources {
             source.pair = Pair::new(&from, &to, source.share.chunk_size, &turns, stop);
         }
-        let done = compare_all(&sources, &journal, &mut outcome, &mut suspects, watch).await;
+        let done = compare_all(&sources, &journal, &mut outcome, &mut suspects, progress).await;
         journal.flush().await.map_err(failed)?;
         done.map_err(failed)?;
     }
@@ -337,14 +333,11 @@ async fn copy_all(
     journal: &Journal,
     outcome: &mut CopyOutcome,
     suspects: &mut Suspects,
-    watch: &CopyWatch<'_>,
+    progress: &Progress,
 ) -> Result<(), crate::content::Error> {
     let total = rows.iter().map(|(_, row)| row.size).sum();
-    let done = AtomicU64::new(0);
-    let advance = |bytes: u64| {
-        let done = done.fetch_add(bytes, Ordering::Relaxed) + bytes;
-        watch(CopyStep::Copying { done, total });
-    };
+    progress.begin("copy", Unit::Bytes, Some(total));
+    let advance = |bytes| progress.advance(bytes);
     let each = rows.iter().map(|(source, row)| {
         let (advance, stale) = (&advance, listed.binary_search(&row.id).is_ok());
         async move { (source, row, source.pair.copy(*row, stale, advance).await) }
@@ -370,16 +363,13 @@ async fn compare_all(
     journal: &Journal,
     outcome: &mut CopyOutcome,
     suspects: &mut Suspects,
-    watch: &CopyWatch<'_>,
+    progress: &Progress,
 ) -> Result<(), crate::content::Error> {
     let lost: Vec<ContentId> = suspects.iter().map(|(_, row, _)| row.id).collect();
     let rows: Vec<_> = all(sources).filter(|(_, row)| !lost.contains(&row.id)).collect();
     let total = rows.iter().map(|(_, row)| row.size).sum();
-    let done = AtomicU64::new(0);
-    let advance = |bytes: u64| {
-        let done = done.fetch_add(bytes, Ordering::Relaxed) + bytes;
-        watch(CopyStep::Comparing { done, total });
-    };
+    progress.begin("verify", Unit::Bytes, Some(total));
+    let advance = |bytes| progress.advance(bytes);
     let each = rows.iter().map(|(source, row)| {
         let advance = &advance;
         async move {
@@ -428,7 +418,7 @@ async fn judge(
             if suspects.get(&now.id).is_some_and(|(_, row, _)| *row == now)
                 && let Some((share, row, said)) = suspects.remove(&now.id)
             {
-                outcome.damaged.push((share, row.id, said));
+                outcome.damaged.push(Damaged { share, content: row.id, reason: said });
                 outcome.changed -= 1;
             }
         }

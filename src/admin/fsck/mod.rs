@@ -71,7 +71,7 @@ pub struct RepairAccess<'a> {
 }
 
 /// How many of what.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Tally {
     /// Objects that were looked at.
     pub objects: u64,

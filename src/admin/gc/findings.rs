@@ -1,11 +1,12 @@
 //! What is garbage in a content store, and how much of it there is.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures_util::{StreamExt as _, TryStreamExt as _};
+use serde::Serialize;
 
-use super::{ContentSet, GcError, GcStep, GcWatch};
+use super::{ContentSet, GcError};
+use crate::admin::{Progress, Unit, as_text};
 use crate::content::{self, ContentStore, Footprint};
 use crate::types::{ContentId, ContentIdentity, Timestamp};
 
@@ -15,11 +16,12 @@ const AT_ONCE: usize = 32;
 const MANY: u64 = 100;
 
 /// What was found in a content store, and done.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Collected {
     /// Its name in the configuration.
     pub store: String,
     /// Its content.
+    #[serde(serialize_with = "as_text")]
     pub identity: ContentIdentity,
     /// Contents that were there.
     pub listed: u64,
@@ -42,6 +44,7 @@ pub struct Collected {
     /// Not removed, because the store failed.
     pub failed: u64,
     /// How it failed first.
+    #[serde(skip)]
     pub failure: Option<String>,
     /// Whether most of the content is to be removed.
     pub needs_consent: bool,
@@ -117,7 +120,7 @@ pub(super) async fn look(
     listed: &[ContentId],
     named: &[ContentId],
     before: Timestamp,
-    watch: &GcWatch<'_>,
+    progress: &Progress,
 ) -> Result<Findings, GcError> {
     let ContentSet { name, identity, store } = set;
     let now = Timestamp::now();
@@ -134,7 +137,7 @@ pub(super) async fn look(
             Some(_) | None => collected.undated += 1,
         }
     }
-    let footprints = footprints(&*store, &old, watch).await;
+    let footprints = footprints(&*store, &old, progress).await;
     let failed = |source| GcError::Content { name: collected.store.clone(), source };
     let mut garbage = Vec::new();
     for (id, footprint) in footprints.map_err(failed)? {
@@ -161,21 +164,17 @@ fn is_most(found: &Collected) -> bool {
 async fn footprints(
     store: &dyn ContentStore,
     ids: &[ContentId],
-    watch: &GcWatch<'_>,
+    progress: &Progress,
 ) -> Result<Vec<(ContentId, Option<Footprint>)>, content::Error> {
-    let total = ids.len() as u64;
-    let done = AtomicU64::new(0);
-    let each = ids.iter().map(|id| {
-        let done = &done;
-        async move {
-            let footprint = match store.footprint(*id).await {
-                Ok(footprint) => Some(footprint),
-                Err(content::Error::Missing(_)) => None,
-                Err(error) => return Err(error),
-            };
-            watch(GcStep::Looking { done: done.fetch_add(1, Ordering::Relaxed) + 1, total });
-            Ok((*id, footprint))
-        }
+    progress.begin("checked", Unit::Contents, Some(ids.len() as u64));
+    let each = ids.iter().map(|id| async move {
+        let footprint = match store.footprint(*id).await {
+            Ok(footprint) => Some(footprint),
+            Err(content::Error::Missing(_)) => None,
+            Err(error) => return Err(error),
+        };
+        progress.advance(1);
+        Ok((*id, footprint))
     });
     futures_util::stream::iter(each).buffer_unordered(AT_ONCE).try_collect().await
 }

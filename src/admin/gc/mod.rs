@@ -17,16 +17,16 @@ mod owned;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
-use tokio_util::sync::CancellationToken;
+use serde::Serialize;
 use uuid::Uuid;
 
 pub use self::error::GcError;
 pub use self::findings::Collected;
 use self::findings::Findings;
+use crate::admin::{Progress, Unit};
 use crate::config::{self, Config};
 use crate::content::{self, ContentStore, CreateMode};
 use crate::metadata::LoadFence;
@@ -51,38 +51,15 @@ pub struct GcHow {
     pub forget_owners: Vec<Uuid>,
 }
 
-/// Where a collection is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum GcStep<'a> {
-    /// A content store is listed.
-    Listing(&'a str),
-    /// A metadata store says what its rows name.
-    Naming(&'a str),
-    /// Contents that nothing names are looked at.
-    Looking {
-        /// So many are.
-        done: u64,
-        /// Of so many.
-        total: u64,
-    },
-    /// They are removed.
-    Removing {
-        /// So many are.
-        done: u64,
-        /// Of so many.
-        total: u64,
-    },
-}
-
-/// Told of every step.
-pub type GcWatch<'a> = dyn Fn(GcStep<'_>) + Send + Sync + 'a;
-
 /// What became of a collection.
-#[derive(Debug)]
+#[derive(Debug, Serialize)]
 pub struct Outcome {
     /// By content store.
     pub stores: Vec<Collected>,
+    /// Whether nothing was to be removed.
+    pub dry_run: bool,
     /// Whether it was stopped before its end.
+    #[serde(rename = "interrupted")]
     pub stopped: bool,
 }
 
@@ -120,9 +97,9 @@ pub async fn collect(
     offline: &mut OfflineStores<'_>,
     names: &[String],
     how: GcHow,
-    stop: &CancellationToken,
-    watch: &GcWatch<'_>,
+    progress: &Progress,
 ) -> Result<Outcome, GcError> {
+    let stop = progress.cancel();
     let prepared = async {
         let sets = open(offline, names).await?;
         let held = hold_all(offline).await?;
@@ -130,15 +107,15 @@ pub async fn collect(
         owned::check(offline, &sets, &how.forget_owners).await?;
         let mut listed = Vec::with_capacity(sets.len());
         for ContentSet { name, store, .. } in &sets {
-            watch(GcStep::Listing(name));
+            progress.note(format!("gc: listing {name}"));
             let ids = store.list(None, usize::MAX).await;
             listed.push(ids.map_err(|source| GcError::Content { name: name.clone(), source })?);
         }
-        let named = named(&held, watch).await?;
+        let named = named(&held, progress).await?;
         let before = Timestamp::now().0.saturating_sub(nanoseconds(how.older_than));
         let mut found = Vec::with_capacity(sets.len());
         for (set, ids) in sets.into_iter().zip(listed) {
-            found.push(findings::look(set, &ids, &named, Timestamp(before), watch).await?);
+            found.push(findings::look(set, &ids, &named, Timestamp(before), progress).await?);
         }
         // What was found must be there after a crash too before anything rests on it.
         confirm(&held, &found).await?;
@@ -153,7 +130,7 @@ pub async fn collect(
         return Err(GcError::Most(Box::new(most.collected.clone())));
     }
     if !how.dry_run {
-        remove(&held, &mut found, stop, watch).await?;
+        remove(&held, &mut found, progress).await?;
     }
     let stopped = !how.dry_run && stop.is_cancelled();
     if !how.dry_run && !stopped {
@@ -163,7 +140,8 @@ pub async fn collect(
     for each in found.iter_mut().filter(|_| !stopped) {
         each.sweep(!how.dry_run).await?;
     }
-    Ok(Outcome { stores: found.into_iter().map(|found| found.collected).collect(), stopped })
+    let stores = found.into_iter().map(|found| found.collected).collect();
+    Ok(Outcome { stores, dry_run: how.dry_run, stopped })
 }
 
 fn nanoseconds(duration: Duration) -> i64 {
@@ -243,10 +221,10 @@ async fn check_bindings(
 }
 
 /// What the rows of all metadata stores name, sorted.
-async fn named(held: &[Held], watch: &GcWatch<'_>) -> Result<Vec<ContentId>, GcError> {
+async fn named(held: &[Held], progress: &Progress) -> Result<Vec<ContentId>, GcError> {
     let mut named = Vec::new();
     for Held { name, hold } in held {
-        watch(GcStep::Naming(name));
+        progress.note(format!("gc: reading the files of {name}"));
         let ids = hold.named().await;
         named.extend(ids.map_err(|source| GcError::Metadata { name: name.clone(), source })?);
     }
@@ -267,14 +245,10 @@ async fn confirm(held: &[Held], found: &[Findings]) -> Result<(), GcError> {
 }
 
 /// Removes what was found, a batch at a time. What was begun is ended where it is told to stop.
-async fn remove(
-    held: &[Held],
-    found: &mut [Findings],
-    stop: &CancellationToken,
-    watch: &GcWatch<'_>,
-) -> Result<(), GcError> {
+async fn remove(held: &[Held], found: &mut [Findings], progress: &Progress) -> Result<(), GcError> {
+    let stop = progress.cancel();
     let total = found.iter().map(|found| found.garbage.len() as u64).sum();
-    let done = AtomicU64::new(0);
+    progress.begin("removed", Unit::Contents, Some(total));
     for each in 0..found.len() {
         let garbage = std::mem::take(&mut found[each].garbage);
         for batch in garbage.chunks(BATCH) {
@@ -283,15 +257,12 @@ async fn remove(
             }
             confirm(held, found).await?;
             let store = &found[each].store;
-            let removals = batch.iter().filter(|_| !stop.is_cancelled()).map(|garbage| {
-                let done = &done;
-                async move {
+            let removals =
+                batch.iter().filter(|_| !stop.is_cancelled()).map(|garbage| async move {
                     let removed = store.remove(garbage.id).await;
-                    let done = done.fetch_add(1, Ordering::Relaxed) + 1;
-                    watch(GcStep::Removing { done, total });
+                    progress.advance(1);
                     (garbage.bytes, removed)
-                }
-            });
+                });
             let removals: Vec<(u64, Result<(), content::Error>)> =
                 futures_util::stream::iter(removals).buffer_unordered(AT_ONCE).collect().await;
             found[each].collected.count(removals);

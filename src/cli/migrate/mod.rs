@@ -11,6 +11,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use self::target::{Opened, Target};
 use super::Failure;
+use super::job::run_async;
 use crate::metadata::schema::{Descent, Direction, Event};
 use crate::types::Chain;
 
@@ -66,8 +67,7 @@ enum Action {
 
 /// Does what the command line says. SIGINT and SIGTERM end it: the version under way is then not applied.
 pub(super) fn run(options: &Options) -> Result<(), Failure> {
-    let runtime = tokio::runtime::Runtime::new().map_err(|error| Failure::Run(error.into()))?;
-    let done = runtime.block_on(async {
+    run_async(async {
         let failed = |error: std::io::Error| Failure::Run(error.into());
         let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
         let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
@@ -76,9 +76,7 @@ pub(super) fn run(options: &Options) -> Result<(), Failure> {
             _ = terminate.recv() => Err(stopped()),
             _ = interrupt.recv() => Err(stopped()),
         }
-    });
-    runtime.shutdown_background();
-    done
+    })
 }
 
 fn stopped() -> Failure {

@@ -6,8 +6,9 @@ use std::path::Path;
 use tokio::sync::mpsc;
 
 use super::{Dumped, now};
+use crate::admin::Progress;
+use crate::admin::backup::Error;
 use crate::admin::backup::list::Row;
-use crate::admin::backup::{Error, Job};
 use crate::admin::dump::Writer;
 use crate::metadata::Record;
 use crate::ownership;
@@ -18,7 +19,7 @@ pub(super) fn write_dump(
     to: &Path,
     mut from: mpsc::Receiver<Vec<Record>>,
     only: &[ShareName],
-    job: &Job,
+    job: &Progress,
 ) -> Result<Dumped, Error> {
     let failed = Error::at(to);
     let moment = now();
@@ -26,7 +27,7 @@ pub(super) fn write_dump(
     let mut writer = Writer::new(file, &moment).map_err(&failed)?;
     let (mut bytes, mut shares, mut wanted) = (0_u64, Vec::new(), true);
     while let Some(records) = from.blocking_recv() {
-        job.still_wanted()?;
+        job.check()?;
         job.advance(records.len() as u64);
         for record in records {
             match &record {

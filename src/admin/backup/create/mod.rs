@@ -11,6 +11,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use serde::Serialize;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use tokio::sync::mpsc;
@@ -22,8 +23,9 @@ use super::diff::Old;
 use super::folder::Folder;
 use super::list::Counts;
 use super::locate::{self, Place};
-use super::manifest::{Manifest, Part, Parts, ShareManifest, StoreManifest};
-use super::{Error, FORMAT, Job};
+use super::manifest::{Inventory, Manifest, Part, Parts, ShareManifest, StoreManifest};
+use super::{Error, FORMAT};
+use crate::admin::{Progress, Unit};
 use crate::config::Config;
 use crate::metadata::{Loaded, Share};
 use crate::stores::OfflineStores;
@@ -50,10 +52,11 @@ pub struct Wanted {
 }
 
 /// What became of it.
-#[derive(Debug)]
+#[derive(Debug, Serialize)]
 pub struct Created {
-    /// What the backup says of itself.
-    pub manifest: Manifest,
+    /// What the backup has.
+    #[serde(flatten)]
+    pub inventory: Inventory,
     /// Contents that were copied or read, some perhaps several times.
     pub copied: u64,
     /// Contents that were taken over from the base, or from what was there.
@@ -68,7 +71,7 @@ pub async fn create(
     config: &Config,
     wanted: &Wanted,
     folder: &Path,
-    job: &Arc<Job>,
+    job: &Arc<Progress>,
 ) -> Result<Created, Error> {
     let stores = stores(config, wanted)?;
     let base =
@@ -96,7 +99,7 @@ pub async fn create(
         copied += making.copied;
         kept += making.kept;
     }
-    job.still_wanted()?;
+    job.check()?;
     let manifest = Manifest {
         format: FORMAT,
         trunkfs: env!("CARGO_PKG_VERSION").to_owned(),
@@ -106,9 +109,9 @@ pub async fn create(
         checksums: !wanted.no_checksums,
         stores: made,
     };
-    job.begin("sync", None);
+    job.begin("sync", Unit::Records, None);
     let manifest = spawn_blocking(move || folder.finish(&manifest).map(|()| manifest)).await??;
-    Ok(Created { manifest, copied, kept })
+    Ok(Created { inventory: manifest.into(), copied, kept })
 }
 
 /// The metadata stores that have what is wanted.
@@ -180,7 +183,7 @@ struct Making<'a> {
     wanted: &'a Wanted,
     name: String,
     parts: Parts,
-    job: &'a Arc<Job>,
+    job: &'a Arc<Progress>,
     copied: u64,
     kept: u64,
 }
@@ -260,7 +263,7 @@ impl Making<'_> {
     async fn dump(&self, to: PathBuf) -> Result<(Dumped, OfflineStores<'_>), Error> {
         let mut offline = OfflineStores::new(self.config);
         let store = offline.metadata(&self.name).await?;
-        self.job.begin("dump", None);
+        self.job.begin("dump", Unit::Records, None);
         let only = wanted_of(self.config, self.wanted, &self.name);
         let (send, receive) = mpsc::channel(WAITING);
         let writing = {

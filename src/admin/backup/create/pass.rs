@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 
 use super::{Dumped, Making, Pass, Passed, WAITING, new};
+use crate::admin::Unit;
 use crate::admin::backup::checksum::{Coverage, LARGE};
 use crate::admin::backup::copy::{self, Found};
 use crate::admin::backup::diff::{self, Old, Step};
@@ -29,7 +30,11 @@ impl Making<'_> {
         dumped: &Dumped,
         places: &[Option<Place>],
     ) -> Result<Passed, Error> {
-        self.job.begin(if self.wanted.metadata_only { "read" } else { "copy" }, Some(dumped.bytes));
+        self.job.begin(
+            if self.wanted.metadata_only { "read" } else { "copy" },
+            Unit::Bytes,
+            Some(dumped.bytes),
+        );
         let (old, base) = match pass {
             Pass::First { base, salvaged } => {
                 let base = base.as_ref().map(|base| Old { list: base.list.clone(), cut: false });
@@ -92,7 +97,7 @@ impl Making<'_> {
                 }
                 Done::Nothing => {}
             }
-            self.job.still_wanted()?;
+            self.job.check()?;
         }
         Ok((copied, kept))
     }
@@ -136,7 +141,7 @@ impl Making<'_> {
                 Done::Nothing
             }
         };
-        self.job.pass_over(size);
+        self.job.skip(size);
         Ok(done)
     }
 
@@ -197,7 +202,7 @@ impl Making<'_> {
         let place = place.ok_or_else(|| Error::Homeless { store: self.name.clone() })?;
         let store = &place.store;
         let size = row.size.min(store.content.max_length());
-        self.job.pass_over(row.size - size);
+        self.job.skip(row.size - size);
         let found = if self.wanted.no_checksums {
             let length = store.content.length(&copy::internal(self.job), row.content_id()).await;
             self.job.advance(size);

@@ -11,11 +11,12 @@ use uuid::Uuid;
 
 use super::target::Group;
 use super::{Restored, Stores, WAITING, Wanted, note};
+use crate::admin::Progress;
 use crate::admin::backup::check::{self, Findings};
 use crate::admin::backup::copy::{self, Store};
 use crate::admin::backup::list::Entry;
 use crate::admin::backup::manifest::{Manifest, Parts};
-use crate::admin::backup::{AT_ONCE, Error, Job};
+use crate::admin::backup::{AT_ONCE, Error};
 use crate::content;
 use crate::types::ContentId;
 
@@ -26,7 +27,7 @@ pub(super) struct Bringing<'a> {
     pub(super) group: &'a Group,
     pub(super) stores: &'a Stores,
     pub(super) wanted: &'a Wanted,
-    pub(super) job: &'a Arc<Job>,
+    pub(super) job: &'a Arc<Progress>,
     /// Objects of which it was said already that the backup has not their content.
     pub(super) known: &'a HashSet<Uuid>,
 }
@@ -63,7 +64,7 @@ impl Bringing<'_> {
         let mut bringing = std::pin::pin!(bringing.buffered(AT_ONCE));
         let (mut fresh, mut findings) = (HashMap::new(), Findings::default());
         while let Some(brought) = bringing.next().await {
-            self.job.still_wanted()?;
+            self.job.check()?;
             let (entry, brought) = brought?;
             let mut moved = |id: ContentId| {
                 if id.0 != entry.content {
@@ -104,7 +105,7 @@ impl Bringing<'_> {
         let share = self.group.from.shares.get(share).map(|share| share.name.as_str());
         let store = share.and_then(|share| self.stores.get(share));
         let Some((store, _)) = store.filter(|_| entry.length > 0) else {
-            self.job.pass_over(entry.length);
+            self.job.skip(entry.length);
             return Ok(Brought::Nothing);
         };
         let there = if self.wanted.name.is_some() {
@@ -115,7 +116,7 @@ impl Bringing<'_> {
         };
         match (there, self.manifest.bytes) {
             (There::Same, _) => {
-                self.job.pass_over(entry.length);
+                self.job.skip(entry.length);
                 Ok(Brought::Present)
             }
             (There::Nothing, false) => {

@@ -14,7 +14,8 @@ use super::{Stores, WAITING, Wanted};
 use crate::admin::backup::diff::open_dump;
 use crate::admin::backup::list::{Entry, Item, ListReader, Row, State};
 use crate::admin::backup::manifest::Parts;
-use crate::admin::backup::{AT_ONCE, Error, Job, check, copy};
+use crate::admin::backup::{AT_ONCE, Error, check, copy};
+use crate::admin::{Progress, Unit};
 use crate::content;
 use crate::metadata::{Load, LoadHow, Loaded, ObjectRecord, PORTION, Portion, Record, rules};
 use crate::types::ContentId;
@@ -25,7 +26,7 @@ pub(super) struct Loading<'a> {
     pub(super) group: &'a Group,
     pub(super) stores: &'a Stores,
     pub(super) wanted: &'a Wanted,
-    pub(super) job: &'a Arc<Job>,
+    pub(super) job: &'a Arc<Progress>,
 }
 
 impl Loading<'_> {
@@ -36,8 +37,8 @@ impl Loading<'_> {
         store: &dyn Load,
         fresh: HashMap<Uuid, Uuid>,
     ) -> Result<Loaded, Error> {
-        self.job.still_wanted()?;
-        self.job.begin("load", None);
+        self.job.check()?;
+        self.job.begin("load", Unit::Records, None);
         let (to, from) = mpsc::channel(WAITING);
         let fresh = Arc::new(fresh);
         let sending = async move {
@@ -54,7 +55,7 @@ impl Loading<'_> {
                 return Ok(());
             }
             self.still_there(&fresh).await?;
-            self.job.still_wanted()?;
+            self.job.check()?;
             to.send(Portion::End).await.ok();
             Ok::<_, Error>(())
         };
@@ -89,7 +90,7 @@ impl Loading<'_> {
         });
         let mut looks = std::pin::pin!(looks.buffered(AT_ONCE));
         while let Some(there) = looks.next().await {
-            self.job.still_wanted()?;
+            self.job.check()?;
             if !there? && !self.wanted.incomplete {
                 let text = "content was removed during the restore: no share was changed; make sure that trunkfs gc does \
                             not run meanwhile, and restore again";
@@ -106,7 +107,7 @@ fn feed(
     names: &[String],
     remap: &Remap,
     to: &mpsc::Sender<Portion>,
-    job: &Job,
+    job: &Progress,
 ) -> Result<(), Error> {
     let failed = Error::unreadable(&parts.dump);
     let mut reader = open_dump(&parts.dump)?;
@@ -134,7 +135,7 @@ fn feed(
             Some(Record::Entry(_)) | None => {}
         }
         if portion.len() == PORTION || ended {
-            job.still_wanted()?;
+            job.check()?;
             job.advance(portion.len() as u64);
             let records = std::mem::replace(&mut portion, Vec::with_capacity(PORTION));
             // Whoever receives no more has a reason of its own.

@@ -12,6 +12,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
+use serde::Serialize;
 use tokio::task::spawn_blocking;
 use uuid::Uuid;
 
@@ -22,10 +23,11 @@ use super::check::{self, Finding, Findings};
 use super::copy::{self, Store};
 use super::list::State;
 use super::manifest::{Manifest, Parts};
-use super::{Error, Job, paths};
+use super::{Error, paths};
+use crate::admin::{Progress, Unit, as_text};
 use crate::config::Config;
 use crate::content::CreateMode;
-use crate::metadata::{Load, LoadError, Loaded, Share};
+use crate::metadata::{Load, LoadError, Share};
 use crate::stores::{self, Binding, OfflineStores};
 use crate::types::{ContentIdentity, ShareName};
 
@@ -50,10 +52,12 @@ pub struct Wanted {
 }
 
 /// What was restored.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize)]
 pub struct Restored {
-    /// What came into metadata stores.
-    pub loaded: Loaded,
+    /// Objects that came into metadata stores.
+    pub objects: u64,
+    /// Entries that came into metadata stores.
+    pub entries: u64,
     /// Contents that were written.
     pub written: u64,
     /// Their bytes.
@@ -67,17 +71,21 @@ pub struct Restored {
     /// How much is not whole.
     pub wrong: u64,
     /// Where each share is now.
+    #[serde(rename = "shares")]
     pub places: Vec<Placed>,
 }
 
 /// Where a share is.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize)]
 pub struct Placed {
     /// Its name.
+    #[serde(serialize_with = "as_text")]
     pub share: ShareName,
     /// Its metadata store.
+    #[serde(rename = "metadata_store")]
     pub store: String,
     /// Its content store.
+    #[serde(rename = "content_store")]
     pub content: String,
 }
 
@@ -89,7 +97,7 @@ pub async fn restore(
     config: &Config,
     wanted: &Wanted,
     folder: &Path,
-    job: &Arc<Job>,
+    job: &Arc<Progress>,
 ) -> Result<Restored, Error> {
     let manifest = {
         let (folder, job) = (folder.to_path_buf(), Arc::clone(job));
@@ -109,7 +117,11 @@ pub async fn restore(
     for (group, (_, stores)) in groups.iter().zip(&ready) {
         refuse_oversized(config, folder, group, stores, job).await?;
     }
-    job.begin("restore", Some(check::bytes_of(groups.iter().map(|group| &group.from))));
+    job.begin(
+        "restore",
+        Unit::Bytes,
+        Some(check::bytes_of(groups.iter().map(|group| &group.from))),
+    );
     let mut fresh = Vec::new();
     for (group, (_, stores)) in groups.iter().zip(&ready) {
         let (manifest, known) = (&manifest, &known);
@@ -118,13 +130,12 @@ pub async fn restore(
     }
     for ((group, (store, stores)), fresh) in groups.iter().zip(&ready).zip(fresh) {
         // What has begun to change names goes to its end.
-        let last = Arc::new(Job::default());
+        let last = Arc::new(Progress::default());
         let job = if restored.places.is_empty() { job } else { &last };
         let loading = Loading { folder, group, stores, wanted, job };
         let loaded = loading.load(*store, fresh).await?;
-        restored.loaded.shares += loaded.shares;
-        restored.loaded.objects += loaded.objects;
-        restored.loaded.entries += loaded.entries;
+        restored.objects += loaded.objects;
+        restored.entries += loaded.entries;
         for target in group.targets.values() {
             let (_, identity) = &stores[&target.share.name];
             let home = Binding { identity: *identity, store: target.content.clone() };
@@ -149,7 +160,7 @@ async fn refuse_oversized(
     folder: &Path,
     group: &Group,
     stores: &Stores,
-    job: &Arc<Job>,
+    job: &Arc<Progress>,
 ) -> Result<(), Error> {
     let limit = |target: &target::Target| {
         let (store, _) = stores.get(&target.share.name)?;
@@ -164,7 +175,7 @@ async fn refuse_oversized(
     let looking = spawn_blocking(move || {
         let mut found = None;
         check::contents(&folder, &from, |share, entry| {
-            job.still_wanted()?;
+            job.check()?;
             let limit = limits.get(share).copied().unwrap_or(u64::MAX);
             if found.is_none() && entry.size > limit {
                 found = Some((entry.object, entry.size, share, limit));
@@ -210,7 +221,7 @@ async fn examine(
     manifest: &Manifest,
     groups: &[Group],
     wanted: &Wanted,
-    job: &Arc<Job>,
+    job: &Arc<Progress>,
     restored: &mut Restored,
 ) -> Result<HashSet<Uuid>, Error> {
     let mut known = HashSet::new();
@@ -222,7 +233,7 @@ async fn examine(
             let parts = Parts::new(&path, &from.name);
             let (mut findings, mut moving, mut wrong_ones) = (Findings::default(), 0, Vec::new());
             check::contents(&path, &from, |share, entry| {
-                job.still_wanted()?;
+                job.check()?;
                 if !from.shares.get(share).is_some_and(|share| names.contains(&share.name)) {
                     return Ok(());
                 }

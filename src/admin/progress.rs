@@ -1,0 +1,158 @@
+//! How far a job is, and the token that ends it: one for every command that works for long.
+
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::Mutex;
+use tokio_util::sync::CancellationToken;
+
+/// The job was told to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("interrupted")]
+pub struct Interrupted;
+
+/// A job under way. Its stages follow each other; each counts from zero.
+#[derive(Debug, Default)]
+pub struct Progress {
+    cancel: CancellationToken,
+    stage: Mutex<Stage>,
+    done: AtomicU64,
+    /// Units of the stage's total that need no work, such as holes.
+    skipped: AtomicU64,
+    /// Lines that were not taken yet.
+    notes: Mutex<Vec<String>>,
+    observer: Option<Observer>,
+}
+
+/// Called at every step.
+struct Observer(Box<dyn Fn() + Send + Sync>);
+
+impl fmt::Debug for Observer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Observer")
+    }
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Stage {
+    number: u64,
+    name: &'static str,
+    unit: Unit,
+    total: Option<u64>,
+}
+
+/// The unit of a stage.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Unit {
+    /// Bytes.
+    #[default]
+    Bytes,
+    /// Records of a dump, whose number is not known before.
+    Records,
+    /// Rows of a store, whose number is known roughly.
+    Rows,
+    /// Contents of a content store.
+    Contents,
+}
+
+/// How far a job is.
+#[derive(Clone, Copy, Debug)]
+pub struct Reading {
+    /// Another number for each stage; zero before the first.
+    pub stage: u64,
+    /// The stage's name.
+    pub name: &'static str,
+    /// What it counts.
+    pub unit: Unit,
+    /// How many units there are, without those that need no work; `None` where that is not known.
+    pub total: Option<u64>,
+    /// How many are done.
+    pub done: u64,
+}
+
+impl Progress {
+    /// A job that ends when the token fires.
+    #[must_use]
+    pub fn new(cancel: CancellationToken) -> Self {
+        Self { cancel, ..Self::default() }
+    }
+
+    /// The same job with a function that is called at every step.
+    #[must_use]
+    pub fn observed(self, observer: impl Fn() + Send + Sync + 'static) -> Self {
+        Self { observer: Some(Observer(Box::new(observer))), ..self }
+    }
+
+    fn step(&self) {
+        if let Some(Observer(observer)) = &self.observer {
+            observer();
+        }
+    }
+
+    /// The token that ends the job, as soon as that leaves nothing half done.
+    #[must_use]
+    pub fn cancel(&self) -> &CancellationToken {
+        &self.cancel
+    }
+
+    /// Whether the job goes on.
+    ///
+    /// # Errors
+    /// [`Interrupted`] once the token has fired.
+    pub fn check(&self) -> Result<(), Interrupted> {
+        if self.cancel.is_cancelled() { Err(Interrupted) } else { Ok(()) }
+    }
+
+    /// How far the job is.
+    #[must_use]
+    pub fn reading(&self) -> Reading {
+        let Stage { number, name, unit, total } = *self.stage.lock();
+        let skipped = self.skipped.load(Ordering::Relaxed);
+        let total = total.map(|total| total.saturating_sub(skipped));
+        Reading { stage: number, name, unit, total, done: self.done.load(Ordering::Relaxed) }
+    }
+
+    /// Takes the notes since the last call.
+    #[must_use]
+    pub fn notes(&self) -> Vec<String> {
+        std::mem::take(&mut *self.notes.lock())
+    }
+
+    /// A line for the person who watches.
+    pub fn note(&self, line: String) {
+        self.notes.lock().push(line);
+        self.step();
+    }
+
+    /// A part of the job that is not counted.
+    #[must_use]
+    pub fn silent(&self) -> Self {
+        Self::new(self.cancel.clone())
+    }
+
+    /// Begins a stage.
+    pub fn begin(&self, name: &'static str, unit: Unit, total: Option<u64>) {
+        let mut stage = self.stage.lock();
+        *stage = Stage { number: stage.number + 1, name, unit, total };
+        self.done.store(0, Ordering::Relaxed);
+        self.skipped.store(0, Ordering::Relaxed);
+        drop(stage);
+        self.step();
+    }
+
+    /// So many more units are done.
+    pub fn advance(&self, by: u64) {
+        self.done.fetch_add(by, Ordering::Relaxed);
+        self.step();
+    }
+
+    /// So many units are done in all.
+    pub fn reach(&self, done: u64) {
+        self.done.store(done, Ordering::Relaxed);
+    }
+
+    /// So many units of the total need no work.
+    pub fn skip(&self, by: u64) {
+        self.skipped.fetch_add(by, Ordering::Relaxed);
+    }
+}
