@@ -6,6 +6,7 @@ pub mod dump;
 pub mod fsck;
 pub mod gc;
 mod progress;
+mod transfer;
 
 use std::fmt::Display;
 

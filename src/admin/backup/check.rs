@@ -3,17 +3,17 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use futures_util::{StreamExt as _, stream};
+use futures_util::{Stream, StreamExt as _, stream};
 use serde::Serialize;
 use tokio::sync::mpsc;
-use tokio::task::spawn_blocking;
+use tokio::task::{JoinHandle, spawn_blocking};
 use uuid::Uuid;
 
-use super::copy::{self, Found};
 use super::diff::{self, Old, Step, open_dump};
 use super::list::{Entry, State};
 use super::manifest::{Inventory, Manifest, Parts, StoreManifest};
-use super::{AT_ONCE, Error, paths};
+use super::{Error, paths};
+use crate::admin::transfer::{self, AT_ONCE, Found, Transfers};
 use crate::admin::{Progress, Unit};
 use crate::metadata::{Record, Share};
 
@@ -163,6 +163,26 @@ pub(super) fn contents(
     })
 }
 
+/// Does `look` for each content of a store's list, several at once and in their order; and the reading of the list, which
+/// ends as [`contents`] does.
+pub(super) fn walk<'a, T: 'a, F: Future<Output = T> + 'a>(
+    folder: &Path,
+    store: &StoreManifest,
+    mut look: impl FnMut(usize, Entry) -> F + 'a,
+) -> (impl Stream<Item = T> + 'a, JoinHandle<Result<(), Error>>) {
+    let (send, receive) = mpsc::channel(WAITING);
+    let (folder, store) = (folder.to_path_buf(), store.clone());
+    let walking = spawn_blocking(move || {
+        contents(&folder, &store, |share, entry| {
+            send.blocking_send((share, entry)).map_err(|_| Error::Interrupted)
+        })
+    });
+    let entries = stream::unfold(receive, async |mut receive| {
+        receive.recv().await.map(|entry| (entry, receive))
+    });
+    (entries.map(move |(share, entry)| look(share, entry)).buffered(AT_ONCE), walking)
+}
+
 /// What a backup made without is known to lack.
 pub(super) fn lack(entry: &Entry) -> Option<String> {
     match entry.state {
@@ -175,7 +195,10 @@ pub(super) fn lack(entry: &Entry) -> Option<String> {
 }
 
 /// What is wrong with a file of a backup.
-pub(super) fn compare(entry: &Entry, found: Result<Found, Error>) -> Result<Option<String>, Error> {
+pub(super) fn compare(
+    entry: &Entry,
+    found: Result<Found, transfer::Error>,
+) -> Result<Option<String>, Error> {
     match found {
         Ok(found) if found.length != entry.length => {
             Ok(Some(format!("corrupt in the backup: {} of {} bytes", found.length, entry.length)))
@@ -184,13 +207,15 @@ pub(super) fn compare(entry: &Entry, found: Result<Found, Error>) -> Result<Opti
             Ok(Some("corrupt in the backup: the checksum does not match".to_owned()))
         }
         Ok(_) => Ok(None),
-        Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
+        Err(transfer::Error::File { source, .. })
+            if source.kind() == std::io::ErrorKind::NotFound =>
+        {
             Ok(Some("missing from the backup".to_owned()))
         }
-        Err(Error::Io { source, .. }) => {
+        Err(transfer::Error::File { source, .. }) => {
             Ok(Some(format!("cannot be read in the backup: {source}")))
         }
-        Err(error) => Err(error),
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -211,36 +236,24 @@ pub async fn prove(folder: &Path, job: &Arc<Progress>) -> Result<Proof, Error> {
         wrong: 0,
         moving: Vec::new(),
     };
+    let transfers = Transfers::new(job);
     job.begin("verify", Unit::Bytes, Some(bytes_of(&proof.inventory.stores)));
     for store in proof.inventory.stores.clone() {
         let parts = Parts::new(folder, &store.name);
         let bytes = proof.inventory.bytes_included;
-        let (send, mut receive) = mpsc::channel(WAITING);
-        let walking = {
-            let folder = folder.to_path_buf();
-            spawn_blocking(move || {
-                contents(&folder, &store, |_, entry| {
-                    send.blocking_send(entry).map_err(|_| Error::Interrupted)
-                })
-            })
-        };
-        let entries = stream::poll_fn(|cx| receive.poll_recv(cx));
-        let looks = entries.map(|entry| {
-            let (path, job) = (parts.content(entry.content), Arc::clone(job));
-            async move {
-                if let Some(lack) = lack(&entry) {
-                    return Ok((entry, Some(lack)));
-                }
-                if !bytes || entry.length == 0 {
-                    return Ok((entry, None));
-                }
-                let coverage = entry.coverage();
-                let found = spawn_blocking(move || copy::hash_file(&path, coverage, &job)).await?;
-                let wrong = compare(&entry, found)?;
-                Ok::<_, Error>((entry, wrong))
+        let (parts, transfers) = (&parts, &transfers);
+        let (looks, walking) = walk(folder, &store, |_, entry| async move {
+            if let Some(lack) = lack(&entry) {
+                return Ok((entry, Some(lack)));
             }
+            if !bytes || entry.length == 0 {
+                return Ok((entry, None));
+            }
+            let path = parts.content(entry.content);
+            let wrong = compare(&entry, transfers.hash_file(&path, entry.coverage()).await)?;
+            Ok::<_, Error>((entry, wrong))
         });
-        let mut looks = std::pin::pin!(looks.buffered(AT_ONCE));
+        let mut looks = std::pin::pin!(looks);
         let (mut findings, mut moving) = (Findings::default(), Findings::default());
         while let Some(looked) = looks.next().await {
             let (entry, wrong) = looked?;

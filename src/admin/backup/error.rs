@@ -3,8 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::admin::Interrupted;
 use crate::admin::dump::ReadError;
+use crate::admin::{Interrupted, transfer};
 use crate::content;
 use crate::metadata::{self, LoadError};
 use crate::stores::OfflineError;
@@ -193,5 +193,21 @@ impl Error {
 impl From<Interrupted> for Error {
     fn from(_: Interrupted) -> Self {
         Self::Interrupted
+    }
+}
+
+impl From<transfer::Error> for Error {
+    fn from(error: transfer::Error) -> Self {
+        match error {
+            transfer::Error::Interrupted(_) => Self::Interrupted,
+            transfer::Error::Source { name, id, source }
+            | transfer::Error::Sink { name, id, source } => {
+                Self::Content { name, id: id.0, source }
+            }
+            transfer::Error::File { path, source } => Self::Io { path, source },
+            transfer::Error::Task(error) => Self::Task(error),
+            // Only a copy between stores asks for all bytes.
+            error @ transfer::Error::Short { .. } => Self::Incomplete(error.to_string()),
+        }
     }
 }

@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::checksum::{Checksum, Coverage, Sum};
 use super::{Error, FORMAT, READABLE};
 use crate::admin::dump::{LineReader, LineWriter, ReadError};
+use crate::admin::transfer::checksum::{Checksum, Coverage, Sum};
 use crate::metadata::ObjectRecord;
 use crate::types::{ContentId, ContentIdentity, ShareName};
 

@@ -1,7 +1,7 @@
 //! Where a share's content is: in the content store whose identity the metadata store records, whatever its name is now.
 
 use super::Error;
-use super::copy::Store;
+use crate::admin::transfer::Store;
 use crate::content::CreateMode;
 use crate::metadata::Share;
 use crate::stores::{Binding, OfflineStores};
@@ -48,8 +48,8 @@ pub(super) async fn find(
         };
         let Some(identity) = content.identity() else { continue };
         if home.as_ref().is_none_or(|home| home.identity == identity) {
-            let content = content.in_chunks(share.chunk_size);
-            return Ok(Some(Place { store: Store { name, content }, identity }));
+            let store = Store::new(&name, &content, share.chunk_size);
+            return Ok(Some(Place { store, identity }));
         }
     }
     match (first, home) {

@@ -24,13 +24,10 @@
 //! - Files of a later backup may be hard links to an earlier one's: none is ever written to again.
 
 mod check;
-mod checksum;
-mod copy;
 mod create;
 mod diff;
 mod error;
 mod folder;
-mod hashing;
 mod list;
 mod locate;
 mod manifest;
@@ -48,9 +45,3 @@ pub use restore::{Restored, Wanted as RestoreWanted, restore};
 pub const FORMAT: u32 = 2;
 /// The versions that are read.
 const READABLE: std::ops::RangeInclusive<u32> = 1..=FORMAT;
-/// How many contents are copied at once.
-const AT_ONCE: usize = 8;
-/// How many bytes are read at once.
-const BLOCK: usize = 4 << 20;
-/// What is zeros throughout so many bytes becomes a hole, and counts in no `data_sha256`.
-const HOLE: usize = 64 << 10;

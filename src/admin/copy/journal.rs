@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::Row;
-use super::file::internal;
+use crate::admin::transfer::internal;
 use crate::content::{ContentStore, Error};
 use crate::types::{ContentId, Timestamp};
 

@@ -9,28 +9,26 @@
 //! A file is written from its front to its end, and made durable before it is noted.
 
 mod error;
-mod file;
 mod journal;
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use futures_util::StreamExt as _;
 use serde::{Serialize, Serializer};
 use tokio::sync::mpsc;
 
 pub use self::error::CopyError;
-use self::file::{Pair, Trouble};
 use self::journal::Journal;
+use crate::admin::transfer::{self, AT_ONCE, Store, Transfers};
 use crate::admin::{Progress, Unit, as_text};
 use crate::config;
 use crate::content::{ContentStore, CreateMode};
 use crate::metadata::{PathFinder, Record, Share};
 use crate::stores::OfflineStores;
 use crate::stores::Oversized;
-use crate::types::{ContentId, ContentIdentity, ObjectId, ShareName, Timestamp};
+use crate::types::{Chain, ContentId, ContentIdentity, ObjectId, ShareName, Timestamp};
 
-/// How many files are copied at once.
-const AT_ONCE: usize = 16;
 /// How many portions of a dump may wait.
 const WAITING: usize = 16;
 
@@ -107,7 +105,29 @@ struct Source {
     metadata: String,
     share: Share,
     rows: Vec<Row>,
-    pair: Pair,
+    from: Store,
+    to: Store,
+}
+
+impl Source {
+    async fn copy(
+        &self,
+        transfers: &Transfers,
+        row: Row,
+        stale: bool,
+    ) -> Result<(), transfer::Error> {
+        transfers.progress().check()?;
+        self.from.content.observed(row.id, row.ctime);
+        transfers.copy(&self.from, &self.to, row.id, row.size, stale).await
+    }
+}
+
+/// Why a content cannot be read, without its name.
+fn reason(error: &transfer::Error) -> String {
+    match error {
+        transfer::Error::Source { source, .. } => Chain(source).to_string(),
+        error => Chain(error).to_string(),
+    }
 }
 
 /// Copies what is missing.
@@ -117,7 +137,7 @@ struct Source {
 pub async fn copy_content(
     offline: &mut OfflineStores<'_>,
     how: &CopyHow,
-    progress: &Progress,
+    progress: &Arc<Progress>,
 ) -> Result<CopyOutcome, CopyError> {
     let stop = progress.cancel();
     let from = offline.content(&how.from, CreateMode::ReadOnly).await?;
@@ -127,20 +147,22 @@ pub async fn copy_content(
         let (from, to) = (how.from.clone(), how.to.clone());
         return Err(CopyError::Same { from, to, identity: here });
     }
-    let (mut sources, turns) = (Vec::new(), file::turns());
+    let (mut sources, transfers) = (Vec::new(), Transfers::new(progress));
     for (metadata, share) in shares(offline, here, how).await? {
         progress.note(format!("copy: reading the list of files of {}", share.name));
         let (rows, largest) = rows(offline, &metadata, &share.name).await?;
-        let pair = Pair::new(&from, &to, share.chunk_size, &turns, stop);
+        let [from, to] = [(&how.from, &from), (&how.to, &to)]
+            .map(|(name, content)| Store::new(name, content, share.chunk_size));
+        let limit = to.content.max_length();
         if let Some((object, size)) = largest
-            && size > pair.max_length()
+            && size > limit
         {
             let path = path(offline, &metadata, &share.name, object).await?;
-            let (place, limit) = (format!("the content store {}", how.to), pair.max_length());
+            let place = format!("the content store {}", how.to);
             let remedy = "name a content store that holds larger files";
             return Err(Oversized { path, size, place, limit, remedy }.into());
         }
-        sources.push(Source { metadata, share, rows, pair });
+        sources.push(Source { metadata, share, rows, from, to });
     }
     let failed = |source| CopyError::To { name: how.to.clone(), source };
     let listed = to.list(None, usize::MAX).await.map_err(failed)?;
@@ -170,7 +192,8 @@ pub async fn copy_content(
     });
     outcome.present = known.len() as u64;
     let mut suspects = Vec::new();
-    let copied = copy_all(&missing, &listed, &journal, &mut outcome, &mut suspects, progress).await;
+    let copied =
+        copy_all(&missing, &listed, &journal, &mut outcome, &mut suspects, &transfers).await;
     journal.flush().await.map_err(failed)?;
     copied.map_err(failed)?;
     if how.verify && !stop.is_cancelled() {
@@ -179,9 +202,11 @@ pub async fn copy_content(
         let from = fresh.content(&how.from, CreateMode::ReadOnly).await?;
         let to = fresh.content(&how.to, CreateMode::Never).await?;
         for source in &mut sources {
-            source.pair = Pair::new(&from, &to, source.share.chunk_size, &turns, stop);
+            let chunk_size = source.share.chunk_size;
+            source.from = Store::new(&how.from, &from, chunk_size);
+            source.to = Store::new(&how.to, &to, chunk_size);
         }
-        let done = compare_all(&sources, &journal, &mut outcome, &mut suspects, progress).await;
+        let done = compare_all(&sources, &journal, &mut outcome, &mut suspects, &transfers).await;
         journal.flush().await.map_err(failed)?;
         done.map_err(failed)?;
     }
@@ -333,14 +358,13 @@ async fn copy_all(
     journal: &Journal,
     outcome: &mut CopyOutcome,
     suspects: &mut Suspects,
-    progress: &Progress,
+    transfers: &Transfers,
 ) -> Result<(), crate::content::Error> {
     let total = rows.iter().map(|(_, row)| row.size).sum();
-    progress.begin("copy", Unit::Bytes, Some(total));
-    let advance = |bytes| progress.advance(bytes);
+    transfers.progress().begin("copy", Unit::Bytes, Some(total));
     let each = rows.iter().map(|(source, row)| {
-        let (advance, stale) = (&advance, listed.binary_search(&row.id).is_ok());
-        async move { (source, row, source.pair.copy(*row, stale, advance).await) }
+        let stale = listed.binary_search(&row.id).is_ok();
+        async move { (source, row, source.copy(transfers, *row, stale).await) }
     });
     let mut each = futures_util::stream::iter(each).buffer_unordered(AT_ONCE);
     while let Some((source, row, copied)) = each.next().await {
@@ -350,9 +374,9 @@ async fn copy_all(
                 outcome.copied += 1;
                 outcome.copied_bytes += row.size;
             }
-            Err(Trouble::Stopped) => {}
-            Err(Trouble::Lost(said)) => suspects.push((source.share.name.clone(), *row, said)),
-            Err(Trouble::To(error)) => return Err(error),
+            Err(transfer::Error::Interrupted(_)) => {}
+            Err(transfer::Error::Sink { source, .. }) => return Err(source),
+            Err(error) => suspects.push((source.share.name.clone(), *row, reason(&error))),
         }
     }
     Ok(())
@@ -363,24 +387,22 @@ async fn compare_all(
     journal: &Journal,
     outcome: &mut CopyOutcome,
     suspects: &mut Suspects,
-    progress: &Progress,
+    transfers: &Transfers,
 ) -> Result<(), crate::content::Error> {
     let lost: Vec<ContentId> = suspects.iter().map(|(_, row, _)| row.id).collect();
     let rows: Vec<_> = all(sources).filter(|(_, row)| !lost.contains(&row.id)).collect();
     let total = rows.iter().map(|(_, row)| row.size).sum();
-    progress.begin("verify", Unit::Bytes, Some(total));
-    let advance = |bytes| progress.advance(bytes);
-    let each = rows.iter().map(|(source, row)| {
-        let advance = &advance;
-        async move {
-            let same = source.pair.is_same(*row, advance).await;
-            let copied = match same {
-                Ok(true) => return (source, row, Ok(true)),
-                Ok(false) => source.pair.copy(*row, true, &|_| {}).await,
-                Err(trouble) => Err(trouble),
-            };
-            (source, row, copied.map(|()| false))
-        }
+    transfers.progress().begin("verify", Unit::Bytes, Some(total));
+    let silent = &transfers.silent();
+    let each = rows.iter().map(|(source, row)| async move {
+        source.from.content.observed(row.id, row.ctime);
+        let same = transfers.is_same(&source.from, &source.to, row.id, row.size).await;
+        let copied = match same {
+            Ok(true) => return (source, row, Ok(true)),
+            Ok(false) => source.copy(silent, *row, true).await,
+            Err(error) => Err(error),
+        };
+        (source, row, copied.map(|()| false))
     });
     let mut each = futures_util::stream::iter(each).buffer_unordered(AT_ONCE);
     while let Some((source, row, compared)) = each.next().await {
@@ -392,9 +414,9 @@ async fn compare_all(
                     journal.note(*row).await?;
                 }
             }
-            Err(Trouble::Stopped) => {}
-            Err(Trouble::Lost(said)) => suspects.push((source.share.name.clone(), *row, said)),
-            Err(Trouble::To(error)) => return Err(error),
+            Err(transfer::Error::Interrupted(_)) => {}
+            Err(transfer::Error::Sink { source, .. }) => return Err(source),
+            Err(error) => suspects.push((source.share.name.clone(), *row, reason(&error))),
         }
     }
     Ok(())

@@ -18,13 +18,13 @@ use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 
 use self::dump::write_dump;
-use super::copy;
 use super::diff::Old;
 use super::folder::Folder;
 use super::list::Counts;
 use super::locate::{self, Place};
 use super::manifest::{Inventory, Manifest, Part, Parts, ShareManifest, StoreManifest};
 use super::{Error, FORMAT};
+use crate::admin::transfer::{self, Transfers};
 use crate::admin::{Progress, Unit};
 use crate::config::Config;
 use crate::metadata::{Loaded, Share};
@@ -79,6 +79,7 @@ pub async fn create(
     let base = base.transpose()?;
     look(config, wanted, &stores).await?;
     let folder = Folder::take(folder, wanted.resume)?;
+    let transfers = Transfers::new(job);
     let begun = now();
     let (mut copied, mut kept, mut made) = (0, 0, Vec::new());
     for name in stores {
@@ -92,6 +93,7 @@ pub async fn create(
             parts: Parts::new(folder.path(), &name),
             name,
             job,
+            transfers: &transfers,
             copied: 0,
             kept: 0,
         };
@@ -184,6 +186,7 @@ struct Making<'a> {
     name: String,
     parts: Parts,
     job: &'a Arc<Progress>,
+    transfers: &'a Transfers,
     copied: u64,
     kept: u64,
 }
@@ -242,7 +245,7 @@ impl Making<'_> {
         let places = self.places(&mut offline, &dumped.shares).await?;
         let counts = self.run(&Pass::Settle, &dump, &dumped, &places).await?.counts;
         rename(&new(&self.parts.list), &self.parts.list)?;
-        copy::remove(&dump).map_err(Error::at(&dump))?;
+        transfer::remove(&dump).map_err(Error::at(&dump))?;
         self.manifest(last, counts).await
     }
 
@@ -299,7 +302,7 @@ impl Making<'_> {
     ) -> Result<StoreManifest, Error> {
         for left in ["old", "new"] {
             let path = self.parts.list.with_extension(left);
-            copy::remove(&path).map_err(Error::at(&path))?;
+            transfer::remove(&path).map_err(Error::at(&path))?;
         }
         let (dumped, places) = last.ok_or(Error::Interrupted)?;
         let parts = self.parts.clone();

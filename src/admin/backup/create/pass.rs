@@ -3,7 +3,6 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
-use std::sync::Arc;
 
 use futures_util::future::Either;
 use futures_util::{Stream, StreamExt as _, stream};
@@ -12,13 +11,13 @@ use tokio::task::spawn_blocking;
 
 use super::{Dumped, Making, Pass, Passed, WAITING, new};
 use crate::admin::Unit;
-use crate::admin::backup::checksum::{Coverage, LARGE};
-use crate::admin::backup::copy::{self, Found};
+use crate::admin::backup::Error;
 use crate::admin::backup::diff::{self, Old, Step};
 use crate::admin::backup::list::{Entry, Item, ListWriter, Row, ShareHead, State};
 use crate::admin::backup::locate::Place;
 use crate::admin::backup::manifest::Parts;
-use crate::admin::backup::{AT_ONCE, Error};
+use crate::admin::transfer::checksum::{Coverage, LARGE};
+use crate::admin::transfer::{self, AT_ONCE, Found, internal};
 use crate::content;
 
 impl Making<'_> {
@@ -49,7 +48,7 @@ impl Making<'_> {
             let dump = dump.to_path_buf();
             spawn_blocking(move || diff::compare(&dump, old.as_ref(), base.as_ref(), &send))
         };
-        let steps = stream::poll_fn(|cx| receive.poll_recv(cx)).flat_map(stream::iter);
+        let steps = stream::poll_fn(|call| receive.poll_recv(call)).flat_map(stream::iter);
         let mut places = places.iter();
         let mut place = None;
         let done = steps.map(|step| match step {
@@ -147,7 +146,7 @@ impl Making<'_> {
 
     fn remove(&self, entry: &Entry) -> Result<(), Error> {
         let path = self.parts.content(entry.content);
-        copy::remove(&path).map_err(Error::at(&path))
+        transfer::remove(&path).map_err(Error::at(&path))
     }
 
     /// Whether what an attempt before copied is there as its list says.
@@ -163,9 +162,7 @@ impl Making<'_> {
             return Ok(true);
         }
         let path = self.parts.content(entry.content);
-        let job = Arc::new(self.job.silent());
-        let coverage = entry.coverage();
-        let found = spawn_blocking(move || copy::hash_file(&path, coverage, &job)).await?;
+        let found = self.transfers.silent().hash_file(&path, entry.coverage()).await;
         let expected = Found { length: entry.length, checksum: entry.checksum() };
         Ok(found.is_ok_and(|found| found == expected))
     }
@@ -184,7 +181,7 @@ impl Making<'_> {
         // Large holes have no part in the checksums of this format: the file is read once more, and never again whole.
         let old = length >= LARGE && entry.coverage() == Coverage::All;
         let linked = spawn_blocking(move || {
-            copy::remove(&to)?;
+            transfer::remove(&to)?;
             let there = fs::metadata(&from)?;
             let has_holes = there.blocks().saturating_mul(512) < length;
             Ok::<_, std::io::Error>(
@@ -204,17 +201,17 @@ impl Making<'_> {
         let size = row.size.min(store.content.max_length());
         self.job.skip(row.size - size);
         let found = if self.wanted.no_checksums {
-            let length = store.content.length(&copy::internal(self.job), row.content_id()).await;
+            let length = store.content.length(&internal(self.job.cancel()), row.content_id()).await;
             self.job.advance(size);
             match length {
                 Ok(length) => Found { length: length.min(size), checksum: None },
                 Err(content::Error::Missing(_)) => Found { length: 0, checksum: None },
-                Err(error) => return Err(store.failed(row.content)(error)),
+                Err(error) => return Err(store.unread(row.content_id())(error).into()),
             }
         } else {
             let to = (!self.wanted.metadata_only).then(|| self.parts.content(row.content));
             let coverage = Coverage::of_size(size);
-            copy::read_out(store, row.content_id(), size, to, coverage, self.job).await?
+            self.transfers.read_out(store, row.content_id(), size, to, coverage).await?
         };
         let state = State::Copied { short: found.length < size };
         Ok(Done::Copied(Entry::new(row, found.length, found.checksum, state)))

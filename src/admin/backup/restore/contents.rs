@@ -1,24 +1,21 @@
 //! Contents on their way into content stores.
 
 use std::collections::{HashMap, HashSet};
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::Path;
 
-use futures_util::{StreamExt as _, stream};
-use tokio::sync::mpsc;
+use futures_util::StreamExt as _;
 use tokio::task::spawn_blocking;
 use uuid::Uuid;
 
 use super::target::Group;
-use super::{Restored, Stores, WAITING, Wanted, note};
-use crate::admin::Progress;
+use super::{Restored, Stores, Wanted, note};
+use crate::admin::backup::Error;
 use crate::admin::backup::check::{self, Findings};
-use crate::admin::backup::copy::{self, Store};
 use crate::admin::backup::list::Entry;
 use crate::admin::backup::manifest::{Manifest, Parts};
-use crate::admin::backup::{AT_ONCE, Error};
+use crate::admin::transfer::{Store, Transfers, internal};
 use crate::content;
-use crate::types::ContentId;
+use crate::types::{Call, ContentId};
 
 /// A group's contents on their way.
 pub(super) struct Bringing<'a> {
@@ -27,7 +24,7 @@ pub(super) struct Bringing<'a> {
     pub(super) group: &'a Group,
     pub(super) stores: &'a Stores,
     pub(super) wanted: &'a Wanted,
-    pub(super) job: &'a Arc<Progress>,
+    pub(super) transfers: &'a Transfers,
     /// Objects of which it was said already that the backup has not their content.
     pub(super) known: &'a HashSet<Uuid>,
 }
@@ -47,24 +44,15 @@ enum Brought {
 impl Bringing<'_> {
     /// Brings every content; those that have another id than in the backup.
     pub(super) async fn all(&self, restored: &mut Restored) -> Result<HashMap<Uuid, Uuid>, Error> {
-        let (send, mut receive) = mpsc::channel(WAITING);
-        let walking = {
-            let (folder, from) = (self.folder.to_path_buf(), self.group.from.clone());
-            spawn_blocking(move || {
-                check::contents(&folder, &from, |share, entry| {
-                    send.blocking_send((share, entry)).map_err(|_| Error::Interrupted)
-                })
-            })
-        };
-        let entries = stream::poll_fn(|cx| receive.poll_recv(cx));
-        let bringing = entries.map(|(share, entry)| async move {
+        let from = &self.group.from;
+        let (bringing, walking) = check::walk(self.folder, from, |share, entry| async move {
             let brought = self.bring(share, &entry).await;
             brought.map(|brought| (entry, brought))
         });
-        let mut bringing = std::pin::pin!(bringing.buffered(AT_ONCE));
+        let mut bringing = std::pin::pin!(bringing);
         let (mut fresh, mut findings) = (HashMap::new(), Findings::default());
         while let Some(brought) = bringing.next().await {
-            self.job.check()?;
+            self.transfers.progress().check()?;
             let (entry, brought) = brought?;
             let mut moved = |id: ContentId| {
                 if id.0 != entry.content {
@@ -97,6 +85,10 @@ impl Bringing<'_> {
         Ok(fresh)
     }
 
+    fn call(&self) -> Call {
+        internal(self.transfers.progress().cancel())
+    }
+
     fn parts(&self) -> Parts {
         Parts::new(self.folder, &self.group.from.name)
     }
@@ -105,7 +97,7 @@ impl Bringing<'_> {
         let share = self.group.from.shares.get(share).map(|share| share.name.as_str());
         let store = share.and_then(|share| self.stores.get(share));
         let Some((store, _)) = store.filter(|_| entry.length > 0) else {
-            self.job.skip(entry.length);
+            self.transfers.progress().skip(entry.length);
             return Ok(Brought::Nothing);
         };
         let there = if self.wanted.name.is_some() {
@@ -116,7 +108,7 @@ impl Bringing<'_> {
         };
         match (there, self.manifest.bytes) {
             (There::Same, _) => {
-                self.job.skip(entry.length);
+                self.transfers.progress().skip(entry.length);
                 Ok(Brought::Present)
             }
             (There::Nothing, false) => {
@@ -135,9 +127,9 @@ impl Bringing<'_> {
     /// Whether a content is there already.
     async fn look(&self, store: &Store, entry: &Entry) -> Result<There, Error> {
         let id = entry.content_id();
-        let length = match store.content.length(&copy::internal(self.job), id).await {
+        let length = match store.content.length(&self.call(), id).await {
             Err(content::Error::Missing(_)) => return Ok(There::Nothing),
-            length => length.map_err(store.failed(id.0))?,
+            length => length.map_err(store.unread(id))?,
         };
         // Beyond its file's size a content may have bytes that nobody sees.
         if length < entry.length {
@@ -146,23 +138,22 @@ impl Bringing<'_> {
         let Some(checksum) = entry.checksum() else {
             return Ok(if self.manifest.bytes { There::Other } else { There::Same });
         };
-        let silent = Arc::new(self.job.silent());
-        let coverage = checksum.coverage();
-        let found = copy::read_out(store, id, entry.length, None, coverage, &silent).await?;
+        let (silent, coverage) = (self.transfers.silent(), checksum.coverage());
+        let found = silent.read_out(store, id, entry.length, None, coverage).await?;
         if found.checksum != Some(checksum) {
             return Ok(There::Other);
         }
         // Whoever wrote it, a restore that was killed perhaps, may not have made it durable.
-        store.content.commit(&copy::internal(self.job), id).await.map_err(store.failed(id.0))?;
+        store.content.commit(&self.call(), id).await.map_err(store.unread(id))?;
         Ok(There::Same)
     }
 
     async fn write(&self, store: &Store, entry: &Entry, id: ContentId) -> Result<Brought, Error> {
-        let from: PathBuf = self.parts().content(entry.content);
-        let written = copy::write_in(store, id, from, entry.coverage(), self.job).await;
+        let from = self.parts().content(entry.content);
+        let written = self.transfers.write_in(&from, entry.coverage(), store, id).await;
         let Some(what) = check::compare(entry, written)? else { return Ok(Brought::Written(id)) };
         if !self.wanted.incomplete {
-            store.content.remove(id).await.map_err(store.failed(id.0))?;
+            store.content.remove(id).await.map_err(store.unwritten(id))?;
         }
         Ok(Brought::Wrong(Some(id), what))
     }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use futures_util::{StreamExt as _, stream};
+use futures_util::StreamExt as _;
 use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 use uuid::Uuid;
@@ -14,7 +14,8 @@ use super::{Stores, WAITING, Wanted};
 use crate::admin::backup::diff::open_dump;
 use crate::admin::backup::list::{Entry, Item, ListReader, Row, State};
 use crate::admin::backup::manifest::Parts;
-use crate::admin::backup::{AT_ONCE, Error, check, copy};
+use crate::admin::backup::{Error, check};
+use crate::admin::transfer::internal;
 use crate::admin::{Progress, Unit};
 use crate::content;
 use crate::metadata::{Load, LoadHow, Loaded, ObjectRecord, PORTION, Portion, Record, rules};
@@ -67,28 +68,21 @@ impl Loading<'_> {
     }
 
     async fn still_there(&self, fresh: &HashMap<Uuid, Uuid>) -> Result<(), Error> {
-        let (send, mut receive) = mpsc::channel(WAITING);
-        let walking = {
-            let (folder, from) = (self.folder.to_path_buf(), self.group.from.clone());
-            spawn_blocking(move || {
-                check::contents(&folder, &from, |share, entry| {
-                    send.blocking_send((share, entry)).map_err(|_| Error::Interrupted)
-                })
-            })
-        };
-        let entries = stream::poll_fn(|cx| receive.poll_recv(cx));
-        let looks = entries.map(|(share, entry)| async move {
+        let from = &self.group.from;
+        let (looks, walking) = check::walk(self.folder, from, |share, entry| async move {
             let share = self.group.from.shares.get(share).map(|share| share.name.as_str());
             let store = share.and_then(|share| self.stores.get(share));
-            let Some((store, _)) = store.filter(|_| entry.length > 0) else { return Ok(true) };
+            let Some((store, _)) = store.filter(|_| entry.length > 0) else {
+                return Ok::<_, Error>(true);
+            };
             let id = fresh.get(&entry.content).copied().unwrap_or(entry.content);
-            match store.content.length(&copy::internal(self.job), ContentId(id)).await {
+            match store.content.length(&internal(self.job.cancel()), ContentId(id)).await {
                 Ok(length) => Ok(length >= entry.length),
                 Err(content::Error::Missing(_)) => Ok(false),
-                Err(error) => Err(store.failed(id)(error)),
+                Err(error) => Err(store.unread(ContentId(id))(error).into()),
             }
         });
-        let mut looks = std::pin::pin!(looks.buffered(AT_ONCE));
+        let mut looks = std::pin::pin!(looks);
         while let Some(there) = looks.next().await {
             self.job.check()?;
             if !there? && !self.wanted.incomplete {

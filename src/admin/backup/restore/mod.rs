@@ -20,10 +20,10 @@ use self::contents::Bringing;
 use self::load::Loading;
 use self::target::{Group, groups};
 use super::check::{self, Finding, Findings};
-use super::copy::{self, Store};
 use super::list::State;
 use super::manifest::{Manifest, Parts};
 use super::{Error, paths};
+use crate::admin::transfer::{self, Found, Store, Transfers};
 use crate::admin::{Progress, Unit, as_text};
 use crate::config::Config;
 use crate::content::CreateMode;
@@ -117,6 +117,7 @@ pub async fn restore(
     for (group, (_, stores)) in groups.iter().zip(&ready) {
         refuse_oversized(config, folder, group, stores, job).await?;
     }
+    let transfers = Transfers::new(job);
     job.begin(
         "restore",
         Unit::Bytes,
@@ -125,7 +126,8 @@ pub async fn restore(
     let mut fresh = Vec::new();
     for (group, (_, stores)) in groups.iter().zip(&ready) {
         let (manifest, known) = (&manifest, &known);
-        let bringing = Bringing { folder, manifest, group, stores, wanted, job, known };
+        let bringing =
+            Bringing { folder, manifest, group, stores, wanted, transfers: &transfers, known };
         fresh.push(bringing.all(&mut restored).await?);
     }
     for ((group, (store, stores)), fresh) in groups.iter().zip(&ready).zip(fresh) {
@@ -242,10 +244,9 @@ async fn examine(
                     Some(lack) => Some(lack),
                     None if bytes && entry.length > 0 => {
                         let path = parts.content(entry.content);
-                        let there = fs::metadata(&path).map_err(Error::at(&path));
+                        let there = fs::metadata(&path).map_err(transfer::Error::at(&path));
                         let checksum = entry.checksum();
-                        let there =
-                            there.map(|there| copy::Found { length: there.len(), checksum });
+                        let there = there.map(|there| Found { length: there.len(), checksum });
                         check::compare(&entry, there)?
                     }
                     None => None,
@@ -327,8 +328,8 @@ async fn prepare(offline: &mut OfflineStores<'_>, group: &Group) -> Result<Store
         let identity = content.identity().ok_or_else(|| {
             Error::Unfit(format!("the content store {name} is in memory: use --content NAME"))
         })?;
-        let content = content.in_chunks(target.share.chunk_size);
-        stores.insert(target.share.name.clone(), (Store { name, content }, identity));
+        let store = Store::new(&name, &content, target.share.chunk_size);
+        stores.insert(target.share.name.clone(), (store, identity));
     }
     Ok(stores)
 }

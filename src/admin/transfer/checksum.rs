@@ -1,22 +1,23 @@
-//! Checksums of contents: of all bytes, or of the data between holes. See the module for their form.
+//! Checksums of contents: of all bytes, or of the data between holes. `backup` documents their form.
 
 use std::borrow::Cow;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest as _, Sha256};
 
-use super::HOLE;
 use crate::admin::dump::hex;
 
+/// Zeros throughout so many bytes become a hole of a file, and count in no [`Coverage::Data`].
+pub(super) const HOLE: usize = 64 << 10;
 /// From this size on holes are looked for, and the data alone is summed up.
-pub(super) const LARGE: u64 = 64 << 20;
+pub(in crate::admin) const LARGE: u64 = 64 << 20;
 /// A block of data.
 const GRID: usize = HOLE;
 const ZEROS: &[u8; GRID] = &[0; GRID];
 
 /// A SHA-256.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Sum(pub(super) [u8; 32]);
+pub(in crate::admin) struct Sum(pub(in crate::admin) [u8; 32]);
 
 impl Serialize for Sum {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -41,7 +42,7 @@ impl<'de> Deserialize<'de> for Sum {
 
 /// Which bytes a checksum covers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Coverage {
+pub(in crate::admin) enum Coverage {
     /// All of them, zeros of holes included.
     All,
     /// The blocks that have a byte other than zero, with their offsets, and the length.
@@ -50,14 +51,14 @@ pub(super) enum Coverage {
 
 impl Coverage {
     /// The coverage for a content of `size` bytes that has no checksum yet.
-    pub(super) fn of_size(size: u64) -> Self {
+    pub(in crate::admin) fn of_size(size: u64) -> Self {
         if size < LARGE { Self::All } else { Self::Data }
     }
 }
 
 /// The checksum of a content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Checksum {
+pub(in crate::admin) enum Checksum {
     /// See [`Coverage::All`].
     All(Sum),
     /// See [`Coverage::Data`].
@@ -65,7 +66,7 @@ pub(super) enum Checksum {
 }
 
 impl Checksum {
-    pub(super) fn coverage(self) -> Coverage {
+    pub(in crate::admin) fn coverage(self) -> Coverage {
         match self {
             Self::All(_) => Coverage::All,
             Self::Data(_) => Coverage::Data,
