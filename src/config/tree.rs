@@ -144,6 +144,9 @@ pub(super) struct SyntaxError {
     pub(super) message: String,
 }
 
+/// The most parts of the document that aliases may repeat: about 1 MB of memory.
+const MOST_REPLAYED: usize = 10_000;
+
 /// Parses one document.
 ///
 /// # Errors
@@ -152,6 +155,7 @@ pub(super) fn parse(text: &str) -> Result<Node, SyntaxError> {
     let options = serde_saphyr::options! {
         strict_booleans: true,
         with_snippet: false,
+        alias_limits: serde_saphyr::alias_limits! { max_total_replayed_events: MOST_REPLAYED },
     };
     serde_saphyr::from_str_with_options(text, options).map_err(|error| SyntaxError {
         location: error.location(),
