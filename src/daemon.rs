@@ -71,7 +71,7 @@ impl Daemon {
         stores: &mut Stores,
     ) -> Result<(Server, Arc<Vfs>), StartError> {
         // Before anything is made. Clients find nobody until the shares are open.
-        Server::look_at(config.server.listen)?;
+        Server::look_at(config.server.listener.listen)?;
         let exports = exports::open(stores, config).await?;
         let vfs = Vfs::new(exports).map_err(StartError::Random)?;
         let server = Server::bind(
@@ -157,16 +157,11 @@ fn clients(config: &Config) -> Vec<IpNet> {
 }
 
 fn settings(config: &Config) -> ServerSettings {
-    let server = &config.server;
+    let listener = &config.server.listener;
     ServerSettings {
-        max_connections: server.max_connections,
-        max_connections_per_client: server.max_connections_per_client,
-        admission: Admission::new(&clients(config), &server.probe_networks),
-        idle_timeout: server.idle_timeout,
-        memory_budget: usize::try_from(server.memory_budget).unwrap_or(usize::MAX),
-        request_timeout: server.request_timeout,
-        drain_timeout: server.drain_timeout,
+        listen: vec![listener.listen],
+        admission: Admission::new(&clients(config), &listener.probe_networks),
         slow_calls: config.logging.slow_calls,
-        ..ServerSettings::new(vec![server.listen])
+        ..config.server.settings.clone()
     }
 }

@@ -46,10 +46,10 @@ fn described(source: &Source, loaded: &Loaded) -> String {
     );
     text.push_str(&loaded.effective);
     text.push_str("# To mount, on a client as root:\n");
-    for command in ready::mount_commands(config, config.server.listen, &hostname) {
+    for command in ready::mount_commands(config, config.server.listener.listen, &hostname) {
         text.push_str(&format!("# {command}\n"));
     }
-    if config.server.listen.port() == 0 {
+    if config.server.listener.listen.port() == 0 {
         text.push_str("# Port 0: the server picks a free port and prints it when it starts.\n");
     }
     text

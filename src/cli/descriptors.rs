@@ -43,9 +43,7 @@ impl Needed {
         let files = config.content.values().map(|content| match content {
             Content::Memory { .. } => 0,
             Content::Filesystem(filesystem) => filesystem.max_open_files,
-            Content::S3(s3) => s3.common.max_concurrency,
-            Content::Gcs(gcs) => gcs.common.max_concurrency,
-            Content::Azure(azure) => azure.common.max_concurrency,
+            Content::Object(settings) => settings.max_concurrency,
         });
         let databases = config.metadata.values().map(|metadata| match metadata {
             Metadata::Memory { .. } => 0,
@@ -53,7 +51,7 @@ impl Needed {
             Metadata::Postgres(postgres) => postgres.max_connections,
         });
         Self {
-            connections: config.server.max_connections,
+            connections: config.server.settings.max_connections,
             files: files.sum(),
             databases: databases.sum(),
         }

@@ -7,7 +7,7 @@ use clap::Args;
 use super::job::{human, run_error, run_job, summarise};
 use super::{Configured, FAILED, Failure};
 use crate::admin::gc::{Collected, GcHow, Outcome, collect, lasting_content};
-use crate::config::{self, Config};
+use crate::config::Config;
 use crate::stores::OfflineStores;
 
 /// What `gc` takes.
@@ -37,7 +37,7 @@ pub(super) struct Options {
 
 /// An age from the command line.
 fn age(text: &str) -> Result<Duration, String> {
-    let millis = config::millis(text).map(Duration::from_millis);
+    let millis = crate::types::settings::millis(text).map(Duration::from_millis);
     millis.ok_or_else(|| {
         "not a duration; write an integer and a unit (ms, s, m, h or d), such as 24h or 7d"
             .to_owned()

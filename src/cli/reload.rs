@@ -74,13 +74,13 @@ impl Reload {
 
     fn take_over(&mut self, mut new: Loaded) {
         if let Some(listen) = self.listen {
-            new.config.server.listen = listen;
+            new.config.server.listener.listen = listen;
         }
         for warning in &new.warnings {
             tracing::warn!("{warning}");
         }
         self.control.apply(&new.config);
-        self.drain.set(new.config.server.drain_timeout);
+        self.drain.set(new.config.server.settings.drain_timeout);
         let levels = self.log.set_levels(&new.config.logging.levels);
         let source = &self.source;
         let mut changed = false;

@@ -57,10 +57,10 @@ fn start(source: Source, options: &Options, format: LogFormat) -> Result<(), Fai
     })?;
     let mut loaded = source.load()?;
     if let Some(listen) = options.listen {
-        loaded.config.server.listen = listen;
+        loaded.config.server.listener.listen = listen;
     }
     log.set_levels(&loaded.config.logging.levels);
-    let (version, listen) = (env!("CARGO_PKG_VERSION"), loaded.config.server.listen);
+    let (version, listen) = (env!("CARGO_PKG_VERSION"), loaded.config.server.listener.listen);
     let overrides = loaded.overrides.join(", ");
     let overrides = (!overrides.is_empty()).then_some(overrides);
     tracing::info!(version, commit = COMMIT, %listen, configuration = %source, overrides, "trunkfs starts");
@@ -86,7 +86,7 @@ async fn serve(
     let in_foreground = std::io::stdin().is_terminal();
     let notifier = Notifier::from_environment();
     let shutdown = CancellationToken::new();
-    let drain = Arc::new(AtomicDuration::new(config.server.drain_timeout));
+    let drain = Arc::new(AtomicDuration::new(config.server.settings.drain_timeout));
     let failed = |error: std::io::Error| Failure::Run(error.into());
     let mut tasks = JoinSet::new();
     let signals = watch_signals(&shutdown, &notifier, &drain).map_err(failed)?;

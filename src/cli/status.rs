@@ -8,9 +8,8 @@ use clap::Args;
 
 use super::job::run_async;
 use super::{Configured, Failure};
-use crate::config;
 use crate::rpc::null_probe::{Service, own_address, probe};
-use crate::types::Chain;
+use crate::types::{Chain, settings};
 
 /// What `status` takes.
 #[derive(Debug, Args)]
@@ -27,7 +26,7 @@ pub(super) struct Options {
 
 /// A time from the command line.
 fn time(text: &str) -> Result<Duration, String> {
-    let millis = config::millis(text).filter(|millis| *millis > 0).map(Duration::from_millis);
+    let millis = settings::millis(text).filter(|millis| *millis > 0).map(Duration::from_millis);
     millis.ok_or_else(|| {
         "not a duration; write an integer and a unit (ms, s or m), such as 5s".to_owned()
     })
@@ -37,7 +36,7 @@ fn time(text: &str) -> Result<Duration, String> {
 pub(super) fn run(options: &Options) -> Result<(), Failure> {
     let address = match options.address {
         Some(address) => address,
-        None => own_address(options.configured.load()?.server.listen),
+        None => own_address(options.configured.load()?.server.listener.listen),
     };
     if address.port() == 0 {
         let text = format!(

@@ -61,8 +61,8 @@ impl fmt::Display for Change {
 }
 
 impl Loaded {
-    /// What differs in `new`, in the order of the keys. Shares are told apart by their names, and their clients are
-    /// one key. Secrets, which nothing shows, are told by their store.
+    /// What differs in `new`, in the order of the keys. Shares are told apart by their names, and their
+    /// clients are one key. Secrets, which nothing shows, are told by their store.
     #[must_use]
     pub fn changes(&self, new: &Loaded) -> Vec<Change> {
         // What is written can be read.
@@ -111,8 +111,8 @@ fn compare(key: &str, old: &Value, new: &Value, changes: &mut Vec<Change>) {
     }
 }
 
-/// The keys below a key that are compared one by one. Levels of modules and clients are no such keys: each set of
-/// them is one decision.
+/// The keys below a key that are compared one by one. Levels of modules and clients are no such keys: each
+/// set of them is one decision.
 fn parts<'v>(key: &str, value: &'v Value) -> Option<Vec<(String, &'v Value)>> {
     let below = |name: &str| match key {
         "" => name.to_owned(),
@@ -139,7 +139,7 @@ fn parts<'v>(key: &str, value: &'v Value) -> Option<Vec<(String, &'v Value)>> {
 fn share_key(share: &Value) -> String {
     let Value::Map(entries) = share else { return "shares".to_owned() };
     let name = entries.iter().find(|entry| entry.key == "name").map(|entry| &entry.node.value);
-    name.map_or("shares".to_owned(), |name| format!("shares[{}]", scalar(name)))
+    name.map_or("shares".to_owned(), |name| format!("shares[{}]", written(name)))
 }
 
 fn note(key: &str, how: How, changes: &mut Vec<Change>) {
@@ -166,9 +166,11 @@ fn written(value: &Value) -> String {
             _ = write!(text, "{}:{};", entry.key, written(&entry.node.value));
             text
         }),
-        Value::Null | Value::Flag(_) | Value::Integer(_) | Value::Float(_) | Value::Text(_) => {
-            scalar(value)
-        }
+        Value::Null => "null".to_owned(),
+        Value::Flag(flag) => flag.to_string(),
+        Value::Integer(number) => number.to_string(),
+        Value::Float(number) => number.to_string(),
+        Value::Text(text) => scalar(text),
     }
 }
 

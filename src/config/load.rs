@@ -7,13 +7,14 @@ use std::io::Read as _;
 use std::path::PathBuf;
 use std::{fmt, fs, io};
 
-use super::effective::quoted;
+use super::document::Document;
+use super::effective::{effective, scalar};
 use super::error::{Error, Errors};
-use super::logging::{LogFormat, format_in, section_of};
+use super::logging::{LogFormat, section_of};
 use super::overrides::{self, Override};
-use super::section::Document;
+use super::path::Path;
 use super::server::DEFAULT_PORT;
-use super::{Config, parse, warnings};
+use super::{Config, de, warnings};
 
 /// Where a configuration comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,17 +81,17 @@ impl Source {
         };
         let name = self.to_string();
         let (text, file) = self.read().map_err(|error| Error::unreadable(name.clone(), error))?;
-        let document = Document::new(&name, &text, &variable, &overrides);
-        let config = parse::config(&document)?;
+        let document = Document::new(&name, &text, &variable, &overrides)?;
+        let config = Config::read(&document)?;
+        let effective = effective(&document, &config);
         let mut warnings = document.take_warnings();
         if let (Self::File(path), Some(file)) = (self, file) {
             warnings.extend(warnings::exposed(path, &file, &document.take_plain_secrets()));
         }
         let named = named.take();
-        warnings.extend(warnings::unread(variables, &named, &document.effective()));
+        warnings.extend(warnings::unread(variables, &named, &effective));
         let url = held(warnings::URL_VARIABLE);
         warnings.extend(warnings::database_url(url.as_deref(), &named, &config));
-        let effective = document.effective().to_yaml();
         let overrides = overrides.iter().map(|each| each.name().to_owned()).collect();
         Ok(Loaded { config, effective, warnings, overrides })
     }
@@ -108,8 +109,8 @@ impl Source {
         }
     }
 
-    /// The form of log lines with this process's environment, as far as it can be read: the errors of a configuration that
-    /// is wrong, or of a file that cannot be read, have that form too.
+    /// The form of log lines with this process's environment, as far as it can be read: the errors of a
+    /// configuration that is wrong, or of a file that cannot be read, have that form too.
     #[must_use]
     pub fn log_format(&self) -> LogFormat {
         let overrides = overrides::among(std::env::vars_os());
@@ -126,13 +127,16 @@ fn log_format(
     variable: &dyn Fn(&str) -> Option<String>,
     overrides: &[Override],
 ) -> LogFormat {
-    let read = |text: &str| format_in(&Document::new("", text, variable, overrides));
+    let read = |text: &str| {
+        let document = Document::new("", text, variable, overrides).ok()?;
+        de::read_at(&document, &Path::of(["logging", "format"]))
+    };
     read(text).or_else(|| read(&section_of(text))).unwrap_or(LogFormat::Text)
 }
 
 /// What is served without a file.
 fn local(data: &str, uid: u32, gid: u32) -> String {
-    let within = |name| quoted(&format!("{}/{name}", data.replace("${", "$${")));
+    let within = |name| scalar(&format!("{data}/{name}"));
     let (metadata, content) = (within("metadata.sqlite"), within("content"));
     format!(
         "server: {{ listen: 127.0.0.1:{DEFAULT_PORT} }}

@@ -4,11 +4,12 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use super::error::Error;
-use super::section::{Document, Field, hint};
-use super::tree::Value;
-use super::values::{duration_or_none, word};
+use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, Visitor};
+use serde::{Deserialize, Serialize, Serializer};
+
+use super::de::hint;
 use crate::net::ServerSettings;
+use crate::types::settings::Time;
 
 /// The program's own modules, as log lines name them behind `trunkfs::`.
 const MODULES: [&str; 17] = [
@@ -40,18 +41,28 @@ const FORMER: [(&str, &[&str]); 4] = [
 ];
 
 /// The form of log lines, and which are written.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(default)]
 pub struct Logging {
     /// How a line is written.
     pub format: LogFormat,
     /// Which lines are written.
     pub levels: Levels,
     /// A call that takes this long is logged, with where its time went; zero: none.
+    #[serde(with = "Time::<0>")]
     pub slow_calls: Duration,
 }
 
+impl Default for Logging {
+    fn default() -> Self {
+        let (format, levels) = (LogFormat::Text, Levels::default());
+        Self { format, levels, slow_calls: ServerSettings::default().slow_calls }
+    }
+}
+
 /// How a line is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum LogFormat {
     /// For people.
     Text,
@@ -60,7 +71,8 @@ pub enum LogFormat {
 }
 
 /// The least of what is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Level {
     /// Nothing.
     Off,
@@ -90,7 +102,8 @@ const LEVELS: [(&str, Level); 6] = [
 pub struct Levels {
     /// For what `modules` does not name.
     pub default: Level,
-    /// A module's path, such as `trunkfs::metadata`, and the level for all that is in it. The longest that fits counts.
+    /// A module's path, such as `trunkfs::metadata`, and the level for all that is in it. The longest that
+    /// fits counts.
     pub modules: Vec<(String, Level)>,
 }
 
@@ -170,27 +183,6 @@ fn modules(path: &str) -> Result<Vec<String>, LevelsError> {
     Ok(vec![path.to_owned()])
 }
 
-pub(super) fn logging(field: &Field<'_>) -> Result<Logging, Error> {
-    let section = field.section(&["format", "levels", "slow_calls"])?;
-    let slow_calls = ServerSettings::new(Vec::new()).slow_calls;
-    Ok(Logging {
-        format: section.or("format", "text", format)?,
-        levels: section.or("levels", "info", levels)?,
-        slow_calls: section.or("slow_calls", slow_calls, duration_or_none)?,
-    })
-}
-
-fn format(field: &Field<'_>) -> Result<LogFormat, Error> {
-    word(field, &[("text", LogFormat::Text), ("json", LogFormat::Json)])
-}
-
-/// The form of log lines in a document that may be wrong elsewhere.
-pub(super) fn format_in(document: &Document<'_>) -> Option<LogFormat> {
-    let top = document.root(document.parse().ok()?).section(&["logging"]).ok()?;
-    let section = top.optional("logging")?.section(&["format"]).ok()?;
-    format(&section.optional("format")?).ok()
-}
-
 /// The lines of a document's `logging` section, which can be read alone where the document cannot be read.
 pub(super) fn section_of(text: &str) -> String {
     let begins = |line: &&str| line.starts_with("logging:");
@@ -201,20 +193,62 @@ pub(super) fn section_of(text: &str) -> String {
 }
 
 /// Text as [`Levels`] reads it, or a mapping from modules, and `default`, to levels.
-fn levels(field: &Field<'_>) -> Result<Levels, Error> {
-    if !matches!(field.value(), Value::Map(_)) {
-        return field.text()?.parse().map_err(|error: LevelsError| field.error(error.0));
+impl<'de> Deserialize<'de> for Levels {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        from.deserialize_any(LevelsVisitor)
     }
-    let mut levels = Levels::default();
-    for (path, field) in field.named()? {
-        let level = level(&field.text()?).map_err(|error| field.error(error.0))?;
-        if path == "default" {
-            levels.default = level;
-        } else {
-            levels.set(&path, level).map_err(|error| field.error(error.0))?;
+}
+
+struct LevelsVisitor;
+
+impl<'de> Visitor<'de> for LevelsVisitor {
+    type Value = Levels;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a string; put it in quotes")
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<Levels, E> {
+        text.parse().map_err(E::custom)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Levels, A::Error> {
+        let mut levels = Levels::default();
+        while let Some(path) = map.next_key::<String>()? {
+            map.next_value_seed(ModuleLevel { path, levels: &mut levels })?;
         }
+        Ok(levels)
     }
-    Ok(levels)
+}
+
+/// The level of a module, or of all others.
+struct ModuleLevel<'l> {
+    path: String,
+    levels: &'l mut Levels,
+}
+
+impl<'de> DeserializeSeed<'de> for ModuleLevel<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<(), D::Error> {
+        let level = level(&String::deserialize(from)?).map_err(D::Error::custom)?;
+        if self.path == "default" {
+            self.levels.default = level;
+            return Ok(());
+        }
+        self.levels.set(&self.path, level).map_err(D::Error::custom)
+    }
+}
+
+/// A level, or a mapping from `default` and modules to levels.
+impl Serialize for Levels {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        if self.modules.is_empty() {
+            return self.default.serialize(to);
+        }
+        let modules = self.modules.iter().map(|(path, level)| (path.as_str(), level));
+        to.collect_map([("default", &self.default)].into_iter().chain(modules))
+    }
 }
 
 #[cfg(test)]

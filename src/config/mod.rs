@@ -1,60 +1,57 @@
 //! The configuration: YAML and environment become validated types, or an error that names the file,
 //! the line, the key, the value and the remedy. Nothing here opens, listens or connects.
 //!
-//! `tree` reads YAML into nodes that know their place, `section` reads a mapping's keys, `values`
-//! what stands behind them; a file for each part has its types and reads its keys, and `parse` makes the
-//! whole and checks across them.
+//! `tree` reads YAML into nodes that know their place, and variables are laid on it; `de` makes serde's
+//! structs of it, each the settings of the part that uses them; `check` checks across them; `effective`
+//! writes them as YAML again.
 
-mod bucket;
 mod changes;
+mod check;
+mod de;
+mod document;
 mod effective;
 mod environment;
 mod error;
-mod filesystem;
 mod load;
 mod logging;
 mod overrides;
-mod parse;
-mod postgres;
+mod path;
 mod renamed;
 mod secrets;
-mod section;
 mod server;
 mod share;
-mod sqlite;
 mod stores;
 mod tree;
-mod values;
 mod warnings;
 
-pub use bucket::{Azure, Bucket, Gcs, S3, Sse};
 pub use changes::{Change, How, Takes};
 pub use error::{Error, Errors};
-pub use filesystem::Filesystem;
 pub use load::{Loaded, Source};
 pub use logging::{Level, Levels, LevelsError, LogFormat, Logging};
-pub use postgres::Postgres;
-pub use secrets::Secret;
-pub use server::{DEFAULT_PORT, Server};
-pub use share::{Access, Client, NOBODY, Root, Share, Squash};
-pub use sqlite::Sqlite;
+pub use server::{DEFAULT_PORT, Listener, Server};
+pub use share::{Access, Client, Mode, NOBODY, Root, Share, Squash};
 pub use stores::{Content, Metadata};
-pub use values::Mode;
-pub(crate) use values::{bytes, millis};
 pub use warnings::{FILE_VARIABLE, URL_VARIABLE};
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
+use self::document::Document;
+
 /// A whole configuration. Every store that a share names is there.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(default)]
 pub struct Config {
     /// How the server listens and what it bounds.
     pub server: Server,
     /// What is logged, and how.
     pub logging: Logging,
-    /// Metadata stores by name.
+    /// Metadata stores by name, at least one.
+    #[serde(with = "stores")]
     pub metadata: BTreeMap<String, Metadata>,
-    /// Content stores by name.
+    /// Content stores by name, at least one.
+    #[serde(with = "stores")]
     pub content: BTreeMap<String, Content>,
     /// The shares, at least one, each name once.
     pub shares: Vec<Share>,
@@ -71,7 +68,17 @@ impl Config {
         text: &str,
         variable: &dyn Fn(&str) -> Option<String>,
     ) -> Result<Self, Errors> {
-        parse::config(&section::Document::new(file, text, variable, &[]))
+        Self::read(&Document::new(file, text, variable, &[])?)
+    }
+
+    /// Reads a document.
+    fn read(document: &Document<'_>) -> Result<Self, Errors> {
+        let mut config = de::read::<Self>(document);
+        if let Some(config) = &mut config {
+            check::check(document, config);
+        }
+        let errors = document.take_errors();
+        config.filter(|_| errors.is_empty()).ok_or_else(|| Errors::new(errors))
     }
 }
 

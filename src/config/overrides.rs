@@ -13,7 +13,7 @@ use super::tree::{self, Entry, Node, Origin, Value};
 /// What the names of variables that override keys begin with.
 pub(super) const PREFIX: &str = "TRUNKFS__";
 /// Under keys of this name stand mappings, whatever the names in them look like.
-const NAMED: &str = "stores";
+pub(super) const NAMED: &str = "stores";
 
 /// A variable that overrides a key.
 #[derive(Clone, Debug)]
@@ -201,7 +201,7 @@ fn set(
         let value = if number && !named { Value::List(Vec::new()) } else { Value::Map(Vec::new()) };
         *node = Node { value, origin: variable.origin() };
     }
-    let nothing = || Rc::new(Node { value: Value::Null, origin: variable.origin() });
+    let nothing = || Node { value: Value::Null, origin: variable.origin() };
     let here = keys[..depth].join(".");
     let below = match &mut node.value {
         Value::Map(entries) => {
@@ -229,7 +229,7 @@ fn set(
             return Err(format!("{here} is {}, which has no keys below it", node.value.kind()));
         }
     };
-    set(Rc::make_mut(below), keys, depth + 1, variable, value)
+    set(below, keys, depth + 1, variable, value)
 }
 
 #[cfg(test)]

@@ -1,16 +1,14 @@
 //! Keys that had another name in the release before. The old name works for one release, with a warning.
 
-use std::rc::Rc;
-
-use super::effective::{Path, Step};
-use super::section::Document;
+use super::document::Document;
+use super::path::{Path, Step};
 use super::tree::{Entry, Node, Origin, Value};
 
 /// A key that has another name now.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Renamed {
-    /// The whole key as it was, with `*` for a name that the user chooses and `[]` behind the key of a list, such as
-    /// `metadata.stores.*.postgres.max_conns` or `shares[].clients[].access`.
+    /// The whole key as it was, with `*` for a name that the user chooses and `[]` behind the key of a list,
+    /// such as `metadata.stores.*.postgres.max_conns` or `shares[].clients[].access`.
     pub(super) old: &'static str,
     /// Its last part now.
     pub(super) new: &'static str,
@@ -21,8 +19,8 @@ pub(super) const RENAMED: &[Renamed] = &[];
 
 impl Document<'_> {
     /// Gives the keys of the tree that have an old name the new one, and warns of each.
-    pub(super) fn rename(&self, root: &mut Node) {
-        for Renamed { old, new } in self.renamed {
+    pub(super) fn rename(&self, root: &mut Node, renamed: &[Renamed]) {
+        for Renamed { old, new } in renamed {
             let old = old.replace("[]", ".[]");
             let steps: Vec<_> = old.split('.').collect();
             self.rename_below(root, &Path::default(), &steps, new);
@@ -37,14 +35,14 @@ impl Document<'_> {
                 for Entry { key, node, .. } in entries {
                     if step == key || *step == "*" {
                         let path = path.then(Step::Key(key.clone()));
-                        self.rename_below(Rc::make_mut(node), &path, rest, new);
+                        self.rename_below(node, &path, rest, new);
                     }
                 }
             }
             Value::List(nodes) if *step == "[]" => {
                 for (index, node) in nodes.iter_mut().enumerate() {
                     let path = path.then(Step::Index(index));
-                    self.rename_below(Rc::make_mut(node), &path, rest, new);
+                    self.rename_below(node, &path, rest, new);
                 }
             }
             Value::List(_)
@@ -63,7 +61,7 @@ impl Document<'_> {
         let is_variable = |entry: &Entry| matches!(entry.node.origin, Origin::Variable { .. });
         let (key, renamed) =
             (path.then(Step::Key(old.to_owned())), path.then(Step::Key(new.to_owned())));
-        let told = |message| self.error(&entries[old_at].node.origin, &key, message);
+        let told = |message| self.error_from(&entries[old_at].node.origin, &key, message);
         let warning = told(format!("renamed to {renamed}; the next release refuses the old name"));
         if let Some(new_at) = at(entries, new) {
             match (is_variable(&entries[old_at]), is_variable(&entries[new_at])) {
@@ -71,7 +69,7 @@ impl Document<'_> {
                 (false, true) => {}
                 (true, true) | (false, false) => {
                     let both = format!("renamed to {renamed}, which is there too; remove {key}");
-                    self.keep::<()>(Err(told(both)));
+                    self.note(told(both));
                 }
             }
             entries.remove(old_at);
@@ -84,8 +82,7 @@ impl Document<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::overrides;
-    use super::super::parse;
+    use super::super::{Config, overrides};
     use super::*;
 
     const TABLE: &[Renamed] = &[
@@ -94,8 +91,8 @@ mod tests {
         Renamed { old: "shares[].clients[].net", new: "network" },
     ];
 
-    /// What becomes of the keys of `server`, in the file and in variables: the drain time in seconds, or the errors; and the
-    /// warnings.
+    /// What becomes of the keys of `server`, in the file and in variables: the drain time in seconds, or the
+    /// errors; and the warnings.
     fn read(server: &str, variables: &[(&str, &str)]) -> (Result<u64, String>, Vec<String>) {
         let text = format!(
             "server: {{ {server} }}
@@ -106,10 +103,10 @@ shares: [ {{ name: /e, metadata_store: m, content_store: c, clients: [ {{ net: '
         );
         let variables = variables.iter().map(|(name, text)| (name.into(), text.into()));
         let overrides = overrides::among(variables);
-        let mut document = Document::new("t.yaml", &text, &|_| None, &overrides);
-        document.renamed = TABLE;
-        let read = parse::config(&document);
-        let read = read.map(|config| config.server.drain_timeout.as_secs());
+        let document =
+            Document::with_renamed("t.yaml", &text, &|_| None, &overrides, TABLE).unwrap();
+        let read = Config::read(&document);
+        let read = read.map(|config| config.server.settings.drain_timeout.as_secs());
         let mut warnings = document.take_warnings();
         let others = warnings.split_off(warnings.len().saturating_sub(2));
         assert!(others[0].contains(": content.stores.c.filesystem.folder: renamed to "));

@@ -1,39 +1,39 @@
-//! `metadata.stores` and `content.stores`: stores under names of the user's choice, each with a type
-//! and that type's block.
+//! `metadata.stores` and `content.stores`: stores under names of the user's choice, each with a type and the
+//! settings of that type, which are the store's own.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
+use std::collections::BTreeMap;
 
-use super::bucket::{Azure, Gcs, S3, azure, gcs, s3};
-use super::error::Error;
-use super::filesystem::{Filesystem, filesystem};
-use super::postgres::{Postgres, postgres};
-use super::section::{Field, Section, hint};
-use super::sqlite::{Sqlite, sqlite};
-use super::values::{number, size, word};
+use serde::de::Deserializer;
+use serde::ser::SerializeMap;
+use serde::{Deserialize, Serialize, Serializer};
 
-/// The least and the most of `max_size` of content in memory, in bytes.
-const LEAST_MEMORY: u64 = 1 << 20;
-const MOST_MEMORY: u64 = 1 << 40;
-/// How many objects a namespace in memory has at most where the configuration does not say: about half a gibibyte.
-const MAX_OBJECTS: u32 = 1_000_000;
+use crate::content::{Azure, FilesystemSettings, Gcs, ObjectSettings, S3, Service};
+use crate::metadata::postgres::Settings as PostgresSettings;
+use crate::metadata::postgres::target::Parameters;
+use crate::metadata::sqlite::Settings as SqliteSettings;
+use crate::types::settings::{Flat, Number, Size};
 
 /// Where a namespace lives.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[serde(rename = "Store", rename_all = "lowercase")]
 pub enum Metadata {
     /// In this process; gone when it stops.
     Memory {
-        /// The most objects, each further name of a file counted as one.
+        /// The most objects, each further name of a file counted as one. A million take about half a
+        /// gibibyte.
+        #[serde(default = "million", with = "Number::<1, { u32::MAX as u64 }>")]
         max_objects: u64,
     },
     /// In a SQLite file.
-    Sqlite(Sqlite),
+    Sqlite(SqliteSettings),
     /// In a PostgreSQL database.
-    Postgres(Box<Postgres>),
+    #[serde(deserialize_with = "database")]
+    Postgres(Box<PostgresSettings>),
 }
 
 /// Where file bytes live.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[serde(from = "ContentKeys")]
 pub enum Content {
     /// In this process; gone when it stops.
     Memory {
@@ -41,140 +41,127 @@ pub enum Content {
         max_size: Option<u64>,
     },
     /// In a folder.
-    Filesystem(Filesystem),
-    /// In a bucket of S3.
-    S3(Box<S3>),
-    /// In a bucket of Google Cloud Storage.
-    Gcs(Box<Gcs>),
-    /// In a container of Azure Blob Storage.
-    Azure(Box<Azure>),
+    Filesystem(FilesystemSettings),
+    /// In a bucket.
+    Object(Box<ObjectSettings>),
 }
 
-/// Stores by name, each with its place in the file.
-pub(super) type Stores<'a, T> = BTreeMap<String, (Field<'a>, T)>;
-
-/// Stores, and the names of those that are wrong too.
-pub(super) struct Found<'a, T> {
-    /// Those that are right.
-    pub(super) stores: Stores<'a, T>,
-    /// The names of all; none where they cannot be read.
-    pub(super) names: BTreeSet<String>,
+/// The types of content stores, and their keys.
+#[derive(Deserialize)]
+#[serde(rename = "Store", rename_all = "lowercase")]
+enum ContentKeys {
+    Memory {
+        #[serde(default, with = "Size::<{ 1 << 20 }, { 1 << 40 }>")]
+        max_size: Option<u64>,
+    },
+    Filesystem(FilesystemSettings),
+    S3(Flat<S3, ObjectSettings>),
+    Gcs(Flat<Gcs, ObjectSettings>),
+    Azure(Flat<Azure, ObjectSettings>),
 }
 
-impl<T> Default for Found<'_, T> {
-    fn default() -> Self {
-        Self { stores: BTreeMap::new(), names: BTreeSet::new() }
-    }
-}
-
-impl<T> Found<'_, T> {
-    /// By name alone.
-    pub(super) fn kept(self) -> BTreeMap<String, T> {
-        self.stores.into_iter().map(|(name, (_, store))| (name, store)).collect()
-    }
-}
-
-pub(super) fn stores<'a, T>(
-    top: &Section<'a>,
-    key: &str,
-    read: impl Fn(&Field<'a>) -> Result<T, Error>,
-) -> Result<Found<'a, T>, Error> {
-    let remedy = "define at least one store";
-    let section = top
-        .required(key, "it defines where the data of the shares is stored")?
-        .section(&["stores"])?;
-    let listed = section.required("stores", remedy)?;
-    let mut found = Found::default();
-    for (name, field) in listed.named()? {
-        found.names.insert(name.clone());
-        let store = check_name(&field, &name).and_then(|()| read(&field));
-        if let Some(store) = field.keep(store) {
-            found.stores.insert(name, (field, store));
+impl From<ContentKeys> for Content {
+    fn from(keys: ContentKeys) -> Self {
+        let object =
+            |service, settings| Self::Object(Box::new(ObjectSettings { service, ..settings }));
+        match keys {
+            ContentKeys::Memory { max_size } => Self::Memory { max_size },
+            ContentKeys::Filesystem(settings) => Self::Filesystem(settings),
+            ContentKeys::S3(Flat(s3, settings)) => object(Service::S3(s3), settings),
+            ContentKeys::Gcs(Flat(gcs, settings)) => object(Service::Gcs(gcs), settings),
+            ContentKeys::Azure(Flat(azure, settings)) => object(Service::Azure(azure), settings),
         }
     }
-    if found.names.is_empty() {
-        return Err(listed.error(format!("must not be empty; {remedy}")));
-    }
-    Ok(found)
 }
 
-/// A store's name is a part of the names of environment variables, which two underscores take apart.
-fn check_name(field: &Field<'_>, name: &str) -> Result<(), Error> {
-    let fits = |each: char| each.is_ascii_lowercase() || each.is_ascii_digit() || each == '_';
-    let parts = name.split('_').all(|part| !part.is_empty());
-    if parts && name.chars().all(fits) {
-        return Ok(());
-    }
-    Err(field.error(format!(
-        "{name:?} is not a valid store name; use a to z, 0 to 9 and single '_' between them, such as main or disk_2"
-    )))
+fn million() -> u64 {
+    1_000_000
 }
 
-/// The store's type and the block of its name; `None` for the type memory, which needs none.
-fn block<'a>(
-    section: &Section<'a>,
-    blocks: &[&'static str],
-) -> Result<Option<(&'static str, Field<'a>)>, Error> {
-    let words: Vec<_> = ["memory"].iter().chain(blocks).map(|name| (*name, *name)).collect();
-    let known = words.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(" or ");
-    let kind = word(&section.required("type", &format!("write {known}"))?, &words)?;
-    for other in blocks.iter().chain(&["memory"]).filter(|other| **other != kind) {
-        if let Some(field) = section.optional(other) {
-            return Err(field.error(format!(
-                "the store has type {kind}, and this block is for another type; remove it, or write type: {other}"
-            )));
+fn database<'de, D: Deserializer<'de>>(from: D) -> Result<Box<PostgresSettings>, D::Error> {
+    let Flat(parameters, settings) = Flat::<Parameters, PostgresSettings>::deserialize(from)?;
+    Ok(Box::new(PostgresSettings { parameters, ..settings }))
+}
+
+impl Metadata {
+    /// The type, as the configuration names it.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Memory { .. } => "memory",
+            Self::Sqlite(_) => "sqlite",
+            Self::Postgres(_) => "postgres",
         }
     }
-    if !blocks.contains(&kind) {
-        return Ok(None);
+}
+
+impl Content {
+    /// The type, as the configuration names it.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Memory { .. } => "memory",
+            Self::Filesystem(_) => "filesystem",
+            Self::Object(settings) => settings.service.kind(),
+        }
     }
-    let field = section.required(kind, &format!("a store of type {kind} needs this block"))?;
-    Ok(Some((kind, field)))
 }
 
-pub(super) fn metadata(field: &Field<'_>, request_timeout: Duration) -> Result<Metadata, Error> {
-    let section = field.section(&["type", "memory", "sqlite", "postgres"])?;
-    Ok(match block(&section, &["sqlite", "postgres"])? {
-        None => section.part("memory", |field| {
-            let section = field.section(&["max_objects"])?;
-            let max_objects =
-                section.or("max_objects", MAX_OBJECTS, |field| number(field, 1, u32::MAX))?;
-            Ok(Metadata::Memory { max_objects: max_objects.into() })
-        })?,
-        Some(("sqlite", field)) => Metadata::Sqlite(sqlite(&field)?),
-        Some((_, field)) => Metadata::Postgres(Box::new(postgres(&field, request_timeout)?)),
-    })
+/// As it is read: the type, and the settings under a key of its name.
+fn typed<S: Serializer>(kind: &str, settings: &impl Serialize, to: S) -> Result<S::Ok, S::Error> {
+    let mut keys = to.serialize_map(Some(2))?;
+    keys.serialize_entry("type", kind)?;
+    keys.serialize_entry(kind, settings)?;
+    keys.end()
 }
 
-pub(super) fn content(field: &Field<'_>) -> Result<Content, Error> {
-    let blocks = ["filesystem", "s3", "gcs", "azure"];
-    let section = field.section(&["type", "memory", "filesystem", "s3", "gcs", "azure"])?;
-    Ok(match block(&section, &blocks)? {
-        None => section.part("memory", |field| {
-            let section = field.section(&["max_size"])?;
-            let max_size =
-                section.maybe("max_size", |field| size(field, LEAST_MEMORY, MOST_MEMORY))?;
-            Ok(Content::Memory { max_size })
-        })?,
-        Some(("s3", field)) => Content::S3(Box::new(s3(&field)?)),
-        Some(("gcs", field)) => Content::Gcs(Box::new(gcs(&field)?)),
-        Some(("azure", field)) => Content::Azure(Box::new(azure(&field)?)),
-        Some((_, field)) => Content::Filesystem(filesystem(&field)?),
-    })
-}
-
-/// The name of a store that is there.
-pub(super) fn store(
-    section: &Section<'_>,
-    key: &str,
-    names: &BTreeSet<String>,
-) -> Result<String, Error> {
-    let field = section.required(key, "write the name of a store")?;
-    let name = field.text()?;
-    // Where the stores cannot be read, that is told already.
-    if !names.is_empty() && !names.contains(&name) {
-        let near = hint(&name, names.iter().map(String::as_str));
-        return Err(field.error(format!("{name:?} is not a defined store{near}")));
+impl Serialize for Metadata {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Memory { max_objects } => {
+                typed(self.kind(), &BTreeMap::from([("max_objects", max_objects)]), to)
+            }
+            Self::Sqlite(settings) => typed(self.kind(), settings, to),
+            Self::Postgres(settings) => {
+                typed(self.kind(), &Flat(&settings.parameters, &**settings), to)
+            }
+        }
     }
-    Ok(name)
+}
+
+impl Serialize for Content {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        struct Memory {
+            #[serde(with = "Size::<0, { u64::MAX }>")]
+            max_size: Option<u64>,
+        }
+        match self {
+            Self::Memory { max_size } => typed(self.kind(), &Memory { max_size: *max_size }, to),
+            Self::Filesystem(settings) => typed(self.kind(), settings, to),
+            Self::Object(settings) => typed(self.kind(), &Flat(&settings.service, &**settings), to),
+        }
+    }
+}
+
+/// `stores`, which is the one key of its section.
+#[derive(Deserialize, Serialize)]
+struct Stores<T> {
+    #[serde(default = "BTreeMap::new")]
+    stores: BTreeMap<String, T>,
+}
+
+/// Reads stores.
+pub(super) fn deserialize<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    from: D,
+) -> Result<BTreeMap<String, T>, D::Error> {
+    Ok(Stores::deserialize(from)?.stores)
+}
+
+/// Writes stores.
+pub(super) fn serialize<S: Serializer, T: Serialize>(
+    stores: &BTreeMap<String, T>,
+    to: S,
+) -> Result<S::Ok, S::Error> {
+    to.collect_map([("stores", stores)])
 }

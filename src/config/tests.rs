@@ -1,14 +1,17 @@
 //! The example, the defaults, and every way to be wrong.
 
+mod bucket;
 mod documentation;
+mod messages;
+mod postgres;
+mod secrets;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::effective::scalar;
-use super::section::Document;
-use super::tree::{Entry, Node, Value};
+use super::effective::{effective, scalars};
 use super::*;
+use crate::types::settings;
 
 const EXAMPLE: &str = include_str!("../../config.example.yaml");
 
@@ -36,57 +39,78 @@ fn parse(text: &str) -> Result<Config, Errors> {
 }
 
 /// Every key of a tree, in the form that `Document::offered` has, and each scalar that stands behind it.
-fn keys(node: &Node, pattern: &str, chosen: bool, out: &mut Shown) {
-    match &node.value {
-        Value::Map(entries) => {
-            for Entry { key, node, .. } in entries {
-                let name = if chosen { "*" } else { key };
-                let path =
-                    if pattern.is_empty() { name.to_owned() } else { format!("{pattern}.{name}") };
-                if !chosen {
-                    out.entry(path.clone()).or_default().push(scalar(&node.value));
-                }
-                keys(node, &path, !chosen && key == "stores", out);
+fn keys(yaml: &str) -> Shown {
+    let mut shown = Shown::new();
+    for (path, location) in scalars(yaml) {
+        let line = usize::try_from(location.line()).unwrap().checked_sub(1);
+        let line = line.and_then(|line| yaml.lines().nth(line)).unwrap_or_default();
+        let value = line.split_once(": ").map_or("", |(_, value)| value.trim());
+        shown.entry(path.pattern()).or_default().push(value.to_owned());
+        let mut above = path.parent();
+        while !above.0.is_empty() {
+            let key = above.pattern().trim_end_matches("[]").to_owned();
+            if !key.ends_with(".*") {
+                shown.entry(key).or_default();
             }
+            above = above.parent();
         }
-        Value::List(nodes) => {
-            for node in nodes {
-                keys(node, &format!("{pattern}[]"), false, out);
-            }
-        }
-        Value::Null | Value::Flag(_) | Value::Integer(_) | Value::Float(_) | Value::Text(_) => {}
     }
+    shown
 }
 
 /// Every key that there is.
 pub(super) fn offered() -> BTreeSet<String> {
-    let document = Document::new("config.example.yaml", EXAMPLE, &variable, &[]);
-    parse::config(&document).unwrap();
-    document.offered.take().into_keys().collect()
+    let document = Document::new("config.example.yaml", EXAMPLE, &variable, &[]).unwrap();
+    Config::read(&document).unwrap();
+    document.offered.take()
+}
+
+/// What keys hold that are left out, of those that hold something then: a scalar as the effective
+/// configuration has it.
+fn defaults() -> BTreeMap<String, String> {
+    let text = "
+metadata:
+  stores: { m: { type: memory }, s: { type: sqlite, sqlite: { path: s } }, p: { type: postgres, postgres: {} } }
+content:
+  stores:
+    f: { type: filesystem, filesystem: { base_path: f } }
+    m: { type: memory }
+    s: { type: s3, s3: { bucket: b } }
+    g: { type: gcs, gcs: { bucket: b } }
+    a: { type: azure, azure: { account: a, container: c } }
+shares: [ { name: /e, metadata_store: m, content_store: m, clients: [ { network: '::/0' } ] } ]
+";
+    let document = Document::new("t.yaml", text, &variable, &[]).unwrap();
+    let config = Config::read(&document).unwrap();
+    let written: BTreeSet<_> = scalars(text).into_iter().map(|(path, _)| path.pattern()).collect();
+    let shown = keys(&effective(&document, &config)).into_iter();
+    let default = |(key, values): (String, Vec<String>)| {
+        let value = values.into_iter().next();
+        let value = value.filter(|value| !["null", "[]", ""].contains(&value.as_str()));
+        // What follows from hosts and endpoint.
+        let depends = key.ends_with(".sslmode") || key.ends_with(".path_style");
+        value.filter(|_| !depends && !written.contains(&key)).map(|value| (key, value))
+    };
+    shown.filter_map(default).collect()
+}
+
+/// Whether two scalars are the same, durations in any unit.
+fn same(one: &str, other: &str) -> bool {
+    let millis = settings::millis(one);
+    one == other || millis.is_some() && millis == settings::millis(other)
 }
 
 #[test]
 fn the_example_shows_every_known_key_with_its_default() {
-    let document = Document::new("config.example.yaml", EXAMPLE, &variable, &[]);
-    parse::config(&document).unwrap();
-    let mut shown = Shown::new();
-    keys(&document.parse().unwrap(), "", false, &mut shown);
-    for (key, default) in document.offered.borrow().iter() {
-        let Some(default) = default else { continue };
-        let same = |value: &String| {
-            value == default || {
-                let millis = values::millis(value);
-                millis.is_some() && millis == values::millis(default)
-            }
-        };
-        assert!(shown[key].iter().any(same), "{key}: {default} or {:?}?", shown[key]);
+    let shown = keys(EXAMPLE);
+    for (key, default) in defaults() {
+        let values = &shown[&key];
+        assert!(values.iter().any(|it| same(it, &default)), "{key}: {default} or {values:?}?");
     }
-    let mut shown: BTreeSet<_> = shown.into_keys().collect();
-    let offered = document.offered.borrow();
     // A secret's other forms are shown by one of them.
-    let forms = |key: &&String| !key.ends_with("_file") && !key.ends_with("_credential");
-    let offered: BTreeSet<_> = offered.keys().filter(forms).cloned().collect();
-    shown.retain(|key| forms(&key));
+    let forms = |key: &String| !key.ends_with("_file") && !key.ends_with("_credential");
+    let shown: BTreeSet<_> = shown.into_keys().filter(forms).collect();
+    let offered: BTreeSet<_> = offered().into_iter().filter(forms).collect();
     assert_eq!(shown, offered);
     assert!(shown.contains("metadata.stores.*.postgres.max_conns"), "{shown:?}");
     assert!(shown.contains("shares[].clients[].require_reserved_port"), "{shown:?}");
@@ -115,9 +139,9 @@ shares:
 #[test]
 fn a_minimal_file_has_the_defaults() {
     let config = parse(MINIMAL).unwrap();
-    assert_eq!(config.server.listen, "0.0.0.0:12049".parse().unwrap());
-    assert_eq!(config.server.request_timeout, Duration::from_secs(30));
-    assert_eq!(config.shares[0].root, Root { uid: 0, gid: 0, mode: Mode::ROOT });
+    assert_eq!(config.server.listener.listen, "0.0.0.0:12049".parse().unwrap());
+    assert_eq!(config.server.settings.request_timeout, Duration::from_secs(30));
+    assert_eq!(config.shares[0].root, Root { uid: 0, gid: 0, mode: Mode::default() });
     assert_eq!(config.shares[0].clients[0].squash, Squash::Root);
 }
 
@@ -140,14 +164,15 @@ shares:
 "#,
     )
     .unwrap();
-    assert_eq!(config.server.listen, "[::1]:6000".parse().unwrap());
-    assert_eq!(config.server.request_timeout, Duration::from_millis(1500));
-    assert_eq!(config.server.drain_timeout, Duration::from_secs(120));
-    assert_eq!(config.server.max_connections, 7);
-    assert_eq!(config.server.idle_timeout, Duration::from_secs(90));
-    let probes: Vec<_> = config.server.probe_networks.iter().map(ToString::to_string).collect();
+    assert_eq!(config.server.listener.listen, "[::1]:6000".parse().unwrap());
+    assert_eq!(config.server.settings.request_timeout, Duration::from_millis(1500));
+    assert_eq!(config.server.settings.drain_timeout, Duration::from_secs(120));
+    assert_eq!(config.server.settings.max_connections, 7);
+    assert_eq!(config.server.settings.idle_timeout, Duration::from_secs(90));
+    let probes: Vec<_> =
+        config.server.listener.probe_networks.iter().map(ToString::to_string).collect();
     assert_eq!(probes, ["192.0.2.7/32", "fd00::/8"]);
-    assert_eq!(config.server.memory_budget, 6000 << 20);
+    assert_eq!(config.server.settings.memory_budget, 6000 << 20);
     let Metadata::Postgres(postgres) = &config.metadata["db"] else { panic!("{config:?}") };
     assert_eq!(postgres.target.hosts[0].port, 6000);
     assert_eq!(postgres.target.password.as_deref(), Some("a${b}"));
@@ -272,7 +297,8 @@ fn wrong_values_name_the_remedy() {
 
 #[test]
 fn units_of_durations_and_sizes() {
-    let server = |keys: &str| parse(&format!("{MINIMAL}\nserver: {{ {keys} }}")).unwrap().server;
+    let server =
+        |keys: &str| parse(&format!("{MINIMAL}\nserver: {{ {keys} }}")).unwrap().server.settings;
     for (text, millis) in
         [("250ms", 250), ("3s", 3_000), ("2m", 120_000), ("5 h", 18_000_000), ("1d", 86_400_000)]
     {

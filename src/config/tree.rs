@@ -2,14 +2,12 @@
 
 use std::fmt;
 use std::rc::Rc;
-use std::time::Duration;
 
 use serde::Deserialize;
 use serde::de::{MapAccess, SeqAccess, Visitor};
 use serde_saphyr::{Location, Spanned};
 
 use super::environment;
-use super::values::Size;
 
 /// A value and where it comes from.
 #[derive(Clone, Debug)]
@@ -32,8 +30,6 @@ pub(super) enum Origin {
         /// What it holds, as it stands.
         text: Rc<str>,
     },
-    /// The default of a key that was left out.
-    Default,
 }
 
 /// A node's value (YAML 1.2.2 section 10.3, the core schema).
@@ -50,7 +46,7 @@ pub(super) enum Value {
     /// Text, quoted or not.
     Text(String),
     /// A sequence.
-    List(Vec<Rc<Node>>),
+    List(Vec<Node>),
     /// A mapping in the order of the file; no key twice.
     Map(Vec<Entry>),
 }
@@ -63,7 +59,7 @@ pub(super) struct Entry {
     /// Where the key comes from.
     pub(super) origin: Origin,
     /// What stands behind it.
-    pub(super) node: Rc<Node>,
+    pub(super) node: Node,
 }
 
 impl Value {
@@ -77,61 +73,6 @@ impl Value {
             Self::List(_) => "a list",
             Self::Map(_) => "a mapping",
         }
-    }
-}
-
-impl From<&str> for Value {
-    fn from(text: &str) -> Self {
-        Self::Text(text.to_owned())
-    }
-}
-
-impl From<String> for Value {
-    fn from(text: String) -> Self {
-        Self::Text(text)
-    }
-}
-
-impl From<bool> for Value {
-    fn from(flag: bool) -> Self {
-        Self::Flag(flag)
-    }
-}
-
-impl From<i32> for Value {
-    fn from(number: i32) -> Self {
-        Self::Integer(number.into())
-    }
-}
-
-impl From<u32> for Value {
-    fn from(number: u32) -> Self {
-        Self::Integer(number.into())
-    }
-}
-
-impl From<usize> for Value {
-    fn from(number: usize) -> Self {
-        Self::Integer(i128::try_from(number).unwrap_or(i128::MAX))
-    }
-}
-
-impl From<Duration> for Value {
-    /// As a file would have it: minutes, seconds or milliseconds, the largest unit in which it is whole. One minute is 60s.
-    fn from(duration: Duration) -> Self {
-        Self::Text(match duration.as_millis() {
-            millis if !millis.is_multiple_of(1000) => format!("{millis}ms"),
-            millis if millis > 60_000 && millis.is_multiple_of(60_000) => {
-                format!("{}m", millis / 60_000)
-            }
-            millis => format!("{}s", millis / 1000),
-        })
-    }
-}
-
-impl From<Size> for Value {
-    fn from(size: Size) -> Self {
-        Self::Text(size.to_string())
     }
 }
 
@@ -166,7 +107,8 @@ pub(super) fn parse(text: &str) -> Result<Node, SyntaxError> {
     })
 }
 
-/// What is wrong where the brace of a variable without quotes opens a mapping inside another one, or inside a list.
+/// What is wrong where the brace of a variable without quotes opens a mapping inside another one, or inside a
+/// list.
 fn unquoted(text: &str, location: Location) -> Option<String> {
     let line = text.lines().nth(usize::try_from(location.line()).ok()?.checked_sub(1)?)?;
     let column = usize::try_from(location.column()).ok()?;
@@ -182,8 +124,8 @@ fn unquoted(text: &str, location: Location) -> Option<String> {
     ))
 }
 
-/// The parser's message without the place, which is said already, and with a remedy where the parser names none that an
-/// administrator has.
+/// The parser's message without the place, which is said already, and with a remedy where the parser names
+/// none that an administrator has.
 fn plain(message: &str) -> String {
     let message = message.rsplit_once(" at line ").map_or(message, |(message, _)| message);
     if let Some(key) = message.strip_prefix("duplicate mapping key") {
@@ -268,7 +210,7 @@ impl<'de> Visitor<'de> for ValueVisitor {
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Value, A::Error> {
         let mut nodes = Vec::new();
         while let Some(node) = list.next_element::<Node>()? {
-            nodes.push(Rc::new(node));
+            nodes.push(node);
         }
         Ok(Value::List(nodes))
     }
@@ -277,7 +219,7 @@ impl<'de> Visitor<'de> for ValueVisitor {
         let mut entries = Vec::new();
         while let Some((key, node)) = map.next_entry::<Spanned<String>, Node>()? {
             let origin = Origin::File(key.referenced);
-            entries.push(Entry { key: key.value, origin, node: Rc::new(node) });
+            entries.push(Entry { key: key.value, origin, node });
         }
         Ok(Value::Map(entries))
     }

@@ -1,5 +1,5 @@
-//! What is no error of a configuration, and most likely not meant: variables that nothing reads, and secrets that others
-//! can read.
+//! What is no error of a configuration, and most likely not meant: variables that nothing reads, and secrets
+//! that others can read.
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -7,10 +7,11 @@ use std::fs::Metadata as FileMetadata;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
-use super::effective::Effective;
+use super::effective::scalars;
 use super::overrides::PREFIX;
+use super::path::Path as KeyPath;
 use super::{Config, Metadata};
-use crate::metadata::postgres::target::{ConnectOptions, Parameters};
+use crate::metadata::postgres::Settings as PostgresSettings;
 
 /// The variable that names the configuration file.
 pub const FILE_VARIABLE: &str = "TRUNKFS_CONFIG";
@@ -18,14 +19,16 @@ pub const FILE_VARIABLE: &str = "TRUNKFS_CONFIG";
 pub const URL_VARIABLE: &str = "DATABASE_URL";
 /// What the names of this program's variables begin with.
 const OWN: &str = "TRUNKFS_";
-/// Names that are no mistake: of the configuration file, and of the revision that the build takes (Cargo sets it for what it runs).
+/// Names that are no mistake: of the configuration file, and of the revision that the build takes (Cargo sets
+/// it for what it runs).
 const KNOWN: [&str; 2] = [FILE_VARIABLE, "TRUNKFS_COMMIT"];
 
-/// Warns of variables that look like this program's and that neither the program nor a value of the file (`named`) reads.
+/// Warns of variables that look like this program's and that neither the program nor a value of the file
+/// (`named`) reads.
 pub(super) fn unread(
     variables: &[(OsString, OsString)],
     named: &BTreeSet<String>,
-    effective: &Effective,
+    effective: &str,
 ) -> Vec<String> {
     let mut warnings = Vec::new();
     for (name, text) in variables {
@@ -38,10 +41,11 @@ pub(super) fn unread(
         }
         let joined = |name: &str| name.replace("__", "_");
         let end = format!("_{}", joined(rest));
-        let mut keys = effective.variables();
+        let mut keys: Vec<_> =
+            scalars(effective).into_iter().map(|(path, _)| path.variable()).collect();
         keys.retain(|key| joined(key).ends_with(&end));
         let remedy = match &keys[..] {
-            [key] => format!("did you mean TRUNKFS{key}?"),
+            [key] => format!("did you mean {key}?"),
             _ => format!(
                 "a variable that sets a key has two underscores between its parts, such as {PREFIX}SERVER__LISTEN"
             ),
@@ -51,8 +55,8 @@ pub(super) fn unread(
     warnings
 }
 
-/// Whether Kubernetes has made a variable for a Service whose name begins with `trunkfs` (Kubernetes documentation, Service,
-/// "Environment variables").
+/// Whether Kubernetes has made a variable for a Service whose name begins with `trunkfs` (Kubernetes
+/// documentation, Service, "Environment variables").
 fn is_service_link(name: &str, text: &str) -> bool {
     let of_port = |(_, port): (&str, &str)| {
         ["_TCP", "_UDP", "_SCTP"].iter().any(|protocol| port.contains(protocol))
@@ -70,12 +74,11 @@ pub(super) fn database_url(
     config: &Config,
 ) -> Option<String> {
     let url = url.filter(|url| !url.is_empty() && !named.contains(URL_VARIABLE))?;
-    let there = |target: &ConnectOptions| (target.hosts.clone(), target.database.clone());
-    let meant = Parameters::from_url(url).ok().and_then(|it| it.into_target().ok());
+    let meant = PostgresSettings::from_url(url).ok().map(|it| it.target);
     let used = config.metadata.values().any(|store| match store {
-        Metadata::Postgres(store) => {
-            meant.as_ref().is_some_and(|meant| there(meant) == there(&store.target))
-        }
+        Metadata::Postgres(store) => meant.as_ref().is_some_and(|meant| {
+            (&meant.hosts, &meant.database) == (&store.target.hosts, &store.target.database)
+        }),
         Metadata::Memory { .. } | Metadata::Sqlite(_) => false,
     });
     (!used).then(|| {
@@ -86,18 +89,19 @@ pub(super) fn database_url(
     })
 }
 
-/// Warns of secrets in a file that others than the server can read; `secrets` are their keys, the whole and the last part.
+/// Warns of secrets in a file that others than the server can read; `secrets` are their keys.
 pub(super) fn exposed(
     path: &Path,
     file: &FileMetadata,
-    secrets: &[(String, String)],
+    secrets: &BTreeSet<KeyPath>,
 ) -> Vec<String> {
     let user = rustix::process::geteuid().as_raw();
     let Some((readers, change)) = readers(file.mode(), file.uid(), user) else {
         return Vec::new();
     };
     let (path, mode) = (path.display(), file.mode() & 0o7777);
-    let warnings = secrets.iter().map(|(key, last)| {
+    let warnings = secrets.iter().map(|key| {
+        let last = key.last();
         format!(
             "{key}: this secret is readable by {readers} of this machine: {path} has mode {mode:04o}; run chmod \
              {change} {path}, or write the secret to a file of its own and its path under {last}_file"
@@ -106,8 +110,8 @@ pub(super) fn exposed(
     warnings.collect()
 }
 
-/// Who else can read a file, and the mode that ends it. The server runs as `user`, and reads a file of another user or of
-/// root's by its group or as everybody does.
+/// Who else can read a file, and the mode that ends it. The server runs as `user`, and reads a file of
+/// another user or of root's by its group or as everybody does.
 fn readers(mode: u32, owner: u32, user: u32) -> Option<(&'static str, &'static str)> {
     let (group, every) = (mode & 0o040 != 0, mode & 0o004 != 0);
     let own = owner == user && user != 0;

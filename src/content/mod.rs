@@ -22,8 +22,7 @@ pub use error::Error;
 pub use filesystem::{FilesystemContent, FilesystemSettings, Look, OpenError};
 pub use memory::MemoryContent;
 pub use object::{
-    Azure, AzureCredentials, DiskCacheSettings, Encryption, Gcs, Limits, ObjectContent,
-    ObjectOpenError, ObjectSettings, S3, Secret, Service,
+    Azure, Encryption, Gcs, ObjectContent, ObjectOpenError, ObjectSettings, S3, Service,
 };
 
 use std::ops::Range;

@@ -18,6 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::RwLock;
+use serde::{Deserialize, Serialize};
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -30,6 +31,7 @@ use self::orphans::Orphans;
 pub use self::supervised::{TaskFailed, supervised};
 use crate::rpc::{Dispatcher, DuplicateProgram, Program};
 use crate::types::AtomicDuration;
+use crate::types::settings::{MOST, Number, Size, Time};
 
 /// How long calls may go on after they were cancelled at the server's end.
 pub(crate) const LAST_GRACE: Duration = Duration::from_secs(5);
@@ -37,43 +39,66 @@ pub(crate) const LAST_GRACE: Duration = Duration::from_secs(5);
 const ORPHANED_CONNECTIONS: usize = 64;
 const ORPHANED_CONNECTIONS_PER_CLIENT: usize = 16;
 
-/// What the server needs to know.
-#[derive(Clone, Debug)]
+/// What the server needs to know. The fields that are not skipped are keys of the configuration.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(default)]
 pub struct ServerSettings {
     /// Where to listen; port 0 for any that is free.
+    #[serde(skip)]
     pub listen: Vec<SocketAddr>,
+    /// How long a call may take before its token fires.
+    #[serde(with = "Time::<1>")]
+    pub request_timeout: Duration,
+    /// How long calls in flight may finish after a shutdown has begun.
+    #[serde(with = "Time::<1>")]
+    pub drain_timeout: Duration,
     /// The most connections; more are closed as soon as they are accepted.
+    #[serde(with = "Number::<1, MOST>")]
     pub max_connections: usize,
     /// The most connections from one client, in the same way.
+    #[serde(with = "Number::<1, MOST>")]
     pub max_connections_per_client: usize,
     /// The most connections of peers that have not used a valid handle; the oldest gives way to one more.
+    #[serde(skip)]
     pub unproven_connections: usize,
     /// Which addresses may connect; connections from others are reset.
+    #[serde(skip)]
     pub admission: Admission,
     /// How long a connection may be without a call.
+    #[serde(with = "Time::<1>")]
     pub idle_timeout: Duration,
     /// The most calls in flight of one connection; it is not read on meanwhile.
+    #[serde(skip)]
     pub calls_per_connection: usize,
-    /// Memory for the records, calls and replies of all connections, in bytes, beside a little for each connection.
+    /// Memory for the records, calls and replies of all connections, in bytes, beside a little for each
+    /// connection: at least some of the longest records.
+    #[serde(with = "Size::<{ 16 << 20 }, { 16 << 40 }>")]
     pub memory_budget: usize,
-    /// How long a call may take before its token fires.
-    pub request_timeout: Duration,
     /// A call that takes this long is logged, with where its time went; zero: none.
+    #[serde(skip)]
     pub slow_calls: Duration,
     /// How long a peer may pause in the middle of a record.
+    #[serde(skip)]
     pub record_timeout: Duration,
     /// How long a peer may take nothing of what is to be written to it.
+    #[serde(skip)]
     pub write_timeout: Duration,
-    /// How long calls in flight may finish after a shutdown has begun.
-    pub drain_timeout: Duration,
 }
 
 impl ServerSettings {
-    /// Defaults for all but where to listen. Keys of the configuration that are left out have these values.
+    /// Defaults for all but where to listen.
     #[must_use]
     pub fn new(listen: Vec<SocketAddr>) -> Self {
+        Self { listen, ..Self::default() }
+    }
+}
+
+impl Default for ServerSettings {
+    fn default() -> Self {
         Self {
-            listen,
+            listen: Vec::new(),
+            request_timeout: Duration::from_secs(30),
+            drain_timeout: Duration::from_secs(20),
             max_connections: 1024,
             max_connections_per_client: 256,
             unproven_connections: 64,
@@ -81,11 +106,9 @@ impl ServerSettings {
             idle_timeout: Duration::from_secs(360),
             calls_per_connection: 128,
             memory_budget: 256 << 20,
-            request_timeout: Duration::from_secs(30),
             slow_calls: Duration::from_secs(1),
             record_timeout: Duration::from_secs(60),
             write_timeout: Duration::from_secs(60),
-            drain_timeout: Duration::from_secs(20),
         }
     }
 }
@@ -223,8 +246,8 @@ impl Server {
     /// closed.
     ///
     /// # Errors
-    /// [`TaskFailed`] where connections could not be accepted any more; `shutdown` has fired then, and the server has
-    /// ended as it does without an error.
+    /// [`TaskFailed`] where connections could not be accepted any more; `shutdown` has fired then, and the
+    /// server has ended as it does without an error.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), TaskFailed> {
         let Self { listeners, shared, .. } = self;
         // Whoever drops this future ends the server at once.
@@ -252,8 +275,8 @@ pub struct ServerHandle {
 }
 
 impl ServerHandle {
-    /// Sets the settings of these names: the first two for calls that begin from now on, the last one where the server
-    /// does not drain yet.
+    /// Sets the settings of these names: the first two for calls that begin from now on, the last one where
+    /// the server does not drain yet.
     pub fn set_times(
         &self,
         request_timeout: Duration,

@@ -8,7 +8,7 @@ use super::binding_error::BindingError;
 use super::owners::{self, Mark, Refusal};
 use super::{StoreError, Stores};
 use crate::config::{self, Config};
-use crate::content::{ContentStore, CreateMode};
+use crate::content::{ContentStore, CreateMode, Service};
 use crate::metadata::{self, MetadataStore, StorePlace};
 use crate::types::{Chain, ContentIdentity, ShareName};
 use crate::vfs::ExportSettings;
@@ -124,15 +124,16 @@ fn place(config: &Config, share: &config::Share) -> String {
     config.content.get(&share.content_store).map_or_else(String::new, |content| match content {
         config::Content::Memory { .. } => "in memory".to_owned(),
         config::Content::Filesystem(filesystem) => filesystem.base_path.display().to_string(),
-        config::Content::S3(s3) => {
-            let endpoint = s3.endpoint.as_deref().unwrap_or("Amazon S3");
-            format!("{}/{} at {endpoint}", s3.bucket, s3.common.prefix)
-        }
-        config::Content::Gcs(gcs) => {
-            format!("{}/{} at Google Cloud Storage", gcs.bucket, gcs.common.prefix)
-        }
-        config::Content::Azure(azure) => {
-            format!("{}/{}/{} at Azure", azure.account, azure.container, azure.common.prefix)
+        config::Content::Object(settings) => {
+            let prefix = &settings.prefix;
+            match &settings.service {
+                Service::S3(s3) => {
+                    let endpoint = s3.endpoint.as_deref().unwrap_or("Amazon S3");
+                    format!("{}/{prefix} at {endpoint}", s3.bucket)
+                }
+                Service::Gcs(gcs) => format!("{}/{prefix} at Google Cloud Storage", gcs.bucket),
+                Service::Azure(it) => format!("{}/{}/{prefix} at Azure", it.account, it.container),
+            }
         }
     })
 }

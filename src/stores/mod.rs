@@ -27,14 +27,13 @@ pub use self::preflight::try_stores;
 pub use self::size_limit::{Oversized, SizeCheck, largest_file};
 use crate::config::{self, Config};
 use crate::content::{
-    self, Azure, AzureCredentials, ContentStore, CreateMode, DiskCacheSettings, Encryption,
-    FilesystemContent, FilesystemSettings, Gcs, Limits, MemoryContent, ObjectContent,
-    ObjectOpenError, ObjectSettings, OpenError, S3, Secret, Service,
+    self, ContentStore, CreateMode, FilesystemContent, MemoryContent, ObjectContent,
+    ObjectOpenError, ObjectSettings, OpenError,
 };
 use crate::metadata::memory::MemoryStore;
 use crate::metadata::postgres::{PostgresSchema, PostgresStore, Settings};
 use crate::metadata::schema::Schema;
-use crate::metadata::sqlite::{self, SqliteSchema, SqliteStore};
+use crate::metadata::sqlite::{SqliteSchema, SqliteStore};
 use crate::metadata::{self, MetadataStore, RootSpec, ShareSpec};
 use crate::types::ShareName;
 use crate::vfs::{ClientRule, ExportSettings, Squash, WriteBehind};
@@ -160,8 +159,12 @@ impl Stores {
         share: &config::Share,
     ) -> Result<ExportSettings, StoreError> {
         let content = self.content(config, share, CreateMode::Never).await?;
-        let chunk_size = config.content.get(&share.content_store).and_then(bucket);
-        let chunk_size = chunk_size.map_or(CHUNK_SIZE, |bucket| bucket.chunk_size);
+        let chunk_size = match config.content.get(&share.content_store) {
+            Some(config::Content::Object(settings)) => settings.chunk_size,
+            Some(config::Content::Memory { .. } | config::Content::Filesystem(_)) | None => {
+                CHUNK_SIZE
+            }
+        };
         let metadata = self.metadata(config, share).await?;
         let config::Root { uid, gid, mode } = share.root;
         let spec = ShareSpec {
@@ -217,11 +220,11 @@ impl Stores {
                     waited: None,
                     source,
                 };
-                Arc::new(SqliteStore::open(file(settings)).await.map_err(failed)?)
+                Arc::new(SqliteStore::open(settings.clone()).await.map_err(failed)?)
             }
             config::Metadata::Postgres(settings) => {
                 let place = settings.target.to_string();
-                let open = async || PostgresStore::connect(database(settings)).await;
+                let open = async || PostgresStore::connect((**settings).clone()).await;
                 let store = opened(&place, settings.connect_retry, open, is_away).await;
                 Arc::new(store.map_err(|Failed { error, waited }| StoreError::Metadata {
                     name: name.clone(),
@@ -290,14 +293,11 @@ impl Stores {
                     }
                     error => StoreError::Content { name: named(), source: Box::new(error) },
                 };
-                let settings = FilesystemSettings {
-                    base_path: settings.base_path.clone(),
-                    max_open_files: settings.max_open_files,
-                };
-                Arc::new(FilesystemContent::open_or_make(settings, making).await.map_err(failed)?)
+                let opened = FilesystemContent::open_or_make(settings.clone(), making).await;
+                Arc::new(opened.map_err(failed)?)
             }
-            config::Content::S3(_) | config::Content::Gcs(_) | config::Content::Azure(_) => {
-                Arc::new(objects(config, name, settings, making).await?)
+            config::Content::Object(settings) => {
+                Arc::new(objects(config, name, (**settings).clone(), making).await?)
             }
         };
         self.content.insert(named(), store.clone());
@@ -322,94 +322,25 @@ impl Stores {
 async fn objects(
     config: &Config,
     name: &str,
-    content: &config::Content,
+    mut settings: ObjectSettings,
     making: CreateMode,
 ) -> Result<ObjectContent, StoreError> {
-    let failed = |source: Box<dyn std::error::Error + Send + Sync>| StoreError::Content {
-        name: name.to_owned(),
-        source,
-    };
-    let (service, common) = service(content).ok_or_else(|| failed("no bucket".into()))?;
     // A namespace of one process is changed by it alone, and so is the content that it names.
     let mut shares = config.shares.iter().filter(|share| share.content_store == name);
-    let alone = shares.all(|share| match config.metadata.get(&share.metadata_store) {
+    settings.exclusive |= shares.all(|share| match config.metadata.get(&share.metadata_store) {
         Some(config::Metadata::Memory { .. } | config::Metadata::Sqlite(_)) => true,
         Some(config::Metadata::Postgres(_)) | None => false,
     });
-    let memory = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
-    let settings = ObjectSettings {
-        service,
-        prefix: common.prefix.clone(),
-        limits: Limits {
-            request_timeout: common.request_timeout,
-            retries: common.retries,
-            max_concurrency: common.max_concurrency,
-        },
-        connect_timeout: common.connect_timeout,
-        write_buffer: memory(common.write_buffer),
-        cache: memory(common.cache),
-        disk_cache: common
-            .cache_folder
-            .clone()
-            .map(|(folder, size)| DiskCacheSettings { folder, size }),
-        read_ahead: u64::from(common.read_ahead),
-        exclusive: alone || common.single_server,
-        chunk_size: common.chunk_size,
-    };
     let what = format!("content.stores.{name}");
     let open = async || ObjectContent::open_or_make(settings.clone(), making).await;
-    let store = opened(&what, common.connect_retry, open, ObjectOpenError::is_away).await;
+    let store = opened(&what, settings.connect_retry, open, ObjectOpenError::is_away).await;
     store.map_err(|Failed { error, waited }| match error.is_absent() {
         true => StoreError::NoContent { name: name.to_owned(), source: Box::new(error) },
-        false => failed(format!("{error}{}", after(waited.as_ref())).into()),
+        false => StoreError::Content {
+            name: name.to_owned(),
+            source: format!("{error}{}", after(waited.as_ref())).into(),
+        },
     })
-}
-
-/// What a bucket has whatever its service; `None` for stores of other kinds.
-fn bucket(content: &config::Content) -> Option<&config::Bucket> {
-    match content {
-        config::Content::Memory { .. } | config::Content::Filesystem(_) => None,
-        config::Content::S3(s3) => Some(&s3.common),
-        config::Content::Gcs(gcs) => Some(&gcs.common),
-        config::Content::Azure(azure) => Some(&azure.common),
-    }
-}
-
-fn service(content: &config::Content) -> Option<(Service, &config::Bucket)> {
-    let hidden = |secret: &config::Secret| Secret(secret.reveal().to_owned());
-    let service = match content {
-        config::Content::Memory { .. } | config::Content::Filesystem(_) => return None,
-        config::Content::S3(s3) => Service::S3(S3 {
-            bucket: s3.bucket.clone(),
-            endpoint: s3.endpoint.clone(),
-            region: s3.region.clone(),
-            path_style: s3.path_style,
-            keys: s3.keys.as_ref().map(|(id, secret)| (id.clone(), hidden(secret))),
-            storage_class: s3.storage_class.clone(),
-            sse: s3.sse.as_ref().map(|sse| match sse {
-                config::Sse::S3 => Encryption::S3,
-                config::Sse::Kms(key) => Encryption::Kms(key.clone()),
-                config::Sse::Customer(key) => Encryption::Customer(hidden(key)),
-            }),
-            allow_http: s3.allow_http,
-        }),
-        config::Content::Gcs(gcs) => Service::Gcs(Gcs {
-            bucket: gcs.bucket.clone(),
-            service_account_file: gcs.service_account_file.clone(),
-            storage_class: gcs.storage_class.clone(),
-        }),
-        config::Content::Azure(azure) => Service::Azure(Azure {
-            account: azure.account.clone(),
-            container: azure.container.clone(),
-            credentials: match &azure.access_key {
-                Some(key) => AzureCredentials::Key(hidden(key)),
-                None => AzureCredentials::Environment,
-            },
-            endpoint: azure.endpoint.clone(),
-            allow_http: azure.allow_http,
-        }),
-    };
-    Some((service, bucket(content)?))
 }
 
 /// How long a store that is not there at the start is waited for.
@@ -463,11 +394,11 @@ pub(crate) async fn open_schema(
         }
         config::Metadata::Sqlite(settings) => {
             let place = settings.path.display().to_string();
-            Ok((Box::new(SqliteSchema::new(file(settings))), place))
+            Ok((Box::new(SqliteSchema::new(settings.clone())), place))
         }
         config::Metadata::Postgres(settings) => {
             let place = settings.target.to_string();
-            let settings = with_migrations(database(settings), migrations);
+            let settings = with_migrations((**settings).clone(), migrations);
             match PostgresSchema::connect(&settings).await {
                 Ok(schema) => Ok((Box::new(schema), place)),
                 Err(source) => {
@@ -503,32 +434,6 @@ fn with_migrations(settings: Settings, folder: Option<&Path>) -> Settings {
 
 fn unknown(share: &config::Share, name: &str) -> StoreError {
     StoreError::Unknown { share: share.name.clone(), name: name.to_owned() }
-}
-
-fn file(settings: &config::Sqlite) -> sqlite::Settings {
-    sqlite::Settings {
-        quick_check: settings.quick_check,
-        cache_size: settings.cache_size,
-        ..sqlite::Settings::new(settings.path.clone())
-    }
-}
-
-fn database(settings: &config::Postgres) -> Settings {
-    Settings {
-        target: settings.target.clone(),
-        max_connections: settings.max_connections,
-        min_connections: settings.min_connections,
-        max_idle_time: settings.max_idle_time,
-        max_lifetime: (!settings.max_lifetime.is_zero()).then_some(settings.max_lifetime),
-        health_check_period: settings.health_check_period,
-        connect_timeout: settings.connect_timeout,
-        acquire_timeout: settings.acquire_timeout,
-        statement_timeout: settings.statement_timeout,
-        auto_migrate: settings.auto_migrate,
-        migrations_path: settings.migrations_path.clone(),
-        cache: settings.cache,
-        ..Settings::new(settings.target.clone())
-    }
 }
 
 /// A share's rules.

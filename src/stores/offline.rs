@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::binding::{self, Binding};
-use super::{StoreError, Stores, database, file, preflight};
+use super::{StoreError, Stores, preflight};
 use crate::config::{self, Config};
 use crate::content::{ContentStore, CreateMode};
 use crate::metadata::postgres::{PostgresStore, Presence, Settings};
-use crate::metadata::sqlite::{SqliteFile, SqliteStore};
+use crate::metadata::sqlite::{self, SqliteFile, SqliteStore};
 use crate::metadata::{self, Checkable, Dump, Load, Repairable};
 use crate::types::ShareName;
 
@@ -91,7 +91,7 @@ pub async fn open_for_load(config: &Config, name: &str) -> Result<Box<dyn Load>,
     Ok(match named(config, name)? {
         config::Metadata::Memory { .. } => return Err(OfflineError::InMemory(name.to_owned())),
         config::Metadata::Sqlite(settings) => {
-            let store = SqliteStore::open(file(settings)).await;
+            let store = SqliteStore::open(settings.clone()).await;
             Box::new(store.map_err(|error| closed(name, settings.path.display(), error))?)
         }
         config::Metadata::Postgres(settings) => Box::new(connect(name, settings).await?),
@@ -126,7 +126,7 @@ pub async fn open_for_repair(
         config::Metadata::Sqlite(settings) => {
             // It must be there: none is made to be repaired.
             look(name, settings).await?;
-            match SqliteStore::open(file(settings)).await {
+            match SqliteStore::open(settings.clone()).await {
                 Ok(store) => Box::new(store),
                 Err(source @ metadata::Error::Unavailable(_)) => {
                     return Err(OfflineError::Served { name: name.to_owned(), source });
@@ -139,14 +139,14 @@ pub async fn open_for_repair(
 }
 
 /// A SQLite file as others than its server see it.
-async fn look(name: &str, settings: &config::Sqlite) -> Result<SqliteFile, OfflineError> {
+async fn look(name: &str, settings: &sqlite::Settings) -> Result<SqliteFile, OfflineError> {
     let file = SqliteFile::open(settings.path.clone()).await;
     file.map_err(|error| closed(name, settings.path.display(), error))
 }
 
-async fn connect(name: &str, settings: &config::Postgres) -> Result<PostgresStore, OfflineError> {
+async fn connect(name: &str, settings: &Settings) -> Result<PostgresStore, OfflineError> {
     let store =
-        PostgresStore::connect(Settings { presence: Presence::Tool, ..database(settings) }).await;
+        PostgresStore::connect(Settings { presence: Presence::Tool, ..settings.clone() }).await;
     store.map_err(|error| closed(name, &settings.target, error))
 }
 
@@ -212,10 +212,13 @@ impl<'c> OfflineStores<'c> {
         if matches!(settings, config::Content::Memory { .. }) {
             return Err(OfflineError::ContentInMemory(name.to_owned()));
         }
-        Ok(self
-            .content
-            .named_content(self.config, name, &preflight::at_once(settings), making)
-            .await?)
+        let settings = match settings {
+            config::Content::Object(object) => {
+                &config::Content::Object(Box::new(preflight::at_once(object)))
+            }
+            config::Content::Memory { .. } | config::Content::Filesystem(_) => settings,
+        };
+        Ok(self.content.named_content(self.config, name, settings, making).await?)
     }
 
     /// Where a metadata store says that the content of a share is; `None` where the share was never served.

@@ -15,6 +15,7 @@ mod handle;
 mod ids;
 mod name;
 mod secret_file;
+pub mod settings;
 mod time;
 mod timing;
 mod vital;

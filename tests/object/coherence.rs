@@ -88,8 +88,8 @@ async fn chunks_on_the_disk_are_as_new_as_those_in_memory() {
     let writer = store(&server).await;
     let on_disk = |settings: &mut trunkfs::content::ObjectSettings| {
         settings.cache = 3 * CHUNK;
-        let folder = folder.path().to_owned();
-        settings.disk_cache = Some(trunkfs::content::DiskCacheSettings { folder, size: 1 << 20 });
+        settings.cache_folder = Some(folder.path().to_owned());
+        settings.cache_folder_size = 1 << 20;
     };
     let reader = store_with(&server, on_disk).await;
     let id = ContentId::generate();

@@ -27,8 +27,8 @@ async fn what_is_read_is_what_was_written() {
     println!("TRUNKFS_TEST_SEED={seed}");
     let server = S3Server::start().await;
     let impatient = |settings: &mut trunkfs::content::ObjectSettings| {
-        settings.limits.request_timeout = Duration::from_millis(400);
-        settings.limits.retries = 3;
+        settings.request_timeout = Duration::from_millis(400);
+        settings.retries = 3;
         settings.write_buffer = 3 * CHUNK;
         settings.cache = 3 * CHUNK;
     };
@@ -94,7 +94,7 @@ async fn step_of(
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn refusals_are_told_apart_and_lose_nothing() {
     let server = S3Server::start().await;
-    let store = store_with(&server, |settings| settings.limits.retries = 1).await;
+    let store = store_with(&server, |settings| settings.retries = 1).await;
     let id = ContentId::generate();
     put(&store, id, 0, b"kept").await;
     for (fate, told) in [

@@ -13,7 +13,7 @@ use crate::support::{CHUNK, call, call_of, commit, get, pattern, put, store, sto
 async fn alone(server: &S3Server) -> ObjectContent {
     let alone = |settings: &mut trunkfs::content::ObjectSettings| {
         settings.exclusive = true;
-        settings.limits.retries = 1;
+        settings.retries = 1;
     };
     store_with(server, alone).await
 }
@@ -184,7 +184,7 @@ async fn writers_without_memory_hear_why_it_is_not_freed() {
 async fn not_found_is_believed_from_the_bucket_alone() {
     let server = S3Server::start().await;
     let small = |settings: &mut trunkfs::content::ObjectSettings| {
-        (settings.cache, settings.limits.retries) = (0, 1);
+        (settings.cache, settings.retries) = (0, 1);
     };
     let (store, id) = (store_with(&server, small).await, ContentId::generate());
     put(&store, id, 0, &pattern(1, 2 * CHUNK)).await;

@@ -1,8 +1,7 @@
 //! Opening a bucket: what is wrong is told, and with what remedy.
 
-use trunkfs::content::{
-    ContentStore as _, CreateMode, ObjectContent, ObjectSettings, S3, Secret, Service,
-};
+use trunkfs::content::{ContentStore as _, CreateMode, ObjectContent, ObjectSettings, S3, Service};
+use trunkfs::types::settings::Secret;
 use trunkfs::types::{ContentId, ContentIdentity};
 
 use crate::s3::{ACCESS_KEY, Fate, S3Server};
@@ -11,11 +10,16 @@ use crate::support::{commit, get, put, store_with};
 /// What is said when a store is opened with changed settings.
 async fn said(server: &S3Server, change: impl FnOnce(&mut S3, &mut ObjectSettings)) -> String {
     let mut settings = server.settings();
-    settings.limits.retries = 1;
+    settings.retries = 1;
     let Service::S3(mut s3) = settings.service.clone() else { panic!("an S3 server") };
     change(&mut s3, &mut settings);
     settings.service = Service::S3(s3);
     ObjectContent::open(settings).await.unwrap_err().to_string()
+}
+
+fn set_keys(s3: &mut S3, id: &str, key: &str) {
+    s3.access_key = Some(id.to_owned());
+    s3.secret_key = Some(Secret::new(key.to_owned()));
 }
 
 fn assert_says(said: &str, parts: &[&str]) {
@@ -32,12 +36,9 @@ async fn what_is_wrong_is_told() {
         &no_bucket,
         &["the bucket another at http://127.0.0.1", "NoSuchBucket", "create the bucket"],
     );
-    let unknown =
-        said(&server, |s3, _| s3.keys = Some(("nobody".to_owned(), Secret("x".to_owned())))).await;
+    let unknown = said(&server, |s3, _| set_keys(s3, "nobody", "x")).await;
     assert_says(&unknown, &["unknown access key"]);
-    let wrong =
-        said(&server, |s3, _| s3.keys = Some((ACCESS_KEY.to_owned(), Secret("wrong".to_owned()))))
-            .await;
+    let wrong = said(&server, |s3, _| set_keys(s3, ACCESS_KEY, "wrong")).await;
     assert_says(&wrong, &["SignatureDoesNotMatch", "the secret key does not match the access key"]);
     assert!(!wrong.contains("wrong\""), "{wrong}");
     let http = said(&server, |s3, _| s3.allow_http = false).await;

@@ -63,7 +63,7 @@ async fn writers_behind_a_network_that_fails_and_reorders_lose_nothing() {
     let mut stores = Vec::new();
     for _ in 0..3 {
         let patient = |settings: &mut trunkfs::content::ObjectSettings| {
-            settings.limits.request_timeout = Duration::from_millis(400);
+            settings.request_timeout = Duration::from_millis(400);
         };
         stores.push(store_with(&server, patient).await);
     }

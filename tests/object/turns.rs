@@ -48,7 +48,7 @@ async fn a_read_waits_for_one_turn_of_each_other_client() {
         commit(&writer, id).await;
         contents.push(id);
     }
-    let reader = store_with(&server, |settings| settings.limits.max_concurrency = 1).await;
+    let reader = store_with(&server, |settings| settings.max_concurrency = 1).await;
     let (crowd, single) = (from(1), from(2));
     let reads = contents.iter().enumerate().map(|(number, id)| {
         let call = if number == CALLS { &single } else { &crowd };
@@ -61,7 +61,7 @@ async fn a_read_waits_for_one_turn_of_each_other_client() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_commit_waits_for_one_turn_of_each_other_client() {
     let server = S3Server::start().await;
-    let store = store_with(&server, |settings| settings.limits.max_concurrency = 1).await;
+    let store = store_with(&server, |settings| settings.max_concurrency = 1).await;
     let (crowd, single) = (from(1), from(2));
     let mut contents = Vec::new();
     for number in 0..=CALLS {

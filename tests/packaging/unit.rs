@@ -5,7 +5,6 @@ use std::process::Command;
 use std::time::Duration;
 
 use tempfile::TempDir;
-use trunkfs::config::Server;
 use trunkfs::daemon::AFTER_DRAIN;
 
 const SERVER: &str = include_str!("../../packaging/trunkfs.service");
@@ -198,7 +197,7 @@ content: { stores: { c: { type: memory } } }
 shares: [ { name: /e, metadata_store: m, content_store: c, clients: [ { network: '::/0' } ] } ]
 ";
     let config = trunkfs::config::Config::parse("t.yaml", config, &|_| None).unwrap();
-    let Server { drain_timeout, .. } = config.server;
+    let drain_timeout = config.server.settings.drain_timeout;
     let stop = value(SERVER, "TimeoutStopSec");
     let stop = Duration::from_secs(stop.strip_suffix('s').unwrap().parse().unwrap());
     assert!(stop > drain_timeout + AFTER_DRAIN, "{stop:?}");

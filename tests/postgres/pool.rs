@@ -118,7 +118,7 @@ async fn max_lifetime_closes_connections_in_use_too() {
     let fixture = with(|settings| {
         settings.max_connections = 2;
         settings.min_connections = 2;
-        settings.max_lifetime = Some(Duration::from_millis(300));
+        settings.max_lifetime = Duration::from_millis(300);
     });
     let fixture = fixture.await;
     let client = connect(&fixture.database.settings()).await;

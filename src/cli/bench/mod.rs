@@ -16,8 +16,7 @@ use crate::bench::{
     Comparison, Error, Measurement, Prepared, Processes, Session, Settings, Target, Timing,
     Workload, parse_workloads,
 };
-use crate::config;
-use crate::types::{Chain, Credentials};
+use crate::types::{Chain, Credentials, settings};
 
 /// The most connections, and calls in flight on each.
 const MAX_LOAD: i64 = 1024;
@@ -99,12 +98,12 @@ fn time(text: &str) -> Result<Duration, String> {
 }
 
 fn time_or_none(text: &str) -> Result<Duration, String> {
-    let millis = config::millis(text).filter(|millis| *millis <= 86_400_000);
+    let millis = settings::millis(text).filter(|millis| *millis <= 86_400_000);
     millis.map(Duration::from_millis).ok_or_else(|| UNIT.to_owned())
 }
 
 fn size(text: &str) -> Result<u64, String> {
-    let size = config::bytes(text).filter(|size| (1 << 20..=1 << 40).contains(size));
+    let size = settings::bytes(text).filter(|size| (1 << 20..=1 << 40).contains(size));
     size.ok_or_else(|| "write a whole number and its unit, from 1MiB to 1TiB".to_owned())
 }
 

@@ -3,8 +3,9 @@
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt as _;
 
-use super::super::section::Document;
-use super::super::{Config, Content, Errors, Metadata, parse};
+use super::super::document::Document;
+use super::super::effective::effective;
+use super::super::{Config, Content, Errors, Metadata};
 use super::among;
 
 const FILE: &str = "
@@ -20,9 +21,10 @@ fn variables(variables: &[(&str, &str)]) -> Vec<(OsString, OsString)> {
 
 fn read(text: &str, variables: Vec<(OsString, OsString)>) -> Result<(Config, String), Errors> {
     let overrides = among(variables.into_iter());
-    let document = Document::new("t.yaml", text, &|_| None, &overrides);
-    let config = parse::config(&document)?;
-    Ok((config, document.effective().to_yaml()))
+    let document = Document::new("t.yaml", text, &|_| None, &overrides)?;
+    let config = Config::read(&document)?;
+    let effective = effective(&document, &config);
+    Ok((config, effective))
 }
 
 fn with(set: &[(&str, &str)]) -> Config {
@@ -52,9 +54,9 @@ fn every_kind_of_value_is_overridden() {
         ("TRUNKFS_NOTHING", "1"),
         ("trunkfs__server__lisen", "not ours"),
     ]);
-    assert_eq!(config.server.max_connections, 8);
-    assert_eq!(config.server.listen, "[::1]:5".parse().unwrap());
-    assert_eq!(config.server.request_timeout.as_secs(), 60);
+    assert_eq!(config.server.settings.max_connections, 8);
+    assert_eq!(config.server.listener.listen, "[::1]:5".parse().unwrap());
+    assert_eq!(config.server.settings.request_timeout.as_secs(), 60);
     let share = &config.shares[0];
     assert_eq!(share.name.as_str(), "/other");
     assert_eq!((share.root.mode.bits(), share.root.uid), (0o700, 7));
@@ -108,7 +110,7 @@ fn a_whole_configuration_from_variables() {
 fn an_empty_variable_takes_a_value_away() {
     for nothing in ["", " ", "null", "~"] {
         let config = with(&[("TRUNKFS__SERVER__MAX_CONNECTIONS", nothing)]);
-        assert_eq!(config.server.max_connections, 1024, "{nothing:?}: the default");
+        assert_eq!(config.server.settings.max_connections, 1024, "{nothing:?}: the default");
     }
 }
 

@@ -2,9 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::super::section::Document;
-use super::super::{parse, values};
-use super::{EXAMPLE, variable};
+use super::{defaults, offered, same};
 
 const PAGE: &str = include_str!("../../../docs/configuration.md");
 
@@ -13,8 +11,8 @@ fn quoted(text: &str) -> Vec<&str> {
     text.split('`').skip(1).step_by(2).collect()
 }
 
-/// Each key of the page's tables, in the form that `Document::offered` has, and what stands in the column of its default.
-/// The headings of sections are keys too.
+/// Each key of the page's tables, in the form that `Document::offered` has, and what stands in the column of
+/// its default. The headings of sections are keys too.
 fn documented() -> BTreeMap<String, String> {
     let mut keys = BTreeMap::new();
     let mut section = None;
@@ -41,22 +39,19 @@ fn documented() -> BTreeMap<String, String> {
 
 #[test]
 fn the_documentation_has_every_key_with_its_default() {
-    let document = Document::new("config.example.yaml", EXAMPLE, &variable, &[]);
-    parse::config(&document).unwrap();
-    let offered = document.offered.borrow();
-    let documented = documented();
-    let names = |keys: &BTreeMap<String, _>| keys.keys().cloned().collect::<BTreeSet<String>>();
-    let offered_names: BTreeSet<_> = offered.keys().cloned().collect();
-    let missing: Vec<_> = offered_names.difference(&names(&documented)).cloned().collect();
+    let (offered, documented) = (offered(), documented());
+    let names: BTreeSet<_> = documented.keys().cloned().collect();
+    let missing: Vec<_> = offered.difference(&names).collect();
     assert_eq!(missing, [""; 0], "keys that the documentation lacks");
-    let unknown: Vec<_> = names(&documented).difference(&offered_names).cloned().collect();
+    let unknown: Vec<_> = names.difference(&offered).collect();
     assert_eq!(unknown, [""; 0], "keys of the documentation that there are not");
-    for (key, default) in offered.iter() {
-        let Some(default) = default else { continue };
+    let defaults = defaults();
+    for (key, default) in &defaults {
         let shown = quoted(&documented[key]).first().copied().unwrap_or_default().to_owned();
-        let same = shown == *default
-            || values::millis(&shown).is_some_and(|it| values::millis(default) == Some(it));
-        assert!(same, "{key}: the default is {default}, the documentation says {shown:?}");
+        assert!(
+            same(&shown, default),
+            "{key}: the default is {default}, the documentation says {shown:?}"
+        );
     }
-    assert_eq!(offered["server.listen"].as_deref(), Some("0.0.0.0:12049"));
+    assert_eq!(defaults["server.listen"], "0.0.0.0:12049");
 }

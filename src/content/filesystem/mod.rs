@@ -30,6 +30,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use rustix::fs::Stat;
+use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use self::descriptors::{Descriptors, Permit};
@@ -40,15 +41,38 @@ use super::{
     Capacity, ContentStore, CreateMode, Error, Footprint, MAX_LENGTH, end_of, still_wanted,
 };
 use crate::availability::{Availability, Outage};
+use crate::types::settings::{MOST, Number, WrongSetting};
 use crate::types::{Call, ContentId, ContentIdentity, Timestamp};
 
 /// Where a [`FilesystemContent`] keeps its files.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(default)]
 pub struct FilesystemSettings {
     /// The content folder, made where it is missing.
     pub base_path: PathBuf,
     /// How many files are kept open, and in use at once; at least 1.
+    #[serde(with = "Number::<1, MOST>")]
     pub max_open_files: usize,
+}
+
+impl Default for FilesystemSettings {
+    fn default() -> Self {
+        Self { base_path: PathBuf::new(), max_open_files: 1024 }
+    }
+}
+
+impl FilesystemSettings {
+    /// Checks that there is a folder.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn check(&self) -> Result<(), WrongSetting> {
+        if self.base_path.as_os_str().is_empty() {
+            let remedy = "write the path of the folder for file content";
+            return Err(WrongSetting::missing("base_path", remedy));
+        }
+        Ok(())
+    }
 }
 
 /// A content store in files. See the module.

@@ -57,7 +57,7 @@ impl<T: ObjectStore + PaginatedListStore> Client for T {}
 
 /// What bounds requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
+pub(super) struct Limits {
     /// How long one attempt may take, the object's transfer included.
     pub request_timeout: Duration,
     /// How often a request that may succeed later is repeated.

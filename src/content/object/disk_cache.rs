@@ -35,7 +35,7 @@ const LOCK: &str = "lock";
 
 /// A folder of chunks, and how much of the disk they may take.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DiskCacheSettings {
+pub(super) struct DiskCacheSettings {
     /// The folder, made where it is missing; of this process alone.
     pub folder: PathBuf,
     /// Bytes.

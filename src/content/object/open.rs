@@ -3,19 +3,18 @@
 use std::error::Error as StdError;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
-use std::time::Duration;
 
 use object_store::UpdateVersion;
 use tokio::sync::Semaphore;
 use uuid::Uuid;
 
-use super::bucket::{Bucket, Ended, Expected, Limits, PROBE};
+use super::bucket::{Bucket, Ended, Expected, PROBE};
 use super::budget::Budget;
 use super::cache::Cache;
-use super::disk_cache::{DiskCache, DiskCacheSettings};
+use super::disk_cache::DiskCache;
 use super::error::{RequestError, find, foreign, innermost, is_certificate};
 use super::http::Answer;
-use super::service::Service;
+use super::settings::ObjectSettings;
 use super::state::Files;
 use super::{ObjectContent, Shared};
 use crate::content::{CreateMode, Error};
@@ -26,38 +25,6 @@ const EVERY_CHUNK: Bounds = Bounds { total: usize::MAX, per_client: usize::MAX }
 
 /// The object whose text is the content's identity.
 const IDENTITY: &str = "identity";
-
-/// A bucket, and what a [`ObjectContent`] may use.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ObjectSettings {
-    /// The bucket.
-    pub service: Service,
-    /// What all keys begin with, and a slash; may be empty. No two stores have the same in one bucket.
-    pub prefix: String,
-    /// Bounds of requests.
-    pub limits: Limits,
-    /// How long making a connection may take.
-    pub connect_timeout: Duration,
-    /// Memory for what is written and not stored, in bytes; at least two chunks.
-    pub write_buffer: usize,
-    /// Memory for chunks that were read, in bytes; 0 for none.
-    pub cache: usize,
-    /// A folder for chunks that memory has no room for.
-    pub disk_cache: Option<DiskCacheSettings>,
-    /// How many chunks are read ahead of a reader that goes on from chunk to chunk.
-    pub read_ahead: u64,
-    /// Whether this process alone writes to the bucket under the prefix.
-    pub exclusive: bool,
-    /// The size of chunks in bytes where
-    /// [`ContentStore::with_chunk_size`](super::ContentStore::with_chunk_size) does not say another; at least
-    /// [`ObjectSettings::MIN_CHUNK`].
-    pub chunk_size: u32,
-}
-
-impl ObjectSettings {
-    /// The smallest size of chunks, in bytes.
-    pub const MIN_CHUNK: u32 = 4096;
-}
 
 /// Why a bucket cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -125,14 +92,14 @@ impl ObjectContent {
         let client = settings.service.client(settings.connect_timeout, &variable);
         let client = client.map_err(|error| wrong(innermost(&error), ""))?;
         let class = settings.service.storage_class();
-        let disk = match &settings.disk_cache {
+        let disk = match &settings.disk_cache() {
             None => None,
             Some(cache) => Some(Arc::new(DiskCache::open(cache).map_err(|error| {
                 let said = format!("the folder {} for cached chunks: {error}", cache.folder.display());
                 wrong(said, "set cache_folder to a folder that this user can write to and no other process uses")
             })?)),
         };
-        let mut bucket = Bucket::new(client, &place, &settings.prefix, settings.limits, class);
+        let mut bucket = Bucket::new(client, &place, &settings.prefix, settings.limits(), class);
         match bucket.probe().await {
             Ok(honoured) => bucket.conditional = honoured,
             Err(error) => {

@@ -1,6 +1,5 @@
 //! The services that have buckets, and how a client of each is made.
 
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +10,7 @@ use object_store::{ClientOptions, RetryConfig};
 
 use super::bucket::Client;
 use super::http::Connector;
+use super::settings::{Azure, Encryption, Gcs, S3, Service};
 
 /// Variables of the environment that say who asks, where the settings do not (AWS SDKs and Tools Reference
 /// Guide, "Settings reference").
@@ -39,95 +39,6 @@ const AZURE_VARIABLES: &[&str] = &[
     "AZURE_AUTHORITY_HOST",
     "AZURE_FEDERATED_TOKEN_FILE",
 ];
-
-/// A text that is not printed.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(pub String);
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("(secret)")
-    }
-}
-
-/// A service and a bucket of it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Service {
-    /// Amazon S3, and what speaks its protocol.
-    S3(S3),
-    /// Google Cloud Storage.
-    Gcs(Gcs),
-    /// Azure Blob Storage.
-    Azure(Azure),
-}
-
-/// A bucket of Amazon S3, or of a server that speaks its protocol.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct S3 {
-    /// The bucket.
-    pub bucket: String,
-    /// The server's URL; `None` for Amazon's of the region.
-    pub endpoint: Option<String>,
-    /// The region; `None` for that of the environment, else `us-east-1`.
-    pub region: Option<String>,
-    /// Whether the bucket stands in the URL's path, not in its host name.
-    pub path_style: bool,
-    /// Who asks: key id and secret key. `None` for the environment's credentials (variables, container, web
-    /// identity), else the machine's (instance metadata).
-    pub keys: Option<(String, Secret)>,
-    /// The storage class of objects; `None` for the bucket's.
-    pub storage_class: Option<String>,
-    /// How the server encrypts objects; `None` for how the bucket says.
-    pub sse: Option<Encryption>,
-    /// Whether the endpoint may be an http URL.
-    pub allow_http: bool,
-}
-
-/// How a server encrypts objects (Amazon S3 User Guide, "Protecting data with server-side encryption").
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Encryption {
-    /// With keys of S3 (SSE-S3).
-    S3,
-    /// With a key of KMS (SSE-KMS).
-    Kms(String),
-    /// With a key that goes along with every request (SSE-C): 256 bits in base64.
-    Customer(Secret),
-}
-
-/// A bucket of Google Cloud Storage.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Gcs {
-    /// The bucket.
-    pub bucket: String,
-    /// The file of a service account's key; `None` for application default credentials, else the machine's.
-    pub service_account_file: Option<String>,
-    /// The storage class of objects; `None` for the bucket's.
-    pub storage_class: Option<String>,
-}
-
-/// A container of Azure Blob Storage.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Azure {
-    /// The storage account.
-    pub account: String,
-    /// The container.
-    pub container: String,
-    /// Who asks.
-    pub credentials: AzureCredentials,
-    /// The server's URL; `None` for Azure's of the account.
-    pub endpoint: Option<String>,
-    /// Whether the endpoint may be an http URL.
-    pub allow_http: bool,
-}
-
-/// Who asks Azure.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum AzureCredentials {
-    /// The account's key.
-    Key(Secret),
-    /// What the environment says (client secret, workload identity), else the machine's managed identity.
-    Environment,
-}
 
 impl Service {
     /// How an error names the bucket, its kind included.
@@ -208,11 +119,11 @@ impl Service {
 impl S3 {
     fn builder(&self, variable: &dyn Fn(&str) -> Option<String>) -> AmazonS3Builder {
         let mut builder = AmazonS3Builder::new();
-        match &self.keys {
-            Some((id, secret)) => {
-                builder = builder.with_access_key_id(id).with_secret_access_key(&secret.0);
+        match (&self.access_key, &self.secret_key) {
+            (Some(id), Some(secret)) => {
+                builder = builder.with_access_key_id(id).with_secret_access_key(secret.reveal());
             }
-            None => {
+            (None, _) | (_, None) => {
                 for name in AWS_VARIABLES {
                     if let Some(value) = variable(name)
                         && let Ok(key) = name.to_ascii_lowercase().parse::<AmazonS3ConfigKey>()
@@ -233,14 +144,16 @@ impl S3 {
         if let Some(endpoint) = &self.endpoint {
             builder = builder.with_endpoint(self.endpoint_url(endpoint));
         }
-        match &self.sse {
-            None => builder,
-            Some(Encryption::S3) => match SSE.parse() {
+        match (self.sse, &self.sse_kms_key, &self.sse_customer_key) {
+            (Some(Encryption::S3), ..) => match SSE.parse() {
                 Ok(key) => builder.with_config(key, "AES256"),
                 Err(_) => builder,
             },
-            Some(Encryption::Kms(key)) => builder.with_sse_kms_encryption(key),
-            Some(Encryption::Customer(key)) => builder.with_ssec_encryption(&key.0),
+            (Some(Encryption::Kms), Some(key), _) => builder.with_sse_kms_encryption(key),
+            (Some(Encryption::Customer), _, Some(key)) => {
+                builder.with_ssec_encryption(key.reveal())
+            }
+            (None | Some(Encryption::Kms | Encryption::Customer), ..) => builder,
         }
     }
 
@@ -278,9 +191,9 @@ impl Azure {
         if let Some(endpoint) = &self.endpoint {
             builder = builder.with_endpoint(endpoint.clone());
         }
-        match &self.credentials {
-            AzureCredentials::Key(key) => builder.with_access_key(&key.0),
-            AzureCredentials::Environment => {
+        match &self.access_key {
+            Some(key) => builder.with_access_key(key.reveal()),
+            None => {
                 for name in AZURE_VARIABLES {
                     if let Some(value) = variable(name)
                         && let Ok(key) = name.to_ascii_lowercase().parse::<AzureConfigKey>()

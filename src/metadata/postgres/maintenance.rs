@@ -34,7 +34,7 @@ impl From<&Settings> for Rules {
         Self {
             min_connections: settings.min_connections.min(settings.max_connections),
             max_idle_time: settings.max_idle_time,
-            max_lifetime: settings.max_lifetime,
+            max_lifetime: Some(settings.max_lifetime).filter(|most| !most.is_zero()),
             health_check_period: settings.health_check_period,
             answer_limit: settings.connect_timeout,
         }

@@ -300,7 +300,7 @@ impl Pool {
             call_limit: settings.statement_timeout + FLIGHT_MARGIN,
             writable: AtomicBool::new(true),
             availability: Availability::new(Outage::Database, settings.target.to_string()),
-            max_lifetime: settings.max_lifetime,
+            max_lifetime: Some(settings.max_lifetime).filter(|most| !most.is_zero()),
         };
         let max_connections = settings.max_connections.max(1);
         let most_mutations = max_connections - reserve(max_connections);

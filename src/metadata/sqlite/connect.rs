@@ -9,15 +9,18 @@ use std::time::Duration;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 use rustix::fs::{Access, AtFlags, CWD};
+use serde::{Deserialize, Serialize};
 
 use super::error::{REMEDY, SqliteError};
 use super::{migrations, shares};
 use crate::metadata::schema::Applied;
 use crate::metadata::{Error, Summary};
 use crate::ownership::{self, above};
+use crate::types::settings::{Size, WrongSetting};
 
 /// Where the store is, and what it may use.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(default)]
 pub struct Settings {
     /// The database; its folder is made where it is missing. SQLite keeps files beside it, named `-wal` and
     /// `-shm` at their end.
@@ -25,17 +28,35 @@ pub struct Settings {
     /// Whether the whole file is checked at start (`PRAGMA quick_check`).
     pub quick_check: bool,
     /// How many bytes of pages the writer keeps, and all readers together.
+    #[serde(with = "Size::<{ 1 << 20 }, { 1 << 40 }>")]
     pub cache_size: usize,
     /// How many bytes the write-ahead log may take before changes are refused: a reader holds it.
+    #[serde(skip)]
     pub log_limit: u64,
 }
 
+impl Default for Settings {
+    fn default() -> Self {
+        Self { path: PathBuf::new(), quick_check: false, cache_size: 64 << 20, log_limit: 1 << 30 }
+    }
+}
+
 impl Settings {
-    /// A store in a file, with defaults for the rest. Keys of the configuration that are left out have these
-    /// values.
+    /// A store in a file, with defaults for the rest.
     #[must_use]
     pub fn new(path: PathBuf) -> Self {
-        Self { path, quick_check: false, cache_size: 64 << 20, log_limit: 1 << 30 }
+        Self { path, ..Self::default() }
+    }
+
+    /// Checks that there is a path.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn check(&self) -> Result<(), WrongSetting> {
+        if self.path.as_os_str().is_empty() {
+            return Err(WrongSetting::missing("path", "write the path of the SQLite file"));
+        }
+        Ok(())
     }
 }
 

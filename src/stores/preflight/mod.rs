@@ -10,9 +10,11 @@ use rustix::fs::{Access, AtFlags, CWD};
 mod shares;
 
 use self::shares::{Seen, foresee};
-use super::{StoreError, database, objects};
+use super::{StoreError, objects};
 use crate::config::{self, Config};
-use crate::content::{ContentStore as _, CreateMode, FilesystemContent, Look, OpenError};
+use crate::content::{
+    ContentStore as _, CreateMode, FilesystemContent, Look, ObjectSettings, OpenError,
+};
 use crate::metadata::postgres::PostgresStore;
 use crate::metadata::sqlite::SqliteStore;
 use crate::metadata::{self, Summary};
@@ -74,8 +76,7 @@ pub(in crate::stores) async fn summary(
         config::Metadata::Memory { .. } => Ok(None),
         config::Metadata::Sqlite(settings) => SqliteStore::summary(settings.path.clone()).await,
         config::Metadata::Postgres(settings) => {
-            let settings = database(settings);
-            PostgresStore::summary(&settings, settings.auto_migrate).await.map(Some)
+            PostgresStore::summary(settings, settings.auto_migrate).await.map(Some)
         }
     }
 }
@@ -173,8 +174,8 @@ async fn try_content(
                 }
             })
         }
-        config::Content::S3(_) | config::Content::Gcs(_) | config::Content::Azure(_) => {
-            match objects(config, name, &at_once(settings), CreateMode::Never).await {
+        config::Content::Object(settings) => {
+            match objects(config, name, at_once(settings), CreateMode::Never).await {
                 Ok(store) => {
                     let unlisted = |source| StoreError::Unlisted { name: name.to_owned(), source };
                     let listed = store.list(None, 1).await.map_err(unlisted)?;
@@ -196,17 +197,8 @@ async fn try_content(
 }
 
 /// The same store, not waited for, and without the folder of cached chunks, which a server may have.
-pub(in crate::stores) fn at_once(content: &config::Content) -> config::Content {
-    let mut content = content.clone();
-    let common = match &mut content {
-        config::Content::Memory { .. } | config::Content::Filesystem(_) => return content,
-        config::Content::S3(s3) => &mut s3.common,
-        config::Content::Gcs(gcs) => &mut gcs.common,
-        config::Content::Azure(azure) => &mut azure.common,
-    };
-    common.connect_retry = Duration::ZERO;
-    common.cache_folder = None;
-    content
+pub(in crate::stores) fn at_once(settings: &ObjectSettings) -> ObjectSettings {
+    ObjectSettings { connect_retry: Duration::ZERO, cache_folder: None, ..settings.clone() }
 }
 
 #[cfg(test)]

@@ -153,7 +153,7 @@ impl Bucket {
     async fn open(&self) -> ObjectContent {
         let prefix = self.prefix.clone();
         let mut settings = ObjectSettings { prefix, exclusive: true, ..self.server.settings() };
-        settings.limits.request_timeout = Duration::from_secs(1);
+        settings.request_timeout = Duration::from_secs(1);
         ObjectContent::open(settings).await.unwrap()
     }
 }

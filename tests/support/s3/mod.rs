@@ -24,7 +24,8 @@ use s3s::auth::SimpleAuth;
 use s3s::service::{S3Service, S3ServiceBuilder};
 use s3s::{Body, HttpError};
 use tokio::net::{TcpListener, TcpStream};
-use trunkfs::content::{Limits, ObjectSettings, S3, Secret, Service};
+use trunkfs::content::{ObjectSettings, S3, Service};
+use trunkfs::types::settings::Secret;
 
 use self::disk::Disk;
 
@@ -124,26 +125,21 @@ impl S3Server {
             service: Service::S3(S3 {
                 bucket: BUCKET.to_owned(),
                 endpoint: Some(self.endpoint()),
-                region: None,
                 path_style: true,
-                keys: Some((ACCESS_KEY.to_owned(), Secret(SECRET_KEY.to_owned()))),
-                storage_class: None,
-                sse: None,
+                access_key: Some(ACCESS_KEY.to_owned()),
+                secret_key: Some(Secret::new(SECRET_KEY.to_owned())),
                 allow_http: true,
+                ..S3::default()
             }),
             prefix: "tests/share".to_owned(),
-            limits: Limits {
-                request_timeout: Duration::from_secs(60),
-                retries: 20,
-                max_concurrency: 16,
-            },
+            request_timeout: Duration::from_secs(60),
+            retries: 20,
+            max_concurrency: 16,
             connect_timeout: Duration::from_secs(60),
             write_buffer: 4 << 20,
             cache: 4 << 20,
-            disk_cache: None,
-            read_ahead: 4,
-            exclusive: false,
             chunk_size: 64 << 10,
+            ..ObjectSettings::default()
         }
     }
 

@@ -14,8 +14,8 @@ use object_store::{
 };
 
 use super::*;
-use crate::content::object::bucket::{Bucket, Limits};
-use crate::content::object::{ObjectSettings, S3, Service};
+use crate::content::object::ObjectSettings;
+use crate::content::object::bucket::Bucket;
 use crate::types::ContentId;
 
 /// A bucket in memory, of which the next PUT panics where that is set.
@@ -96,33 +96,18 @@ impl PaginatedListStore for Brittle {
 const CHUNK: u32 = 4096;
 
 fn shared(bucket: &Arc<Brittle>, write_buffer: usize, concurrency: usize) -> Arc<Shared> {
-    let limits = Limits {
+    let settings = ObjectSettings {
         request_timeout: Duration::from_secs(60),
         retries: 0,
         max_concurrency: concurrency,
-    };
-    let settings = ObjectSettings {
-        service: Service::S3(S3 {
-            bucket: "bucket".to_owned(),
-            endpoint: None,
-            region: None,
-            path_style: false,
-            keys: None,
-            storage_class: None,
-            sse: None,
-            allow_http: false,
-        }),
-        prefix: String::new(),
-        limits,
-        connect_timeout: Duration::from_secs(60),
         write_buffer,
         cache: 0,
-        disk_cache: None,
         read_ahead: 0,
         exclusive: true,
         chunk_size: CHUNK,
+        ..ObjectSettings::default()
     };
-    let bucket = Bucket::new(Arc::clone(bucket) as _, "brittle", "", limits, None);
+    let bucket = Bucket::new(Arc::clone(bucket) as _, "brittle", "", settings.limits(), None);
     Arc::new(Shared::new(bucket, None, &settings, CHUNK))
 }
 

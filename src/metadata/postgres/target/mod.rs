@@ -5,13 +5,14 @@
 mod parameters;
 mod url;
 
-pub use parameters::{Parameters, WrongParameter};
+pub use parameters::Parameters;
 pub use url::UrlError;
 
 use std::fmt;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
+use crate::types::settings::WrongSetting;
 use crate::types::{SecretFile, SecretFileError};
 
 /// A database, and how it is reached.
@@ -75,7 +76,7 @@ pub enum PasswordError {
         /// The file.
         path: PathBuf,
         /// What is wrong with it.
-        error: WrongParameter,
+        error: WrongSetting,
     },
 }
 
@@ -222,6 +223,28 @@ impl PartialEq for ConnectOptions {
             && *identity == other.identity
             && *channel_binding == other.channel_binding
             && *session == other.session
+    }
+}
+
+/// The database `trunkfs` on this machine.
+impl Default for ConnectOptions {
+    fn default() -> Self {
+        Self {
+            hosts: vec![Host {
+                name: Parameters::DEFAULT_HOST.to_owned(),
+                port: Parameters::DEFAULT_PORT,
+            }],
+            database: Parameters::DEFAULT_NAME.to_owned(),
+            user: Parameters::DEFAULT_NAME.to_owned(),
+            password: None,
+            password_source: None,
+            application_name: Parameters::DEFAULT_NAME.to_owned(),
+            sslmode: SslMode::Disable,
+            roots: Roots::System,
+            identity: None,
+            channel_binding: ChannelBinding::Prefer,
+            session: SessionAttributes::ReadWrite,
+        }
     }
 }
 

@@ -5,29 +5,42 @@ use std::net::Ipv6Addr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::url::{self, UrlError};
 use super::{
     ChannelBinding, ConnectOptions, Host, Identity, PasswordSource, Roots, SessionAttributes,
     SslMode,
 };
+use crate::types::settings::{Joined, Secret, Time, WrongSetting};
 
-/// The connection's parameters in words, under their names in the configuration. What is left out has a default.
-#[derive(Clone, Default, PartialEq, Eq)]
+/// The connection's parameters in words: the keys of the configuration, and what a URL names. What is left
+/// out has a default.
+#[derive(Clone, Default, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(default)]
 pub struct Parameters {
+    /// A URL that names others; no key stands in both.
+    #[serde(alias = "url_file", alias = "url_credential", serialize_with = "Secret::as_url")]
+    pub url: Option<Secret>,
     /// Hosts with commas between them.
+    #[serde(with = "Joined")]
     pub host: Option<String>,
     /// One port for all of them, or one each.
+    #[serde(with = "Joined")]
     pub port: Option<String>,
     /// Database.
     pub database: Option<String>,
     /// Role.
     pub user: Option<String>,
+    /// The key `password`.
+    #[serde(rename = "password", alias = "password_file", alias = "password_credential")]
+    pub secret: Option<Secret>,
     /// Password.
+    #[serde(skip)]
     pub password: Option<String>,
     /// The file that it came from, to be read again for each connection.
+    #[serde(skip)]
     pub password_source: Option<PasswordSource>,
-    /// Name in `pg_stat_activity`.
-    pub application_name: Option<String>,
     /// `disable`, `require`, `verify-ca` or `verify-full`.
     pub sslmode: Option<String>,
     /// A file, or `system`.
@@ -40,7 +53,10 @@ pub struct Parameters {
     pub channel_binding: Option<String>,
     /// `any` or `read-write`.
     pub target_session_attrs: Option<String>,
+    /// Name in `pg_stat_activity`.
+    pub application_name: Option<String>,
     /// How long making a connection may take. Not a part of the target.
+    #[serde(with = "Time::<1>")]
     pub connect_timeout: Option<Duration>,
 }
 
@@ -51,21 +67,11 @@ impl fmt::Debug for Parameters {
     }
 }
 
-/// A parameter that makes no sense.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{name}: {message}")]
-pub struct WrongParameter {
-    /// Its name in the configuration.
-    pub name: &'static str,
-    /// What is wrong, and what to write.
-    pub message: String,
-}
-
 /// The most hosts: each is asked again and again while no server answers.
 const MOST_HOSTS: usize = 16;
 
-fn wrong(name: &'static str, message: impl Into<String>) -> WrongParameter {
-    WrongParameter { name, message: message.into() }
+fn wrong(name: &'static str, message: impl Into<String>) -> WrongSetting {
+    WrongSetting::new(name, message)
 }
 
 impl Parameters {
@@ -88,11 +94,71 @@ impl Parameters {
         url::parse(text)
     }
 
+    /// With what the URL names, and the password of its key.
+    ///
+    /// # Errors
+    /// What is wrong with the URL, and the first key that stands in both.
+    pub fn merged(&self) -> Result<Self, WrongSetting> {
+        let mut all = self.clone();
+        if let Some(secret) = &self.secret {
+            all.password = Some(secret.reveal().to_owned());
+            all.password_source =
+                secret.file().map(|file| PasswordSource::Password(file.to_owned()));
+        }
+        let Some(url) = &self.url else { return Ok(all) };
+        let mut named = Self::from_url(url.reveal()).map_err(|it| wrong("url", it.to_string()))?;
+        if self.port.is_some() {
+            return Err(wrong("port", "the port is also in url; keep one"));
+        }
+        all.port = named.port.take();
+        if named.password.is_some() {
+            all.password_source = url.file().map(|file| PasswordSource::Url(file.to_owned()));
+        }
+        let both = |key| wrong(key, format!("{key} is also in url; keep one"));
+        for (key, given, named) in [
+            ("host", &mut all.host, named.host),
+            ("database", &mut all.database, named.database),
+            ("user", &mut all.user, named.user),
+            ("password", &mut all.password, named.password),
+            ("application_name", &mut all.application_name, named.application_name),
+            ("sslmode", &mut all.sslmode, named.sslmode),
+            ("sslrootcert", &mut all.sslrootcert, named.sslrootcert),
+            ("sslcert", &mut all.sslcert, named.sslcert),
+            ("sslkey", &mut all.sslkey, named.sslkey),
+            ("channel_binding", &mut all.channel_binding, named.channel_binding),
+            ("target_session_attrs", &mut all.target_session_attrs, named.target_session_attrs),
+        ] {
+            if named.is_some() && std::mem::replace(given, named).is_some() {
+                return Err(both(key));
+            }
+        }
+        if named.connect_timeout.is_some() && all.connect_timeout.is_some() {
+            return Err(both("connect_timeout"));
+        }
+        all.connect_timeout = all.connect_timeout.or(named.connect_timeout);
+        Ok(all)
+    }
+
+    /// Fills in the defaults of what is left out, for those who read it.
+    pub fn show_defaults(&mut self, target: &ConnectOptions) {
+        let default = |value: &mut Option<String>, default: &str| {
+            value.get_or_insert_with(|| default.to_owned());
+        };
+        default(&mut self.host, Self::DEFAULT_HOST);
+        default(&mut self.port, &Self::DEFAULT_PORT.to_string());
+        default(&mut self.database, Self::DEFAULT_NAME);
+        default(&mut self.user, Self::DEFAULT_NAME);
+        default(&mut self.application_name, Self::DEFAULT_NAME);
+        default(&mut self.sslmode, target.sslmode.word());
+        default(&mut self.channel_binding, Self::DEFAULT_CHANNEL_BINDING);
+        default(&mut self.target_session_attrs, Self::DEFAULT_SESSION);
+    }
+
     /// A checked target, with defaults for what is left out.
     ///
     /// # Errors
     /// The first parameter that makes no sense.
-    pub fn into_target(self) -> Result<ConnectOptions, WrongParameter> {
+    pub fn into_target(self) -> Result<ConnectOptions, WrongSetting> {
         let hosts = hosts(self.host.as_deref(), self.port.as_deref())?;
         let local = hosts.iter().all(Host::is_local);
         let sslmode = match &self.sslmode {
@@ -122,14 +188,14 @@ impl Parameters {
 }
 
 /// The protocol ends its strings with a NUL.
-pub(super) fn without_nul(name: &'static str, value: String) -> Result<String, WrongParameter> {
+pub(super) fn without_nul(name: &'static str, value: String) -> Result<String, WrongSetting> {
     if value.contains('\0') {
         return Err(wrong(name, "it contains a NUL character, which PostgreSQL does not accept"));
     }
     Ok(value)
 }
 
-fn hosts(names: Option<&str>, ports: Option<&str>) -> Result<Vec<Host>, WrongParameter> {
+fn hosts(names: Option<&str>, ports: Option<&str>) -> Result<Vec<Host>, WrongSetting> {
     let names = names.unwrap_or(Parameters::DEFAULT_HOST);
     let names: Vec<&str> = names.split(',').map(str::trim).collect();
     if names.iter().any(|name| name.is_empty()) {
@@ -177,14 +243,14 @@ fn hosts(names: Option<&str>, ports: Option<&str>) -> Result<Vec<Host>, WrongPar
     Ok(hosts)
 }
 
-fn port(text: &str) -> Result<u16, WrongParameter> {
+fn port(text: &str) -> Result<u16, WrongSetting> {
     let port = text.parse().ok().filter(|port| *port != 0);
     port.ok_or_else(|| {
         wrong("port", format!("{text:?} is not a port; write an integer from 1 to 65535"))
     })
 }
 
-fn sslmode(word: &str) -> Result<SslMode, WrongParameter> {
+fn sslmode(word: &str) -> Result<SslMode, WrongSetting> {
     Ok(match word {
         "disable" => SslMode::Disable,
         "require" => SslMode::Require,
@@ -207,7 +273,7 @@ fn sslmode(word: &str) -> Result<SslMode, WrongParameter> {
 }
 
 /// A file of TLS, which must not be named in vain.
-fn file(name: &'static str, path: String, sslmode: SslMode) -> Result<PathBuf, WrongParameter> {
+fn file(name: &'static str, path: String, sslmode: SslMode) -> Result<PathBuf, WrongSetting> {
     if path.is_empty() {
         return Err(wrong(name, "must not be empty; write the path of a PEM file"));
     }
@@ -218,7 +284,7 @@ fn file(name: &'static str, path: String, sslmode: SslMode) -> Result<PathBuf, W
     Ok(PathBuf::from(path))
 }
 
-fn roots(path: Option<String>, sslmode: SslMode) -> Result<Roots, WrongParameter> {
+fn roots(path: Option<String>, sslmode: SslMode) -> Result<Roots, WrongSetting> {
     let Some(path) = path else { return Ok(Roots::System) };
     let path = file("sslrootcert", path, sslmode)?;
     if sslmode == SslMode::Require {
@@ -235,7 +301,7 @@ fn identity(
     certificate: Option<String>,
     key: Option<String>,
     sslmode: SslMode,
-) -> Result<Option<Identity>, WrongParameter> {
+) -> Result<Option<Identity>, WrongSetting> {
     match (certificate, key) {
         (None, None) => Ok(None),
         (Some(certificate), Some(key)) => Ok(Some(Identity {
@@ -253,7 +319,7 @@ fn identity(
     }
 }
 
-fn channel_binding(word: Option<&str>, sslmode: SslMode) -> Result<ChannelBinding, WrongParameter> {
+fn channel_binding(word: Option<&str>, sslmode: SslMode) -> Result<ChannelBinding, WrongSetting> {
     match word.unwrap_or(Parameters::DEFAULT_CHANNEL_BINDING) {
         "prefer" => Ok(ChannelBinding::Prefer),
         "disable" => Ok(ChannelBinding::Disable),
@@ -269,7 +335,7 @@ fn channel_binding(word: Option<&str>, sslmode: SslMode) -> Result<ChannelBindin
     }
 }
 
-fn session(word: Option<&str>) -> Result<SessionAttributes, WrongParameter> {
+fn session(word: Option<&str>) -> Result<SessionAttributes, WrongSetting> {
     match word.unwrap_or(Parameters::DEFAULT_SESSION) {
         "read-write" => Ok(SessionAttributes::ReadWrite),
         "any" => Ok(SessionAttributes::Any),

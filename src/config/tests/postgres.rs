@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use super::super::{Config, Errors, Metadata};
-use super::Postgres;
+use crate::metadata::postgres::Settings;
 use crate::metadata::postgres::target::{Host, Roots, SessionAttributes, SslMode};
 
-fn parse(server: &str, keys: &str) -> Result<Postgres, Errors> {
+fn parse(server: &str, keys: &str) -> Result<Settings, Errors> {
     let text = format!(
         "server: {{ {server} }}
 metadata: {{ stores: {{ m: {{ type: postgres, postgres: {{ {keys} }} }} }} }}

@@ -4,10 +4,11 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
-use super::super::section::Document;
-use super::super::{Metadata, parse};
-use super::Hidden;
+use super::super::document::Document;
+use super::super::effective::effective;
+use super::super::{Config, Metadata};
 use crate::metadata::postgres::target::{ConnectOptions, PasswordSource};
+use crate::types::settings::masked;
 
 /// What the keys give as the password, and the warnings; or the errors.
 fn read(folder: &Path, keys: &str) -> Result<(Option<String>, Vec<String>), String> {
@@ -30,9 +31,9 @@ shares: [ {{ name: /e, metadata_store: m, content_store: c, clients: [ {{ networ
         "CREDENTIALS_DIRECTORY" => folder.join("credentials").to_str().map(str::to_owned),
         _ => None,
     };
-    let document = Document::new("t.yaml", &text, &variable, &[]);
-    let config = parse::config(&document).map_err(|errors| errors.to_string())?;
-    let effective = document.effective().to_yaml();
+    let document = Document::new("t.yaml", &text, &variable, &[]).unwrap();
+    let config = Config::read(&document).map_err(|errors| errors.to_string())?;
+    let effective = effective(&document, &config);
     assert!(!effective.contains("hush"), "{effective}");
     let Metadata::Postgres(database) = &config.metadata["m"] else { panic!("{config:?}") };
     Ok((database.target.clone(), document.take_warnings()))
@@ -159,7 +160,6 @@ fn urls_lose_their_passwords_alone() {
         ("host=a password=b", "***"),
         ("", "***"),
     ] {
-        assert_eq!(Hidden::InUrl.mask(url), shown);
+        assert_eq!(masked(url), shown);
     }
-    assert_eq!(Hidden::Whole.mask("a://b"), "***");
 }
