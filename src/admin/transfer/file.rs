@@ -82,9 +82,12 @@ pub(in crate::admin) fn remove(path: &Path) -> io::Result<()> {
     }
 }
 
+/// The reader, and what it has read; no piece at the end of the file.
+type Read = (Reader, Option<Piece>);
+
 /// A file, read from its first byte to its last, a block ahead.
 pub(super) struct FileSource {
-    ahead: Option<JoinHandle<Result<(Reader, Option<Piece>), Error>>>,
+    ahead: Option<JoinHandle<Result<Read, Error>>>,
     length: u64,
 }
 
@@ -133,7 +136,7 @@ impl Reader {
     }
 
     /// The next bytes that lie in no hole; `None` behind the last.
-    fn read(mut self) -> Result<(Self, Option<Piece>), Error> {
+    fn read(mut self) -> Result<Read, Error> {
         let failed = Error::at(&self.path);
         if self.at == self.end {
             let next = region(&self.file, self.at..self.length).map_err(&failed)?;
