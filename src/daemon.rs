@@ -70,7 +70,7 @@ impl Daemon {
         config: &Config,
         stores: &mut Stores,
     ) -> Result<(Server, Arc<Vfs>), StartError> {
-        // Before anything is made. Clients find nobody until the shares are open.
+        // Before anything is created. Connections are refused until the shares are open.
         Server::look_at(config.server.listener.listen)?;
         let exports = exports::open(stores, config).await?;
         let vfs = Vfs::new(exports).map_err(StartError::Random)?;

@@ -128,7 +128,7 @@ async fn dump(
         false => drop(all),
     }
     let written = writing.await.map_err(run_error)?;
-    // A file that cannot be written is why nobody receives any more.
+    // The error of a file that cannot be written comes before that of its closed channel.
     let written = written.map_err(|error| {
         Failure::Run(format!("cannot write {}: {error}", options.file.display()).into())
     })?;

@@ -21,7 +21,7 @@ use crate::admin::fsck::{Check, Found, Outcome, RepairAccess, Report, Stopped, T
 use crate::config::{self, Config, LogFormat};
 use crate::content::{ContentStore, CreateMode};
 use crate::metadata::{Checker, Error, Repairable, Share};
-use crate::stores::{OfflineStores, open_for_check, open_for_repair};
+use crate::stores::{OfflineStores, lasting_metadata, open_for_check, open_for_repair};
 use crate::types::{Chain, ShareId, ShareName};
 
 /// Errors were corrected.
@@ -32,7 +32,7 @@ const LEFT: u8 = 4;
 const FAILED: u8 = 8;
 /// The command line or the configuration is wrong.
 pub(super) const USAGE: u8 = 16;
-/// Somebody ended it.
+/// A signal ended it.
 const CANCELLED: u8 = 32;
 
 /// How often a store is checked at most that goes away in the middle.
@@ -128,12 +128,7 @@ fn stores(config: &Config, options: &Options) -> Result<Vec<String>, String> {
     if !options.stores.is_empty() {
         return Ok(options.stores.clone());
     }
-    let lasts = |store: &config::Metadata| match store {
-        config::Metadata::Memory { .. } => false,
-        config::Metadata::Sqlite(_) | config::Metadata::Postgres(_) => true,
-    };
-    let lasting = config.metadata.iter().filter(|(_, store)| lasts(store));
-    let lasting: Vec<_> = lasting.map(|(name, _)| name.clone()).collect();
+    let lasting = lasting_metadata(config);
     if lasting.is_empty() {
         return Err(format!(
             "the metadata stores {} are in memory: there is nothing to check",

@@ -126,7 +126,7 @@ fn unread(file: &Path, error: &Unread) -> Failure {
     Failure::Run(format!("{file}: {}", crate::types::Chain(error)).into())
 }
 
-/// Whether a load comes to its end: whoever takes it first says so, the dump that was read whole or an interruption.
+/// The end of a load: the first of the dump that was read whole and of an interruption takes it.
 #[derive(Debug, Default)]
 struct End(AtomicBool);
 
@@ -218,7 +218,7 @@ fn send(
         if portion.len() == PORTION || ended {
             let records = std::mem::replace(&mut portion, Vec::with_capacity(PORTION));
             progress.reach(length.map_or(reader.line(), |_| done.load(Ordering::Relaxed)));
-            // Whoever receives no more has a reason of its own.
+            // A receiver that is gone has an error of its own.
             if to.blocking_send(Portion::Records(records)).is_err() {
                 return Ok(());
             }

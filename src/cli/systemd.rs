@@ -15,7 +15,7 @@ use crate::types::Chain;
 /// How long the receiver may take to have room for a notice.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// Sends notices, or drops them where nobody asked for any.
+/// Sends notices, or drops them where systemd did not ask for any.
 #[derive(Clone, Debug)]
 pub(super) struct Notifier {
     socket: Option<UnixAddress>,
@@ -70,7 +70,7 @@ impl Notifier {
 
     /// Tells the watchdog (`WatchdogSec=`) that the server lives, for as long as it does: four times in the
     /// watchdog's period it is called on its own port, which takes its listener, the tasks of a connection
-    /// and dispatch. While it drains nobody can call, and it lives as long as its tasks are run.
+    /// and dispatch. While it drains it takes no calls, and it lives as long as its tasks are run.
     pub(super) async fn watch(self, address: SocketAddr, draining: CancellationToken) {
         let Some(period) = sd_notify::watchdog_enabled().filter(|period| !period.is_zero()) else {
             return;

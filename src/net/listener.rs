@@ -21,7 +21,7 @@ const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
 /// Unanswered probes after which a peer is gone.
 const KEEPALIVE_PROBES: u32 = 4;
-/// Pauses after errors such as EMFILE, which go on until somebody else closes something.
+/// Pauses after errors such as EMFILE, which go on until another file is closed.
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 

@@ -250,7 +250,7 @@ impl Server {
     /// server has ended as it does without an error.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), TaskFailed> {
         let Self { listeners, shared, .. } = self;
-        // Whoever drops this future ends the server at once.
+        // Dropping this future ends the server at once.
         let _ends = [shared.abort.clone().drop_guard(), shared.kill.clone().drop_guard()];
         let mut accepting = JoinSet::new();
         for listener in listeners {

@@ -4,11 +4,14 @@
 //! The record is a setting of the metadata store: the identity of the content, and the name that its store had in the
 //! configuration.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use uuid::Uuid;
 
-use crate::content::CreateMode;
+use super::binding_error::BindingError;
+use crate::config::{self, Config};
+use crate::content::{CreateMode, Service};
 use crate::metadata::{self, MetadataStore};
 use crate::types::{ContentIdentity, ShareName};
 
@@ -65,7 +68,7 @@ pub(super) async fn record(
     now.map(|text| Binding::parse(&text)).transpose()
 }
 
-/// Records where a share's content is, whatever was recorded before: for whoever brings a share in together with its
+/// Records where a share's content is, whatever was recorded before: for a restore, which brings a share in with its
 /// content.
 ///
 /// # Errors
@@ -82,9 +85,208 @@ pub async fn settle_binding(
     Ok(())
 }
 
+/// What is known of a share before its content is opened.
+pub(super) struct Facts<'c> {
+    pub(super) config: &'c Config,
+    pub(super) share: &'c config::Share,
+    pub(super) recorded: Option<Binding>,
+    /// Whether its metadata store has it.
+    pub(super) made: bool,
+    /// The other shares of its metadata store.
+    pub(super) others: Vec<(ShareName, Option<Binding>)>,
+}
+
+/// What a share's content store has.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Found {
+    /// Content; without an identity where it goes with the process, or was made before there were identities.
+    Content(Option<ContentIdentity>),
+    /// Nothing.
+    Nothing,
+}
+
+/// What a start does with a share.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Plan {
+    /// Content is created for it.
+    Create {
+        /// Whether the share had content, which it loses as the configuration permits.
+        replaces: bool,
+    },
+    /// It is served over the content that was found.
+    Serve(Serving),
+}
+
+/// How a share is served over the content that was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Serving {
+    /// What is recorded of it.
+    pub(super) verdict: Verdict,
+    /// Whether content that is not empty is refused: see [`Facts::leftover`].
+    pub(super) only_if_empty: bool,
+}
+
+/// What a start does with a share, of which this was found.
+pub(super) fn plan(facts: &Facts<'_>, found: Found) -> Result<Plan, BindingError> {
+    match (found, facts.create_mode(), &facts.recorded) {
+        (Found::Content(identity), _, _) => facts.serve(identity).map(Plan::Serve),
+        (Found::Nothing, CreateMode::Never | CreateMode::ReadOnly, Some(binding)) => {
+            Err(facts.missing(binding))
+        }
+        (Found::Nothing, CreateMode::As(_), Some(_)) => Ok(Plan::Create { replaces: true }),
+        (Found::Nothing, _, _) => Ok(Plan::Create { replaces: false }),
+    }
+}
+
+impl Facts<'_> {
+    /// Whether the start creates it, and the configuration does not name its content.
+    pub(super) fn begins(&self) -> bool {
+        let metadata = self.config.metadata.get(&self.share.metadata_store);
+        let lasting =
+            metadata.is_some_and(|metadata| !matches!(metadata, config::Metadata::Memory { .. }));
+        let known = self.made || self.recorded.is_some();
+        lasting && !known && self.share.content_identity.is_none()
+    }
+
+    pub(super) fn create_mode(&self) -> CreateMode {
+        create_mode(self.recorded.as_ref(), self.share.content_identity)
+    }
+
+    /// How the share is served over content of this identity.
+    pub(super) fn serve(&self, found: Option<ContentIdentity>) -> Result<Serving, BindingError> {
+        let verdict = self.judge(self.recorded.as_ref(), found)?;
+        let only_if_empty = match found {
+            Some(found) => self.begins() && !self.shared(found)?,
+            None => false,
+        };
+        Ok(Serving { verdict, only_if_empty })
+    }
+
+    /// The record against the content that was found.
+    pub(super) fn judge(
+        &self,
+        recorded: Option<&Binding>,
+        found: Option<ContentIdentity>,
+    ) -> Result<Verdict, BindingError> {
+        let share = self.share;
+        let (store, place) = (share.content_store.clone(), self.place());
+        let verdict = judge(recorded, found, &store, share.content_identity);
+        match (verdict, recorded, share.content_identity) {
+            (Verdict::Elsewhere, Some(binding), _) => Err(BindingError::Elsewhere {
+                share: share.name.clone(),
+                recorded: binding.store.clone(),
+                identity: binding.identity,
+                store,
+                place,
+                found,
+            }),
+            (Verdict::NotAccepted, _, Some(accepted)) => {
+                let share = share.name.clone();
+                Err(BindingError::NotAccepted { share, accepted, store, place, found })
+            }
+            (verdict, _, _) => Ok(verdict),
+        }
+    }
+
+    /// The error of a share that begins while the metadata store `other` has it.
+    pub(super) fn moved(&self, other: String, found: Option<ContentIdentity>) -> BindingError {
+        BindingError::Moved {
+            share: self.share.name.clone(),
+            metadata: self.share.metadata_store.clone(),
+            other,
+            accepting: found.unwrap_or_else(ContentIdentity::generate),
+        }
+    }
+
+    /// The error of a new share in a new database over content that is full. The database was lost or mistaken: a collection
+    /// of unused content would remove all of it.
+    pub(super) fn leftover(&self, found: ContentIdentity) -> BindingError {
+        BindingError::Leftover {
+            share: self.share.name.clone(),
+            metadata: self.share.metadata_store.clone(),
+            store: self.share.content_store.clone(),
+            place: self.place(),
+            found,
+        }
+    }
+
+    fn missing(&self, binding: &Binding) -> BindingError {
+        BindingError::Absent {
+            share: self.share.name.clone(),
+            recorded: binding.store.clone(),
+            identity: binding.identity,
+            store: self.share.content_store.clone(),
+            place: self.place(),
+            fresh: ContentIdentity::generate(),
+        }
+    }
+
+    /// Whether other shares of the metadata store have the content over which the share begins. One that the configuration
+    /// does not name is an error: it may be this one, under the name that it had.
+    fn shared(&self, found: ContentIdentity) -> Result<bool, BindingError> {
+        let share = self.share;
+        let on_it = |it: &Option<Binding>| it.as_ref().is_some_and(|it| it.identity == found);
+        let mut others = self.others.iter().filter(|(_, it)| on_it(it)).map(|(name, _)| name);
+        let named = |name: &ShareName| {
+            let mut shares = self.config.shares.iter();
+            shares.any(|it| it.metadata_store == share.metadata_store && it.name == *name)
+        };
+        if let Some(other) = others.clone().find(|name| !named(name)) {
+            return Err(BindingError::Renamed {
+                share: share.name.clone(),
+                other: other.clone(),
+                metadata: share.metadata_store.clone(),
+                store: share.content_store.clone(),
+                place: self.place(),
+                found,
+            });
+        }
+        Ok(others.next().is_some())
+    }
+
+    fn place(&self) -> String {
+        place(self.config, self.share)
+    }
+}
+
+/// Where a content store is, for messages.
+pub(super) fn place(config: &Config, share: &config::Share) -> String {
+    config.content.get(&share.content_store).map_or_else(String::new, |content| match content {
+        config::Content::Memory { .. } => "in memory".to_owned(),
+        config::Content::Filesystem(filesystem) => filesystem.base_path.display().to_string(),
+        config::Content::Object(settings) => {
+            let prefix = &settings.prefix;
+            match &settings.service {
+                Service::S3(s3) => {
+                    let endpoint = s3.endpoint.as_deref().unwrap_or("Amazon S3");
+                    format!("{}/{prefix} at {endpoint}", s3.bucket)
+                }
+                Service::Gcs(gcs) => format!("{}/{prefix} at Google Cloud Storage", gcs.bucket),
+                Service::Azure(it) => format!("{}/{}/{prefix} at Azure", it.account, it.container),
+            }
+        }
+    })
+}
+
+/// Refuses two content stores that are the same content: what is written to one is missing in the other.
+pub(super) fn refuse_twins<'s>(
+    stores: impl Iterator<Item = (&'s str, Option<ContentIdentity>)>,
+) -> Result<(), BindingError> {
+    let mut seen: BTreeMap<ContentIdentity, &str> = BTreeMap::new();
+    for (store, identity) in stores {
+        let Some(identity) = identity else { continue };
+        let first = *seen.entry(identity).or_insert(store);
+        if first != store {
+            let (one, other) = (first.to_owned(), store.to_owned());
+            return Err(BindingError::Twins { one, other, identity });
+        }
+    }
+    Ok(())
+}
+
 /// Whether content may be made for a share: not where the share has some already, unless the
 /// configuration accepts other content.
-pub(super) fn making(recorded: Option<&Binding>, accepted: Option<ContentIdentity>) -> CreateMode {
+fn create_mode(recorded: Option<&Binding>, accepted: Option<ContentIdentity>) -> CreateMode {
     match (recorded, accepted) {
         (_, Some(identity)) => CreateMode::As(identity),
         (Some(_), None) => CreateMode::Never,
@@ -118,7 +320,7 @@ pub(super) enum Verdict {
 }
 
 /// Holds the record against the content that the configuration names, which is `found` and under `store`.
-pub(super) fn judge(
+fn judge(
     recorded: Option<&Binding>,
     found: Option<ContentIdentity>,
     store: &str,
@@ -181,9 +383,9 @@ mod tests {
     fn content_is_made_for_new_shares_alone() {
         let identity = ContentIdentity::generate();
         let binding = Binding { identity, store: "disk".to_owned() };
-        assert_eq!(making(None, None), CreateMode::Allowed);
-        assert_eq!(making(Some(&binding), None), CreateMode::Never);
-        assert_eq!(making(Some(&binding), Some(identity)), CreateMode::As(identity));
+        assert_eq!(create_mode(None, None), CreateMode::Allowed);
+        assert_eq!(create_mode(Some(&binding), None), CreateMode::Never);
+        assert_eq!(create_mode(Some(&binding), Some(identity)), CreateMode::As(identity));
         assert_eq!(strictest(CreateMode::Allowed, CreateMode::Never), CreateMode::Never);
         assert_eq!(strictest(CreateMode::As(identity), CreateMode::Never), CreateMode::Never);
         assert_eq!(

@@ -9,7 +9,7 @@ use crate::config::{self, Config};
 use crate::content::{ContentStore, CreateMode};
 use crate::metadata::postgres::{PostgresStore, Presence, Settings};
 use crate::metadata::sqlite::{self, SqliteFile, SqliteStore};
-use crate::metadata::{self, Checkable, Dump, Load, Repairable};
+use crate::metadata::{self, Checkable, Dump, Load, Repairable, Share};
 use crate::types::ShareName;
 
 /// Why a store cannot be looked after.
@@ -86,7 +86,7 @@ pub async fn open_for_dump(config: &Config, name: &str) -> Result<Box<dyn Dump>,
 /// A metadata store to be changed as a whole. A SQLite file must have no server.
 ///
 /// # Errors
-/// The store is not there, or somebody else's.
+/// The store is not there, or another program's.
 pub async fn open_for_load(config: &Config, name: &str) -> Result<Box<dyn Load>, OfflineError> {
     Ok(match named(config, name)? {
         config::Metadata::Memory { .. } => return Err(OfflineError::InMemory(name.to_owned())),
@@ -116,7 +116,7 @@ pub async fn open_for_check(
 /// A metadata store to be repaired. A database may be served meanwhile; a SQLite file must have no server.
 ///
 /// # Errors
-/// The store is not there, or somebody else's.
+/// The store is not there, or another program's.
 pub async fn open_for_repair(
     config: &Config,
     name: &str,
@@ -159,6 +159,27 @@ fn named<'c>(config: &'c Config, name: &str) -> Result<&'c config::Metadata, Off
         name: name.to_owned(),
         known: config.metadata.keys().cloned().collect(),
     })
+}
+
+/// The metadata stores that outlive their process, by their names in the configuration.
+#[must_use]
+pub fn lasting_metadata(config: &Config) -> Vec<String> {
+    let lasting = config.metadata.iter().filter(|(_, settings)| match settings {
+        config::Metadata::Memory { .. } => false,
+        config::Metadata::Sqlite(_) | config::Metadata::Postgres(_) => true,
+    });
+    lasting.map(|(name, _)| name.clone()).collect()
+}
+
+/// A share of a metadata store that outlives its process.
+#[derive(Clone, Debug)]
+pub struct BoundShare {
+    /// The metadata store, by its name in the configuration.
+    pub metadata: String,
+    /// The share.
+    pub share: Share,
+    /// Where its content is; `None` where it was never served.
+    pub binding: Option<Binding>,
 }
 
 /// The stores of a configuration for maintenance, each opened once. Servers may serve them meanwhile.
@@ -234,5 +255,22 @@ impl<'c> OfflineStores<'c> {
         let failed = |source| OfflineError::Unread { name: metadata.to_owned(), source };
         let text = store.recorded(&binding::key(share)).await.map_err(failed)?;
         text.map(|text| Binding::parse(&text)).transpose().map_err(failed)
+    }
+
+    /// Every share of the metadata stores that outlive their process, served or not.
+    ///
+    /// # Errors
+    /// A store is not there, or cannot be read.
+    pub async fn bound_shares(&mut self) -> Result<Vec<BoundShare>, OfflineError> {
+        let mut found = Vec::new();
+        for metadata in lasting_metadata(self.config) {
+            let shares = self.metadata(&metadata).await?.every_share().await;
+            let unread = |source| OfflineError::Unread { name: metadata.clone(), source };
+            for share in shares.map_err(unread)? {
+                let binding = self.binding(&metadata, &share.name).await?;
+                found.push(BoundShare { metadata: metadata.clone(), share, binding });
+            }
+        }
+        Ok(found)
     }
 }

@@ -1,4 +1,4 @@
-//! Stores that are not there yet when the server starts: they are waited for, with a word now and then.
+//! Stores that are not available yet when the server starts: opening is retried, with a warning now and then.
 
 use std::time::Duration;
 
@@ -9,10 +9,10 @@ use crate::types::Chain;
 /// The first pause between two attempts; each is twice as long as the one before, up to [`LONGEST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
-/// How often it is said that the store is still waited for.
+/// The time between two warnings.
 const REMINDER: Duration = Duration::from_secs(10);
 
-/// What was waited for in vain, or needs somebody to do something.
+/// A store that did not become available in time, or whose error does not pass by itself.
 #[derive(Debug)]
 pub(super) struct Failed<E> {
     /// What the last attempt met.

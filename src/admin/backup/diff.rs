@@ -58,7 +58,7 @@ pub(super) fn compare(
 }
 
 fn send_off(to: &mpsc::Sender<Vec<Step>>, portion: Vec<Step>) -> Result<(), Error> {
-    // Whoever receives no more has a reason of its own.
+    // A receiver that is gone has an error of its own.
     to.blocking_send(portion).map_err(|_| Error::Interrupted)
 }
 

@@ -1,4 +1,4 @@
-//! The folder of a backup while it is being made: nobody else's, and known as unfinished until it is whole.
+//! The folder of a backup while it is being made: used by one process, and marked as unfinished until it is whole.
 
 use std::fs::{self, File};
 use std::io::ErrorKind;
@@ -7,11 +7,9 @@ use std::path::{Path, PathBuf};
 use rustix::fs::FlockOperation;
 
 use super::Error;
-use super::manifest::{MANIFEST, Manifest};
+use super::manifest::{MANIFEST, Manifest, UNFINISHED};
 use crate::ownership;
 
-/// Says that a folder is to become a backup; locked by whoever is at it.
-pub(super) const UNFINISHED: &str = "unfinished";
 /// What a fresh file system has at its root.
 const LOST_AND_FOUND: &str = "lost+found";
 

@@ -77,7 +77,7 @@ pub(super) struct Entry {
     pub(super) ctime: i64,
     /// How many bytes there are.
     pub(super) length: u64,
-    /// The sum of all of them; `None` where nobody read them, there are none, or it is of the data alone.
+    /// The sum of all of them; `None` where they were not read, there are none, or it is of the data alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) sha256: Option<Sum>,
     /// The sum of those that lie in no hole.
@@ -97,7 +97,7 @@ impl Entry {
         Self { object, content, version, size, mtime, ctime, length, sha256, data_sha256, state }
     }
 
-    /// The checksum; `None` where nobody read the bytes, or there are none.
+    /// The checksum; `None` where the bytes were not read, or there are none.
     pub(super) fn checksum(&self) -> Option<Checksum> {
         let data = || self.data_sha256.map(Checksum::Data);
         self.sha256.map(Checksum::All).or_else(data)

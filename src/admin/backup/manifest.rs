@@ -12,6 +12,8 @@ use super::{Error, READABLE};
 use crate::admin::dump::hex;
 use crate::ownership;
 
+/// Marks a folder that is to become a backup; locked by the process that writes it.
+pub(super) const UNFINISHED: &str = "unfinished";
 /// The file that makes a folder a backup.
 pub(super) const MANIFEST: &str = "backup.json";
 /// While it is being written.
@@ -121,7 +123,7 @@ impl Manifest {
             Err(error)
                 if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) =>
             {
-                let unfinished = folder.join(super::folder::UNFINISHED).exists();
+                let unfinished = folder.join(UNFINISHED).exists();
                 return Err(Error::NoBackup { path: folder.to_path_buf(), unfinished });
             }
             read => read.map_err(Error::at(&path))?,

@@ -13,7 +13,7 @@
 //! - `contents.list` is of lines as a dump's: `contents` first, then a `share` before its `content`s, in the order of the dump,
 //!   then `end`. Each file with a size of at least one byte has one.
 //! - A `content` has the row of the dump that it is of (`object`, `content`, `version`, `size`, `mtime`, `ctime`), the `length` of the
-//!   bytes in the backup, their checksum (none where nobody read them), and a `state`:
+//!   bytes in the backup, their checksum (none where they were not read), and a `state`:
 //!   `steady`: what the file had at the moment of the dump; `moving`: the file was being changed, the bytes are some of
 //!   before and some of after; `lost`: the store had fewer bytes than the file's size says.
 //! - The checksum is `sha256`, of all bytes, for contents below 64 MiB, and `data_sha256` from there on: the SHA-256 of each

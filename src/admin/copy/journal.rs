@@ -88,7 +88,7 @@ impl Journal {
         if many { self.flush().await } else { Ok(()) }
     }
 
-    /// Makes durable what was noted, whoever wants to stop.
+    /// Makes the notes durable, also after the job was told to end.
     pub(super) async fn flush(&self) -> Result<(), Error> {
         let (bytes, at) = {
             let mut waiting = self.waiting.lock();

@@ -22,11 +22,9 @@ pub use self::error::CopyError;
 use self::journal::Journal;
 use crate::admin::transfer::{self, AT_ONCE, Store, Transfers};
 use crate::admin::{Progress, Unit, as_text};
-use crate::config;
 use crate::content::{ContentStore, CreateMode};
 use crate::metadata::{PathFinder, Record, Share};
-use crate::stores::OfflineStores;
-use crate::stores::Oversized;
+use crate::stores::{BoundShare, OfflineStores, Oversized, lasting_metadata};
 use crate::types::{Chain, ContentId, ContentIdentity, ObjectId, ShareName, Timestamp};
 
 /// How many portions of a dump may wait.
@@ -170,7 +168,7 @@ pub async fn copy_content(
     let is_ours = |row: Row| listed.binary_search(&row.id).is_ok();
     let is_known = listed.is_empty() || journal.is_begun();
     let is_known = is_known || all(&sources).any(|(_, row)| is_ours(row));
-    if !is_known && !is_bound(offline, there).await? {
+    if !is_known && !offline.bound_shares().await?.iter().any(|share| is_bound(share, there)) {
         return Err(CopyError::Foreign { name: how.to.clone(), identity: there });
     }
     let mut outcome = CopyOutcome {
@@ -227,58 +225,26 @@ async fn shares(
     from: ContentIdentity,
     how: &CopyHow,
 ) -> Result<Vec<(String, Share)>, CopyError> {
-    let metadata = lasting_metadata(offline.config());
-    let mut found = Vec::new();
-    for name in &metadata {
-        let every = offline.metadata(name).await?.every_share().await;
-        let every = every.map_err(|source| CopyError::Metadata { name: name.clone(), source })?;
-        for share in
-            every.into_iter().filter(|it| how.share.as_ref().is_none_or(|one| *one == it.name))
-        {
-            if offline.binding(name, &share.name).await?.is_some_and(|home| home.identity == from) {
-                found.push((name.clone(), share));
-            }
-        }
-    }
+    let wanted = |it: &BoundShare| {
+        let is_named = how.share.as_ref().is_none_or(|name| *name == it.share.name);
+        is_named && is_bound(it, from)
+    };
+    let shares = offline.bound_shares().await?.into_iter().filter(wanted);
+    let found: Vec<_> = shares.map(|it| (it.metadata, it.share)).collect();
     if found.is_empty() {
         return Err(CopyError::NoShare {
             share: how.share.clone(),
             name: how.from.clone(),
             identity: from,
-            metadata,
+            metadata: lasting_metadata(offline.config()),
         });
     }
     Ok(found)
 }
 
-/// Whether a share of the configuration's metadata stores has its content there.
-async fn is_bound(
-    offline: &mut OfflineStores<'_>,
-    content: ContentIdentity,
-) -> Result<bool, CopyError> {
-    for name in lasting_metadata(offline.config()) {
-        let every = offline.metadata(&name).await?.every_share().await;
-        let every = every.map_err(|source| CopyError::Metadata { name: name.clone(), source })?;
-        for share in every {
-            if offline
-                .binding(&name, &share.name)
-                .await?
-                .is_some_and(|home| home.identity == content)
-            {
-                return Ok(true);
-            }
-        }
-    }
-    Ok(false)
-}
-
-/// The metadata stores that outlast their server.
-fn lasting_metadata(config: &config::Config) -> Vec<String> {
-    let lasting = config.metadata.iter().filter(|(_, settings)| match settings {
-        config::Metadata::Memory { .. } => false,
-        config::Metadata::Sqlite(_) | config::Metadata::Postgres(_) => true,
-    });
-    lasting.map(|(name, _)| name.clone()).collect()
+/// Whether a share has its content there.
+fn is_bound(share: &BoundShare, content: ContentIdentity) -> bool {
+    share.binding.as_ref().is_some_and(|binding| binding.identity == content)
 }
 
 /// The largest file of a share, and its size.

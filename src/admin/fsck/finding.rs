@@ -320,7 +320,7 @@ pub enum Remedy {
     Adopt(ObjectId, Timestamp),
     /// The directory moves to `lost+found`.
     Move(ObjectId),
-    /// Nothing: what somebody else can do.
+    /// Nothing: what an administrator can do.
     None(&'static str),
 }
 

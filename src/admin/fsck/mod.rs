@@ -2,7 +2,7 @@
 //!
 //! # How
 //! - Everything is read in short pages, each as of one moment ([`Checker`]). What contradicts itself within one page is
-//!   wrong at that moment; no operation leaves such a thing, so that nobody else's work is ever taken for damage.
+//!   wrong at that moment; no operation leaves such a thing, so that another client's work is never taken for damage.
 //! - What spans pages is only suspected, and said when it is confirmed: a file's names were counted while its ctime
 //!   stood still ([`crate::metadata::Repair`] says why that is proof), a directory's entries by one statement.
 //! - Each repair is a transaction of its own that looks again. Ending a check or a repair at any moment leaves nothing half done.

@@ -22,7 +22,7 @@ const AT_ONCE: usize = 1 << 16;
 struct Met(HashMap<(ShareId, i64), Box<[u64; WORDS]>>);
 
 impl Met {
-    /// Whether the number was met before, or nobody can say.
+    /// Whether the number was met before, or that is not known.
     fn meet(&mut self, share: ShareId, number: i64) -> bool {
         let key = (share, number.div_euclid(TOGETHER));
         if self.0.len() >= MAPS && !self.0.contains_key(&key) {

@@ -16,7 +16,7 @@ pub(super) const CALL_LIMIT: Duration = Duration::from_secs(60);
 pub(super) enum Settled {
     /// It was said.
     Said,
-    /// Somebody has changed what it is about: it was not said.
+    /// Another process has changed what it is about: it was not reported.
     Changed,
 }
 
@@ -37,7 +37,7 @@ impl From<Repaired> for Made {
     }
 }
 
-/// The context of what is no client's call. Nobody cancels it: a change under way is awaited.
+/// The context of what is no client's call. It is not cancelled: a change under way is awaited.
 fn context(share: ShareId) -> Context {
     Context::internal(share, CALL_LIMIT)
 }

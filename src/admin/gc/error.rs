@@ -108,7 +108,7 @@ pub enum GcError {
         .0.store, .0.garbage, .0.listed, .0.named
     )]
     Most(Box<Collected>),
-    /// Somebody stopped it.
+    /// A signal stopped it.
     #[error("interrupted; nothing was removed")]
     Stopped,
 }

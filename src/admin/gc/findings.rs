@@ -29,7 +29,7 @@ pub struct Collected {
     pub named: u64,
     /// No file's, and made or changed too lately.
     pub young: u64,
-    /// No file's, and nobody can say how old: no UUID v7, or from the future.
+    /// No file's, and of unknown age: no UUID v7, or from the future.
     pub undated: u64,
     /// To be removed.
     pub garbage: u64,

@@ -30,7 +30,7 @@ use crate::admin::{Progress, Unit};
 use crate::config::{self, Config};
 use crate::content::{self, ContentStore, CreateMode};
 use crate::metadata::LoadFence;
-use crate::stores::OfflineStores;
+use crate::stores::{OfflineStores, lasting_metadata};
 use crate::types::{ContentId, ContentIdentity, Timestamp};
 
 /// How many contents are removed between two confirmations that nothing was loaded.
@@ -177,15 +177,6 @@ async fn open(
     Ok(sets)
 }
 
-/// The metadata stores that outlive their process.
-fn lasting_metadata(config: &Config) -> Vec<String> {
-    let lasting = config.metadata.iter().filter(|(_, metadata)| match metadata {
-        config::Metadata::Memory { .. } => false,
-        config::Metadata::Sqlite(_) | config::Metadata::Postgres(_) => true,
-    });
-    lasting.map(|(name, _)| name.clone()).collect()
-}
-
 async fn hold_all(offline: &mut OfflineStores<'_>) -> Result<Vec<Held>, GcError> {
     let mut held = Vec::new();
     for name in lasting_metadata(offline.config()) {
@@ -202,20 +193,16 @@ async fn check_bindings(
     offline: &mut OfflineStores<'_>,
     sets: &[ContentSet],
 ) -> Result<(), GcError> {
-    let names = lasting_metadata(offline.config());
-    let mut homes = BTreeSet::new();
-    for name in &names {
-        let store = offline.metadata(name).await?;
-        let shares = store.every_share().await;
-        let shares = shares.map_err(|source| GcError::Metadata { name: name.clone(), source })?;
-        for share in shares {
-            homes.extend(offline.binding(name, &share.name).await?.map(|home| home.identity));
-        }
+    let mut bound = BTreeSet::new();
+    for share in offline.bound_shares().await? {
+        bound.extend(share.binding.map(|binding| binding.identity));
     }
-    match sets.iter().find(|set| !homes.contains(&set.identity)) {
-        Some(set) => {
-            Err(GcError::NoHome { name: set.name.clone(), identity: set.identity, metadata: names })
-        }
+    match sets.iter().find(|set| !bound.contains(&set.identity)) {
+        Some(set) => Err(GcError::NoHome {
+            name: set.name.clone(),
+            identity: set.identity,
+            metadata: lasting_metadata(offline.config()),
+        }),
         None => Ok(()),
     }
 }

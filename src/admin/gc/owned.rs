@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use uuid::Uuid;
 
-use super::{ContentSet, GcError, lasting_metadata};
+use super::{ContentSet, GcError};
 use crate::content::{self, ContentStore};
 use crate::metadata::StorePlace;
-use crate::stores::OfflineStores;
 use crate::stores::owners::{self, Mark};
+use crate::stores::{OfflineStores, lasting_metadata};
 
 /// The metadata stores of the configuration: where each is, and what its shares are marked under.
 async fn places(

@@ -81,7 +81,7 @@ pub(in crate::stores) async fn summary(
     }
 }
 
-/// Each of the stores once that somebody names, in their order.
+/// Each of the stores that are named once, in their order.
 fn named<'c, T>(
     names: impl Iterator<Item = &'c String>,
     stores: &'c BTreeMap<String, T>,

@@ -3,12 +3,9 @@
 use std::collections::BTreeMap;
 
 use crate::config::{self, Config};
-use crate::content::CreateMode;
 use crate::metadata::{Summary, claim_key};
-use crate::stores::binding::{self, Binding};
-use crate::stores::exports::{
-    Known, judge, leftover, missing, moved, not_owner, refuse_twins, shared,
-};
+use crate::stores::binding::{self, Binding, Facts, Found, Plan, Serving, plan, refuse_twins};
+use crate::stores::exports::not_owner;
 use crate::stores::{StoreError, owners};
 use crate::types::{ContentIdentity, ShareName};
 
@@ -44,15 +41,19 @@ pub(super) fn foresee(
         let stores = (metadata.get(&*share.metadata_store), content.get(&*share.content_store));
         let (Some(summary), Some(seen)) = stores else { continue };
         let outcome = match twins.take() {
-            Some(error) => Err(error),
-            None => known(share, summary).and_then(|known| one(config, metadata, &known, seen)),
+            Some(error) => Err(error.into()),
+            None => facts(config, share, summary).and_then(|facts| one(metadata, &facts, seen)),
         };
         foreseen.push((share.name.clone(), outcome));
     }
     foreseen
 }
 
-fn known<'c>(share: &'c config::Share, summary: &Summary) -> Result<Known<'c>, StoreError> {
+fn facts<'c>(
+    config: &'c Config,
+    share: &'c config::Share,
+    summary: &Summary,
+) -> Result<Facts<'c>, StoreError> {
     let binding = |name: &ShareName| -> Result<Option<Binding>, StoreError> {
         let text = summary.settings.get(&binding::key(name));
         text.map(|text| Binding::parse(text)).transpose().map_err(|source| StoreError::Share {
@@ -62,7 +63,8 @@ fn known<'c>(share: &'c config::Share, summary: &Summary) -> Result<Known<'c>, S
         })
     };
     let others = summary.shares.iter().filter(|name| **name != share.name);
-    Ok(Known {
+    Ok(Facts {
+        config,
         share,
         recorded: binding(&share.name)?,
         made: summary.shares.contains(&share.name),
@@ -73,55 +75,44 @@ fn known<'c>(share: &'c config::Share, summary: &Summary) -> Result<Known<'c>, S
 }
 
 fn one(
-    config: &Config,
     metadata: &BTreeMap<&str, Summary>,
-    known: &Known<'_>,
+    facts: &Facts<'_>,
     seen: &Seen,
 ) -> Result<String, StoreError> {
-    let share = known.share;
+    let share = facts.share;
     let found = match seen {
-        Seen::Content { identity, .. } => *identity,
-        Seen::Nothing => None,
+        Seen::Content { identity, .. } => Found::Content(*identity),
+        Seen::Nothing => Found::Nothing,
     };
-    if known.begins(config) {
-        let others = metadata.iter().filter(|(store, _)| **store != share.metadata_store);
-        let other = others.into_iter().find(|(_, summary)| summary.shares.contains(&share.name));
+    if facts.begins() {
+        let mut others = metadata.iter().filter(|(store, _)| **store != share.metadata_store);
+        let other = others.find(|(_, summary)| summary.shares.contains(&share.name));
         if let Some((other, _)) = other {
-            return Err(moved(share, (*other).to_owned(), found));
+            let identity = if let Found::Content(identity) = found { identity } else { None };
+            return Err(facts.moved((*other).to_owned(), identity).into());
         }
     }
-    let Seen::Content { identity, empty, owners } = seen else {
-        return match (
-            binding::making(known.recorded.as_ref(), share.content_identity),
-            &known.recorded,
-        ) {
-            (CreateMode::Never | CreateMode::ReadOnly, Some(binding)) => {
-                Err(missing(config, share, binding))
-            }
-            (CreateMode::As(_), Some(_)) => {
-                Ok("continues with empty content, as content_identity permits".to_owned())
-            }
-            (
-                CreateMode::Never | CreateMode::ReadOnly | CreateMode::As(_) | CreateMode::Allowed,
-                _,
-            ) => Ok("is created at the start".to_owned()),
-        };
+    let (only_if_empty, empty, identity, owners) = match (plan(facts, found)?, seen) {
+        (Plan::Create { replaces: true }, _) => {
+            return Ok("continues with empty content, as content_identity permits".to_owned());
+        }
+        (Plan::Serve(Serving { only_if_empty, .. }), Seen::Content { identity, empty, owners }) => {
+            (only_if_empty, *empty, *identity, owners.as_deref())
+        }
+        (Plan::Create { .. } | Plan::Serve(_), _) => {
+            return Ok("is created at the start".to_owned());
+        }
     };
-    judge(config, known, known.recorded.as_ref(), *identity)?;
-    if let Some(found) = *identity
-        && known.begins(config)
-        && !shared(config, known, found)?
-        && !empty
-    {
-        return Err(leftover(config, share, found));
+    if let Some(identity) = identity.filter(|_| only_if_empty && !empty) {
+        return Err(facts.leftover(identity).into());
     }
     let settings = metadata.get(&*share.metadata_store).map(|summary| &summary.settings);
     let claim = settings.and_then(|settings| settings.get(&claim_key(&share.name)));
-    let moved = owners::foresee(owners.as_deref(), claim.map(String::as_str), share);
-    if let Some(refusal) = moved.err().filter(|_| known.made) {
-        return Err(not_owner(config, share, refusal));
+    let moved = owners::foresee(owners, claim.map(String::as_str), share);
+    if let Some(refusal) = moved.err().filter(|_| facts.made) {
+        return Err(not_owner(facts.config, share, refusal));
     }
-    Ok(match (known.made, &share.content_store) {
+    Ok(match (facts.made, &share.content_store) {
         (true, store) => format!("exists, with its content in {store}"),
         (false, _) => "is created at the start".to_owned(),
     })

@@ -275,7 +275,7 @@ impl Making<'_> {
         };
         let one = if let [one] = only.as_slice() { Some(one) } else { None };
         let sent = store.dump(one, send).await;
-        // A file that cannot be written is why nobody receives any more.
+        // The error of a file that cannot be written comes before that of its closed channel.
         let dumped = writing.await??;
         sent.map_err(|source| Error::Metadata { name: self.name.clone(), source })?;
         check_shares(&only, &self.name, &dumped.shares)?;

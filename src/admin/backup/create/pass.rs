@@ -67,7 +67,7 @@ impl Making<'_> {
         let mut list = ListWriter::create(&new(&self.parts.list))?;
         let gathered = self.gather(done.buffered(AT_ONCE), &mut list).await;
         if gathered.is_err() {
-            // Whoever goes on finds what was copied; what went wrong is to be told all the same.
+            // A later --resume finds what was copied; the error is reported all the same.
             list.flush().ok();
         }
         let (copied, kept) = gathered?;

@@ -131,7 +131,7 @@ impl Bringing<'_> {
             Err(content::Error::Missing(_)) => return Ok(There::Nothing),
             length => length.map_err(store.unread(id))?,
         };
-        // Beyond its file's size a content may have bytes that nobody sees.
+        // Beyond its file's size a content may have bytes that no client sees.
         if length < entry.length {
             return Ok(There::Other);
         }
@@ -143,7 +143,7 @@ impl Bringing<'_> {
         if found.checksum != Some(checksum) {
             return Ok(There::Other);
         }
-        // Whoever wrote it, a restore that was killed perhaps, may not have made it durable.
+        // A killed restore may have written it without a sync.
         store.content.commit(&self.call(), id).await.map_err(store.unread(id))?;
         Ok(There::Same)
     }

@@ -32,7 +32,7 @@ pub(super) struct Loading<'a> {
 
 impl Loading<'_> {
     /// Brings the names in, and says that they are whole when every content is found to be there still: as long as a load is
-    /// under way nobody collects content, and before it somebody may have.
+    /// under way trunkfs gc does not run, and before it may have.
     pub(super) async fn load(
         &self,
         store: &dyn Load,
@@ -51,7 +51,7 @@ impl Loading<'_> {
                 spawn_blocking(move || feed(&parts, &names, &remap, &to, &job))
             };
             feeding.await??;
-            // Whoever receives no more has a reason of its own.
+            // A receiver that is gone has an error of its own.
             if to.is_closed() {
                 return Ok(());
             }
@@ -132,7 +132,7 @@ fn feed(
             job.check()?;
             job.advance(portion.len() as u64);
             let records = std::mem::replace(&mut portion, Vec::with_capacity(PORTION));
-            // Whoever receives no more has a reason of its own.
+            // A receiver that is gone has an error of its own.
             if to.blocking_send(Portion::Records(records)).is_err() {
                 return Ok(());
             }

@@ -1,7 +1,7 @@
 //! A backup becomes shares again: first every byte in a content store, then all names at once.
 //!
 //! Nothing that is there is written over: content of the same id with other bytes stays, and the backup's gets another id, which no
-//! client sees. So whatever ends a restore before its names are in has changed nothing, and left contents that nobody names.
+//! client sees. A restore that ends before its names are in has changed nothing, and left contents that no file has.
 
 mod contents;
 mod load;
