@@ -9,6 +9,7 @@ use std::fmt;
 
 use uuid::Uuid;
 
+use super::StoreError;
 use super::binding_error::BindingError;
 use crate::config::{self, Config};
 use crate::content::{CreateMode, Service};
@@ -127,11 +128,11 @@ pub(super) struct Serving {
 }
 
 /// What a start does with a share, of which this was found.
-pub(super) fn plan(facts: &Facts<'_>, found: Found) -> Result<Plan, BindingError> {
+pub(super) fn plan(facts: &Facts<'_>, found: Found) -> Result<Plan, StoreError> {
     match (found, facts.create_mode(), &facts.recorded) {
         (Found::Content(identity), _, _) => facts.serve(identity).map(Plan::Serve),
         (Found::Nothing, CreateMode::Never | CreateMode::ReadOnly, Some(binding)) => {
-            Err(facts.missing(binding))
+            Err(facts.missing(binding).into())
         }
         (Found::Nothing, CreateMode::As(_), Some(_)) => Ok(Plan::Create { replaces: true }),
         (Found::Nothing, _, _) => Ok(Plan::Create { replaces: false }),
@@ -153,7 +154,7 @@ impl Facts<'_> {
     }
 
     /// How the share is served over content of this identity.
-    pub(super) fn serve(&self, found: Option<ContentIdentity>) -> Result<Serving, BindingError> {
+    pub(super) fn serve(&self, found: Option<ContentIdentity>) -> Result<Serving, StoreError> {
         let verdict = self.judge(self.recorded.as_ref(), found)?;
         let only_if_empty = match found {
             Some(found) => self.begins() && !self.shared(found)?,
@@ -167,7 +168,7 @@ impl Facts<'_> {
         &self,
         recorded: Option<&Binding>,
         found: Option<ContentIdentity>,
-    ) -> Result<Verdict, BindingError> {
+    ) -> Result<Verdict, StoreError> {
         let share = self.share;
         let (store, place) = (share.content_store.clone(), self.place());
         let verdict = judge(recorded, found, &store, share.content_identity);
@@ -179,10 +180,11 @@ impl Facts<'_> {
                 store,
                 place,
                 found,
-            }),
+            }
+            .into()),
             (Verdict::NotAccepted, _, Some(accepted)) => {
                 let share = share.name.clone();
-                Err(BindingError::NotAccepted { share, accepted, store, place, found })
+                Err(BindingError::NotAccepted { share, accepted, store, place, found }.into())
             }
             (verdict, _, _) => Ok(verdict),
         }
@@ -223,7 +225,7 @@ impl Facts<'_> {
 
     /// Whether other shares of the metadata store have the content over which the share begins. One that the configuration
     /// does not name is an error: it may be this one, under the name that it had.
-    fn shared(&self, found: ContentIdentity) -> Result<bool, BindingError> {
+    fn shared(&self, found: ContentIdentity) -> Result<bool, StoreError> {
         let share = self.share;
         let on_it = |it: &Option<Binding>| it.as_ref().is_some_and(|it| it.identity == found);
         let mut others = self.others.iter().filter(|(_, it)| on_it(it)).map(|(name, _)| name);
@@ -239,7 +241,8 @@ impl Facts<'_> {
                 store: share.content_store.clone(),
                 place: self.place(),
                 found,
-            });
+            }
+            .into());
         }
         Ok(others.next().is_some())
     }
@@ -271,14 +274,14 @@ pub(super) fn place(config: &Config, share: &config::Share) -> String {
 /// Refuses two content stores that are the same content: what is written to one is missing in the other.
 pub(super) fn refuse_twins<'s>(
     stores: impl Iterator<Item = (&'s str, Option<ContentIdentity>)>,
-) -> Result<(), BindingError> {
+) -> Result<(), StoreError> {
     let mut seen: BTreeMap<ContentIdentity, &str> = BTreeMap::new();
     for (store, identity) in stores {
         let Some(identity) = identity else { continue };
         let first = *seen.entry(identity).or_insert(store);
         if first != store {
             let (one, other) = (first.to_owned(), store.to_owned());
-            return Err(BindingError::Twins { one, other, identity });
+            return Err(BindingError::Twins { one, other, identity }.into());
         }
     }
     Ok(())

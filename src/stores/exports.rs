@@ -105,7 +105,7 @@ async fn look_up<'c>(
 fn absent(all: &[Facts<'_>], error: StoreError) -> StoreError {
     let StoreError::NoContent { name, .. } = &error else { return error };
     let mut bound = all.iter().filter(|facts| facts.share.content_store == *name);
-    bound.find_map(|facts| plan(facts, Found::Nothing).err()).map_or(error, StoreError::from)
+    bound.find_map(|facts| plan(facts, Found::Nothing).err()).unwrap_or(error)
 }
 
 /// Refuses content over which a share begins, unless it is empty.

@@ -41,7 +41,7 @@ pub(super) fn foresee(
         let stores = (metadata.get(&*share.metadata_store), content.get(&*share.content_store));
         let (Some(summary), Some(seen)) = stores else { continue };
         let outcome = match twins.take() {
-            Some(error) => Err(error.into()),
+            Some(error) => Err(error),
             None => facts(config, share, summary).and_then(|facts| one(metadata, &facts, seen)),
         };
         foreseen.push((share.name.clone(), outcome));
