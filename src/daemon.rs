@@ -98,7 +98,8 @@ impl Daemon {
     /// unflushed data is written and the stores are closed.
     ///
     /// # Errors
-    /// [`TaskFailed`] where a task of the server panicked; `shutdown` has fired then, and the end was as orderly as without.
+    /// [`TaskFailed`] where a task of the server panicked; `shutdown` has fired then, and the end was as
+    /// orderly as without.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), TaskFailed> {
         let Self { server, vfs, stores } = self;
         let stopped = CancellationToken::new();
@@ -133,8 +134,8 @@ pub struct Control {
 }
 
 impl Control {
-    /// Takes over what another configuration says of the clients of shares that there are and of the times of calls,
-    /// from the next call on. Nothing else of it counts.
+    /// Takes over what another configuration says of the clients of shares that there are and of the times of
+    /// calls, from the next call on. Nothing else of it counts.
     pub fn apply(&self, config: &Config) {
         for share in &config.shares {
             self.vfs.set_rules(&share.name, stores::rules(share));

@@ -33,7 +33,7 @@ pub mod types;
 pub mod vfs;
 pub mod xdr;
 
-/// Gives freed memory back to the system, with `net/purge.rs`; glibc's allocator keeps what a burst of large calls took
-/// (BENCHMARKS.md).
+/// Gives freed memory back to the system, with `net/purge.rs`; glibc's allocator keeps what a burst of large
+/// calls took (BENCHMARKS.md).
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

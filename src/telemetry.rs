@@ -48,17 +48,17 @@ impl fmt::Debug for Handle {
 }
 
 impl Handle {
-    /// Sets which lines are written from now on. False where `RUST_LOG` says that, which counts for as long as the
-    /// process runs.
+    /// Sets which lines are written from now on. False where `RUST_LOG` says that, which counts for as long
+    /// as the process runs.
     pub fn set_levels(&self, levels: &Levels) -> bool {
         // It fails only where the subscriber is gone, which is the process's.
         !self.overridden && self.filter.reload(targets(levels)).is_ok()
     }
 }
 
-/// Sends log lines to standard error in this form, coloured where it is a terminal, and panics as log lines. The levels
-/// are those of `RUST_LOG`, in the form `level` or `level,module=level,…`, which override the configuration's; else
-/// `info` until [`Handle::set_levels`].
+/// Sends log lines to standard error in this form, coloured where it is a terminal, and panics as log lines.
+/// The levels are those of `RUST_LOG`, in the form `level` or `level,module=level,…`, which override the
+/// configuration's; else `info` until [`Handle::set_levels`].
 ///
 /// # Errors
 /// A `RUST_LOG` of another form, or logging that is set up already.
@@ -92,8 +92,8 @@ fn log_panic(panic: &PanicHookInfo<'_>) {
         panic = %Excerpt(text.as_bytes()), backtrace);
 }
 
-/// An object on a line as the log has them in the form [`LogFormat::Json`], for what is written where no log level
-/// counts.
+/// An object on a line as the log has them in the form [`LogFormat::Json`], for what is written where no log
+/// level counts.
 #[must_use]
 pub fn json_line<'a>(
     level: tracing::Level,

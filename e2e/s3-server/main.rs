@@ -1,5 +1,5 @@
-//! The S3 server of the tests as a program: `s3-server FOLDER` serves a bucket in a folder on a free port of 127.0.0.1,
-//! prints its URL, and runs until it is killed.
+//! The S3 server of the tests as a program: `s3-server FOLDER` serves a bucket in a folder on a free port of
+//! 127.0.0.1, prints its URL, and runs until it is killed.
 
 use std::path::Path;
 use std::process::ExitCode;

@@ -19,8 +19,8 @@ pub(super) struct Options {
     /// Only this share; may be repeated [default: all shares of the metadata stores in use]
     #[arg(long = "share", value_name = "SHARE", value_parser = share)]
     shares: Vec<ShareName>,
-    /// Back up names and attributes, and the size and checksum of each content, but no content: for content with
-    /// a backup of its own
+    /// Back up names and attributes, and the size and checksum of each content, but no content: for content
+    /// with a backup of its own
     #[arg(long)]
     metadata_only: bool,
     /// Do not read content to compute checksums

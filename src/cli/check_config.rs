@@ -19,8 +19,8 @@ pub(super) struct Options {
     connect: bool,
 }
 
-/// Prints the configuration that counts as YAML, which can be used as a file again once its secrets are filled in, with
-/// all else in comments.
+/// Prints the configuration that counts as YAML, which can be used as a file again once its secrets are
+/// filled in, with all else in comments.
 pub(super) fn run(options: &Options) -> Result<(), Failure> {
     let source = options.configured.source();
     let loaded = source.load()?;

@@ -5,7 +5,8 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use super::Failure;
 use crate::config::{Config, Content, Metadata};
 
-/// Descriptors of nothing that is counted: standard streams, the listener, the runtime's, TLS and name look-ups.
+/// Descriptors of nothing that is counted: standard streams, the listener, the runtime's, TLS and name
+/// look-ups.
 const OTHERS: usize = 64;
 /// Descriptors of one SQLite store: its files, once for the writer and once for each reader.
 const SQLITE: usize = 64;
@@ -21,8 +22,8 @@ struct Needed {
 /// Raises the limit as far as the process may (getrlimit(2), `RLIMIT_NOFILE`).
 ///
 /// # Errors
-/// It is lower than what the configuration may have open at once: a server that meets it refuses clients and cannot
-/// open files, and nobody who reads its errors would look for the cause here.
+/// It is lower than what the configuration may have open at once: a server that meets it refuses clients and
+/// cannot open files, and nobody who reads its errors would look for the cause here.
 pub(super) fn raise(config: &Config) -> Result<(), Failure> {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     if current != maximum

@@ -1,7 +1,7 @@
 //! `trunkfs fsck`: whether stores hold together, and making them hold together again.
 //!
-//! Exit status as fsck(8) has it, summed up: 0 no errors, 1 errors corrected, 4 errors left, 8 it could not be done,
-//! 16 the command line or the configuration is wrong, 32 cancelled.
+//! Exit status as fsck(8) has it, summed up: 0 no errors, 1 errors corrected, 4 errors left, 8 it could not
+//! be done, 16 the command line or the configuration is wrong, 32 cancelled.
 
 use std::collections::{HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
@@ -228,8 +228,8 @@ impl StoreCheck<'_> {
         self.job.progress.cancel()
     }
 
-    /// Checks the store. Where it goes away in the middle the check begins again: what was read until then may hold no more,
-    /// and each correction is whole by itself.
+    /// Checks the store. Where it goes away in the middle the check begins again: what was read until then
+    /// may hold no more, and each correction is whole by itself.
     async fn check(&mut self) -> Result<Tally, String> {
         let mut before = Tally::default();
         let mut away: Option<Instant> = None;

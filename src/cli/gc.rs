@@ -27,7 +27,8 @@ pub(super) struct Options {
     /// Proceed even if more than half of a store's content is unused
     #[arg(long)]
     remove_most: bool,
-    /// Also remove the content of a metadata store that is gone for good, by the claim in the error; may be repeated
+    /// Also remove the content of a metadata store that is gone for good, by the claim in the error; may be
+    /// repeated
     #[arg(long, value_name = "CLAIM")]
     forget_owner: Vec<uuid::Uuid>,
     /// Print a JSON summary on standard output, and no progress

@@ -5,7 +5,8 @@ use std::io::{self, Write as _};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-/// A token that fires at the first SIGINT or SIGTERM, which is told. A second one ends the process at once, with `status`.
+/// A token that fires at the first SIGINT or SIGTERM, which is told. A second one ends the process at once,
+/// with `status`.
 ///
 /// # Errors
 /// The system does not tell of signals.

@@ -68,8 +68,8 @@ impl Job {
     }
 }
 
-/// Runs a command's work to its end. A first SIGINT or SIGTERM fires the progress's token; a second one ends the
-/// process with `interrupted`.
+/// Runs a command's work to its end. A first SIGINT or SIGTERM fires the progress's token; a second one ends
+/// the process with `interrupted`.
 pub(super) fn run_job<T>(
     quiet: bool,
     interrupted: u8,
@@ -103,7 +103,8 @@ struct Timed<'a, S> {
     seconds: f64,
 }
 
-/// Prints a summary on standard output: the object with `--json`, else the lines that `text` makes of the seconds.
+/// Prints a summary on standard output: the object with `--json`, else the lines that `text` makes of the
+/// seconds.
 pub(super) fn summarise<S: Serialize>(
     json: bool,
     start: Instant,

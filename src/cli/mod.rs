@@ -85,8 +85,8 @@ enum Command {
 /// Which configuration a command is about.
 #[derive(Debug, Args)]
 struct Configured {
-    /// YAML configuration file [default: ./config.yaml, else /etc/trunkfs/config.yaml; without either, /export is served
-    /// to this machine only, with all data in ./trunkfs-data] [env: TRUNKFS_CONFIG]
+    /// YAML configuration file [default: ./config.yaml, else /etc/trunkfs/config.yaml; without either,
+    /// /export is served to this machine only, with all data in ./trunkfs-data] [env: TRUNKFS_CONFIG]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Use this data folder and no configuration file: /export, for this machine only
@@ -163,8 +163,8 @@ impl Configured {
         Ok(self.source().load()?.config)
     }
 
-    /// The same for a command that works on the stores. Where no configuration was found it says so, and which data
-    /// it uses: they must be there.
+    /// The same for a command that works on the stores. Where no configuration was found it says so, and
+    /// which data it uses: they must be there.
     fn load_for_stores(&self) -> Result<Config, Failure> {
         let source = self.source();
         if let (Source::Local { data, .. }, None) = (&source, &self.data) {

@@ -32,7 +32,8 @@ pub(super) struct Options {
     /// Replace existing shares of the same name, deleting everything in them
     #[arg(long)]
     replace: bool,
-    /// Restore even if content in the backup is missing or corrupt: such files are restored as far as possible
+    /// Restore even if content in the backup is missing or corrupt: such files are restored as far as
+    /// possible
     #[arg(long)]
     incomplete: bool,
     /// Verify the whole backup against its checksums, and restore nothing; needs no configuration

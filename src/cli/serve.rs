@@ -40,7 +40,8 @@ pub(super) struct Options {
 /// The source revision of this program.
 const COMMIT: &str = env!("TRUNKFS_COMMIT");
 
-/// Serves until a signal. Every line has the form of the log, as far as it is known: that of a start that fails too.
+/// Serves until a signal. Every line has the form of the log, as far as it is known: that of a start that
+/// fails too.
 pub(super) fn run(options: &Options) -> Result<(), Failure> {
     let source = options.configured.source();
     let format = source.log_format();
@@ -171,8 +172,8 @@ async fn answers(address: SocketAddr) -> Result<(), Failure> {
     }
 }
 
-/// Fires `shutdown` on SIGTERM and SIGINT; on a second one, or where somebody else has fired it on the first, the
-/// process ends. Draining may take `drain`.
+/// Fires `shutdown` on SIGTERM and SIGINT; on a second one, or where somebody else has fired it on the first,
+/// the process ends. Draining may take `drain`.
 fn watch_signals(
     shutdown: &CancellationToken,
     notifier: &Notifier,

@@ -1,5 +1,6 @@
-//! Calls that wait for the one writer of a store, which takes all that wait into one transaction; clients take turns. A call leaves
-//! the queue when it is cancelled; once the writer has taken it, its outcome is awaited.
+//! Calls that wait for the one writer of a store, which takes all that wait into one transaction; clients
+//! take turns. A call leaves the queue when it is cancelled; once the writer has taken it, its outcome is
+//! awaited.
 
 mod operations;
 
@@ -183,7 +184,8 @@ impl<T: Tables + 'static> Queue<T> {
         (&mut pending.answer).await.ok()
     }
 
-    /// Waits for calls and takes up to `most`, in the order of their clients' turns. None where the queue is closed and empty.
+    /// Waits for calls and takes up to `most`, in the order of their clients' turns. None where the queue is
+    /// closed and empty.
     pub(super) fn take(&self, most: usize) -> Option<Vec<Box<dyn Job<T>>>> {
         let mut waiting = self.waiting.lock();
         while waiting.jobs.is_empty() {

@@ -1,18 +1,19 @@
-//! Attributes, entries, targets of links and listings as they are committed: GETATTR, LOOKUP, READLINK, READDIR and
-//! READDIRPLUS that are repeated take no statement.
+//! Attributes, entries, targets of links and listings as they are committed: GETATTR, LOOKUP, READLINK,
+//! READDIR and READDIRPLUS that are repeated take no statement.
 //!
-//! The cache is authoritative only where this process knows of every commit: the SQLite store is alone with its file,
-//! and the PostgreSQL store uses the cache while it holds the lease of its database.
+//! The cache is authoritative only where this process knows of every commit: the SQLite store is alone with
+//! its file, and the PostgreSQL store uses the cache while it holds the lease of its database.
 //!
-//! **Commits.** Between [`Cache::begin`] and [`Cache::end`] of a commit the cache answers as before it, at `end` as
-//! after it, all keys at once; callers of the commit are answered behind `end`. A statement may see the commit earlier,
-//! so a reading waits in [`Cache::settle`] for the commits under way that touch an object of its result: nobody sees a
-//! change and then the state before it.
+//! **Commits.** Between [`Cache::begin`] and [`Cache::end`] of a commit the cache answers as before it, at
+//! `end` as after it, all keys at once; callers of the commit are answered behind `end`. A statement may see
+//! the commit earlier, so a reading waits in [`Cache::settle`] for the commits under way that touch an object
+//! of its result: nobody sees a change and then the state before it.
 //!
-//! **Readings.** A reading that began before a commit may come back after it with the state before. So each key has an
-//! epoch: the number of the last begin or end of a commit that touches it, and the commits under way. A reading notes
-//! the last number of all when it begins. Its result is kept where the key's epoch is not newer and no commit is under
-//! way. Keys share epochs, which costs a reading now and then and nothing else.
+//! **Readings.** A reading that began before a commit may come back after it with the state before. So each
+//! key has an epoch: the number of the last begin or end of a commit that touches it, and the commits under
+//! way. A reading notes the last number of all when it begins. Its result is kept where the key's epoch is
+//! not newer and no commit is under way. Keys share epochs, which costs a reading now and then and nothing
+//! else.
 
 mod listing;
 mod two_generations;
@@ -29,8 +30,8 @@ use super::single_writer::Edge;
 use super::{DirectoryEntry, Error, Link, Lookup, Page, Share};
 use crate::types::{Attributes, Context, Cookie, Name, ObjectId, SymlinkTarget};
 
-/// The most objects, and the most entries: about 40 MB in all where names are long. As many again for those that
-/// listings brought along.
+/// The most objects, and the most entries: about 40 MB in all where names are long. As many again for those
+/// that listings brought along.
 const KEPT: usize = 1 << 16;
 /// The longest target of a symbolic link that is kept, in bytes.
 const LONGEST_TARGET: usize = 255;
@@ -281,8 +282,8 @@ impl Cache {
         page().ok_or(Since(state.moves))
     }
 
-    /// Keeps a page of the entries behind `after` that was read since. Objects and entries that are asked for stay where
-    /// they are.
+    /// Keeps a page of the entries behind `after` that was read since. Objects and entries that are asked for
+    /// stay where they are.
     pub(super) fn keep_page(&self, since: Since, after: Cookie, page: &Page) {
         let directory = &page.directory;
         let directory_slot = self.slot(&directory.id);
@@ -326,7 +327,8 @@ impl Cache {
         Begun { number, touched }
     }
 
-    /// Whether a commit under way took place is not known for now: its keys are dropped, and no reading waits for it.
+    /// Whether a commit under way took place is not known for now: its keys are dropped, and no reading waits
+    /// for it.
     pub(super) fn doubt(&self, begun: &Begun) {
         let mut state = self.state.write();
         state.drop_keys(&begun.touched);
@@ -335,8 +337,8 @@ impl Cache {
         self.ended.notify_waiters();
     }
 
-    /// A commit has ended: the objects that it touched and left, as they are now; `None` where the commit failed. Commits that
-    /// touch the same keys end in the order in which they take place.
+    /// A commit has ended: the objects that it touched and left, as they are now; `None` where the commit
+    /// failed. Commits that touch the same keys end in the order in which they take place.
     pub(super) fn end<'a>(
         &self,
         begun: &Begun,

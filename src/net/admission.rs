@@ -4,8 +4,9 @@ use std::net::IpAddr;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
-/// The addresses that may connect: clients that a share's rules admit, and probes of the port. Loopback, and the address
-/// that a connection is made to, may always connect, as the machine asks its own server whether it lives.
+/// The addresses that may connect: clients that a share's rules admit, and probes of the port. Loopback, and
+/// the address that a connection is made to, may always connect, as the machine asks its own server whether
+/// it lives.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Admission {
     clients: Vec<IpNet>,

@@ -1,7 +1,7 @@
 //! One connection: reads records, starts their calls, and ends.
 //!
-//! A peer that sends nothing more counts as gone, and its calls are told to end, though it might still read: no NFS
-//! client closes half of a connection, and only a write would show the difference.
+//! A peer that sends nothing more counts as gone, and its calls are told to end, though it might still read:
+//! no NFS client closes half of a connection, and only a write would show the difference.
 
 use std::future::poll_fn;
 use std::io;
@@ -158,7 +158,8 @@ pub(super) async fn serve(
     }
 }
 
-/// Waits until the connection must end for its slowness. A sender whose bytes wait in the socket is not slow: the server is.
+/// Waits until the connection must end for its slowness. A sender whose bytes wait in the socket is not slow:
+/// the server is.
 async fn must_end(replies: &ReplyQueue, stream: &TcpStream) -> Slow {
     loop {
         let slow = replies.must_end().await;

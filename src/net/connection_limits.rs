@@ -73,8 +73,8 @@ impl ConnectionLimits {
         })
     }
 
-    /// Takes a permit for a connection. Its `end` fires when the permit is needed for a newer peer, or its address is
-    /// not admitted any more.
+    /// Takes a permit for a connection. Its `end` fires when the permit is needed for a newer peer, or its
+    /// address is not admitted any more.
     pub(super) fn take(
         self: &Arc<Self>,
         peer: IpAddr,
@@ -97,8 +97,8 @@ impl ConnectionLimits {
         Ok(ConnectionPermit { connections: self.clone(), client, number, _permit: permit })
     }
 
-    /// Ends the oldest connections of peers that have not used a valid handle, where these are too many, and gives
-    /// their number.
+    /// Ends the oldest connections of peers that have not used a valid handle, where these are too many, and
+    /// gives their number.
     pub(super) fn end_oldest_unproven(&self) -> usize {
         let held = self.held.lock();
         let unproven = || {

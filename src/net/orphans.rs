@@ -1,8 +1,8 @@
-//! Calls whose connection has ended: a change that is under way is awaited, and another call ends within seconds. Their
-//! connections' permits are free, so that these calls have a bound of their own.
+//! Calls whose connection has ended: a change that is under way is awaited, and another call ends within
+//! seconds. Their connections' permits are free, so that these calls have a bound of their own.
 //!
-//! While a client has `per_client` orphaned calls, or the server has `all`, the client's connections begin no call. At
-//! most the bound and the calls of every open connection are in flight together.
+//! While a client has `per_client` orphaned calls, or the server has `all`, the client's connections begin no
+//! call. At most the bound and the calls of every open connection are in flight together.
 
 use std::collections::HashMap;
 use std::sync::Arc;

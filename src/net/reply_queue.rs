@@ -19,7 +19,8 @@ use crate::rpc::Answer;
 const MAX_BYTES: usize = 16 << 20;
 /// Bytes that a connection holds without memory of the budget, so that small calls need none of it.
 const FREE_BYTES: usize = 32 << 10;
-/// Memory of the budget is asked for in multiples of so many bytes, and given back where as many are left over.
+/// Memory of the budget is asked for in multiples of so many bytes, and given back where as many are left
+/// over.
 const BLOCK_BYTES: usize = 64 << 10;
 /// What a call that waits takes beside its record and its reply, in bytes.
 const CALL_BYTES: usize = 4 << 10;
@@ -66,8 +67,8 @@ struct Counts {
     running: usize,
     /// Bytes of their records and memory, or of their replies, and of the record under way.
     bytes: usize,
-    /// Memory of the budget, which covers the bytes, all but [`FREE_BYTES`]. Nothing is held for what does not run yet: no
-    /// connection waits for memory and holds what another one waits for.
+    /// Memory of the budget, which covers the bytes, all but [`FREE_BYTES`]. Nothing is held for what does
+    /// not run yet: no connection waits for memory and holds what another one waits for.
     held: usize,
     /// Calls that run are orphaned.
     closed: bool,
@@ -153,8 +154,8 @@ impl ReplyQueue {
         }
     }
 
-    /// Waits until memory of the budget covers everything that is counted. Replies that are written meanwhile may end the
-    /// wait.
+    /// Waits until memory of the budget covers everything that is counted. Replies that are written meanwhile
+    /// may end the wait.
     async fn cover(&self) {
         let mut covered = pin!(self.count(0));
         loop {
@@ -175,8 +176,8 @@ impl ReplyQueue {
         slot.counted.bytes += slot.wanted;
     }
 
-    /// Counts `more` bytes when memory covers them and everything that is counted. It is the connection's reader that
-    /// waits: calls that end meanwhile give back all that they held.
+    /// Counts `more` bytes when memory covers them and everything that is counted. It is the connection's
+    /// reader that waits: calls that end meanwhile give back all that they held.
     async fn count(&self, more: usize) {
         let missing = {
             let mut counts = self.account.counts.lock();
@@ -312,15 +313,16 @@ impl Account {
         }
     }
 
-    /// Counts memory that was granted, and `bytes` for which it was. Memory that replies written meanwhile have left goes back.
+    /// Counts memory that was granted, and `bytes` for which it was. Memory that replies written meanwhile
+    /// have left goes back.
     fn grant(&self, memory: usize, bytes: usize) {
         let mut counts = self.counts.lock();
         counts.held += memory;
         self.recount(&mut counts, 0, bytes);
     }
 
-    /// Counts `bytes` in the place of `before`. Memory that is not needed any more is given back: all of it without a
-    /// call, and small parts where a request waits.
+    /// Counts `bytes` in the place of `before`. Memory that is not needed any more is given back: all of it
+    /// without a call, and small parts where a request waits.
     fn recount(&self, counts: &mut Counts, before: usize, bytes: usize) {
         counts.bytes = counts.bytes - before + bytes;
         let surplus = counts.held.saturating_sub(counts.bytes.saturating_sub(FREE_BYTES));
@@ -401,8 +403,8 @@ impl Drop for Counted {
 }
 
 impl RecordMemory {
-    /// Waits for memory for the record's next `step`; `rest` is all that the record may still need. Gives how much is
-    /// granted: the step, or the rest.
+    /// Waits for memory for the record's next `step`; `rest` is all that the record may still need. Gives how
+    /// much is granted: the step, or the rest.
     pub(super) async fn grow(&mut self, step: usize, rest: usize) -> usize {
         let (memory, is_first) = (&self.account.memory, self.bytes == 0);
         let missing = self.account.counts.lock().missing(step);
@@ -447,8 +449,8 @@ impl Counts {
 }
 
 impl Slot {
-    /// The call takes `memory` beside its arguments, which are no more than [`crate::rpc::FREE_BYTES`]. Whether that is
-    /// covered at once; otherwise [`ReplyQueue::begins`] is to follow.
+    /// The call takes `memory` beside its arguments, which are no more than [`crate::rpc::FREE_BYTES`].
+    /// Whether that is covered at once; otherwise [`ReplyQueue::begins`] is to follow.
     pub(super) fn takes(&mut self, memory: usize) -> bool {
         let counted = &mut self.counted;
         let arguments = counted.bytes.min(crate::rpc::FREE_BYTES);

@@ -25,8 +25,8 @@ const PATIENCE_AT_END: Duration = Duration::from_secs(5);
 const ACKNOWLEDGEMENT: Duration = Duration::from_secs(1);
 const LOOK_AFTER: Duration = Duration::from_millis(100);
 
-/// Writes replies until the reply queue is closed and empty, or the peer is slow for `patience`; then the reply queue is
-/// closed. After `stopping` has fired there is less patience.
+/// Writes replies until the reply queue is closed and empty, or the peer is slow for `patience`; then the
+/// reply queue is closed. After `stopping` has fired there is less patience.
 pub(super) async fn write_replies(
     socket: Arc<Socket>,
     replies: Arc<ReplyQueue>,
@@ -100,8 +100,8 @@ impl Writer<'_> {
         Ok(())
     }
 
-    /// Waits until the peer has acknowledged the replies that a repeat may ask for, or is gone: the cache has to know which
-    /// ones may be unread.
+    /// Waits until the peer has acknowledged the replies that a repeat may ask for, or is gone: the cache has
+    /// to know which ones may be unread.
     async fn acknowledged(&self) {
         let until = Instant::now() + ACKNOWLEDGEMENT;
         let mut pause = Duration::from_millis(1);

@@ -1,10 +1,10 @@
 //! A page of a directory as READDIR and READDIRPLUS show it: `.` and `..` added, cut to the bytes that
 //! the client allows.
 //!
-//! Choices: count and maxcount bound the whole of READDIR3resok and READDIRPLUS3resok, which is
-//! everything behind the status. dircount bounds what READDIR would write for the entries: all of them but
-//! handles and attributes. It is a hint: the first entry is there whatever dircount says, where maxcount has room for it. A
-//! page that ends for want of room has eof unset.
+//! Choices: count and maxcount bound the whole of READDIR3resok and READDIRPLUS3resok, which is everything
+//! behind the status. dircount bounds what READDIR would write for the entries: all of them but handles and
+//! attributes. It is a hint: the first entry is there whatever dircount says, where maxcount has room for it.
+//! A page that ends for want of room has eof unset.
 
 use super::attributes::{self, FATTR3_BYTES};
 use super::handle;
@@ -65,7 +65,8 @@ impl Limits {
         Self { page: clipped(maxcount), names: clipped(dircount) }
     }
 
-    /// The most memory that a listing takes, in bytes: as a store gives it, as it is cut, and as it is written.
+    /// The most memory that a listing takes, in bytes: as a store gives it, as it is cut, and as it is
+    /// written.
     pub(super) fn memory(self, form: Form) -> usize {
         let entry = size_of::<DirectoryEntry>() + SHORTEST_ENTRY_BYTES;
         2 * self.page + self.most_entries(form, 0) * entry

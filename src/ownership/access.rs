@@ -1,4 +1,5 @@
-//! Files that this process may not open, with the command that mends it, and folders that others may write to.
+//! Files that this process may not open, with the command that mends it, and folders that others may write
+//! to.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -67,8 +68,8 @@ impl fmt::Display for Denied {
 }
 
 impl Denied {
-    /// What is known of a path that cannot be opened, in a folder that should be this user's; `None` where not even that
-    /// can be seen.
+    /// What is known of a path that cannot be opened, in a folder that should be this user's; `None` where
+    /// not even that can be seen.
     #[must_use]
     pub fn of(path: &Path, folder: &Path) -> Option<Self> {
         let stat = rustix::fs::statat(CWD, path, AtFlags::SYMLINK_NOFOLLOW).ok()?;
@@ -82,8 +83,8 @@ impl Denied {
     }
 }
 
-/// Whether a file may be read and written, and a folder changed. A path without a file, and one on a file system that is
-/// read-only, is no error.
+/// Whether a file may be read and written, and a folder changed. A path without a file, and one on a file
+/// system that is read-only, is no error.
 ///
 /// # Errors
 /// The file belongs to another user, or its mode forbids it.
@@ -100,8 +101,8 @@ pub fn check(path: &Path, folder: &Path) -> Result<(), Denied> {
     }
 }
 
-/// The first of a folder and the folders above it that users other than this process's and root may write to, and why; `None` where
-/// there is none.
+/// The first of a folder and the folders above it that users other than this process's and root may write to,
+/// and why; `None` where there is none.
 #[must_use]
 pub fn others_may_write(folder: &Path) -> Option<String> {
     let folder = folder.canonicalize().ok()?;
@@ -120,8 +121,8 @@ pub fn others_may_write(folder: &Path) -> Option<String> {
     None
 }
 
-/// Who but `user` and root may write to a folder, or exchange what is in it. The owner of a folder in which root works is the
-/// service's user, and members of a group of this process are trusted.
+/// Who but `user` and root may write to a folder, or exchange what is in it. The owner of a folder in which
+/// root works is the service's user, and members of a group of this process are trusted.
 fn writers(
     stat: &Stat,
     innermost: bool,

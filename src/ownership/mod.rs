@@ -1,9 +1,10 @@
 //! Owners of the files that this program creates, and remedies for files that it may not open.
 //!
-//! Administrators run commands as root on folders of the service's user. So a file or folder that root creates gets the owner
-//! and group of the folder that holds it: right after its creation, through its descriptor, and before it gets its final name.
-//! Only files that this process created are given away. A path in another user's folder may be a link to any file, so links
-//! are not followed and files that existed keep their owner.
+//! Administrators run commands as root on folders of the service's user. So a file or folder that root
+//! creates gets the owner and group of the folder that holds it: right after its creation, through its
+//! descriptor, and before it gets its final name. Only files that this process created are given away. A path
+//! in another user's folder may be a link to any file, so links are not followed and files that existed keep
+//! their owner.
 
 mod access;
 
@@ -44,8 +45,8 @@ impl NewOwner {
         self.0.is_some()
     }
 
-    /// Gives the folder's owner a file that this process just created. A file system without owners, and a root without
-    /// the capability CAP_CHOWN, leave the file as it is.
+    /// Gives the folder's owner a file that this process just created. A file system without owners, and a
+    /// root without the capability CAP_CHOWN, leave the file as it is.
     ///
     /// # Errors
     /// Those of fchown(2).

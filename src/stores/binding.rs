@@ -1,8 +1,9 @@
-//! Where a share's content is: recorded in the share's metadata store when it is first served, and held against
-//! what the configuration names at every start. A share is never served over content that is not its own.
+//! Where a share's content is: recorded in the share's metadata store when it is first served, and held
+//! against what the configuration names at every start. A share is never served over content that is not its
+//! own.
 //!
-//! The record is a setting of the metadata store: the identity of the content, and the name that its store had in the
-//! configuration.
+//! The record is a setting of the metadata store: the identity of the content, and the name that its store
+//! had in the configuration.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -69,8 +70,8 @@ pub(super) async fn record(
     now.map(|text| Binding::parse(&text)).transpose()
 }
 
-/// Records where a share's content is, whatever was recorded before: for a restore, which brings a share in with its
-/// content.
+/// Records where a share's content is, whatever was recorded before: for a restore, which brings a share in
+/// with its content.
 ///
 /// # Errors
 /// The store's.
@@ -200,8 +201,8 @@ impl Facts<'_> {
         }
     }
 
-    /// The error of a new share in a new database over content that is full. The database was lost or mistaken: a collection
-    /// of unused content would remove all of it.
+    /// The error of a new share in a new database over content that is full. The database was lost or
+    /// mistaken: a collection of unused content would remove all of it.
     pub(super) fn leftover(&self, found: ContentIdentity) -> BindingError {
         BindingError::Leftover {
             share: self.share.name.clone(),
@@ -223,8 +224,8 @@ impl Facts<'_> {
         }
     }
 
-    /// Whether other shares of the metadata store have the content over which the share begins. One that the configuration
-    /// does not name is an error: it may be this one, under the name that it had.
+    /// Whether other shares of the metadata store have the content over which the share begins. One that the
+    /// configuration does not name is an error: it may be this one, under the name that it had.
     fn shared(&self, found: ContentIdentity) -> Result<bool, StoreError> {
         let share = self.share;
         let on_it = |it: &Option<Binding>| it.as_ref().is_some_and(|it| it.identity == found);

@@ -1,5 +1,5 @@
-//! Why a share is not served over the content that the configuration names: what is wrong, where, and what to write where
-//! it is meant.
+//! Why a share is not served over the content that the configuration names: what is wrong, where, and what to
+//! write where it is meant.
 
 use uuid::Uuid;
 

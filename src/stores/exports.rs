@@ -1,5 +1,5 @@
-//! From the configuration's shares to exports: stores are opened, each share is held against the record of where its
-//! content is, and only then are shares made and records written.
+//! From the configuration's shares to exports: stores are opened, each share is held against the record of
+//! where its content is, and only then are shares made and records written.
 
 use std::collections::BTreeMap;
 

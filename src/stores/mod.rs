@@ -239,8 +239,8 @@ impl Stores {
         Ok(store)
     }
 
-    /// Another metadata store of the configuration that has the share, open or not. One that cannot be asked does not
-    /// count: it is no store of this share.
+    /// Another metadata store of the configuration that has the share, open or not. One that cannot be asked
+    /// does not count: it is no store of this share.
     pub(super) async fn other_with(
         &self,
         config: &Config,
@@ -378,7 +378,8 @@ pub(crate) fn stores_with_schema(config: &Config) -> Vec<&str> {
 /// The schema of a metadata store, and where it is; `migrations` goes before the configuration's folder.
 ///
 /// # Errors
-/// [`StoreError::NoSuchStore`], [`StoreError::NoSchema`], and [`StoreError::Metadata`] where it cannot be opened.
+/// [`StoreError::NoSuchStore`], [`StoreError::NoSchema`], and [`StoreError::Metadata`] where it cannot be
+/// opened.
 pub(crate) async fn open_schema(
     config: &Config,
     name: &str,

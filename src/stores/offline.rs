@@ -216,8 +216,8 @@ impl<'c> OfflineStores<'c> {
         Ok(store)
     }
 
-    /// A content store. Its folder of cached chunks is left to its server, and it must be there already unless it
-    /// may be made.
+    /// A content store. Its folder of cached chunks is left to its server, and it must be there already
+    /// unless it may be made.
     ///
     /// # Errors
     /// The store is not there, or not to be reached.

@@ -21,8 +21,8 @@ pub(super) struct Failed<E> {
     pub(super) waited: Option<Duration>,
 }
 
-/// Opens `what`, again and again for at most `limit` while `passes` says that its error may pass. The first attempt has
-/// all the time that it takes; what comes later ends with the limit.
+/// Opens `what`, again and again for at most `limit` while `passes` says that its error may pass. The first
+/// attempt has all the time that it takes; what comes later ends with the limit.
 pub(super) async fn opened<T, E: std::error::Error + 'static>(
     what: &str,
     limit: Duration,

@@ -1,11 +1,12 @@
-//! Which metadata store a share's content belongs to: recorded with the content, and held against the metadata store at every
-//! start. So an old state of a share that was moved away is not served by mistake, and a copy of a database is told from its
-//! original.
+//! Which metadata store a share's content belongs to: recorded with the content, and held against the
+//! metadata store at every start. So an old state of a share that was moved away is not served by mistake,
+//! and a copy of a database is told from its original.
 //!
-//! The content has a mark for each share, by its root and name: the share's claim and where its metadata store is. A copy of a share
-//! that was restored under another name has a mark of its own. The metadata store
-//! has the claim as a setting, and which claim it replaces. A store that takes a share over writes its setting first and the mark
-//! after it, so that a start that was killed in between, or another instance, goes on with it.
+//! The content has a mark for each share, by its root and name: the share's claim and where its metadata
+//! store is. A copy of a share that was restored under another name has a mark of its own. The metadata store
+//! has the claim as a setting, and which claim it replaces. A store that takes a share over writes its
+//! setting first and the mark after it, so that a start that was killed in between, or another instance, goes
+//! on with it.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -176,8 +177,8 @@ pub(crate) fn parse(text: Option<&str>) -> Result<Owners, content::Error> {
     Ok(parsed.map_err(damaged)?.unwrap_or_default())
 }
 
-/// Finds that the share's content belongs to its metadata store, or makes it so. `accepted` is the claim that the configuration lets
-/// it replace.
+/// Finds that the share's content belongs to its metadata store, or makes it so. `accepted` is the claim that
+/// the configuration lets it replace.
 pub(crate) async fn settle(
     metadata: &dyn MetadataStore,
     content: &dyn ContentStore,
@@ -233,7 +234,8 @@ pub(crate) async fn settle(
     Err(metadata::Error::Unavailable(text.into()).into())
 }
 
-/// What a start would say that has the record and the setting alone, without the share's root. A copy is not told from its original.
+/// What a start would say that has the record and the setting alone, without the share's root. A copy is not
+/// told from its original.
 pub(crate) fn foresee(
     owners: Option<&str>,
     claim: Option<&str>,

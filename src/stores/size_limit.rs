@@ -49,8 +49,9 @@ pub struct SizeCheck {
 }
 
 impl SizeCheck {
-    /// The check of what comes into the metadata store `store`, under another name where one is given. A content store that
-    /// is not there, or not to be reached, bounds nothing yet: its shares' limits are those of the configuration.
+    /// The check of what comes into the metadata store `store`, under another name where one is given. A
+    /// content store that is not there, or not to be reached, bounds nothing yet: its shares' limits are
+    /// those of the configuration.
     ///
     /// # Errors
     /// A content store that others than its server cannot have.

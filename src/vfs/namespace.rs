@@ -53,8 +53,8 @@ impl Vfs {
         export.refusal_with_overlay(export.metadata.readlink(&cx, link.object).await)
     }
 
-    /// A page of READDIR or READDIRPLUS (sections 3.3.16 and 3.3.17), without `.` and `..`. Attributes are there only
-    /// for who may search the directory too.
+    /// A page of READDIR or READDIRPLUS (sections 3.3.16 and 3.3.17), without `.` and `..`. Attributes are
+    /// there only for who may search the directory too.
     ///
     /// # Errors
     /// A failure's `first` is the directory.
@@ -280,8 +280,8 @@ fn size_to_apply(how: &CreateHow, created: &Created) -> Option<SetAttributes> {
 #[error("the file was made, but its size could not be set: set it, or remove the file")]
 struct Unsized(#[source] Error);
 
-/// The error of a CREATE that has made its file and could not set the size. An UNCHECKED one that is repeated sets it; a
-/// GUARDED one would find its own file in the way, so it is not told to come again.
+/// The error of a CREATE that has made its file and could not set the size. An UNCHECKED one that is repeated
+/// sets it; a GUARDED one would find its own file in the way, so it is not told to come again.
 fn left_behind(how: &CreateHow, error: Error) -> Error {
     let passes = matches!(
         error,
@@ -303,8 +303,8 @@ fn size_asked_for(how: &CreateHow) -> Option<u64> {
 }
 
 impl Export {
-    /// What the store answered. Where it refused, the objects it shows may be files with unflushed state: one that
-    /// stands where a directory or a link was asked for.
+    /// What the store answered. Where it refused, the objects it shows may be files with unflushed state: one
+    /// that stands where a directory or a link was asked for.
     fn refusal_with_overlay<T>(&self, answer: metadata::Answer<T>) -> Result<T> {
         answer.map_err(|refusal| {
             let lay = |object: Option<Box<Attributes>>| {
@@ -326,8 +326,8 @@ impl Export {
         object
     }
 
-    /// The attributes that a client sees after a change that was not made through the file's own handle; what is
-    /// unflushed goes to the store now. A failure keeps it for the next flush, which retries.
+    /// The attributes that a client sees after a change that was not made through the file's own handle; what
+    /// is unflushed goes to the store now. A failure keeps it for the next flush, which retries.
     async fn flush_after_change(&self, cx: &Context, attributes: Attributes) -> Attributes {
         if let Err(failure) = self.flush_before_change(cx, attributes.id).await {
             tracing::debug!(xid = cx.call.timing.xid, client = %cx.client, share = %self.share.name,

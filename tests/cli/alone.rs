@@ -1,5 +1,5 @@
-//! Servers that are alone with their database until they stand still or are killed: nothing stale is answered, nothing that was
-//! acknowledged is lost, and the next server takes over by itself.
+//! Servers that are alone with their database until they stand still or are killed: nothing stale is
+//! answered, nothing that was acknowledged is lost, and the next server takes over by itself.
 
 use std::time::{Duration, Instant};
 

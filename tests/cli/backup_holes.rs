@@ -1,4 +1,5 @@
-//! Backups of what clients change while they are made, and of what is mostly holes, from a bucket that tells of every request.
+//! Backups of what clients change while they are made, and of what is mostly holes, from a bucket that tells
+//! of every request.
 
 use std::path::Path;
 
@@ -21,8 +22,8 @@ async fn with_file(server: &S3Server, length: u64) -> Machine {
     machine
 }
 
-/// From now on a client changes the file whenever its bytes are read, `times` at most: it writes behind its end, and how
-/// long it is gets known before the bytes are there.
+/// From now on a client changes the file whenever its bytes are read, `times` at most: it writes behind its
+/// end, and how long it is gets known before the bytes are there.
 fn restless(server: &S3Server, machine: &Machine, times: u32) {
     let names = rusqlite::Connection::open(machine.path().join("names.db")).unwrap();
     let content: Vec<u8> = names

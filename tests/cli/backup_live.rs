@@ -22,8 +22,8 @@ use super::tree::{create, furnish, mkdir, remove, resize, tree, write};
 const QUIET: usize = 40;
 const BLOCK: usize = 64 << 10;
 
-/// Changes files for as long as it may: writes over them in place, all at once, with bytes that are all the same; makes them
-/// longer and shorter; makes new ones and removes old ones.
+/// Changes files for as long as it may: writes over them in place, all at once, with bytes that are all the
+/// same; makes them longer and shorter; makes new ones and removes old ones.
 async fn restless(server: std::net::SocketAddr, number: u8, going: Arc<AtomicBool>) {
     let mut connection = Connection::open(server).await;
     let top = root(&mut connection).await;
@@ -109,8 +109,9 @@ async fn much(machine: &Machine) {
     server.stop().await;
 }
 
-/// Begins a command, and goes on as soon as enough is done. It cannot get far from there on: its bucket is in this process,
-/// whose only thread goes on here, and is slow when that signal comes which lets the command go on.
+/// Begins a command, and goes on as soon as enough is done. It cannot get far from there on: its bucket is in
+/// this process, whose only thread goes on here, and is slow when that signal comes which lets the command go
+/// on.
 async fn begun(machine: &Machine, arguments: &[&str], enough: impl Fn() -> bool) -> Child {
     let mut command = trunkfs(machine.path(), arguments);
     let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();

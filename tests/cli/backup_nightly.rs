@@ -261,7 +261,8 @@ async fn every_leftover_is_resumed_or_removed() {
         assert_eq!(nights.complete().len(), before + 2);
         assert!(!nights.path(&name).join("unfinished").exists());
     }
-    // Unfinished under the name of a day, as runs without the script left it: no base, and resumed or removed.
+    // Unfinished under the name of a day, as runs without the script left it: no base, and resumed or
+    // removed.
     for day in ["2026-01-01", "2026-01-02"] {
         fs::create_dir(nights.path(day)).unwrap();
         fs::write(nights.path(day).join("unfinished"), "").unwrap();

@@ -322,7 +322,8 @@ async fn what_cannot_be_copied_is_refused() {
     );
 }
 
-/// A folder that another database serves from is no place for a copy: that one's `trunkfs gc` does not know of it.
+/// A folder that another database serves from is no place for a copy: that one's `trunkfs gc` does not know
+/// of it.
 #[tokio::test]
 async fn content_of_another_database_is_not_copied_to() {
     let folder = at_rest(ELSEWHERE, 3).await;

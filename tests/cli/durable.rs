@@ -38,7 +38,8 @@ async fn unstable_writes_outlive_a_stop() {
     server.stop().await;
 }
 
-/// What a call waits for in the database lasts longer than any test: only a server that does not wait for it ends in time.
+/// What a call waits for in the database lasts longer than any test: only a server that does not wait for it
+/// ends in time.
 const LONG_WAITS: &str = ", statement_timeout: 60s";
 const SHORT_DRAIN: &str = "1s, request_timeout: 10m";
 

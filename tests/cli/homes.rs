@@ -8,7 +8,8 @@ use tempfile::TempDir;
 
 use super::process::{Finished, Running, run, trunkfs};
 
-/// A configuration: shares, each with its content store and what else it says; content stores, each with its folder.
+/// A configuration: shares, each with its content store and what else it says; content stores, each with its
+/// folder.
 fn write(folder: &Path, metadata: &str, content: &[(&str, &str)], shares: &[(&str, &str, &str)]) {
     let mut text = format!(
         "server: {{ listen: '127.0.0.1:0' }}
@@ -203,7 +204,8 @@ async fn a_database_that_was_mistaken_is_noticed() {
     serves(at, 1).await;
 }
 
-/// A share of another name over the content of one that the configuration has lost is a share that was renamed.
+/// A share of another name over the content of one that the configuration has lost is a share that was
+/// renamed.
 #[tokio::test]
 async fn a_share_that_was_renamed_is_not_made_anew() {
     let folder = tempfile::tempdir().unwrap();

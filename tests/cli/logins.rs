@@ -1,4 +1,5 @@
-//! A database with TLS and a plain role: what the program says where it is not let in, and that it serves where it is.
+//! A database with TLS and a plain role: what the program says where it is not let in, and that it serves
+//! where it is.
 
 use super::certificates::Authority;
 use super::cluster::Cluster;

@@ -274,7 +274,8 @@ async fn a_sqlite_file_is_looked_at_and_brought_up_to_date() {
     server.stop().await;
 }
 
-/// A role without any right, gone with the value. Made before the database that it is used in, so that it is dropped after it.
+/// A role without any right, gone with the value. Made before the database that it is used in, so that it is
+/// dropped after it.
 struct Role {
     server: Settings,
     name: String,

@@ -140,8 +140,8 @@ async fn work(server: SocketAddr, number: usize, client: Arc<Client>, stop: Arc<
 /// The log has an object on every line.
 const TOP: &str = "logging: { format: json, slow_calls: 1s }";
 
-/// Ends a server: its log tells the outage and its end in a line each, and no call that waited; a call that was slow
-/// spent its time on a database that was away.
+/// Ends a server: its log tells the outage and its end in a line each, and no call that waited; a call that
+/// was slow spent its time on a database that was away.
 async fn told(server: Running) {
     let finished = server.stop().await;
     let object = |line: &str| -> Value {

@@ -1,5 +1,5 @@
-//! A share's content belongs to one metadata store: an old state that was moved away, and a copy of the database, neither serve it
-//! nor collect in it by mistake.
+//! A share's content belongs to one metadata store: an old state that was moved away, and a copy of the
+//! database, neither serve it nor collect in it by mistake.
 
 use std::fs;
 use std::path::Path;

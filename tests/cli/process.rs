@@ -72,7 +72,8 @@ pub(crate) async fn run(mut command: Command) -> Finished {
 pub(crate) struct Running {
     child: Child,
     out: BufReader<ChildStdout>,
-    /// Reads standard error all the time: a pipe that nobody empties would stop a server that has much to say.
+    /// Reads standard error all the time: a pipe that nobody empties would stop a server that has much to
+    /// say.
     err: JoinHandle<String>,
     /// Where it says that it listens.
     pub(crate) address: SocketAddr,

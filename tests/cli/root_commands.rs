@@ -1,5 +1,5 @@
-//! Commands that an administrator runs as root on the folders of the service's user, and that user's server afterwards. Every file
-//! that root creates belongs to the owner of its folder.
+//! Commands that an administrator runs as root on the folders of the service's user, and that user's server
+//! afterwards. Every file that root creates belongs to the owner of its folder.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
@@ -26,8 +26,8 @@ impl Machine {
     fn new(content: &str) -> Self {
         let machine = Self { top: tempfile::tempdir().unwrap() };
         fs::set_permissions(machine.top.path(), fs::Permissions::from_mode(0o755)).unwrap();
-        // The program where the service's user may run it.
-        // Copied by another process: a child of another test would inherit the descriptor that writes it, and it could not be run.
+        // The program where the service's user may run it. Copied by another process: a child of another test
+        // would inherit the descriptor that writes it, and it could not be run.
         let mut copy = std::process::Command::new("cp");
         copy.arg(env!("CARGO_BIN_EXE_trunkfs")).arg(machine.program());
         assert!(copy.status().unwrap().success());

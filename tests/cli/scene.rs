@@ -72,7 +72,8 @@ pub(crate) async fn root(connection: &mut Connection) -> Vec<u8> {
     results.opaque()
 }
 
-/// A call of NFS that succeeds, made again where the server asks for patience, as a busy one does: what follows its status.
+/// A call of NFS that succeeds, made again where the server asks for patience, as a busy one does: what
+/// follows its status.
 pub(crate) async fn ok(connection: &mut Connection, procedure: u32, arguments: Writer) -> Reader {
     const JUKEBOX: u32 = 10_008;
     let call = Call::new(NFS, 3, procedure).arguments(arguments);

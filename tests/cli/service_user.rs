@@ -1,5 +1,5 @@
-//! The commands of packaging/'s units as systemd runs them: one user without privileges, credentials in a folder, the unit's
-//! folders, and everything else read-only.
+//! The commands of packaging/'s units as systemd runs them: one user without privileges, credentials in a
+//! folder, the unit's folders, and everything else read-only.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
@@ -24,7 +24,8 @@ const BACKUP: &str = include_str!("../../packaging/trunkfs-backup.service");
 
 /// The service's user and group: nobody's on the machine.
 const USER: u32 = 61_049;
-/// With bind mounts: the programs where the user can run them, the folders of the unit writable, and the rest not.
+/// With bind mounts: the programs where the user can run them, the folders of the unit writable, and the rest
+/// not.
 const SANDBOX: &str = r#"
 set -e
 root=$1; shift

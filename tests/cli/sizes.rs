@@ -161,7 +161,8 @@ async fn the_largest_size_of_a_file_is_told_and_held() {
     let top = root(&mut connection).await;
     let file = create(&mut connection, &top, "file").await;
     write(&mut connection, &file, 3 * MIB - 5, b"bytes").await;
-    // What the file system below can hold, and not what any could: a file of that size can be made, and no longer one.
+    // What the file system below can hold, and not what any could: a file of that size can be made, and no
+    // longer one.
     let most = largest(&mut connection, &top).await;
     let grow = |size: u64| of(&file).u32(0).u32(0).u32(0).u32(1).u64(size).u32(0).u32(0).u32(0);
     let probe = fs::File::create_new(machine.path().join("content/probe")).unwrap();

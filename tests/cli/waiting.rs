@@ -52,7 +52,8 @@ async fn a_database_that_comes_late_is_waited_for() {
     assert_eq!(server.finish().await.status, Some(0));
 }
 
-/// What PostgreSQL answers a login while it starts or recovers: ErrorResponse (PostgreSQL manual 55.7) with 57P03.
+/// What PostgreSQL answers a login while it starts or recovers: ErrorResponse (PostgreSQL manual 55.7) with
+/// 57P03.
 fn starting_up() -> Vec<u8> {
     let fields = b"SFATAL\0VFATAL\0C57P03\0Mthe database system is starting up\0\0";
     let length = u32::try_from(fields.len() + 4).unwrap();

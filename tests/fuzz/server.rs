@@ -230,7 +230,8 @@ async fn a_server_answers_records_as_the_rfcs_say_or_closes() {
     fixture.task.await.unwrap();
 }
 
-/// Marks that promise what does not come, and bytes between records. The client sends nothing more, so the server closes.
+/// Marks that promise what does not come, and bytes between records. The client sends nothing more, so the
+/// server closes.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_closes_after_a_stream_that_is_cut() {
     let fixture = Fixture::start().await;

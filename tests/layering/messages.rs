@@ -42,8 +42,8 @@ fn quoted(page: &str) -> Vec<&str> {
     quoted
 }
 
-/// The messages of a source's `tracing::warn!` and `tracing::error!`, and of the `limited!` of the same levels, whose
-/// message comes first.
+/// The messages of a source's `tracing::warn!` and `tracing::error!`, and of the `limited!` of the same
+/// levels, whose message comes first.
 fn logged(text: &str) -> Vec<String> {
     let mut messages = Vec::new();
     for start in ["tracing::warn!(", "tracing::error!("] {
@@ -101,8 +101,8 @@ const FOR_CLIENTS: [&str; 11] = [
     "src/daemon.rs",
 ];
 
-/// Files and folders of these whose lines no client causes: they are written at a start or an end, or once for a
-/// change of a store's state.
+/// Files and folders of these whose lines no client causes: they are written at a start or an end, or once
+/// for a change of a store's state.
 const ONCE: [&str; 18] = [
     "src/net/mod.rs",
     "src/net/supervised.rs",

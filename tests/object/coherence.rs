@@ -80,7 +80,8 @@ async fn readers_see_their_own_writes_whatever_is_under_way() {
     assert_eq!(get(&store, id, 0, length).await, expected[..length]);
 }
 
-/// Memory for hardly a chunk: what is read again comes from the disk, and is as new as what memory would have had.
+/// Memory for hardly a chunk: what is read again comes from the disk, and is as new as what memory would have
+/// had.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn chunks_on_the_disk_are_as_new_as_those_in_memory() {
     let server = S3Server::start().await;
@@ -108,7 +109,8 @@ async fn chunks_on_the_disk_are_as_new_as_those_in_memory() {
             if gets < 3 {
                 break;
             }
-            // What was not on the disk in time is read again; what memory has no room for would be read again for ever.
+            // What was not on the disk in time is read again; what memory has no room for would be read again
+            // for ever.
             assert!(std::time::Instant::now() < limit, "{gets} GETs for 8 chunks");
         }
         // This process writes too: the disk must not bring back what was there before.

@@ -138,8 +138,8 @@ async fn a_call_ends_when_its_time_does() {
     assert!(matches!(cut, Err(Error::Cancelled)), "{cut:?}");
 }
 
-/// A process that dies within a truncate leaves a content that is too long, or as it shall be: never one that is too
-/// short, nor one whose end hides old bytes.
+/// A process that dies within a truncate leaves a content that is too long, or as it shall be: never one that
+/// is too short, nor one whose end hides old bytes.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_truncate_that_is_cut_short_is_seen() {
     let data = pattern(9, 6 * CHUNK);

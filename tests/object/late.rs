@@ -1,5 +1,5 @@
-//! Bytes that were cut off or removed, and what could bring them back: requests that are done late or without an
-//! answer, and what this process or another still remembers.
+//! Bytes that were cut off or removed, and what could bring them back: requests that are done late or without
+//! an answer, and what this process or another still remembers.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! The object store against a real S3 server: several stores over one bucket, and a network that fails, stalls and
-//! reorders.
+//! The object store against a real S3 server: several stores over one bucket, and a network that fails,
+//! stalls and reorders.
 
 #[cfg(test)]
 mod coherence;

@@ -8,8 +8,8 @@ use trunkfs::types::ContentId;
 use crate::s3::{Fate, S3Server};
 use crate::support::{CHUNK, call, commit, get, patiently, pattern, put, store, store_with};
 
-/// Interleaved pieces: writer `w` of `writers` owns every so many-th. Each is written several times, with commits in
-/// between; what is there at the end is the last of each.
+/// Interleaved pieces: writer `w` of `writers` owns every so many-th. Each is written several times, with
+/// commits in between; what is there at the end is the last of each.
 async fn write_own_pieces(
     store: ObjectContent,
     id: ContentId,

@@ -86,7 +86,8 @@ fn servers_stand_behind_profiles_and_wait_for_their_database() {
     }
 }
 
-/// Its image offers no TLS, without which a server on another machine is not talked to unless that is written.
+/// Its image offers no TLS, without which a server on another machine is not talked to unless that is
+/// written.
 #[test]
 fn the_way_to_the_database_is_said_to_be_private() {
     for (name, config) in compose().configs {

@@ -29,7 +29,8 @@ const JOBS: [(&str, &str, &str); 3] = [
     ),
 ];
 const SYSUSERS: &str = include_str!("../../packaging/sysusers.d/trunkfs.conf");
-/// The most of exposure, in tenths, that the sandbox may leave: 10 is the least that is called OK, 100 is none.
+/// The most of exposure, in tenths, that the sandbox may leave: 10 is the least that is called OK, 100 is
+/// none.
 const MOST_EXPOSURE: &str = "15";
 
 /// The values of a key.

@@ -1,5 +1,5 @@
-//! A store that is alone with its database: batches, what it takes for granted, and what becomes of calls when it is not alone any
-//! more or its connections end.
+//! A store that is alone with its database: batches, what it takes for granted, and what becomes of calls
+//! when it is not alone any more or its connections end.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -71,7 +71,8 @@ async fn calls_that_arrive_together_are_written_together() {
     fixture.sound().await;
 }
 
-/// "Write a temporary file, rename it over `latest`", by 64 callers at once: each once, and many in one batch.
+/// "Write a temporary file, rename it over `latest`", by 64 callers at once: each once, and many in one
+/// batch.
 #[tokio::test(flavor = "multi_thread")]
 async fn callers_that_rename_over_one_name_share_batches() {
     let fixture = fixture().await;
@@ -194,7 +195,8 @@ async fn names_that_were_never_met_may_be_taken() {
     fixture.sound().await;
 }
 
-/// `rm -rf` of a tree that another process made: the directory is seen to be empty as soon as its last entry is gone.
+/// `rm -rf` of a tree that another process made: the directory is seen to be empty as soon as its last entry
+/// is gone.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_directory_that_was_never_met_is_emptied_and_removed() {
     let fixture = fixture().await;
@@ -331,8 +333,8 @@ async fn what_was_acknowledged_outlives_connections_that_are_cut() {
     .await;
 }
 
-/// The connection of a batch ends while rows are fetched on the only connection of the pool: that one is free again as soon as the rows
-/// are there, and the outcome of the batch is looked for on it.
+/// The connection of a batch ends while rows are fetched on the only connection of the pool: that one is free
+/// again as soon as the rows are there, and the outcome of the batch is looked for on it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_fetch_keeps_no_connection_from_a_batch_that_was_lost() {
     let database = TestDatabase::create().await;

@@ -57,8 +57,8 @@ impl Stage {
     }
 }
 
-/// Calls that use every connection of a stage: they wait for the lock of a table. They read, since changes leave some
-/// connections to reads.
+/// Calls that use every connection of a stage: they wait for the lock of a table. They read, since changes
+/// leave some connections to reads.
 struct Held {
     blocker: Client,
     calls: JoinSet<Result<(), Error>>,
@@ -101,8 +101,8 @@ enum Event {
     Cut,
 }
 
-/// Makes the call, and lets the event happen while the message that follows `pass` others is held back. `None` where
-/// there is no such message.
+/// Makes the call, and lets the event happen while the message that follows `pass` others is held back.
+/// `None` where there is no such message.
 async fn strike(
     stage: &Stage,
     expected: &Expected,

@@ -1,4 +1,5 @@
-//! What an administrator reads where there is no connection: one line with what is wrong, where, and what to do.
+//! What an administrator reads where there is no connection: one line with what is wrong, where, and what to
+//! do.
 
 use std::time::Duration;
 

@@ -23,7 +23,8 @@ async fn counted() -> Arc<Fixture> {
     Arc::new(Fixture::on(settings, database).await)
 }
 
-/// How often `function` was called. Ends the store: the statistics of a session are complete once it has ended.
+/// How often `function` was called. Ends the store: the statistics of a session are complete once it has
+/// ended.
 async fn calls(fixture: &Fixture, function: &str) -> i64 {
     fixture.store.close().await;
     until(&fixture.database, "the sessions end", "application_name = 'trunkfs'", 0).await;
@@ -108,7 +109,8 @@ async fn a_row_that_another_session_locks_leaves_connections_to_other_objects() 
     let waiting: Vec<_> = (0..CALLERS).map(|caller| change(&fixture, stuck, caller)).collect();
     let waits = "application_name = 'trunkfs' AND wait_event_type = 'Lock'";
     until_one_of(&fixture.database, "a change waits for the lock", waits, 1..=4).await;
-    // As many changes of another object as there are connections for changes, one after the other: none meets the lock.
+    // As many changes of another object as there are connections for changes, one after the other: none meets
+    // the lock.
     for to in 0..20 {
         change(&fixture, other, to).await.unwrap();
         let statement = format!(

@@ -1,5 +1,5 @@
-//! A mutation's answer outlives a crash of the database also where another call's change, not flushed yet, is all that it
-//! rests on (RFC 1813 section 4.8).
+//! A mutation's answer outlives a crash of the database also where another call's change, not flushed yet, is
+//! all that it rests on (RFC 1813 section 4.8).
 
 use trunkfs::metadata::postgres::{Cache, PostgresStore, Settings};
 use trunkfs::metadata::{CreateHow, Error, MetadataStore, Share};

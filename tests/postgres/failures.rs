@@ -20,8 +20,8 @@ async fn proxied(connections: usize) -> (Fixture, Proxy) {
     (fixture, proxy)
 }
 
-/// The round trips before a mutation's function call: the look, and where statements are new to the connection
-/// their preparation.
+/// The round trips before a mutation's function call: the look, and where statements are new to the
+/// connection their preparation.
 const WARM: usize = 1;
 const LOOK_WARM: usize = 2;
 const COLD: usize = 3;

@@ -30,7 +30,8 @@ fn filled(sql: &str) -> String {
 async fn damage(fixture: &Fixture, sql: &str) {
     let client = connect(&fixture.database.settings()).await;
     let start = Instant::now();
-    // The highest cookie of all may be one of the same directory, until somebody else makes an entry elsewhere.
+    // The highest cookie of all may be one of the same directory, until somebody else makes an entry
+    // elsewhere.
     while let Err(error) = client.batch_execute(&filled(sql)).await {
         let is_taken = error.code() == Some(&SqlState::UNIQUE_VIOLATION);
         assert!(is_taken && start.elapsed() < CALL_LIMIT, "{error:?}");

@@ -141,8 +141,8 @@ async fn the_lease_is_not_taken_while_somebody_changes_rows() {
     assert_eq!(code(&refused), "TF004", "{refused:?}");
 }
 
-/// A call that has changed its rows when the holder fences comes to its end first; one that comes later changes nothing. A slot
-/// that was given up before stays so.
+/// A call that has changed its rows when the holder fences comes to its end first; one that comes later
+/// changes nothing. A slot that was given up before stays so.
 #[tokio::test(flavor = "multi_thread")]
 async fn fencing_waits_for_calls_under_way() {
     let fixture = Fixture::new().await;

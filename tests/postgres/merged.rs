@@ -1,5 +1,5 @@
-//! Reads that are asked for at the same time share a statement, and each gets the answer it would get alone. On one
-//! thread all calls of a test are queued before the first batch is read.
+//! Reads that are asked for at the same time share a statement, and each gets the answer it would get alone.
+//! On one thread all calls of a test are queued before the first batch is read.
 
 use futures_util::future::join_all;
 use trunkfs::metadata::postgres::PostgresStore;

@@ -13,8 +13,8 @@ use trunkfs::types::ObjectId;
 use crate::database::{TestDatabase, connect};
 use crate::support::{Fixture, name, share_spec};
 
-/// A share `/export` with `d` (`sub`, `f` of 11 bytes, a link `l` to it), a second name `g` of `f`, and what its writers counted; with
-/// the tables of version 1. A version that changes them gets data of its own here.
+/// A share `/export` with `d` (`sub`, `f` of 11 bytes, a link `l` to it), a second name `g` of `f`, and what
+/// its writers counted; with the tables of version 1. A version that changes them gets data of its own here.
 const DATA: &[(i32, &str)] = &[(1, include_str!("data_v1.sql")), (3, include_str!("data_v3.sql"))];
 
 /// Columns that a version has added: a way down to before it loses what is in them.
@@ -44,8 +44,8 @@ fn refused(error: Error) -> SchemaError {
     }
 }
 
-/// What every table of version `version` holds, in an order of its own, the history but for its times and what a start writes
-/// left out.
+/// What every table of version `version` holds, in an order of its own, the history but for its times and
+/// what a start writes left out.
 async fn contents(client: &Client, version: i32) -> Vec<String> {
     let added = ADDED.iter().filter(|(since, _)| *since > version);
     let added: Vec<_> = added.map(|(_, column)| *column).collect();
@@ -151,7 +151,8 @@ async fn every_version_is_gone_back_to_and_left_again() {
     }
 }
 
-/// Version 2's functions do their work again after a way down to it, the types that version 3 had changed included.
+/// Version 2's functions do their work again after a way down to it, the types that version 3 had changed
+/// included.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_functions_of_version_2_work_after_a_way_down() {
     let database = TestDatabase::create().await;

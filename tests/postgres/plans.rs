@@ -82,7 +82,8 @@ async fn no_plan_outlives(settings: Settings, database: TestDatabase) {
     client.batch_execute("ANALYZE").await.unwrap();
     round(&fixture, directory.id, "file-199999", "known").await;
 
-    // A session's counts are in the statistics once it has ended. Scans that read no row are those that built indexes.
+    // A session's counts are in the statistics once it has ended. Scans that read no row are those that built
+    // indexes.
     fixture.store.close().await;
     until(&fixture.database, "the session ends", "application_name = 'trunkfs'", 0).await;
     let tables = "('files', 'parent_child_map', 'link_counts')";
@@ -110,8 +111,8 @@ async fn no_plan_outlives(settings: Settings, database: TestDatabase) {
 /// Names that are removed from one directory.
 const REMOVED: i64 = 100_000;
 
-/// Blocks that the session of `store` reads for look-ups and creates of names that are not there, in a directory that many
-/// names were removed from.
+/// Blocks that the session of `store` reads for look-ups and creates of names that are not there, in a
+/// directory that many names were removed from.
 async fn blocks_for_absent_names(fixture: &Fixture, directory: ObjectId, tag: &str) -> i64 {
     let client = connect(&fixture.database.settings()).await;
     let blocks = "SELECT COALESCE(sum(heap_blks_hit + heap_blks_read + idx_blks_hit + idx_blks_read), 0)::bigint
@@ -173,8 +174,8 @@ const VERSIONS: i64 = 2_000;
 /// Creates whose blocks are counted.
 const COUNTED: i64 = 20;
 
-/// Makes files one after the other in a store that is alone, and counts the blocks that its sessions read of the rows that each
-/// batch changes.
+/// Makes files one after the other in a store that is alone, and counts the blocks that its sessions read of
+/// the rows that each batch changes.
 async fn blocks_of_creates(fixture: &Fixture, directory: ObjectId, files: i64, tag: &str) -> i64 {
     let client = connect(&fixture.database.settings()).await;
     let blocks = "SELECT sum(heap_blks_hit + heap_blks_read + idx_blks_hit + idx_blks_read)::bigint

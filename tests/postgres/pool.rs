@@ -222,7 +222,8 @@ async fn health_checks_drop_connections_that_do_not_answer() {
     store.close().await;
 }
 
-/// Many calls of one client and then a single one of another, all for one connection: the single one is among the first.
+/// Many calls of one client and then a single one of another, all for one connection: the single one is among
+/// the first.
 #[tokio::test(flavor = "multi_thread")]
 async fn clients_take_turns_at_connections() {
     use futures_util::FutureExt as _;

@@ -134,8 +134,8 @@ async fn creating(
     known
 }
 
-/// Has tasks change a store that is alone with its database while that turns read-only and back, and compares the namespace with
-/// what they were answered.
+/// Has tasks change a store that is alone with its database while that turns read-only and back, and compares
+/// the namespace with what they were answered.
 async fn changes_are_refused_and_come_back(
     store: PostgresStore,
     share: Share,
@@ -238,8 +238,8 @@ async fn a_server_that_starts_on_a_read_only_database_is_alone_once_it_takes_cha
     fixture.sound().await;
 }
 
-/// A change is under way when the database turns read-only and the connection ends. Whether it was applied is found out without a
-/// change of a row.
+/// A change is under way when the database turns read-only and the connection ends. Whether it was applied is
+/// found out without a change of a row.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_outcome_of_a_lost_change_is_read_from_a_read_only_database() {
     for (cache, is_applied) in

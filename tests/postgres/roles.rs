@@ -74,7 +74,8 @@ async fn roles_with_the_documented_grants_migrate_and_serve() {
     assert!(denied.as_db_error().unwrap().message().contains("permission denied"), "{denied:?}");
 }
 
-/// What the role lacks is named with the statement that grants it, at once and not as a database that is away.
+/// What the role lacks is named with the statement that grants it, at once and not as a database that is
+/// away.
 #[tokio::test(flavor = "multi_thread")]
 async fn rights_that_are_missing_are_named_with_their_grant() {
     let cluster = Cluster::start(&[]).await;

@@ -1,4 +1,5 @@
-//! Calls of the store's functions on a plain connection, inside a transaction where a test wants to stand still.
+//! Calls of the store's functions on a plain connection, inside a transaction where a test wants to stand
+//! still.
 
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Error, Row};

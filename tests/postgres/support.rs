@@ -84,7 +84,8 @@ pub(crate) async fn until(database: &TestDatabase, what: &str, condition: &str, 
     until_one_of(database, what, condition, count..=count).await;
 }
 
-/// Waits until as many sessions of the database as `counts` says are as `condition` on `pg_stat_activity` says.
+/// Waits until as many sessions of the database as `counts` says are as `condition` on `pg_stat_activity`
+/// says.
 pub(crate) async fn until_one_of(
     database: &TestDatabase,
     what: &str,

@@ -1,5 +1,5 @@
-//! A disk that is full, fails or takes no writes: a library before the C library (`disk.c`) says so to a process with the
-//! store.
+//! A disk that is full, fails or takes no writes: a library before the C library (`disk.c`) says so to a
+//! process with the store.
 
 use std::path::PathBuf;
 use std::process::Command;

@@ -1,5 +1,5 @@
-//! A process with the store is killed under load, over and over: what it has acknowledged is there, at most one further
-//! change of each caller too, and no invariant is broken.
+//! A process with the store is killed under load, over and over: what it has acknowledged is there, at most
+//! one further change of each caller too, and no invariant is broken.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -25,13 +25,14 @@ const MOST: Duration = Duration::from_millis(80);
 const TIME: Duration = Duration::from_secs(120);
 /// unless it is less than this, which would prove little.
 const LEAST_KILLS: usize = 100;
-/// The most changes that a process may acknowledge, where it is killed by their number and not by its age: on a slow machine
-/// the others may be killed before they have begun.
+/// The most changes that a process may acknowledge, where it is killed by their number and not by its age: on
+/// a slow machine the others may be killed before they have begun.
 const MOST_CHANGES: u64 = 40;
 /// How long anything may take before the test fails.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// The changes that a worker makes in its directory, in turn, before it begins anew: each needs what those before it left.
+/// The changes that a worker makes in its directory, in turn, before it begins anew: each needs what those
+/// before it left.
 const STEPS: u64 = 10;
 
 /// An entry as the model and the store show it: kind, links and size.

@@ -12,8 +12,8 @@ use crate::support::{Fixture, file, look, mode};
 
 /// What a log that a reader holds may take, in bytes.
 const LIMIT: u64 = 8 << 20;
-/// What another may take. Writers are refused at it, so that the thread which keeps the log short has to get its turn before
-/// they are there: on a busy machine it may take a while.
+/// What another may take. Writers are refused at it, so that the thread which keeps the log short has to get
+/// its turn before they are there: on a busy machine it may take a while.
 const WIDE_LIMIT: u64 = 64 << 20;
 /// No test waits longer.
 const PATIENCE: Duration = Duration::from_secs(300);

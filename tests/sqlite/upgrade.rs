@@ -9,8 +9,9 @@ mod embedded {
     refinery::embed_migrations!("migrations/sqlite");
 }
 
-/// `/export` with the directory `d`, files of 11, 8192 and the largest bytes (twice, so that their sum needs more than 63
-/// bits), an empty file and a link, and what version 1 counted of them; `/other` with its root alone.
+/// `/export` with the directory `d`, files of 11, 8192 and the largest bytes (twice, so that their sum needs
+/// more than 63 bits), an empty file and a link, and what version 1 counted of them; `/other` with its root
+/// alone.
 const DATA: &str = "
     INSERT INTO shares VALUES (1, '/export', unhex('01900000000070008000000000000001'), 4711, 4194304),
                               (2, '/other', unhex('01900000000070008000000000000002'), 4712, 4194304);

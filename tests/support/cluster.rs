@@ -121,7 +121,8 @@ impl Cluster {
         Some(client)
     }
 
-    /// The superuser's connection, waited for: those that were dropped before it may have its place a while longer.
+    /// The superuser's connection, waited for: those that were dropped before it may have its place a while
+    /// longer.
     pub(crate) async fn superuser(&self) -> Client {
         let until = Instant::now() + PATIENCE;
         loop {

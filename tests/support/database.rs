@@ -38,11 +38,13 @@ impl TestDatabase {
             // Tests run side by side on one server, and count the connections that they open.
             max_connections: 8,
             min_connections: 0,
-            // A busy machine is no reason for a test to fail, and nobody asks idle connections while messages are counted.
+            // A busy machine is no reason for a test to fail, and nobody asks idle connections while messages
+            // are counted.
             connect_timeout: PATIENCE,
             acquire_timeout: PATIENCE,
             health_check_period: PATIENCE * 60,
-            // Tests of the database's own rules want every call to reach it. Nobody is taken for dead while a test stands still.
+            // Tests of the database's own rules want every call to reach it. Nobody is taken for dead while a
+            // test stands still.
             cache: Cache::Off,
             lease: LeaseTimes { ttl: PATIENCE * 60, ..LeaseTimes::default() },
             ..Settings::from_url(&url).unwrap()

@@ -28,8 +28,8 @@ const fn case(
     Case { damage, found, mended }
 }
 
-/// Each on a share with the directories `d`, `d/sub`, `d/sub/deep` and `other`, and the files `d/f` (also `other/g`) and
-/// `d/sub/x`, beside a second share with the file `far`.
+/// Each on a share with the directories `d`, `d/sub`, `d/sub/deep` and `other`, and the files `d/f` (also
+/// `other/g`) and `d/sub/x`, beside a second share with the file `far`.
 pub(crate) const CASES: [Case; 31] = [
     case("", &[], &[]),
     case(
@@ -399,7 +399,8 @@ pub(crate) async fn mend_nothing(store: &dyn Repairable, share: &Share) {
     assert_eq!(walk(store, share).await, all);
 }
 
-/// Holds a damaged store against its case: what a check finds, what a repair does, and that then nothing is left.
+/// Holds a damaged store against its case: what a check finds, what a repair does, and that then nothing is
+/// left.
 pub(crate) async fn judge(store: &dyn Repairable, share: &Share, case: &Case, objects: usize) {
     let what = case.damage;
     let checker = store.checker().await.unwrap();

@@ -1,4 +1,5 @@
-//! A loopback proxy between store and database that stands still at a chosen message (PostgreSQL manual 55.7).
+//! A loopback proxy between store and database that stands still at a chosen message (PostgreSQL manual
+//! 55.7).
 
 use std::net::Ipv4Addr;
 

@@ -327,8 +327,8 @@ impl Expected {
         }
     }
 
-    /// Which of the two the scene is once a call that was dropped has come to its end. What it had sent may still
-    /// come through, and the state is read piece by piece.
+    /// Which of the two the scene is once a call that was dropped has come to its end. What it had sent may
+    /// still come through, and the state is read piece by piece.
     pub(crate) async fn settle(&self, scene: &Scene) -> Outcome {
         let limit = Instant::now() + CALL_LIMIT;
         loop {

@@ -4,9 +4,9 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use tokio::net::TcpSocket;
 
-/// A port of 127.0.0.1 that is bound and on which nobody listens: connections to it are refused, and nobody gets it who
-/// asks for any free port, whatever comes and goes on it. A server that is told this very port listens on it, as both set
-/// SO_REUSEADDR (socket(7)).
+/// A port of 127.0.0.1 that is bound and on which nobody listens: connections to it are refused, and nobody
+/// gets it who asks for any free port, whatever comes and goes on it. A server that is told this very port
+/// listens on it, as both set SO_REUSEADDR (socket(7)).
 #[derive(Debug)]
 pub(crate) struct Reserved {
     pub(crate) port: u16,

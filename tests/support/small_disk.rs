@@ -1,12 +1,13 @@
-//! A file system of a few MiB that a test may fill: a tmpfs in a mount namespace of a process of its own, with which it
-//! ends.
+//! A file system of a few MiB that a test may fill: a tmpfs in a mount namespace of a process of its own,
+//! with which it ends.
 
 use std::path::PathBuf;
 use std::process::Command;
 
 /// Where it is, for the process that has it.
 const FOLDER: &str = "TRUNKFS_TEST_SMALL_DISK";
-/// Ways to a mount namespace: as the superuser; as anybody, where the system allows it; as somebody who may become the superuser.
+/// Ways to a mount namespace: as the superuser; as anybody, where the system allows it; as somebody who may
+/// become the superuser.
 const WAYS: [&[&str]; 3] = [
     &["unshare", "--mount"],
     &["unshare", "--user", "--map-root-user", "--mount"],
@@ -14,8 +15,8 @@ const WAYS: [&[&str]; 3] = [
 ];
 const MOUNT: &str = r#"mount -t tmpfs -o "size=$1" none "$2" && export TRUNKFS_TEST_SMALL_DISK="$2" && shift 2 && exec "$@""#;
 
-/// The folder of the file system, in the second process. The first runs `test`, by its full name, in a second one with `size` (as
-/// mount(8) takes it) and expects that it passes; it gets `None`.
+/// The folder of the file system, in the second process. The first runs `test`, by its full name, in a second
+/// one with `size` (as mount(8) takes it) and expects that it passes; it gets `None`.
 pub(crate) fn small_disk(test: &str, size: &str) -> Option<PathBuf> {
     if let Some(folder) = std::env::var_os(FOLDER) {
         return Some(folder.into());

@@ -26,8 +26,8 @@ pub(crate) enum Left<T> {
     Dropped,
 }
 
-/// How often a call is let wait before it is given up: once, twice, and so on, until it ends before. No call has
-/// as many places to wait at.
+/// How often a call is let wait before it is given up: once, twice, and so on, until it ends before. No call
+/// has as many places to wait at.
 pub(crate) fn every_wait() -> impl Iterator<Item = usize> {
     (1..500).chain(std::iter::once_with(|| panic!("the call never ends")))
 }

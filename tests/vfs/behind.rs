@@ -1,5 +1,5 @@
-//! Two instances over one bucket, whose unflushed bytes are in their own memory until they store them: none of these
-//! comes after what it must not come after.
+//! Two instances over one bucket, whose unflushed bytes are in their own memory until they store them: none
+//! of these comes after what it must not come after.
 
 use std::sync::Arc;
 use std::time::Duration;

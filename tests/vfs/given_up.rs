@@ -1,5 +1,5 @@
-//! Calls that are given up at every place where they wait: told to end, or dropped. Afterwards no lock is held,
-//! names are as before or as after, what was acknowledged is there, and no old byte shows.
+//! Calls that are given up at every place where they wait: told to end, or dropped. Afterwards no lock is
+//! held, names are as before or as after, what was acknowledged is there, and no old byte shows.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -69,8 +69,8 @@ const ALL: [Operation; 17] = [
 /// Bytes of `file` and of `other`, written and not flushed when the call comes.
 const OLD: usize = 100;
 
-/// A directory with `file`, also `second`, and `other`, as one instance that waits everywhere and another that has
-/// no state of its own see it.
+/// A directory with `file`, also `second`, and `other`, as one instance that waits everywhere and another
+/// that has no state of its own see it.
 struct Scene {
     one: Arc<Vfs>,
     two: Arc<Vfs>,
@@ -230,8 +230,8 @@ impl Scene {
         state
     }
 
-    /// What must hold whatever became of the call: everything seen is durable after COMMIT, or the verifier is another
-    /// one, and what a file grows by is zeros.
+    /// What must hold whatever became of the call: everything seen is durable after COMMIT, or the verifier
+    /// is another one, and what a file grows by is zeros.
     async fn sound(&self) {
         let seen = soon(self.state(&self.one)).await;
         let mut verifiers = Vec::new();
@@ -281,8 +281,9 @@ fn is_cancelled(failure: &Failure) -> bool {
     )
 }
 
-/// Whether the state lies between the two as far as the operation may be done in part: of a WRITE any bytes may be
-/// there, and of a CREATE that is dropped, never of one that is told to end, the file without its size.
+/// Whether the state lies between the two as far as the operation may be done in part: of a WRITE any bytes
+/// may be there, and of a CREATE that is dropped, never of one that is told to end, the file without its
+/// size.
 fn lies_between(operation: Operation, giving: Giving, state: &State, ends: [&State; 2]) -> bool {
     let state = without_ids(state);
     let [before, after] = ends.map(without_ids);

@@ -1,4 +1,5 @@
-//! Stores that wait before and after everything they do, so that a call can be given up at each of these places.
+//! Stores that wait before and after everything they do, so that a call can be given up at each of these
+//! places.
 
 use std::sync::Arc;
 

@@ -45,7 +45,8 @@ async fn an_extension_by_setattr_zeroes_it() {
     assert_eq!(read(&fixture.one, &file).await, b"abc\0\0\0\0\0");
 }
 
-/// The first call recorded the size and died with the server before it cut the content; the client repeats it.
+/// The first call recorded the size and died with the server before it cut the content; the client repeats
+/// it.
 #[tokio::test]
 async fn a_truncation_that_is_repeated_after_a_crash_leaves_nothing_to_see() {
     let fixture = Fixture::new().await;

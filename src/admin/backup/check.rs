@@ -134,8 +134,8 @@ pub(super) fn shares(dump: &Path, count: usize) -> Result<Vec<Share>, Error> {
     Ok(shares)
 }
 
-/// Sends each content of a store's list with the share that it is of; ends with an error where list and dump are not of the same
-/// moment.
+/// Sends each content of a store's list with the share that it is of; ends with an error where list and dump
+/// are not of the same moment.
 pub(super) fn contents(
     folder: &Path,
     store: &StoreManifest,
@@ -163,8 +163,8 @@ pub(super) fn contents(
     })
 }
 
-/// Does `look` for each content of a store's list, several at once and in their order; and the reading of the list, which
-/// ends as [`contents`] does.
+/// Does `look` for each content of a store's list, several at once and in their order; and the reading of the
+/// list, which ends as [`contents`] does.
 pub(super) fn walk<'a, T: 'a, F: Future<Output = T> + 'a>(
     folder: &Path,
     store: &StoreManifest,

@@ -1,4 +1,5 @@
-//! What has become of each file since a list was made: a dump and a list side by side, both in the order of their ids.
+//! What has become of each file since a list was made: a dump and a list side by side, both in the order of
+//! their ids.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -38,7 +39,8 @@ pub(super) enum Step {
     Gone(Entry),
 }
 
-/// Sends the steps from `old` to a dump. What only `base` has and the dump has not, or otherwise, counts for nothing.
+/// Sends the steps from `old` to a dump. What only `base` has and the dump has not, or otherwise, counts for
+/// nothing.
 pub(super) fn compare(
     dump: &Path,
     old: Option<&Old>,
@@ -122,7 +124,8 @@ struct OldShare {
 }
 
 impl OldShare {
-    /// A list may have its shares in another order than a later dump, so each is looked for from the start; there are few.
+    /// A list may have its shares in another order than a later dump, so each is looked for from the start;
+    /// there are few.
     fn find(old: Option<&Old>, share: &Share) -> Result<Self, Error> {
         let Some(old) = old else { return Ok(Self::default()) };
         let mut reader = match ListReader::open(&old.list) {

@@ -1,4 +1,5 @@
-//! The folder of a backup while it is being made: used by one process, and marked as unfinished until it is whole.
+//! The folder of a backup while it is being made: used by one process, and marked as unfinished until it is
+//! whole.
 
 use std::fs::{self, File};
 use std::io::ErrorKind;

@@ -54,7 +54,8 @@ impl Row {
 pub enum State {
     /// They are what the file had at the moment of the dump.
     Steady,
-    /// The file was being changed: some are of before and some of after, and there may be fewer than the row says.
+    /// The file was being changed: some are of before and some of after, and there may be fewer than the row
+    /// says.
     Moving,
     /// The content store had fewer than the row says, or none.
     Lost,

@@ -1,4 +1,5 @@
-//! Where a share's content is: in the content store whose identity the metadata store records, whatever its name is now.
+//! Where a share's content is: in the content store whose identity the metadata store records, whatever its
+//! name is now.
 
 use super::Error;
 use crate::admin::transfer::Store;
@@ -14,7 +15,8 @@ pub(super) struct Place {
     pub(super) identity: ContentIdentity,
 }
 
-/// Finds the content store of a share of the metadata store `metadata`; `None` where nothing says which it is.
+/// Finds the content store of a share of the metadata store `metadata`; `None` where nothing says which it
+/// is.
 pub(super) async fn find(
     offline: &mut OfflineStores<'_>,
     metadata: &str,

@@ -1,8 +1,9 @@
-//! Which files were copied, as of which state: a content of the store that they were copied to, under an id of its own. It goes
-//! where that store goes, and `trunkfs gc` takes it for what it is when it is old: content that no file has.
+//! Which files were copied, as of which state: a content of the store that they were copied to, under an id
+//! of its own. It goes where that store goes, and `trunkfs gc` takes it for what it is when it is old:
+//! content that no file has.
 //!
-//! 40 bytes for each copied file: its content's id, its row's ctime and size, and a check of these. A record that a crash left
-//! in part, or two processes wrote over each other, is no record: its file is copied again.
+//! 40 bytes for each copied file: its content's id, its row's ctime and size, and a check of these. A record
+//! that a crash left in part, or two processes wrote over each other, is no record: its file is copied again.
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -1,10 +1,10 @@
 //! Copying shares' content from one content store to another, so that they can be served from there.
 //!
-//! What is copied is what the shares' rows name. A row's ctime tells the states of its file apart, whatever the clocks of the
-//! stores say: what was written to a file and made durable is followed by a change of its row. So a file that was
-//! copied after its row was read is whole as of that row, and [`journal`] notes that in the store that it was copied to. A further
-//! copy skips the files whose rows are as they were. While servers go on a copy is as good as any; one behind their end
-//! is the content that they left.
+//! What is copied is what the shares' rows name. A row's ctime tells the states of its file apart, whatever
+//! the clocks of the stores say: what was written to a file and made durable is followed by a change of its
+//! row. So a file that was copied after its row was read is whole as of that row, and [`journal`] notes that
+//! in the store that it was copied to. A further copy skips the files whose rows are as they were. While
+//! servers go on a copy is as good as any; one behind their end is the content that they left.
 //!
 //! A file is written from its front to its end, and made durable before it is noted.
 
@@ -388,7 +388,8 @@ async fn compare_all(
     Ok(())
 }
 
-/// Tells files that clients changed meanwhile from those that have lost their bytes: these have the same row still.
+/// Tells files that clients changed meanwhile from those that have lost their bytes: these have the same row
+/// still.
 async fn judge(
     offline: &mut OfflineStores<'_>,
     sources: &[Source],

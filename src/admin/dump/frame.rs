@@ -1,5 +1,5 @@
-//! Checked lines: what a dump and other files of its kind are made of. A line that was changed, lost, doubled or moved
-//! is found where it happened. See the module for the form.
+//! Checked lines: what a dump and other files of its kind are made of. A line that was changed, lost, doubled
+//! or moved is found where it happened. See the module for the form.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 

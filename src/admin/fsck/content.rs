@@ -1,8 +1,8 @@
 //! Whether files have their bytes.
 //!
-//! A size is recorded after its bytes are there, and taken back before they are cut off. So content that is shorter than
-//! the size that was read before it, of a file that still has the same content, has lost bytes. Longer content is what a
-//! crash, or a write that is not flushed yet, leaves.
+//! A size is recorded after its bytes are there, and taken back before they are cut off. So content that is
+//! shorter than the size that was read before it, of a file that still has the same content, has lost bytes.
+//! Longer content is what a crash, or a write that is not flushed yet, leaves.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -54,8 +54,8 @@ fn suffices(content: &dyn ContentStore, file: &ObjectState, length: Option<u64>)
 type Looked = (EntryState, ObjectState, Result<Option<u64>, Error>);
 
 impl Check<'_> {
-    /// Holds the recorded sizes of the shares' files against their content. Shares that are not in `contents` are
-    /// left out.
+    /// Holds the recorded sizes of the shares' files against their content. Shares that are not in `contents`
+    /// are left out.
     ///
     /// # Errors
     /// Why it ended early.

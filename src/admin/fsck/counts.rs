@@ -207,8 +207,8 @@ impl Check<'_> {
         Ok(mended && removes)
     }
 
-    /// Looks again at what was counted otherwise than recorded, and says what is confirmed. Answers with the files that have
-    /// changed meanwhile.
+    /// Looks again at what was counted otherwise than recorded, and says what is confirmed. Answers with the
+    /// files that have changed meanwhile.
     async fn judge(&mut self, table: Table) -> Result<Vec<ObjectId>, Stopped> {
         let (directories, files): (Vec<_>, Vec<_>) =
             table.0.into_iter().filter(|it| !it.is_right()).partition(|it| it.is_directory);
@@ -234,8 +234,8 @@ impl Check<'_> {
         Ok(changed)
     }
 
-    /// Says what is wrong with the names of files, each with how many it has. Answers with those that have changed
-    /// meanwhile.
+    /// Says what is wrong with the names of files, each with how many it has. Answers with those that have
+    /// changed meanwhile.
     async fn say_names(
         &mut self,
         counted: Vec<(ObjectState, u64)>,

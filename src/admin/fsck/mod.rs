@@ -1,11 +1,14 @@
 //! Whether a store holds together, and making it hold together again, while servers go on serving it.
 //!
 //! # How
-//! - Everything is read in short pages, each as of one moment ([`Checker`]). What contradicts itself within one page is
-//!   wrong at that moment; no operation leaves such a thing, so that another client's work is never taken for damage.
-//! - What spans pages is only suspected, and said when it is confirmed: a file's names were counted while its ctime
-//!   stood still ([`crate::metadata::Repair`] says why that is proof), a directory's entries by one statement.
-//! - Each repair is a transaction of its own that looks again. Ending a check or a repair at any moment leaves nothing half done.
+//! - Everything is read in short pages, each as of one moment ([`Checker`]). What contradicts itself within
+//!   one page is wrong at that moment; no operation leaves such a thing, so that another client's work is
+//!   never taken for damage.
+//! - What spans pages is only suspected, and said when it is confirmed: a file's names were counted while its
+//!   ctime stood still ([`crate::metadata::Repair`] says why that is proof), a directory's entries by one
+//!   statement.
+//! - Each repair is a transaction of its own that looks again. Ending a check or a repair at any moment
+//!   leaves nothing half done.
 //! - No repair removes an object: what has no name gets one in `/lost+found`.
 
 mod content;

@@ -1,7 +1,8 @@
-//! What is wrong with objects and entries by themselves: values that none can have, and numbers that others have too.
+//! What is wrong with objects and entries by themselves: values that none can have, and numbers that others
+//! have too.
 //!
-//! It is gathered while objects and entries are read for other reasons, and told behind that: new numbers are given out when
-//! it is known that they are new.
+//! It is gathered while objects and entries are read for other reasons, and told behind that: new numbers are
+//! given out when it is known that they are new.
 
 use std::collections::{HashMap, HashSet};
 

@@ -6,9 +6,11 @@ use crate::types::ObjectId;
 /// How much is read and kept at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Extent {
-    /// Rows of a page: few enough to be one short read, many enough that the way to the store and back counts little.
+    /// Rows of a page: few enough to be one short read, many enough that the way to the store and back counts
+    /// little.
     pub page: u32,
-    /// How many objects are counted in one scan of all entries, at 72 bytes of memory each. More take further scans.
+    /// How many objects are counted in one scan of all entries, at 72 bytes of memory each. More take further
+    /// scans.
     pub counted: usize,
 }
 

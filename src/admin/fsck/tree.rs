@@ -16,8 +16,8 @@ const LONGEST: usize = 1 << 20;
 pub(super) struct Reached(HashSet<ObjectId>);
 
 impl Check<'_> {
-    /// Follows the parents of a page's directories, and notes each circle once. Renames that go on meanwhile can make
-    /// one appear that is none; what is noted is confirmed later.
+    /// Follows the parents of a page's directories, and notes each circle once. Renames that go on meanwhile
+    /// can make one appear that is none; what is noted is confirmed later.
     pub(super) async fn follow(
         &mut self,
         page: &[ObjectState],
@@ -79,7 +79,8 @@ impl Check<'_> {
             way.push(here);
             match parents.get(&here) {
                 Some(parent) => here = *parent,
-                // A parent that is not there, or no directory: the entry's fault, or the directory has no name.
+                // A parent that is not there, or no directory: the entry's fault, or the directory has no
+                // name.
                 None => return,
             }
         }
@@ -99,7 +100,8 @@ impl Check<'_> {
         Ok(())
     }
 
-    /// Whether a directory of the circle was found to have another parent, or no name: that is all there is to it.
+    /// Whether a directory of the circle was found to have another parent, or no name: that is all there is
+    /// to it.
     async fn is_explained(&self, directory: ObjectId) -> Result<bool, Stopped> {
         let mut seen = HashSet::new();
         let mut here = directory;

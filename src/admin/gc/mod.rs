@@ -1,15 +1,15 @@
-//! Collecting content that no file has: what a crash between the removal of a file and that of its bytes left, or a load
-//! that replaced a share.
+//! Collecting content that no file has: what a crash between the removal of a file and that of its bytes
+//! left, or a load that replaced a share.
 //!
-//! The order makes it safe beside servers that go on. First loads are kept away, then a content store's ids are listed,
-//! and then every metadata store says which ids its rows name. A row has its content's id before the first byte is written and
-//! until it is removed, and no id is used twice: so an id that was listed and is not named then is named never again.
-//! Age is asked for besides, which nothing here rests on.
+//! The order makes it safe beside servers that go on. First loads are kept away, then a content store's ids
+//! are listed, and then every metadata store says which ids its rows name. A row has its content's id before
+//! the first byte is written and until it is removed, and no id is used twice: so an id that was listed and
+//! is not named then is named never again. Age is asked for besides, which nothing here rests on.
 //!
-//! What would make it unsafe is a database that is not the content's, or not all of them. So every metadata store of the
-//! configuration is asked, content must be the recorded home of a share of theirs, and where most of it would go somebody has
-//! to say so. A database that the configuration does not name is known by its mark with the content, and ends it: a copy of a
-//! database beside its original too.
+//! What would make it unsafe is a database that is not the content's, or not all of them. So every metadata
+//! store of the configuration is asked, content must be the recorded home of a share of theirs, and where
+//! most of it would go somebody has to say so. A database that the configuration does not name is known by
+//! its mark with the content, and ends it: a copy of a database beside its original too.
 
 mod error;
 mod findings;
@@ -89,7 +89,8 @@ pub fn lasting_content(config: &Config) -> Vec<String> {
     named.into_iter().filter(lasting).cloned().collect()
 }
 
-/// Collects in the content stores that are named. Whatever is not as it must be ends it before anything is removed.
+/// Collects in the content stores that are named. Whatever is not as it must be ends it before anything is
+/// removed.
 ///
 /// # Errors
 /// Nothing was removed, except where [`GcError::Unconfirmed`] says how much was.
@@ -188,7 +189,8 @@ async fn hold_all(offline: &mut OfflineStores<'_>) -> Result<Vec<Held>, GcError>
     Ok(held)
 }
 
-/// Content is looked at where a share of the metadata stores has its own there: else these are not its databases.
+/// Content is looked at where a share of the metadata stores has its own there: else these are not its
+/// databases.
 async fn check_bindings(
     offline: &mut OfflineStores<'_>,
     sets: &[ContentSet],

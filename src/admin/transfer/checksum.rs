@@ -98,7 +98,8 @@ impl Hasher {
         self.coverage
     }
 
-    /// Adds the bytes at `at`. Those before come first; between them are zeros, which [`Coverage::All`] wants added too.
+    /// Adds the bytes at `at`. Those before come first; between them are zeros, which [`Coverage::All`] wants
+    /// added too.
     pub(super) fn add(&mut self, at: u64, data: &[u8]) {
         match self.coverage {
             Coverage::All => self.digest.update(data),

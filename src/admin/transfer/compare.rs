@@ -8,8 +8,8 @@ use crate::content;
 use crate::types::{Call, ContentId};
 
 impl Transfers {
-    /// Whether both stores have the same first `size` bytes of a content, and no more. The one that it comes from must have
-    /// them all.
+    /// Whether both stores have the same first `size` bytes of a content, and no more. The one that it comes
+    /// from must have them all.
     pub(in crate::admin) async fn is_same(
         &self,
         from: &Store,

@@ -1,5 +1,5 @@
-//! The bytes of a content as they go past: how many, and their checksum. Holes are not read; where the checksum is of all bytes
-//! they count as the zeros that they read as.
+//! The bytes of a content as they go past: how many, and their checksum. Holes are not read; where the
+//! checksum is of all bytes they count as the zeros that they read as.
 
 use std::sync::Arc;
 

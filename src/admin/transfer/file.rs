@@ -157,7 +157,8 @@ impl Reader {
     }
 }
 
-/// The first part of `within` that may have bytes (lseek(2)); an empty one at its end where all of it is a hole.
+/// The first part of `within` that may have bytes (lseek(2)); an empty one at its end where all of it is a
+/// hole.
 fn region(file: &File, within: Range<u64>) -> io::Result<Range<u64>> {
     if within.is_empty() {
         return Ok(within);

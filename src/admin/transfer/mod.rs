@@ -1,8 +1,8 @@
-//! The transfer of contents: the bytes of one content from a store or file to a store or file, in order and past holes, counted
-//! and summed up on the way.
+//! The transfer of contents: the bytes of one content from a store or file to a store or file, in order and
+//! past holes, counted and summed up on the way.
 //!
-//! `content copy` moves contents from store to store, `backup` from a store to a file, `restore` from a file to a store. What is
-//! verified is read in the same way, and goes nowhere.
+//! `content copy` moves contents from store to store, `backup` from a store to a file, `restore` from a file
+//! to a store. What is verified is read in the same way, and goes nowhere.
 
 pub(super) mod checksum;
 mod compare;
@@ -108,9 +108,9 @@ impl Transfers {
         &self.progress
     }
 
-    /// Copies the first `size` bytes of a content to another store under its own id, durably. The source must have them all.
-    /// Where the copy is `stale`, other bytes may be there, which go first. A copy that is cut off is shorter than the
-    /// content wherever the store writes in order.
+    /// Copies the first `size` bytes of a content to another store under its own id, durably. The source must
+    /// have them all. Where the copy is `stale`, other bytes may be there, which go first. A copy that is cut
+    /// off is shorter than the content wherever the store writes in order.
     pub(super) async fn copy(
         &self,
         from: &Store,
@@ -129,7 +129,8 @@ impl Transfers {
         Ok(())
     }
 
-    /// Reads the first `size` bytes of a content, as far as there are so many, into the file `to`, which is made anew.
+    /// Reads the first `size` bytes of a content, as far as there are so many, into the file `to`, which is
+    /// made anew.
     pub(super) async fn read_out(
         &self,
         from: &Store,

@@ -146,8 +146,8 @@ pub(super) fn blocks(region: Range<u64>, end: u64) -> impl Iterator<Item = (u64,
     (region.start..end).step_by(BLOCK as usize).map(move |at| (at, BLOCK.min(end - at)))
 }
 
-/// A block, read by a task of its own. Permits are given in the order in which they are asked for: a block that has one waits
-/// for none that has none.
+/// A block, read by a task of its own. Permits are given in the order in which they are asked for: a block
+/// that has one waits for none that has none.
 async fn read(transfers: &Transfers, store: &Store, id: ContentId, at: u64, length: u64) -> Read {
     let permit = Arc::clone(&transfers.blocks).acquire_owned().await;
     let permit = permit.map_err(|_| Interrupted)?;

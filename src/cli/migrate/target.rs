@@ -11,8 +11,9 @@ use crate::metadata::schema::Schema;
 use crate::stores::{StoreError, open_schema, open_schema_at, stores_with_schema};
 use crate::types::Chain;
 
-/// Which database, and which migrations. The database is that of --database-url, else of --store, else of --config, else of
-/// the variable `DATABASE_URL`, else of a configuration that is found; one without --store must have a single store with a schema.
+/// Which database, and which migrations. The database is that of --database-url, else of --store, else of
+/// --config, else of the variable `DATABASE_URL`, else of a configuration that is found; one without --store
+/// must have a single store with a schema.
 #[derive(Debug, Args)]
 pub(super) struct Target {
     #[command(flatten)]
@@ -20,11 +21,13 @@ pub(super) struct Target {
     /// Metadata store, by its name in the configuration; optional if there is only one
     #[arg(long, value_name = "NAME")]
     store: Option<String>,
-    /// Database to use instead of a configured store, such as postgres://user@host/database. To keep a password out of the
-    /// process list, set the variable DATABASE_URL instead; it is used without --database-url, --store and --config
+    /// Database to use instead of a configured store, such as postgres://user@host/database. To keep a
+    /// password out of the process list, set the variable DATABASE_URL instead; it is used without
+    /// --database-url, --store and --config
     #[arg(long, value_name = "URL", conflicts_with = "store")]
     database_url: Option<String>,
-    /// Folder of V<number>__<name>.sql and .down.sql files, overriding migrations_path and the built-in migrations
+    /// Folder of V<number>__<name>.sql and .down.sql files, overriding migrations_path and the built-in
+    /// migrations
     #[arg(long, value_name = "FOLDER")]
     migrations_path: Option<PathBuf>,
 }

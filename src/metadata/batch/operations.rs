@@ -1,5 +1,5 @@
-//! The operations of [`crate::metadata::MetadataStore`] that change something, as calls that wait for the writer. `None` where no
-//! writer will carry them out.
+//! The operations of [`crate::metadata::MetadataStore`] that change something, as calls that wait for the
+//! writer. `None` where no writer will carry them out.
 
 use std::sync::Arc;
 

@@ -13,7 +13,8 @@ const MOST_ENTRIES: usize = 1 << 16;
 /// An empty directory counts for so many entries.
 const EMPTY: usize = 8;
 
-/// The directories that were listed last: when the newer generation is full, it becomes the older, which is dropped.
+/// The directories that were listed last: when the newer generation is full, it becomes the older, which is
+/// dropped.
 #[derive(Debug, Default)]
 pub(super) struct Listings {
     newer: HashMap<ObjectId, Listing, IdHash>,
@@ -104,7 +105,8 @@ impl Listings {
 }
 
 impl Listing {
-    /// The file number of the directory's parent, where the parent is the one that the directory was listed with.
+    /// The file number of the directory's parent, where the parent is the one that the directory was listed
+    /// with.
     pub(super) fn parent_fileid(&self, directory: &Attributes) -> Option<Fileid> {
         (directory.parent == self.parent).then_some(self.parent_fileid)
     }

@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hash};
 
-/// Keeps the keys that were put last: when the newer generation is full, it becomes the older, which is dropped.
+/// Keeps the keys that were put last: when the newer generation is full, it becomes the older, which is
+/// dropped.
 #[derive(Debug)]
 pub(super) struct TwoGenerationMap<K, V, S> {
     newer: HashMap<K, V, S>,

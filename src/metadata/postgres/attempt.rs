@@ -1,7 +1,7 @@
 //! A change on its way: one connection, from what is read to decide on to the call that changes something.
 //!
-//! The connection is taken first. Decided on before the wait for a connection, a change of a busy object would be
-//! decided on values that are out of date by the time the call is sent.
+//! The connection is taken first. Decided on before the wait for a connection, a change of a busy object
+//! would be decided on values that are out of date by the time the call is sent.
 
 use super::PostgresStore;
 use super::execute::arguments;
@@ -14,8 +14,9 @@ use crate::types::{Context, ObjectId, Phase};
 /// The most decisions on values that had changed by the time the call was made.
 const DECISIONS: u32 = 64;
 
-/// Waits until everything committed before it is durable, where that is not so already: what is in the log and not yet
-/// on the disk, or not yet on the standbys that commits wait for. A standby's own answers rest on what it has replayed.
+/// Waits until everything committed before it is durable, where that is not so already: what is in the log
+/// and not yet on the disk, or not yet on the standbys that commits wait for. A standby's own answers rest on
+/// what it has replayed.
 const FLUSH_SEEN: &str = "
     SELECT CASE WHEN pg_is_in_recovery() THEN NULL
                 WHEN current_setting('synchronous_standby_names') <> ''
@@ -30,8 +31,8 @@ pub(super) struct Attempt {
     pub(super) connection: Option<Pooled>,
     /// Held from what is read to the answer of the call that follows, but not while that waits for the disk.
     pub(super) passes: Vec<Pass>,
-    /// The decision rests on what was read and may not be durable yet: another call commits first, so that its locks are
-    /// free, and waits for the disk afterwards.
+    /// The decision rests on what was read and may not be durable yet: another call commits first, so that
+    /// its locks are free, and waits for the disk afterwards.
     pub(super) unflushed: bool,
     decisions: u32,
     /// The objects that are to be changed, in one order: two changes never wait for each other's pass.
@@ -52,7 +53,8 @@ impl Attempt {
 }
 
 impl PostgresStore {
-    /// Begins a change of `objects`, which are the directories that get or lose an entry, or the object itself.
+    /// Begins a change of `objects`, which are the directories that get or lose an entry, or the object
+    /// itself.
     pub(super) fn attempt<const N: usize>(&self, objects: [ObjectId; N]) -> Attempt {
         let mut objects = objects.to_vec();
         objects.sort_unstable();
@@ -77,8 +79,8 @@ impl PostgresStore {
         Ok(())
     }
 
-    /// An operation's answer, once everything that it rests on is durable: a refusal, or a success that changed nothing,
-    /// must not be taken back by a crash of the database (RFC 1813 section 4.8).
+    /// An operation's answer, once everything that it rests on is durable: a refusal, or a success that
+    /// changed nothing, must not be taken back by a crash of the database (RFC 1813 section 4.8).
     pub(super) async fn durable<T>(
         &self,
         cx: &Context,

@@ -1,5 +1,6 @@
-//! A change: a prefetch at the objects that its decision rests on, the decision (`decide`), and the call of a function that
-//! compares the values it rests on. Where they have changed, the decision is made again on those that hold now.
+//! A change: a prefetch at the objects that its decision rests on, the decision (`decide`), and the call of a
+//! function that compares the values it rests on. Where they have changed, the decision is made again on
+//! those that hold now.
 
 use super::PostgresStore;
 use super::attempt::Attempt;
@@ -23,13 +24,14 @@ pub(super) enum Step<R> {
     Answer(R),
     /// The call, and the objects that a refusal shows from now on.
     Call(Mutation, Box<Attributes>, Option<Box<Attributes>>),
-    /// The refusal of a directory's move: with [`Error::Invalid`] where the new parent, the first, lies below the directory.
+    /// The refusal of a directory's move: with [`Error::Invalid`] where the new parent, the first, lies below
+    /// the directory.
     Refuse(Refusal, ObjectId, ObjectId),
 }
 
 impl PostgresStore {
-    /// Changes `objects`, which are the directories that get or lose an entry, or the object itself. `answer` takes the
-    /// operation's answer from the function's.
+    /// Changes `objects`, which are the directories that get or lose an entry, or the object itself. `answer`
+    /// takes the operation's answer from the function's.
     pub(super) async fn change<R, const N: usize>(
         &self,
         cx: &Context,

@@ -1,4 +1,5 @@
-//! What a check reads: a statement each, so that no snapshot lasts longer than its page, on a connection of its own.
+//! What a check reads: a statement each, so that no snapshot lasts longer than its page, on a connection of
+//! its own.
 
 use std::sync::Arc;
 
@@ -19,8 +20,8 @@ use crate::metadata::{
 };
 use crate::types::{ContentId, ContentRef, ContentVersion, FileType, ObjectId, ShareId, Timestamp};
 
-/// Pages are read by their keys, whatever the statistics say: a plan that joins whole tables would take as long for
-/// each page as for all.
+/// Pages are read by their keys, whatever the statistics say: a plan that joins whole tables would take as
+/// long for each page as for all.
 const SESSION: &str = "
     SET plan_cache_mode = force_generic_plan; SET jit = off; SET lock_timeout = '10s'; SET enable_seqscan = off;
     SET enable_hashjoin = off; SET enable_mergejoin = off; SET enable_sort = off; SET enable_incremental_sort = off";

@@ -29,7 +29,8 @@ use crate::metadata::Error;
 /// holds nobody up.
 const HEAD_START: Duration = Duration::from_millis(300);
 
-/// How long connections are waited for that another process leaves when it ends: the server notices a little later.
+/// How long connections are waited for that another process leaves when it ends: the server notices a little
+/// later.
 pub(super) const CLOSING: Duration = Duration::from_secs(3);
 
 /// Makes connections to one database.
@@ -69,12 +70,12 @@ impl Connector {
         &self.ended
     }
 
-    /// A connection to the first server that answers, lets the role in and fits the settings; one that takes no changes
-    /// only where no other is to be had. It ends when it is
-    /// dropped. Every address has the time limit of the settings, TLS and login included.
+    /// A connection to the first server that answers, lets the role in and fits the settings; one that takes
+    /// no changes only where no other is to be had. It ends when it is dropped. Every address has the time
+    /// limit of the settings, TLS and login included.
     ///
-    /// The failure is [`PostgresError::Lost`] where a server may come back by itself, and [`PostgresError::Refused`] where somebody
-    /// has to change something.
+    /// The failure is [`PostgresError::Lost`] where a server may come back by itself, and
+    /// [`PostgresError::Refused`] where somebody has to change something.
     pub(super) async fn connect(&self) -> Result<Connected, PostgresError> {
         let target = Arc::clone(&self.target);
         let read = tokio::task::spawn_blocking(move || {
@@ -255,8 +256,8 @@ where
     Ok(ClientWrapper::new(client, driver))
 }
 
-/// Makes the attempts in their order, the next as soon as one has failed or has had its head start. The first to find
-/// a server that takes changes ends the others; where all are over, one that takes none will do.
+/// Makes the attempts in their order, the next as soon as one has failed or has had its head start. The first
+/// to find a server that takes changes ends the others; where all are over, one that takes none will do.
 async fn race(
     attempts: Vec<impl Future<Output = Result<Connected, Failed>> + Send + 'static>,
 ) -> Result<Connected, Failed> {

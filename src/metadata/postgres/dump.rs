@@ -1,5 +1,5 @@
-//! The whole content as of one moment, while the server goes on: one snapshot, which is held only as long as the
-//! rows take, since it keeps every dead row of a busy database.
+//! The whole content as of one moment, while the server goes on: one snapshot, which is held only as long as
+//! the rows take, since it keeps every dead row of a busy database.
 
 use tokio::sync::mpsc;
 use tokio_postgres::types::ToSql;

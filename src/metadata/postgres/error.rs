@@ -74,8 +74,8 @@ fn says_cached_plan(error: &tokio_postgres::Error) -> bool {
 }
 
 impl PostgresError {
-    /// The failure of a call that was sent. An error that ended the session says nothing of whether the call was
-    /// applied before.
+    /// The failure of a call that was sent. An error that ended the session says nothing of whether the call
+    /// was applied before.
     pub(super) fn in_flight(error: tokio_postgres::Error) -> Self {
         let severity = error.as_db_error().and_then(DbError::parsed_severity);
         match severity {

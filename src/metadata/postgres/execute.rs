@@ -39,8 +39,9 @@ macro_rules! arguments {
 }
 pub(super) use arguments;
 
-/// Waits until everything committed before it is durable: its own commit is a synchronous one. Sent right behind a
-/// mutation, which commits without waiting so that its row locks are free while the disk turns (`finish`).
+/// Waits until everything committed before it is durable: its own commit is a synchronous one. Sent right
+/// behind a mutation, which commits without waiting so that its row locks are free while the disk turns
+/// (`finish`).
 pub(super) const FLUSH: &str = "SELECT pg_logical_emit_message(true, 'trunkfs', '')";
 const SETTLE: &str = "SELECT * FROM settle($1, $2, $3, $4)";
 /// What [`SETTLE`] answers. The epoch of a slot that was given up is negative.
@@ -86,8 +87,8 @@ pub(super) struct Reply {
     objects: std::vec::IntoIter<Option<Stored>>,
 }
 
-/// A connection, and the rows that a statement on it gave. The connection goes back to the pool where the caller is
-/// gone.
+/// A connection, and the rows that a statement on it gave. The connection goes back to the pool where the
+/// caller is gone.
 type Executed = Result<(Pooled, Vec<Row>), PostgresError>;
 /// The same of a mutation, with the passes of its attempt where the decision is to be made again.
 type Sent = Result<(Pooled, Vec<Row>, Vec<Pass>), PostgresError>;
@@ -171,7 +172,8 @@ impl PostgresStore {
         cx.call.timing.timed_as(phase, connecting).await
     }
 
-    /// Runs a statement that changes nothing on the connection of an attempt at a change, which the attempt keeps.
+    /// Runs a statement that changes nothing on the connection of an attempt at a change, which the attempt
+    /// keeps.
     pub(super) async fn read_for(
         &self,
         cx: &Context,
@@ -239,8 +241,8 @@ impl PostgresStore {
         })
     }
 
-    /// The failure of a change that a server refused because it is read-only. Where it may be otherwise by now,
-    /// every idle connection is as old as that, and is given up.
+    /// The failure of a change that a server refused because it is read-only. Where it may be otherwise by
+    /// now, every idle connection is as old as that, and is given up.
     fn refused(&self, reason: ReadOnlyReason, source: Source) -> PostgresError {
         match reason {
             ReadOnlyReason::Configured => PostgresError::ReadOnly(source),
@@ -251,9 +253,10 @@ impl PostgresStore {
         }
     }
 
-    /// Runs a mutation. Once it is sent its outcome is awaited, whatever becomes of the call: an error says that
-    /// nothing was changed, unless it says that the outcome is not known. The answer is durable, and so is everything
-    /// that it rests on. The attempt keeps its connection where the decision is to be made again.
+    /// Runs a mutation. Once it is sent its outcome is awaited, whatever becomes of the call: an error says
+    /// that nothing was changed, unless it says that the outcome is not known. The answer is durable, and so
+    /// is everything that it rests on. The attempt keeps its connection where the decision is to be made
+    /// again.
     pub(super) async fn mutate(
         &self,
         cx: &Context,
@@ -309,7 +312,8 @@ impl PostgresStore {
         }
     }
 
-    /// Joins those that change rows. The call goes on afterwards, unless the lease is overtaken time and again.
+    /// Joins those that change rows. The call goes on afterwards, unless the lease is overtaken time and
+    /// again.
     async fn enter(
         &self,
         cx: &Context,
@@ -347,8 +351,8 @@ impl PostgresStore {
         }
     }
 
-    /// Finds out what became of a call whose answer was lost: its answer, or nothing where it was not applied and never
-    /// will be.
+    /// Finds out what became of a call whose answer was lost: its answer, or nothing where it was not applied
+    /// and never will be.
     async fn settle(&self, ticket: Ticket) -> Result<Vec<Row>, Error> {
         let Ticket { share, slot, batch } = ticket;
         let question = Question {
@@ -361,7 +365,8 @@ impl PostgresStore {
     }
 }
 
-/// Claims a writer slot for a connection that has none, or one of an earlier generation. Nothing is applied where it fails.
+/// Claims a writer slot for a connection that has none, or one of an earlier generation. Nothing is applied
+/// where it fails.
 async fn claimed(
     mut connection: Pooled,
     generation: u64,

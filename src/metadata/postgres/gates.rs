@@ -1,9 +1,10 @@
 //! How many changes of one object may be decided on at once in this process.
 //!
-//! Changes of one object wait for each other's row lock, each on a connection. Without a limit an object that another
-//! session keeps locked would take every connection that changes may use, and all other objects' changes would wait
-//! with it. Where changes conflict, or wait for a lock in vain, they go one after the other: of those that are decided on
-//! at the same time one succeeds, and all others' decisions are out of date.
+//! Changes of one object wait for each other's row lock, each on a connection. Without a limit an object that
+//! another session keeps locked would take every connection that changes may use, and all other objects'
+//! changes would wait with it. Where changes conflict, or wait for a lock in vain, they go one after the
+//! other: of those that are decided on at the same time one succeeds, and all others' decisions are out of
+//! date.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -15,7 +16,8 @@ use parking_lot::Mutex;
 /// Open gates by their objects.
 type Open = Arc<Mutex<HashMap<ObjectId, Arc<Gate>>>>;
 
-/// The objects that are being changed. An object without a change has no entry, so there are at most as many as calls.
+/// The objects that are being changed. An object without a change has no entry, so there are at most as many
+/// as calls.
 #[derive(Debug)]
 pub(super) struct Gates {
     /// Changes of one object at once, where they do not conflict.
@@ -42,7 +44,8 @@ pub(super) struct Pass {
 }
 
 impl Gates {
-    /// Gates for a process that changes at most `changes` objects at once: a third of them may be of one object.
+    /// Gates for a process that changes at most `changes` objects at once: a third of them may be of one
+    /// object.
     pub(super) fn new(changes: usize) -> Self {
         Self { width: (changes / 3).max(1), open: Arc::default() }
     }
@@ -88,7 +91,8 @@ impl Drop for Pass {
             }
         }
         let mut open = self.open.lock();
-        // The map's and this one: no other change holds the gate or waits at it, and none comes while the map is locked.
+        // The map's and this one: no other change holds the gate or waits at it, and none comes while the map
+        // is locked.
         if Arc::strong_count(&self.gate) == 2 {
             open.remove(&self.object);
         }

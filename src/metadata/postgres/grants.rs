@@ -1,5 +1,5 @@
-//! Whether the role may do what the server does, looked at once when the store opens: a grant that is missing is named
-//! there, before a client meets it.
+//! Whether the role may do what the server does, looked at once when the store opens: a grant that is missing
+//! is named there, before a client meets it.
 
 use tokio_postgres::Client;
 
@@ -10,8 +10,8 @@ use super::server_check::{ask, refuse};
 const PLACE: &str = "
     SELECT quote_ident(current_user), coalesce(quote_ident(current_schema()), ''), current_setting('search_path')";
 
-/// What of the schema the role may not use, and the statements that let it. Other things in the same PostgreSQL schema do
-/// not count. Nothing is missing where there are no tables yet.
+/// What of the schema the role may not use, and the statements that let it. Other things in the same
+/// PostgreSQL schema do not count. Nothing is missing where there are no tables yet.
 const LACKING: &str = "
     WITH place AS (SELECT oid, nspname FROM pg_catalog.pg_namespace WHERE nspname = current_schema()),
     lacking (kind, name, remedy) AS (

@@ -11,10 +11,12 @@ const CHECK: &str = include_str!("invariants.sql");
 /// Everything is joined with everything: a nested loop that looked cheap on old statistics would take hours.
 const SESSION: &str = "SET enable_nestloop = off; SET jit = off";
 
-/// Statistics of one large directory make a search by key look as costly as the whole table, once for each object.
+/// Statistics of one large directory make a search by key look as costly as the whole table, once for each
+/// object.
 const BY_KEY: &str = "SET LOCAL enable_seqscan = off";
-/// The tables as far as the roots of some shares lead, under the names that [`CHECK`] has for them. No index leads from a
-/// share to its objects. OFFSET 0 keeps each search by key a search by key, whatever the planner thinks of the number of rows.
+/// The tables as far as the roots of some shares lead, under the names that [`CHECK`] has for them. No index
+/// leads from a share to its objects. OFFSET 0 keeps each search by key a search by key, whatever the planner
+/// thinks of the number of rows.
 const OF_REACHED: &str = "
     WITH reached_objects AS MATERIALIZED (
         WITH RECURSIVE walk(id) AS (
@@ -50,7 +52,8 @@ const ALL_REACHED: &str = "
      WHERE n <> $3";
 
 impl PostgresStore {
-    /// Runs on a connection of its own: it takes long and wants the plans that every other call must not have.
+    /// Runs on a connection of its own: it takes long and wants the plans that every other call must not
+    /// have.
     pub(super) async fn check(&self) -> Result<Vec<String>, Error> {
         broken(&*self.connect_dedicated().await?).await
     }
@@ -63,8 +66,8 @@ pub(super) async fn broken(client: &impl GenericClient) -> Result<Vec<String>, E
     rows.iter().map(|row| column(row, 0)).collect()
 }
 
-/// The first thing that is broken in some shares that were loaded in the transaction of `client`. Other shares are not
-/// read, and their faults count for nothing.
+/// The first thing that is broken in some shares that were loaded in the transaction of `client`. Other
+/// shares are not read, and their faults count for nothing.
 pub(super) async fn broken_in(
     client: &impl GenericClient,
     shares: &Vec<i16>,

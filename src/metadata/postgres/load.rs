@@ -20,7 +20,8 @@ use crate::types::{ObjectId, ShareName};
 
 /// The lock of share making (`open_share`), so that no instance makes a share of the same name meanwhile.
 const LOCK: &str = "SELECT pg_advisory_xact_lock(19791, 0)";
-/// Instances that hold slots of a share. A slot is its connection's as long as its lock is held (`claim_slot`).
+/// Instances that hold slots of a share. A slot is its connection's as long as its lock is held
+/// (`claim_slot`).
 const SERVED: &str = "
     SELECT EXISTS (
         SELECT FROM pg_locks l
@@ -33,7 +34,8 @@ const RIGHTS: &str = "
     SELECT format('GRANT SELECT, UPDATE ON SEQUENCE fileids, cookies TO %I', current_user)
      WHERE NOT (has_sequence_privilege('fileids', 'SELECT') AND has_sequence_privilege('fileids', 'UPDATE')
             AND has_sequence_privilege('cookies', 'SELECT') AND has_sequence_privilege('cookies', 'UPDATE'))";
-/// In the order of locks that calls keep: the slots last. Whoever still has a call under way finds its slot gone.
+/// In the order of locks that calls keep: the slots last. Whoever still has a call under way finds its slot
+/// gone.
 const DROP: [&str; 6] = [
     "DELETE FROM parent_child_map m USING files d WHERE d.id = m.parent_id AND d.share_id = $1",
     "DELETE FROM link_counts l USING files f WHERE f.id = l.file_id AND f.share_id = $1",
@@ -168,7 +170,8 @@ impl PostgresStore {
                 Ok(loaded)
             }
             Err(error) => {
-                // Waited for, so that the next load finds none of its locks. The end of the connection rolls back too.
+                // Waited for, so that the next load finds none of its locks. The end of the connection rolls
+                // back too.
                 if let Err(error) = transaction.rollback().await {
                     tracing::debug!(%error, "a load is not rolled back");
                 }

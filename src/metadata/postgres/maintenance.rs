@@ -1,5 +1,5 @@
-//! What happens to connections that no call uses: enough are made ahead, idle ones are asked whether they still
-//! work, and those that nobody needs are closed.
+//! What happens to connections that no call uses: enough are made ahead, idle ones are asked whether they
+//! still work, and those that nobody needs are closed.
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -74,8 +74,8 @@ pub(super) async fn run(pool: WeakPool<Manager>, ended: Arc<Notify>, rules: Rule
     }
 }
 
-/// Asks every idle connection for a sign of life. They stay in the pool meanwhile: a call that takes one is behind
-/// an empty query at most. What does not answer and is still idle is dropped.
+/// Asks every idle connection for a sign of life. They stay in the pool meanwhile: a call that takes one is
+/// behind an empty query at most. What does not answer and is still idle is dropped.
 async fn drop_dead(pool: &Pool<Manager>, limit: Duration) {
     let mut asked = JoinSet::new();
     pool.retain(|connection, _| {
@@ -101,7 +101,8 @@ async fn drop_dead(pool: &Pool<Manager>, limit: Duration) {
     );
 }
 
-/// Drops connections that are closed, that have reached their lifetime, and those that no call has needed for too long.
+/// Drops connections that are closed, that have reached their lifetime, and those that no call has needed for
+/// too long.
 fn drop_idle(pool: &Pool<Manager>, rules: Rules) {
     let mut size = pool.status().size;
     pool.retain(|connection, metrics| {

@@ -1,8 +1,8 @@
 //! The store in PostgreSQL 15 or later: any number of instances on one database.
 //!
 //! Reads are one statement. A mutation is a read of what the rules decide on, then one call of a function
-//! (`migrations/postgres`) that repeats the values the decision rests on and is committed by itself; where they have
-//! changed the decision is made again. Nothing is kept in the process but what never changes.
+//! (`migrations/postgres`) that repeats the values the decision rests on and is committed by itself; where
+//! they have changed the decision is made again. Nothing is kept in the process but what never changes.
 
 mod alone;
 mod attempt;
@@ -94,7 +94,8 @@ impl PostgresStore {
     /// What the database holds. Changes nothing.
     ///
     /// # Errors
-    /// Those of [`PostgresStore::connect`] where `migrates` says whether the schema may be brought up to date.
+    /// Those of [`PostgresStore::connect`] where `migrates` says whether the schema may be brought up to
+    /// date.
     pub async fn summary(settings: &Settings, migrates: bool) -> Result<Summary, Error> {
         server_check::check(settings).await?;
         migrations::look(settings, migrates).await
@@ -104,8 +105,9 @@ impl PostgresStore {
     /// the same time.
     ///
     /// # Errors
-    /// [`Error::Backend`] where the database cannot be reached, is older than PostgreSQL 15, has another default
-    /// isolation than READ COMMITTED; [`Error::Schema`] where its schema is not the one that this program serves.
+    /// [`Error::Backend`] where the database cannot be reached, is older than PostgreSQL 15, has another
+    /// default isolation than READ COMMITTED; [`Error::Schema`] where its schema is not the one that this
+    /// program serves.
     pub async fn connect(settings: Settings) -> Result<Self, Error> {
         server_check::check(&settings).await?;
         migrations::prepare(&settings).await?;
@@ -131,21 +133,23 @@ impl PostgresStore {
         Ok(Self { settings, lease, alone, pool, readers, gates, shares, usages, instance })
     }
 
-    /// Whether this process is alone with the database now: it decides changes itself, and answers reads from its cache.
+    /// Whether this process is alone with the database now: it decides changes itself, and answers reads from
+    /// its cache.
     #[must_use]
     pub fn is_alone(&self) -> bool {
         self.alone.is_writing() && self.lease.is_licensed()
     }
 
-    /// The calls that wait for this process's own writer, while it is alone with the database and the call is not over.
+    /// The calls that wait for this process's own writer, while it is alone with the database and the call is
+    /// not over.
     async fn own_writer(&self, cx: &Context) -> Result<Option<Arc<Queue<Overlay>>>, Error> {
         let Some(queue) = self.alone.queue() else { return Ok(None) };
         self.share(cx).await?;
         Ok(Some(queue))
     }
 
-    /// Whether a call that took the shared path is to be carried out by this process's own writer, as it turned out there. Waits
-    /// until there is one.
+    /// Whether a call that took the shared path is to be carried out by this process's own writer, as it
+    /// turned out there. Waits until there is one.
     async fn is_for_writer<T>(&self, cx: &Context, answer: &Answer<T>) -> bool {
         let is_held_here = answer.as_ref().is_err_and(|refusal| match &refusal.error {
             Error::Unavailable(source) => source.is::<HeldHere>(),
@@ -166,7 +170,8 @@ impl Drop for PostgresStore {
     }
 }
 
-/// Has this process's own writer carry a change out while it is alone with the database; else the change takes the shared path.
+/// Has this process's own writer carry a change out while it is alone with the database; else the change
+/// takes the shared path.
 macro_rules! change {
     ($store:ident, $cx:ident, |$writer:ident| $alone:expr, $shared:expr) => {
         loop {

@@ -17,9 +17,9 @@ const LIMIT: Duration = Duration::from_secs(1);
 /// The bytes of an answer that are looked at.
 const LOOK: usize = 64;
 
-/// Whether another service is behind an address where logging in failed without a message of PostgreSQL: one that
-/// says something else, or nothing before it closes the connection. PostgreSQL answers with one byte, or with an error
-/// message where it is too busy.
+/// Whether another service is behind an address where logging in failed without a message of PostgreSQL: one
+/// that says something else, or nothing before it closes the connection. PostgreSQL answers with one byte, or
+/// with an error message where it is too busy.
 pub(super) async fn found(address: SocketAddr) -> Option<ConnectError> {
     let answer = timeout(LIMIT, answer(address)).await.ok()?.ok()?;
     match &answer[..] {

@@ -1,5 +1,5 @@
-//! Where a database is: the cluster by its system identifier and the database by its number, which a dump that is restored elsewhere
-//! does not share; and the address, for administrators.
+//! Where a database is: the cluster by its system identifier and the database by its number, which a dump
+//! that is restored elsewhere does not share; and the address, for administrators.
 
 use super::PostgresStore;
 use super::execute::arguments;
@@ -21,7 +21,8 @@ impl PostgresStore {
         Ok(StorePlace { id: format!("postgresql {cluster} {database}"), text })
     }
 
-    /// Whether the database has taken the place of an earlier one: it has its address, or the cluster has that one no more.
+    /// Whether the database has taken the place of an earlier one: it has its address, or the cluster has
+    /// that one no more.
     pub(super) async fn has_succeeded(&self, earlier: &StorePlace) -> Result<bool, Error> {
         if self.find_place().await?.text == earlier.text {
             return Ok(true);

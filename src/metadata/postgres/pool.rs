@@ -60,8 +60,8 @@ impl Connection {
         self.end.is_some_and(|end| Instant::now() >= end)
     }
 
-    /// What a refusal on this connection means: an old one may be to a server that was the primary, or that takes
-    /// changes again by now.
+    /// What a refusal on this connection means: an old one may be to a server that was the primary, or that
+    /// takes changes again by now.
     pub(super) fn read_only_reason(&self) -> ReadOnlyReason {
         if self.role == ServerRole::Standby || self.since.elapsed() >= ROLE_HOLDS {
             ReadOnlyReason::Failover
@@ -169,8 +169,8 @@ impl Manager {
     }
 }
 
-/// An attempt to connect that has no outcome yet. The call that makes it may give it up, which says something of the
-/// database where it takes long.
+/// An attempt to connect that has no outcome yet. The call that makes it may give it up, which says something
+/// of the database where it takes long.
 struct Attempt<'a> {
     availability: Option<&'a Availability>,
     began: Instant,
@@ -256,9 +256,11 @@ impl managed::Manager for Manager {
 #[derive(Debug)]
 pub(super) struct Pool {
     connections: managed::Pool<Manager>,
-    /// As many calls as there may be connections. The pool of deadpool serves first come, first served: no call waits there.
+    /// As many calls as there may be connections. The pool of deadpool serves first come, first served: no
+    /// call waits there.
     calls: FairPermits,
-    /// As many mutations as may hold a connection: they wait for each other's locks, and reads go on beside them.
+    /// As many mutations as may hold a connection: they wait for each other's locks, and reads go on beside
+    /// them.
     mutations: FairPermits,
     most_mutations: usize,
     acquire_timeout: Duration,
@@ -268,7 +270,8 @@ pub(super) struct Pool {
 /// How much longer than its statement a call may take.
 pub(super) const FLIGHT_MARGIN: Duration = Duration::from_secs(5);
 
-/// A lifetime between nine tenths of the longest and that, so that connections made together do not end together.
+/// A lifetime between nine tenths of the longest and that, so that connections made together do not end
+/// together.
 fn jittered(longest: Duration) -> Duration {
     longest.mul_f64(rand::random_range(0.9..=1.0))
 }
@@ -322,8 +325,8 @@ impl Pool {
         })
     }
 
-    /// A connection for a read, waited for while all are in use, within the time limit of the settings. One attempt to
-    /// connect where none is idle.
+    /// A connection for a read, waited for while all are in use, within the time limit of the settings. One
+    /// attempt to connect where none is idle.
     pub(super) async fn get(&self, claimant: Claimant) -> Result<Pooled, PostgresError> {
         self.in_time(self.take(claimant, None)).await
     }
@@ -348,7 +351,8 @@ impl Pool {
         let any = self.calls.acquire(claimant, 1).await.map_err(refused)?;
         let permits = Permits { _mutation: mutation, _any: any };
         let connection = self.connections.get().await.map_err(|error| match error {
-            // The server was found when the store opened. Whoever has to mend it now, the client's calls wait.
+            // The server was found when the store opened. Whoever has to mend it now, the client's calls
+            // wait.
             PoolError::Backend(PostgresError::Refused(Error::Backend(source))) => {
                 PostgresError::Refused(Error::Unavailable(source))
             }

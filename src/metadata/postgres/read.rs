@@ -1,8 +1,9 @@
 //! What changes nothing: each call is one statement, so one snapshot and one round trip.
 //!
-//! An edge is found by its place in the primary key's order, and the child of an edge by a subquery of its own
-//! (`OFFSET 0` keeps the planner from joining it otherwise): no statistics lead to another plan. Both bounds of the name
-//! are there: without the upper one, the search for an absent name reads every dead index entry up to the next live name.
+//! An edge is found by its place in the primary key's order, and the child of an edge by a subquery of its
+//! own (`OFFSET 0` keeps the planner from joining it otherwise): no statistics lead to another plan. Both
+//! bounds of the name are there: without the upper one, the search for an absent name reads every dead index
+//! entry up to the next live name.
 
 use tokio_postgres::Row;
 
@@ -84,7 +85,8 @@ pub(super) const LOOK_LINK: &str = concat!(
     named!("2", "$4", "$2")
 );
 
-/// 0 and 1: the source directory and what it has under the old name; 2 and 3: the target directory and the new.
+/// 0 and 1: the source directory and what it has under the old name; 2 and 3: the target directory and the
+/// new.
 pub(super) const LOOK_RENAME: &str = concat!(
     named!("0", "$1", "$2"),
     " UNION ALL ",

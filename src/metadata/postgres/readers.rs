@@ -1,9 +1,10 @@
 //! Merged reads: what is asked at the same time is read in one statement.
 //!
-//! A call queues what it wants to know. A task takes everything that is queued, never waiting for more, asks once, and
-//! answers each; two tasks at most are under way, so that one batch is read while the answers of the other are spread.
-//! The statement is sent after each of its calls arrived, so that each answer was right at some moment between the call's
-//! arrival and its reply. A batch that fails says so to its calls, and each of them asks by itself, with its own backoff.
+//! A call queues what it wants to know. A task takes everything that is queued, never waiting for more, asks
+//! once, and answers each; two tasks at most are under way, so that one batch is read while the answers of
+//! the other are spread. The statement is sent after each of its calls arrived, so that each answer was right
+//! at some moment between the call's arrival and its reply. A batch that fails says so to its calls, and each
+//! of them asks by itself, with its own backoff.
 //!
 //! Directories and their entries are read in one statement, hence in one snapshot.
 
@@ -44,8 +45,8 @@ macro_rules! objects {
 
 const OBJECTS: &str = objects!();
 
-/// The same, and what the directories `$2` have under the names `$3`, as rows numbered by their places from 1. An edge is
-/// found as in `read`.
+/// The same, and what the directories `$2` have under the names `$3`, as rows numbered by their places from
+/// 1. An edge is found as in `read`.
 const ENTRIES: &str = concat!(
     objects!(),
     " UNION ALL SELECT r.place::smallint, ",
@@ -109,11 +110,13 @@ impl Queue {
     }
 }
 
-/// A task's right to read. Where the task ends before its time, calls that nobody would answer ask by themselves.
+/// A task's right to read. Where the task ends before its time, calls that nobody would answer ask by
+/// themselves.
 struct Reader(Option<Arc<Readers>>);
 
 impl Reader {
-    /// The next batch. Where nothing waits the reader is counted out at once: a call that comes later starts another.
+    /// The next batch. Where nothing waits the reader is counted out at once: a call that comes later starts
+    /// another.
     fn next(&mut self) -> Option<Vec<Waiting>> {
         let readers = self.0.take()?;
         let mut queue = readers.queue.lock();
@@ -141,8 +144,8 @@ impl Drop for Reader {
 }
 
 impl PostgresStore {
-    /// An object, and what it has under a name where one is given, as rows 0 and 1 of a view. `None` where the caller is to
-    /// ask by itself.
+    /// An object, and what it has under a name where one is given, as rows 0 and 1 of a view. `None` where
+    /// the caller is to ask by itself.
     pub(super) async fn merged(
         &self,
         cx: &Context,

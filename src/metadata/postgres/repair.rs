@@ -1,6 +1,6 @@
-//! What a repair changes, while servers go on: a transaction each, which keeps the lease from being taken meanwhile, locks
-//! rows in the order that operations do (the lock of directory moves, directories by UUID, other objects by UUID), looks
-//! again in later statements, and only then changes something ([`repair`]).
+//! What a repair changes, while servers go on: a transaction each, which keeps the lease from being taken
+//! meanwhile, locks rows in the order that operations do (the lock of directory moves, directories by UUID,
+//! other objects by UUID), looks again in later statements, and only then changes something ([`repair`]).
 
 use std::error::Error as StdError;
 
@@ -33,7 +33,8 @@ const LOCK: &str = "
     SELECT 1 FROM files WHERE id = ANY ($1) ORDER BY (file_type <> 2), id FOR UPDATE";
 const ROOTS: &str = "SELECT root FROM shares";
 const OBJECT: &str = concat!("SELECT ", check::state_columns!(), " FROM files f WHERE f.id = $1");
-/// The difference is that of one moment, and every operation changes both sides alike: it holds when it is added.
+/// The difference is that of one moment, and every operation changes both sides alike: it holds when it is
+/// added.
 const ADD_DIFFERENCE: &str = "
     INSERT INTO writer_slots (share_id, slot, epoch, files, bytes)
     SELECT $1, 0, 0, c.objects - k.objects, c.bytes - k.bytes

@@ -1,5 +1,5 @@
-//! What is looked at once, when the store opens: whether the connections are the server's own sessions, whether
-//! it has room for as many as there may be, and what the role may do.
+//! What is looked at once, when the store opens: whether the connections are the server's own sessions,
+//! whether it has room for as many as there may be, and what the role may do.
 
 use tokio_postgres::{Client, SimpleQueryMessage};
 
@@ -12,10 +12,12 @@ use crate::metadata::Error;
 /// Names a session: a process number alone is used again.
 const SESSION: &str = "
     SELECT pid, backend_start FROM pg_catalog.pg_stat_activity WHERE pid = pg_catalog.pg_backend_pid()";
-/// How often both connections are asked. A pooler betrays itself at once unless others use it at the same moment.
+/// How often both connections are asked. A pooler betrays itself at once unless others use it at the same
+/// moment.
 const ROUNDS: usize = 4;
 
-/// How many connections the role may have at most; nothing where there is no limit. Superusers have the server's alone.
+/// How many connections the role may have at most; nothing where there is no limit. Superusers have the
+/// server's alone.
 const ROOM: &str = "
     SELECT least(
                current_setting('max_connections')::integer
@@ -69,8 +71,8 @@ async fn check_room(client: &Client, wanted: usize) -> Result<(), PostgresError>
     }
 }
 
-/// A session's settings, locks and prepared statements must be its own. A pooler that gives the server's session away
-/// after each transaction shows two connections in one session, or one in several.
+/// A session's settings, locks and prepared statements must be its own. A pooler that gives the server's
+/// session away after each transaction shows two connections in one session, or one in several.
 async fn check_sessions(one: &Client, two: &Client) -> Result<(), PostgresError> {
     let first = ask(one, SESSION).await?;
     let mut second = None;

@@ -15,8 +15,9 @@ use crate::metadata::Error;
 const OLDEST_SERVER: u32 = 150_000;
 
 /// `plan_cache_mode` saves planning array parameters each time; a generic plan made on small tables would
-/// stay a sequential scan, a join that reads all of `files` or a sort of a whole directory, so the planner gets no such
-/// choice. Locks are waited for shorter than statements run, so that a wait that is over says so.
+/// stay a sequential scan, a join that reads all of `files` or a sort of a whole directory, so the planner
+/// gets no such choice. Locks are waited for shorter than statements run, so that a wait that is over says
+/// so.
 const SESSION: &str = "
     SET plan_cache_mode = force_generic_plan;
     SET enable_seqscan = off;
@@ -60,8 +61,8 @@ pub(super) enum ServerRole {
     Standby,
 }
 
-/// Refuses a server that is too old, or whose default isolation is another than READ COMMITTED: the
-/// functions rely on each statement's seeing what was committed before it. A standby is not refused for good: it may be
+/// Refuses a server that is too old, or whose default isolation is another than READ COMMITTED: the functions
+/// rely on each statement's seeing what was committed before it. A standby is not refused for good: it may be
 /// the primary soon.
 pub(super) async fn check_server(
     client: &Client,
@@ -113,8 +114,8 @@ pub(super) enum Place {
     Outside,
 }
 
-/// Sets a new connection up. One to a server that takes changes gets a writer slot where its instance has joined, unless there
-/// is no room to note it: whatever only reads needs none.
+/// Sets a new connection up. One to a server that takes changes gets a writer slot where its instance has
+/// joined, unless there is no room to note it: whatever only reads needs none.
 pub(super) async fn prepare(
     client: &Client,
     session: &str,
@@ -139,8 +140,8 @@ pub(super) async fn prepare(
     }
 }
 
-/// Gives a connection a writer slot. One round trip. `generation` is the lease's before: a slot that was claimed while the
-/// lease was taken is fenced.
+/// Gives a connection a writer slot. One round trip. `generation` is the lease's before: a slot that was
+/// claimed while the lease was taken is fenced.
 pub(super) async fn claim(
     client: &Client,
     generation: u64,

@@ -15,8 +15,8 @@ use crate::metadata::Error;
 /// How long the outcome is looked for. Shorter than a used slot is left alone (`claim_slot`).
 const SETTLE_LIMIT: Duration = Duration::from_secs(60);
 
-/// Whether the session that had a writer slot has ended: its changes are committed or rolled back, and no other follows. A
-/// standby does not have the locks of its primary.
+/// Whether the session that had a writer slot has ended: its changes are committed or rolled back, and no
+/// other follows. A standby does not have the locks of its primary.
 const HAS_ENDED: &str = "SELECT NOT pg_is_in_recovery() AND pg_try_advisory_xact_lock(19790, $1)";
 
 /// A change may have been applied, and there is no finding out.
@@ -29,7 +29,8 @@ pub(super) struct UnknownOutcome(#[source] pub(super) Error);
 pub(super) struct Question<'a> {
     /// Waits for a change under way or fences it, and answers durably.
     pub(super) fencing: &'static str,
-    /// Answers without changing a row, for a database that takes no changes. Asked once the slot's session has ended.
+    /// Answers without changing a row, for a database that takes no changes. Asked once the slot's session
+    /// has ended.
     pub(super) reading: &'static str,
     pub(super) arguments: &'a [&'a (dyn ToSql + Sync)],
     pub(super) slot: i32,

@@ -20,8 +20,8 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 use super::connect_error::ConnectError;
 use super::target::{ConnectOptions, Identity, Roots, SslMode};
 
-/// How handshakes are made; nothing where connections have no TLS. Reads files and blocks. Made anew for every
-/// connection, so that certificates may be replaced while the server runs.
+/// How handshakes are made; nothing where connections have no TLS. Reads files and blocks. Made anew for
+/// every connection, so that certificates may be replaced while the server runs.
 pub(super) fn connector(
     target: &ConnectOptions,
 ) -> Result<Option<MakeRustlsConnect>, ConnectError> {

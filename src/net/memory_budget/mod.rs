@@ -1,14 +1,16 @@
 //! The memory that records, calls and replies of all connections may take together, shared among clients.
 //!
-//! - A client holds at most a quarter, and no more than it leaves free: further clients always find some. A client that
-//!   holds nothing may take the first piece wherever there is enough.
-//! - A request waits where memory lacks, and its connection is not read on. Clients are served in turn, each client's
-//!   requests in their order.
-//! - A record under way grows by steps. Requests for its next step come before all others, and have a reserve of one
-//!   record, so that a record that has begun always ends: a step that finds no room is granted with all the rest of the
-//!   record, from the reserve. The reserve is part of the budget, and of each client's quarter.
-//! - While a request waits, the slowest peers give way: a sender that dawdles over a record, and a receiver that takes
-//!   nothing of its replies ([`Pace`]). Everything else that holds memory ends by itself, at a call's deadline.
+//! - A client holds at most a quarter, and no more than it leaves free: further clients always find some. A
+//!   client that holds nothing may take the first piece wherever there is enough.
+//! - A request waits where memory lacks, and its connection is not read on. Clients are served in turn, each
+//!   client's requests in their order.
+//! - A record under way grows by steps. Requests for its next step come before all others, and have a reserve
+//!   of one record, so that a record that has begun always ends: a step that finds no room is granted with
+//!   all the rest of the record, from the reserve. The reserve is part of the budget, and of each client's
+//!   quarter.
+//! - While a request waits, the slowest peers give way: a sender that dawdles over a record, and a receiver
+//!   that takes nothing of its replies ([`Pace`]). Everything else that holds memory ends by itself, at a
+//!   call's deadline.
 
 mod pace;
 mod queue;
@@ -128,8 +130,9 @@ impl ConnectionMemory {
         self.wait(Stage::Beginning, bytes, bytes).await
     }
 
-    /// Waits for the next `step` of a record under way, of which `rest` is still to come, `step` included. Gives how much
-    /// is granted: `step`, or the rest. A record's first step is as any reservation: nothing is held while it waits.
+    /// Waits for the next `step` of a record under way, of which `rest` is still to come, `step` included.
+    /// Gives how much is granted: `step`, or the rest. A record's first step is as any reservation: nothing
+    /// is held while it waits.
     pub(super) async fn grow(&self, is_first: bool, step: usize, rest: usize) -> usize {
         self.peer.pace.pause_record();
         let stage = if is_first { Stage::Beginning } else { Stage::UnderWay };

@@ -87,8 +87,8 @@ impl Pace {
         self.write.store(NOTHING, Ordering::Relaxed);
     }
 
-    /// Whether the peer is too slow at `now`: how, by how much longer than the patience with it, and how many of the
-    /// `held` bytes its end would bring back at once.
+    /// Whether the peer is too slow at `now`: how, by how much longer than the patience with it, and how many
+    /// of the `held` bytes its end would bring back at once.
     pub(super) fn slowness(&self, now: Instant, held: usize) -> Option<(Slow, Duration, usize)> {
         let overdue = |since: &AtomicU64, patience: Duration| {
             let since = Duration::from_millis(match since.load(Ordering::Relaxed) {

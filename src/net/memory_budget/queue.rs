@@ -51,13 +51,15 @@ struct Share {
     beginning: VecDeque<Request>,
 }
 
-/// The account, without waiting. Every queue is bounded by the connections, of which each has one request at most.
+/// The account, without waiting. Every queue is bounded by the connections, of which each has one request at
+/// most.
 #[derive(Debug)]
 pub(super) struct Queue {
     total: usize,
     /// What one client may hold.
     part: usize,
-    /// The part of both that is kept for records under way. Nothing else takes it, so that one of them always ends.
+    /// The part of both that is kept for records under way. Nothing else takes it, so that one of them always
+    /// ends.
     reserve: usize,
     held: usize,
     clients: HashMap<ClientAddress, Share>,
@@ -189,8 +191,8 @@ impl Queue {
         }
     }
 
-    /// The next request that can be granted of those that begin something: clients that hold their part are passed over,
-    /// but none that there is not enough for in all.
+    /// The next request that can be granted of those that begin something: clients that hold their part are
+    /// passed over, but none that there is not enough for in all.
     fn next(&self) -> Option<(ClientAddress, usize)> {
         for client in &self.turns {
             let Some(first) = self.clients.get(client).and_then(|it| it.beginning.front()) else {
@@ -232,7 +234,8 @@ impl Queue {
         }
     }
 
-    /// Lets the slowest peers give way, as many as the requests need: a client's own where it holds its part, else any.
+    /// Lets the slowest peers give way, as many as the requests need: a client's own where it holds its part,
+    /// else any.
     fn make_room(&mut self, now: Instant) {
         let mut slow: Vec<_> = self
             .peers

@@ -19,8 +19,8 @@ use crate::metadata::postgres::PostgresStore;
 use crate::metadata::sqlite::SqliteStore;
 use crate::metadata::{self, Summary};
 
-/// Tries every store that a share names, and then foresees what a start says of the shares: what is found, or why it
-/// cannot be used.
+/// Tries every store that a share names, and then foresees what a start says of the shares: what is found, or
+/// why it cannot be used.
 pub async fn try_stores(config: &Config) -> Vec<(String, Result<String, StoreError>)> {
     let metadata = config.shares.iter().map(|share| &share.metadata_store);
     let content = config.shares.iter().map(|share| &share.content_store);
@@ -89,7 +89,8 @@ fn named<'c, T>(
     names.filter_map(|name| stores.get_key_value(name)).collect()
 }
 
-/// Whether something can be made at a path where nothing is: the nearest folder above that is there can be written to.
+/// Whether something can be made at a path where nothing is: the nearest folder above that is there can be
+/// written to.
 fn makeable(path: &Path) -> io::Result<()> {
     let mut folders = path.ancestors().skip(1);
     let above = folders.find(|folder| folder.as_os_str().is_empty() || folder.exists());

@@ -1,5 +1,5 @@
-//! Every operation is given up at every place where it waits: told to end, or dropped. The content is as before or as
-//! after, of a write any of its bytes may be there, and nothing stays locked.
+//! Every operation is given up at every place where it waits: told to end, or dropped. The content is as
+//! before or as after, of a write any of its bytes may be there, and nothing stays locked.
 
 use std::time::Duration;
 
@@ -90,7 +90,8 @@ impl Expected {
         let (Some(found), Some(before), Some(after)) = (found, &self.before, &self.after) else {
             return false;
         };
-        // What has begun to change the length ends anywhere between, and has zeros where nothing came yet or all went.
+        // What has begun to change the length ends anywhere between, and has zeros where nothing came yet or
+        // all went.
         let (least, most) = (before.len().min(after.len()), before.len().max(after.len()));
         let byte_of = |bytes: &Bytes, at: usize| bytes.get(at).copied().unwrap_or(0);
         let mut bytes = found.iter().enumerate();
@@ -119,8 +120,8 @@ async fn made(store: &dyn ContentStore) -> ContentId {
     id
 }
 
-/// The next calls on the same content are served; they are out of the way of what a dropped one may still write. `false`
-/// where another call took what was written meanwhile.
+/// The next calls on the same content are served; they are out of the way of what a dropped one may still
+/// write. `false` where another call took what was written meanwhile.
 async fn is_served(store: &dyn ContentStore, id: ContentId) -> bool {
     let calls = async {
         store.commit(&call(), id).await.unwrap();
@@ -141,8 +142,8 @@ async fn is_served(store: &dyn ContentStore, id: ContentId) -> bool {
     timeout(CASE_LIMIT / 4, calls).await.expect("the content stays locked")
 }
 
-/// What was dropped comes through, or was never begun; then the next calls are served. Where it comes later than is waited
-/// for here, which is a matter of luck, it comes once.
+/// What was dropped comes through, or was never begun; then the next calls are served. Where it comes later
+/// than is waited for here, which is a matter of luck, it comes once.
 async fn settles(store: &dyn ContentStore, expected: &Expected, id: ContentId) {
     let limit = Instant::now() + Duration::from_millis(100);
     while bytes_of(store, id).await != expected.after && Instant::now() < limit {

@@ -132,7 +132,8 @@ mod object {
     every_case!(crate::content::support::object);
 }
 
-/// The object store with chunks of one page and hardly any memory: every case with many chunks and writers that wait.
+/// The object store with chunks of one page and hardly any memory: every case with many chunks and writers
+/// that wait.
 mod object_crowded {
     every_case!(crate::content::support::object_crowded);
 }

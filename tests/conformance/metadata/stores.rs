@@ -41,7 +41,8 @@ pub(crate) async fn postgres() -> Opened {
 
 pub(crate) async fn postgres_instances() -> Opened {
     let shared = shared_database().await;
-    // Cases run beside each other, as many as the machine has processors: together they must not have too many connections.
+    // Cases run beside each other, as many as the machine has processors: together they must not have too
+    // many connections.
     let settings = PostgresSettings { max_connections: 5, ..shared.database.settings() };
     let open = || PostgresStore::connect(settings.clone());
     let instances = [open().await.unwrap(), open().await.unwrap()];
@@ -73,8 +74,8 @@ pub(crate) async fn postgres_alone() -> Opened {
     Opened { store: Arc::new(store), guard: Box::new((database, migrated)) }
 }
 
-/// A database for the cases that run at the same time, since making one takes a second: each has a share of its
-/// own, and the check of the invariants reads one snapshot, which changes under way do not break. It goes
+/// A database for the cases that run at the same time, since making one takes a second: each has a share of
+/// its own, and the check of the invariants reads one snapshot, which changes under way do not break. It goes
 /// with its last user.
 struct SharedDatabase {
     database: TestDatabase,

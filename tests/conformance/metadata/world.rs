@@ -390,8 +390,8 @@ impl Caller {
         self.mkdir_with(directory, it, mode(bits)).await.unwrap().object
     }
 
-    /// One object of each kind, `file`, `dir`, `symlink`, `fifo`, `socket`, `block`, `character`; devices need the
-    /// superuser.
+    /// One object of each kind, `file`, `dir`, `symlink`, `fifo`, `socket`, `block`, `character`; devices
+    /// need the superuser.
     pub(crate) async fn one_of_each(&self, directory: ObjectId) -> Vec<(&'static str, Attributes)> {
         let device = (7, 9);
         vec![

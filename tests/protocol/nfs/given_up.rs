@@ -1,5 +1,6 @@
-//! Calls whose client goes away, whose time is over, or whose server is told to end, while a store makes them wait:
-//! a lock of a row that the test holds, a message of the database that does not come, content that hangs.
+//! Calls whose client goes away, whose time is over, or whose server is told to end, while a store makes them
+//! wait: a lock of a row that the test holds, a message of the database that does not come, content that
+//! hangs.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -113,8 +114,8 @@ fn status(reply: Reply) -> Status {
     }
 }
 
-/// A client that loses its connection repeats its calls on a new one, while they still run or later: each is done
-/// once and says so.
+/// A client that loses its connection repeats its calls on a new one, while they still run or later: each is
+/// done once and says so.
 #[test]
 fn a_change_whose_client_left_is_answered_when_it_is_repeated() {
     let t = Scene::new(|_| {});

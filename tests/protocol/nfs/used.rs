@@ -1,4 +1,5 @@
-//! fattr3.used (RFC 1813 section 2.5): the bytes that a file takes, which `du` shows and by which `tar -S` and `cp` find holes.
+//! fattr3.used (RFC 1813 section 2.5): the bytes that a file takes, which `du` shows and by which `tar -S`
+//! and `cp` find holes.
 
 use super::fixture::{Fs, Stores, TestServer, cases};
 use super::rpc::wait;

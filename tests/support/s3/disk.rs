@@ -1,5 +1,5 @@
-//! The crate s3s-fs with what tests of races and long runs need: its check of a condition and the write that follows
-//! are one step, a conditional GET is honoured, and a listing looks only where the prefix leads.
+//! The crate s3s-fs with what tests of races and long runs need: its check of a condition and the write that
+//! follows are one step, a conditional GET is honoured, and a listing looks only where the prefix leads.
 
 use std::hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher};
 use std::path::{Path, PathBuf};

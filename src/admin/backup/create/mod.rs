@@ -1,8 +1,9 @@
 //! Making a backup while servers go on.
 //!
-//! A dump says what files there are at one moment; their bytes are read after it, and may have been changed by then. So
-//! another dump is taken, and what is not as it was in the one before is copied again, until nothing is left to be copied: then
-//! the last dump is of the moment of which all is. Under writers that never rest the last files are called moving.
+//! A dump says what files there are at one moment; their bytes are read after it, and may have been changed
+//! by then. So another dump is taken, and what is not as it was in the one before is copied again, until
+//! nothing is left to be copied: then the last dump is of the moment of which all is. Under writers that
+//! never rest the last files are called moving.
 
 mod dump;
 mod pass;
@@ -262,7 +263,8 @@ impl Making<'_> {
         Ok(old.exists().then_some(Old { list: old, cut: true }))
     }
 
-    /// Takes a dump. The stores are opened anew for each: nothing that was read before is taken for what is there now.
+    /// Takes a dump. The stores are opened anew for each: nothing that was read before is taken for what is
+    /// there now.
     async fn dump(&self, to: PathBuf) -> Result<(Dumped, OfflineStores<'_>), Error> {
         let mut offline = OfflineStores::new(self.config);
         let store = offline.metadata(&self.name).await?;

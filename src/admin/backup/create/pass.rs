@@ -178,7 +178,8 @@ impl Making<'_> {
         }
         let (from, to) = (base.content(entry.content), self.parts.content(entry.content));
         let length = entry.length;
-        // Large holes have no part in the checksums of this format: the file is read once more, and never again whole.
+        // Large holes have no part in the checksums of this format: the file is read once more, and never
+        // again whole.
         let old = length >= LARGE && entry.coverage() == Coverage::All;
         let linked = spawn_blocking(move || {
             transfer::remove(&to)?;

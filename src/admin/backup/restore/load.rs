@@ -31,8 +31,8 @@ pub(super) struct Loading<'a> {
 }
 
 impl Loading<'_> {
-    /// Brings the names in, and says that they are whole when every content is found to be there still: as long as a load is
-    /// under way trunkfs gc does not run, and before it may have.
+    /// Brings the names in, and says that they are whole when every content is found to be there still: as
+    /// long as a load is under way trunkfs gc does not run, and before it may have.
     pub(super) async fn load(
         &self,
         store: &dyn Load,

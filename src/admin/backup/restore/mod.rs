@@ -1,7 +1,8 @@
 //! A backup becomes shares again: first every byte in a content store, then all names at once.
 //!
-//! Nothing that is there is written over: content of the same id with other bytes stays, and the backup's gets another id, which no
-//! client sees. A restore that ends before its names are in has changed nothing, and left contents that no file has.
+//! Nothing that is there is written over: content of the same id with other bytes stays, and the backup's
+//! gets another id, which no client sees. A restore that ends before its names are in has changed nothing,
+//! and left contents that no file has.
 
 mod contents;
 mod load;
@@ -41,7 +42,8 @@ pub struct Wanted {
     pub shares: Vec<ShareName>,
     /// The name that the one share gets.
     pub name: Option<ShareName>,
-    /// The metadata store; none: the one that the configuration names for the share, or the one of the same name.
+    /// The metadata store; none: the one that the configuration names for the share, or the one of the same
+    /// name.
     pub store: Option<String>,
     /// The content store, in the same way.
     pub content: Option<String>,
@@ -92,7 +94,8 @@ pub struct Placed {
 /// Brings a backup in.
 ///
 /// # Errors
-/// No name was changed then, unless several metadata stores were to be: those before the one that failed have theirs.
+/// No name was changed then, unless several metadata stores were to be: those before the one that failed have
+/// theirs.
 pub async fn restore(
     config: &Config,
     wanted: &Wanted,
@@ -216,8 +219,8 @@ fn metadata_failed(name: &str) -> impl Fn(crate::metadata::Error) -> Error + use
     move |source| Error::Metadata { name: name.clone(), source }
 }
 
-/// Whether the backup has every content that is wanted, as far as that can be said without reading it. Answers with the
-/// objects whose content it has not, where that is accepted.
+/// Whether the backup has every content that is wanted, as far as that can be said without reading it.
+/// Answers with the objects whose content it has not, where that is accepted.
 async fn examine(
     folder: &Path,
     manifest: &Manifest,

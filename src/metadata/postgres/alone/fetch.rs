@@ -20,8 +20,9 @@ use crate::metadata::postgres::rows::{
 use crate::metadata::single_writer::Edge;
 use crate::types::{Cookie, ObjectId, ShareId};
 
-/// 0: the objects `$1`. 1: what the directories `$2` have under the names `$3`, with the place of the question from 1 and the
-/// cookie. 2: which of the directories `$4` have entries. An entry is found as in `read`.
+/// 0: the objects `$1`. 1: what the directories `$2` have under the names `$3`, with the place of the
+/// question from 1 and the cookie. 2: which of the directories `$4` have entries. An entry is found as in
+/// `read`.
 const ROWS: &str = concat!(
     "SELECT 0::smallint, ",
     object_columns!("o"),
@@ -48,7 +49,8 @@ const ANCESTORS: &str = "
         SELECT f.id, f.parent_id FROM above a, LATERAL (SELECT * FROM files c WHERE c.id = a.parent_id OFFSET 0) f)
     SELECT a.id FROM above a";
 
-/// After so many fetches an operation is taken for one that walks up from a directory: all that lies above is fetched.
+/// After so many fetches an operation is taken for one that walks up from a directory: all that lies above is
+/// fetched.
 pub(super) const WALKING: u32 = 3;
 
 /// What was asked, and the rows that answer it.
@@ -148,8 +150,8 @@ impl Fetched {
     }
 }
 
-/// A row's object. One of a share that this process has not met is as good as gone: no call of a share that it has met is
-/// about it.
+/// A row's object. One of a share that this process has not met is as good as gone: no call of a share that
+/// it has met is about it.
 fn stored(row: &Row, shares: &KnownShares) -> Result<Option<Stored>, Error> {
     let share: i16 = column(row, BEHIND_OBJECT)?;
     match shares.fsid(ShareId(share)) {

@@ -61,7 +61,8 @@ pub(super) struct Line {
 }
 
 impl Line {
-    /// Connects and claims a slot, which fences every other one: what is under way there has ended then, and nothing follows.
+    /// Connects and claims a slot, which fences every other one: what is under way there has ended then, and
+    /// nothing follows.
     pub(super) async fn open(
         settings: &Arc<Settings>,
         instance: Uuid,
@@ -90,8 +91,8 @@ impl Line {
         self.last = number - 1;
     }
 
-    /// The number of the next batch, and its way, which begins when it is polled first. Batches are applied in the order of
-    /// their numbers or not at all, and durable when the way ends well.
+    /// The number of the next batch, and its way, which begins when it is polled first. Batches are applied
+    /// in the order of their numbers or not at all, and durable when the way ends well.
     pub(super) fn send(
         &mut self,
         batch: Batch,
@@ -120,7 +121,8 @@ impl Line {
     }
 }
 
-/// Finds out which batches of a slot were applied: the number of the last. Nothing is applied there afterwards.
+/// Finds out which batches of a slot were applied: the number of the last. Nothing is applied there
+/// afterwards.
 ///
 /// # Errors
 /// Where the database is away for too long.

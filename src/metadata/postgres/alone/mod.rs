@@ -1,5 +1,6 @@
-//! One server alone with the database, which the lease says: changes are decided in this process by the operations of
-//! [`crate::metadata::single_writer`], written in batches, and reads are answered from the cache.
+//! One server alone with the database, which the lease says: changes are decided in this process by the
+//! operations of [`crate::metadata::single_writer`], written in batches, and reads are answered from the
+//! cache.
 
 mod apply;
 mod fetch;
@@ -104,7 +105,8 @@ impl Alone {
         true
     }
 
-    /// Writes until it is told to stop. A writer that cannot go on leaves its calls to the shared path, and another follows.
+    /// Writes until it is told to stop. A writer that cannot go on leaves its calls to the shared path, and
+    /// another follows.
     async fn write(&self, mut line: Line, stop: CancellationToken) {
         let _vital = Vital::new("postgres-writer");
         loop {

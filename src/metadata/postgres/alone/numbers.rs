@@ -13,7 +13,8 @@ const DRAWN: usize = 2048;
 /// Fewer than these are few: more are drawn beside the operations that use them up.
 const FEW: usize = DRAWN / 2;
 
-/// Draws numbers. A session's numbers come in runs of the sequences' CACHE, so that an array of each is mostly dense.
+/// Draws numbers. A session's numbers come in runs of the sequences' CACHE, so that an array of each is
+/// mostly dense.
 pub(super) const DRAW: &str = "
     SELECT ARRAY(SELECT nextval('fileids') FROM generate_series(1, 2048)),
            ARRAY(SELECT nextval('cookies') FROM generate_series(1, 2048))";

@@ -1,9 +1,10 @@
-//! The tables as the writer sees them that is alone with the database: rows that it has met, as they are after the batches
-//! that it has sent, and what the batch changes that it decides on now.
+//! The tables as the writer sees them that is alone with the database: rows that it has met, as they are
+//! after the batches that it has sent, and what the batch changes that it decides on now.
 //!
-//! A row that was never met is missing: the operation that asks for it has changed nothing yet, and runs again once the row
-//! was fetched. A name that was never met is taken for free, as long as the operation puts an entry there: the primary
-//! key refuses the batch where it is not, and nothing is fetched for most new names.
+//! A row that was never met is missing: the operation that asks for it has changed nothing yet, and runs
+//! again once the row was fetched. A name that was never met is taken for free, as long as the operation puts
+//! an entry there: the primary key refuses the batch where it is not, and nothing is fetched for most new
+//! names.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
@@ -16,7 +17,8 @@ use crate::metadata::single_writer::{Edge, OpError, Outcome, Tables};
 use crate::metadata::{Capabilities, Error};
 use crate::types::{Attributes, Cookie, Fileid, Fsid, Name, ObjectId, ShareId, SymlinkTarget};
 
-/// How many rows of a kind are kept at least, where that many were met. Far more than the batches under way can change.
+/// How many rows of a kind are kept at least, where that many were met. Far more than the batches under way
+/// can change.
 const KEPT: usize = 1 << 15;
 
 /// How many ids are kept at least that no object has: calls with stale handles take no room from rows.
@@ -167,7 +169,8 @@ impl Overlay {
         *self = Self { numbers, turns, cautious, ..Self::new(self.shares.clone()) };
     }
 
-    /// A batch was not applied, and none behind it: what it has touched is fetched anew. Everything else is as it was.
+    /// A batch was not applied, and none behind it: what it has touched is fetched anew. Everything else is
+    /// as it was.
     pub(super) fn retract(&mut self, touched: &Touched) {
         for id in &touched.objects {
             self.objects.remove(id);
@@ -229,8 +232,8 @@ impl Overlay {
         }
     }
 
-    /// Whether a directory has entries, as a fetch says that began at `moment`. The answer counts where none of them has
-    /// changed since.
+    /// Whether a directory has entries, as a fetch says that began at `moment`. The answer counts where none
+    /// of them has changed since.
     pub(super) fn learn_occupancy(&mut self, moment: Moment, directory: ObjectId, occupied: bool) {
         let covered = match self.batches.front() {
             Some((number, _)) => *number <= moment.sent + 1,

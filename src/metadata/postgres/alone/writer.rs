@@ -1,6 +1,7 @@
-//! The task that writes while this process is alone with the database: it takes all calls that wait, decides each on the tables
-//! as they are, and sends what they come to as one batch. The next batch is decided on while the one before it is on its way;
-//! a call is answered when its batch is durable, and so is everything that it rests on.
+//! The task that writes while this process is alone with the database: it takes all calls that wait, decides
+//! each on the tables as they are, and sends what they come to as one batch. The next batch is decided on
+//! while the one before it is on its way; a call is answered when its batch is durable, and so is everything
+//! that it rests on.
 
 use std::collections::VecDeque;
 use std::pin::Pin;
@@ -99,8 +100,9 @@ impl<'a> Writer<'a> {
         }
     }
 
-    /// Carries calls out until it is told to stop, or cannot go on. The batches on their way are brought to their end; every other
-    /// call has changed nothing then, and its caller takes the shared path. Gives the connection back.
+    /// Carries calls out until it is told to stop, or cannot go on. The batches on their way are brought to
+    /// their end; every other call has changed nothing then, and its caller takes the shared path. Gives the
+    /// connection back.
     pub(super) async fn run(mut self, stop: &CancellationToken) -> Line {
         while self.step(stop).await.is_ok() {}
         self.queue.close();
@@ -149,8 +151,8 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
-    /// How many calls the next batch is to have at least, where one may be sent. While a batch is on its way, one that is much
-    /// smaller would only delay the calls that come right after it.
+    /// How many calls the next batch is to have at least, where one may be sent. While a batch is on its way,
+    /// one that is much smaller would only delay the calls that come right after it.
     fn least(&self) -> Option<usize> {
         match self.flights.back() {
             None => Some(1),
@@ -207,8 +209,8 @@ impl<'a> Writer<'a> {
         if missing.numbers || !incomplete.is_empty() {
             let walking = incomplete.iter().any(|call| call.fetches >= WALKING);
             let moment = self.overlay.moment();
-            // In a task of its own: while the outcome of a batch is awaited no fetch is polled, and its connection of the pool may
-            // be the last one.
+            // In a task of its own: while the outcome of a batch is awaited no fetch is polled, and its
+            // connection of the pool may be the last one.
             let fetching =
                 tokio::spawn(fetch(Arc::clone(&self.alone.pool), missing, moment, walking));
             self.fetches.push(Box::pin(async move {
@@ -221,8 +223,9 @@ impl<'a> Writer<'a> {
         }
     }
 
-    /// Sends what decided calls come to. Where that is nothing, they are answered with what they rest on: with the batch before them,
-    /// or at once while nobody else can have changed a row. Without a licence somebody can, and they go the shared path.
+    /// Sends what decided calls come to. Where that is nothing, they are answered with what they rest on:
+    /// with the batch before them, or at once while nobody else can have changed a row. Without a licence
+    /// somebody can, and they go the shared path.
     fn send(&mut self, mut decided: Vec<Waiting>) {
         if !self.overlay.has_changes() {
             match self.flights.back_mut() {
@@ -342,8 +345,8 @@ impl<'a> Writer<'a> {
         calls.into_iter().rev().for_each(|call| self.ready.push_front(call));
     }
 
-    /// Waits for all batches on their way, of which the first was refused; answers the calls whose changes are there for all that,
-    /// and gives the others back. Rows that they touch are met anew.
+    /// Waits for all batches on their way, of which the first was refused; answers the calls whose changes
+    /// are there for all that, and gives the others back. Rows that they touch are met anew.
     async fn ground(&mut self, refused: Refused) -> (Refused, Vec<Waiting>) {
         let mut is_lost = refused.may_be_applied();
         self.flights.iter().for_each(|flight| self.alone.cache.doubt(&flight.begun));

@@ -7,8 +7,8 @@ use rustix::time::{ClockId, clock_gettime};
 /// A clock that never goes back. Its times say how long ago something was, and nothing else.
 #[derive(Clone, Debug)]
 pub(super) enum Clock {
-    /// The machine's time since its start, suspends included: [`std::time::Instant`] stands still while a machine sleeps, and
-    /// a licence that stood still with it would outlive the lease.
+    /// The machine's time since its start, suspends included: [`std::time::Instant`] stands still while a
+    /// machine sleeps, and a licence that stood still with it would outlive the lease.
     Machine,
     /// A test's.
     #[cfg(test)]

@@ -1,5 +1,5 @@
-//! The task that keeps an instance's part in the lease: registers it, renews it, takes the lease where nobody else is there, and
-//! gives it up where somebody comes.
+//! The task that keeps an instance's part in the lease: registers it, renews it, takes the lease where nobody
+//! else is there, and gives it up where somebody comes.
 
 use std::pin::pin;
 use std::sync::atomic::Ordering;
@@ -84,7 +84,8 @@ impl Keeper {
         self.keep(&session).await
     }
 
-    /// As long as the connection lasts. What was observed lasts no longer: another server may answer on the next one.
+    /// As long as the connection lasts. What was observed lasts no longer: another server may answer on the
+    /// next one.
     async fn keep(&mut self, session: &Session) -> Result<(), PostgresError> {
         let mut observed = Observed::default();
         loop {
@@ -276,7 +277,8 @@ impl Keeper {
         }
     }
 
-    /// Does `work` while the instance's row is renewed. Fails where the lease is another's by then, once the work is done.
+    /// Does `work` while the instance's row is renewed. Fails where the lease is another's by then, once the
+    /// work is done.
     async fn renewing<T>(
         &mut self,
         session: &Session,

@@ -1,10 +1,11 @@
-//! Which instance decides changes in its own memory. The one that holds the lease is alone: nobody else changes rows, so what
-//! it has read stays true. All others join before they change anything, which makes the holder give the lease up; without a
-//! holder every instance changes rows through the functions of the schema, which look and lock.
+//! Which instance decides changes in its own memory. The one that holds the lease is alone: nobody else
+//! changes rows, so what it has read stays true. All others join before they change anything, which makes the
+//! holder give the lease up; without a holder every instance changes rows through the functions of the
+//! schema, which look and lock.
 //!
-//! The lease is a row of the database, and `migrations/postgres/V5__lease.sql` has its rules. An instance renews its own row, and
-//! one whose row has not moved for a TTL of somebody else's clock is taken for dead. A holder may answer from its memory
-//! while it has a licence, which is over before anybody can think so.
+//! The lease is a row of the database, and `migrations/postgres/V5__lease.sql` has its rules. An instance
+//! renews its own row, and one whose row has not moved for a TTL of somebody else's clock is taken for dead.
+//! A holder may answer from its memory while it has a licence, which is over before anybody can think so.
 
 mod clock;
 mod keeper;
@@ -31,8 +32,8 @@ use super::error::PostgresError;
 use super::settings::{Cache, LeaseTimes};
 use crate::metadata::Source;
 
-/// Keeps the lease from being taken until the transaction ends, of an instance that has joined. For those that change rows
-/// without a writer slot.
+/// Keeps the lease from being taken until the transaction ends, of an instance that has joined. For those
+/// that change rows without a writer slot.
 pub(super) const SHARE: &str = "SELECT FROM share_lease($1)";
 
 /// An end that takes longer leaves its row to be taken for dead.
@@ -41,12 +42,14 @@ const LONGEST_LEAVE: Duration = Duration::from_secs(10);
 /// What decides changes in this process while the lease is its own.
 #[async_trait::async_trait]
 pub(super) trait Holder: fmt::Debug + Send + Sync + 'static {
-    /// The lease is this instance's. The holder claims its slot with `claim_alone_slot`, which fences all others; what it reads
-    /// afterwards it may keep. Answers whether it decides changes from now on: where it does not, the lease is given up.
+    /// The lease is this instance's. The holder claims its slot with `claim_alone_slot`, which fences all
+    /// others; what it reads afterwards it may keep. Answers whether it decides changes from now on: where it
+    /// does not, the lease is given up.
     async fn begin(&self) -> bool;
 
-    /// No change is decided here any more: what is under way comes to its end, waiting calls go the shared path, and what was
-    /// kept is dropped. The lease may be another's as soon as this has returned, and may be so already.
+    /// No change is decided here any more: what is under way comes to its end, waiting calls go the shared
+    /// path, and what was kept is dropped. The lease may be another's as soon as this has returned, and may
+    /// be so already.
     async fn end(&self);
 }
 
@@ -154,21 +157,22 @@ impl Lease {
         }
     }
 
-    /// Names what decides changes when the lease is this instance's. Without it, or with [`Cache::Off`], the lease is never
-    /// taken. Before the first call of [`Lease::announce`]. The holder is not kept alive.
+    /// Names what decides changes when the lease is this instance's. Without it, or with [`Cache::Off`], the
+    /// lease is never taken. Before the first call of [`Lease::announce`]. The holder is not kept alive.
     pub(super) fn set_holder(&self, holder: Weak<dyn Holder>) {
         // A second one would not be asked.
         let first = self.holder.set(holder);
         debug_assert!(first.is_ok(), "a lease has one holder");
     }
 
-    /// Whether what the holder has kept is true. To be asked after it was looked up: what was kept may have been overtaken since
-    /// a licence that is over.
+    /// Whether what the holder has kept is true. To be asked after it was looked up: what was kept may have
+    /// been overtaken since a licence that is over.
     pub(super) fn is_licensed(&self) -> bool {
         self.inner.is_licensed()
     }
 
-    /// How many times this instance has had the lease. A slot that was claimed in an earlier generation is fenced.
+    /// How many times this instance has had the lease. A slot that was claimed in an earlier generation is
+    /// fenced.
     pub(super) fn generation(&self) -> u64 {
         self.inner.generation.load(Ordering::Acquire)
     }
@@ -183,8 +187,8 @@ impl Lease {
         self.inner.report.borrow().state == LeaseState::Joined
     }
 
-    /// Registers the instance, and waits until it is known who holds the lease. Without a database, that is looked for in the
-    /// background.
+    /// Registers the instance, and waits until it is known who holds the lease. Without a database, that is
+    /// looked for in the background.
     pub(super) async fn announce(&self) {
         let request = self.request();
         let known = |report: &Report| report.answered >= request || report.failed >= request;
@@ -195,8 +199,8 @@ impl Lease {
         }
     }
 
-    /// Waits until rows may be changed, where `claim_slot` says that they may not. A holder elsewhere gives the lease up; one
-    /// here is left alone, and its caller is to ask it.
+    /// Waits until rows may be changed, where `claim_slot` says that they may not. A holder elsewhere gives
+    /// the lease up; one here is left alone, and its caller is to ask it.
     pub(super) async fn enter(&self) -> Result<Mode, PostgresError> {
         let request = self.request();
         self.answer(request).await
@@ -214,8 +218,8 @@ impl Lease {
         }
     }
 
-    /// Ends the instance's part, cleanly where the database answers: its holder ends, the lease is free at once, and nobody waits
-    /// for what does not come back.
+    /// Ends the instance's part, cleanly where the database answers: its holder ends, the lease is free at
+    /// once, and nobody waits for what does not come back.
     pub(super) async fn leave(&self) {
         let keeping = self.keeping.lock().take();
         let Some(mut keeping) = keeping else { return };

@@ -1,4 +1,5 @@
-//! How long the counts of other instances have stood still, by this process's own clock. No wall clocks are compared.
+//! How long the counts of other instances have stood still, by this process's own clock. No wall clocks are
+//! compared.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -8,8 +9,8 @@ use uuid::Uuid;
 
 use super::session::Seen;
 
-/// The counts as they were seen on one connection. After a new one the observation begins anew: what another instance committed
-/// before a failover may be missing in the database that is seen now.
+/// The counts as they were seen on one connection. After a new one the observation begins anew: what another
+/// instance committed before a failover may be missing in the database that is seen now.
 #[derive(Debug, Default)]
 pub(super) struct Observed {
     instances: HashMap<Uuid, Still>,
@@ -25,8 +26,8 @@ struct Still {
 }
 
 impl Observed {
-    /// Notes what was seen; `now` is a time after the answer, so that a count was written before it. Answers whether another
-    /// instance has shown that it lives, or that it lived until now.
+    /// Notes what was seen; `now` is a time after the answer, so that a count was written before it. Answers
+    /// whether another instance has shown that it lives, or that it lived until now.
     pub(super) fn note(&mut self, seen: &Seen, own: Uuid, now: Instant) -> bool {
         let holder = seen.holder.filter(|holder| *holder != own);
         let rowless = holder.filter(|holder| seen.others.iter().all(|(other, _)| other != holder));

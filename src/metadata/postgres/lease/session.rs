@@ -1,4 +1,5 @@
-//! The statements of the lease, on a connection of their own: one outside the pool, which no lifetime ends and no call uses.
+//! The statements of the lease, on a connection of their own: one outside the pool, which no lifetime ends
+//! and no call uses.
 
 use std::time::Duration;
 

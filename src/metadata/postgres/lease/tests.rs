@@ -441,7 +441,8 @@ async fn repairs_and_loads_make_the_holder_end_first() {
     alone.lease.leave().await;
 }
 
-/// Slots of the holder's own process are fenced with all others; its connections claim new ones when the lease is over.
+/// Slots of the holder's own process are fenced with all others; its connections claim new ones when the
+/// lease is over.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs PostgreSQL: tests/run.sh --lib lease::"]
 async fn connections_claim_anew_after_a_lease() {

@@ -41,11 +41,12 @@ const ADD: &str = "
     VALUES ($1, $2, to_char(clock_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"'), $3)";
 const REMOVE: &str = "DELETE FROM refinery_schema_history WHERE version = $1";
 
-/// Checks the server and that its schema is the one this program serves; brings it there first where the settings
-/// allow that. Waits while another process changes it.
+/// Checks the server and that its schema is the one this program serves; brings it there first where the
+/// settings allow that. Waits while another process changes it.
 ///
 /// # Errors
-/// [`Error::Schema`] where the schema is another; [`Error::Backend`] where the server does not fit, or there is no way to it.
+/// [`Error::Schema`] where the schema is another; [`Error::Backend`] where the server does not fit, or there
+/// is no way to it.
 pub(super) async fn prepare(settings: &Settings) -> Result<(), Error> {
     let mut schema = PostgresSchema::open(settings).await?;
     let catalog = &schema.catalog;
@@ -118,11 +119,12 @@ pub struct PostgresSchema {
 }
 
 impl PostgresSchema {
-    /// Reads the settings' `migrations_path`, where there is one, and connects. The connection goes with the value.
+    /// Reads the settings' `migrations_path`, where there is one, and connects. The connection goes with the
+    /// value.
     ///
     /// # Errors
-    /// [`Error::Schema`] where the folder is of no use, [`Error::Backend`] where there is no way to the database, or it
-    /// does not fit this program.
+    /// [`Error::Schema`] where the folder is of no use, [`Error::Backend`] where there is no way to the
+    /// database, or it does not fit this program.
     pub async fn connect(settings: &Settings) -> Result<Self, Error> {
         server_check::check_for_migration(settings).await?;
         Self::open(settings).await

@@ -21,18 +21,20 @@ const TRY_LOCK_SHARED: &str = "SELECT pg_try_advisory_lock_shared(19793, 0)";
 const LOCK_SHARED: &str = "SELECT pg_advisory_lock_shared(19793, 0)";
 const UNLOCK_SHARED: &str = "SELECT pg_advisory_unlock_shared(19793, 0)";
 
-/// A migration takes as long as it takes, whatever the role's or the database's timeouts are; which of them there are
-/// depends on the server's version.
+/// A migration takes as long as it takes, whatever the role's or the database's timeouts are; which of them
+/// there are depends on the server's version.
 const PATIENT: &str = "
     SELECT set_config(name, '0', false) FROM pg_settings
      WHERE name IN ('statement_timeout', 'lock_timeout', 'transaction_timeout', 'idle_session_timeout',
                     'idle_in_transaction_session_timeout');
     SET client_min_messages = warning;
     SET application_name = 'trunkfs migrations'";
-/// A migration whose client is gone is rolled back at once, not when its statement has ended. Not every system can do that.
+/// A migration whose client is gone is rolled back at once, not when its statement has ended. Not every
+/// system can do that.
 const WATCHFUL: &str = "SET client_connection_check_interval = '1s'";
 
-/// Connections of instances: they hold a writer slot's lock or say what they are. Every role may see this much of others.
+/// Connections of instances: they hold a writer slot's lock or say what they are. Every role may see this
+/// much of others.
 const USERS: &str = "
     SELECT format('%s %s of the role %s%s (%s)', count(*),
                   CASE count(*) WHEN 1 THEN 'connection' ELSE 'connections' END,

@@ -1,4 +1,5 @@
-//! Connection URLs (PostgreSQL manual 34.1.1.2): `postgres://user:password@host:port,…/database?parameter=value&…`.
+//! Connection URLs (PostgreSQL manual 34.1.1.2):
+//! `postgres://user:password@host:port,…/database?parameter=value&…`.
 
 use std::time::Duration;
 

@@ -167,8 +167,8 @@ pub(crate) async fn callers_that_give_up_hold_nobody_up(world: World) {
     assert_eq!(world.superuser().list(world.root).await.len(), made);
 }
 
-/// Gives the operation up at its first wait, at its second, and so on; scenes are looked at again at the end, when
-/// whatever was still on its way has come through.
+/// Gives the operation up at its first wait, at its second, and so on; scenes are looked at again at the end,
+/// when whatever was still on its way has come through.
 async fn given_up_wherever_it_waits(world: World, operation: Operation, giving: Giving) {
     let World { store, share, .. } = &world;
     let expected = Expected::of(operation, store, share).await;

@@ -65,7 +65,8 @@ pub(crate) async fn the_owner_gives_a_file_to_own_groups(world: World) {
     assert_eq!(outside.setattr(file.id, owner(None, Some(8))).await.unwrap().change.after.gid, 8);
 }
 
-/// chown takes set-uid, and set-gid where the group may execute, from what is no directory; from whoever it comes.
+/// chown takes set-uid, and set-gid where the group may execute, from what is no directory; from whoever it
+/// comes.
 pub(crate) async fn chown_clears_the_set_id_bits(world: World) {
     let root = world.superuser();
     let cases = [(0o6755, 0o755), (0o4700, 0o700), (0o2755, 0o755), (0o2745, 0o2745)];

@@ -116,7 +116,8 @@ pub(crate) async fn an_entry_change_moves_mtime_whatever_was_set(world: World) {
     }
 }
 
-/// A write's time takes the place of the mtime that the writer saw, even of a later one, and of no newer write's.
+/// A write's time takes the place of the mtime that the writer saw, even of a later one, and of no newer
+/// write's.
 pub(crate) async fn a_write_replaces_the_mtime_it_saw_and_no_newer_one(world: World) {
     let root = world.superuser();
     let now = Timestamp::now();

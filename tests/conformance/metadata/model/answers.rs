@@ -1,5 +1,5 @@
-//! Answers without what may differ between two stores: ids, fileids and content ids become labels, in the order of
-//! their appearance; cookies are left out.
+//! Answers without what may differ between two stores: ids, fileids and content ids become labels, in the
+//! order of their appearance; cookies are left out.
 
 use std::collections::HashMap;
 
