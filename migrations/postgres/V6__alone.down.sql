@@ -1,3 +1,3 @@
 -- A server that holds the lease cannot write without these. No data is lost: the table has the numbers of batches that were written.
-DROP FUNCTION apply_rows, row_is_missing, settle_alone;
+DROP FUNCTION apply_rows, settle_alone;
 DROP TABLE writers;

@@ -8,19 +8,9 @@ CREATE TABLE writers (
     last_batch bigint  NOT NULL
 ) WITH (fillfactor = 20);
 
--- The writer knows a row that is not there: somebody else has changed the tables.
-CREATE FUNCTION row_is_missing(p_what text, p_id uuid) RETURNS void
-LANGUAGE plpgsql AS $$
-BEGIN
-    RAISE EXCEPTION '% % is not there', p_what, p_id USING ERRCODE = 'data_corrupted';
-END $$;
-
 -- Writes one batch: entries that are gone (d), that lead elsewhere (m), that are new (e); objects that are gone (g), new (f),
 -- changed (u); link counts that are to be recorded (l), and that are to be dropped (k); what the shares (s) use more.
--- Rows are changed in the order of the arrays, which is that of the objects' UUIDs. Each row is found by itself, in the
--- order of the primary key: a join with the arrays would read all of a table that was small when the plan was made, and another
--- index all of a directory. The order is a descending one for rows that change often: while an old snapshot is open (pg_dump)
--- their dead versions stay, and the present one has the last place.
+-- Rows are changed in the order of the arrays, which is that of the objects' UUIDs.
 -- The writer's own row comes first: a fenced writer, or one whose batch before this one was not applied, does no work. Nothing is read
 -- to decide on, and nothing is answered: the process knows what it wrote.
 CREATE FUNCTION apply_rows(
@@ -41,59 +31,37 @@ CREATE FUNCTION apply_rows(
 LANGUAGE plpgsql AS $$
 DECLARE
     counted bigint;
-    s record; d record; m record; u record;
 BEGIN
     UPDATE writers SET last_batch = p_batch
-     WHERE ctid = (SELECT w.ctid FROM writers w WHERE w.slot >= p_slot AND w.slot <= p_slot ORDER BY w.slot DESC LIMIT 1)
-       AND epoch = p_epoch AND last_batch = p_batch - 1;
+     WHERE slot = p_slot AND epoch = p_epoch AND last_batch = p_batch - 1;
     IF NOT FOUND THEN
         RAISE EXCEPTION 'the batch before % of writer slot % was not applied', p_batch, p_slot USING ERRCODE = 'TF005';
     END IF;
-    FOR s IN SELECT * FROM unnest(s_share, s_files, s_bytes) AS s(share, files, bytes) LOOP
-        UPDATE writer_slots SET used_at = now(), files = files + s.files, bytes = bytes + s.bytes::numeric
-         WHERE ctid = (SELECT w.ctid FROM writer_slots w
-                        WHERE w.slot = p_slot AND w.share_id >= s.share AND w.share_id <= s.share
-                        ORDER BY w.share_id DESC LIMIT 1)
-           AND epoch = p_epoch;
-        IF NOT FOUND THEN
-            RAISE EXCEPTION 'writer slot % is fenced', p_slot USING ERRCODE = 'TF001';
-        END IF;
-    END LOOP;
+    UPDATE writer_slots w SET used_at = now(), files = w.files + s.files, bytes = w.bytes + s.bytes::numeric
+      FROM unnest(s_share, s_files, s_bytes) AS s(share, files, bytes)
+     WHERE w.slot = p_slot AND w.share_id = s.share AND w.epoch = p_epoch;
+    GET DIAGNOSTICS counted = ROW_COUNT;
+    IF counted <> cardinality(s_share) THEN
+        RAISE EXCEPTION 'writer slot % is fenced', p_slot USING ERRCODE = 'TF001';
+    END IF;
     IF current_setting('transaction_isolation') <> 'read committed' THEN
         RAISE EXCEPTION 'the isolation level is not READ COMMITTED' USING ERRCODE = 'TF002';
     END IF;
     IF cardinality(d_parent) > 0 THEN
-        FOR d IN SELECT * FROM unnest(d_parent, d_name) AS d(parent, name) LOOP
-            DELETE FROM parent_child_map
-             WHERE ctid = (SELECT e.ctid FROM parent_child_map e
-                            WHERE e.parent_id = d.parent AND e.child_name >= d.name AND e.child_name <= d.name
-                            ORDER BY e.child_name LIMIT 1);
-            IF NOT FOUND THEN
-                PERFORM row_is_missing('the entry of directory', d.parent);
-            END IF;
-        END LOOP;
+        DELETE FROM parent_child_map m USING unnest(d_parent, d_name) AS d(parent, name)
+         WHERE m.parent_id = d.parent AND m.child_name = d.name;
     END IF;
     IF cardinality(m_parent) > 0 THEN
-        FOR m IN SELECT * FROM unnest(m_parent, m_name, m_child, m_cookie) AS m(parent, name, child, cookie) LOOP
-            UPDATE parent_child_map SET child_id = m.child, cookie = m.cookie
-             WHERE ctid = (SELECT e.ctid FROM parent_child_map e
-                            WHERE e.parent_id = m.parent AND e.child_name >= m.name AND e.child_name <= m.name
-                            ORDER BY e.child_name LIMIT 1);
-            IF NOT FOUND THEN
-                PERFORM row_is_missing('the entry of directory', m.parent);
-            END IF;
-        END LOOP;
+        UPDATE parent_child_map m SET child_id = n.child, cookie = n.cookie
+          FROM unnest(m_parent, m_name, m_child, m_cookie) AS n(parent, name, child, cookie)
+         WHERE m.parent_id = n.parent AND m.child_name = n.name;
     END IF;
     IF cardinality(e_parent) > 0 THEN
         INSERT INTO parent_child_map (parent_id, child_name, child_id, cookie)
         SELECT * FROM unnest(e_parent, e_name, e_child, e_cookie);
     END IF;
     IF cardinality(g_id) > 0 THEN
-        DELETE FROM files WHERE id = ANY (g_id);
-        GET DIAGNOSTICS counted = ROW_COUNT;
-        IF counted <> cardinality(g_id) THEN
-            PERFORM row_is_missing('one of the removed objects from', g_id[1]);
-        END IF;
+        DELETE FROM files f USING unnest(g_id) AS g(id) WHERE f.id = g.id;
     END IF;
     IF cardinality(f_id) > 0 THEN
         INSERT INTO files (id, share_id, fileid, file_type, mode, uid, gid, size, used, atime, mtime, ctime, subdirs,
@@ -102,27 +70,22 @@ BEGIN
                              f_subdirs, f_content, f_version, f_mtime_version, f_parent, f_verifier, f_target, f_rdev);
     END IF;
     IF cardinality(u_id) > 0 THEN
-        FOR u IN
-            SELECT * FROM unnest(u_id, u_mode, u_uid, u_gid, u_size, u_used, u_atime, u_mtime, u_ctime, u_subdirs, u_content,
-                                 u_version, u_mtime_version, u_parent, u_verifier)
-                AS u(id, mode, uid, gid, size, used, atime, mtime, ctime, subdirs, content, version, mtime_version, parent, verifier)
-        LOOP
-            UPDATE files
-               SET mode = u.mode, uid = u.uid, gid = u.gid, size = u.size, used = u.used, atime = u.atime, mtime = u.mtime,
-                   ctime = u.ctime, subdirs = u.subdirs, content_id = u.content, content_version = u.version,
-                   mtime_version = u.mtime_version, parent_id = u.parent, create_verifier = u.verifier
-             WHERE ctid = (SELECT f.ctid FROM files f WHERE f.id >= u.id AND f.id <= u.id ORDER BY f.id DESC LIMIT 1);
-            IF NOT FOUND THEN
-                PERFORM row_is_missing('object', u.id);
-            END IF;
-        END LOOP;
+        UPDATE files f
+           SET mode = u.mode, uid = u.uid, gid = u.gid, size = u.size, used = u.used, atime = u.atime, mtime = u.mtime,
+               ctime = u.ctime, subdirs = u.subdirs, content_id = u.content, content_version = u.version,
+               mtime_version = u.mtime_version, parent_id = u.parent, create_verifier = u.verifier
+          FROM unnest(u_id, u_mode, u_uid, u_gid, u_size, u_used, u_atime, u_mtime, u_ctime, u_subdirs, u_content, u_version,
+                      u_mtime_version, u_parent, u_verifier)
+               AS u(id, mode, uid, gid, size, used, atime, mtime, ctime, subdirs, content, version, mtime_version, parent,
+                    verifier)
+         WHERE f.id = u.id;
     END IF;
     IF cardinality(l_id) > 0 THEN
         INSERT INTO link_counts (file_id, link_count) SELECT * FROM unnest(l_id, l_count)
         ON CONFLICT (file_id) DO UPDATE SET link_count = EXCLUDED.link_count;
     END IF;
     IF cardinality(k_id) > 0 THEN
-        DELETE FROM link_counts WHERE file_id = ANY (k_id);
+        DELETE FROM link_counts c USING unnest(k_id) AS k(id) WHERE c.file_id = k.id;
     END IF;
 END $$;
 

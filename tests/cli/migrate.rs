@@ -16,7 +16,7 @@ use super::port::Reserved;
 use super::process::{Finished, Running, folder, patiently, run, trunkfs};
 
 /// The newest version; a new one must be looked at here.
-const NEWEST: i32 = 6;
+const NEWEST: i32 = 7;
 
 /// A configuration with a store `main` in the database and one in memory, for `role`.
 fn configured(settings: &Settings, role: &str, more: &str) -> TempDir {
@@ -109,7 +109,7 @@ async fn a_schema_is_made_served_and_taken_back() {
         0,
         &["store main, the database", "applied V1 tables in ", "the schema has version 1"],
     );
-    serve(&folder).await.failed_with(1, &["the schema has version 1, this program needs 6; ", up]);
+    serve(&folder).await.failed_with(1, &["the schema has version 1, this program needs 7; ", up]);
     said(
         &migrate(&folder, &["status"]).await,
         3,
@@ -118,16 +118,16 @@ async fn a_schema_is_made_served_and_taken_back() {
     said(
         &migrate(&folder, &["up"]).await,
         0,
-        &["applied V2 operations in ", "applied V6 alone in ", "the schema has version 6"],
+        &["applied V2 operations in ", "applied V7 keys in ", "the schema has version 7"],
     );
-    said(&migrate(&folder, &["up"]).await, 0, &["nothing to do: the schema has version 6"]);
-    said(&migrate(&folder, &["status"]).await, 0, &["up to date: version 6"]);
+    said(&migrate(&folder, &["up"]).await, 0, &["nothing to do: the schema has version 7"]);
+    said(&migrate(&folder, &["status"]).await, 0, &["up to date: version 7"]);
 
     // While it is served nothing is taken back.
     let server = Running::start(folder.path(), &["--config", "t.yaml"], 1).await;
     let all = ["down", "--to", "0"];
     let words = [
-        "from version 6 to 0",
+        "from version 7 to 0",
         "V1 tables: Destroys",
         "shares: 1; files, directories and links: 1",
         "The store is in use: ",
@@ -140,16 +140,13 @@ async fn a_schema_is_made_served_and_taken_back() {
     until(&connect(&database.settings()).await, SERVING, 0).await;
 
     let asked = migrate(&folder, &["down"]).await;
-    refused(
-        &asked,
-        1,
-        &["from version 6 to 5", "V6 alone: A server", "No data is lost", "pg_dump"],
-    );
+    refused(&asked, 1, &["from version 7 to 6", "V7 keys: A server", "No data is lost", "pg_dump"]);
     assert!(!asked.err.contains("in use") && !asked.err.contains("V3"), "{asked:?}");
     said(
         &migrate(&folder, &yes).await,
         0,
         &[
+            "reverted V7",
             "reverted V6",
             "reverted V5",
             "reverted V3",
@@ -168,16 +165,16 @@ async fn a_schema_of_another_program_is_refused() {
     said(&migrate(&folder, &["up"]).await, 0, &[]);
     let client = connect(&database.settings()).await;
     let later =
-        "INSERT INTO refinery_schema_history VALUES (8, 'later', '2030-01-01T00:00:00Z', '1')";
+        "INSERT INTO refinery_schema_history VALUES (9, 'later', '2030-01-01T00:00:00Z', '1')";
     client.batch_execute(later).await.unwrap();
-    let words = ["the schema has version 8, newer than version 6", "upgrade TrunkFS"];
+    let words = ["the schema has version 9, newer than version 7", "upgrade TrunkFS"];
     serve(&folder).await.failed_with(1, &words);
     for words_of in [&["up"][..], &["down", "--yes"], &["down"]] {
         refused(&migrate(&folder, words_of).await, 1, &words);
     }
     said(&migrate(&folder, &["status"]).await, 4, &["later       foreign  2030", "unsupported: "]);
 
-    let other = "DELETE FROM refinery_schema_history WHERE version = 8;
+    let other = "DELETE FROM refinery_schema_history WHERE version = 9;
                  UPDATE refinery_schema_history SET checksum = '12' WHERE version = 1";
     client.batch_execute(other).await.unwrap();
     let words =
@@ -330,7 +327,7 @@ async fn a_role_that_may_not_make_tables_serves_those_of_another() {
         ],
     );
     let migrating = configured(&settings, &owner.name, "");
-    said(&migrate(&migrating, &["up"]).await, 0, &["the schema has version 6"]);
+    said(&migrate(&migrating, &["up"]).await, 0, &["the schema has version 7"]);
     let grants = format!(
         "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {0};
          GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO {0}",
@@ -450,10 +447,10 @@ async fn migrations_take_turns() {
     said(
         &first,
         0,
-        &["applied V1", "applied V6", "applied V7 slow in ", "the schema has version 7"],
+        &["applied V1", "applied V7", "applied V8 slow in ", "the schema has version 8"],
     );
     let second = ended(second).await;
-    said(&second, 0, &["nothing to do: the schema has version 7"]);
+    said(&second, 0, &["nothing to do: the schema has version 8"]);
     assert!(!second.out.contains("applied V"), "{second:?}");
 }
 
@@ -480,7 +477,7 @@ async fn a_migration_that_is_killed_or_stopped_leaves_the_version_before() {
         let slow = watch.query_one("SELECT to_regclass('slow') IS NULL", &[]).await.unwrap();
         assert!(slow.get::<_, bool>(0));
     }
-    said(&migrate(&folder, &words).await, 0, &["applied V7 slow", "the schema has version 7"]);
+    said(&migrate(&folder, &words).await, 0, &["applied V8 slow", "the schema has version 8"]);
 }
 
 #[tokio::test]
@@ -496,7 +493,7 @@ async fn a_folder_of_migrations_is_named_where_it_is_wrong() {
     let settings = database.settings();
     let more = format!(", auto_migrate: true, migrations_path: {:?}", migrations.path());
     let newer = configured(&settings, &settings.target.user, &more);
-    serve(&newer).await.failed_with(1, &["newest version is 7, this program needs version 6"]);
+    serve(&newer).await.failed_with(1, &["newest version is 8, this program needs version 7"]);
     said(&migrate(&folder, &["status"]).await, 3, &["operations  pending"]);
     std::fs::remove_file(migrations.path().join(format!("V{}__slow.sql", NEWEST + 1))).unwrap();
     Running::start(newer.path(), &["--config", "t.yaml"], 1).await.stop().await;

@@ -29,6 +29,7 @@ const DOWNS: &[(i32, &str)] = &[
     (4, include_str!("../../../../migrations/postgres/V4__conflicts.down.sql")),
     (5, include_str!("../../../../migrations/postgres/V5__lease.down.sql")),
     (6, include_str!("../../../../migrations/postgres/V6__alone.down.sql")),
+    (7, include_str!("../../../../migrations/postgres/V7__keys.down.sql")),
 ];
 
 /// Refinery's table, as it makes it.
