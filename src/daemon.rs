@@ -1,6 +1,8 @@
 //! A whole server from a configuration: stores, exports, programs, the listening server, and their
 //! orderly end.
 
+mod ports;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,13 +12,18 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
+use self::ports::{PortMapperError, Ports};
 use crate::config::Config;
-use crate::mount::Mount;
+use crate::mount::{Mount, MountVersion1};
 use crate::net::{
-    Admission, BindError, LAST_GRACE, Server, ServerHandle, ServerSettings, TaskFailed, supervised,
+    Admission, BindError, LAST_GRACE, Server, ServerHandle, ServerSettings, Service, TaskFailed,
+    supervised,
 };
 use crate::nfs3::Nfs3;
+use crate::portmap::Mapping;
+use crate::rpc::{Program, Protocol};
 use crate::stores::{self, StoreError, Stores, exports};
+use crate::types::Chain;
 use crate::vfs::Vfs;
 
 /// How long unflushed data may take to be written at the end, after the requests.
@@ -38,12 +45,16 @@ pub enum StartError {
     /// The address cannot be listened on.
     #[error(transparent)]
     Bind(#[from] BindError),
+    /// The port mapper's port cannot be listened on.
+    #[error(transparent)]
+    PortMapper(#[from] PortMapperError),
 }
 
 /// A server that listens on its address and has its shares open, but does not answer yet.
 #[derive(Debug)]
 pub struct Daemon {
     server: Server,
+    ports: Ports,
     vfs: Arc<Vfs>,
     stores: Stores,
 }
@@ -58,7 +69,7 @@ impl Daemon {
     pub async fn start(config: &Config) -> Result<Self, StartError> {
         let mut stores = Stores::default();
         match Self::assemble(config, &mut stores).await {
-            Ok((server, vfs)) => Ok(Self { server, vfs, stores }),
+            Ok((server, ports, vfs)) => Ok(Self { server, ports, vfs, stores }),
             Err(error) => {
                 stores.close().await;
                 Err(error)
@@ -69,23 +80,40 @@ impl Daemon {
     async fn assemble(
         config: &Config,
         stores: &mut Stores,
-    ) -> Result<(Server, Arc<Vfs>), StartError> {
+    ) -> Result<(Server, Ports, Arc<Vfs>), StartError> {
         // Before anything is created. Connections are refused until the shares are open.
         Server::look_at(config.server.listener.listen)?;
         let exports = exports::open(stores, config).await?;
         let vfs = Vfs::new(exports).map_err(StartError::Random)?;
-        let server = Server::bind(
-            settings(config),
-            vec![Arc::new(Nfs3::new(vfs.clone())), Arc::new(Mount::new(vfs.clone()))],
-        )
-        .await?;
-        Ok((server, vfs))
+        let mount = Arc::new(Mount::new(vfs.clone()));
+        let mounts: [Arc<dyn Program>; 2] = [mount.clone(), Arc::new(MountVersion1(mount))];
+        let mut programs: Vec<Arc<dyn Program>> = vec![Arc::new(Nfs3::new(vfs.clone()))];
+        programs.extend_from_slice(&mounts);
+        let mut server = Server::bind(settings(config), programs.clone()).await?;
+        let address = server.local_addr();
+        let mut mappings = mappings(&programs, Protocol::Tcp, address);
+        // mount(8) and umount(8) ask for MOUNT over UDP first, and wait where that is not there.
+        let datagrams = Service { address, protocol: Protocol::Udp, programs: mounts.to_vec() };
+        match server.also(datagrams).await {
+            Ok(address) => mappings.extend(self::mappings(&mounts, Protocol::Udp, address)),
+            Err(error) => {
+                tracing::warn!(error = %Chain(&error), "MOUNT is not served over UDP, only over TCP");
+            }
+        }
+        let ports = Ports::open(&mut server, &config.server.listener, mappings).await?;
+        Ok((server, ports, vfs))
     }
 
     /// Where the server listens, with the port that it was given.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.server.local_addr()
+    }
+
+    /// Whether clients may leave the ports out: a port mapper knows them.
+    #[must_use]
+    pub fn ports_are_known(&self) -> bool {
+        self.ports.are_known()
     }
 
     /// A hold on the server while it runs.
@@ -101,7 +129,7 @@ impl Daemon {
     /// [`TaskFailed`] where a task of the server panicked; `shutdown` has fired then, and the end was as
     /// orderly as without.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), TaskFailed> {
-        let Self { server, vfs, stores } = self;
+        let Self { server, ports, vfs, stores } = self;
         let stopped = CancellationToken::new();
         let maintain = {
             let (vfs, stopped) = (vfs.clone(), stopped.clone());
@@ -109,17 +137,25 @@ impl Daemon {
         };
         let mut tasks = JoinSet::new();
         tasks.spawn(supervised("flushing files by age", shutdown.clone(), maintain));
+        if let Ports::Registered { rpcbind, mappings, registered } = ports {
+            let keep = rpcbind.keep(mappings, registered, shutdown.clone());
+            tasks.spawn(supervised("keeping the ports registered", shutdown.clone(), keep));
+        }
         let served = server.run(shutdown).await;
         stopped.cancel();
         let deadline = Instant::now() + FLUSH_TIME;
-        let maintained = match timeout_at(deadline, tasks.join_next()).await {
-            Ok(Some(Ok(maintained))) => maintained,
-            Ok(Some(Err(_)) | None) => Ok(()),
-            Err(_) => {
-                tracing::warn!("a flush did not finish in time; clients resend its data");
-                Ok(())
+        let mut maintained = Ok(());
+        loop {
+            match timeout_at(deadline, tasks.join_next()).await {
+                Ok(Some(Ok(ended))) => maintained = maintained.and(ended),
+                Ok(Some(Err(_))) => {}
+                Ok(None) => break,
+                Err(_) => {
+                    tracing::warn!("a flush did not finish in time; clients resend its data");
+                    break;
+                }
             }
-        };
+        }
         vfs.flush_all(deadline).await;
         stores.close().await;
         served.and(maintained)
@@ -149,6 +185,21 @@ impl Control {
         self.server.set_idle_timeout(settings.idle_timeout);
         self.server.set_admission(settings.admission);
     }
+}
+
+/// Where programs are served.
+fn mappings(
+    programs: &[Arc<dyn Program>],
+    protocol: Protocol,
+    address: SocketAddr,
+) -> Vec<Mapping> {
+    let mapping = |it: &Arc<dyn Program>| Mapping {
+        program: it.number(),
+        version: it.version(),
+        protocol,
+        address,
+    };
+    programs.iter().map(mapping).collect()
 }
 
 /// The networks that the rules of any share admit.

@@ -26,6 +26,7 @@ pub mod mount;
 pub mod net;
 pub mod nfs3;
 pub mod ownership;
+pub mod portmap;
 pub mod rpc;
 pub mod stores;
 pub mod telemetry;

@@ -46,10 +46,13 @@ fn described(source: &Source, loaded: &Loaded) -> String {
     );
     text.push_str(&loaded.effective);
     text.push_str("# To mount, on a client as root:\n");
-    for command in ready::mount_commands(config, config.server.listener.listen, &hostname) {
+    let address = config.server.listener.listen;
+    // Whether a port mapper knows the ports turns out at the start.
+    let place = ready::Place { address, hostname: &hostname, ports_are_known: false };
+    for command in ready::mount_commands(config, place) {
         text.push_str(&format!("# {command}\n"));
     }
-    if config.server.listener.listen.port() == 0 {
+    if address.port() == 0 {
         text.push_str("# Port 0: the server picks a free port and prints it when it starts.\n");
     }
     text

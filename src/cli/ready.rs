@@ -5,9 +5,21 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use crate::config::{Config, LogFormat, Share};
 use crate::telemetry::json_line;
 
+/// Where clients reach the server.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place<'a> {
+    /// Where it listens.
+    pub(super) address: SocketAddr,
+    /// The machine's name.
+    pub(super) hostname: &'a str,
+    /// Whether a port mapper knows the ports.
+    pub(super) ports_are_known: bool,
+}
+
 /// The address, and a mount command a line for each share, in the form of the log.
-pub(super) fn message(config: &Config, address: SocketAddr, hostname: &str) -> String {
-    let commands = mount_commands(config, address, hostname);
+pub(super) fn message(config: &Config, place: Place) -> String {
+    let address = place.address;
+    let commands = mount_commands(config, place);
     match config.logging.format {
         LogFormat::Text => {
             let commands: String =
@@ -27,12 +39,8 @@ pub(super) fn message(config: &Config, address: SocketAddr, hostname: &str) -> S
 }
 
 /// The command that mounts each share.
-pub(super) fn mount_commands(
-    config: &Config,
-    address: SocketAddr,
-    hostname: &str,
-) -> impl Iterator<Item = String> {
-    config.shares.iter().map(move |share| mount_command(share, address, hostname))
+pub(super) fn mount_commands(config: &Config, place: Place) -> impl Iterator<Item = String> {
+    config.shares.iter().map(move |share| mount_command(share, place))
 }
 
 /// The same in a few words.
@@ -42,8 +50,12 @@ pub(super) fn status(config: &Config, address: SocketAddr) -> String {
 }
 
 /// The command of mount(8) for a Linux client (nfs(5)).
-fn mount_command(share: &Share, address: SocketAddr, hostname: &str) -> String {
+fn mount_command(share: &Share, place: Place) -> String {
+    let Place { address, hostname, ports_are_known } = place;
     let host = host(share, address, hostname);
+    if ports_are_known {
+        return format!("mount -t nfs -o nolock {host}:{} /mnt", share.name);
+    }
     let proto = if host.starts_with('[') { "tcp6" } else { "tcp" };
     let port = address.port();
     format!(
@@ -92,21 +104,29 @@ shares: [ {{ name: /e, metadata_store: m, content_store: c, clients: [ {} ] }} ]
         Config::parse("t.yaml", &text, &|_| None).unwrap()
     }
 
+    fn place(address: &str) -> Place<'static> {
+        Place { address: address.parse().unwrap(), hostname: "box", ports_are_known: false }
+    }
+
     #[test]
     fn the_command_is_exact() {
-        let text = message(&config(&["::/0"]), "192.168.1.2:2049".parse().unwrap(), "box");
+        let place = place("192.168.1.2:2049");
+        let text = message(&config(&["::/0"]), place);
         assert_eq!(
             text,
             "ready on 192.168.1.2:2049; on a client, as root:\nmount -t nfs -o \
              vers=3,proto=tcp,port=2049,mountport=2049,mountproto=tcp,nolock 192.168.1.2:/e /mnt\n"
         );
+        let text = message(&config(&["::/0"]), Place { ports_are_known: true, ..place });
+        let commands = text.lines().skip(1).collect::<Vec<_>>();
+        assert_eq!(commands, ["mount -t nfs -o nolock 192.168.1.2:/e /mnt"]);
     }
 
     #[test]
     fn for_programs_every_line_is_an_object() {
         let mut config = config(&["::/0"]);
         config.logging.format = LogFormat::Json;
-        let text = message(&config, "192.168.1.2:2049".parse().unwrap(), "box");
+        let text = message(&config, place("192.168.1.2:2049"));
         let lines: Vec<serde_json::Value> =
             text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         let [ready, mount] = &lines[..] else { panic!("{lines:?}") };
@@ -131,7 +151,7 @@ shares: [ {{ name: /e, metadata_store: m, content_store: c, clients: [ {} ] }} ]
             let host = host(&config.shares[0], listen.parse().unwrap(), "box");
             assert_eq!(host, expected, "{listen} {networks:?}");
         }
-        let command = mount_command(&config(&["::1"]).shares[0], "[::1]:1".parse().unwrap(), "box");
+        let command = mount_command(&config(&["::1"]).shares[0], place("[::1]:1"));
         assert!(command.contains("proto=tcp6,") && command.contains(" [::1]:/e "), "{command}");
     }
 }

@@ -11,6 +11,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
+use super::ready::Place;
 use super::reload::Reload;
 use super::systemd::Notifier;
 use super::{Configured, Failure, descriptors, ready};
@@ -101,12 +102,14 @@ async fn serve(
     let Some(started) = starting.await else { return ended(&mut tasks) };
     let instance = started.map_err(|error| explained(error, &options.configured))?;
     let (address, control) = (instance.address(), instance.control());
+    let ports_are_known = instance.ports_are_known();
     let running = tokio::spawn(instance.run(shutdown.clone()));
     let answers = match shutdown.run_until_cancelled(answers(own_address(address))).await {
         Some(Ok(())) => {
             let hostname = rustix::system::uname();
             let hostname = hostname.nodename().to_string_lossy();
-            say(&ready::message(config, address, &hostname));
+            let place = Place { address, hostname: &hostname, ports_are_known };
+            say(&ready::message(config, place));
             let status = ready::status(config, address);
             notifier.ready(&status);
             let watch = notifier.clone().watch(own_address(address), shutdown.clone());
@@ -232,9 +235,10 @@ fn explained(error: StartError, configured: &Configured) -> Failure {
         StartError::Store(StoreError::Metadata { name, .. }) => {
             Failure::Run(configured.explained(name, &error).into())
         }
-        StartError::Store(_) | StartError::Bind(_) | StartError::Random(_) => {
-            Failure::Run(error.into())
-        }
+        StartError::Store(_)
+        | StartError::Bind(_)
+        | StartError::PortMapper(_)
+        | StartError::Random(_) => Failure::Run(error.into()),
     }
 }
 

@@ -12,7 +12,7 @@ use crate::net::ServerSettings;
 use crate::types::settings::Time;
 
 /// The program's own modules, as log lines name them behind `trunkfs::`.
-const MODULES: [&str; 17] = [
+const MODULES: [&str; 18] = [
     "admin",
     "bench",
     "cli",
@@ -24,6 +24,7 @@ const MODULES: [&str; 17] = [
     "net",
     "nfs3",
     "ownership",
+    "portmap",
     "rpc",
     "stores",
     "telemetry",

@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use super::share::Network;
 use crate::net::ServerSettings;
-use crate::types::settings::Flat;
+use crate::portmap::{self, PortmapMode};
+use crate::types::settings::{Flat, Number};
 
 /// The port that is listened on where the configuration names none.
 pub const DEFAULT_PORT: u16 = 12049;
@@ -36,6 +37,11 @@ pub struct Listener {
     /// Networks that no share admits and that may connect all the same, to see whether the server answers.
     #[serde(deserialize_with = "networks")]
     pub probe_networks: Vec<IpNet>,
+    /// How clients learn the ports.
+    pub portmap: PortmapMode,
+    /// Where the server is asked for them, with `portmap: serve` or `auto`.
+    #[serde(with = "Number::<1, { u16::MAX as u64 }>")]
+    pub portmap_port: u16,
 }
 
 impl From<Flat<Listener, ServerSettings>> for Server {
@@ -46,7 +52,12 @@ impl From<Flat<Listener, ServerSettings>> for Server {
 
 impl Default for Listener {
     fn default() -> Self {
-        Self { listen: ([0, 0, 0, 0], DEFAULT_PORT).into(), probe_networks: Vec::new() }
+        Self {
+            listen: ([0, 0, 0, 0], DEFAULT_PORT).into(),
+            probe_networks: Vec::new(),
+            portmap: PortmapMode::default(),
+            portmap_port: portmap::PORT,
+        }
     }
 }
 

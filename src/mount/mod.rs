@@ -1,4 +1,6 @@
-//! MOUNT version 3 (RFC 1813 appendix I): from paths to handles, and lists for `showmount(8)`.
+//! MOUNT version 3 (RFC 1813 appendix I): from paths to handles, and lists for `showmount(8)`. Version 1
+//! (RFC 1094 appendix A) is there for clients that take their mounts back by it: its handles have 32 bytes,
+//! which are too few, so it has no MNT.
 //!
 //! Any client may ask with any flavour, as some mount without credentials; handles are no secrets, and
 //! every call that uses one is checked. A path of more than 1,024 bytes is GARBAGE_ARGS.
@@ -24,6 +26,10 @@ use table::MountTable;
 const PROGRAM: u32 = 100_005;
 /// Its version for NFS version 3.
 const VERSION: u32 = 3;
+/// Its version without MNT.
+const VERSION_1: u32 = 1;
+/// MNT's number.
+const MNT: u32 = 1;
 /// The longest path in bytes (MNTPATHLEN).
 const MAX_PATH_BYTES: usize = 1024;
 /// The flavour that calls of NFS take: AUTH_SYS.
@@ -48,7 +54,7 @@ impl Procedure {
     fn from_number(number: u32) -> Option<Self> {
         Some(match number {
             0 => Self::Null,
-            1 => Self::Mount,
+            MNT => Self::Mount,
             2 => Self::Dump,
             3 => Self::Unmount,
             4 => Self::UnmountAll,
@@ -243,5 +249,36 @@ impl Program for Mount {
                 Reply::GarbageArguments
             }
         }
+    }
+}
+
+/// Version 1, over the same table of mounts.
+#[derive(Debug)]
+pub struct MountVersion1(pub Arc<Mount>);
+
+#[async_trait::async_trait]
+impl Program for MountVersion1 {
+    fn number(&self) -> u32 {
+        PROGRAM
+    }
+
+    fn version(&self) -> u32 {
+        VERSION_1
+    }
+
+    fn procedure_name(&self, number: u32) -> Option<&'static str> {
+        if number == MNT { None } else { self.0.procedure_name(number) }
+    }
+
+    fn is_replayed(&self, number: u32) -> bool {
+        self.0.is_replayed(number)
+    }
+
+    fn subject(&self, number: u32, arguments: &Decoder) -> Option<String> {
+        self.0.subject(number, arguments)
+    }
+
+    async fn call(&self, call: CallMessage) -> Reply {
+        self.0.call(call).await
     }
 }

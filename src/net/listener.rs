@@ -14,20 +14,41 @@ use super::connection::serve;
 use super::connection_limits::Full;
 use super::socket::Socket;
 use crate::log_limit::{About, limited};
-use crate::rpc::Standing;
+use crate::rpc::{Arrival, Dispatcher, Origin, Protocol, Standing};
 
 /// A silent peer is asked for a sign of life after this time, and every [`KEEPALIVE_INTERVAL`].
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
 /// Unanswered probes after which a peer is gone.
 const KEEPALIVE_PROBES: u32 = 4;
-/// Pauses after errors such as EMFILE, which go on until another file is closed.
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
+/// Pauses after errors such as EMFILE, which go on until another file is closed.
+#[derive(Debug)]
+pub(super) struct Pauses(Duration);
+
+impl Default for Pauses {
+    fn default() -> Self {
+        Self(FIRST_PAUSE)
+    }
+}
+
+impl Pauses {
+    /// The next one, twice as long as the last.
+    pub(super) fn next(&mut self) -> Duration {
+        let longer = (self.0 * 2).min(LONGEST_PAUSE);
+        std::mem::replace(&mut self.0, longer)
+    }
+}
+
 /// Accepts connections until the server drains.
-pub(super) async fn accept(listener: TcpListener, shared: Arc<Shared>) {
-    let mut pause = FIRST_PAUSE;
+pub(super) async fn accept(
+    listener: TcpListener,
+    dispatcher: Arc<Dispatcher>,
+    shared: Arc<Shared>,
+) {
+    let mut pauses = Pauses::default();
     loop {
         let accepted = tokio::select! {
             biased;
@@ -36,17 +57,16 @@ pub(super) async fn accept(listener: TcpListener, shared: Arc<Shared>) {
         };
         match accepted {
             Ok((stream, peer)) => {
-                pause = FIRST_PAUSE;
-                admit(stream, peer, &shared);
+                pauses = Pauses::default();
+                admit(stream, peer, &dispatcher, &shared);
             }
             Err(error) if is_about_one_connection(&error) => {}
             Err(error) => {
                 limited!(error, About::default(), "connections cannot be accepted", %error);
                 tokio::select! {
                     () = shared.drain.cancelled() => return,
-                    () = sleep(pause) => {}
+                    () = sleep(pauses.next()) => {}
                 }
-                pause = (pause * 2).min(LONGEST_PAUSE);
             }
         }
     }
@@ -64,13 +84,17 @@ fn is_about_one_connection(error: &io::Error) -> bool {
 }
 
 /// Serves a connection where the limits leave room for it, and closes it otherwise.
-fn admit(stream: TcpStream, peer: SocketAddr, shared: &Arc<Shared>) {
+fn admit(stream: TcpStream, peer: SocketAddr, dispatcher: &Arc<Dispatcher>, shared: &Arc<Shared>) {
     let (standing, end) = (Standing::default(), shared.drain.child_token());
+    // An address that cannot be had is of a connection that has ended.
+    let Ok(local) = stream.local_addr() else { return };
+    let local = local.ip();
     let taken = {
         // Held until the permit is taken, so that a reload that admits the peer no more finds it.
         let admission = shared.admission.read();
-        let admitted = stream.local_addr().is_ok_and(|it| admission.admits(peer.ip(), it.ip()));
-        admitted.then(|| shared.connections.take(peer.ip(), standing.clone(), end.clone()))
+        admission
+            .admits(peer.ip(), local)
+            .then(|| shared.connections.take(peer.ip(), standing.clone(), end.clone()))
     };
     let permit = match taken {
         Some(Ok(permit)) => permit,
@@ -90,7 +114,9 @@ fn admit(stream: TcpStream, peer: SocketAddr, shared: &Arc<Shared>) {
     // Begun here, and not in the task, sessions are in the order of their connections.
     let socket = Socket::new(stream, end, permit);
     let replies = socket.replies().clone();
-    let session = shared.dispatcher.session(peer, replies, standing, cancel.clone());
+    let arrival = Arrival { address: local, protocol: Protocol::Tcp };
+    let origin = Origin { peer, arrival, standing, cancel: cancel.clone() };
+    let session = dispatcher.session(origin, replies);
     tokio::spawn(serve(socket, session, cancel, shared.clone()));
 }
 

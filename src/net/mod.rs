@@ -3,6 +3,7 @@
 mod admission;
 mod connection;
 mod connection_limits;
+mod datagrams;
 mod listener;
 mod memory_budget;
 mod orphans;
@@ -26,10 +27,11 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::admission::Admission;
 use self::connection_limits::{ConnectionLimits, Limits};
+use self::datagrams::DatagramSocket;
 use self::memory_budget::MemoryBudget;
 use self::orphans::Orphans;
 pub use self::supervised::{TaskFailed, supervised};
-use crate::rpc::{Dispatcher, DuplicateProgram, Program};
+use crate::rpc::{CallTimes, Dispatcher, DuplicateProgram, Program, Protocol};
 use crate::types::AtomicDuration;
 use crate::types::settings::{MOST, Number, Size, Time};
 
@@ -136,7 +138,7 @@ pub enum BindError {
 #[derive(Debug)]
 struct Shared {
     settings: ServerSettings,
-    dispatcher: Arc<Dispatcher>,
+    times: Arc<CallTimes>,
     /// The settings' to begin with.
     drain_timeout: AtomicDuration,
     idle_timeout: AtomicDuration,
@@ -155,10 +157,22 @@ struct Shared {
     kill: CancellationToken,
 }
 
+/// Programs and where they are served.
+#[derive(Clone, Debug)]
+pub struct Service {
+    /// The address; port 0 for any that is free.
+    pub address: SocketAddr,
+    /// How calls come.
+    pub protocol: Protocol,
+    /// The programs.
+    pub programs: Vec<Arc<dyn Program>>,
+}
+
 /// A server that listens.
 #[derive(Debug)]
 pub struct Server {
-    listeners: Vec<TcpListener>,
+    listeners: Vec<(TcpListener, Arc<Dispatcher>)>,
+    datagrams: Vec<(DatagramSocket, Arc<Dispatcher>)>,
     addresses: Vec<SocketAddr>,
     shared: Arc<Shared>,
 }
@@ -172,20 +186,25 @@ impl Server {
         settings: ServerSettings,
         programs: Vec<Arc<dyn Program>>,
     ) -> Result<Self, BindError> {
+        let times = Arc::new(CallTimes {
+            request: AtomicDuration::new(settings.request_timeout),
+            slow: AtomicDuration::new(settings.slow_calls),
+        });
+        let dispatcher = Dispatcher::new(programs, times.clone())?;
         let mut listeners = Vec::with_capacity(settings.listen.len());
         let mut addresses = Vec::with_capacity(settings.listen.len());
         for &address in &settings.listen {
             let failed = |source| BindError::Listen { address, source };
             let listener = TcpListener::bind(address).await.map_err(failed)?;
             addresses.push(listener.local_addr().map_err(failed)?);
-            listeners.push(listener);
+            listeners.push((listener, dispatcher.clone()));
         }
         if addresses.is_empty() {
             return Err(BindError::NoAddress);
         }
         let abort = CancellationToken::new();
         let shared = Shared {
-            dispatcher: Dispatcher::new(programs, settings.request_timeout, settings.slow_calls)?,
+            times,
             budget: MemoryBudget::new(settings.memory_budget),
             connections: ConnectionLimits::new(Limits {
                 all: settings.max_connections,
@@ -204,7 +223,31 @@ impl Server {
             admission: RwLock::new(settings.admission.clone()),
             settings,
         };
-        Ok(Self { listeners, addresses, shared: Arc::new(shared) })
+        Ok(Self { listeners, datagrams: Vec::new(), addresses, shared: Arc::new(shared) })
+    }
+
+    /// Serves programs at a further address, within the same limits, and says where.
+    ///
+    /// # Errors
+    /// [`BindError`].
+    pub async fn also(&mut self, service: Service) -> Result<SocketAddr, BindError> {
+        let Service { address, protocol, programs } = service;
+        let dispatcher = Dispatcher::new(programs, self.shared.times.clone())?;
+        let failed = |source| BindError::Listen { address, source };
+        match protocol {
+            Protocol::Tcp => {
+                let listener = TcpListener::bind(address).await.map_err(failed)?;
+                let local = listener.local_addr().map_err(failed)?;
+                self.listeners.push((listener, dispatcher));
+                Ok(local)
+            }
+            Protocol::Udp => {
+                let socket = DatagramSocket::bind(address).await.map_err(failed)?;
+                let local = socket.local_addr();
+                self.datagrams.push((socket, dispatcher));
+                Ok(local)
+            }
+        }
     }
 
     /// Looks whether an address can be had, without listening there.
@@ -249,13 +292,17 @@ impl Server {
     /// [`TaskFailed`] where connections could not be accepted any more; `shutdown` has fired then, and the
     /// server has ended as it does without an error.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), TaskFailed> {
-        let Self { listeners, shared, .. } = self;
+        let Self { listeners, datagrams, shared, .. } = self;
         // Dropping this future ends the server at once.
         let _ends = [shared.abort.clone().drop_guard(), shared.kill.clone().drop_guard()];
         let mut accepting = JoinSet::new();
-        for listener in listeners {
-            let accept = listener::accept(listener, shared.clone());
+        for (listener, dispatcher) in listeners {
+            let accept = listener::accept(listener, dispatcher, shared.clone());
             accepting.spawn(supervised("accepting connections", shutdown.clone(), accept));
+        }
+        for (socket, dispatcher) in datagrams {
+            let serve = datagrams::serve(socket, dispatcher, shared.clone());
+            accepting.spawn(supervised("receiving datagrams", shutdown.clone(), serve));
         }
         tokio::select! {
             () = shutdown.cancelled() => {}
@@ -283,7 +330,8 @@ impl ServerHandle {
         slow_calls: Duration,
         drain_timeout: Duration,
     ) {
-        self.shared.dispatcher.set_times(request_timeout, slow_calls);
+        self.shared.times.request.set(request_timeout);
+        self.shared.times.slow.set(slow_calls);
         self.shared.drain_timeout.set(drain_timeout);
     }
 

@@ -23,7 +23,7 @@ use super::call_log::CallLog;
 use super::message::{Answer, CallHeader, Incoming};
 use super::reply_cache::{Begin, ClientCache, Handoff, InProgress, ReplyCache, ReplyCacheLimits};
 use super::reply_stream::{Delivery, ReplyStream};
-use super::{CallMessage, Program, Reply, Standing};
+use super::{Arrival, CallMessage, Program, Reply, Standing};
 use crate::types::{AtomicDuration, Call, CallTiming, Caller, ClientAddress};
 use crate::xdr::{DecodeError, Decoder};
 
@@ -50,12 +50,20 @@ pub struct DuplicateProgram {
     pub version: u32,
 }
 
+/// The times of calls that begin from now on.
+#[derive(Debug)]
+pub struct CallTimes {
+    /// How long a call may take before its token fires.
+    pub request: AtomicDuration,
+    /// A call that takes this long is logged; zero: none.
+    pub slow: AtomicDuration,
+}
+
 /// The programs and what their calls share.
 #[derive(Debug)]
 pub struct Dispatcher {
     programs: Vec<Arc<dyn Program>>,
-    request_timeout: AtomicDuration,
-    slow_calls: AtomicDuration,
+    times: Arc<CallTimes>,
     replies: Arc<ReplyCache>,
 }
 
@@ -63,10 +71,21 @@ pub struct Dispatcher {
 #[derive(Debug)]
 pub struct Session {
     dispatcher: Arc<Dispatcher>,
-    peer: SocketAddr,
-    standing: Standing,
-    cancel: CancellationToken,
+    origin: Origin,
     replies: ClientCache,
+}
+
+/// Where calls come from, and what ends them.
+#[derive(Clone, Debug)]
+pub struct Origin {
+    /// The client's address and port.
+    pub peer: SocketAddr,
+    /// The address and the protocol that the client used.
+    pub arrival: Arrival,
+    /// Told of a valid handle.
+    pub standing: Standing,
+    /// The parent of the calls' tokens.
+    pub cancel: CancellationToken,
 }
 
 /// A call that waits for something. `None` where no answer is due on this connection.
@@ -103,15 +122,13 @@ struct Execution {
 }
 
 impl Dispatcher {
-    /// A dispatcher to `programs`; a call may take `request_timeout` before its token fires, and is logged if
-    /// it takes `slow_calls`, where that is not zero.
+    /// A dispatcher to `programs`, whose calls have `times`.
     ///
     /// # Errors
     /// [`DuplicateProgram`].
     pub fn new(
         programs: Vec<Arc<dyn Program>>,
-        request_timeout: Duration,
-        slow_calls: Duration,
+        times: Arc<CallTimes>,
     ) -> Result<Arc<Self>, DuplicateProgram> {
         for (index, program) in programs.iter().enumerate() {
             let (number, version) = (program.number(), program.version());
@@ -120,29 +137,79 @@ impl Dispatcher {
             }
         }
         let replies = ReplyCache::new(ReplyCacheLimits::default());
-        let (request_timeout, slow_calls) =
-            (AtomicDuration::new(request_timeout), AtomicDuration::new(slow_calls));
-        Ok(Arc::new(Self { programs, request_timeout, slow_calls, replies }))
+        Ok(Arc::new(Self { programs, times, replies }))
     }
 
-    /// Sets both times as [`Dispatcher::new`] does, for calls that begin from now on.
-    pub fn set_times(&self, request_timeout: Duration, slow_calls: Duration) {
-        self.request_timeout.set(request_timeout);
-        self.slow_calls.set(slow_calls);
-    }
-
-    /// Begins a connection of a client, by which the replies of `stream` go out. `cancel` is the parent of
-    /// its calls' tokens; `standing` is told of a valid handle.
+    /// Begins a connection of a client, by which the replies of `stream` go out.
     #[must_use]
-    pub fn session(
-        self: &Arc<Self>,
-        peer: SocketAddr,
-        stream: Arc<ReplyStream>,
-        standing: Standing,
-        cancel: CancellationToken,
-    ) -> Session {
-        let replies = self.replies.connect(peer, stream);
-        Session { dispatcher: self.clone(), peer, standing, cancel, replies }
+    pub fn session(self: &Arc<Self>, origin: Origin, stream: Arc<ReplyStream>) -> Session {
+        let replies = self.replies.connect(origin.peer, stream);
+        Session { dispatcher: self.clone(), origin, replies }
+    }
+
+    /// Answers a call that came as a datagram. There is no reply cache: a program that is served this way has
+    /// no procedure that needs one. `None` where no answer is due.
+    pub async fn datagram(&self, origin: &Origin, call: Bytes) -> Option<Answer> {
+        let (header, arguments) = match Incoming::decode(call).ok()? {
+            Incoming::Call(header, arguments) => (header, arguments),
+            Incoming::Refused(answer) => return Some(answer),
+            Incoming::Reply => return None,
+        };
+        let (program, name) = match self.find(&header) {
+            Ok((program, name)) => (program.clone(), name),
+            Err(answer) => return Some(answer),
+        };
+        let span = self.span(&header, &program, name, origin, &arguments);
+        let call = self.call(origin, header, arguments);
+        self.execution((&program, name), call, None, None).run().instrument(span).await
+    }
+
+    /// What is logged at a higher level names the call itself: a span costs nothing where debug is off.
+    fn span(
+        &self,
+        header: &CallHeader,
+        program: &Arc<dyn Program>,
+        name: &'static str,
+        origin: &Origin,
+        arguments: &Decoder,
+    ) -> Span {
+        tracing::debug_span!(
+            "call",
+            xid = header.xid,
+            client = %origin.peer,
+            program = header.program,
+            procedure = name,
+            handle = program.subject(header.procedure, arguments)
+        )
+    }
+
+    fn call(&self, origin: &Origin, header: CallHeader, arguments: Decoder) -> CallMessage {
+        let call = Call {
+            claimant: Some(ClientAddress::of(origin.peer.ip())),
+            cancel: origin.cancel.child_token(),
+            deadline: Instant::now() + self.times.request.get(),
+            timing: Arc::new(CallTiming::new(header.xid)),
+        };
+        let credentials = header.identity.credentials;
+        CallMessage {
+            caller: Caller { address: origin.peer, credentials, call },
+            arrival: origin.arrival,
+            standing: origin.standing.clone(),
+            procedure: header.procedure,
+            arguments,
+        }
+    }
+
+    fn execution(
+        &self,
+        (program, name): (&Arc<dyn Program>, &'static str),
+        call: CallMessage,
+        running: Option<InProgress>,
+        delivery: Option<Arc<Delivery>>,
+    ) -> Execution {
+        let log = CallLog::new(program.clone(), name, &call);
+        let slow = self.times.slow.get();
+        Execution { program: program.clone(), call, log, slow, running, delivery }
     }
 
     /// The procedure's program and name, or the answer that says what is missing (RFC 5531 section 9).
@@ -166,7 +233,7 @@ impl Session {
     /// The client's address and port.
     #[must_use]
     pub fn peer(&self) -> SocketAddr {
-        self.peer
+        self.origin.peer
     }
 
     /// The connection's replies.
@@ -194,15 +261,7 @@ impl Session {
             Ok(found) => found,
             Err(answer) => return Ok(Started::Answered(answer)),
         };
-        // What is said at a higher level names the call itself: this costs nothing where debug is off.
-        let span = tracing::debug_span!(
-            "call",
-            xid = header.xid,
-            client = %self.peer,
-            program = header.program,
-            procedure = name,
-            handle = program.subject(header.procedure, &arguments)
-        );
+        let span = self.dispatcher.span(&header, program, name, &self.origin, &arguments);
         let memory = program.memory(header.procedure, &arguments);
         if memory > 0 && arguments.remaining() > FREE_BYTES {
             // No memory is held while more is waited for.
@@ -213,7 +272,7 @@ impl Session {
             // A clone shares the bytes.
             .then(|| self.replies.id(&header, &arguments.clone().rest()));
         let (xid, large) = (header.xid, arguments.remaining() > POLL_AT_ONCE_BYTES);
-        let call = self.call(header, arguments);
+        let call = self.dispatcher.call(&self.origin, header, arguments);
         let begin = id.map(|id| self.replies.begin(id, || program.is_admitted(&call)));
         let (running, delivery) = match begin {
             Some(Begin::Run(running, delivery)) => (Some(running), Some(delivery)),
@@ -229,41 +288,16 @@ impl Session {
             }
             Some(Begin::Wait(turn, delivery)) => {
                 tracing::debug!(parent: &span, "a repeat of a call in progress");
-                let execution = self.execution((program, name), call, None, Some(delivery));
+                let execution =
+                    self.dispatcher.execution((program, name), call, None, Some(delivery));
                 return Ok(Started::Waiting(Box::pin(execution.wait_for(turn).instrument(span))));
             }
         };
-        let execution = self.execution((program, name), call, running, delivery);
+        let execution = self.dispatcher.execution((program, name), call, running, delivery);
         if memory > 0 && !takes(memory) {
             return Ok(Started::Lacking(Box::new(Lacking { execution, span })));
         }
         Ok(poll_at_once(execution, span, large))
-    }
-
-    fn call(&self, header: CallHeader, arguments: Decoder) -> CallMessage {
-        let limit = self.dispatcher.request_timeout.get();
-        let call = Call {
-            claimant: Some(ClientAddress::of(self.peer.ip())),
-            cancel: self.cancel.child_token(),
-            deadline: Instant::now() + limit,
-            timing: Arc::new(CallTiming::new(header.xid)),
-        };
-        let credentials = header.identity.credentials;
-        let caller = Caller { address: self.peer, credentials, call };
-        let standing = self.standing.clone();
-        CallMessage { caller, standing, procedure: header.procedure, arguments }
-    }
-
-    fn execution(
-        &self,
-        (program, name): (&Arc<dyn Program>, &'static str),
-        call: CallMessage,
-        running: Option<InProgress>,
-        delivery: Option<Arc<Delivery>>,
-    ) -> Execution {
-        let log = CallLog::new(program.clone(), name, &call);
-        let slow = self.dispatcher.slow_calls.get();
-        Execution { program: program.clone(), call, log, slow, running, delivery }
     }
 }
 

@@ -80,6 +80,7 @@ impl Answer {
         Some(match reply {
             Reply::Success(results) | Reply::Transient(results) => Self::success(xid, results),
             Reply::GarbageArguments => Self::accepted(xid, 4, &[]),
+            Reply::ProcedureUnavailable => Self::procedure_unavailable(xid),
             Reply::Refused(status) => Self::auth_error(xid, status),
             Reply::SystemError => Self::accepted(xid, 5, &[]),
             Reply::Dropped => return None,
@@ -160,6 +161,14 @@ impl Answer {
     #[allow(clippy::len_without_is_empty, reason = "an answer always has its head")]
     pub fn len(&self) -> usize {
         self.head_bytes + self.results.len()
+    }
+
+    /// The reply as a datagram has it, without the mark.
+    #[must_use]
+    pub fn datagram(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(self.len());
+        self.parts().for_each(|part| bytes.extend_from_slice(part));
+        bytes.split_off(4)
     }
 
     /// The parts in order; none is empty.

@@ -2,6 +2,7 @@
 
 mod auth;
 mod call_log;
+pub mod client;
 mod dispatch;
 mod message;
 pub mod null_probe;
@@ -11,9 +12,11 @@ mod reply_cache;
 mod reply_stream;
 mod standing;
 
-pub use dispatch::{Dispatcher, DuplicateProgram, Lacking, Session, Started, Waiting};
+pub use dispatch::{
+    CallTimes, Dispatcher, DuplicateProgram, Lacking, Origin, Session, Started, Waiting,
+};
 pub use message::Answer;
-pub use program::{AuthStatus, CallMessage, Program, Reply};
+pub use program::{Arrival, AuthStatus, CallMessage, Program, Protocol, Reply};
 pub use record::{FREE_BYTES, MAX_RECORD_BYTES, RecordError, RecordReader, Step};
 pub use reply_stream::{PeerState, ReplyStream, Transport};
 pub use standing::Standing;

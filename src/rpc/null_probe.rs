@@ -5,21 +5,14 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
-use bytes::Bytes;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::xdr::{DecodeError, Decoder, Encoder};
+use super::client::{CallError, Procedure, call};
+use crate::xdr::Message;
 
-/// Marks a record's last fragment.
-const LAST_FRAGMENT: u32 = 0x8000_0000;
 /// The longest reply that is read: a reply to NULL has 24 bytes, one with a verifier 424.
 const MAX_REPLY_BYTES: u32 = 1024;
-/// The longest body of a verifier (RFC 5531 section 8.2).
-const MAX_VERIFIER_BYTES: usize = 400;
-/// The call's transaction id: any does, as each probe has a connection of its own.
-const XID: u32 = 0x7472_756e;
 
 /// A program that is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,51 +103,18 @@ pub async fn probe(
 
 async fn call_null(address: SocketAddr, service: Service) -> Result<(), ProbeError> {
     let mut stream = TcpStream::connect(address).await.map_err(ProbeError::Connect)?;
-    let answer: io::Result<_> = async {
-        for part in record(service).segments() {
-            stream.write_all(part).await?;
-        }
-        let mark = stream.read_u32().await?;
-        let length = mark & !LAST_FRAGMENT;
-        if mark & LAST_FRAGMENT == 0 || length > MAX_REPLY_BYTES {
-            return Ok(None);
-        }
-        let mut reply = Vec::new();
-        (&mut stream).take(length.into()).read_to_end(&mut reply).await?;
-        Ok(Some(Bytes::from(reply)))
+    let null = Procedure { program: service.number(), version: 3, number: 0 };
+    match call(&mut stream, null, Message::default(), MAX_REPLY_BYTES).await {
+        Ok(_) => Ok(()),
+        Err(CallError::Connection(_)) => Err(ProbeError::Closed),
+        Err(CallError::Foreign) => Err(ProbeError::Foreign),
+        Err(CallError::Refused) => Err(ProbeError::NoProgram),
     }
-    .await;
-    let reply = answer.map_err(|_| ProbeError::Closed)?.ok_or(ProbeError::Foreign)?;
-    judge(Decoder::new(reply)).unwrap_or(Err(ProbeError::Foreign))
-}
-
-/// The call with its mark.
-fn record(service: Service) -> crate::xdr::Message {
-    let mut call = Encoder::new();
-    // Call, RPC version 2, program, version, NULL; credentials and verifier are AUTH_NONE.
-    for item in [XID, 0, 2, service.number(), 3, 0, 0, 0, 0, 0] {
-        call.u32(item);
-    }
-    let mut record = Encoder::new();
-    record.u32(LAST_FRAGMENT | u32::try_from(call.len()).unwrap_or(0));
-    record.finish().chain(call.finish())
-}
-
-/// What a reply says (RFC 5531 section 9).
-fn judge(mut reply: Decoder) -> Result<Result<(), ProbeError>, DecodeError> {
-    const REPLY: u32 = 1;
-    const ACCEPTED: u32 = 0;
-    const SUCCESS: u32 = 0;
-    if (reply.u32()?, reply.u32()?, reply.u32()?) != (XID, REPLY, ACCEPTED) {
-        return Ok(Err(ProbeError::Foreign));
-    }
-    reply.u32()?;
-    reply.opaque(MAX_VERIFIER_BYTES)?;
-    Ok(if reply.u32()? == SUCCESS { Ok(()) } else { Err(ProbeError::NoProgram) })
 }
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::net::TcpListener;
 
     use super::*;
@@ -184,7 +144,7 @@ mod tests {
         let unavailable = b"\x80\0\0\x18trun\0\0\0\x01\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x01";
         assert!(matches!(found(unavailable).await, Err(ProbeError::NoProgram)));
         let denied = b"\x80\0\0\x18trun\0\0\0\x01\0\0\0\x01\0\0\0\0\0\0\0\0\0\0\0\0";
-        assert!(matches!(found(denied).await, Err(ProbeError::Foreign)));
+        assert!(matches!(found(denied).await, Err(ProbeError::NoProgram)));
         assert!(matches!(found(b"HTTP/1.1 400 Bad Request").await, Err(ProbeError::Foreign)));
         assert!(matches!(found(b"\x80\0\0\x18trun\0\0").await, Err(ProbeError::Foreign)));
         let closed = found(b"").await.unwrap_err();

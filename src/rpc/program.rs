@@ -1,14 +1,36 @@
 //! What a program (NFS, MOUNT) is to the RPC layer.
 
+use std::net::IpAddr;
+
 use super::Standing;
 use crate::types::Caller;
 use crate::xdr::{Decoder, Message};
+
+/// How calls come: a record of a stream, or a datagram (RFC 5531 section 11).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Protocol {
+    /// TCP.
+    Tcp,
+    /// UDP.
+    Udp,
+}
+
+/// Where a call came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Arrival {
+    /// The server's address that the client used.
+    pub address: IpAddr,
+    /// The protocol.
+    pub protocol: Protocol,
+}
 
 /// One call of a procedure that the program has.
 #[derive(Debug)]
 pub struct CallMessage {
     /// The caller.
     pub caller: Caller,
+    /// Where the call came to.
+    pub arrival: Arrival,
     /// The connection's, for a program that knows a valid handle.
     pub standing: Standing,
     /// The procedure's number.
@@ -41,6 +63,8 @@ pub enum Reply {
     Transient(Message),
     /// GARBAGE_ARGS: the arguments cannot be decoded.
     GarbageArguments,
+    /// PROC_UNAVAIL: the procedure has a name, and is not served this way.
+    ProcedureUnavailable,
     /// The caller's flavour does not suffice.
     Refused(AuthStatus),
     /// SYSTEM_ERR.

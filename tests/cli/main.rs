@@ -68,6 +68,8 @@ mod owners;
 #[path = "../support/port.rs"]
 mod port;
 #[cfg(test)]
+mod ports;
+#[cfg(test)]
 mod process;
 #[cfg(test)]
 mod reload;

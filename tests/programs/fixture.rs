@@ -9,7 +9,7 @@ use trunkfs::metadata::memory::MemoryStore;
 use trunkfs::metadata::{MetadataStore, RootSpec, ShareSpec};
 use trunkfs::mount::Mount;
 use trunkfs::nfs3::Nfs3;
-use trunkfs::rpc::{CallMessage, Program, Reply, Standing};
+use trunkfs::rpc::{Arrival, CallMessage, Program, Protocol, Reply, Standing};
 use trunkfs::types::{Caller, Credentials, FileHandle, ShareName};
 use trunkfs::vfs::{ClientRule, ExportSettings, Squash, Vfs, WriteBehind};
 use trunkfs::xdr::{Decoder, Encoder};
@@ -110,7 +110,8 @@ pub(crate) fn caller() -> Caller {
 
 /// A call by a connection of its own.
 pub(crate) fn message(caller: Caller, procedure: u32, arguments: Decoder) -> CallMessage {
-    CallMessage { caller, standing: Standing::default(), procedure, arguments }
+    let arrival = Arrival { address: [10, 0, 0, 1].into(), protocol: Protocol::Tcp };
+    CallMessage { caller, arrival, standing: Standing::default(), procedure, arguments }
 }
 
 pub(crate) async fn call(

@@ -1,7 +1,7 @@
 use tokio::sync::Semaphore;
 
 use super::*;
-use crate::rpc::{PeerState, Transport};
+use crate::rpc::{PeerState, Protocol, Transport};
 use crate::xdr::Encoder;
 
 const READ: u32 = 1;
@@ -58,11 +58,21 @@ impl Transport for Acknowledged {
     }
 }
 
+fn origin(protocol: Protocol) -> Origin {
+    Origin {
+        peer: ([10, 0, 0, 1], 700).into(),
+        arrival: Arrival { address: [10, 0, 0, 2].into(), protocol },
+        standing: Standing::default(),
+        cancel: CancellationToken::new(),
+    }
+}
+
 impl Fixture {
     fn new() -> Self {
         let program = Arc::new(Deaf(Semaphore::new(0)));
-        let (time, slow) = (Duration::from_secs(30), Duration::from_secs(1));
-        let dispatcher = Dispatcher::new(vec![program.clone()], time, slow).unwrap();
+        let time = |seconds| AtomicDuration::new(Duration::from_secs(seconds));
+        let times = Arc::new(CallTimes { request: time(30), slow: time(1) });
+        let dispatcher = Dispatcher::new(vec![program.clone()], times).unwrap();
         Self { program, dispatcher }
     }
 
@@ -71,9 +81,7 @@ impl Fixture {
         let words = [1, 0, 2, 7, 1, procedure, 0, 0, 0, 0];
         let record: Vec<u8> = words.iter().flat_map(|word: &u32| word.to_be_bytes()).collect();
         let stream = Arc::new(ReplyStream::new(Box::new(Acknowledged)));
-        let peer = ([10, 0, 0, 1], 700).into();
-        let session =
-            self.dispatcher.session(peer, stream, Standing::default(), CancellationToken::new());
+        let session = self.dispatcher.session(origin(Protocol::Tcp), stream);
         session.start(record.into(), |_| true).unwrap()
     }
 

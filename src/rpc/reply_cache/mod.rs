@@ -273,6 +273,7 @@ impl InProgress {
                 }
                 Reply::Transient(_)
                 | Reply::GarbageArguments
+                | Reply::ProcedureUnavailable
                 | Reply::Refused(_)
                 | Reply::SystemError
                 | Reply::Dropped => calls.remove(&self.key),

@@ -1,0 +1,282 @@
+//! The machine's rpcbind(8), which tells clients the ports of the programs that are registered with it.
+//!
+//! An entry outlives its process, and a rpcbind that was restarted may have forgotten all. So what is
+//! registered is looked up now and then, and a stale entry of a program that is served gives way.
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::{MAX_STRING_BYTES, Mapping, Netid, OWNER, PORT, PROGRAM};
+use crate::rpc::client::{CallError, Procedure, call};
+use crate::rpc::null_probe::own_address;
+use crate::types::Chain;
+use crate::xdr::{DecodeError, Decoder, Encoder, Message};
+
+/// The version of rpcbind's protocol that is spoken.
+const VERSION: u32 = 4;
+const NULL: u32 = 0;
+const SET: u32 = 1;
+const UNSET: u32 = 2;
+const DUMP: u32 = 4;
+/// The longest reply, and the most entries in one.
+const MAX_REPLY_BYTES: u32 = 256 << 10;
+const MAX_ENTRIES: usize = 1024;
+/// How long rpcbind may take for a call.
+const CALL_TIME: Duration = Duration::from_secs(2);
+/// How often the entries are looked up, and how soon after a failure.
+const LOOK_UP: Duration = Duration::from_secs(60);
+const LOOK_UP_AGAIN: Duration = Duration::from_secs(10);
+
+/// Why a program is not registered.
+#[derive(Debug, thiserror::Error)]
+pub enum RpcbindError {
+    /// There is no rpcbind, or it does not answer.
+    #[error("rpcbind does not answer; start it, or set server.portmap to serve or off")]
+    Unavailable(#[source] CallError),
+    /// Another program serves it.
+    #[error(
+        "program {program} version {version} ({netid}) is registered with rpcbind at {address} by {owner}, where it is served"
+    )]
+    Taken {
+        /// The program's number.
+        program: u32,
+        /// Its version.
+        version: u32,
+        /// How it is reached.
+        netid: &'static str,
+        /// Its universal address.
+        address: String,
+        /// Who has registered it.
+        owner: String,
+    },
+    /// It refuses the entry.
+    #[error("rpcbind refuses to register program {program} version {version} ({netid})")]
+    Refused {
+        /// The program's number.
+        program: u32,
+        /// Its version.
+        version: u32,
+        /// How it is reached.
+        netid: &'static str,
+    },
+}
+
+impl From<CallError> for RpcbindError {
+    fn from(error: CallError) -> Self {
+        Self::Unavailable(error)
+    }
+}
+
+/// Where rpcbind is asked: by its socket, which tells it the caller's user, else over loopback.
+#[derive(Clone, Debug)]
+pub struct Rpcbind {
+    socket: PathBuf,
+    address: SocketAddr,
+}
+
+impl Default for Rpcbind {
+    fn default() -> Self {
+        Self { socket: "/run/rpcbind.sock".into(), address: (Ipv4Addr::LOCALHOST, PORT).into() }
+    }
+}
+
+trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
+
+/// A connection to rpcbind.
+struct Connection(Box<dyn Stream>);
+
+/// An entry of rpcbind's list (struct rpcb).
+#[derive(Debug, PartialEq, Eq)]
+struct Entry {
+    program: u32,
+    version: u32,
+    netid: String,
+    address: String,
+    owner: String,
+}
+
+impl Rpcbind {
+    /// Whether rpcbind answers.
+    pub async fn answers(&self) -> bool {
+        let asked = async { self.connect().await?.call(NULL, Message::default()).await };
+        asked.await.is_ok()
+    }
+
+    async fn connect(&self) -> Result<Connection, CallError> {
+        let connect = async {
+            match UnixStream::connect(&self.socket).await {
+                Ok(stream) => Ok(Connection(Box::new(stream))),
+                Err(_) => Ok(Connection(Box::new(TcpStream::connect(self.address).await?))),
+            }
+        };
+        timeout(CALL_TIME, connect).await.unwrap_or_else(|_| Err(timed_out()))
+    }
+
+    /// Registers programs. Entries that are there already stay; one whose program is not served any more is
+    /// replaced.
+    ///
+    /// # Errors
+    /// [`RpcbindError`]; the programs before the one that it names are registered.
+    pub async fn register(&self, mappings: &[Mapping]) -> Result<(), RpcbindError> {
+        let mut connection = self.connect().await?;
+        let entries = connection.dump().await?;
+        for (mapping, netid) in each(mappings) {
+            let Mapping { program, version, .. } = *mapping;
+            let address = mapping.address_for(netid);
+            let netid = netid.name();
+            let known = entries.iter().find(|it| {
+                (it.program, it.version, it.netid.as_str()) == (program, version, netid)
+            });
+            if let Some(known) = known.filter(|known| known.address != address) {
+                if is_served(known).await {
+                    let (address, owner) = (known.address.clone(), known.owner.clone());
+                    return Err(RpcbindError::Taken { program, version, netid, address, owner });
+                }
+                connection.change(UNSET, program, version, netid, "").await?;
+            }
+            if !connection.change(SET, program, version, netid, &address).await? {
+                return Err(RpcbindError::Refused { program, version, netid });
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes the entries of programs back, those of the server alone.
+    ///
+    /// # Errors
+    /// [`RpcbindError::Unavailable`].
+    pub async fn unregister(&self, mappings: &[Mapping]) -> Result<(), RpcbindError> {
+        let mut connection = self.connect().await?;
+        let entries = connection.dump().await?;
+        for (mapping, netid) in each(mappings) {
+            let Mapping { program, version, .. } = *mapping;
+            let address = mapping.address_for(netid);
+            let netid = netid.name();
+            let own = |it: &Entry| {
+                (it.program, it.version, it.netid.as_str(), it.address.as_str())
+                    == (program, version, netid, address.as_str())
+            };
+            if entries.iter().any(own) {
+                connection.change(UNSET, program, version, netid, "").await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Keeps programs registered until `stop` fires, and takes their entries back then. `registered` says
+    /// whether they are so.
+    pub async fn keep(self, mappings: Vec<Mapping>, mut registered: bool, stop: CancellationToken) {
+        loop {
+            let pause = if registered { LOOK_UP } else { LOOK_UP_AGAIN };
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => break,
+                () = sleep(pause) => {}
+            }
+            let result = self.register(&mappings).await;
+            if result.is_ok() != registered {
+                match &result {
+                    Ok(()) => tracing::info!("the programs are registered with rpcbind"),
+                    Err(error) => {
+                        let error = Chain(error);
+                        tracing::error!(%error, "clients cannot find the server's ports");
+                    }
+                }
+            }
+            registered = result.is_ok();
+        }
+        if let Err(error) = self.unregister(&mappings).await {
+            let error = Chain(&error);
+            tracing::warn!(%error, "the programs may still be registered with rpcbind");
+        }
+    }
+}
+
+impl Connection {
+    async fn call(&mut self, number: u32, arguments: Message) -> Result<Decoder, CallError> {
+        let procedure = Procedure { program: PROGRAM, version: VERSION, number };
+        let call = call(&mut self.0, procedure, arguments, MAX_REPLY_BYTES);
+        timeout(CALL_TIME, call).await.unwrap_or_else(|_| Err(timed_out()))
+    }
+
+    /// SET or UNSET of an entry.
+    async fn change(
+        &mut self,
+        number: u32,
+        program: u32,
+        version: u32,
+        netid: &str,
+        address: &str,
+    ) -> Result<bool, CallError> {
+        let mut entry = Encoder::new();
+        entry.u32(program);
+        entry.u32(version);
+        entry.opaque(netid.as_bytes());
+        entry.opaque(address.as_bytes());
+        entry.opaque(OWNER);
+        Ok(self.call(number, entry.finish()).await?.boolean()?)
+    }
+
+    async fn dump(&mut self) -> Result<Vec<Entry>, CallError> {
+        let mut list = self.call(DUMP, Message::default()).await?;
+        let mut entries = Vec::new();
+        while list.boolean()? {
+            if entries.len() >= MAX_ENTRIES {
+                return Err(CallError::Foreign);
+            }
+            entries.push(Entry::decode(&mut list)?);
+        }
+        Ok(entries)
+    }
+}
+
+impl Entry {
+    fn decode(from: &mut Decoder) -> Result<Self, DecodeError> {
+        let (program, version) = (from.u32()?, from.u32()?);
+        let mut text = || {
+            let bytes = from.opaque(MAX_STRING_BYTES)?;
+            Ok(String::from_utf8_lossy(&bytes).into_owned())
+        };
+        Ok(Self { program, version, netid: text()?, address: text()?, owner: text()? })
+    }
+}
+
+fn timed_out() -> CallError {
+    CallError::Connection(io::ErrorKind::TimedOut.into())
+}
+
+/// The mappings by each netid.
+fn each(mappings: &[Mapping]) -> impl Iterator<Item = (&Mapping, Netid)> {
+    mappings.iter().flat_map(|mapping| mapping.netids().map(move |netid| (mapping, netid)))
+}
+
+/// Whether an entry's program answers at its port, over TCP whatever the entry says: programs that are
+/// served over UDP are served over TCP too.
+async fn is_served(entry: &Entry) -> bool {
+    let Some(address) = socket_address(&entry.address) else { return false };
+    let null = Procedure { program: entry.program, version: entry.version, number: NULL };
+    let asked = async {
+        let mut stream = TcpStream::connect(own_address(address)).await?;
+        call(&mut stream, null, Message::default(), MAX_REPLY_BYTES).await
+    };
+    matches!(timeout(CALL_TIME, asked).await, Ok(Ok(_)))
+}
+
+/// What a universal address says.
+fn socket_address(universal: &str) -> Option<SocketAddr> {
+    let (rest, low) = universal.rsplit_once('.')?;
+    let (ip, high) = rest.rsplit_once('.')?;
+    let port = u16::from_be_bytes([high.parse().ok()?, low.parse().ok()?]);
+    Some(SocketAddr::new(ip.parse().ok()?, port))
+}
+
+#[cfg(test)]
+mod tests;
