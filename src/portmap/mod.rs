@@ -85,6 +85,13 @@ struct Netid {
 }
 
 impl Netid {
+    const ALL: [Self; 4] = [
+        Self { protocol: Protocol::Tcp, v6: false },
+        Self { protocol: Protocol::Udp, v6: false },
+        Self { protocol: Protocol::Tcp, v6: true },
+        Self { protocol: Protocol::Udp, v6: true },
+    ];
+
     fn name(self) -> &'static str {
         match (self.protocol, self.v6) {
             (Protocol::Tcp, false) => "tcp",
@@ -199,10 +206,11 @@ impl PortMapper {
             }
             Procedure::GetAddress | Procedure::GetVersionAddress => {
                 let asked = Asked::decode(&mut arguments)?;
-                let protocol = asked.protocol.unwrap_or(arrival.protocol);
+                let protocol = asked.netid.map_or(arrival.protocol, |netid| netid.protocol);
                 let found = self
                     .find(asked.program, asked.version, protocol)
-                    .filter(|it| procedure == Procedure::GetAddress || it.version == asked.version);
+                    .filter(|it| procedure == Procedure::GetAddress || it.version == asked.version)
+                    .filter(|it| asked.netid.is_none_or(|netid| it.netids().any(|of| of == netid)));
                 let address = found.map(|it| universal_address(arrival.address, it.address.port()));
                 reply.opaque(address.unwrap_or_default().as_bytes());
             }
@@ -266,8 +274,8 @@ fn number(protocol: Protocol) -> u32 {
 struct Asked {
     program: u32,
     version: u32,
-    /// Of the netid; `None` for one that is not known.
-    protocol: Option<Protocol>,
+    /// `None` for one that is not known.
+    netid: Option<Netid>,
 }
 
 impl Asked {
@@ -277,12 +285,8 @@ impl Asked {
         // r_addr and r_owner.
         arguments.opaque(MAX_STRING_BYTES)?;
         arguments.opaque(MAX_STRING_BYTES)?;
-        let protocol = match &netid[..] {
-            b"tcp" | b"tcp6" => Some(Protocol::Tcp),
-            b"udp" | b"udp6" => Some(Protocol::Udp),
-            _ => None,
-        };
-        Ok(Self { program, version, protocol })
+        let netid = Netid::ALL.into_iter().find(|known| known.name().as_bytes() == &netid[..]);
+        Ok(Self { program, version, netid })
     }
 }
 

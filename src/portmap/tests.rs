@@ -25,6 +25,18 @@ fn mapper(version: u32) -> PortMapper {
     listening("0.0.0.0:2049").into_iter().find(|it| it.version == version).unwrap()
 }
 
+/// What GETADDR of version 4 gives where every address of both families is listened on.
+#[tokio::test]
+async fn an_ipv6_caller_gets_an_ipv6_address() {
+    let mapper = listening("[::]:2049").pop().unwrap();
+    let v6 = ("2001:db8::1", Protocol::Tcp);
+    for (netid, way) in [(&b"tcp6"[..], v6), (b"tcp", v6), (b"tcp", TCP)] {
+        let mut found = results(&mapper, way, 3, rpcb(NFS, 3, netid)).await;
+        let found = found.opaque(MAX_STRING_BYTES).unwrap();
+        assert_eq!(found, format!("{}.8.1", way.0).as_bytes(), "{way:?}");
+    }
+}
+
 /// The reply to a call that came to `local`.
 async fn reply(
     mapper: &PortMapper,
@@ -91,8 +103,7 @@ async fn getport_gives_the_port_of_a_program_and_protocol() {
 #[tokio::test]
 async fn getaddr_gives_the_address_that_the_caller_used() {
     assert_eq!(address(TCP, 3, rpcb(NFS, 3, b"tcp")).await, "10.0.0.1.8.1");
-    let v6 = ("2001:db8::1", Protocol::Tcp);
-    assert_eq!(address(v6, 3, rpcb(NFS, 3, b"tcp6")).await, "2001:db8::1.8.1");
+    assert_eq!(address(TCP, 3, rpcb(NFS, 3, b"tcp6")).await, "", "IPv6 is not listened on");
     let mapped = ("::ffff:10.0.0.1", Protocol::Udp);
     assert_eq!(address(mapped, 3, rpcb(MOUNT, 3, b"udp")).await, "10.0.0.1.8.1");
     assert_eq!(address(mapped, 3, rpcb(NFS, 3, b"tcp")).await, "10.0.0.1.8.1", "asked over UDP");
