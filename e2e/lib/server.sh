@@ -7,7 +7,9 @@ MOUNT_OPTIONS='' MOUNT_SOURCE=''
 # server_configure ADDRESS:PORT: a fresh, empty store of each kind that $CONFIG names, METADATA-CONTENT.
 server_configure() {
     local metadata='{ type: memory }' content='{ type: memory }' other='' tablespace=''
-    local metadata_folder=$RUN/metadata content_folder=$RUN/content
+    local metadata_folder=$RUN/metadata content_folder=$RUN/content portmap=off
+    # Port 111 is the run's own where its network is.
+    if [[ $SUITE == basic && $CLIENT == uml* ]]; then portmap=serve; fi
     disks_drop
     rm -rf "$RUN/content" "$RUN/metadata"
     if [[ $SUITE == full ]]; then
@@ -35,7 +37,7 @@ server_configure() {
         secret_key: not a secret } }"
     fi
     cat >"$RUN/config.yaml" <<YAML
-server: { listen: "$1" }
+server: { listen: "$1", portmap: $portmap }
 metadata:
   stores:
     names: $metadata
