@@ -73,7 +73,7 @@ async fn load(
     })?;
     let present = store.shares().await.map_err(run_error)?;
     if !present.is_empty() && !options.replace && options.share.is_none() {
-        let names: Vec<_> = present.iter().map(ToString::to_string).collect();
+        let names: Vec<_> = present.iter().map(|share| share.name.to_string()).collect();
         let text = format!(
             "the store {} already has {}: --replace replaces shares of the same name, deleting everything in them; \
              --share NAME loads the dump's only share under another name",

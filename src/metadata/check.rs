@@ -6,7 +6,7 @@
 //! that is how the names of a file, which no index finds, are counted without a snapshot that lasts or a
 //! lock.
 
-use super::{Dump, Error, Load, Share};
+use super::{Dump, Error, Load, MetadataStore, Share};
 use crate::types::{ContentRef, FileType, ObjectId, ShareId, Timestamp};
 
 /// What a check looks at of an object.
@@ -337,7 +337,7 @@ pub trait Checker: std::fmt::Debug + Send + Sync {
     async fn last_numbers(&self) -> Result<(i64, i64), Error>;
 
     /// What every share uses. Reads every object of the store.
-    async fn usage(&self) -> Result<Vec<UsageState>, Error>;
+    async fn usages(&self) -> Result<Vec<UsageState>, Error>;
 }
 
 /// Repairs a store, alone.
@@ -345,6 +345,14 @@ pub trait Checker: std::fmt::Debug + Send + Sync {
 pub trait Repairer: Checker {
     /// Repairs, wholly or not at all, and durably.
     async fn repair(&self, repair: &Repair) -> Result<Repaired, Error>;
+}
+
+/// A store whose invariants can be checked in one go, as tests do after each case.
+#[async_trait::async_trait]
+pub trait Invariants: MetadataStore {
+    /// What breaks the store's invariants, one line each; empty where the store is sound. Reads
+    /// everything.
+    async fn inconsistencies(&self) -> Result<Vec<String>, Error>;
 }
 
 /// What can be checked: a store, or what one keeps on disk, whether a server has it open or not.
@@ -356,7 +364,7 @@ pub trait Checkable: Dump {
 
 /// What can be repaired.
 #[async_trait::async_trait]
-pub trait Repairable: Load + Checkable {
+pub trait Repairable: Load + Checkable + Invariants {
     /// Begins a repair.
     ///
     /// # Errors

@@ -2,7 +2,7 @@
 
 use tokio::sync::mpsc;
 
-use super::{Error, MetadataStore, Share, StorePlace};
+use super::{Catalog, Error, MetadataStore, Share};
 use crate::types::{Attributes, ContentId, Cookie, Name, ObjectId, ShareName, SymlinkTarget};
 
 /// A piece of a store's content. A share's record stands before its objects' and entries'.
@@ -136,7 +136,7 @@ pub enum LoadError {
 
 /// What can be read as a whole: a store, or what one keeps on disk.
 #[async_trait::async_trait]
-pub trait Dump: std::fmt::Debug + Send + Sync {
+pub trait Dump: Catalog {
     /// Sends every share, or the one named, to `to` as of one moment, while calls go on. A share that is not
     /// there sends nothing. Ends with [`Error::Cancelled`] when nobody receives any more. What clients
     /// have written and the server has not flushed is not in it.
@@ -145,15 +145,6 @@ pub trait Dump: std::fmt::Debug + Send + Sync {
         share: Option<&ShareName>,
         to: mpsc::Sender<Vec<Record>>,
     ) -> Result<(), Error>;
-
-    /// What [`MetadataStore::setting`] answers, also where a server has the store open.
-    async fn recorded(&self, key: &str) -> Result<Option<String>, Error>;
-
-    /// What [`MetadataStore::place`] answers, also where a server has the store open.
-    async fn located(&self) -> Result<Option<StorePlace>, Error>;
-
-    /// Every share that there is.
-    async fn every_share(&self) -> Result<Vec<Share>, Error>;
 
     /// Keeps [`Load::load`] away for as long as the value lives.
     ///

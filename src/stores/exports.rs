@@ -61,14 +61,15 @@ pub(crate) async fn open(
                  share: correct content_store, or remove content_identity"
             );
         }
+        let metadata = stores.metadata(config, facts.share).await?;
         let export = stores.export(config, facts.share).await?;
         if let (Verdict::Record | Verdict::Replace, Some(found)) = (verdict, found) {
-            record(facts, &*export.metadata, found).await?;
+            record(facts, &*metadata, found).await?;
         }
-        own(config, facts, &export).await?;
+        own(config, facts, &*metadata, &export).await?;
         exports.push(export);
     }
-    warn_of_unnamed(config, &exports).await;
+    warn_of_unnamed(stores, config).await;
     Ok(exports)
 }
 
@@ -90,7 +91,7 @@ async fn look_up<'c>(
     let recorded = binding::recorded(&*metadata, &share.name).await.map_err(&failed)?;
     let mut made = false;
     let mut others = Vec::new();
-    for name in metadata.shares().await.map_err(&failed)? {
+    for metadata::Share { name, .. } in metadata.shares().await.map_err(&failed)? {
         if name == share.name {
             made = true;
         } else {
@@ -155,11 +156,11 @@ async fn record(
 async fn own(
     config: &Config,
     facts: &Facts<'_>,
+    metadata: &dyn MetadataStore,
     export: &ExportSettings,
 ) -> Result<(), StoreError> {
-    let (metadata, content) = (&*export.metadata, &*export.content);
     let accepted = facts.share.content_owner;
-    let settled = owners::settle(metadata, content, &export.share, accepted).await;
+    let settled = owners::settle(metadata, &*export.content, &export.share, accepted).await;
     if let Err(refusal) = &settled
         && let Some(error) = refusal.is_full()
     {
@@ -213,18 +214,13 @@ pub(super) fn not_owner(config: &Config, share: &config::Share, refusal: Refusal
 }
 
 /// Warns of shares in the metadata stores that the configuration does not serve.
-async fn warn_of_unnamed(config: &Config, exports: &[ExportSettings]) {
-    let mut seen: Vec<&str> = Vec::new();
-    for (share, export) in config.shares.iter().zip(exports) {
-        let store = share.metadata_store.as_str();
-        if seen.contains(&store) {
-            continue;
-        }
-        seen.push(store);
+async fn warn_of_unnamed(stores: &Stores, config: &Config) {
+    for (store, open) in &stores.metadata {
         // What cannot be listed now was listed a moment ago, and is needed for a warning only.
-        let Ok(names) = export.metadata.shares().await else { continue };
-        for name in names {
-            let named = |share: &config::Share| share.metadata_store == store && share.name == name;
+        let Ok(shares) = open.shares().await else { continue };
+        for metadata::Share { name, .. } in shares {
+            let named =
+                |share: &config::Share| share.metadata_store == *store && share.name == name;
             if !config.shares.iter().any(named) {
                 tracing::warn!(
                     "the metadata store {store} has the share {name}, which is not in the configuration: it is kept, but \

@@ -248,7 +248,10 @@ impl Stores {
     ) -> Option<String> {
         for (name, settings) in config.metadata.iter().filter(|it| *it.0 != share.metadata_store) {
             let shares = match self.metadata.get(name) {
-                Some(open) => open.shares().await.ok(),
+                Some(open) => {
+                    let shares = open.shares().await.ok();
+                    shares.map(|shares| shares.into_iter().map(|share| share.name).collect())
+                }
                 None => summary(settings).await.ok().flatten().map(|summary| summary.shares),
             };
             if shares.is_some_and(|shares| shares.contains(&share.name)) {

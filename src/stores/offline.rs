@@ -253,7 +253,7 @@ impl<'c> OfflineStores<'c> {
     ) -> Result<Option<Binding>, OfflineError> {
         let store = self.metadata(metadata).await?;
         let failed = |source| OfflineError::Unread { name: metadata.to_owned(), source };
-        let text = store.recorded(&binding::key(share)).await.map_err(failed)?;
+        let text = store.setting(&binding::key(share)).await.map_err(failed)?;
         text.map(|text| Binding::parse(&text)).transpose().map_err(failed)
     }
 
@@ -264,7 +264,7 @@ impl<'c> OfflineStores<'c> {
     pub async fn bound_shares(&mut self) -> Result<Vec<BoundShare>, OfflineError> {
         let mut found = Vec::new();
         for metadata in lasting_metadata(self.config) {
-            let shares = self.metadata(&metadata).await?.every_share().await;
+            let shares = self.metadata(&metadata).await?.shares().await;
             let unread = |source| OfflineError::Unread { name: metadata.clone(), source };
             for share in shares.map_err(unread)? {
                 let binding = self.binding(&metadata, &share.name).await?;

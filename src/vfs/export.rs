@@ -11,7 +11,7 @@ use super::file::Files;
 use super::{ClientRule, Error, Vfs};
 use crate::content::ContentStore;
 use crate::log_limit::limited;
-use crate::metadata::{MetadataStore, Share};
+use crate::metadata::{Namespace, Share};
 use crate::types::{BoundedChain, Caller, ContentId, Context, FileHandle, Phase, Timestamp};
 
 /// How often old state is looked for.
@@ -51,7 +51,7 @@ pub struct ExportSettings {
     /// Who may use it.
     pub rules: Vec<ClientRule>,
     /// Its namespace.
-    pub metadata: Arc<dyn MetadataStore>,
+    pub metadata: Arc<dyn Namespace>,
     /// Its bytes.
     pub content: Arc<dyn ContentStore>,
     /// Limits of unflushed state.
@@ -74,7 +74,7 @@ pub(super) struct Export {
     pub(super) share: Share,
     /// Replaced as a whole, and held only to look one up.
     pub(super) rules: RwLock<Vec<ClientRule>>,
-    pub(super) metadata: Arc<dyn MetadataStore>,
+    pub(super) metadata: Arc<dyn Namespace>,
     pub(super) content: Arc<dyn ContentStore>,
     pub(super) write_behind: WriteBehind,
     pub(super) files: Files,

@@ -13,7 +13,9 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use trunkfs::content::{FilesystemContent, FilesystemSettings};
 use trunkfs::metadata::memory::MemoryStore;
-use trunkfs::metadata::{CreateHow, MetadataStore as _, RootSpec, SetAttributes, ShareSpec};
+use trunkfs::metadata::{
+    CreateHow, MetadataStore as _, Namespace as _, RootSpec, SetAttributes, ShareSpec,
+};
 use trunkfs::mount::Mount;
 use trunkfs::net::{Server, ServerSettings};
 use trunkfs::nfs3::Nfs3;

@@ -9,7 +9,9 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use trunkfs::metadata::postgres::{Cache, LeaseTimes, PostgresStore, Settings};
-use trunkfs::metadata::{CreateHow, Error, MetadataStore, Share};
+use trunkfs::metadata::{
+    CreateHow, Error, Invariants as _, MetadataStore as _, Namespace as _, Share,
+};
 use trunkfs::types::{Cookie, ObjectId};
 
 use crate::database::{TestDatabase, connect};

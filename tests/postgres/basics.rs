@@ -1,7 +1,7 @@
 //! The store as one process sees it.
 
 use trunkfs::metadata::{
-    CreateHow, Error, Flush, FlushOutcome, MetadataStore, SetAttributes, SetTime, Written,
+    CreateHow, Error, Flush, FlushOutcome, Namespace as _, SetAttributes, SetTime, Written,
     ZeroingOutcome,
 };
 use trunkfs::types::{Cookie, DeviceNumbers, FileType, SymlinkTarget, Timestamp};

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use tokio::task::JoinSet;
 use tokio_postgres::Client;
 use trunkfs::metadata::postgres::{PostgresStore, Settings};
-use trunkfs::metadata::{Error, MetadataStore, Share, ShareSpec, Usage};
+use trunkfs::metadata::{Error, Invariants, Share, ShareSpec, Usage};
 use trunkfs::types::ShareName;
 
 use crate::database::{TestDatabase, connect};
@@ -19,7 +19,7 @@ use crate::support::{share_spec, until};
 
 /// A store that reaches its database through a gate.
 struct Stage {
-    store: Arc<dyn MetadataStore>,
+    store: Arc<dyn Invariants>,
     share: Share,
     gate: Gate,
     connections: usize,
@@ -33,8 +33,7 @@ impl Stage {
         let gate = Gate::before(&database.settings()).await;
         let settings =
             Settings { max_connections: connections, ..gate.settings(&database.settings()) };
-        let store: Arc<dyn MetadataStore> =
-            Arc::new(PostgresStore::connect(settings).await.unwrap());
+        let store: Arc<dyn Invariants> = Arc::new(PostgresStore::connect(settings).await.unwrap());
         let share = store.open_share(&share_spec()).await.unwrap();
         Self { store, share, gate, connections, database }
     }

@@ -8,7 +8,7 @@ use tokio::net::TcpListener;
 use tokio::time::Instant;
 use trunkfs::metadata::postgres::target::PasswordSource;
 use trunkfs::metadata::postgres::{PostgresStore, Settings};
-use trunkfs::metadata::{Error, MetadataStore as _};
+use trunkfs::metadata::{Catalog as _, Error, MetadataStore as _};
 
 use crate::cluster::Cluster;
 use crate::port::Reserved;

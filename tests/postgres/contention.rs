@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use tokio::task::JoinHandle;
-use trunkfs::metadata::MetadataStore;
+use trunkfs::metadata::{MetadataStore, Namespace as _};
 use trunkfs::types::ObjectId;
 
 use crate::database::{TestDatabase, connect};

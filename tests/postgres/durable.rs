@@ -2,7 +2,7 @@
 //! all that it rests on (RFC 1813 section 4.8).
 
 use trunkfs::metadata::postgres::{Cache, PostgresStore, Settings};
-use trunkfs::metadata::{CreateHow, Error, MetadataStore, Share};
+use trunkfs::metadata::{CreateHow, Error, MetadataStore as _, Namespace as _, Share};
 use trunkfs::types::{Attributes, Context, ObjectId};
 
 use crate::cluster::Cluster;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tokio::time::Instant;
-use trunkfs::metadata::{CreateHow, Error, MetadataStore};
+use trunkfs::metadata::{Catalog as _, CreateHow, Error, MetadataStore as _, Namespace as _};
 
 use crate::database::{TestDatabase, connect};
 use crate::proxy::{Cut, Proxy};

@@ -11,7 +11,9 @@ use tokio_postgres::error::SqlState;
 use tokio_util::sync::CancellationToken;
 use trunkfs::admin::fsck::{Extent, Finding, Outcome, Stopped};
 use trunkfs::metadata::postgres::PostgresStore;
-use trunkfs::metadata::{Checkable as _, Error, MetadataStore as _, Repairable as _};
+use trunkfs::metadata::{
+    Checkable as _, Error, Invariants as _, MetadataStore as _, Namespace as _, Repairable as _,
+};
 use trunkfs::types::{Call, Context, ObjectId, Timestamp};
 
 use crate::database::connect;

@@ -1,7 +1,7 @@
 //! Two operations that meet on a lock: the first stands still in its transaction, the second waits, then the
 //! first ends either way. Random load finds few of these.
 
-use trunkfs::metadata::MetadataStore;
+use trunkfs::metadata::Namespace as _;
 use trunkfs::types::Attributes;
 
 use crate::session::{Call, Place, Session, interleave, verdict};

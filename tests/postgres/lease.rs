@@ -1,7 +1,7 @@
 //! The functions of the lease, each met by another in the middle of its transaction.
 
 use tokio_postgres::Client;
-use trunkfs::metadata::MetadataStore as _;
+use trunkfs::metadata::MetadataStore;
 use uuid::Uuid;
 
 use crate::database::connect;

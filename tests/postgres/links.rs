@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use trunkfs::metadata::postgres::PostgresStore;
-use trunkfs::metadata::{Error, MetadataStore};
+use trunkfs::metadata::{Error, Namespace as _};
 
 use crate::database::connect;
 use crate::support::{Fixture, name};

@@ -8,7 +8,7 @@ use rand::Rng;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use trunkfs::metadata::postgres::PostgresStore;
-use trunkfs::metadata::{Answer, CreateHow, Error, MetadataStore, SetAttributes};
+use trunkfs::metadata::{Answer, CreateHow, Error, Namespace as _, SetAttributes};
 use trunkfs::types::{Call, Context, ObjectId};
 
 use crate::database::connect;

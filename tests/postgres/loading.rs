@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 use tokio_postgres::Client;
-use trunkfs::metadata::{LoadError, MetadataStore as _};
+use trunkfs::metadata::{Invariants as _, LoadError, Namespace as _};
 
 use crate::database::connect;
 use crate::loading_support::{FILES, load, reaching, small_share};

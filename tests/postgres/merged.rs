@@ -3,7 +3,7 @@
 
 use futures_util::future::join_all;
 use trunkfs::metadata::postgres::PostgresStore;
-use trunkfs::metadata::{Error, Lookup, MetadataStore, Share, ShareSpec};
+use trunkfs::metadata::{Error, Lookup, MetadataStore as _, Namespace as _, Share, ShareSpec};
 use trunkfs::types::{ObjectId, ShareName};
 
 use crate::database::{TestDatabase, connect};

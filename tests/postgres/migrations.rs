@@ -7,7 +7,7 @@ use tempfile::TempDir;
 use tokio_postgres::Client;
 use trunkfs::metadata::postgres::{PostgresSchema, PostgresStore, Settings};
 use trunkfs::metadata::schema::{Event, Schema, SchemaError};
-use trunkfs::metadata::{Error, MetadataStore};
+use trunkfs::metadata::{Error, MetadataStore as _, Namespace as _};
 use trunkfs::types::ObjectId;
 
 use crate::database::{TestDatabase, connect};

@@ -1,7 +1,7 @@
 //! Plans stay right while a database fills: what sessions read is counted by the server, in functions too.
 
 use trunkfs::metadata::postgres::{Cache, Settings};
-use trunkfs::metadata::{CreateHow, MetadataStore, SetAttributes};
+use trunkfs::metadata::{CreateHow, MetadataStore as _, Namespace as _, SetAttributes};
 use trunkfs::types::{Cookie, ObjectId};
 
 use crate::alone;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 use trunkfs::metadata::postgres::{PostgresStore, Settings};
-use trunkfs::metadata::{CreateHow, Error, MetadataStore as _};
+use trunkfs::metadata::{Catalog as _, CreateHow, Error, MetadataStore as _, Namespace as _};
 use trunkfs::types::ObjectId;
 
 use crate::database::{TestDatabase, connect};

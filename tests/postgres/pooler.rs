@@ -4,8 +4,8 @@ use std::process::{Child, Stdio};
 use std::time::Duration;
 
 use tokio::time::Instant;
-use trunkfs::metadata::MetadataStore as _;
 use trunkfs::metadata::postgres::{PostgresSchema, PostgresStore, Settings};
+use trunkfs::metadata::{Invariants as _, MetadataStore, Namespace as _};
 use trunkfs::types::Chain;
 
 use crate::cluster::{as_postgres, own};

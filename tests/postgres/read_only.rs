@@ -8,7 +8,9 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use trunkfs::metadata::postgres::{Cache, PostgresStore, Settings};
-use trunkfs::metadata::{CreateHow, Error, MetadataStore, Share};
+use trunkfs::metadata::{
+    CreateHow, Error, Invariants as _, MetadataStore as _, Namespace as _, Share,
+};
 
 use crate::alone::{self, until_alone};
 use crate::cluster::Cluster;

@@ -1,7 +1,7 @@
 //! A database that answers and has no room for changes.
 
 use trunkfs::metadata::postgres::PostgresStore;
-use trunkfs::metadata::{CreateHow, Error, MetadataStore};
+use trunkfs::metadata::{CreateHow, Error, MetadataStore as _, Namespace as _};
 use trunkfs::types::Attributes;
 
 use crate::database::connect;

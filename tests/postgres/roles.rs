@@ -2,7 +2,8 @@
 
 use trunkfs::metadata::postgres::{PostgresSchema, PostgresStore, Settings};
 use trunkfs::metadata::{
-    Checkable as _, CreateHow, Flush, Load as _, MetadataStore as _, SetAttributes,
+    Checkable as _, CreateHow, Flush, Invariants as _, Load as _, MetadataStore as _,
+    Namespace as _, SetAttributes,
 };
 use trunkfs::types::{Chain, Cookie, DeviceNumbers, FileType, SymlinkTarget, Timestamp};
 

@@ -1,6 +1,6 @@
 //! What an operation costs in round trips, counted on the wire, once its statements are prepared.
 
-use trunkfs::metadata::{CreateHow, Flush, MetadataStore};
+use trunkfs::metadata::{CreateHow, Flush, Namespace as _};
 use trunkfs::types::{Cookie, SymlinkTarget, Timestamp};
 
 use crate::database::TestDatabase;

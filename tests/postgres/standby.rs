@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 use trunkfs::metadata::postgres::{PostgresStore, Settings};
-use trunkfs::metadata::{CreateHow, Error, MetadataStore as _};
+use trunkfs::metadata::{CreateHow, Error, Invariants as _, MetadataStore as _, Namespace as _};
 use trunkfs::types::{Context, Timestamp};
 
 use crate::cluster::Cluster;

@@ -1,7 +1,7 @@
 //! Schemas, servers and writer slots: what happens when instances start.
 
 use trunkfs::metadata::postgres::PostgresStore;
-use trunkfs::metadata::{Error, MetadataStore};
+use trunkfs::metadata::{Catalog as _, Error, Invariants as _, MetadataStore as _, Namespace as _};
 
 use crate::database::{TestDatabase, connect};
 use crate::support::{Fixture, share_spec};
@@ -33,7 +33,7 @@ async fn instances_that_start_together_make_one_schema_and_one_share() {
     }
     let (store, share) = &instances[0];
     assert!(instances.iter().all(|(_, other)| other == share));
-    assert_eq!(store.shares().await.unwrap(), std::slice::from_ref(&share.name));
+    assert_eq!(store.shares().await.unwrap(), std::slice::from_ref(share));
     assert_ne!(share.fsid.0, 0);
     assert_eq!(store.inconsistencies().await.unwrap(), Vec::<String>::new());
 }

@@ -5,7 +5,10 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 use trunkfs::metadata::postgres::{PostgresStore, Settings};
-use trunkfs::metadata::{CreateHow, MetadataStore, RootSpec, SetAttributes, Share, ShareSpec};
+use trunkfs::metadata::{
+    CreateHow, Invariants as _, MetadataStore as _, Namespace as _, RootSpec, SetAttributes, Share,
+    ShareSpec,
+};
 use trunkfs::types::{Attributes, Context, Name, ObjectId, ShareId, ShareName};
 
 use crate::database::{TestDatabase, connect};

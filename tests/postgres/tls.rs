@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use trunkfs::metadata::MetadataStore as _;
+use trunkfs::metadata::MetadataStore;
 use trunkfs::metadata::postgres::{PostgresStore, Settings};
 
 use crate::bad_certificates::{expired, version_one};

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use trunkfs::content::MemoryContent;
 use trunkfs::metadata::memory::MemoryStore;
-use trunkfs::metadata::{MetadataStore, RootSpec, ShareSpec};
+use trunkfs::metadata::{MetadataStore as _, RootSpec, ShareSpec};
 use trunkfs::mount::Mount;
 use trunkfs::nfs3::Nfs3;
 use trunkfs::rpc::{Arrival, CallMessage, Program, Protocol, Reply, Standing};

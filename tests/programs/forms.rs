@@ -1,6 +1,6 @@
 //! The form of what every procedure answers, and what is told to the RPC layer.
 
-use trunkfs::metadata::MetadataStore as _;
+use trunkfs::metadata::MetadataStore;
 use trunkfs::rpc::{AuthStatus, Program as _, Reply};
 use trunkfs::types::{Caller, FileHandle, ShareName};
 use trunkfs::vfs::{ClientRule, Squash};

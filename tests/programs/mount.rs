@@ -1,6 +1,6 @@
 //! MOUNT by procedure.
 
-use trunkfs::metadata::MetadataStore as _;
+use trunkfs::metadata::MetadataStore;
 use trunkfs::rpc::{Program as _, Reply};
 use trunkfs::types::Caller;
 use trunkfs::xdr::Decoder;

@@ -1,6 +1,6 @@
 //! The check finds every kind of damage that it is there for.
 
-use trunkfs::metadata::MetadataStore;
+use trunkfs::metadata::{Invariants as _, Namespace as _};
 
 use crate::support::{Fixture, file, look, name};
 

@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 use std::process::Command;
 
-use trunkfs::metadata::{Answer, Created, Error, MetadataStore};
+use trunkfs::metadata::{Answer, Created, Error, MetadataStore as _, Namespace as _};
 
 use crate::again::{again, given};
 use crate::support::{Fixture, name};

@@ -7,7 +7,7 @@ use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 use trunkfs::admin::fsck::{Extent, Outcome};
 use trunkfs::metadata::sqlite::SqliteFile;
-use trunkfs::metadata::{Checkable as _, CreateHow, MetadataStore as _};
+use trunkfs::metadata::{Checkable as _, CreateHow, Namespace as _};
 
 use crate::fsck_support::{
     CASES, SMALL, STRAY_ENTRIES, check, furnish, judge, kinds, mend_nothing, repair, walk,

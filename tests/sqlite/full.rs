@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use trunkfs::metadata::{Answer, Error, MetadataStore};
+use trunkfs::metadata::{Answer, Error, MetadataStore as _, Namespace as _};
 use trunkfs::types::SymlinkTarget;
 
 use crate::small_disk::small_disk;

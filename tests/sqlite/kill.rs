@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use rand::Rng as _;
 use tempfile::TempDir;
-use trunkfs::metadata::{Flush, FlushOutcome, MetadataStore, Written};
+use trunkfs::metadata::{Flush, FlushOutcome, MetadataStore as _, Namespace as _, Written};
 use trunkfs::types::{Cookie, ObjectId, SymlinkTarget, Timestamp};
 
 use crate::again::{again, given};

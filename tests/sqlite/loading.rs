@@ -1,6 +1,6 @@
 //! A load reads and checks the shares that it brings in, and no other.
 
-use trunkfs::metadata::{LoadError, MetadataStore as _};
+use trunkfs::metadata::{LoadError, Namespace as _};
 
 use super::damage::DAMAGE;
 use crate::loading_support::{FILES, load, reaching, small_share};

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use trunkfs::metadata::sqlite::Settings;
-use trunkfs::metadata::{Error, MetadataStore};
+use trunkfs::metadata::{Error, Namespace as _};
 
 use crate::support::{Fixture, file, look, mode};
 

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use trunkfs::metadata::{Error, MetadataStore as _};
+use trunkfs::metadata::{Error, MetadataStore as _, Namespace as _};
 
 use crate::support::{Fixture, file, told};
 

@@ -3,7 +3,7 @@
 use std::os::unix::fs::{FileExt as _, PermissionsExt as _};
 
 use trunkfs::metadata::sqlite::{Settings, SqliteStore};
-use trunkfs::metadata::{Error, MetadataStore};
+use trunkfs::metadata::{Error, MetadataStore as _};
 
 use crate::support::{Fixture, file, look, open, share_spec, told};
 

@@ -6,7 +6,8 @@ use std::time::Duration;
 use tempfile::TempDir;
 use trunkfs::metadata::sqlite::{Settings, SqliteStore};
 use trunkfs::metadata::{
-    Answer, CreateHow, Created, Error, MetadataStore, RootSpec, SetAttributes, Share, ShareSpec,
+    Answer, CreateHow, Created, Error, Invariants as _, MetadataStore as _, Namespace as _,
+    RootSpec, SetAttributes, Share, ShareSpec,
 };
 use trunkfs::types::{Attributes, Context, Name, ObjectId, ShareName};
 

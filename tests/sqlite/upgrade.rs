@@ -1,7 +1,7 @@
 //! A file of an earlier version of the schema, with data in it.
 
 use rusqlite::Connection;
-use trunkfs::metadata::{MetadataStore as _, Usage};
+use trunkfs::metadata::{Namespace as _, Usage};
 
 use crate::support::{Fixture, file};
 

@@ -6,7 +6,7 @@ use tokio::sync::mpsc;
 use trunkfs::metadata::memory::MemoryStore;
 use trunkfs::metadata::{
     CreateHow, Dump as _, EntryRecord, Load, LoadError, LoadHow, Loaded, MetadataStore as _,
-    Portion, Record, RootSpec, SetAttributes, ShareSpec,
+    Namespace as _, Portion, Record, RootSpec, SetAttributes, ShareSpec,
 };
 use trunkfs::types::{Context, Name, ObjectId, ShareName};
 

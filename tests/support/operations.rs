@@ -6,8 +6,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 use trunkfs::metadata::{
-    Answer, CreateHow, Error, Flush, MetadataStore, RootSpec, SetAttributes, Share, ShareSpec,
-    Written,
+    Answer, CreateHow, Error, Flush, Invariants, RootSpec, SetAttributes, Share, ShareSpec, Written,
 };
 use trunkfs::types::{
     Attributes, ContentId, Context, Cookie, DeviceNumbers, FileType, Fileid, Name, ObjectId,
@@ -91,7 +90,7 @@ impl Operation {
 /// A directory with what operations act on.
 #[derive(Clone, Debug)]
 pub(crate) struct Scene {
-    store: Arc<dyn MetadataStore>,
+    store: Arc<dyn Invariants>,
     share: Share,
     pub(crate) dir: ObjectId,
     /// `file`, `other`, `linked` (also `second`), `empty`, `full`, `symlink`.
@@ -115,7 +114,7 @@ fn ended<T>(answer: Answer<T>) -> Result<(), Error> {
 
 impl Scene {
     /// A fresh scene in the share, whose root has it under a name of its own.
-    pub(crate) async fn make(store: &Arc<dyn MetadataStore>, share: &Share) -> Self {
+    pub(crate) async fn make(store: &Arc<dyn Invariants>, share: &Share) -> Self {
         let made = Vec::new();
         let mut scene = Self { store: store.clone(), share: share.clone(), dir: share.root, made };
         let own = ContentId::generate().0.simple().to_string();
@@ -299,7 +298,7 @@ pub(crate) enum Outcome {
 impl Expected {
     pub(crate) async fn of(
         operation: Operation,
-        store: &Arc<dyn MetadataStore>,
+        store: &Arc<dyn Invariants>,
         share: &Share,
     ) -> Self {
         let scene = Scene::make(store, share).await;

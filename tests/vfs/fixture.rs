@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use trunkfs::metadata::memory::MemoryStore;
-use trunkfs::metadata::{CreateHow, MetadataStore, RootSpec, SetAttributes, Share, ShareSpec};
+use trunkfs::metadata::{
+    CreateHow, MetadataStore as _, Namespace as _, RootSpec, SetAttributes, Share, ShareSpec,
+};
 use trunkfs::types::{Attributes, Caller, Context, Credentials, FileHandle, Name, ShareName};
 use trunkfs::vfs::{
     ClientRule, CommitDone, ExportSettings, Result, Squash, Stability, Vfs, WriteBehind, WriteDone,

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use tokio::time::timeout;
 use trunkfs::content::{self, ContentStore, MemoryContent, ObjectContent};
 use trunkfs::metadata::memory::MemoryStore;
-use trunkfs::metadata::{self, CreateHow, MetadataStore, SetAttributes};
+use trunkfs::metadata::{self, CreateHow, Invariants as _, SetAttributes};
 use trunkfs::types::Caller;
 use trunkfs::types::{ContentId, Cookie, FileHandle, Name, ObjectId};
 use trunkfs::vfs::{Error, ExportSettings, Failure, Stability, Vfs, WriteBehind};

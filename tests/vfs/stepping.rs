@@ -8,13 +8,12 @@ use tokio::task::yield_now;
 use trunkfs::content::{Capacity, ContentStore, Footprint};
 use trunkfs::metadata::memory::MemoryStore;
 use trunkfs::metadata::{
-    Answer, CreateHow, Created, Error, Flush, FlushOutcome, Link, LinkTarget, Lookup,
-    MetadataStore, Page, Removed, Renamed, SetAttributes, SettingDone, Share, ShareSpec,
-    StorePlace, Usage, ZeroingOutcome,
+    Answer, CreateHow, Created, Error, Flush, FlushOutcome, Link, LinkTarget, Lookup, Namespace,
+    Page, Removed, Renamed, SetAttributes, SettingDone, Usage, ZeroingOutcome,
 };
 use trunkfs::types::{
     Attributes, Call, ContentId, ContentIdentity, ContentRef, Context, Cookie, DeviceNumbers,
-    FileType, Name, ObjectId, ShareId, ShareName, SymlinkTarget, Timestamp,
+    FileType, Name, ObjectId, ShareId, SymlinkTarget, Timestamp,
 };
 
 /// A store that takes its time.
@@ -73,11 +72,7 @@ stepping! {
 }
 
 stepping! {
-    MetadataStore for MemoryStore {
-        async fn open_share(spec: &ShareSpec) -> Result<Share, Error>;
-        async fn shares() -> Result<Vec<ShareName>, Error>;
-        async fn place() -> Result<Option<StorePlace>, Error>;
-        async fn succeeds(earlier: &StorePlace) -> Result<bool, Error>;
+    Namespace for MemoryStore {
         async fn getattr(cx: &Context, object: ObjectId) -> Result<Attributes, Error>;
         async fn lookup(cx: &Context, directory: ObjectId, name: &Name) -> Answer<Lookup>;
         async fn lookup_parent(cx: &Context, directory: ObjectId) -> Answer<Lookup>;
@@ -109,11 +104,6 @@ stepping! {
         async fn flush(cx: &Context, file: ObjectId, flush: &Flush) -> Answer<FlushOutcome>;
         async fn begin_zeroing(cx: &Context, file: ObjectId, content: ContentRef)
             -> Answer<ZeroingOutcome>;
-        async fn setting(key: &str) -> Result<Option<String>, Error>;
-        async fn set_setting(key: &str, seen: Option<&str>, value: &str)
-            -> Result<Option<String>, Error>;
         async fn usage(share: ShareId) -> Result<Usage, Error>;
-        async fn inconsistencies() -> Result<Vec<String>, Error>;
-        async fn close();
     }
 }

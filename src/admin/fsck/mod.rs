@@ -29,7 +29,7 @@ use self::numbers::Gathered;
 pub use self::pages::Extent;
 use self::paths::Paths;
 use crate::content as bytes;
-use crate::metadata::{self, Checker, MetadataStore, Repairer, Share};
+use crate::metadata::{self, Checker, Namespace, Repairer, Share};
 use crate::types::{ObjectId, ShareId, ShareName};
 
 /// What became of a finding.
@@ -70,7 +70,7 @@ pub struct RepairAccess<'a> {
     /// Mends.
     pub repairer: &'a dyn Repairer,
     /// The same store, for what is an operation like any other.
-    pub store: &'a dyn MetadataStore,
+    pub store: &'a dyn Namespace,
 }
 
 /// How many of what.
@@ -271,7 +271,7 @@ impl<'a> Check<'a> {
     async fn check_usage(&mut self) -> Result<(), Stopped> {
         self.still_wanted()?;
         let usages = tokio::select! {
-            usages = self.checker.usage() => usages?,
+            usages = self.checker.usages() => usages?,
             () = self.cancel.cancelled() => return Err(Stopped::Cancelled),
         };
         for usage in usages {

@@ -18,8 +18,8 @@ async fn places(
     for name in lasting_metadata(offline.config()) {
         let failed = |source| GcError::Metadata { name: name.clone(), source };
         let store = offline.metadata(&name).await?;
-        let shares = store.every_share().await.map_err(failed)?;
-        if let Some(place) = store.located().await.map_err(failed)? {
+        let shares = store.shares().await.map_err(failed)?;
+        if let Some(place) = store.place().await.map_err(failed)? {
             places.insert(place.id, shares.iter().map(owners::mark_key).collect());
         }
     }

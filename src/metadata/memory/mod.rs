@@ -19,15 +19,15 @@ use parking_lot::{Mutex, MutexGuard};
 
 use crate::types::{
     Attributes, ContentRef, Context, Cookie, DeviceNumbers, FileType, Name, ObjectId, ShareId,
-    ShareName, SymlinkTarget,
+    SymlinkTarget,
 };
 
 use self::state::MemoryTables;
 use super::single_writer::{self, OpError};
 use super::{
-    Answer, CreateHow, Created, Error, Flush, FlushOutcome, Link, LinkTarget, Lookup,
-    MetadataStore, Page, Removed, Renamed, SetAttributes, SettingDone, Share, ShareSpec,
-    StorePlace, Usage, ZeroingOutcome,
+    Answer, Catalog, CreateHow, Created, Error, Flush, FlushOutcome, Invariants, Link, LinkTarget,
+    Lookup, MetadataStore, Namespace, Page, Removed, Renamed, SetAttributes, SettingDone, Share,
+    ShareSpec, StorePlace, Usage, ZeroingOutcome,
 };
 
 /// A namespace in memory. Durable for as long as the value lives.
@@ -84,36 +84,7 @@ impl MemoryStore {
 }
 
 #[async_trait::async_trait]
-impl MetadataStore for MemoryStore {
-    async fn open_share(&self, spec: &ShareSpec) -> Result<Share, Error> {
-        self.open()?.open_share(spec)
-    }
-
-    async fn shares(&self) -> Result<Vec<ShareName>, Error> {
-        Ok(self.open()?.share_names())
-    }
-
-    async fn setting(&self, key: &str) -> Result<Option<String>, Error> {
-        Ok(self.open()?.settings.get(key).cloned())
-    }
-
-    async fn set_setting(
-        &self,
-        key: &str,
-        seen: Option<&str>,
-        value: &str,
-    ) -> Result<Option<String>, Error> {
-        Ok(self.open()?.set_setting(key, seen, value))
-    }
-
-    async fn place(&self) -> Result<Option<StorePlace>, Error> {
-        Ok(None)
-    }
-
-    async fn succeeds(&self, _earlier: &StorePlace) -> Result<bool, Error> {
-        Ok(false)
-    }
-
+impl Namespace for MemoryStore {
     async fn getattr(&self, cx: &Context, object: ObjectId) -> Result<Attributes, Error> {
         self.admit(cx)?.object(cx, object).cloned()
     }
@@ -242,12 +213,50 @@ impl MetadataStore for MemoryStore {
     async fn usage(&self, share: ShareId) -> Result<Usage, Error> {
         self.open()?.usage(share)
     }
+}
 
-    async fn inconsistencies(&self) -> Result<Vec<String>, Error> {
-        Ok(self.open()?.inconsistencies())
+#[async_trait::async_trait]
+impl Catalog for MemoryStore {
+    async fn shares(&self) -> Result<Vec<Share>, Error> {
+        Ok(self.open()?.shares.values().cloned().collect())
+    }
+
+    async fn setting(&self, key: &str) -> Result<Option<String>, Error> {
+        Ok(self.open()?.settings.get(key).cloned())
+    }
+
+    async fn place(&self) -> Result<Option<StorePlace>, Error> {
+        Ok(None)
+    }
+}
+
+#[async_trait::async_trait]
+impl MetadataStore for MemoryStore {
+    async fn open_share(&self, spec: &ShareSpec) -> Result<Share, Error> {
+        self.open()?.open_share(spec)
+    }
+
+    async fn set_setting(
+        &self,
+        key: &str,
+        seen: Option<&str>,
+        value: &str,
+    ) -> Result<Option<String>, Error> {
+        Ok(self.open()?.set_setting(key, seen, value))
+    }
+
+    async fn succeeds(&self, _earlier: &StorePlace) -> Result<bool, Error> {
+        Ok(false)
     }
 
     async fn close(&self) {
         self.state.lock().closed = true;
+    }
+}
+
+#[async_trait::async_trait]
+impl Invariants for MemoryStore {
+    async fn inconsistencies(&self) -> Result<Vec<String>, Error> {
+        Ok(self.open()?.inconsistencies())
     }
 }

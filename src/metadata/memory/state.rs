@@ -6,8 +6,7 @@ use std::ops::Bound;
 use crate::metadata::single_writer::{Edge, counted_bytes};
 use crate::metadata::{Answer, Capabilities, Error, Share, ShareSpec, Usage, decide, rules};
 use crate::types::{
-    Attributes, Context, Cookie, Fileid, Fsid, Name, ObjectId, ShareId, ShareName, SymlinkTarget,
-    Timestamp,
+    Attributes, Context, Cookie, Fileid, Fsid, Name, ObjectId, ShareId, SymlinkTarget, Timestamp,
 };
 
 /// Everything that the store holds.
@@ -162,10 +161,6 @@ impl MemoryTables {
             self.settings.insert(key.to_owned(), value.to_owned());
         }
         self.settings.get(key).cloned()
-    }
-
-    pub(super) fn share_names(&self) -> Vec<ShareName> {
-        self.shares.values().map(|share| share.name.clone()).collect()
     }
 
     pub(super) fn usage(&self, share: ShareId) -> Result<Usage, Error> {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::metadata::RootSpec;
-use crate::types::Fileid;
+use crate::types::{Fileid, ShareName};
 
 struct Sample {
     store: MemoryStore,

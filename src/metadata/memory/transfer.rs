@@ -11,7 +11,7 @@ use super::state::{Entries, MemoryTables};
 use crate::metadata::single_writer::Edge;
 use crate::metadata::{
     Dump, EntryRecord, Error, FENCED, LOADED, Load, LoadError, LoadFence, LoadHow, Loaded,
-    ObjectRecord, PORTION, Portion, Record, Share, StorePlace, claim_key,
+    ObjectRecord, PORTION, Portion, Record, Share, claim_key,
 };
 use crate::types::{ContentId, Fsid, ShareName};
 
@@ -29,18 +29,6 @@ impl Dump for MemoryStore {
             to.send(portion).await.map_err(|_| Error::Cancelled)?;
         }
         Ok(())
-    }
-
-    async fn recorded(&self, key: &str) -> Result<Option<String>, Error> {
-        Ok(self.open()?.settings.get(key).cloned())
-    }
-
-    async fn located(&self) -> Result<Option<StorePlace>, Error> {
-        Ok(None)
-    }
-
-    async fn every_share(&self) -> Result<Vec<Share>, Error> {
-        Ok(self.open()?.shares.values().cloned().collect())
     }
 
     async fn fence_loads(&self) -> Result<Box<dyn LoadFence>, Error> {

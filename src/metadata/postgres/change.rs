@@ -5,7 +5,7 @@
 use super::PostgresStore;
 use super::attempt::Attempt;
 use super::execute::{Argument, Mutation, Reply, Verdict};
-use super::read::View;
+use super::read::{View, lies_under};
 use super::rows::damaged;
 use crate::metadata::{Answer, Error, Refusal, Share};
 use crate::types::{Attributes, Context, ObjectId};
@@ -63,7 +63,7 @@ impl PostgresStore {
                 Step::Answer(answer) => return Ok(answer),
                 Step::Call(mutation, first, second) => (mutation, first, second),
                 Step::Refuse(refusal, to, directory) => {
-                    let error = match self.lies_under(cx, attempt, to, directory).await {
+                    let error = match lies_under(self, cx, attempt, to, directory).await {
                         Ok(true) => Error::Invalid,
                         Ok(false) => refusal.error,
                         Err(error) => error,

@@ -244,7 +244,7 @@ impl Checker for PostgresChecker {
         Ok((column(row, 0)?, column(row, 1)?))
     }
 
-    async fn usage(&self) -> Result<Vec<UsageState>, Error> {
+    async fn usages(&self) -> Result<Vec<UsageState>, Error> {
         let rows = self.rows_of_all(USAGE, &[]).await?;
         let sum = |row, index| {
             let sum: String = column(row, index)?;

@@ -13,32 +13,31 @@ use crate::types::{Attributes, Context, Name, ObjectId};
 const MAKE: &str = "SELECT * FROM make_object($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, \
                     $14, $15, $16, $17, $18, $19, $20)";
 
-impl PostgresStore {
-    pub(super) async fn make(
-        &self,
-        cx: &Context,
-        parent: ObjectId,
-        name: &Name,
-        new: New<'_>,
-    ) -> Answer<Created> {
-        let prefetch = Prefetch {
-            statement: LOOKUP,
-            arguments: arguments![parent.0, cx.share.0, name.as_bytes().to_vec()],
-        };
-        let decide = |mut view: View, _: &Share| {
-            let parent = decide::directory(view.attributes(0))?;
-            Ok(match decide::create(cx, &parent, view.take(1), new)? {
-                ControlFlow::Break(answer) => Step::Answer(answer),
-                ControlFlow::Continue(object) => {
-                    Step::Call(making(&parent, name, &object, new), Box::new(parent), None)
-                }
-            })
-        };
-        self.change(cx, [parent], prefetch, decide, |mut reply| {
+pub(super) async fn make(
+    store: &PostgresStore,
+    cx: &Context,
+    parent: ObjectId,
+    name: &Name,
+    new: New<'_>,
+) -> Answer<Created> {
+    let prefetch = Prefetch {
+        statement: LOOKUP,
+        arguments: arguments![parent.0, cx.share.0, name.as_bytes().to_vec()],
+    };
+    let decide = |mut view: View, _: &Share| {
+        let parent = decide::directory(view.attributes(0))?;
+        Ok(match decide::create(cx, &parent, view.take(1), new)? {
+            ControlFlow::Break(answer) => Step::Answer(answer),
+            ControlFlow::Continue(object) => {
+                Step::Call(making(&parent, name, &object, new), Box::new(parent), None)
+            }
+        })
+    };
+    store
+        .change(cx, [parent], prefetch, decide, |mut reply| {
             Ok(Created { directory: reply.change()?, object: reply.next()?, made: true })
         })
         .await
-    }
 }
 
 fn making(parent: &Attributes, name: &Name, object: &Attributes, new: New<'_>) -> Mutation {

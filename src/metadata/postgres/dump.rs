@@ -9,8 +9,8 @@ use uuid::Uuid;
 use super::PostgresStore;
 use super::error::fatal;
 use super::rows::{self, BEHIND_OBJECT, column, damaged, object_columns};
-use super::shares;
-use crate::metadata::{EntryRecord, Error, ObjectRecord, PORTION, Record, Share};
+use super::{load_fence, shares};
+use crate::metadata::{Dump, EntryRecord, Error, LoadFence, ObjectRecord, PORTION, Record, Share};
 use crate::types::{Cookie, Name, ObjectId, ShareName, SymlinkTarget};
 
 const OBJECTS: &str = concat!(
@@ -25,10 +25,11 @@ const ENTRIES: &str = "
      WHERE d.share_id = $1
      ORDER BY m.parent_id, m.child_name";
 
-impl PostgresStore {
-    pub(super) async fn send_all(
+#[async_trait::async_trait]
+impl Dump for PostgresStore {
+    async fn dump(
         &self,
-        only: Option<&ShareName>,
+        share: Option<&ShareName>,
         to: mpsc::Sender<Vec<Record>>,
     ) -> Result<(), Error> {
         let mut dedicated = self.connect_dedicated().await?;
@@ -41,6 +42,7 @@ impl PostgresStore {
             .await
             .map_err(fatal)?;
         let found = snapshot.query(shares::ALL, &[]).await.map_err(fatal)?;
+        let only = share;
         for row in &found {
             let share = shares::share(row)?;
             if only.is_some_and(|only| *only != share.name) {
@@ -51,6 +53,10 @@ impl PostgresStore {
             pages(&snapshot, ENTRIES, &share, &to, entry).await?;
         }
         snapshot.commit().await.map_err(fatal)
+    }
+
+    async fn fence_loads(&self) -> Result<Box<dyn LoadFence>, Error> {
+        load_fence::take(self).await
     }
 }
 

@@ -5,7 +5,7 @@ use tokio_postgres::GenericClient;
 use super::PostgresStore;
 use super::error::fatal;
 use super::rows::column;
-use crate::metadata::{Error, Loaded};
+use crate::metadata::{Error, Invariants, Loaded};
 
 const CHECK: &str = include_str!("invariants.sql");
 /// Everything is joined with everything: a nested loop that looked cheap on old statistics would take hours.
@@ -51,10 +51,11 @@ const ALL_REACHED: &str = "
       FROM (SELECT count(*) AS n FROM parent_child_map) x
      WHERE n <> $3";
 
-impl PostgresStore {
+#[async_trait::async_trait]
+impl Invariants for PostgresStore {
     /// Runs on a connection of its own: it takes long and wants the plans that every other call must not
     /// have.
-    pub(super) async fn check(&self) -> Result<Vec<String>, Error> {
+    async fn inconsistencies(&self) -> Result<Vec<String>, Error> {
         broken(&*self.connect_dedicated().await?).await
     }
 }

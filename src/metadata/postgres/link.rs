@@ -9,37 +9,36 @@ use crate::types::{Context, Name, ObjectId};
 
 const LINK: &str = "SELECT * FROM link_object($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
 
-impl PostgresStore {
-    pub(super) async fn link_object(
-        &self,
-        cx: &Context,
-        object: ObjectId,
-        directory: ObjectId,
-        name: &Name,
-    ) -> Answer<LinkTarget> {
-        let prefetch = Prefetch {
-            statement: LOOK_LINK,
-            arguments: arguments![directory.0, cx.share.0, name.as_bytes().to_vec(), object.0],
+pub(super) async fn link(
+    store: &PostgresStore,
+    cx: &Context,
+    object: ObjectId,
+    directory: ObjectId,
+    name: &Name,
+) -> Answer<LinkTarget> {
+    let prefetch = Prefetch {
+        statement: LOOK_LINK,
+        arguments: arguments![directory.0, cx.share.0, name.as_bytes().to_vec(), object.0],
+    };
+    let decide = |mut view: View, share: &Share| {
+        let (object, parent) = decide::pair(view.attributes(2), view.attributes(0))?;
+        decide::link(cx, &object, &parent, view.take(1).is_some(), &share.capabilities)?;
+        let mutation = Mutation {
+            statement: LINK,
+            arguments: arguments![
+                cx.now.0,
+                parent.id.0,
+                name.as_bytes().to_vec(),
+                guard(&parent),
+                object.id.0,
+                i64::from(share.capabilities.max_links),
+            ],
         };
-        let decide = |mut view: View, share: &Share| {
-            let (object, parent) = decide::pair(view.attributes(2), view.attributes(0))?;
-            decide::link(cx, &object, &parent, view.take(1).is_some(), &share.capabilities)?;
-            let mutation = Mutation {
-                statement: LINK,
-                arguments: arguments![
-                    cx.now.0,
-                    parent.id.0,
-                    name.as_bytes().to_vec(),
-                    guard(&parent),
-                    object.id.0,
-                    i64::from(share.capabilities.max_links),
-                ],
-            };
-            Ok(Step::Call(mutation, Box::new(object), Some(Box::new(parent))))
-        };
-        self.change(cx, [directory, object], prefetch, decide, |mut reply| {
+        Ok(Step::Call(mutation, Box::new(object), Some(Box::new(parent))))
+    };
+    store
+        .change(cx, [directory, object], prefetch, decide, |mut reply| {
             Ok(LinkTarget { directory: reply.change()?, object: reply.next()? })
         })
         .await
-    }
 }

@@ -13,8 +13,8 @@ use super::error::{PostgresError, duplicate_of, fatal};
 use super::execute::arguments;
 use super::{PostgresStore, Presence, invariants, lease, load_fence, rows};
 use crate::metadata::{
-    EntryRecord, Error, FENCED, LOADED, LoadError, LoadHow, Loaded, ObjectRecord, Portion, Record,
-    Share, claim_key,
+    Catalog as _, EntryRecord, Error, FENCED, LOADED, Load, LoadError, LoadHow, Loaded,
+    ObjectRecord, Portion, Record, Share, claim_key,
 };
 use crate::types::{ObjectId, ShareName};
 
@@ -112,36 +112,17 @@ struct Incoming {
     last_cookie: i64,
 }
 
-impl PostgresStore {
-    /// A load sets the numbers that are given out next, which is more than serving takes.
-    pub(super) async fn check_rights(&self) -> Result<(), Error> {
-        let rows = self.ask(RIGHTS, Vec::new()).await?;
-        let missing = rows.first().map(|row| rows::column::<Option<String>>(row, 0)).transpose()?;
-        match missing.flatten() {
-            Some(grant) => Err(Error::Backend(
-                format!("the role may not set the sequences fileids and cookies; as their owner: {grant}").into(),
-            )),
-            None => Ok(()),
+#[async_trait::async_trait]
+impl Load for PostgresStore {
+    async fn admits(&self, share: &ShareName) -> Result<(), LoadError> {
+        self.check_rights().await?;
+        if self.has_other_servers(share).await? {
+            return Err(LoadError::Served(share.clone()));
         }
+        Ok(())
     }
 
-    pub(super) async fn has_other_servers(&self, share: &ShareName) -> Result<bool, Error> {
-        let shares = self.load_shares().await?;
-        let Some(share) = shares.into_iter().find(|known| known.name == *share) else {
-            return Ok(false);
-        };
-        let end = Instant::now() + CLOSING;
-        loop {
-            let rows = self.ask(SERVED, arguments![share.id.0, self.instance]).await?;
-            let served = rows.first().map_or(Ok(false), |row| rows::column(row, 0))?;
-            if !served || Instant::now() >= end {
-                return Ok(served);
-            }
-            tokio::time::sleep(CLOSING / 30).await;
-        }
-    }
-
-    pub(super) async fn take_all(
+    async fn load(
         &self,
         how: &LoadHow,
         from: mpsc::Receiver<Portion>,
@@ -177,6 +158,36 @@ impl PostgresStore {
                 }
                 Err(error)
             }
+        }
+    }
+}
+
+impl PostgresStore {
+    /// A load sets the numbers that are given out next, which is more than serving takes.
+    async fn check_rights(&self) -> Result<(), Error> {
+        let rows = self.ask(RIGHTS, Vec::new()).await?;
+        let missing = rows.first().map(|row| rows::column::<Option<String>>(row, 0)).transpose()?;
+        match missing.flatten() {
+            Some(grant) => Err(Error::Backend(
+                format!("the role may not set the sequences fileids and cookies; as their owner: {grant}").into(),
+            )),
+            None => Ok(()),
+        }
+    }
+
+    async fn has_other_servers(&self, share: &ShareName) -> Result<bool, Error> {
+        let shares = self.shares().await?;
+        let Some(share) = shares.into_iter().find(|known| known.name == *share) else {
+            return Ok(false);
+        };
+        let end = Instant::now() + CLOSING;
+        loop {
+            let rows = self.ask(SERVED, arguments![share.id.0, self.instance]).await?;
+            let served = rows.first().map_or(Ok(false), |row| rows::column(row, 0))?;
+            if !served || Instant::now() >= end {
+                return Ok(served);
+            }
+            tokio::time::sleep(CLOSING / 30).await;
         }
     }
 

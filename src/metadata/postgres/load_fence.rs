@@ -22,21 +22,19 @@ const NAMED: &str = "SELECT content_id FROM files WHERE content_id IS NOT NULL";
 #[derive(Debug)]
 struct PostgresFence(ClientWrapper);
 
-impl PostgresStore {
-    pub(super) async fn take_load_fence(&self) -> Result<Box<dyn LoadFence>, Error> {
-        let dedicated = self.connect_dedicated().await?;
-        let row = dedicated.query_one(LOCK_SHARED, &[]).await.map_err(fatal)?;
-        if column(&row, 1)? {
-            let said = "only a standby is available, which may lag: its rows do not prove that content is unused";
-            return Err(Error::Unavailable(said.into()));
-        }
-        if !column::<bool>(&row, 0)? {
-            return Err(Error::Unavailable(
-                "trunkfs load is running on this store; retry when it has finished".into(),
-            ));
-        }
-        Ok(Box::new(PostgresFence(dedicated)))
+pub(super) async fn take(store: &PostgresStore) -> Result<Box<dyn LoadFence>, Error> {
+    let dedicated = store.connect_dedicated().await?;
+    let row = dedicated.query_one(LOCK_SHARED, &[]).await.map_err(fatal)?;
+    if column(&row, 1)? {
+        let said = "only a standby is available, which may lag: its rows do not prove that content is unused";
+        return Err(Error::Unavailable(said.into()));
     }
+    if !column::<bool>(&row, 0)? {
+        return Err(Error::Unavailable(
+            "trunkfs load is running on this store; retry when it has finished".into(),
+        ));
+    }
+    Ok(Box::new(PostgresFence(dedicated)))
 }
 
 #[async_trait::async_trait]

@@ -47,7 +47,6 @@ mod usage;
 
 use std::sync::Arc;
 
-use tokio::sync::mpsc;
 use uuid::Uuid;
 
 use self::alone::{Alone, Overlay};
@@ -64,14 +63,13 @@ use super::cache::Cache as Memory;
 use super::decide::{New, RemoveKind};
 use super::known_shares::KnownShares;
 use super::{
-    Answer, CreateHow, Created, Dump, Error, Flush, FlushOutcome, Link, LinkTarget, Load,
-    LoadError, LoadFence, LoadHow, Loaded, Lookup, MetadataStore, Page, Portion, Record, Removed,
-    Renamed, SetAttributes, SettingDone, Share, ShareSpec, StorePlace, Summary, Usage,
-    ZeroingOutcome,
+    Answer, CreateHow, Created, Error, Flush, FlushOutcome, Link, LinkTarget, Lookup,
+    MetadataStore, Namespace, Page, Removed, Renamed, SetAttributes, SettingDone, Share, ShareSpec,
+    StorePlace, Summary, Usage, ZeroingOutcome,
 };
 use crate::types::{
     Attributes, ContentRef, Context, Cookie, DeviceNumbers, FileType, Name, ObjectId, Phase,
-    ShareId, ShareName, SymlinkTarget,
+    ShareId, SymlinkTarget,
 };
 
 /// A namespace in a PostgreSQL database. Durable as far as the server's `synchronous_commit` and `fsync` are
@@ -190,47 +188,18 @@ macro_rules! change {
 }
 
 #[async_trait::async_trait]
-impl MetadataStore for PostgresStore {
-    async fn open_share(&self, spec: &ShareSpec) -> Result<Share, Error> {
-        self.make_share(spec).await
-    }
-
-    async fn shares(&self) -> Result<Vec<ShareName>, Error> {
-        Ok(self.load_shares().await?.into_iter().map(|share| share.name).collect())
-    }
-
-    async fn setting(&self, key: &str) -> Result<Option<String>, Error> {
-        self.find_setting(key).await
-    }
-
-    async fn set_setting(
-        &self,
-        key: &str,
-        seen: Option<&str>,
-        value: &str,
-    ) -> Result<Option<String>, Error> {
-        self.change_setting(key, seen, value).await
-    }
-
-    async fn place(&self) -> Result<Option<StorePlace>, Error> {
-        self.find_place().await.map(Some)
-    }
-
-    async fn succeeds(&self, earlier: &StorePlace) -> Result<bool, Error> {
-        self.has_succeeded(earlier).await
-    }
-
+impl Namespace for PostgresStore {
     async fn getattr(&self, cx: &Context, object: ObjectId) -> Result<Attributes, Error> {
         let share = self.share(cx).await?;
         let Some(cache) = self.cache() else {
-            return Box::pin(self.read_attributes(cx, object)).await;
+            return Box::pin(read::getattr(self, cx, object)).await;
         };
         let since = match cache.object(&share, object) {
             Ok(known) if self.lease.is_licensed() => return Ok(known),
             Ok(_) => cache.since(),
             Err(since) => since,
         };
-        let attributes = Box::pin(self.read_attributes(cx, object)).await?;
+        let attributes = Box::pin(read::getattr(self, cx, object)).await?;
         cache.keep_object(since, &attributes);
         Ok(attributes)
     }
@@ -238,31 +207,33 @@ impl MetadataStore for PostgresStore {
     async fn lookup(&self, cx: &Context, directory: ObjectId, name: &Name) -> Answer<Lookup> {
         let share = self.share(cx).await?;
         let Some(cache) = self.cache() else {
-            return Box::pin(self.read_entry(cx, directory, name)).await;
+            return Box::pin(read::lookup(self, cx, directory, name)).await;
         };
         let since = match cache.lookup(&share, directory, name) {
             Ok(known) if self.lease.is_licensed() => return Ok(known),
             Ok(_) => cache.since(),
             Err(since) => since,
         };
-        let found = Box::pin(self.read_entry(cx, directory, name)).await?;
+        let found = Box::pin(read::lookup(self, cx, directory, name)).await?;
         cache.keep_lookup(since, name, &found);
         Ok(found)
     }
 
     async fn lookup_parent(&self, cx: &Context, directory: ObjectId) -> Answer<Lookup> {
-        self.read_parent(cx, directory).await
+        read::lookup_parent(self, cx, directory).await
     }
 
     async fn readlink(&self, cx: &Context, link: ObjectId) -> Answer<Link> {
         let share = self.share(cx).await?;
-        let Some(cache) = self.cache() else { return Box::pin(self.read_link(cx, link)).await };
+        let Some(cache) = self.cache() else {
+            return Box::pin(read::readlink(self, cx, link)).await;
+        };
         let since = match cache.link(&share, link) {
             Ok(known) if self.lease.is_licensed() => return Ok(known),
             Ok(_) => cache.since(),
             Err(since) => since,
         };
-        let found = Box::pin(self.read_link(cx, link)).await?;
+        let found = Box::pin(read::readlink(self, cx, link)).await?;
         cache.keep_link(since, &found);
         Ok(found)
     }
@@ -277,14 +248,14 @@ impl MetadataStore for PostgresStore {
     ) -> Answer<Page> {
         let share = self.share(cx).await?;
         let Some(cache) = self.cache() else {
-            return self.read_page(cx, directory, after, max_entries, with_attributes).await;
+            return read::readdir(self, cx, directory, after, max_entries, with_attributes).await;
         };
         let since = match cache.page(&share, directory, after, max_entries, with_attributes) {
             Ok(page) if self.lease.is_licensed() => return Ok(page),
             Ok(_) => cache.since(),
             Err(since) => since,
         };
-        let page = self.read_page(cx, directory, after, max_entries, with_attributes).await?;
+        let page = read::readdir(self, cx, directory, after, max_entries, with_attributes).await?;
         cache.keep_page(since, after, &page);
         Ok(page)
     }
@@ -299,7 +270,7 @@ impl MetadataStore for PostgresStore {
             self,
             cx,
             |writer| writer.setattr(cx, object, set),
-            self.set_object(cx, object, set)
+            setattr::setattr(self, cx, object, set)
         )
     }
 
@@ -314,7 +285,7 @@ impl MetadataStore for PostgresStore {
             self,
             cx,
             |writer| writer.create(cx, directory, name, how),
-            self.make(cx, directory, name, New::File(how))
+            create::make(self, cx, directory, name, New::File(how))
         )
     }
 
@@ -329,7 +300,7 @@ impl MetadataStore for PostgresStore {
             self,
             cx,
             |writer| writer.mkdir(cx, directory, name, set),
-            self.make(cx, directory, name, New::Directory(set))
+            create::make(self, cx, directory, name, New::Directory(set))
         )
     }
 
@@ -345,7 +316,7 @@ impl MetadataStore for PostgresStore {
             self,
             cx,
             |writer| writer.symlink(cx, directory, name, target, set),
-            self.make(cx, directory, name, New::Symlink(target, set))
+            create::make(self, cx, directory, name, New::Symlink(target, set))
         )
     }
 
@@ -362,7 +333,7 @@ impl MetadataStore for PostgresStore {
             self,
             cx,
             |writer| writer.mknod(cx, directory, name, (kind, rdev), set),
-            self.make(cx, directory, name, New::Node(kind, rdev, set))
+            create::make(self, cx, directory, name, New::Node(kind, rdev, set))
         )
     }
 
@@ -371,7 +342,7 @@ impl MetadataStore for PostgresStore {
             self,
             cx,
             |writer| writer.remove(cx, directory, name),
-            self.remove_entry(cx, directory, name, RemoveKind::Other)
+            remove::remove(self, cx, directory, name, RemoveKind::Other)
         )
     }
 
@@ -380,7 +351,7 @@ impl MetadataStore for PostgresStore {
             self,
             cx,
             |writer| writer.rmdir(cx, directory, name),
-            self.remove_entry(cx, directory, name, RemoveKind::Directory)
+            remove::remove(self, cx, directory, name, RemoveKind::Directory)
         )
     }
 
@@ -393,7 +364,7 @@ impl MetadataStore for PostgresStore {
         to_name: &Name,
     ) -> Answer<Renamed> {
         let (from, to) = ((from, from_name), (to, to_name));
-        change!(self, cx, |writer| writer.rename(cx, from, to), self.rename_object(cx, from, to))
+        change!(self, cx, |writer| writer.rename(cx, from, to), rename::rename(self, cx, from, to))
     }
 
     async fn link(
@@ -407,12 +378,17 @@ impl MetadataStore for PostgresStore {
             self,
             cx,
             |writer| writer.link(cx, object, directory, name),
-            self.link_object(cx, object, directory, name)
+            link::link(self, cx, object, directory, name)
         )
     }
 
     async fn flush(&self, cx: &Context, file: ObjectId, flush: &Flush) -> Answer<FlushOutcome> {
-        change!(self, cx, |writer| writer.flush(cx, file, flush), self.record(cx, file, flush))
+        change!(
+            self,
+            cx,
+            |writer| writer.flush(cx, file, flush),
+            flush::flush(self, cx, file, flush)
+        )
     }
 
     async fn begin_zeroing(
@@ -425,67 +401,37 @@ impl MetadataStore for PostgresStore {
             self,
             cx,
             |writer| writer.begin_zeroing(cx, file, content),
-            self.announce_zeroing(cx, file, content)
+            flush::begin_zeroing(self, cx, file, content)
         )
     }
 
     async fn usage(&self, share: ShareId) -> Result<Usage, Error> {
-        self.usage_of(share).await
+        usage::usage(self, share).await
+    }
+}
+
+#[async_trait::async_trait]
+impl MetadataStore for PostgresStore {
+    async fn open_share(&self, spec: &ShareSpec) -> Result<Share, Error> {
+        shares::open_share(self, spec).await
     }
 
-    async fn inconsistencies(&self) -> Result<Vec<String>, Error> {
-        self.check().await
+    async fn set_setting(
+        &self,
+        key: &str,
+        seen: Option<&str>,
+        value: &str,
+    ) -> Result<Option<String>, Error> {
+        shares::set_setting(self, key, seen, value).await
+    }
+
+    async fn succeeds(&self, earlier: &StorePlace) -> Result<bool, Error> {
+        place::succeeds(self, earlier).await
     }
 
     async fn close(&self) {
         self.alone.close().await;
         self.pool.close();
         self.lease.leave().await;
-    }
-}
-
-#[async_trait::async_trait]
-impl Dump for PostgresStore {
-    async fn dump(
-        &self,
-        share: Option<&ShareName>,
-        to: mpsc::Sender<Vec<Record>>,
-    ) -> Result<(), Error> {
-        self.send_all(share, to).await
-    }
-
-    async fn recorded(&self, key: &str) -> Result<Option<String>, Error> {
-        self.setting(key).await
-    }
-
-    async fn located(&self) -> Result<Option<StorePlace>, Error> {
-        self.find_place().await.map(Some)
-    }
-
-    async fn every_share(&self) -> Result<Vec<Share>, Error> {
-        self.load_shares().await
-    }
-
-    async fn fence_loads(&self) -> Result<Box<dyn LoadFence>, Error> {
-        self.take_load_fence().await
-    }
-}
-
-#[async_trait::async_trait]
-impl Load for PostgresStore {
-    async fn admits(&self, share: &ShareName) -> Result<(), LoadError> {
-        self.check_rights().await?;
-        if self.has_other_servers(share).await? {
-            return Err(LoadError::Served(share.clone()));
-        }
-        Ok(())
-    }
-
-    async fn load(
-        &self,
-        how: &LoadHow,
-        from: mpsc::Receiver<Portion>,
-    ) -> Result<Loaded, LoadError> {
-        self.take_all(how, from).await
     }
 }

@@ -11,43 +11,40 @@ const DATABASE: &str = "SELECT oid::text FROM pg_database WHERE datname = curren
 const CLUSTER: &str = "SELECT system_identifier::text FROM pg_control_system()";
 const EXISTS: &str = "SELECT EXISTS (SELECT FROM pg_database WHERE oid::text = $1)";
 
-impl PostgresStore {
-    pub(super) async fn find_place(&self) -> Result<StorePlace, Error> {
-        let [cluster, database] = self.numbers().await?;
-        let target = &self.settings.target;
-        let hosts: Vec<_> =
-            target.hosts.iter().map(|host| address(&host.name, host.port)).collect();
-        let text = format!("{}/{}", hosts.join(","), target.database);
-        Ok(StorePlace { id: format!("postgresql {cluster} {database}"), text })
-    }
+pub(super) async fn place(store: &PostgresStore) -> Result<StorePlace, Error> {
+    let [cluster, database] = numbers(store).await?;
+    let target = &store.settings.target;
+    let hosts: Vec<_> = target.hosts.iter().map(|host| address(&host.name, host.port)).collect();
+    let text = format!("{}/{}", hosts.join(","), target.database);
+    Ok(StorePlace { id: format!("postgresql {cluster} {database}"), text })
+}
 
-    /// Whether the database has taken the place of an earlier one: it has its address, or the cluster has
-    /// that one no more.
-    pub(super) async fn has_succeeded(&self, earlier: &StorePlace) -> Result<bool, Error> {
-        if self.find_place().await?.text == earlier.text {
-            return Ok(true);
-        }
-        let [cluster, _] = self.numbers().await?;
-        let parts: Vec<&str> = earlier.id.split(' ').collect();
-        let ["postgresql", known, database] = parts[..] else { return Ok(false) };
-        if cluster.is_empty() || known != cluster {
-            return Ok(false);
-        }
-        let rows = self.ask(EXISTS, arguments![database.to_owned()]).await?;
-        rows.first().map_or(Ok(false), |row| column(row, 0).map(|exists: bool| !exists))
+/// Whether the database has taken the place of an earlier one: it has its address, or the cluster has
+/// that one no more.
+pub(super) async fn succeeds(store: &PostgresStore, earlier: &StorePlace) -> Result<bool, Error> {
+    if place(store).await?.text == earlier.text {
+        return Ok(true);
     }
+    let [cluster, _] = numbers(store).await?;
+    let parts: Vec<&str> = earlier.id.split(' ').collect();
+    let ["postgresql", known, database] = parts[..] else { return Ok(false) };
+    if cluster.is_empty() || known != cluster {
+        return Ok(false);
+    }
+    let rows = store.ask(EXISTS, arguments![database.to_owned()]).await?;
+    rows.first().map_or(Ok(false), |row| column(row, 0).map(|exists: bool| !exists))
+}
 
-    /// Of the cluster and of the database.
-    async fn numbers(&self) -> Result<[String; 2], Error> {
-        let rows = self.ask(DATABASE, Vec::new()).await?;
-        let database = rows.first().map_or(Ok(String::new()), |row| column(row, 0))?;
-        let cluster = match self.ask(CLUSTER, Vec::new()).await {
-            Ok(rows) => rows.first().map_or(Ok(String::new()), |row| column(row, 0))?,
-            Err(error @ (Error::Unavailable(_) | Error::Cancelled)) => return Err(error),
-            Err(_) => String::new(),
-        };
-        Ok([cluster, database])
-    }
+/// Of the cluster and of the database.
+async fn numbers(store: &PostgresStore) -> Result<[String; 2], Error> {
+    let rows = store.ask(DATABASE, Vec::new()).await?;
+    let database = rows.first().map_or(Ok(String::new()), |row| column(row, 0))?;
+    let cluster = match store.ask(CLUSTER, Vec::new()).await {
+        Ok(rows) => rows.first().map_or(Ok(String::new()), |row| column(row, 0))?,
+        Err(error @ (Error::Unavailable(_) | Error::Cancelled)) => return Err(error),
+        Err(_) => String::new(),
+    };
+    Ok([cluster, database])
 }
 
 /// An address as every machine understands it.

@@ -165,119 +165,121 @@ impl View {
     }
 }
 
-impl PostgresStore {
-    pub(super) async fn read_attributes(
-        &self,
-        cx: &Context,
-        object: ObjectId,
-    ) -> Result<Attributes, Error> {
-        let share = self.share(cx).await?;
-        let mut view = match self.merged(cx, &share, object, None).await? {
-            Some(view) => view,
-            None => {
-                let rows = self.read(cx, GETATTR, arguments![object.0, share.id.0]).await?;
-                View::from_rows(&rows, share.fsid)?
-            }
-        };
-        self.alone.cache.settle(cx, [object].into_iter()).await?;
-        view.attributes(0).ok_or(Error::Stale)
-    }
-
-    /// Whether a directory is, or lies under, another.
-    pub(super) async fn lies_under(
-        &self,
-        cx: &Context,
-        attempt: &mut Attempt,
-        directory: ObjectId,
-        above: ObjectId,
-    ) -> Result<bool, Error> {
-        let rows = self.read_for(cx, attempt, LIES_UNDER, arguments![directory.0, above.0]).await?;
-        column(rows.first().ok_or_else(|| damaged("a function gave no answer"))?, 0)
-    }
-
-    pub(super) async fn read_entry(
-        &self,
-        cx: &Context,
-        parent: ObjectId,
-        name: &Name,
-    ) -> Answer<Lookup> {
-        let share = self.share(cx).await?;
-        let mut view = match self.merged(cx, &share, parent, Some(name)).await? {
-            Some(view) => view,
-            None => {
-                let arguments = arguments![parent.0, share.id.0, name.as_bytes().to_vec()];
-                View::from_rows(&self.read(cx, LOOKUP, arguments).await?, share.fsid)?
-            }
-        };
-        self.alone.cache.settle(cx, [parent].into_iter()).await?;
-        let directory = decide::directory(view.attributes(0))?;
-        let found = Lookup { directory, object: view.attributes(1) };
-        self.alone.cache.settle(cx, found.objects()).await?;
-        Ok(found)
-    }
-
-    pub(super) async fn read_parent(&self, cx: &Context, child: ObjectId) -> Answer<Lookup> {
-        let share = self.share(cx).await?;
-        let rows = self.read(cx, LOOKUP_PARENT, arguments![child.0, share.id.0]).await?;
-        self.alone.cache.settle(cx, [child].into_iter()).await?;
-        let mut view = View::from_rows(&rows, share.fsid)?;
-        let directory = decide::directory(view.attributes(0))?;
-        let object = view.attributes(1);
-        if object.is_none() {
-            return Err(Refusal::of(damaged("a directory has no parent"), &directory));
+pub(super) async fn getattr(
+    store: &PostgresStore,
+    cx: &Context,
+    object: ObjectId,
+) -> Result<Attributes, Error> {
+    let share = store.share(cx).await?;
+    let mut view = match store.merged(cx, &share, object, None).await? {
+        Some(view) => view,
+        None => {
+            let rows = store.read(cx, GETATTR, arguments![object.0, share.id.0]).await?;
+            View::from_rows(&rows, share.fsid)?
         }
-        let found = Lookup { directory, object };
-        self.alone.cache.settle(cx, found.objects()).await?;
-        Ok(found)
-    }
+    };
+    store.alone.cache.settle(cx, [object].into_iter()).await?;
+    view.attributes(0).ok_or(Error::Stale)
+}
 
-    pub(super) async fn read_link(&self, cx: &Context, link: ObjectId) -> Answer<Link> {
-        let share = self.share(cx).await?;
-        let rows = self.read(cx, READLINK, arguments![link.0, share.id.0]).await?;
-        self.alone.cache.settle(cx, [link].into_iter()).await?;
-        let row = rows.first().ok_or(Error::Stale)?;
-        let attributes = rows::present(row, share.fsid)?.attributes;
-        match column::<Option<&[u8]>>(row, BEHIND_OBJECT)? {
-            Some(target) => {
-                let target = SymlinkTarget::parse(target)
-                    .map_err(|error| damaged(format_args!("{link}: {error}")))?;
-                Ok(Link { attributes, target })
-            }
-            None => Err(Refusal::of(Error::Invalid, &attributes)),
+/// Whether a directory is, or lies under, another.
+pub(super) async fn lies_under(
+    store: &PostgresStore,
+    cx: &Context,
+    attempt: &mut Attempt,
+    directory: ObjectId,
+    above: ObjectId,
+) -> Result<bool, Error> {
+    let rows = store.read_for(cx, attempt, LIES_UNDER, arguments![directory.0, above.0]).await?;
+    column(rows.first().ok_or_else(|| damaged("a function gave no answer"))?, 0)
+}
+
+pub(super) async fn lookup(
+    store: &PostgresStore,
+    cx: &Context,
+    parent: ObjectId,
+    name: &Name,
+) -> Answer<Lookup> {
+    let share = store.share(cx).await?;
+    let mut view = match store.merged(cx, &share, parent, Some(name)).await? {
+        Some(view) => view,
+        None => {
+            let arguments = arguments![parent.0, share.id.0, name.as_bytes().to_vec()];
+            View::from_rows(&store.read(cx, LOOKUP, arguments).await?, share.fsid)?
         }
-    }
+    };
+    store.alone.cache.settle(cx, [parent].into_iter()).await?;
+    let directory = decide::directory(view.attributes(0))?;
+    let found = Lookup { directory, object: view.attributes(1) };
+    store.alone.cache.settle(cx, found.objects()).await?;
+    Ok(found)
+}
 
-    pub(super) async fn read_page(
-        &self,
-        cx: &Context,
-        parent: ObjectId,
-        after: Cookie,
-        max_entries: usize,
-        with_attributes: bool,
-    ) -> Answer<Page> {
-        let share = self.share(cx).await?;
-        // One more than asked for says whether the directory ends here.
-        let limit = i64::try_from(max_entries).unwrap_or(i64::MAX).saturating_add(1);
-        let after = i64::try_from(after.0).unwrap_or(i64::MAX);
-        let statement = if with_attributes { READDIR_ATTRIBUTES } else { READDIR };
-        let rows = self.read(cx, statement, arguments![parent.0, share.id.0, after, limit]).await?;
-        // The directory's row comes first; entries alone are another share's.
-        self.alone.cache.settle(cx, [parent].into_iter()).await?;
-        let Some((first, rest)) =
-            rows.split_first().filter(|(first, _)| rows::number(first).ok() == Some(0))
-        else {
-            return Err(Error::Stale.into());
-        };
-        let directory =
-            decide::directory(rows::object(first, share.fsid)?.map(|stored| stored.attributes))?;
-        let parent_fileid = fileid(first, BEHIND_OBJECT + 2)?;
-        let eof = rest.len() <= max_entries;
-        let entries: Result<Vec<_>, Error> =
-            rest.iter().take(max_entries).map(|row| entry(row, &share, with_attributes)).collect();
-        let page = Page { directory, parent_fileid, entries: entries?, eof };
-        self.alone.cache.settle(cx, page.objects()).await?;
-        Ok(page)
+pub(super) async fn lookup_parent(
+    store: &PostgresStore,
+    cx: &Context,
+    child: ObjectId,
+) -> Answer<Lookup> {
+    let share = store.share(cx).await?;
+    let rows = store.read(cx, LOOKUP_PARENT, arguments![child.0, share.id.0]).await?;
+    store.alone.cache.settle(cx, [child].into_iter()).await?;
+    let mut view = View::from_rows(&rows, share.fsid)?;
+    let directory = decide::directory(view.attributes(0))?;
+    let object = view.attributes(1);
+    if object.is_none() {
+        return Err(Refusal::of(damaged("a directory has no parent"), &directory));
     }
+    let found = Lookup { directory, object };
+    store.alone.cache.settle(cx, found.objects()).await?;
+    Ok(found)
+}
+
+pub(super) async fn readlink(store: &PostgresStore, cx: &Context, link: ObjectId) -> Answer<Link> {
+    let share = store.share(cx).await?;
+    let rows = store.read(cx, READLINK, arguments![link.0, share.id.0]).await?;
+    store.alone.cache.settle(cx, [link].into_iter()).await?;
+    let row = rows.first().ok_or(Error::Stale)?;
+    let attributes = rows::present(row, share.fsid)?.attributes;
+    match column::<Option<&[u8]>>(row, BEHIND_OBJECT)? {
+        Some(target) => {
+            let target = SymlinkTarget::parse(target)
+                .map_err(|error| damaged(format_args!("{link}: {error}")))?;
+            Ok(Link { attributes, target })
+        }
+        None => Err(Refusal::of(Error::Invalid, &attributes)),
+    }
+}
+
+pub(super) async fn readdir(
+    store: &PostgresStore,
+    cx: &Context,
+    parent: ObjectId,
+    after: Cookie,
+    max_entries: usize,
+    with_attributes: bool,
+) -> Answer<Page> {
+    let share = store.share(cx).await?;
+    // One more than asked for says whether the directory ends here.
+    let limit = i64::try_from(max_entries).unwrap_or(i64::MAX).saturating_add(1);
+    let after = i64::try_from(after.0).unwrap_or(i64::MAX);
+    let statement = if with_attributes { READDIR_ATTRIBUTES } else { READDIR };
+    let rows = store.read(cx, statement, arguments![parent.0, share.id.0, after, limit]).await?;
+    // The directory's row comes first; entries alone are another share's.
+    store.alone.cache.settle(cx, [parent].into_iter()).await?;
+    let Some((first, rest)) =
+        rows.split_first().filter(|(first, _)| rows::number(first).ok() == Some(0))
+    else {
+        return Err(Error::Stale.into());
+    };
+    let directory =
+        decide::directory(rows::object(first, share.fsid)?.map(|stored| stored.attributes))?;
+    let parent_fileid = fileid(first, BEHIND_OBJECT + 2)?;
+    let eof = rest.len() <= max_entries;
+    let entries: Result<Vec<_>, Error> =
+        rest.iter().take(max_entries).map(|row| entry(row, &share, with_attributes)).collect();
+    let page = Page { directory, parent_fileid, entries: entries?, eof };
+    store.alone.cache.settle(cx, page.objects()).await?;
+    Ok(page)
 }
 
 fn fileid(row: &Row, index: usize) -> Result<Fileid, Error> {

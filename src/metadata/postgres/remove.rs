@@ -11,40 +11,39 @@ use crate::types::{Context, Name, ObjectId};
 const REMOVE: &str = "SELECT * FROM remove_name($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
 const RMDIR: &str = "SELECT * FROM remove_directory($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
 
-impl PostgresStore {
-    pub(super) async fn remove_entry(
-        &self,
-        cx: &Context,
-        parent: ObjectId,
-        name: &Name,
-        kind: RemoveKind,
-    ) -> Answer<Removed> {
-        let prefetch = Prefetch {
-            statement: LOOKUP,
-            arguments: arguments![parent.0, cx.share.0, name.as_bytes().to_vec()],
+pub(super) async fn remove(
+    store: &PostgresStore,
+    cx: &Context,
+    parent: ObjectId,
+    name: &Name,
+    kind: RemoveKind,
+) -> Answer<Removed> {
+    let prefetch = Prefetch {
+        statement: LOOKUP,
+        arguments: arguments![parent.0, cx.share.0, name.as_bytes().to_vec()],
+    };
+    let decide = |mut view: View, _: &Share| {
+        let parent = decide::directory(view.attributes(0))?;
+        let object = decide::remove(cx, &parent, view.attributes(1), kind)?;
+        let mutation = Mutation {
+            statement: match kind {
+                RemoveKind::Directory => RMDIR,
+                RemoveKind::Other => REMOVE,
+            },
+            arguments: arguments![
+                cx.now.0,
+                parent.id.0,
+                name.as_bytes().to_vec(),
+                guard(&parent),
+                object.id.0,
+                i64::from(object.uid),
+            ],
         };
-        let decide = |mut view: View, _: &Share| {
-            let parent = decide::directory(view.attributes(0))?;
-            let object = decide::remove(cx, &parent, view.attributes(1), kind)?;
-            let mutation = Mutation {
-                statement: match kind {
-                    RemoveKind::Directory => RMDIR,
-                    RemoveKind::Other => REMOVE,
-                },
-                arguments: arguments![
-                    cx.now.0,
-                    parent.id.0,
-                    name.as_bytes().to_vec(),
-                    guard(&parent),
-                    object.id.0,
-                    i64::from(object.uid),
-                ],
-            };
-            Ok(Step::Call(mutation, Box::new(parent), None))
-        };
-        self.change(cx, [parent], prefetch, decide, |mut reply| {
+        Ok(Step::Call(mutation, Box::new(parent), None))
+    };
+    store
+        .change(cx, [parent], prefetch, decide, |mut reply| {
             Ok(Removed { directory: reply.change()?, object: Replaced::of(reply.next()?) })
         })
         .await
-    }
 }

@@ -3,10 +3,10 @@
 use tokio_postgres::Row;
 use uuid::Uuid;
 
-use super::PostgresStore;
 use super::execute::arguments;
 use super::rows::{column, damaged};
-use crate::metadata::{Capabilities, Error, Share, ShareSpec, rules};
+use super::{PostgresStore, place};
+use crate::metadata::{Capabilities, Catalog, Error, Share, ShareSpec, StorePlace, rules};
 use crate::types::{Context, Fsid, ObjectId, ShareId, ShareName, Timestamp};
 
 const OPEN: &str = "SELECT open_share($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
@@ -25,72 +25,79 @@ const SET: &str = "
      WHERE $2::text IS NULL OR EXISTS (SELECT FROM server_config WHERE key = $1 AND value = $2)
         ON CONFLICT (key) DO UPDATE SET value = EXCLUDED.value WHERE c.value = $2";
 
-impl PostgresStore {
-    pub(super) async fn make_share(&self, spec: &ShareSpec) -> Result<Share, Error> {
-        let offered = Capabilities::default();
-        let capabilities: Vec<i64> = vec![
-            offered.max_read.into(),
-            offered.max_write.into(),
-            offered.multiple.into(),
-            offered.preferred_readdir.into(),
-            i64::try_from(offered.max_file_size).unwrap_or(i64::MAX),
-            offered.time_delta.into(),
-            offered.max_links.into(),
-            offered.max_name.into(),
-        ];
-        // 63 random bits, so that stores which know nothing of each other give different ones; never 0.
-        let fsid = rand::random_range(1..=i64::MAX);
-        let rows = self
-            .ask(
-                OPEN,
-                arguments![
-                    spec.name.as_str().to_owned(),
-                    ObjectId::generate().0,
-                    fsid,
-                    i64::from(spec.chunk_size),
-                    (spec.root.mode & rules::MODE_BITS).cast_signed(),
-                    i64::from(spec.root.uid),
-                    i64::from(spec.root.gid),
-                    rules::DIRECTORY_SIZE.cast_signed(),
-                    Timestamp::now().0,
-                    capabilities,
-                ],
-            )
-            .await?;
-        if column(rows.first().ok_or_else(|| damaged("a function gave no answer"))?, 0)? {
-            self.pool.renew_idle();
-        }
-        self.load_shares()
-            .await?
-            .into_iter()
-            .find(|share| share.name == spec.name)
-            .ok_or_else(|| damaged(format_args!("share {} was made and is not there", spec.name)))
-    }
-
-    pub(super) async fn find_setting(&self, key: &str) -> Result<Option<String>, Error> {
-        let rows = self.ask(SETTING, arguments![key.to_owned()]).await?;
-        rows.first().map(|row| column(row, 0)).transpose()
-    }
-
-    pub(super) async fn change_setting(
-        &self,
-        key: &str,
-        seen: Option<&str>,
-        value: &str,
-    ) -> Result<Option<String>, Error> {
-        let seen = seen.map(str::to_owned);
-        self.ask(SET, arguments![key.to_owned(), seen, value.to_owned()]).await?;
-        self.find_setting(key).await
-    }
-
-    /// Every share; the process knows them from then on.
-    pub(super) async fn load_shares(&self) -> Result<Vec<Share>, Error> {
+#[async_trait::async_trait]
+impl Catalog for PostgresStore {
+    async fn shares(&self) -> Result<Vec<Share>, Error> {
         let rows = self.ask(ALL, Vec::new()).await?;
         let shares = rows.iter().map(share).collect::<Result<Vec<_>, _>>()?;
         self.shares.add(&shares);
         Ok(shares)
     }
 
+    async fn setting(&self, key: &str) -> Result<Option<String>, Error> {
+        let rows = self.ask(SETTING, arguments![key.to_owned()]).await?;
+        rows.first().map(|row| column(row, 0)).transpose()
+    }
+
+    async fn place(&self) -> Result<Option<StorePlace>, Error> {
+        place::place(self).await.map(Some)
+    }
+}
+
+pub(super) async fn open_share(store: &PostgresStore, spec: &ShareSpec) -> Result<Share, Error> {
+    let offered = Capabilities::default();
+    let capabilities: Vec<i64> = vec![
+        offered.max_read.into(),
+        offered.max_write.into(),
+        offered.multiple.into(),
+        offered.preferred_readdir.into(),
+        i64::try_from(offered.max_file_size).unwrap_or(i64::MAX),
+        offered.time_delta.into(),
+        offered.max_links.into(),
+        offered.max_name.into(),
+    ];
+    // 63 random bits, so that stores which know nothing of each other give different ones; never 0.
+    let fsid = rand::random_range(1..=i64::MAX);
+    let rows = store
+        .ask(
+            OPEN,
+            arguments![
+                spec.name.as_str().to_owned(),
+                ObjectId::generate().0,
+                fsid,
+                i64::from(spec.chunk_size),
+                (spec.root.mode & rules::MODE_BITS).cast_signed(),
+                i64::from(spec.root.uid),
+                i64::from(spec.root.gid),
+                rules::DIRECTORY_SIZE.cast_signed(),
+                Timestamp::now().0,
+                capabilities,
+            ],
+        )
+        .await?;
+    if column(rows.first().ok_or_else(|| damaged("a function gave no answer"))?, 0)? {
+        store.pool.renew_idle();
+    }
+    store
+        .shares()
+        .await?
+        .into_iter()
+        .find(|share| share.name == spec.name)
+        .ok_or_else(|| damaged(format_args!("share {} was made and is not there", spec.name)))
+}
+
+pub(super) async fn set_setting(
+    store: &PostgresStore,
+    key: &str,
+    seen: Option<&str>,
+    value: &str,
+) -> Result<Option<String>, Error> {
+    let seen = seen.map(str::to_owned);
+    store.ask(SET, arguments![key.to_owned(), seen, value.to_owned()]).await?;
+    store.setting(key).await
+}
+
+impl PostgresStore {
     /// The share that a call is about; [`Error::Stale`] where there is none.
     pub(super) async fn share(&self, cx: &Context) -> Result<Share, Error> {
         super::retry::admit(cx)?;
@@ -108,7 +115,7 @@ impl PostgresStore {
         if let Some(share) = self.shares.find(id) {
             return Ok(share);
         }
-        self.load_shares().await?.into_iter().find(|share| share.id == id).ok_or(Error::Stale)
+        self.shares().await?.into_iter().find(|share| share.id == id).ok_or(Error::Stale)
     }
 }
 

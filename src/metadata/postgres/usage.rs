@@ -28,25 +28,25 @@ impl Usages {
     }
 }
 
-impl PostgresStore {
-    pub(super) async fn usage_of(&self, share: ShareId) -> Result<Usage, Error> {
-        self.share_by_id(share).await?;
-        self.usages.0.try_get_with(share, self.sum_usage(share)).await.map_err(|error| {
-            Arc::try_unwrap(error).unwrap_or_else(|it| Error::Unavailable(it.into()))
-        })
-    }
+pub(super) async fn usage(store: &PostgresStore, share: ShareId) -> Result<Usage, Error> {
+    store.share_by_id(share).await?;
+    store
+        .usages
+        .0
+        .try_get_with(share, sum(store, share))
+        .await
+        .map_err(|error| Arc::try_unwrap(error).unwrap_or_else(|it| Error::Unavailable(it.into())))
+}
 
-    async fn sum_usage(&self, share: ShareId) -> Result<Usage, Error> {
-        let rows = self.ask(SUM, arguments![share.0]).await?;
-        let row = rows.first().ok_or_else(|| damaged("a sum has no row"))?;
-        let objects: i64 = column(row, 0)?;
-        let bytes: String = column(row, 1)?;
-        // Sizes go up to 2⁶³−1, so that the sum may need more than 64 bits.
-        let bytes: u128 = bytes.parse().map_err(|_| damaged(format_args!("{bytes} bytes used")))?;
-        Ok(Usage {
-            objects: u64::try_from(objects)
-                .map_err(|_| damaged(format_args!("{objects} objects")))?,
-            bytes: u64::try_from(bytes).unwrap_or(u64::MAX),
-        })
-    }
+async fn sum(store: &PostgresStore, share: ShareId) -> Result<Usage, Error> {
+    let rows = store.ask(SUM, arguments![share.0]).await?;
+    let row = rows.first().ok_or_else(|| damaged("a sum has no row"))?;
+    let objects: i64 = column(row, 0)?;
+    let bytes: String = column(row, 1)?;
+    // Sizes go up to 2⁶³−1, so that the sum may need more than 64 bits.
+    let bytes: u128 = bytes.parse().map_err(|_| damaged(format_args!("{bytes} bytes used")))?;
+    Ok(Usage {
+        objects: u64::try_from(objects).map_err(|_| damaged(format_args!("{objects} objects")))?,
+        bytes: u64::try_from(bytes).unwrap_or(u64::MAX),
+    })
 }

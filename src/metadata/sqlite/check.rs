@@ -271,7 +271,7 @@ impl Checker for SqliteChecker {
         .await
     }
 
-    async fn usage(&self) -> Result<Vec<UsageState>, Error> {
+    async fn usages(&self) -> Result<Vec<UsageState>, Error> {
         self.work(|connection| found(connection, USAGE, &[], usage)).await
     }
 }

@@ -14,7 +14,7 @@ use super::rows::{self, OBJECT_COLUMNS, damaged, number, object_columns, uuid};
 use super::wal::Wal;
 use super::{SqliteStore, migrations, shares};
 use crate::metadata::{
-    Dump, EntryRecord, Error, LoadFence, ObjectRecord, PORTION, Record, Share, StorePlace,
+    Catalog, Dump, EntryRecord, Error, LoadFence, ObjectRecord, PORTION, Record, Share, StorePlace,
 };
 use crate::types::{Cookie, Name, ObjectId, ShareName, SymlinkTarget};
 
@@ -63,6 +63,27 @@ impl SqliteFile {
 }
 
 #[async_trait::async_trait]
+impl Catalog for SqliteFile {
+    async fn shares(&self) -> Result<Vec<Share>, Error> {
+        let path = self.path.clone();
+        blocking(move || shares::all(&reader(&path, MEMORY)?).map_err(SqliteError::into_error))
+            .await
+    }
+
+    async fn setting(&self, key: &str) -> Result<Option<String>, Error> {
+        let (path, key) = (self.path.clone(), key.to_owned());
+        blocking(move || {
+            shares::setting(&reader(&path, MEMORY)?, &key).map_err(SqliteError::into_error)
+        })
+        .await
+    }
+
+    async fn place(&self) -> Result<Option<StorePlace>, Error> {
+        super::place::of(&self.path).map(Some)
+    }
+}
+
+#[async_trait::async_trait]
 impl Dump for SqliteFile {
     async fn dump(
         &self,
@@ -73,31 +94,14 @@ impl Dump for SqliteFile {
         blocking(move || send_all(&reader(&path, MEMORY)?, share.as_ref(), &to)).await
     }
 
-    async fn recorded(&self, key: &str) -> Result<Option<String>, Error> {
-        let (path, key) = (self.path.clone(), key.to_owned());
-        blocking(move || {
-            shares::setting(&reader(&path, MEMORY)?, &key).map_err(SqliteError::into_error)
-        })
-        .await
-    }
-
-    async fn located(&self) -> Result<Option<StorePlace>, Error> {
-        super::place::of(&self.path).map(Some)
-    }
-
-    async fn every_share(&self) -> Result<Vec<Share>, Error> {
-        let path = self.path.clone();
-        blocking(move || shares::all(&reader(&path, MEMORY)?).map_err(SqliteError::into_error))
-            .await
-    }
-
     async fn fence_loads(&self) -> Result<Box<dyn LoadFence>, Error> {
         SqliteFence::take(self.path.clone()).await
     }
 }
 
-impl SqliteStore {
-    pub(super) async fn dump_shares(
+#[async_trait::async_trait]
+impl Dump for SqliteStore {
+    async fn dump(
         &self,
         share: Option<&ShareName>,
         to: mpsc::Sender<Vec<Record>>,
@@ -110,6 +114,10 @@ impl SqliteStore {
             send_all(&connection, share.as_ref(), &to)
         })
         .await
+    }
+
+    async fn fence_loads(&self) -> Result<Box<dyn LoadFence>, Error> {
+        SqliteFence::take(self.settings.path.clone()).await
     }
 }
 

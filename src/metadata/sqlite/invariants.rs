@@ -1,16 +1,15 @@
 //! The invariants, checked by reading everything.
 
-use std::path::Path;
-use std::sync::Arc;
-
 use rusqlite::{Connection, OptionalExtension as _, params};
 
+use super::SqliteStore;
 use super::connect::reader;
+use super::dump::blocking;
 use super::error::SqliteError;
 use super::rows::number;
 use super::usage::Tally;
-use super::wal::Wal;
-use crate::metadata::{Error, Loaded};
+use crate::metadata::batch::closed;
+use crate::metadata::{Error, Invariants, Loaded};
 use crate::types::ShareId;
 
 const CHECK: &str = include_str!("invariants.sql");
@@ -56,11 +55,21 @@ const ALL_REACHED: &str = "
 /// Memory for the pages of a check, in bytes.
 const MEMORY: usize = 16 << 20;
 
-/// Runs on a connection of its own, and is ended where the write-ahead log grows too large under it.
-pub(super) fn inconsistencies(path: &Path, wal: &Arc<Wal>) -> Result<Vec<String>, Error> {
-    let connection = reader(path, MEMORY)?;
-    let _named = wal.long_reader(&connection);
-    find(&connection).map_err(SqliteError::into_error)
+#[async_trait::async_trait]
+impl Invariants for SqliteStore {
+    /// Runs on a connection of its own, and is ended where the write-ahead log grows too large under it.
+    async fn inconsistencies(&self) -> Result<Vec<String>, Error> {
+        if self.queue.is_closed() {
+            return Err(closed());
+        }
+        let (path, wal) = (self.settings.path.clone(), self.wal.clone());
+        blocking(move || {
+            let connection = reader(&path, MEMORY)?;
+            let _named = wal.long_reader(&connection);
+            find(&connection).map_err(SqliteError::into_error)
+        })
+        .await
+    }
 }
 
 /// What is broken as of one moment.

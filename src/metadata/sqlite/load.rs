@@ -9,8 +9,8 @@ use super::error::{SqliteError, duplicate_of};
 use super::usage::Tally;
 use super::{SqliteStore, connect, invariants, load_fence};
 use crate::metadata::{
-    EntryRecord, LOADED, LoadError, LoadHow, Loaded, ObjectRecord, Portion, Record, Share,
-    claim_key,
+    Catalog as _, EntryRecord, LOADED, Load, LoadError, LoadHow, Loaded, ObjectRecord, Portion,
+    Record, Share, claim_key,
 };
 use crate::types::{Attributes, ShareId, ShareName};
 
@@ -47,8 +47,14 @@ struct Incoming {
     last_cookie: i64,
 }
 
-impl SqliteStore {
-    pub(super) async fn take_all(
+#[async_trait::async_trait]
+impl Load for SqliteStore {
+    /// No other server has the lock, so no other serves the share.
+    async fn admits(&self, _share: &ShareName) -> Result<(), LoadError> {
+        Ok(())
+    }
+
+    async fn load(
         &self,
         how: &LoadHow,
         mut from: mpsc::Receiver<Portion>,
@@ -86,9 +92,7 @@ impl SqliteStore {
             Ok(incoming.loaded)
         })
         .await?;
-        let shares =
-            self.readers.point(|connection| Ok(super::shares::load(&self.shares, connection)?));
-        shares.map_err(|refusal| refusal.error)?;
+        self.shares().await?;
         Ok(loaded)
     }
 }

@@ -38,7 +38,6 @@ use std::thread::JoinHandle;
 use parking_lot::Mutex;
 use rusqlite::Connection;
 use rusqlite::config::DbConfig;
-use tokio::sync::mpsc;
 
 pub use self::connect::Settings;
 use self::disk_reserve::DiskReserve;
@@ -55,14 +54,13 @@ use super::batch::{Pending, Queue, closed};
 use super::cache::Cache;
 use super::known_shares::KnownShares;
 use super::{
-    Answer, CreateHow, Created, Dump, Error, Flush, FlushOutcome, Link, LinkTarget, Load,
-    LoadError, LoadFence, LoadHow, Loaded, Lookup, MetadataStore, Page, Portion, Record, Removed,
-    Renamed, SetAttributes, SettingDone, Share, ShareSpec, StorePlace, Summary, Usage,
-    ZeroingOutcome,
+    Answer, Catalog, CreateHow, Created, Error, Flush, FlushOutcome, Link, LinkTarget, Lookup,
+    MetadataStore, Namespace, Page, Removed, Renamed, SetAttributes, SettingDone, Share, ShareSpec,
+    StorePlace, Summary, Usage, ZeroingOutcome,
 };
 use crate::types::{
     Attributes, ContentRef, Context, Cookie, DeviceNumbers, FileType, Name, ObjectId, ShareId,
-    ShareName, SymlinkTarget, Vital,
+    SymlinkTarget, Vital,
 };
 
 /// A namespace in a SQLite file. A change is on the disk before its answer, as far as the disk does what
@@ -248,53 +246,7 @@ fn spawn<T: Send + 'static>(
 }
 
 #[async_trait::async_trait]
-impl MetadataStore for SqliteStore {
-    async fn open_share(&self, spec: &ShareSpec) -> Result<Share, Error> {
-        let wanted = spec.clone();
-        let pending = self.queue.add(None, move |tables| tables.open_share(&wanted))?;
-        outcome(pending).await.map_err(|refusal| refusal.error)?;
-        let shares = self.readers.point(|connection| Ok(shares::load(&self.shares, connection)?));
-        let shares = shares.map_err(|refusal| refusal.error)?;
-        shares
-            .into_iter()
-            .find(|share| share.name == spec.name)
-            .ok_or_else(|| Error::Damaged(format!("share {} was made and is not there", spec.name)))
-    }
-
-    async fn shares(&self) -> Result<Vec<ShareName>, Error> {
-        let shares = self.readers.point(|connection| Ok(shares::load(&self.shares, connection)?));
-        let shares = shares.map_err(|refusal| refusal.error)?;
-        Ok(shares.into_iter().map(|share| share.name).collect())
-    }
-
-    async fn setting(&self, key: &str) -> Result<Option<String>, Error> {
-        let found = self.readers.point(|connection| Ok(shares::setting(connection, key)?));
-        found.map_err(|refusal| refusal.error)
-    }
-
-    async fn set_setting(
-        &self,
-        key: &str,
-        seen: Option<&str>,
-        value: &str,
-    ) -> Result<Option<String>, Error> {
-        let wanted = (key.to_owned(), seen.map(str::to_owned), value.to_owned());
-        let pending = self.queue.add(None, move |tables| {
-            let (key, seen, value) = &wanted;
-            tables.set_setting(key, seen.as_deref(), value)
-        })?;
-        outcome(pending).await.map_err(|refusal| refusal.error)?;
-        self.setting(key).await
-    }
-
-    async fn place(&self) -> Result<Option<StorePlace>, Error> {
-        place::of(&self.settings.path).map(Some)
-    }
-
-    async fn succeeds(&self, earlier: &StorePlace) -> Result<bool, Error> {
-        place::succeeds(&self.settings.path, earlier)
-    }
-
+impl Namespace for SqliteStore {
     async fn getattr(&self, cx: &Context, object: ObjectId) -> Result<Attributes, Error> {
         let share = self.admit(cx)?;
         let since = match self.cache.object(&share, object) {
@@ -467,15 +419,54 @@ impl MetadataStore for SqliteStore {
             .point(|connection| usage::usage(connection, share))
             .map_err(|refusal| refusal.error)
     }
+}
 
-    async fn inconsistencies(&self) -> Result<Vec<String>, Error> {
-        if self.queue.is_closed() {
-            return Err(closed());
-        }
-        let (path, wal) = (self.settings.path.clone(), self.wal.clone());
-        tokio::task::spawn_blocking(move || invariants::inconsistencies(&path, &wal))
-            .await
-            .map_err(|error| Error::Backend(Box::new(error)))?
+#[async_trait::async_trait]
+impl Catalog for SqliteStore {
+    async fn shares(&self) -> Result<Vec<Share>, Error> {
+        let shares = self.readers.point(|connection| Ok(shares::load(&self.shares, connection)?));
+        shares.map_err(|refusal| refusal.error)
+    }
+
+    async fn setting(&self, key: &str) -> Result<Option<String>, Error> {
+        let found = self.readers.point(|connection| Ok(shares::setting(connection, key)?));
+        found.map_err(|refusal| refusal.error)
+    }
+
+    async fn place(&self) -> Result<Option<StorePlace>, Error> {
+        place::of(&self.settings.path).map(Some)
+    }
+}
+
+#[async_trait::async_trait]
+impl MetadataStore for SqliteStore {
+    async fn open_share(&self, spec: &ShareSpec) -> Result<Share, Error> {
+        let wanted = spec.clone();
+        let pending = self.queue.add(None, move |tables| tables.open_share(&wanted))?;
+        outcome(pending).await.map_err(|refusal| refusal.error)?;
+        let mut shares = self.shares().await?.into_iter();
+        shares
+            .find(|share| share.name == spec.name)
+            .ok_or_else(|| Error::Damaged(format!("share {} was made and is not there", spec.name)))
+    }
+
+    async fn set_setting(
+        &self,
+        key: &str,
+        seen: Option<&str>,
+        value: &str,
+    ) -> Result<Option<String>, Error> {
+        let wanted = (key.to_owned(), seen.map(str::to_owned), value.to_owned());
+        let pending = self.queue.add(None, move |tables| {
+            let (key, seen, value) = &wanted;
+            tables.set_setting(key, seen.as_deref(), value)
+        })?;
+        outcome(pending).await.map_err(|refusal| refusal.error)?;
+        self.setting(key).await
+    }
+
+    async fn succeeds(&self, earlier: &StorePlace) -> Result<bool, Error> {
+        place::succeeds(&self.settings.path, earlier)
     }
 
     async fn close(&self) {
@@ -483,50 +474,5 @@ impl MetadataStore for SqliteStore {
         if let Err(error) = tokio::task::spawn_blocking(|| threads.join()).await {
             tracing::error!(%error, "the store was not closed cleanly");
         }
-    }
-}
-
-#[async_trait::async_trait]
-impl Dump for SqliteStore {
-    async fn dump(
-        &self,
-        share: Option<&ShareName>,
-        to: mpsc::Sender<Vec<Record>>,
-    ) -> Result<(), Error> {
-        self.dump_shares(share, to).await
-    }
-
-    async fn recorded(&self, key: &str) -> Result<Option<String>, Error> {
-        self.setting(key).await
-    }
-
-    async fn located(&self) -> Result<Option<StorePlace>, Error> {
-        self.place().await
-    }
-
-    async fn every_share(&self) -> Result<Vec<Share>, Error> {
-        self.readers
-            .point(|connection| Ok(shares::all(connection)?))
-            .map_err(|refusal| refusal.error)
-    }
-
-    async fn fence_loads(&self) -> Result<Box<dyn LoadFence>, Error> {
-        load_fence::SqliteFence::take(self.settings.path.clone()).await
-    }
-}
-
-#[async_trait::async_trait]
-impl Load for SqliteStore {
-    /// Whoever else would serve it has not got the lock.
-    async fn admits(&self, _share: &ShareName) -> Result<(), LoadError> {
-        Ok(())
-    }
-
-    async fn load(
-        &self,
-        how: &LoadHow,
-        from: mpsc::Receiver<Portion>,
-    ) -> Result<Loaded, LoadError> {
-        self.take_all(how, from).await
     }
 }

@@ -3,13 +3,13 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use trunkfs::metadata::{
-    Answer, CreateHow, Created, Error, Flush, FlushOutcome, Link, LinkTarget, Lookup,
-    MetadataStore, Page, Removed, Renamed, SetAttributes, SettingDone, Share, ShareSpec,
-    StorePlace, Usage, ZeroingOutcome,
+    Answer, Catalog, CreateHow, Created, Error, Flush, FlushOutcome, Invariants, Link, LinkTarget,
+    Lookup, MetadataStore, Namespace, Page, Removed, Renamed, SetAttributes, SettingDone, Share,
+    ShareSpec, StorePlace, Usage, ZeroingOutcome,
 };
 use trunkfs::types::{
     Attributes, ContentRef, Context, Cookie, DeviceNumbers, FileType, Name, ObjectId, ShareId,
-    ShareName, SymlinkTarget,
+    SymlinkTarget,
 };
 
 /// The instances as one store.
@@ -30,36 +30,7 @@ impl<S> Instances<S> {
 }
 
 #[async_trait::async_trait]
-impl<S: MetadataStore> MetadataStore for Instances<S> {
-    async fn open_share(&self, spec: &ShareSpec) -> Result<Share, Error> {
-        self.next().open_share(spec).await
-    }
-
-    async fn shares(&self) -> Result<Vec<ShareName>, Error> {
-        self.next().shares().await
-    }
-
-    async fn setting(&self, key: &str) -> Result<Option<String>, Error> {
-        self.next().setting(key).await
-    }
-
-    async fn set_setting(
-        &self,
-        key: &str,
-        seen: Option<&str>,
-        value: &str,
-    ) -> Result<Option<String>, Error> {
-        self.next().set_setting(key, seen, value).await
-    }
-
-    async fn place(&self) -> Result<Option<StorePlace>, Error> {
-        self.next().place().await
-    }
-
-    async fn succeeds(&self, earlier: &StorePlace) -> Result<bool, Error> {
-        self.next().succeeds(earlier).await
-    }
-
+impl<S: Namespace> Namespace for Instances<S> {
     async fn getattr(&self, cx: &Context, object: ObjectId) -> Result<Attributes, Error> {
         self.next().getattr(cx, object).await
     }
@@ -184,14 +155,52 @@ impl<S: MetadataStore> MetadataStore for Instances<S> {
     async fn usage(&self, share: ShareId) -> Result<Usage, Error> {
         self.next().usage(share).await
     }
+}
 
-    async fn inconsistencies(&self) -> Result<Vec<String>, Error> {
-        self.next().inconsistencies().await
+#[async_trait::async_trait]
+impl<S: Catalog> Catalog for Instances<S> {
+    async fn shares(&self) -> Result<Vec<Share>, Error> {
+        self.next().shares().await
+    }
+
+    async fn setting(&self, key: &str) -> Result<Option<String>, Error> {
+        self.next().setting(key).await
+    }
+
+    async fn place(&self) -> Result<Option<StorePlace>, Error> {
+        self.next().place().await
+    }
+}
+
+#[async_trait::async_trait]
+impl<S: MetadataStore> MetadataStore for Instances<S> {
+    async fn open_share(&self, spec: &ShareSpec) -> Result<Share, Error> {
+        self.next().open_share(spec).await
+    }
+
+    async fn set_setting(
+        &self,
+        key: &str,
+        seen: Option<&str>,
+        value: &str,
+    ) -> Result<Option<String>, Error> {
+        self.next().set_setting(key, seen, value).await
+    }
+
+    async fn succeeds(&self, earlier: &StorePlace) -> Result<bool, Error> {
+        self.next().succeeds(earlier).await
     }
 
     async fn close(&self) {
         for instance in &self.instances {
             instance.close().await;
         }
+    }
+}
+
+#[async_trait::async_trait]
+impl<S: Invariants> Invariants for Instances<S> {
+    async fn inconsistencies(&self) -> Result<Vec<String>, Error> {
+        self.next().inconsistencies().await
     }
 }

@@ -10,14 +10,14 @@ use tokio::sync::Mutex;
 use trunkfs::metadata::memory::MemoryStore;
 use trunkfs::metadata::postgres::{Cache, PostgresStore, Settings as PostgresSettings};
 use trunkfs::metadata::sqlite::{Settings, SqliteStore};
-use trunkfs::metadata::{Load, MetadataStore};
+use trunkfs::metadata::{Invariants, Load, MetadataStore as _};
 
 use super::instances::Instances;
 use crate::database::TestDatabase;
 
 /// A store for one case. Others may have their shares in it.
 pub(crate) struct Opened {
-    pub(crate) store: Arc<dyn MetadataStore>,
+    pub(crate) store: Arc<dyn Invariants>,
     /// Dropped after the store is closed.
     pub(crate) guard: Box<dyn Any + Send>,
 }
@@ -85,9 +85,14 @@ struct SharedDatabase {
 /// A database takes no more users, since every connection looks at the slots of all before it.
 const MOST_USERS: usize = 40;
 
-/// A store that can be dumped and loaded, with nothing in it.
+/// A store that can be dumped, loaded and checked.
+pub(crate) trait KeptStore: Load + Invariants {}
+
+impl<S: Load + Invariants> KeptStore for S {}
+
+/// A store with nothing in it.
 pub(crate) struct Kept {
-    pub(crate) store: Arc<dyn Load>,
+    pub(crate) store: Arc<dyn KeptStore>,
     /// Dropped after the store is closed.
     pub(crate) guard: Box<dyn Any + Send>,
 }

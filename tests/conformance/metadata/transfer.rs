@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 use trunkfs::metadata::{
-    EntryRecord, Error, Load, LoadError, LoadHow, Loaded, MetadataStore, ObjectRecord, Portion,
-    Record, SetTime, Share,
+    EntryRecord, Error, Invariants, LoadError, LoadHow, Loaded, ObjectRecord, Portion, Record,
+    SetTime, Share,
 };
 use trunkfs::types::{Cookie, ObjectId, ShareName, Timestamp};
 
-use super::stores::{self, Kept};
+use super::stores::{self, Kept, KeptStore};
 use super::world::{ALICE, Caller, World, name, share_spec, size, times, written};
 
 /// A store in memory would grow faster than the dump of it is loaded.
@@ -21,7 +21,7 @@ fn share_name(it: &str) -> ShareName {
 }
 
 fn world_of(kept: &Kept, share: Share) -> World {
-    let store: Arc<dyn MetadataStore> = kept.store.clone();
+    let store: Arc<dyn Invariants> = kept.store.clone();
     World { store, root: share.root, share }
 }
 
@@ -29,7 +29,7 @@ async fn world(kept: &Kept, it: &str) -> World {
     world_of(kept, kept.store.open_share(&share_spec(it)).await.unwrap())
 }
 
-async fn dumped(store: &Arc<dyn Load>, share: Option<&str>) -> Vec<Record> {
+async fn dumped(store: &Arc<dyn KeptStore>, share: Option<&str>) -> Vec<Record> {
     let (to, mut from) = mpsc::channel(4);
     let share = share.map(share_name);
     let store = store.clone();
@@ -43,7 +43,7 @@ async fn dumped(store: &Arc<dyn Load>, share: Option<&str>) -> Vec<Record> {
 }
 
 async fn load(
-    store: &Arc<dyn Load>,
+    store: &Arc<dyn KeptStore>,
     how: &LoadHow,
     records: &[Record],
     whole: bool,
@@ -65,7 +65,7 @@ async fn load(
     outcome
 }
 
-async fn loaded(store: &Arc<dyn Load>, records: &[Record]) -> Loaded {
+async fn loaded(store: &Arc<dyn KeptStore>, records: &[Record]) -> Loaded {
     load(store, &LoadHow::default(), records, true).await.unwrap()
 }
 
@@ -189,7 +189,8 @@ pub(crate) async fn one_share_goes_alone_and_under_another_name(from: Kept, to: 
     assert_eq!(dumped(&from.store, Some("/nowhere")).await, []);
     let how = LoadHow { name: Some(share_name("/copy")), replace: false };
     load(&to.store, &how, &records, true).await.unwrap();
-    let names: Vec<_> = to.store.shares().await.unwrap();
+    let shares = to.store.shares().await.unwrap();
+    let names: Vec<_> = shares.into_iter().map(|share| share.name).collect();
     assert_eq!(names, [share_name("/copy")]);
     assert_eq!(world(&to, "/copy").await.snapshot().await, before.snapshot().await);
     // The same objects cannot belong to two shares of one store.
@@ -324,9 +325,9 @@ pub(crate) async fn a_hold_names_all_content_and_keeps_loads_away(from: Kept, to
         })
         .collect();
     expected.sort_unstable();
-    let shares = from.store.every_share().await.unwrap();
+    let shares = from.store.shares().await.unwrap();
     assert_eq!(shares, [before.share.clone(), other.share.clone()]);
-    assert_eq!(to.store.every_share().await.unwrap().len(), 2);
+    assert_eq!(to.store.shares().await.unwrap().len(), 2);
     for store in [&from.store, &to.store] {
         let hold = store.fence_loads().await.unwrap();
         let mut named = hold.named().await.unwrap();
@@ -359,7 +360,7 @@ pub(crate) async fn a_hold_names_all_content_and_keeps_loads_away(from: Kept, to
 }
 
 /// A hold of a database ends when the database has noticed it.
-async fn load_patiently(store: &Arc<dyn Load>, how: &LoadHow, records: &[Record]) {
+async fn load_patiently(store: &Arc<dyn KeptStore>, how: &LoadHow, records: &[Record]) {
     loop {
         match load(store, how, records, true).await {
             Err(LoadError::Store(Error::Unavailable(_))) => {

@@ -9,9 +9,9 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use trunkfs::metadata::{
-    Answer, Change, CreateHow, Created, DirectoryEntry, Error, Flush, FlushOutcome, Link,
-    LinkTarget, Lookup, MetadataStore, Page, Refusal, Removed, Renamed, RootSpec, SetAttributes,
-    SetTime, SettingDone, Share, ShareSpec, Usage, Written, ZeroingOutcome,
+    Answer, Change, CreateHow, Created, DirectoryEntry, Error, Flush, FlushOutcome, Invariants,
+    Link, LinkTarget, Lookup, Page, Refusal, Removed, Renamed, RootSpec, SetAttributes, SetTime,
+    SettingDone, Share, ShareSpec, Usage, Written, ZeroingOutcome,
 };
 use trunkfs::types::{
     Attributes, Call, ContentRef, Context, Cookie, Credentials, DeviceNumbers, FileType, Name,
@@ -27,7 +27,7 @@ pub(crate) const BOB: u32 = 2000;
 /// A store with a share whose root everybody may change.
 #[derive(Clone)]
 pub(crate) struct World {
-    pub(crate) store: Arc<dyn MetadataStore>,
+    pub(crate) store: Arc<dyn Invariants>,
     pub(crate) share: Share,
     pub(crate) root: ObjectId,
 }
@@ -48,7 +48,7 @@ pub(crate) fn share_spec(name: &str) -> ShareSpec {
 
 impl World {
     /// A fresh share, whose name no other has.
-    pub(crate) async fn new(store: Arc<dyn MetadataStore>) -> Self {
+    pub(crate) async fn new(store: Arc<dyn Invariants>) -> Self {
         let share = store.open_share(&share_spec(&fresh_share_name())).await.unwrap();
         Self { store, root: share.root, share }
     }
@@ -119,7 +119,7 @@ impl World {
 /// Somebody who calls the store.
 #[derive(Clone)]
 pub(crate) struct Caller {
-    pub(crate) store: Arc<dyn MetadataStore>,
+    pub(crate) store: Arc<dyn Invariants>,
     pub(crate) share: Share,
     pub(crate) credentials: Credentials,
     /// The time of every call; the clock's where unset.

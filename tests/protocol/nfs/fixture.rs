@@ -16,7 +16,7 @@ use trunkfs::content::{
 use trunkfs::metadata::memory::MemoryStore;
 use trunkfs::metadata::postgres::{PostgresStore, Settings};
 use trunkfs::metadata::sqlite::{self, SqliteStore};
-use trunkfs::metadata::{MetadataStore, RootSpec, ShareSpec};
+use trunkfs::metadata::{Invariants, RootSpec, ShareSpec};
 use trunkfs::mount::Mount;
 use trunkfs::net::{Server, ServerSettings};
 use trunkfs::nfs3::Nfs3;
@@ -105,7 +105,7 @@ pub(crate) enum Pair {
 /// What a server stands on, and what a restarted one finds again.
 #[derive(Debug)]
 pub(crate) struct Stores {
-    metadata: Arc<dyn MetadataStore>,
+    metadata: Arc<dyn Invariants>,
     content: Arc<dyn ContentStore>,
     durable: Option<Arc<Durable>>,
 }
@@ -200,7 +200,7 @@ impl Stores {
     }
 
     async fn open(durable: Arc<Durable>) -> Self {
-        let metadata: Arc<dyn MetadataStore> = match &durable.database {
+        let metadata: Arc<dyn Invariants> = match &durable.database {
             Some(database) => Arc::new(PostgresStore::connect(database.settings()).await.unwrap()),
             None => {
                 let path = durable.folder.path().join("metadata.sqlite");
@@ -210,7 +210,7 @@ impl Stores {
         Self::with_metadata(metadata, durable).await
     }
 
-    async fn with_metadata(metadata: Arc<dyn MetadataStore>, durable: Arc<Durable>) -> Self {
+    async fn with_metadata(metadata: Arc<dyn Invariants>, durable: Arc<Durable>) -> Self {
         let content: Arc<dyn ContentStore> = match &durable.bucket {
             Some(bucket) => Arc::new(bucket.open().await),
             None => {

@@ -143,7 +143,7 @@ async fn look(config: &Config, wanted: &Wanted, stores: &[String]) -> Result<(),
     for name in stores {
         let mut offline = OfflineStores::new(config);
         let store = offline.metadata(name).await?;
-        let shares = store.every_share().await;
+        let shares = store.shares().await;
         let shares = shares.map_err(|source| Error::Metadata { name: name.clone(), source })?;
         let only = wanted_of(config, wanted, name);
         check_shares(&only, name, &shares)?;

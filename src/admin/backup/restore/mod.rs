@@ -299,7 +299,7 @@ async fn make_sure(
     wanted: &Wanted,
 ) -> Result<(), Error> {
     let refused = |source| Error::Load { name: group.metadata.clone(), source };
-    let there = store.every_share().await.map_err(metadata_failed(&group.metadata))?;
+    let there = store.shares().await.map_err(metadata_failed(&group.metadata))?;
     let names: Vec<_> = group.targets.values().map(|target| &target.name).collect();
     for name in there.iter().map(|known| &known.name).filter(|name| names.contains(name)) {
         if !wanted.replace {

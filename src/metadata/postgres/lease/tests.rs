@@ -17,8 +17,8 @@ use super::{Cache, Clock, Holder, Lease, LeaseState, LeaseTimes, Mode};
 use crate::metadata::postgres::{PostgresSchema, PostgresStore, Presence, Settings};
 use crate::metadata::schema::Schema as _;
 use crate::metadata::{
-    CreateHow, Load as _, LoadHow, MetadataStore as _, Portion, Repairable as _, RootSpec,
-    SetAttributes, Share, ShareSpec,
+    CreateHow, Invariants as _, Load as _, LoadHow, MetadataStore as _, Namespace as _, Portion,
+    Repairable as _, RootSpec, SetAttributes, Share, ShareSpec,
 };
 use crate::types::{Context, Name, ShareId, ShareName};
 

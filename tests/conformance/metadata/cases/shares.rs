@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use trunkfs::metadata::{Capabilities, RootSpec, ShareSpec};
-use trunkfs::types::{FileType, ShareName};
+use trunkfs::types::FileType;
 
 use crate::metadata::world::{ALICE, World, fresh_share_name, mode, share_spec};
 
@@ -61,10 +61,10 @@ pub(crate) async fn the_list_names_every_share(world: World) {
     assert_eq!(longest.len(), 32);
     let longest = world.store.open_share(&share_spec(&longest)).await.unwrap();
     let listed = world.store.shares().await.unwrap();
-    let distinct: BTreeSet<&str> = listed.iter().map(ShareName::as_str).collect();
+    let distinct: BTreeSet<&str> = listed.iter().map(|share| share.name.as_str()).collect();
     assert_eq!(distinct.len(), listed.len());
     for share in [&world.share, &longest] {
-        assert!(listed.contains(&share.name), "{} is not listed", share.name);
+        assert!(listed.contains(share), "{} is not listed", share.name);
     }
 }
 
@@ -82,5 +82,5 @@ pub(crate) async fn one_share_is_made_by_many(world: World) {
     }
     assert!(shares.iter().all(|share| *share == shares[0]), "{shares:?}");
     let listed = world.store.shares().await.unwrap();
-    assert_eq!(listed.iter().filter(|name| **name == spec.name).count(), 1);
+    assert_eq!(listed.iter().filter(|share| share.name == spec.name).count(), 1);
 }
