@@ -162,7 +162,7 @@ impl Namespace for MemoryStore {
         set: &SetAttributes,
     ) -> Answer<Created> {
         self.change(cx, |tables| {
-            single_writer::mknod(tables, cx, directory, name, (kind, rdev), set)
+            single_writer::mknod(tables, cx, directory, (kind, rdev), name, set)
         })
     }
 
@@ -182,9 +182,7 @@ impl Namespace for MemoryStore {
         to: ObjectId,
         to_name: &Name,
     ) -> Answer<Renamed> {
-        self.change(cx, |tables| {
-            single_writer::rename(tables, cx, (from, from_name), (to, to_name))
-        })
+        self.change(cx, |tables| single_writer::rename(tables, cx, from, to, from_name, to_name))
     }
 
     async fn link(

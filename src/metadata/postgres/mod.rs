@@ -332,7 +332,7 @@ impl Namespace for PostgresStore {
         change!(
             self,
             cx,
-            |writer| writer.mknod(cx, directory, name, (kind, rdev), set),
+            |writer| writer.mknod(cx, directory, (kind, rdev), name, set),
             create::make(self, cx, directory, name, New::Node(kind, rdev, set))
         )
     }
@@ -363,8 +363,12 @@ impl Namespace for PostgresStore {
         to: ObjectId,
         to_name: &Name,
     ) -> Answer<Renamed> {
-        let (from, to) = ((from, from_name), (to, to_name));
-        change!(self, cx, |writer| writer.rename(cx, from, to), rename::rename(self, cx, from, to))
+        change!(
+            self,
+            cx,
+            |writer| writer.rename(cx, from, to, from_name, to_name),
+            rename::rename(self, cx, (from, from_name), (to, to_name))
+        )
     }
 
     async fn link(

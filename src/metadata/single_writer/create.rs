@@ -43,8 +43,8 @@ pub(in crate::metadata) fn mknod<T: Tables>(
     tables: &mut T,
     cx: &Context,
     directory: ObjectId,
-    name: &Name,
     (kind, rdev): (FileType, DeviceNumbers),
+    name: &Name,
     set: &SetAttributes,
 ) -> Outcome<Created, T> {
     make(tables, cx, directory, name, New::Node(kind, rdev, set))

@@ -14,8 +14,10 @@ const MOST_STEPS: usize = 1 << 20;
 pub(in crate::metadata) fn rename<T: Tables>(
     tables: &mut T,
     cx: &Context,
-    (from, from_name): (ObjectId, &Name),
-    (to, to_name): (ObjectId, &Name),
+    from: ObjectId,
+    to: ObjectId,
+    from_name: &Name,
+    to_name: &Name,
 ) -> Outcome<Renamed, T> {
     let (from, to) = pair(tables, cx, from, to)?;
     let (from_cookie, object) = entry(tables, from.id, from_name)?.unzip();

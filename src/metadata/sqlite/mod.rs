@@ -369,7 +369,7 @@ impl Namespace for SqliteStore {
         rdev: DeviceNumbers,
         set: &SetAttributes,
     ) -> Answer<Created> {
-        carried_out(self.writer(cx)?.mknod(cx, directory, name, (kind, rdev), set).await)
+        carried_out(self.writer(cx)?.mknod(cx, directory, (kind, rdev), name, set).await)
     }
 
     async fn remove(&self, cx: &Context, directory: ObjectId, name: &Name) -> Answer<Removed> {
@@ -388,7 +388,7 @@ impl Namespace for SqliteStore {
         to: ObjectId,
         to_name: &Name,
     ) -> Answer<Renamed> {
-        carried_out(self.writer(cx)?.rename(cx, (from, from_name), (to, to_name)).await)
+        carried_out(self.writer(cx)?.rename(cx, from, to, from_name, to_name).await)
     }
 
     async fn link(
