@@ -15,6 +15,7 @@
 mod data_extents;
 mod error;
 mod filesystem;
+mod lru;
 mod memory;
 mod object;
 

@@ -4,7 +4,6 @@
 //! finds a file that nobody uses. One with changes that are not durable is synced before its
 //! descriptor is closed: a descriptor opened later might not hear of a failed write-back.
 
-use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -14,6 +13,7 @@ use super::file::OpenFile;
 use super::folder::{Access, Folder, Opening};
 use super::fsync_errors::Syncs;
 use crate::content::Error;
+use crate::content::lru::LruMap;
 use crate::log_limit::{About, limited};
 pub(super) use crate::types::Permit;
 use crate::types::{Bounds, Claimant, ContentId, FairPermits, NoPermit};
@@ -32,18 +32,9 @@ pub(super) struct Descriptors {
 
 #[derive(Debug, Default)]
 struct Table {
-    slots: HashMap<ContentId, Slot>,
-    /// The ids in `slots`, the one that was used longest ago first.
-    by_use: BTreeMap<u64, ContentId>,
-    uses: u64,
+    files: LruMap<ContentId, Arc<OpenFile>>,
     /// Descriptors about to be opened.
     opening: usize,
-}
-
-#[derive(Debug)]
-struct Slot {
-    file: Arc<OpenFile>,
-    last_use: u64,
 }
 
 enum Room {
@@ -86,7 +77,7 @@ impl Descriptors {
         folder: &Folder,
         id: ContentId,
     ) -> Result<Option<(Arc<OpenFile>, Stat)>, Error> {
-        let Some(file) = self.table.lock().use_slot(id) else {
+        let Some(file) = self.table.lock().get(id) else {
             return Ok(None);
         };
         let stat = file.stat(folder)?;
@@ -127,7 +118,7 @@ impl Descriptors {
         });
         let mut table = self.table.lock();
         // Two may have opened it at once: the first descriptor is the one that counts changes.
-        if let Some(first) = table.use_slot(id) {
+        if let Some(first) = table.get(id) {
             drop(opened);
             room.give_back(&mut table);
             drop(table);
@@ -197,26 +188,17 @@ impl Drop for OpeningDescriptor<'_> {
 }
 
 impl Table {
-    fn use_slot(&mut self, id: ContentId) -> Option<Arc<OpenFile>> {
-        self.uses += 1;
-        let slot = self.slots.get_mut(&id)?;
-        self.by_use.remove(&slot.last_use);
-        slot.last_use = self.uses;
-        self.by_use.insert(self.uses, id);
-        Some(Arc::clone(&slot.file))
+    fn get(&mut self, id: ContentId) -> Option<Arc<OpenFile>> {
+        self.files.get(id).map(Arc::clone)
     }
 
     fn insert(&mut self, file: Arc<OpenFile>) {
-        self.uses += 1;
-        self.by_use.insert(self.uses, file.id);
-        self.slots.insert(file.id, Slot { file, last_use: self.uses });
+        self.files.insert(file.id, file, 1);
     }
 
     fn remove(&mut self, file: &Arc<OpenFile>) {
-        if self.slots.get(&file.id).is_some_and(|slot| Arc::ptr_eq(&slot.file, file))
-            && let Some(slot) = self.slots.remove(&file.id)
-        {
-            self.by_use.remove(&slot.last_use);
+        if self.files.peek(file.id).is_some_and(|known| Arc::ptr_eq(known, file)) {
+            self.files.remove(file.id);
         }
     }
 
@@ -236,14 +218,11 @@ impl Table {
     /// Counts a descriptor as opening if there is room, else takes out a file that nobody uses and
     /// that is durable; one that is not is the caller's to sync.
     fn room(&mut self, max: usize) -> Room {
-        if self.slots.len() + self.opening < max {
+        if self.files.weight() as usize + self.opening < max {
             self.opening += 1;
             return Room::Made;
         }
-        let unused = || {
-            let files = self.by_use.values().filter_map(|id| self.slots.get(id));
-            files.map(|slot| &slot.file).filter(|file| Arc::strong_count(file) == 1)
-        };
+        let unused = || self.files.oldest().filter(|file| Arc::strong_count(file) == 1);
         let clean = unused().take(LOOK_FOR_CLEAN).find(|file| !file.is_dirty());
         if let Some(file) = clean.map(Arc::clone) {
             self.remove(&file);

@@ -3,13 +3,13 @@
 //! Each has the time, on the cache's own clock, at which it was surely what the bucket had. Who reads says
 //! how new it must be.
 
-use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
 use super::bucket::Stored;
+use crate::content::lru::LruMap;
 use crate::types::ContentId;
 
 /// What an entry costs beside its bytes.
@@ -37,29 +37,14 @@ impl Image {
 /// A bounded cache of chunks.
 #[derive(Debug)]
 pub(super) struct Cache {
-    entries: Mutex<Entries>,
+    /// Each with the time at which it was surely what the bucket had.
+    entries: Mutex<LruMap<Key, (Image, u64)>>,
     capacity: usize,
     clock: AtomicU64,
 }
 
 /// A content and the number of a chunk.
 pub(super) type Key = (ContentId, u64);
-
-#[derive(Debug, Default)]
-struct Entries {
-    by_key: BTreeMap<Key, CachedChunk>,
-    /// By when they were last used.
-    by_use: BTreeMap<u64, Key>,
-    weight: usize,
-    uses: u64,
-}
-
-#[derive(Debug)]
-struct CachedChunk {
-    image: Image,
-    checked: u64,
-    used: u64,
-}
 
 impl Cache {
     pub(super) fn new(capacity: usize) -> Self {
@@ -78,14 +63,7 @@ impl Cache {
 
     /// A chunk, and when it was surely what the bucket had.
     pub(super) fn get(&self, id: ContentId, number: u64) -> Option<(Image, u64)> {
-        let mut entries = self.entries.lock();
-        entries.uses += 1;
-        let Entries { by_key, by_use, uses, .. } = &mut *entries;
-        let entry = by_key.get_mut(&(id, number))?;
-        by_use.remove(&entry.used);
-        entry.used = *uses;
-        by_use.insert(*uses, (id, number));
-        Some((entry.image.clone(), entry.checked))
+        self.entries.lock().get((id, number)).cloned()
     }
 
     /// Keeps a chunk that was what the bucket had at `checked` or after; those that went for it.
@@ -96,44 +74,21 @@ impl Cache {
         image: Image,
         checked: u64,
     ) -> Vec<(Key, Image, u64)> {
-        let weight = image.weight();
+        let (key, weight) = ((id, number), image.weight());
         let mut entries = self.entries.lock();
-        entries.remove((id, number));
         // One that would take most of the room is not worth all others.
         if weight > self.capacity / 2 {
-            return vec![((id, number), image, checked)];
+            entries.remove(key);
+            return vec![(key, image, checked)];
         }
-        entries.uses += 1;
-        let used = entries.uses;
-        entries.weight += weight;
-        entries.by_use.insert(used, (id, number));
-        entries.by_key.insert((id, number), CachedChunk { image, checked, used });
-        let mut gone = Vec::new();
-        while entries.weight > self.capacity {
-            let Some((_, oldest)) = entries.by_use.pop_first() else { break };
-            let entry = entries.remove(oldest);
-            gone.extend(entry.map(|entry| (oldest, entry.image, entry.checked)));
-        }
-        gone
+        entries.insert(key, (image, checked), weight as u64);
+        let evicted = entries.evict(self.capacity as u64).into_iter();
+        evicted.map(|(key, (image, checked))| (key, image, checked)).collect()
     }
 
     /// Forgets a content's chunks `numbers`.
     pub(super) fn forget(&self, id: ContentId, numbers: RangeInclusive<u64>) {
-        let mut entries = self.entries.lock();
-        let keys = (id, *numbers.start())..=(id, *numbers.end());
-        let keys: Vec<_> = entries.by_key.range(keys).map(|(key, _)| *key).collect();
-        for key in keys {
-            entries.remove(key);
-        }
-    }
-}
-
-impl Entries {
-    fn remove(&mut self, key: Key) -> Option<CachedChunk> {
-        let entry = self.by_key.remove(&key)?;
-        self.by_use.remove(&entry.used);
-        self.weight -= entry.image.weight();
-        Some(entry)
+        self.entries.lock().remove_range((id, *numbers.start())..=(id, *numbers.end()));
     }
 }
 
@@ -170,7 +125,6 @@ mod tests {
         cache.forget(id, 2..=u64::MAX);
         assert!(cache.get(id, 0).is_some() && cache.get(id, 2).is_none());
         cache.forget(id, 0..=u64::MAX);
-        let entries = cache.entries.lock();
-        assert_eq!((entries.weight, entries.by_use.len()), (0, 0));
+        assert_eq!(cache.entries.lock().weight(), 0);
     }
 }

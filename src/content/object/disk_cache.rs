@@ -5,7 +5,6 @@
 //! opened. A file is a chunk and a trailer with the object's nonce and a check of the bytes, so that one
 //! which is not what was written is found out.
 
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::ops::RangeInclusive;
@@ -23,6 +22,7 @@ use uuid::Uuid;
 use super::bucket::Stored;
 use super::cache::Key;
 use super::layout::{TRAILER, Trailer};
+use crate::content::lru::LruMap;
 use crate::ownership;
 use crate::types::ContentId;
 
@@ -56,12 +56,9 @@ pub(super) struct DiskCache {
 
 #[derive(Debug, Default)]
 struct Index {
-    by_key: BTreeMap<Key, DiskChunk>,
-    /// By when they were last used.
-    by_use: BTreeMap<u64, Key>,
-    weight: u64,
-    /// Counts uses; names files too.
-    uses: u64,
+    chunks: LruMap<Key, DiskChunk>,
+    /// The name of the last file.
+    last_file: u64,
 }
 
 #[derive(Clone, Debug)]
@@ -70,11 +67,9 @@ struct DiskChunk {
     file: u64,
     /// Whether the file is all there.
     written: bool,
-    bytes: u64,
     nonce: Uuid,
     version: UpdateVersion,
     checked: u64,
-    used: u64,
 }
 
 impl DiskCache {
@@ -115,40 +110,34 @@ impl DiskCache {
         };
         let (file, old) = {
             let mut index = self.index.lock();
-            let mut old = index.remove(key);
-            index.uses += 1;
-            let file = index.uses;
+            index.last_file += 1;
+            let file = index.last_file;
             let Stored { nonce, version, .. } = stored.clone();
-            let entry =
-                DiskChunk { file, written: false, bytes, nonce, version, checked, used: file };
-            index.insert(key, entry);
-            while index.weight > self.limit {
-                let Some((_, oldest)) = index.by_use.first_key_value() else { break };
-                let oldest = *oldest;
-                old.extend(index.remove(oldest));
-            }
-            (file, old)
+            let chunk = DiskChunk { file, written: false, nonce, version, checked };
+            let replaced = index.chunks.insert(key, chunk, bytes);
+            let evicted = index.chunks.evict(self.limit).into_iter().map(|(_, chunk)| chunk);
+            (file, replaced.into_iter().chain(evicted).collect::<Vec<_>>())
         };
         let disk = Arc::clone(self);
         tokio::task::spawn_blocking(move || {
-            disk.discard(&old);
+            disk.discard_all(&old);
             let path = disk.path(file);
             let written = write(&path, &stored.data, &trailer(&stored).encode());
             drop((stored, turn));
             let mut index = disk.index.lock();
-            let current = index.by_key.get_mut(&key).filter(|entry| entry.file == file);
+            let current = index.chunks.peek_mut(key).filter(|chunk| chunk.file == file);
             match (written, current) {
                 (Ok(()), Some(entry)) => entry.written = true,
                 (Ok(()), None) => {
                     drop(index);
-                    disk.discard(&[file]);
+                    disk.discard(file);
                 }
                 (Err(error), current) => {
                     if current.is_some() {
-                        index.remove(key);
+                        index.chunks.remove(key);
                     }
                     drop(index);
-                    disk.discard(&[file]);
+                    disk.discard(file);
                     disk.complain(&error);
                 }
             }
@@ -157,21 +146,12 @@ impl DiskCache {
 
     /// Whether a chunk is there.
     pub(super) fn has(&self, key: Key) -> bool {
-        self.index.lock().by_key.contains_key(&key)
+        self.index.lock().chunks.peek(key).is_some()
     }
 
     /// A chunk, and when it was surely what the bucket had.
     pub(super) async fn get(self: &Arc<Self>, key: Key) -> Option<(Stored, u64)> {
-        let entry = {
-            let mut index = self.index.lock();
-            index.uses += 1;
-            let Index { by_key, by_use, uses, .. } = &mut *index;
-            let entry = by_key.get_mut(&key).filter(|entry| entry.written)?;
-            by_use.remove(&entry.used);
-            entry.used = *uses;
-            by_use.insert(*uses, key);
-            entry.clone()
-        };
+        let entry = self.index.lock().chunks.get(key).filter(|chunk| chunk.written)?.clone();
         let (path, checked) = (self.path(entry.file), entry.checked);
         // A file that was discarded meanwhile is as good as none.
         let read = move || {
@@ -188,35 +168,32 @@ impl DiskCache {
 
     /// Forgets a chunk: what is kept may not be what the bucket has any more.
     pub(super) fn forget(self: &Arc<Self>, key: Key) {
-        let old = self.index.lock().remove(key);
-        self.discard_later(old);
+        let old = self.index.lock().chunks.remove(key);
+        self.discard_later(old.into_iter().collect());
     }
 
     /// Forgets a content's chunks `numbers`.
     pub(super) fn forget_all(self: &Arc<Self>, id: ContentId, numbers: RangeInclusive<u64>) {
-        let old: Vec<_> = {
-            let mut index = self.index.lock();
-            let keys = (id, *numbers.start())..=(id, *numbers.end());
-            let keys = index.by_key.range(keys).map(|(key, _)| *key);
-            let keys: Vec<_> = keys.collect();
-            keys.into_iter().flat_map(|key| index.remove(key)).collect()
-        };
+        let keys = (id, *numbers.start())..=(id, *numbers.end());
+        let old = self.index.lock().chunks.remove_range(keys);
         self.discard_later(old);
     }
 
-    fn discard_later(self: &Arc<Self>, old: Vec<u64>) {
+    fn discard_later(self: &Arc<Self>, old: Vec<DiskChunk>) {
         if !old.is_empty() {
             let disk = Arc::clone(self);
-            tokio::task::spawn_blocking(move || disk.discard(&old));
+            tokio::task::spawn_blocking(move || disk.discard_all(&old));
         }
     }
 
-    fn discard(&self, files: &[u64]) {
-        for file in files {
-            match std::fs::remove_file(self.path(*file)) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => self.complain(&error),
-                _ => {}
-            }
+    fn discard_all(&self, chunks: &[DiskChunk]) {
+        chunks.iter().for_each(|chunk| self.discard(chunk.file));
+    }
+
+    fn discard(&self, file: u64) {
+        match std::fs::remove_file(self.path(file)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => self.complain(&error),
+            _ => {}
         }
     }
 
@@ -226,22 +203,6 @@ impl DiskCache {
             tracing::warn!(folder = %self.folder.display(), error = error as &dyn std::error::Error,
                 "cache_folder failed; reading from the bucket instead");
         }
-    }
-}
-
-impl Index {
-    fn insert(&mut self, key: Key, entry: DiskChunk) {
-        self.weight += entry.bytes;
-        self.by_use.insert(entry.used, key);
-        self.by_key.insert(key, entry);
-    }
-
-    /// Takes an entry out; its file, which is nobody's then.
-    fn remove(&mut self, key: Key) -> Vec<u64> {
-        let Some(entry) = self.by_key.remove(&key) else { return Vec::new() };
-        self.by_use.remove(&entry.used);
-        self.weight -= entry.bytes;
-        vec![entry.file]
     }
 }
 
@@ -272,7 +233,7 @@ mod tests {
     }
 
     async fn written(disk: &Arc<DiskCache>, key: Key) -> Option<(Stored, u64)> {
-        while disk.index.lock().by_key.get(&key).is_some_and(|entry| !entry.written) {
+        while disk.index.lock().chunks.peek(key).is_some_and(|chunk| !chunk.written) {
             tokio::time::sleep(std::time::Duration::from_millis(2)).await;
         }
         disk.get(key).await
@@ -296,7 +257,7 @@ mod tests {
         disk.forget((id, 3));
         assert!(disk.get((id, 3)).await.is_none());
         disk.forget_all(id, 0..=u64::MAX);
-        assert_eq!(disk.index.lock().weight, 0);
+        assert_eq!(disk.index.lock().chunks.weight(), 0);
         // Threads that still discard files have the folder too.
         while Arc::strong_count(&disk) > 1 {
             tokio::time::sleep(std::time::Duration::from_millis(2)).await;
@@ -316,7 +277,7 @@ mod tests {
         let key = (ContentId::generate(), 0);
         disk.put(key, stored(1, 100), 1);
         written(&disk, key).await.unwrap();
-        let path = disk.path(disk.index.lock().by_key[&key].file);
+        let path = disk.path(disk.index.lock().chunks.peek(key).unwrap().file);
         let whole = std::fs::read(&path).unwrap();
         for at in [0, 50, 99] {
             let mut other = whole.clone();
