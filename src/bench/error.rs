@@ -13,18 +13,14 @@ pub enum Error {
     /// The host's name has no address.
     #[error("{host}: no address found")]
     Resolve {
-        /// The name.
         host: String,
-        /// What the resolver answered.
         #[source]
         source: io::Error,
     },
     /// No connection.
     #[error("{address}: connecting failed")]
     Connect {
-        /// The server's address.
         address: SocketAddr,
-        /// What the system answered.
         #[source]
         source: io::Error,
     },
@@ -33,12 +29,7 @@ pub enum Error {
     Portmapper(#[source] Box<Error>),
     /// The portmapper knows no such program.
     #[error("the portmapper at {address} has no {program} over TCP")]
-    Unregistered {
-        /// The portmapper's address.
-        address: SocketAddr,
-        /// The program and its version.
-        program: &'static str,
-    },
+    Unregistered { address: SocketAddr, program: &'static str },
     /// The connection broke.
     #[error("the connection failed")]
     Io(#[source] io::Error),
@@ -56,20 +47,10 @@ pub enum Error {
     Decode(#[from] DecodeError),
     /// A call of the preparation or of the removal failed.
     #[error("{doing}: {fault}")]
-    Refused {
-        /// What was being done.
-        doing: &'static str,
-        /// The reply.
-        fault: Fault,
-    },
+    Refused { doing: &'static str, fault: Fault },
     /// MNT failed.
     #[error("mounting {path}: mountstat3 {status}{}", hint(*.status))]
-    Mount {
-        /// The path of the export.
-        path: String,
-        /// RFC 1813 appendix I, section 5.1.5.
-        status: u32,
-    },
+    Mount { path: String, status: u32 },
     /// A thread of the load generator ended early.
     #[error("a connection's task ended early")]
     Task(#[source] tokio::task::JoinError),

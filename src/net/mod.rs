@@ -120,12 +120,7 @@ impl Default for ServerSettings {
 pub enum BindError {
     /// An address cannot be listened on.
     #[error("cannot listen on {address}")]
-    Listen {
-        /// The address.
-        address: SocketAddr,
-        /// Why.
-        source: io::Error,
-    },
+    Listen { address: SocketAddr, source: io::Error },
     /// There is no address to listen on.
     #[error("no address to listen on")]
     NoAddress,

@@ -44,9 +44,7 @@ const POLL_AT_ONCE_BYTES: usize = 32 << 10;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("program {number} version {version} is there twice")]
 pub struct DuplicateProgram {
-    /// The program.
     pub number: u32,
-    /// Its version.
     pub version: u32,
 }
 

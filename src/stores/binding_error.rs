@@ -17,17 +17,12 @@ pub enum BindingError {
         continuing(*found)
     )]
     Elsewhere {
-        /// The share.
         share: ShareName,
         /// The name that its content store had when it was last served.
         recorded: String,
-        /// Its content.
         identity: ContentIdentity,
-        /// The content store that the configuration names.
         store: String,
-        /// Where that is.
         place: String,
-        /// What it holds.
         found: Option<ContentIdentity>,
     },
     /// There is no content where the share's must be.
@@ -38,15 +33,11 @@ pub enum BindingError {
          {fresh} under the share"
     )]
     Absent {
-        /// The share.
         share: ShareName,
         /// The name that its content store had when it was last served.
         recorded: String,
-        /// Its content.
         identity: ContentIdentity,
-        /// The content store that the configuration names.
         store: String,
-        /// Where that is.
         place: String,
         /// An identity that nothing has.
         fresh: ContentIdentity,
@@ -58,15 +49,10 @@ pub enum BindingError {
         other(*found)
     )]
     NotAccepted {
-        /// The share.
         share: ShareName,
-        /// What the configuration accepts.
         accepted: ContentIdentity,
-        /// The content store that the configuration names.
         store: String,
-        /// Where that is.
         place: String,
-        /// What it holds.
         found: Option<ContentIdentity>,
     },
     /// A new share would begin beside content that belongs to no share of its metadata store.
@@ -76,15 +62,10 @@ pub enum BindingError {
          store; to create a new share beside that content, write content_identity: {found} under the share"
     )]
     Leftover {
-        /// The share.
         share: ShareName,
-        /// Its metadata store.
         metadata: String,
-        /// Its content store.
         store: String,
-        /// Where that is.
         place: String,
-        /// What it holds.
         found: ContentIdentity,
     },
     /// A new share would begin over the content of one that the configuration has lost.
@@ -94,17 +75,11 @@ pub enum BindingError {
          create a new, empty share beside it, write content_identity: {found} under {share}"
     )]
     Renamed {
-        /// The share.
         share: ShareName,
-        /// What the metadata store has in place of it.
         other: ShareName,
-        /// Its metadata store.
         metadata: String,
-        /// Its content store.
         store: String,
-        /// Where that is.
         place: String,
-        /// What it holds.
         found: ContentIdentity,
     },
     /// A new share would begin in one metadata store while another has it.
@@ -114,11 +89,8 @@ pub enum BindingError {
          empty share, write content_identity: {accepting} under the share"
     )]
     Moved {
-        /// The share.
         share: ShareName,
-        /// The metadata store that the configuration names.
         metadata: String,
-        /// The one that has the share.
         other: String,
         /// The identity of the content that is there, or one that nothing has.
         accepting: ContentIdentity,
@@ -130,21 +102,13 @@ pub enum BindingError {
          share now; to serve the old state anyway, and refuse the other store from then on, write content_owner: {claim} under the share"
     )]
     MovedAway {
-        /// The share.
         share: ShareName,
-        /// Its metadata store in the configuration.
         metadata: String,
-        /// Where that is.
         own: String,
-        /// Its content store.
         store: String,
-        /// Where that is.
         place: String,
-        /// Where the metadata store is that has the share.
         owner: String,
-        /// Since when.
         since: String,
-        /// Its claim.
         claim: Uuid,
     },
     /// The metadata store is a copy of the one that has the share.
@@ -154,21 +118,13 @@ pub enum BindingError {
          write content_owner: {claim} under the share, and the original is refused from then on"
     )]
     Copy {
-        /// The share.
         share: ShareName,
-        /// Its metadata store in the configuration.
         metadata: String,
-        /// Where that is.
         own: String,
-        /// Its content store.
         store: String,
-        /// Where that is.
         place: String,
-        /// Where the original is.
         owner: String,
-        /// Since when.
         since: String,
-        /// Its claim.
         claim: Uuid,
     },
     /// Two content stores are one.
@@ -176,14 +132,7 @@ pub enum BindingError {
         "the content stores {one} and {other} hold the same content ({identity}): one is a copy of the other, or both are the same \
          place; use only the one that was served last"
     )]
-    Twins {
-        /// A content store.
-        one: String,
-        /// Another.
-        other: String,
-        /// The identity of both.
-        identity: ContentIdentity,
-    },
+    Twins { one: String, other: String, identity: ContentIdentity },
 }
 
 fn other(found: Option<ContentIdentity>) -> String {

@@ -50,93 +50,47 @@ pub enum StoreError {
     /// A metadata store cannot be opened.
     #[error("metadata.stores.{name}: cannot open {place}{}", after(waited.as_ref()))]
     Metadata {
-        /// Its name in the configuration.
         name: String,
-        /// Where it is.
         place: String,
         /// How long it was waited for, where it was.
         waited: Option<Duration>,
-        /// Why.
         source: metadata::Error,
     },
     /// A content store cannot be opened.
     #[error("content.stores.{name}")]
-    Content {
-        /// Its name in the configuration.
-        name: String,
-        /// Why.
-        source: Box<dyn std::error::Error + Send + Sync>,
-    },
+    Content { name: String, source: Box<dyn std::error::Error + Send + Sync> },
     /// A content store that must be there is not.
     #[error("content.stores.{name}")]
-    NoContent {
-        /// Its name in the configuration.
-        name: String,
-        /// What is missing.
-        source: Box<dyn std::error::Error + Send + Sync>,
-    },
+    NoContent { name: String, source: Box<dyn std::error::Error + Send + Sync> },
     /// What a content store holds cannot be listed.
     #[error("content.stores.{name}: the content cannot be listed")]
-    Unlisted {
-        /// Its name in the configuration.
-        name: String,
-        /// Why.
-        source: content::Error,
-    },
+    Unlisted { name: String, source: content::Error },
     /// A share is not served over the content that the configuration names.
     #[error(transparent)]
     Binding(Box<BindingError>),
     /// A share cannot be opened in its metadata store.
     #[error("cannot open the share {share} in the metadata store {store}")]
-    Share {
-        /// The share.
-        share: ShareName,
-        /// The store's name in the configuration.
-        store: String,
-        /// Why.
-        source: metadata::Error,
-    },
+    Share { share: ShareName, store: String, source: metadata::Error },
     /// A URL names no database that can be used.
     #[error("the database URL cannot be used")]
     Url(#[source] metadata::Source),
     /// The database of a URL cannot be opened.
     #[error("cannot open {place}")]
-    Database {
-        /// Where it is.
-        place: String,
-        /// Why.
-        source: metadata::Error,
-    },
+    Database { place: String, source: metadata::Error },
     /// The configuration has no such metadata store.
     #[error("metadata.stores has no store {name}; {known}")]
-    NoSuchStore {
-        /// The name.
-        name: String,
-        /// What there is.
-        known: String,
-    },
+    NoSuchStore { name: String, known: String },
     /// A store has no schema that could be migrated.
     #[error("metadata.stores.{name} is in memory: there is nothing to migrate")]
-    NoSchema {
-        /// The store's name.
-        name: String,
-    },
+    NoSchema { name: String },
     /// A store has the migrations that are built in, and no others.
     #[error(
         "metadata.stores.{name} is of type sqlite, which has only built-in migrations: omit --migrations-path"
     )]
-    BuiltIn {
-        /// The store's name.
-        name: String,
-    },
+    BuiltIn { name: String },
     /// A share names a store that the configuration does not have.
     #[error("the share {share} names the store {name}, which is not configured")]
-    Unknown {
-        /// The share.
-        share: ShareName,
-        /// The name.
-        name: String,
-    },
+    Unknown { share: ShareName, name: String },
 }
 
 impl From<BindingError> for StoreError {

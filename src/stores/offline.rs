@@ -17,23 +17,13 @@ use crate::types::ShareName;
 pub enum OfflineError {
     /// The configuration has no such store.
     #[error("the configuration has no metadata store {name}; it has {}", known.join(", "))]
-    NoStore {
-        /// The name.
-        name: String,
-        /// Those that it has.
-        known: Vec<String>,
-    },
+    NoStore { name: String, known: Vec<String> },
     /// The store is in another process's memory.
     #[error("the metadata store {0} is in memory: only its server can access it")]
     InMemory(String),
     /// The configuration has no such content store.
     #[error("the configuration has no content store {name}; it has {}", known.join(", "))]
-    NoContent {
-        /// The name.
-        name: String,
-        /// Those that it has.
-        known: Vec<String>,
-    },
+    NoContent { name: String, known: Vec<String> },
     /// The content is in another process's memory.
     #[error("the content store {0} is in memory: only its server can access it")]
     ContentInMemory(String),
@@ -42,33 +32,16 @@ pub enum OfflineError {
     Content(#[from] StoreError),
     /// What a metadata store says of itself cannot be read.
     #[error("metadata.stores.{name}")]
-    Unread {
-        /// Its name in the configuration.
-        name: String,
-        /// Why.
-        source: metadata::Error,
-    },
+    Unread { name: String, source: metadata::Error },
     /// A file has a server, or another repair.
     #[error(
         "metadata.stores.{name}: stop the server of a SQLite store before --repair (a check without --repair works \
          while it runs)"
     )]
-    Served {
-        /// Its name in the configuration.
-        name: String,
-        /// Who has it.
-        source: metadata::Error,
-    },
+    Served { name: String, source: metadata::Error },
     /// The store cannot be opened.
     #[error("metadata.stores.{name}: cannot open {place}")]
-    Closed {
-        /// Its name in the configuration.
-        name: String,
-        /// Where it is.
-        place: String,
-        /// Why.
-        source: metadata::Error,
-    },
+    Closed { name: String, place: String, source: metadata::Error },
 }
 
 /// A metadata store to be dumped, whether servers have it open or not.

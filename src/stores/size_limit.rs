@@ -19,7 +19,6 @@ pub struct Oversized {
     pub path: String,
     /// Its size in bytes.
     pub size: u64,
-    /// Who does not take it.
     pub place: String,
     /// The largest size there, in bytes.
     pub limit: u64,

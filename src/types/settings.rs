@@ -17,9 +17,7 @@ pub(crate) const MOST: u64 = 1 << 20;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{key}: {message}")]
 pub struct WrongSetting {
-    /// Its key in the section.
     pub key: &'static str,
-    /// What is wrong, and what to write.
     pub message: String,
 }
 

@@ -33,12 +33,7 @@ pub enum Error {
     CrossShare,
     /// The namespace has a file whose bytes the content store does not have.
     #[error("content {content} is missing or shorter than the file, which has {size} bytes")]
-    ContentLost {
-        /// Where the bytes should be.
-        content: ContentId,
-        /// The file's size.
-        size: u64,
-    },
+    ContentLost { content: ContentId, size: u64 },
     /// The content moved under the call again and again.
     #[error("the file's content is being replaced; retry")]
     Busy,

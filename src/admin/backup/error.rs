@@ -18,12 +18,7 @@ pub enum Error {
     Interrupted,
     /// A file or folder of the backup cannot be used.
     #[error("{}", path.display())]
-    Io {
-        /// Which.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
+    Io { path: PathBuf, source: io::Error },
     /// The folder has a backup already.
     #[error("{} already contains a backup: choose another folder", .0.display())]
     Present(PathBuf),
@@ -51,7 +46,6 @@ pub enum Error {
         "no backup.json"
     })]
     NoBackup {
-        /// The folder.
         path: PathBuf,
         /// Whether one was begun.
         unfinished: bool,
@@ -61,89 +55,40 @@ pub enum Error {
         "{}: unsupported format {found} (supported: up to {}); use the release of TrunkFS that wrote it, or a later one",
         path.display(), super::FORMAT
     )]
-    Format {
-        /// Its manifest.
-        path: PathBuf,
-        /// Its format.
-        found: u32,
-    },
+    Format { path: PathBuf, found: u32 },
     /// A part of the backup is not as it was written.
     #[error("{}: {what}; use another backup", path.display())]
-    Damaged {
-        /// Which.
-        path: PathBuf,
-        /// What is wrong.
-        what: String,
-    },
+    Damaged { path: PathBuf, what: String },
     /// A part of the backup is not as it was written.
     #[error("{}", path.display())]
-    Unreadable {
-        /// Which.
-        path: PathBuf,
-        /// What is wrong.
-        source: ReadError,
-    },
+    Unreadable { path: PathBuf, source: ReadError },
     /// A store of the configuration cannot be used.
     #[error(transparent)]
     Offline(#[from] OfflineError),
     /// A metadata store failed.
     #[error("metadata.stores.{name}")]
-    Metadata {
-        /// Its name in the configuration.
-        name: String,
-        /// Why.
-        source: metadata::Error,
-    },
+    Metadata { name: String, source: metadata::Error },
     /// A metadata store took nothing in.
     #[error("metadata.stores.{name}: {source}{}", remedy(source))]
-    Load {
-        /// Its name in the configuration.
-        name: String,
-        /// Why.
-        source: LoadError,
-    },
+    Load { name: String, source: LoadError },
     /// A content store failed.
     #[error("content.stores.{name}: the content {id}")]
-    Content {
-        /// Its name in the configuration.
-        name: String,
-        /// Which content.
-        id: uuid::Uuid,
-        /// Why.
-        source: content::Error,
-    },
+    Content { name: String, id: uuid::Uuid, source: content::Error },
     /// Nothing says where a share's content is.
     #[error(
         "the metadata store {store} has a share whose content store is not recorded: serve the share once, or add it to \
          the configuration with its content_store"
     )]
-    Homeless {
-        /// The metadata store.
-        store: String,
-    },
+    Homeless { store: String },
     /// A share's content is in no content store of the configuration.
     #[error(
         "the share {share} keeps its content in the content store {recorded} (identity {identity}), which no content store \
          of the configuration holds: add that store, and mount its disk"
     )]
-    Elsewhere {
-        /// The share.
-        share: ShareName,
-        /// The name that its content store had.
-        recorded: String,
-        /// Its content.
-        identity: crate::types::ContentIdentity,
-    },
+    Elsewhere { share: ShareName, recorded: String, identity: crate::types::ContentIdentity },
     /// There is no such share.
     #[error("{place} has no share {share}; it has {known}")]
-    NoShare {
-        /// The share.
-        share: ShareName,
-        /// Who should have it.
-        place: String,
-        /// What is there.
-        known: String,
-    },
+    NoShare { share: ShareName, place: String, known: String },
     /// A file is too large for where it is to go.
     #[error(transparent)]
     Oversized(#[from] crate::stores::Oversized),

@@ -16,25 +16,13 @@ pub enum CopyError {
     Fleeting(String),
     /// Both are one.
     #[error("the content stores {from} and {to} are the same: both hold the content {identity}")]
-    Same {
-        /// The name of one.
-        from: String,
-        /// The name of the other.
-        to: String,
-        /// What they hold.
-        identity: ContentIdentity,
-    },
+    Same { from: String, to: String, identity: ContentIdentity },
     /// It is another database's, which does not know of what is copied.
     #[error(
         "content.stores.{name} holds content {identity} that no file of these metadata stores uses: it belongs to another \
          database, whose `trunkfs gc` would remove the copies; choose an empty folder, or another bucket or prefix"
     )]
-    Foreign {
-        /// The name of the store.
-        name: String,
-        /// What it holds.
-        identity: ContentIdentity,
-    },
+    Foreign { name: String, identity: ContentIdentity },
     /// There is nothing to copy.
     #[error(
         "{} has its content in {name} (identity {identity}); searched the metadata stores {}",
@@ -42,13 +30,9 @@ pub enum CopyError {
         metadata.join(", ")
     )]
     NoShare {
-        /// The share that was asked for.
         share: Option<ShareName>,
-        /// The content store.
         name: String,
-        /// What it holds.
         identity: ContentIdentity,
-        /// The metadata stores that were asked.
         metadata: Vec<String>,
     },
     /// A file is too large for the store that it is copied to.
@@ -56,18 +40,8 @@ pub enum CopyError {
     Oversized(#[from] crate::stores::Oversized),
     /// A metadata store does not say which files there are.
     #[error("metadata.stores.{name}: the list of files cannot be read")]
-    Metadata {
-        /// Its name in the configuration.
-        name: String,
-        /// Why.
-        source: metadata::Error,
-    },
+    Metadata { name: String, source: metadata::Error },
     /// The store that is copied to fails.
     #[error("content.stores.{name}: write failed; run the command again to resume")]
-    To {
-        /// Its name in the configuration.
-        name: String,
-        /// Why.
-        source: content::Error,
-    },
+    To { name: String, source: content::Error },
 }

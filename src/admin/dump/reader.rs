@@ -16,15 +16,12 @@ pub enum ReadError {
     Line {
         /// Its number, from 1.
         line: u64,
-        /// What is wrong.
         what: String,
     },
     /// The file ends, or cannot be decompressed any more, behind a line.
     #[error("{}", no_more(*line))]
     Cut {
-        /// The last whole line's number; 0 where there is none.
         line: u64,
-        /// What the decompressor says.
         #[source]
         source: Option<io::Error>,
     },

@@ -110,12 +110,7 @@ pub enum Stopped {
     Store(#[from] metadata::Error),
     /// A content store failed.
     #[error("the content of {share} cannot be looked at")]
-    Content {
-        /// The share.
-        share: ShareName,
-        /// Why.
-        source: bytes::Error,
-    },
+    Content { share: ShareName, source: bytes::Error },
 }
 
 /// A check of one metadata store.

@@ -19,14 +19,7 @@ pub enum GcError {
         "the share {share} has its content in {name} and its files in the metadata store {metadata}, which is in \
          memory: only its server knows the content in use; nothing was removed"
     )]
-    NamesInMemory {
-        /// The content store.
-        name: String,
-        /// The share.
-        share: ShareName,
-        /// Its metadata store.
-        metadata: String,
-    },
+    NamesInMemory { name: String, share: ShareName, metadata: String },
     /// The content goes with its process.
     #[error("the content store {0} has no identity; nothing was removed")]
     Fleeting(String),
@@ -36,14 +29,7 @@ pub enum GcError {
          database, or the folder or bucket, is not the one that the server uses; nothing was removed",
         metadata.join(", ")
     )]
-    NoHome {
-        /// The content store.
-        name: String,
-        /// What it holds.
-        identity: ContentIdentity,
-        /// The metadata stores that were asked.
-        metadata: Vec<String>,
-    },
+    NoHome { name: String, identity: ContentIdentity, metadata: Vec<String> },
     /// A metadata store that the configuration does not name has a share there.
     #[error(
         "content.stores.{name} has content of the share {share}, which belongs to the metadata store at {owner} since {since}, and that store is not \
@@ -51,53 +37,25 @@ pub enum GcError {
          store was restored in its place, start the server first, which takes over the content. If that store and its files are gone for good, use \
          --forget-owner {claim}"
     )]
-    Owned {
-        /// The content store.
-        name: String,
-        /// The share.
-        share: String,
-        /// The metadata store's claim on it.
-        claim: Uuid,
-        /// Where that is.
-        owner: String,
-        /// Since when.
-        since: String,
-    },
+    Owned { name: String, share: String, claim: Uuid, owner: String, since: String },
     /// A metadata store does not say what is in use.
     #[error("metadata.stores.{name}: the content in use cannot be read; nothing was removed")]
-    Metadata {
-        /// Its name in the configuration.
-        name: String,
-        /// Why.
-        source: metadata::Error,
-    },
+    Metadata { name: String, source: metadata::Error },
     /// A content store cannot be looked at.
     #[error("content.stores.{name}: the content cannot be listed; nothing was removed")]
-    Content {
-        /// Its name in the configuration.
-        name: String,
-        /// Why.
-        source: content::Error,
-    },
+    Content { name: String, source: content::Error },
     /// What a start left cannot be removed.
     #[error("content.stores.{name}: temporary files of interrupted starts cannot be removed")]
-    Leftovers {
-        /// Its name in the configuration.
-        name: String,
-        /// Why.
-        source: content::Error,
-    },
+    Leftovers { name: String, source: content::Error },
     /// A metadata store is gone in the middle.
     #[error(
         "metadata.stores.{name} no longer answers, so that a load could begin; stopped after removing {removed} unused \
          contents"
     )]
     Unconfirmed {
-        /// Its name in the configuration.
         name: String,
         /// Contents that are gone.
         removed: u64,
-        /// Why.
         source: metadata::Error,
     },
     /// Most of the content would go.

@@ -55,36 +55,26 @@ pub enum OpenError {
         path.display()
     )]
     Unreachable {
-        /// The folder.
         path: PathBuf,
-        /// What the system said.
         #[source]
         source: std::io::Error,
     },
     /// There is no content, and none may be made.
     #[error("{} holds no TrunkFS content", path.display())]
-    Absent {
-        /// The folder.
-        path: PathBuf,
-    },
+    Absent { path: PathBuf },
     /// What tells the folder from others cannot be read.
     #[error(
         "{} is corrupt: it contains no content identity; restore the file from a backup of the folder",
         path.display()
     )]
-    Identity {
-        /// The file.
-        path: PathBuf,
-    },
+    Identity { path: PathBuf },
     /// Nothing can be made in the folder.
     #[error(
         "cannot write to the content folder {}: give it to the user that runs the server, or set base_path to another",
         path.display()
     )]
     NotWritable {
-        /// The folder.
         path: PathBuf,
-        /// What the system said.
         #[source]
         source: std::io::Error,
     },
@@ -96,17 +86,13 @@ pub enum OpenError {
         "{} holds files but no TrunkFS content: set base_path to an empty folder, or to the previous content folder",
         path.display()
     )]
-    Foreign {
-        /// The folder.
-        path: PathBuf,
-    },
+    Foreign { path: PathBuf },
     /// The folder's marker names a format that this version does not know.
     #[error(
         "{} has an unsupported content format ({found:?}): use the release of TrunkFS that wrote it, or a newer one",
         path.display()
     )]
     Format {
-        /// The folder.
         path: PathBuf,
         /// What its marker says, cut short.
         found: String,

@@ -22,7 +22,6 @@ pub enum SchemaError {
     Behind {
         /// The version it has; 0 for none.
         present: i32,
-        /// The version that this program serves.
         needed: i32,
     },
     /// It has a newer version than this program serves.
@@ -30,12 +29,7 @@ pub enum SchemaError {
         "the schema has version {present}, newer than version {known} of this program: upgrade TrunkFS to the release \
          that introduced version {present}, or a later one"
     )]
-    Newer {
-        /// The version it has.
-        present: i32,
-        /// The newest that is known.
-        known: i32,
-    },
+    Newer { present: i32, known: i32 },
     /// Its history is not a part of what is known.
     #[error(
         "the schema has diverged: {0}. Nothing was changed; use the release of TrunkFS or the migrations_path that migrated \
@@ -44,12 +38,7 @@ pub enum SchemaError {
     Diverged(String),
     /// There is no such version.
     #[error("version {asked} does not exist; known versions: {known}")]
-    NoVersion {
-        /// What was asked for.
-        asked: i32,
-        /// What there is.
-        known: String,
-    },
+    NoVersion { asked: i32, known: String },
     /// The way back from a version is not known.
     #[error("version {0} cannot be reverted: there is no file V{0}__*.down.sql")]
     NoWayBack(i32),
@@ -58,22 +47,14 @@ pub enum SchemaError {
     InUse(Vec<String>),
     /// A folder of migrations is of no use.
     #[error("the migrations_path {}: {problem}", .folder.display())]
-    Folder {
-        /// The folder.
-        folder: PathBuf,
-        /// What is wrong with it.
-        problem: String,
-    },
+    Folder { folder: PathBuf, problem: String },
     /// A version failed; nothing of it was done.
     #[error("{} version {version} failed and changed nothing{place}", .direction.doing())]
     Step {
-        /// Up or down.
         direction: Direction,
-        /// The version.
         version: i32,
         /// Where in the file, and what to do about it, where known.
         place: String,
-        /// Why.
         source: Source,
     },
 }

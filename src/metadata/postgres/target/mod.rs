@@ -57,27 +57,16 @@ pub enum PasswordError {
     /// The file holds no secret.
     #[error("cannot read the password from {}: {error}", path.display())]
     File {
-        /// The file.
         path: PathBuf,
         /// Why. Not a `source`: its text stands in this one.
         error: SecretFileError,
     },
     /// The file holds no URL.
     #[error("cannot read the password from the URL in {}: {error}", path.display())]
-    Url {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with the URL.
-        error: UrlError,
-    },
+    Url { path: PathBuf, error: UrlError },
     /// It cannot be sent.
     #[error("cannot use the password of {}: {error}", path.display())]
-    Wrong {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        error: WrongSetting,
-    },
+    Wrong { path: PathBuf, error: WrongSetting },
 }
 
 impl PasswordSource {
