@@ -44,7 +44,6 @@ struct Stage {
 /// The unit of a stage.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Unit {
-    /// Bytes.
     #[default]
     Bytes,
     /// Records of a dump, whose number is not known before.

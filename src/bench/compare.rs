@@ -8,7 +8,6 @@ use super::workload::Workload;
 pub struct Spread {
     /// The middle one, or the mean of the two middle ones.
     pub median: f64,
-    /// The least.
     pub least: f64,
     /// The greatest.
     pub most: f64,
@@ -29,7 +28,6 @@ impl Spread {
 /// A workload's rounds on two servers.
 #[derive(Debug)]
 pub struct Comparison {
-    /// The workload.
     pub workload: Workload,
     /// The rounds on each.
     pub rounds: Vec<[Measurement; 2]>,

@@ -22,9 +22,7 @@ pub struct Change {
 pub enum How {
     /// It has another value.
     Changed,
-    /// It is new.
     New,
-    /// It is gone.
     Gone,
 }
 

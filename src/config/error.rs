@@ -18,7 +18,6 @@ pub(super) enum Place {
     File(String),
     /// A line of a file.
     Line {
-        /// The file.
         file: String,
         /// Line, from 1.
         line: u64,

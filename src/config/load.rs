@@ -19,7 +19,6 @@ use super::{Config, de, warnings};
 /// Where a configuration comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
-    /// A file.
     File(PathBuf),
     /// What is served without one: `/export` to this machine alone, writable for `uid` and for the
     /// superuser, with metadata in a SQLite file.

@@ -9,7 +9,6 @@ use super::overrides::PREFIX;
 /// A step on the way to a value.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Step {
-    /// A key.
     Key(String),
     /// An element of a list.
     Index(usize),

@@ -91,7 +91,6 @@ pub enum Access {
     #[default]
     #[serde(rename = "rw")]
     ReadWrite,
-    /// Read.
     #[serde(rename = "ro")]
     ReadOnly,
 }

@@ -12,7 +12,6 @@ use super::environment;
 /// A value and where it comes from.
 #[derive(Clone, Debug)]
 pub(super) struct Node {
-    /// The value.
     pub(super) value: Value,
     /// Where it comes from.
     pub(super) origin: Origin,
@@ -25,7 +24,6 @@ pub(super) enum Origin {
     File(Location),
     /// An environment variable that overrides the file.
     Variable {
-        /// Its name.
         name: Rc<str>,
         /// What it holds, as it stands.
         text: Rc<str>,
@@ -54,7 +52,6 @@ pub(super) enum Value {
 /// A key of a mapping and what stands behind it.
 #[derive(Clone, Debug)]
 pub(super) struct Entry {
-    /// The key.
     pub(super) key: String,
     /// Where the key comes from.
     pub(super) origin: Origin,

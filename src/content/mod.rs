@@ -50,7 +50,6 @@ pub enum CreateMode {
 pub struct Capacity {
     /// In all.
     pub total: u64,
-    /// Free.
     pub free: u64,
     /// Free to this server.
     pub available: u64,

@@ -150,7 +150,6 @@ pub struct Totals {
 /// What a share uses, as of one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UsageState {
-    /// The share.
     pub share: ShareId,
     /// By its counters.
     pub recorded: Totals,
@@ -166,7 +165,6 @@ pub enum Repair {
     RemoveEntry {
         /// The directory that the entry says it is in.
         directory: ObjectId,
-        /// The name.
         name: Vec<u8>,
         /// What it names.
         child: ObjectId,
@@ -176,18 +174,13 @@ pub enum Repair {
     /// Records the parent of a directory that has its one entry there and none in the parent that is
     /// recorded.
     SetParent {
-        /// The parent.
         parent: ObjectId,
         /// The entry's name.
         name: Vec<u8>,
-        /// The directory.
         directory: ObjectId,
     },
     /// Leaves a directory the oldest of several names in its parent.
-    KeepOneName {
-        /// The directory.
-        directory: ObjectId,
-    },
+    KeepOneName { directory: ObjectId },
     /// Records how many names an object has.
     SetNames {
         /// What is no directory.
@@ -199,7 +192,6 @@ pub enum Repair {
     },
     /// Gives an object without a name one: its id.
     Adopt {
-        /// The object.
         object: ObjectId,
         /// Its ctime when it was found to have no name; of no meaning for a directory.
         ctime: Timestamp,
@@ -207,24 +199,17 @@ pub enum Repair {
         into: ObjectId,
     },
     /// Records how many subdirectories a directory has.
-    SetSubdirs {
-        /// The directory.
-        directory: ObjectId,
-    },
+    SetSubdirs { directory: ObjectId },
     /// Forgets the count of names of what has none to count.
     ForgetNames {
         /// Not there, or a directory.
         object: ObjectId,
     },
     /// Sets a share's counters.
-    SetUsage {
-        /// The share.
-        share: ShareId,
-    },
+    SetUsage { share: ShareId },
     /// Takes away what is wrong with an object by itself: the bits, the verifier, the size that is not the
     /// target's, what it cannot take.
     Amend {
-        /// The object.
         object: ObjectId,
         /// What is wrong.
         flaw: Flaw,
@@ -240,23 +225,19 @@ pub enum Repair {
     },
     /// Gives an object a new file number.
     Renumber {
-        /// The object.
         object: ObjectId,
         /// The number that it has.
         fileid: i64,
     },
     /// Gives an entry a new cookie.
     SetCookie {
-        /// The directory.
         directory: ObjectId,
-        /// The name.
         name: Vec<u8>,
         /// The cookie that it has.
         cookie: i64,
     },
     /// Names an entry by the id of what it names.
     Rename {
-        /// The directory.
         directory: ObjectId,
         /// The name, which no client could give.
         name: Vec<u8>,
@@ -266,7 +247,6 @@ pub enum Repair {
     /// Has numbers given out beyond the highest that is there. What sessions have drawn already they give out
     /// all the same.
     Raise {
-        /// Which.
         numbers: Numbers,
         /// The highest that is there.
         highest: i64,

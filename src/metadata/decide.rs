@@ -57,7 +57,6 @@ pub(super) enum New<'a> {
     File(&'a CreateHow),
     /// MKDIR.
     Directory(&'a SetAttributes),
-    /// SYMLINK.
     Symlink(&'a SymlinkTarget, &'a SetAttributes),
     /// MKNOD.
     Node(FileType, DeviceNumbers, &'a SetAttributes),

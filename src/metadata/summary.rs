@@ -11,7 +11,6 @@ pub struct Summary {
     pub present: i32,
     /// The version that this program serves.
     pub wanted: i32,
-    /// The shares.
     pub shares: Vec<ShareName>,
     /// The settings, as [`MetadataStore::setting`](super::MetadataStore::setting) answers them.
     pub settings: BTreeMap<String, String>,

@@ -30,9 +30,7 @@ pub struct ObjectRecord {
 /// A directory's entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EntryRecord {
-    /// The directory.
     pub directory: ObjectId,
-    /// The name.
     pub name: Name,
     /// What it names.
     pub child: ObjectId,
@@ -76,7 +74,6 @@ pub struct LoadHow {
 /// What a load brought in.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Loaded {
-    /// Shares.
     pub shares: u64,
     /// Objects, roots included.
     pub objects: u64,

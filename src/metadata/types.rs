@@ -8,7 +8,6 @@ use crate::types::{
 /// What a share is made with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ShareSpec {
-    /// Its name.
     pub name: ShareName,
     /// Its root's owner and mode.
     pub root: RootSpec,
@@ -32,7 +31,6 @@ pub struct RootSpec {
 pub struct Share {
     /// Its number in this store.
     pub id: ShareId,
-    /// Its name.
     pub name: ShareName,
     /// Its root directory.
     pub root: ObjectId,
@@ -94,7 +92,6 @@ pub struct Usage {
 pub struct Change {
     /// Before, read atomically with the change.
     pub before: Attributes,
-    /// After.
     pub after: Attributes,
 }
 
@@ -169,9 +166,7 @@ pub enum CreateHow {
 /// The answer of what makes an object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Created {
-    /// The directory.
     pub directory: Change,
-    /// The object.
     pub object: Attributes,
     /// Whether this call made it; otherwise it was there, and nothing was changed.
     pub made: bool,
@@ -180,7 +175,6 @@ pub struct Created {
 /// The answer of LOOKUP.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lookup {
-    /// The directory.
     pub directory: Attributes,
     /// What it has under the name.
     pub object: Option<Attributes>,
@@ -207,11 +201,9 @@ pub struct Link {
 pub struct DirectoryEntry {
     /// Its place.
     pub cookie: Cookie,
-    /// Its name.
     pub name: Name,
     /// The object's file number.
     pub fileid: Fileid,
-    /// The object.
     pub object: ObjectId,
     /// The object's attributes, where asked for.
     pub attributes: Option<Attributes>,
@@ -220,7 +212,6 @@ pub struct DirectoryEntry {
 /// A page of a directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Page {
-    /// The directory.
     pub directory: Attributes,
     /// The file number of its parent.
     pub parent_fileid: Fileid,
@@ -241,7 +232,6 @@ impl Page {
 /// The answer of REMOVE and RMDIR.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Removed {
-    /// The directory.
     pub directory: Change,
     /// What lost the name.
     pub object: Replaced,
@@ -282,7 +272,6 @@ pub struct Renamed {
 pub struct LinkTarget {
     /// The object, afterwards.
     pub object: Attributes,
-    /// The directory.
     pub directory: Change,
 }
 
@@ -337,7 +326,6 @@ impl Written {
 /// What became of a flush.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FlushOutcome {
-    /// Recorded.
     Recorded(Change),
     /// The content has another id or version: nothing was recorded of the writes.
     Superseded(Attributes),

@@ -92,7 +92,6 @@ pub type Waiting = Pin<Box<dyn Future<Output = Option<Answer>> + Send>>;
 /// What became of a record.
 #[allow(missing_debug_implementations, reason = "a future has none")]
 pub enum Started {
-    /// The answer.
     Answered(Answer),
     /// The call waits: to be run as a task.
     Waiting(Waiting),

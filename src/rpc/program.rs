@@ -27,7 +27,6 @@ pub struct Arrival {
 /// One call of a procedure that the program has.
 #[derive(Debug)]
 pub struct CallMessage {
-    /// The caller.
     pub caller: Caller,
     /// Where the call came to.
     pub arrival: Arrival,

@@ -28,7 +28,6 @@ pub enum RecordError {
 /// What a step came to.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Step {
-    /// A record.
     Record(Bytes),
     /// All input is used up, and the record under way is not complete.
     Hungry,

@@ -20,7 +20,6 @@ use crate::types::{ContentIdentity, ShareName};
 /// Where a share's content is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Binding {
-    /// The content.
     pub identity: ContentIdentity,
     /// The name of its store in the configuration when it was recorded.
     pub store: String,
@@ -103,7 +102,6 @@ pub(super) struct Facts<'c> {
 pub(super) enum Found {
     /// Content; without an identity where it goes with the process, or was made before there were identities.
     Content(Option<ContentIdentity>),
-    /// Nothing.
     Nothing,
 }
 

@@ -149,7 +149,6 @@ pub fn lasting_metadata(config: &Config) -> Vec<String> {
 pub struct BoundShare {
     /// The metadata store, by its name in the configuration.
     pub metadata: String,
-    /// The share.
     pub share: Share,
     /// Where its content is; `None` where it was never served.
     pub binding: Option<Binding>,

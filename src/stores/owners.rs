@@ -126,7 +126,6 @@ enum Relation {
 /// What a start does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Verdict {
-    /// It serves.
     Serve,
     /// It writes the mark with its claim.
     Mark,

@@ -123,7 +123,6 @@ pub struct Attributes {
     pub mtime: Timestamp,
     /// Last change of anything; grows strictly.
     pub ctime: Timestamp,
-    /// Device numbers.
     pub rdev: DeviceNumbers,
     /// A regular file's bytes; `None` for every other kind.
     pub content: Option<ContentRef>,

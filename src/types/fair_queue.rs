@@ -24,7 +24,6 @@ pub struct FairQueue<K, T> {
 pub struct Bounds {
     /// Of all clients together.
     pub total: usize,
-    /// Of one client.
     pub per_client: usize,
 }
 

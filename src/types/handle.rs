@@ -19,7 +19,6 @@ const MAX_RAW_BYTES: usize = MAX_SHARE_NAME_BYTES + UUID_BYTES;
 pub struct FileHandle {
     /// The share that holds the object.
     pub share: ShareName,
-    /// The object.
     pub object: ObjectId,
 }
 

@@ -23,13 +23,11 @@ pub enum SecretFileError {
     /// It cannot be read.
     #[error("{0}; use a file that this user can read and that contains only the secret")]
     Unreadable(#[from] io::Error),
-    /// It is too long.
     #[error("the file is too large for a secret (limit {MAX_BYTES} bytes)")]
     TooLong,
     /// It is not UTF-8.
     #[error("the file is not UTF-8 text")]
     NotText,
-    /// It is empty.
     #[error("the file is empty; write the secret into it")]
     Empty,
 }

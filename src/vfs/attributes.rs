@@ -18,7 +18,6 @@ pub struct FsStat {
     pub attributes: Attributes,
     /// Size of the file system in bytes.
     pub total_bytes: u64,
-    /// Free bytes.
     pub free_bytes: u64,
     /// Bytes free to the caller.
     pub available_bytes: u64,

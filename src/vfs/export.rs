@@ -50,7 +50,6 @@ pub struct ExportSettings {
     pub share: Share,
     /// Who may use it.
     pub rules: Vec<ClientRule>,
-    /// Its namespace.
     pub metadata: Arc<dyn Namespace>,
     /// Its bytes.
     pub content: Arc<dyn ContentStore>,
@@ -63,7 +62,6 @@ pub struct ExportSettings {
 pub(super) enum Intent {
     /// Ask about the file system or its root, as mounting does before it has credentials.
     Attach,
-    /// Read.
     Read,
     /// Change something.
     Write,

@@ -60,7 +60,6 @@ pub struct ReadDirDone {
 /// READ's answer.
 #[derive(Clone, Debug)]
 pub struct ReadDone {
-    /// The bytes.
     pub data: Bytes,
     /// Whether the file ends behind them.
     pub eof: bool,

@@ -35,7 +35,6 @@ pub enum MountError {
 /// A share and who may mount it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ExportEntry {
-    /// The share.
     pub name: ShareName,
     /// The networks that it admits.
     pub networks: Vec<String>,

@@ -57,7 +57,6 @@ pub struct StoreManifest {
     pub moving: u64,
     /// How many of them the content store did not have whole.
     pub lost: u64,
-    /// The dump.
     pub dump: Part,
     /// The list of contents.
     pub list: Part,
@@ -66,7 +65,6 @@ pub struct StoreManifest {
 /// A share.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ShareManifest {
-    /// Its name.
     pub name: String,
     /// The content store, as the configuration named it; none for a share that has no content.
     pub content_store: Option<String>,

@@ -49,7 +49,6 @@ pub struct CopyOutcome {
     /// The content that was copied to.
     #[serde(rename = "content_identity", serialize_with = "as_text")]
     pub to: ContentIdentity,
-    /// The shares.
     #[serde(serialize_with = "texts")]
     pub shares: Vec<ShareName>,
     /// Their files.
@@ -76,10 +75,8 @@ pub struct CopyOutcome {
 /// A file whose content is missing or corrupt.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Damaged {
-    /// Its share.
     #[serde(serialize_with = "as_text")]
     pub share: ShareName,
-    /// Its content.
     #[serde(serialize_with = "as_text")]
     pub content: ContentId,
     /// What is wrong with it.

@@ -9,13 +9,9 @@ use crate::types::{ContentId, ObjectId, ShareId, ShareName, Timestamp};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Finding {
     /// A share without a root directory.
-    NoRoot {
-        /// The share.
-        share: ShareName,
-    },
+    NoRoot { share: ShareName },
     /// An object of a share that is not there.
     NoShare {
-        /// The object.
         object: ObjectId,
         /// The share's number.
         number: ShareId,
@@ -24,7 +20,6 @@ pub enum Finding {
     Entry {
         /// The directory that it says it is in.
         directory: ObjectId,
-        /// The name.
         name: Vec<u8>,
         /// What it names.
         child: ObjectId,
@@ -33,7 +28,6 @@ pub enum Finding {
     },
     /// A directory whose one entry lies elsewhere than in its recorded parent.
     WrongParent {
-        /// The directory.
         directory: ObjectId,
         /// Where its entry lies.
         parent: ObjectId,
@@ -42,14 +36,12 @@ pub enum Finding {
     },
     /// A directory that its parent names more than once.
     SeveralNames {
-        /// The directory.
         directory: ObjectId,
         /// How often.
         names: u64,
     },
     /// An object that nothing names.
     NoName {
-        /// The object.
         object: ObjectId,
         /// Whether it is a directory.
         is_directory: bool,
@@ -69,7 +61,6 @@ pub enum Finding {
     },
     /// A directory that has another number of subdirectories than is recorded.
     SubdirCount {
-        /// The directory.
         directory: ObjectId,
         /// Subdirectories that there are.
         subdirs: u64,
@@ -77,10 +68,7 @@ pub enum Finding {
         recorded: u64,
     },
     /// A directory that is its own ancestor, so that no root leads to it and to what lies under it.
-    Cycle {
-        /// The directory.
-        directory: ObjectId,
-    },
+    Cycle { directory: ObjectId },
     /// A count of names of what has none to count.
     StrayLinkCount {
         /// Not there, or a directory.
@@ -88,14 +76,12 @@ pub enum Finding {
     },
     /// What is wrong with an object by itself.
     Flaw {
-        /// The object.
         object: ObjectId,
         /// What is wrong.
         flaw: Flaw,
     },
     /// An object whose file number none can have, or an older one of the share has.
     Fileid {
-        /// The object.
         object: ObjectId,
         /// The number.
         fileid: i64,
@@ -104,27 +90,21 @@ pub enum Finding {
     },
     /// An entry whose cookie none can have (READDIR has a meaning for 0 to 2).
     Cookie {
-        /// The directory.
         directory: ObjectId,
-        /// The name.
         name: Vec<u8>,
         /// What it names.
         child: ObjectId,
-        /// The cookie.
         cookie: i64,
     },
     /// An entry whose name none can have, so that its directory cannot be listed.
     Name {
-        /// The directory.
         directory: ObjectId,
-        /// The name.
         name: Vec<u8>,
         /// What it names.
         child: ObjectId,
     },
     /// Numbers that are given out next are there already.
     Sequence {
-        /// Which.
         numbers: Numbers,
         /// The highest that is there.
         highest: i64,
@@ -133,7 +113,6 @@ pub enum Finding {
     },
     /// Counters that do not say what a share uses.
     Usage {
-        /// The share.
         share: ShareName,
         /// Its number.
         id: ShareId,

@@ -48,7 +48,6 @@ pub enum Outcome {
 pub struct Found {
     /// What is wrong.
     pub finding: Finding,
-    /// The share.
     pub share: Option<ShareName>,
     /// A path to what it is about, from the share's name on, where there is one.
     pub path: Option<String>,
@@ -82,7 +81,6 @@ pub struct Tally {
     pub entries: u64,
     /// Files whose content was looked at.
     pub contents: u64,
-    /// Findings.
     pub findings: u64,
     /// Findings that were mended.
     pub mended: u64,

@@ -20,7 +20,6 @@ const MANY: u64 = 100;
 pub struct Collected {
     /// Its name in the configuration.
     pub store: String,
-    /// Its content.
     #[serde(serialize_with = "as_text")]
     pub identity: ContentIdentity,
     /// Contents that were there.
@@ -35,7 +34,6 @@ pub struct Collected {
     pub garbage: u64,
     /// What that takes, in bytes.
     pub garbage_bytes: u64,
-    /// Removed.
     pub removed: u64,
     /// What that took, in bytes.
     pub removed_bytes: u64,

@@ -61,7 +61,6 @@ pub(in crate::bench) struct MixedFiles {
     pub(in crate::bench) directory: Bytes,
     /// Names and handles.
     pub(in crate::bench) files: Vec<(String, Bytes)>,
-    /// Bytes of each file.
     pub(in crate::bench) file_bytes: u64,
     /// A symbolic link.
     pub(in crate::bench) link: Bytes,

@@ -14,7 +14,6 @@ use crate::xdr::DecodeError;
 /// What a slot's next call is.
 #[derive(Clone, Debug, Default)]
 enum Step {
-    /// CREATE.
     #[default]
     Create,
     /// WRITE to the file.

@@ -134,7 +134,6 @@ pub enum Service {
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
 #[serde(default)]
 pub struct S3 {
-    /// The bucket.
     pub bucket: String,
     /// The server's URL; `None` for Amazon's of the region.
     pub endpoint: Option<String>,
@@ -178,7 +177,6 @@ pub enum Encryption {
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
 #[serde(default)]
 pub struct Gcs {
-    /// The bucket.
     pub bucket: String,
     /// The file of a service account's key; `None` for application default credentials, else the machine's.
     pub service_account_file: Option<String>,
@@ -192,7 +190,6 @@ pub struct Gcs {
 pub struct Azure {
     /// The storage account.
     pub account: String,
-    /// The container.
     pub container: String,
     /// The account's key; `None` for what the environment says (client secret, workload identity), else the
     /// machine's managed identity.

@@ -52,7 +52,6 @@ const SETTLED: &str = "
 /// What a function says of its call; the numbers of `answer.verdict`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// Done.
     Done,
     /// The values that the decision rests on have changed. The answer has the present ones.
     Again,

@@ -42,7 +42,6 @@ pub(super) fn session(statement_timeout: Duration) -> String {
 /// A connection's writer slot.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Slot {
-    /// Its number.
     pub(super) number: i32,
     /// The epoch under which this connection holds it.
     pub(super) epoch: i64,

@@ -13,7 +13,6 @@ use super::{Applied, Status, VersionStatus, folder};
 pub(crate) struct Version {
     /// Its number, from 1.
     pub(crate) number: i32,
-    /// Its name.
     pub(crate) name: String,
     /// What applies it.
     pub(crate) up: String,

@@ -20,9 +20,7 @@ use super::Error;
 /// A row of `refinery_schema_history`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Applied {
-    /// The version.
     pub(crate) version: i32,
-    /// Its name.
     pub(crate) name: String,
     /// When it was applied (RFC 3339).
     pub(crate) when: String,
@@ -53,9 +51,7 @@ impl Status {
 /// One version of a schema.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VersionStatus {
-    /// Its number.
     pub number: i32,
-    /// Its name.
     pub name: String,
     /// When it was applied (RFC 3339); `None` where it is pending.
     pub applied: Option<String>,

@@ -96,7 +96,6 @@ struct Presence {
 /// What a copy that waits is given.
 #[derive(Debug)]
 pub(super) enum Handoff {
-    /// The reply.
     Reply(Reply),
     /// The call itself: what ran it gave up.
     Run(InProgress),

@@ -12,7 +12,6 @@ use crate::types::{ContentIdentity, ShareName};
 /// What is seen of a content store.
 #[derive(Clone, Debug)]
 pub(super) enum Seen {
-    /// Content.
     Content {
         /// Which; `None` where it goes with the process, or was made before there were identities.
         identity: Option<ContentIdentity>,

@@ -80,7 +80,6 @@ pub(super) enum Task {
     Done,
     /// Nothing: it was dropped with the content it went to.
     Lost,
-    /// This.
     Record(Snapshot),
 }
 

@@ -80,7 +80,6 @@ pub struct Restored {
 /// Where a share is.
 #[derive(Clone, Debug, Serialize)]
 pub struct Placed {
-    /// Its name.
     #[serde(serialize_with = "as_text")]
     pub share: ShareName,
     /// Its metadata store.

@@ -28,14 +28,12 @@ pub struct Parameters {
     /// One port for all of them, or one each.
     #[serde(with = "Joined")]
     pub port: Option<String>,
-    /// Database.
     pub database: Option<String>,
     /// Role.
     pub user: Option<String>,
     /// The key `password`.
     #[serde(rename = "password", alias = "password_file", alias = "password_credential")]
     pub secret: Option<Secret>,
-    /// Password.
     #[serde(skip)]
     pub password: Option<String>,
     /// The file that it came from, to be read again for each connection.
