@@ -23,7 +23,7 @@ struct Needed {
 ///
 /// # Errors
 /// It is lower than what the configuration may have open at once: a server that meets it refuses clients and
-/// cannot open files, and nobody who reads its errors would look for the cause here.
+/// cannot open files, with errors that do not point here.
 pub(super) fn raise(config: &Config) -> Result<(), Failure> {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     if current != maximum

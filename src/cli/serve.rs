@@ -175,8 +175,8 @@ async fn answers(address: SocketAddr) -> Result<(), Failure> {
     }
 }
 
-/// Fires `shutdown` on SIGTERM and SIGINT; on a second one, or where somebody else has fired it on the first,
-/// the process ends. Draining may take `drain`.
+/// Fires `shutdown` on SIGTERM and SIGINT; on a second one, or on the first where `shutdown` was fired
+/// before, the process ends. Draining may take `drain`.
 fn watch_signals(
     shutdown: &CancellationToken,
     notifier: &Notifier,

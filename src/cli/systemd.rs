@@ -164,7 +164,7 @@ mod tests {
             }
         });
         assert!(lives(address, Duration::from_secs(120)).await, "a full server lives");
-        // Bound, and nobody listens.
+        // Bound, without a listener.
         let closed = tokio::net::TcpSocket::new_v4().unwrap();
         closed.bind("127.0.0.1:0".parse().unwrap()).unwrap();
         assert!(!lives(closed.local_addr().unwrap(), Duration::from_secs(120)).await);

@@ -83,7 +83,7 @@ pub enum Level {
     Warn,
     /// What an operator wants to know.
     Info,
-    /// What somebody who looks for the cause of something wants to know: every call has a line.
+    /// Details for finding the cause of a problem: every call has a line.
     Debug,
     /// Everything, of the libraries too.
     Trace,

@@ -102,7 +102,7 @@ pub enum Squash {
     #[default]
     #[serde(rename = "root_squash")]
     Root,
-    /// Nobody's.
+    /// No user's.
     #[serde(rename = "no_root_squash")]
     None,
     /// Everybody's.

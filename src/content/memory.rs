@@ -40,7 +40,7 @@ struct Content {
     length: u64,
     /// By number; what a block lacks up to [`BLOCK_BYTES`] is zeros.
     blocks: BTreeMap<u64, Vec<u8>>,
-    /// Whether it was removed while somebody waited for its lock.
+    /// Whether it was removed while a call waited for its lock.
     removed: bool,
     modified: Timestamp,
 }
@@ -243,7 +243,7 @@ impl ContentStore for MemoryContent {
         None
     }
 
-    /// It goes with the process, and so does whoever owns it.
+    /// It goes with the process, and so does its owner.
     async fn owners(&self) -> Result<Option<String>, Error> {
         Ok(None)
     }

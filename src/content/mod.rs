@@ -58,7 +58,7 @@ pub struct Capacity {
 /// What a content takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Footprint {
-    /// When it was last changed, by the clock of whoever keeps it.
+    /// When it was last changed, by the clock of the store.
     pub modified: Timestamp,
     /// Bytes of disk, memory or bucket.
     pub bytes: u64,
@@ -93,7 +93,7 @@ pub trait ContentStore: std::fmt::Debug + Send + Sync + 'static {
     /// How long the content is; [`Error::Missing`] where there is none.
     async fn length(&self, call: &Call, id: ContentId) -> Result<u64, Error>;
 
-    /// Where the content may have bytes other than zeros, for whoever reads all of it: extents in order,
+    /// Where the content may have bytes other than zeros, for reading all of it: extents in order,
     /// apart from each other and at most a few thousand. What lies in none of them, up to the content's end,
     /// reads as zeros. Of what is written while this looks only a part may be told. [`Error::Missing`] where
     /// there is no content.
@@ -163,7 +163,8 @@ pub trait ContentStore: std::fmt::Debug + Send + Sync + 'static {
     /// the content.
     fn has_dirty(&self, id: ContentId) -> bool;
 
-    /// Forgets such bytes, as if they had not been written. Nobody writes to `id` meanwhile.
+    /// Forgets such bytes, as if they had not been written. The caller sees to it that nothing is written
+    /// to `id` meanwhile.
     fn discard_dirty(&self, id: ContentId);
 
     /// The same store for shares whose content is in chunks of so many bytes; `None` for a store that keeps

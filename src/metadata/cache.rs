@@ -7,7 +7,7 @@
 //! **Commits.** Between [`Cache::begin`] and [`Cache::end`] of a commit the cache answers as before it, at
 //! `end` as after it, all keys at once; callers of the commit are answered behind `end`. A statement may see
 //! the commit earlier, so a reading waits in [`Cache::settle`] for the commits under way that touch an object
-//! of its result: nobody sees a change and then the state before it.
+//! of its result: no client sees a change and then the state before it.
 //!
 //! **Readings.** A reading that began before a commit may come back after it with the state before. So each
 //! key has an epoch: the number of the last begin or end of a commit that touches it, and the commits under

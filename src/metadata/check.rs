@@ -258,7 +258,7 @@ pub enum Repair {
 pub enum Repaired {
     /// It is repaired, durably.
     Done,
-    /// Somebody has changed what it was about: nothing was changed.
+    /// Another change came first: nothing was changed.
     Changed,
     /// The name that it needs is taken: nothing was changed.
     NameTaken,

@@ -5,7 +5,7 @@
 //!   far as the store is durable at all).
 //! - `create`, `mkdir`, `symlink`, `mknod`, `remove`, `rmdir`, `rename`, `link` and `setattr` check
 //!   permission inside, with [`rules`], on the values that hold while the change is made.
-//!   The reading methods and `flush` check none: whoever calls them does, on what they return.
+//!   The reading methods and `flush` check none: their callers do, on the attributes that they return.
 //! - [`Change`]s are read atomically with the change. Two operations never show the same pair of
 //!   times for one directory, and ctime grows strictly.
 //! - A refusal carries the present attributes of the objects that the call names, where known.

@@ -39,7 +39,7 @@ pub mod access {
 }
 
 /// Whether the mode bits grant all of `wanted` (a sum of 4, 2 and 1): owner class first, then
-/// group, then other. The superuser passes all but execution of a file that nobody may execute.
+/// group, then other. The superuser passes all but execution of a file without an execute bit.
 fn grants(credentials: &Credentials, object: &Attributes, wanted: u32) -> bool {
     if credentials.is_root() {
         return wanted & EXECUTE == 0

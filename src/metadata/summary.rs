@@ -1,4 +1,4 @@
-//! What a store holds, for somebody who wants to know before it is opened.
+//! What a store holds, as far as it can be found out without opening it.
 
 use std::collections::BTreeMap;
 

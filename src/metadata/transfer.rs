@@ -135,7 +135,7 @@ pub enum LoadError {
 #[async_trait::async_trait]
 pub trait Dump: Catalog {
     /// Sends every share, or the one named, to `to` as of one moment, while calls go on. A share that is not
-    /// there sends nothing. Ends with [`Error::Cancelled`] when nobody receives any more. What clients
+    /// there sends nothing. Ends with [`Error::Cancelled`] when the receiver is gone. What clients
     /// have written and the server has not flushed is not in it.
     async fn dump(
         &self,

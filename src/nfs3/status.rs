@@ -80,7 +80,7 @@ pub(super) fn verdict(error: &Error) -> Verdict {
     })
 }
 
-/// A cancelled call changed nothing, so that JUKEBOX is the truth for whoever still listens.
+/// A cancelled call changed nothing, so that JUKEBOX is true for a client that still listens.
 fn of_metadata(error: &metadata::Error) -> nfsstat3 {
     match error {
         metadata::Error::NotFound => nfsstat3::NFS3ERR_NOENT,

@@ -1,7 +1,7 @@
 //! From a record to its answer: header, program, procedure, reply cache, deadline.
 //!
 //! A call is polled once where its record was read, so that what needs no waiting costs no task; what
-//! does wait becomes a task of its own, which any core may run and which holds up nobody.
+//! does wait becomes a task of its own, which any core may run and which delays no other call.
 
 use std::any::Any;
 use std::future::Future;

@@ -23,7 +23,7 @@ pub(super) enum Incoming {
     Call(CallHeader, Decoder),
     /// A call that is refused for its RPC version, its credentials or its verifier.
     Refused(Answer),
-    /// A reply, which nobody waits for here.
+    /// A reply, which a server does not expect.
     Reply,
 }
 

@@ -157,7 +157,7 @@ mod tests {
         let address = listener.local_addr().unwrap();
         let silent = probe(address, Service::Mount, Duration::from_millis(100)).await.unwrap_err();
         assert!(matches!(silent, ProbeError::Silent(_)) && !silent.is_alive());
-        // Bound, and nobody listens.
+        // Bound, without a listener.
         let closed = tokio::net::TcpSocket::new_v4().unwrap();
         closed.bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let address = closed.local_addr().unwrap();

@@ -8,8 +8,8 @@
 //!
 //! What would make it unsafe is a database that is not the content's, or not all of them. So every metadata
 //! store of the configuration is asked, content must be the recorded home of a share of theirs, and where
-//! most of it would go somebody has to say so. A database that the configuration does not name is known by
-//! its mark with the content, and ends it: a copy of a database beside its original too.
+//! most of it would go the administrator has to say so. A database that the configuration does not name is
+//! known by its mark with the content, and ends it: a copy of a database beside its original too.
 
 mod error;
 mod findings;

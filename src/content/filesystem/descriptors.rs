@@ -1,7 +1,7 @@
 //! A bounded cache of open files, least recently used out first.
 //!
-//! Whoever uses a file holds a [`Permit`]; there are as many as descriptors. So whoever needs room
-//! finds a file that nobody uses. One with changes that are not durable is synced before its
+//! A call that uses a file holds a [`Permit`]; there are as many as descriptors. So a call that needs room
+//! finds a file that is not in use. One with changes that are not durable is synced before its
 //! descriptor is closed: a descriptor opened later might not hear of a failed write-back.
 
 use std::sync::Arc;
@@ -52,7 +52,7 @@ impl Descriptors {
         Self { max, permits: FairPermits::new(max, Bounds::CALLS), table: Mutex::default() }
     }
 
-    /// Waits for the right to use a file. Whoever has one asks for no second.
+    /// Waits for the right to use a file. A caller has one at most.
     pub(super) async fn permit(&self, claimant: Claimant) -> Result<Permit, Error> {
         self.permits.acquire(claimant, 1).await.map_err(|reason| match reason {
             NoPermit::Full(full) => Error::Unavailable(std::io::Error::other(full)),
@@ -215,8 +215,8 @@ impl Table {
         unused
     }
 
-    /// Counts a descriptor as opening if there is room, else takes out a file that nobody uses and
-    /// that is durable; one that is not is the caller's to sync.
+    /// Counts a descriptor as opening if there is room, else takes out a file that is not in use and
+    /// is durable; one that is not is the caller's to sync.
     fn room(&mut self, max: usize) -> Room {
         if self.files.weight() as usize + self.opening < max {
             self.opening += 1;

@@ -75,9 +75,9 @@ impl OpenFile {
         Ok(done)
     }
 
-    /// Where the file has bytes (lseek(2), SEEK_DATA and SEEK_HOLE; every read and write says where it is, so
-    /// that nobody minds). A file system that cannot tell says all of it. `wanted` is asked between two
-    /// extents.
+    /// Where the file has bytes (lseek(2), SEEK_DATA and SEEK_HOLE; reads and writes are positional, so the
+    /// file's offset is free for this). A file system that cannot tell says all of it. `wanted` is asked
+    /// between two extents.
     pub(super) fn data_extents(
         &self,
         folder: &Folder,

@@ -1,4 +1,5 @@
-//! What lies in the folder, for whoever tidies up: what a content takes, and files that never got their name.
+//! What lies in the folder, for garbage collection: what a content takes, and files that never got their
+//! name.
 
 use std::ffi::CStr;
 

@@ -133,7 +133,7 @@ impl FilesystemContent {
         opened.await.map_err(OpenError::Interrupted)?
     }
 
-    /// What is in a content folder, for somebody who wants to know before it is opened. Makes and changes
+    /// What is in a content folder, as far as it can be found out without opening it. Makes and changes
     /// nothing.
     ///
     /// # Errors
@@ -194,7 +194,7 @@ impl FilesystemContent {
     }
 }
 
-/// Whoever takes it first, the thread that would do a job or the caller who gives it up, has it.
+/// A job belongs to the first to take its turn: the thread that would do it, or the caller that gives it up.
 #[derive(Clone, Debug, Default)]
 struct Turn(Arc<AtomicBool>);
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::content::Error;
 use crate::types::{Bounds, Call, FairPermits, NoPermit, Permit};
 
-/// How often whoever waits for memory sees to it that some becomes free.
+/// How often a call that waits for memory has some freed.
 const RELIEF: Duration = Duration::from_secs(1);
 
 /// What unstored bytes may take of memory.

@@ -314,7 +314,7 @@ mod tests {
             buffers.push(data);
         }
         ranges.cut(1 << 20);
-        // A buffer that nobody else has can be taken back.
+        // A buffer with one owner can be taken back.
         let held: usize = buffers
             .into_iter()
             .filter_map(|buffer| buffer.try_into_mut().err())

@@ -183,7 +183,7 @@ pub(super) fn foreign(what: &str, said: &str) -> Error {
     Error::Io(io::Error::new(io::ErrorKind::InvalidData, format!("{what}: {said}")))
 }
 
-/// An error once more, for somebody else.
+/// A copy of an error, for another caller.
 pub(super) fn again(error: &Error) -> Error {
     let copy = |error: &io::Error| {
         let copied = io::Error::new(error.kind(), error.to_string());

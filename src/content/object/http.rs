@@ -43,7 +43,7 @@ impl Answer {
         Self { status, message: message.unwrap_or_else(plain), code }
     }
 
-    /// Whether it says that the object is not there, or there already; else somebody else says so, or of
+    /// Whether it says that the object is not there, or there already; else the answer is a proxy's, or about
     /// something else.
     fn is_of_the_object(&self) -> bool {
         match self.status {

@@ -1,5 +1,5 @@
-//! What lies in the bucket, for whoever copies or tidies up: which chunks a content has, what they take, and
-//! objects of starts that were killed.
+//! What lies in the bucket, for copies and garbage collection: which chunks a content has, what they take,
+//! and objects of starts that were killed.
 
 use std::ops::Range;
 

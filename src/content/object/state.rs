@@ -53,7 +53,7 @@ impl Layer {
 pub(super) struct Chunk {
     /// Written since the upload that is under way began, or since ever.
     dirty: Option<Layer>,
-    /// Whether somebody is going to store it.
+    /// Whether an upload is going to store it.
     claimed: bool,
     /// What the upload under way stores; `dirty` lies over it.
     frozen: Option<Arc<Layer>>,
@@ -82,9 +82,9 @@ pub(super) struct File {
     pub(super) id: ContentId,
     pub(super) chunk_size: u32,
     pub(super) state: Mutex<FileBuffers>,
-    /// Shared by uploads; alone for whoever cuts stored chunks or removes them.
+    /// Shared by uploads; exclusive for cutting and removing stored chunks.
     pub(super) turn: Arc<tokio::sync::RwLock<()>>,
-    /// Whoever wants to read a whole chunk holds its lock, so that one reads it for all.
+    /// The lock of a chunk that is being read whole, so that one call reads it for all.
     pub(super) fetching: Mutex<HashMap<u64, Arc<tokio::sync::Mutex<()>>>>,
     /// Told when an upload ends.
     pub(super) uploaded: Notify,
@@ -178,7 +178,7 @@ impl File {
         }
     }
 
-    /// The lock of whoever reads a whole chunk.
+    /// The lock for reading a whole chunk.
     pub(super) fn fetch_lock(&self, number: u64) -> Arc<tokio::sync::Mutex<()>> {
         let mut fetching = self.fetching.lock();
         fetching.retain(|_, lock| Arc::strong_count(lock) > 1);
@@ -312,8 +312,8 @@ impl FileBuffers {
         self.age += 1;
     }
 
-    /// Forgets what is not stored; what an upload under way makes of its chunk, nobody knows. The chunks of
-    /// these.
+    /// Forgets what is not stored; the outcome of an upload under way is unknown. Answers with the
+    /// chunks of such uploads.
     pub(super) fn abandon(&mut self) -> Vec<u64> {
         let chunks = std::mem::take(&mut self.chunks);
         let under_way = chunks.into_iter().filter(|(_, chunk)| chunk.frozen.is_some());
@@ -363,7 +363,7 @@ impl FileBuffers {
         self.chunks.get(&number).map_or((0, None), |chunk| (chunk.failures, chunk.failure.clone()))
     }
 
-    /// Whether the caller is to store the chunk: it has something new, and nobody else is going to.
+    /// Whether the caller is to store the chunk: it has something new, and no other upload is going to.
     pub(super) fn claim(&mut self, number: u64) -> bool {
         let Some(chunk) = self.chunks.get_mut(&number) else { return false };
         let Some(layer) = chunk.dirty.as_mut().filter(|_| !chunk.claimed && chunk.frozen.is_none())

@@ -261,7 +261,7 @@ impl Drop for Cutting<'_> {
     }
 }
 
-/// A chunk's change under way. Where it ends without an answer, nobody knows what the chunk is.
+/// A chunk's change under way. Where it ends without an answer, the state of the chunk is unknown.
 struct Doubt<'a> {
     shared: &'a Shared,
     file: &'a File,

@@ -136,8 +136,8 @@ impl Shared {
         file.uploaded.notify_waiters();
     }
 
-    /// Begins to store a chunk, where it has something new and nobody does it already. It goes on whatever
-    /// becomes of the caller, whose turn it takes.
+    /// Begins to store a chunk, where it has something new and no upload is under way. It goes on when
+    /// the caller, whose turn it takes, is gone.
     pub(super) fn start(self: &Arc<Self>, file: &Arc<File>, number: u64, claimant: Claimant) {
         if !file.state.lock().claim(number) {
             return;

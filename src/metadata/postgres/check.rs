@@ -107,7 +107,7 @@ const USAGE: &str = "
       FROM shares s LEFT JOIN kept k ON k.share_id = s.id LEFT JOIN counted c ON c.share_id = s.id";
 
 const NUMBERED: &str = "SELECT f.share_id, f.fileid, f.id FROM files f WHERE f.fileid = ANY ($1)";
-/// Whoever may draw a number may ask so; reading the sequence itself is another right.
+/// The right to draw a number is enough for this; reading the sequence itself is another right.
 const LAST_NUMBERS: &str = "SELECT COALESCE(pg_sequence_last_value('fileids'), 0), COALESCE(pg_sequence_last_value('cookies'), 0)";
 const RECORDED: &str = "SELECT COALESCE(sum(files), 0)::bigint FROM writer_slots";
 

@@ -25,8 +25,8 @@ use super::target::{ChannelBinding, ConnectOptions, Host, SslMode};
 use super::{other_service, session, tls};
 use crate::metadata::Error;
 
-/// How long an attempt is alone before the next address is tried beside it, so that one that does not answer
-/// holds nobody up.
+/// How long an attempt is alone before the next address is tried beside it, so that a host that does not
+/// answer delays no connection.
 const HEAD_START: Duration = Duration::from_millis(300);
 
 /// How long connections are waited for that another process leaves when it ends: the server notices a little
@@ -75,7 +75,7 @@ impl Connector {
     /// limit of the settings, TLS and login included.
     ///
     /// The failure is [`PostgresError::Lost`] where a server may come back by itself, and
-    /// [`PostgresError::Refused`] where somebody has to change something.
+    /// [`PostgresError::Refused`] where an administrator has to act.
     pub(super) async fn connect(&self) -> Result<Connected, PostgresError> {
         let target = Arc::clone(&self.target);
         let read = tokio::task::spawn_blocking(move || {

@@ -15,7 +15,7 @@ use super::tls;
 pub(super) struct ConnectError {
     /// What is wrong, and what to do.
     pub(super) text: String,
-    /// Whether it stays until somebody changes something. Else the server is away, and may come back.
+    /// Whether it stays until an administrator acts. Else the server is away, and may come back.
     pub(super) lasting: bool,
 }
 

@@ -34,7 +34,7 @@ const RIGHTS: &str = "
     SELECT format('GRANT SELECT, UPDATE ON SEQUENCE fileids, cookies TO %I', current_user)
      WHERE NOT (has_sequence_privilege('fileids', 'SELECT') AND has_sequence_privilege('fileids', 'UPDATE')
             AND has_sequence_privilege('cookies', 'SELECT') AND has_sequence_privilege('cookies', 'UPDATE'))";
-/// In the order of locks that calls keep: the slots last. Whoever still has a call under way finds its slot
+/// In the order of locks that calls keep: the slots last. A call that is still under way finds its slot
 /// gone.
 const DROP: [&str; 6] = [
     "DELETE FROM parent_child_map m USING files d WHERE d.id = m.parent_id AND d.share_id = $1",

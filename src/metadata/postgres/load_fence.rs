@@ -50,8 +50,8 @@ impl LoadFence for PostgresFence {
         Ok(named)
     }
 
-    /// A removal commits without waiting for the disk, and a crash may bring its row back until somebody has
-    /// waited. That the session answers shows that it still has its lock.
+    /// A removal commits without waiting for the disk, and a crash may bring its row back until a
+    /// session has waited. That the session answers shows that it still has its lock.
     async fn confirm(&self) -> Result<(), Error> {
         self.0.batch_execute(FLUSH).await.map_err(fatal)
     }

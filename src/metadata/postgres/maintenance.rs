@@ -1,5 +1,5 @@
 //! What happens to connections that no call uses: enough are made ahead, idle ones are asked whether they
-//! still work, and those that nobody needs are closed.
+//! still work, and those that no call needs are closed.
 
 use std::future::poll_fn;
 use std::pin::Pin;

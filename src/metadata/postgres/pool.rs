@@ -48,7 +48,7 @@ pub(super) struct Connection {
 /// What is to be thought of a server that refuses a change because it is read-only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ReadOnlyReason {
-    /// It stays so until somebody turns it off.
+    /// It stays so until an administrator turns it off.
     Configured,
     /// Another connection may lead to a server that takes changes.
     Failover,
@@ -351,8 +351,8 @@ impl Pool {
         let any = self.calls.acquire(claimant, 1).await.map_err(refused)?;
         let permits = Permits { _mutation: mutation, _any: any };
         let connection = self.connections.get().await.map_err(|error| match error {
-            // The server was found when the store opened. Whoever has to mend it now, the client's calls
-            // wait.
+            // The server was found when the store opened. Until an administrator has acted, the
+            // client's calls wait.
             PoolError::Backend(PostgresError::Refused(Error::Backend(source))) => {
                 PostgresError::Refused(Error::Unavailable(source))
             }
@@ -415,7 +415,7 @@ impl Pool {
         self.connections.retain(|_, _| false);
     }
 
-    /// Gives everything back; whoever waits for a connection is refused.
+    /// Gives everything back; calls that wait for a connection are refused.
     pub(super) fn close(&self) {
         self.maintenance.abort();
         self.mutations.close();

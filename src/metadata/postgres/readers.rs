@@ -110,7 +110,7 @@ impl Queue {
     }
 }
 
-/// A task's right to read. Where the task ends before its time, calls that nobody would answer ask by
+/// A task's right to read. Where the task ends before its time, calls that would have no answer ask by
 /// themselves.
 struct Reader(Option<Arc<Readers>>);
 

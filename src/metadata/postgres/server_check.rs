@@ -31,7 +31,7 @@ const ROOM: &str = "
 /// Looks at all of it, on two connections that are closed again.
 ///
 /// # Errors
-/// [`Error::Backend`] where somebody has to change something; [`Error::Unavailable`] where no server answers.
+/// [`Error::Backend`] where an administrator has to act; [`Error::Unavailable`] where no server answers.
 pub(super) async fn check(settings: &Settings) -> Result<(), Error> {
     let connector = Connector::new(settings);
     let checks = async {
@@ -44,7 +44,7 @@ pub(super) async fn check(settings: &Settings) -> Result<(), Error> {
     checks.await.map_err(PostgresError::into_error)
 }
 
-/// What counts for whoever changes the schema: sessions of its own, and a schema that the role may use.
+/// What changing the schema needs: sessions of its own, and a schema that the role may use.
 ///
 /// # Errors
 /// Those of [`check`].

@@ -54,7 +54,7 @@ pub(super) struct Slot {
 pub(super) enum ServerRole {
     /// Changes too.
     Primary,
-    /// Reads alone, because somebody wants it so.
+    /// Reads alone, by configuration.
     ReadOnly,
     /// Reads alone: it follows a primary, and may be one soon.
     Standby,

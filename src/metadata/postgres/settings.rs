@@ -36,9 +36,9 @@ pub struct LeaseTimes {
     pub ttl: Duration,
     /// How much earlier a holder stops answering from its memory: clocks do not run alike.
     pub margin: Duration,
-    /// How often a holder looks whether somebody else wants to change something.
+    /// How often a holder looks whether another instance wants to change something.
     pub watch: Duration,
-    /// How long nobody else is to have been there before the lease is taken.
+    /// How long no other instance is to have been there before the lease is taken.
     pub quiet: Duration,
 }
 

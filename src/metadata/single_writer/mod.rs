@@ -1,5 +1,5 @@
 //! The mutations of stores with one writer, in memory and in SQLite: each decides on the tables as they are,
-//! and changes them only after its last check. Nobody else changes them meanwhile.
+//! and changes them only after its last check. No other call changes them meanwhile.
 
 mod attributes;
 mod create;

@@ -135,7 +135,8 @@ fn beside(path: &Path) -> Result<Option<Connection>, Error> {
     let writable = rustix::fs::accessat(CWD, path, Access::WRITE_OK, AtFlags::EACCESS);
     writable.map_err(|errno| unmade(errno.into()))?;
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    // Without a log nobody has it open, and to look at it SQLite needs none of the files that it would leave.
+    // Without a log no process has it open, and to look at it SQLite needs none of the files that it would
+    // leave.
     let wal = fs::metadata(super::lock::beside(path, "-wal")).is_ok_and(|wal| wal.len() > 0);
     let connection = if wal {
         Connection::open_with_flags(path, flags)
@@ -147,7 +148,7 @@ fn beside(path: &Path) -> Result<Option<Connection>, Error> {
     Ok(Some(connection))
 }
 
-/// The URI (sqlite.org/uri.html) of a file that nobody changes.
+/// The URI (sqlite.org/uri.html) of a file that does not change.
 fn immutable(path: &Path) -> String {
     let mut uri = "file:".to_owned();
     for byte in path.as_os_str().as_bytes() {
@@ -179,7 +180,7 @@ fn open(path: &Path, cache_size: usize) -> Result<Connection, Error> {
     let connection = Connection::open_with_flags(path, flags).map_err(failed)?;
     connection.busy_timeout(BUSY_TIMEOUT).map_err(failed)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS);
-    // Whoever closes last does not touch the log, unless it is told to.
+    // The last connection to close does not touch the log, unless it is told to.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map_err(failed)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false).map_err(failed)?;
     // Otherwise a statement is planned anew where the values that it is given differ from the last.
@@ -241,7 +242,7 @@ fn unmade(error: io::Error) -> Error {
     }
 }
 
-/// Makes the file, which nobody else may read, durably.
+/// Makes the file, which no other user may read, durably.
 fn make_file(path: &Path) -> io::Result<()> {
     // Closed again before SQLite opens it: a descriptor that is closed later would take SQLite's locks along.
     match ownership::create_new(path, 0o600) {

@@ -117,7 +117,7 @@ impl DiskReserve {
 fn still_reserves(reserved: rustix::io::Result<bool>) -> bool {
     match reserved {
         Ok(reserves) => reserves,
-        // Somebody else was quicker; it is tried again when there is room.
+        // Another process was quicker; it is tried again when there is room.
         Err(Errno::NOSPC | Errno::DQUOT | Errno::INTR) => true,
         Err(errno) => {
             tracing::info!(error = %io::Error::from(errno),

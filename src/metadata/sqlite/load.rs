@@ -1,5 +1,5 @@
-//! The whole content in again: one transaction on a connection of its own. Whoever else writes meanwhile is
-//! told that the store is not available.
+//! The whole content in again: one transaction on a connection of its own. Other writers are told
+//! meanwhile that the store is not available.
 
 use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior, params};
 use tokio::sync::mpsc;

@@ -1,5 +1,5 @@
 //! Keeping loads away: an advisory lock on `FILE.load` (flock(2)), shared by those that do, and a load's
-//! alone. A file of its own, since whoever serves has `FILE.lock`.
+//! alone. A file of its own, since the server has `FILE.lock`.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};

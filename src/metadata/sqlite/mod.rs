@@ -213,7 +213,7 @@ impl Threads {
     }
 }
 
-/// A dropped store is given back like a closed one; whoever waited is gone.
+/// A dropped store is given back like a closed one; its callers are gone.
 impl Drop for SqliteStore {
     fn drop(&mut self) {
         if let Some(threads) = self.end() {

@@ -144,7 +144,7 @@ impl Repairer for SqliteChecker {
 /// A transaction of a repair.
 struct RepairTransaction<'a>(&'a Connection);
 
-/// Nobody else changes the file while the transaction lasts: nothing is to be locked.
+/// No other process changes the file while the transaction lasts: nothing is to be locked.
 impl Rows for RepairTransaction<'_> {
     type Failure = SqliteError;
 

@@ -136,7 +136,7 @@ impl Writable {
         }
     }
 
-    /// Forgets everything: the transaction was undone, or somebody else wrote.
+    /// Forgets everything: the transaction was undone, or another connection wrote.
     pub(super) fn forget(&mut self) {
         (self.recent, self.earlier) = (HashMap::new(), HashMap::new());
         (self.changed, self.touched) = (Vec::new(), Touched::default());

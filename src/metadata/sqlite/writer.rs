@@ -30,7 +30,7 @@ pub(super) struct Writer {
     pub(super) reserve: Mutex<DiskReserve>,
 }
 
-/// Drops the calls that nobody will carry out, however the thread ends.
+/// Drops the calls that will not be carried out, however the thread ends.
 struct Abandon(Arc<Queue<Writable>>);
 
 impl Drop for Abandon {

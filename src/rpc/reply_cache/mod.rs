@@ -16,7 +16,8 @@
 //! - A call that is read from a connection that has ended does not run after its copy by a newer connection:
 //!   a late WRITE would undo what was written since.
 //! - A call that is cancelled leaves the cache, and the copy that waits runs in its place.
-//! - Only successful replies are recorded. Of any other nothing was applied, or nobody knows.
+//! - Only successful replies are recorded. Any other stands for a call that was not applied, or whose
+//!   outcome is unknown.
 //! - A client that the rules do not admit gets no recorded reply.
 //!
 //! Each client has a cache of its own, so that none evicts another's replies; so has each IPv6 network of 64

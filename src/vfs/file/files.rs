@@ -81,7 +81,7 @@ impl Files {
     }
 
     /// The file's state, made where there is none. A call that may change the file takes it before it reads
-    /// the attributes: whoever removes the file afterwards finds it, and waits.
+    /// the attributes: a call that removes the file afterwards finds it, and waits.
     pub(super) fn hold(&self, object: ObjectId) -> FileGuard<'_> {
         let mut shard = self.shard(object).lock();
         let state = self.entry(&mut shard, object);
@@ -162,7 +162,7 @@ impl Files {
         self.count.fetch_sub(present - shard.len(), Ordering::Relaxed);
     }
 
-    /// Drops states that nobody uses and that hold nothing since a while, and returns those that
+    /// Drops states that no call uses and that hold nothing since a while, and returns those that
     /// `wanted` picks.
     pub(super) fn sweep(
         &self,

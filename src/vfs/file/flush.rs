@@ -40,7 +40,7 @@ pub(super) enum FlushFor {
     Call,
     /// A call that keeps the file's writers away.
     ExclusiveCall,
-    /// Nobody: it has waited long enough.
+    /// No caller: it has waited long enough.
     Age,
 }
 
@@ -229,7 +229,7 @@ impl Export {
         limited!(info, cx.client,
             "a file was changed by another server before its data was flushed here; clients resend their data",
             xid = cx.call.timing.xid, client = %cx.client, share = %self.share.name, object = %file);
-        // First the verifier: whoever sees the overlay without these writes must see it changed.
+        // First the verifier: a client that sees the overlay without these writes must see it changed.
         self.change_verifier();
         state.overlay.lock().superseded(snapshot);
     }

@@ -10,7 +10,7 @@ use crate::vfs::export::{Export, WriteBehind};
 /// One file's state.
 #[derive(Debug, Default)]
 pub(super) struct FileState {
-    /// Shared by writers; alone for whoever changes the size otherwise, or removes the file.
+    /// Shared by writers; exclusive for other changes of the size, and for removing the file.
     pub(super) io: tokio::sync::RwLock<()>,
     /// Held by the one flush under way.
     pub(super) flushing: tokio::sync::Mutex<()>,

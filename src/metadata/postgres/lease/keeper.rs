@@ -1,5 +1,5 @@
-//! The task that keeps an instance's part in the lease: registers it, renews it, takes the lease where nobody
-//! else is there, and gives it up where somebody comes.
+//! The task that keeps an instance's part in the lease: registers it, renews it, takes the lease where no
+//! other instance is there, and gives it up where one comes.
 
 use std::pin::pin;
 use std::sync::atomic::Ordering;
@@ -16,9 +16,9 @@ use crate::metadata::postgres::connect::Connector;
 use crate::metadata::postgres::error::PostgresError;
 use crate::types::Vital;
 
-/// Between attempts to connect, whoever asks.
+/// Between any two attempts to connect.
 const PAUSE: Duration = Duration::from_millis(250);
-/// Between attempts that nobody asks for.
+/// Between attempts that no call asks for.
 const RETRY: Duration = Duration::from_secs(1);
 /// How often one who waits for the end of another's lease looks.
 const WAITING: Duration = Duration::from_millis(75);
@@ -28,12 +28,12 @@ pub(super) struct Keeper {
     connector: Connector,
     /// Without it the lease is never taken.
     holder: Option<Weak<dyn Holder>>,
-    /// When another instance was last seen to live, or a call wanted the lease to be nobody's.
+    /// When another instance was last seen to live, or a call wanted the lease to be free.
     company: Option<Instant>,
     next_renewal: Instant,
     /// The lease is this instance's, and is to stay so.
     holds: bool,
-    /// The lease may be this instance's, and is to be nobody's.
+    /// The lease may be this instance's, and is to be given up.
     gives_up: bool,
     /// The holder has begun and not ended.
     active: bool,
@@ -193,7 +193,7 @@ impl Keeper {
         }
     }
 
-    /// Takes the lease where this instance may and nobody else is alive. The next look begins.
+    /// Takes the lease where this instance may and no other is alive. The next look begins.
     async fn take(
         &mut self,
         session: &Session,
@@ -241,7 +241,7 @@ impl Keeper {
         Ok(())
     }
 
-    /// Makes the lease nobody's. Where that cannot be yet, the next look does it.
+    /// Frees the lease. Where that cannot be yet, the next look does it.
     async fn give_up(&mut self, session: &Session) -> Result<(), PostgresError> {
         self.holds = false;
         self.inner.end_licence();

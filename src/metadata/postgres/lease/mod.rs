@@ -1,11 +1,12 @@
-//! Which instance decides changes in its own memory. The one that holds the lease is alone: nobody else
+//! Which instance decides changes in its own memory. The one that holds the lease is alone: no other
 //! changes rows, so what it has read stays true. All others join before they change anything, which makes the
 //! holder give the lease up; without a holder every instance changes rows through the functions of the
 //! schema, which look and lock.
 //!
 //! The lease is a row of the database, and `migrations/postgres/V5__lease.sql` has its rules. An instance
-//! renews its own row, and one whose row has not moved for a TTL of somebody else's clock is taken for dead.
-//! A holder may answer from its memory while it has a licence, which is over before anybody can think so.
+//! renews its own row, and one whose row has not moved for a TTL of another's clock is taken for dead. A
+//! holder may answer from its memory while it has a licence, which is over before any other instance can
+//! take it for dead.
 
 mod clock;
 mod keeper;
@@ -74,7 +75,7 @@ enum LeaseState {
     Apart,
     /// Registered; another holds the lease.
     Waiting,
-    /// Registered; nobody holds the lease.
+    /// Registered; the lease is free.
     Joined,
     /// The lease is its own, and the holder begins or ends.
     Between,
@@ -105,7 +106,7 @@ struct Inner {
     generation: AtomicU64,
     /// How many calls have asked where the instance stands.
     requests: AtomicU64,
-    /// A call needs the shared path, whoever holds the lease.
+    /// A call needs the shared path, also where this instance holds the lease.
     evicted: AtomicBool,
     leaving: AtomicBool,
     /// Wakes the task.
@@ -129,7 +130,7 @@ impl fmt::Debug for Lease {
 }
 
 impl Lease {
-    /// Registers nobody yet.
+    /// An instance that is not registered yet.
     pub(super) fn new(settings: &Settings, instance: Uuid) -> Self {
         Self::with_clock(settings, instance, Clock::Machine)
     }
@@ -219,7 +220,7 @@ impl Lease {
     }
 
     /// Ends the instance's part, cleanly where the database answers: its holder ends, the lease is free at
-    /// once, and nobody waits for what does not come back.
+    /// once, and no other instance waits for this one's return.
     pub(super) async fn leave(&self) {
         let keeping = self.keeping.lock().take();
         let Some(mut keeping) = keeping else { return };
@@ -305,7 +306,7 @@ impl Inner {
         end != 0 && self.clock.now() < Duration::from_nanos(end)
     }
 
-    /// A renewal that was sent at this time has succeeded: nobody takes the lease within a TTL from then.
+    /// A renewal that was sent at this time has succeeded: no other takes the lease within a TTL from then.
     fn extend_licence(&self, sent: Duration) {
         let end = sent + self.times.ttl.saturating_sub(self.times.margin);
         self.licence.store(u64::try_from(end.as_nanos()).unwrap_or(0), Ordering::Release);

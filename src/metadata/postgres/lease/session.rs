@@ -20,7 +20,7 @@ const SESSION: &str = "
     SELECT set_config('synchronous_commit', 'on', false)
      WHERE current_setting('synchronous_commit') IN ('off', 'local')";
 
-/// Instances beyond so many are not told dedicated: nobody takes a lease then.
+/// Instances beyond so many are not told apart: no lease is taken then.
 const MOST_INSTANCES: usize = 256;
 
 /// The columns of [`Seen`].
@@ -38,7 +38,7 @@ macro_rules! seen {
     };
 }
 const LOOK: &str = seen!("", "instances WHERE instance = $1");
-/// A row that somebody deletes meanwhile is waited for and not renewed.
+/// A row that another session deletes meanwhile is waited for and not renewed.
 const RENEW: &str = seen!(
     "WITH renewed AS (UPDATE instances SET count = count + 1 WHERE instance = $1 RETURNING instance) ",
     "renewed"
@@ -57,7 +57,7 @@ const FORGET: &str = "SELECT forget_instances($1, $2)";
 pub(super) struct Seen {
     /// The instance that has the lease.
     pub(super) holder: Option<Uuid>,
-    /// Somebody waits for the end of the lease.
+    /// Another instance waits for the end of the lease.
     pub(super) wanted: bool,
     /// The own row is there, and was renewed where that was asked for.
     pub(super) registered: bool,
@@ -123,7 +123,7 @@ impl Session {
         self.run(WANT, &[&holder]).await.map(drop)
     }
 
-    /// Takes the lease from `holder`, or from nobody. See `take_lease`.
+    /// Takes the lease from `holder`, or where it is free. See `take_lease`.
     pub(super) async fn take(
         &self,
         holder: Option<Uuid>,

@@ -62,7 +62,7 @@ pub(super) async fn prepare(settings: &Settings) -> Result<(), Error> {
             format!("its newest version is {newest}, this program needs version {needed}");
         return Err(SchemaError::Folder { folder: folder.clone(), problem }.into());
     }
-    // Nobody waits, and nothing needs a right to change tables, where nothing is pending.
+    // Where nothing is pending, there is no wait, and no right to change tables is needed.
     schema.session.lock_shared(&told).await?;
     let found = catalog.verdict(&schema.session.history().await?);
     schema.session.unlock_shared().await?;

@@ -71,7 +71,7 @@ impl Session {
         Ok(Self { client, serving: settings.target.application_name.clone() })
     }
 
-    /// Takes the lock that lets nobody else look at the schema or change it.
+    /// Takes the lock that keeps other sessions from looking at the schema or changing it.
     pub(super) async fn lock(&self, report: Report<'_>) -> Result<(), Error> {
         self.take(TRY_LOCK, LOCK, report).await
     }
@@ -80,7 +80,7 @@ impl Session {
         self.client.batch_execute(UNLOCK).await.map_err(fatal)
     }
 
-    /// Takes the lock that lets nobody else change the schema.
+    /// Takes the lock that keeps other sessions from changing the schema.
     pub(super) async fn lock_shared(&self, report: Report<'_>) -> Result<(), Error> {
         self.take(TRY_LOCK_SHARED, LOCK_SHARED, report).await
     }

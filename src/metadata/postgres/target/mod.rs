@@ -104,9 +104,9 @@ pub struct Host {
 pub enum SslMode {
     /// No TLS.
     Disable,
-    /// TLS; whoever answers is taken for the server.
+    /// TLS; the server's certificate is not verified.
     Require,
-    /// TLS with a certificate that a trusted authority signed for anybody.
+    /// TLS with a certificate that a trusted authority signed, for any host.
     VerifyCa,
     /// TLS with a certificate that a trusted authority signed for this host.
     VerifyFull,
