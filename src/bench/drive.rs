@@ -48,9 +48,6 @@ struct Slot {
 impl Link {
     /// Makes the source's calls, `depth` at a time, until it has none left. Replies that one read brings are
     /// taken together, and the calls that follow them leave together.
-    ///
-    /// # Errors
-    /// The connection broke, or a reply cannot be decoded.
     pub(super) async fn drive(
         &mut self,
         source: &mut dyn Source,

@@ -128,9 +128,6 @@ impl Link {
     }
 
     /// Sends the batch, and whatever is left of the ones before, as far as it goes, and waits for input.
-    ///
-    /// # Errors
-    /// The connection broke, or nothing came for a long time.
     pub(super) async fn exchange(&mut self) -> Result<(), Error> {
         let batch = std::mem::take(&mut self.batch).finish();
         self.output.extend(batch.segments().iter().cloned());

@@ -20,9 +20,6 @@ pub(super) struct Addresses {
 
 /// Finds the server's programs. Without a port for MOUNT it is NFS's, as on servers with one port; without
 /// any port the portmapper is asked.
-///
-/// # Errors
-/// No address, or no port.
 pub(super) async fn find(
     target: &Target,
     mount_port: Option<u16>,
@@ -45,9 +42,6 @@ pub(super) async fn find(
 }
 
 /// MNT: the handle of the export's root.
-///
-/// # Errors
-/// MNT is refused.
 pub(super) async fn mount(
     address: SocketAddr,
     path: &str,
@@ -64,9 +58,6 @@ pub(super) async fn mount(
 }
 
 /// UMNT, which has no results.
-///
-/// # Errors
-/// The server does not answer.
 pub(super) async fn unmount(
     address: SocketAddr,
     path: &str,

@@ -8,9 +8,6 @@ use super::error::Error;
 use super::link::{Caller, Link};
 
 /// Asks the portmapper at `address` for a program's port over TCP.
-///
-/// # Errors
-/// The portmapper does not answer, or knows no such program.
 pub(super) async fn port(
     address: SocketAddr,
     program: Program,

@@ -157,9 +157,6 @@ impl Session {
     }
 
     /// Removes what a workload made.
-    ///
-    /// # Errors
-    /// [`Error`].
     pub async fn clear(&mut self, prepared: Prepared) -> Result<(), Error> {
         match &prepared.area {
             Some(area) => self.remove(area).await,

@@ -24,9 +24,6 @@ const NOTEMPTY: u32 = 66;
 const REMOVING: &str = "removing what the measurement made";
 
 /// Removes everything in a directory, which stays.
-///
-/// # Errors
-/// The server refuses, or does not answer.
 pub(super) async fn empty(link: &mut Link, directory: &Bytes) -> Result<(), Error> {
     for _ in 0..PASSES {
         let (mut cookie, mut verifier, mut removed) = (0, 0, 0);
@@ -133,9 +130,6 @@ fn removed(reply: Result<Reply, Fault>) -> Result<(), Error> {
 
 /// Removes a directory with all that is in it. Names of directories below it are shared out among the
 /// connections.
-///
-/// # Errors
-/// The server refuses, or does not answer.
 pub(super) async fn remove_tree(
     links: &mut [Link],
     parent: &Bytes,

@@ -38,9 +38,6 @@ pub(super) trait Source: Send {
     fn next(&mut self, slot: usize, ended: bool) -> Option<Cow<'_, Call>>;
 
     /// The reply to the slot's call.
-    ///
-    /// # Errors
-    /// The reply cannot be decoded; the measurement ends.
     fn reply(&mut self, slot: usize, reply: Result<Reply, Fault>) -> Result<Verdict, DecodeError>;
 }
 

@@ -179,9 +179,6 @@ impl fmt::Display for Workload {
 
 /// The workloads of names, or of the groups `all`, `metadata` and `data`; each once, in the order of the
 /// names.
-///
-/// # Errors
-/// [`UnknownWorkload`].
 pub fn parse_workloads<'a>(
     names: impl IntoIterator<Item = &'a str>,
 ) -> Result<Vec<Workload>, UnknownWorkload> {

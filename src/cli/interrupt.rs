@@ -7,9 +7,6 @@ use tokio_util::sync::CancellationToken;
 
 /// A token that fires at the first SIGINT or SIGTERM, which is told. A second one ends the process at once,
 /// with `status`.
-///
-/// # Errors
-/// The system does not tell of signals.
 pub(super) fn token(status: u8) -> io::Result<CancellationToken> {
     let token = CancellationToken::new();
     let (mut interrupts, mut ends) =

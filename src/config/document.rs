@@ -35,9 +35,6 @@ pub(super) struct Document<'a> {
 
 impl<'a> Document<'a> {
     /// Reads the tree, lays the variables on it, and gives keys with an old name the new one.
-    ///
-    /// # Errors
-    /// Broken syntax.
     pub(super) fn new(
         file: &'a str,
         text: &'a str,

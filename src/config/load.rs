@@ -56,17 +56,11 @@ impl fmt::Display for Source {
 
 impl Source {
     /// Reads it with this process's environment: `${VAR}` in values, and `TRUNKFS__…` over keys.
-    ///
-    /// # Errors
-    /// What is wrong with it.
     pub fn load(&self) -> Result<Loaded, Errors> {
         self.load_with(&std::env::vars_os().collect::<Vec<_>>())
     }
 
     /// The same with other variables.
-    ///
-    /// # Errors
-    /// What is wrong with it.
     pub fn load_with(&self, variables: &[(OsString, OsString)]) -> Result<Loaded, Errors> {
         let overrides = overrides::among(variables.iter().cloned());
         let named = RefCell::new(BTreeSet::new());

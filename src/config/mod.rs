@@ -60,9 +60,6 @@ pub struct Config {
 impl Config {
     /// Reads `text`; `file` is its name in errors, `variable` looks a `${VAR}` up. No variable overrides
     /// anything.
-    ///
-    /// # Errors
-    /// What is wrong with it.
     pub fn parse(
         file: &str,
         text: &str,

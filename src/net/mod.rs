@@ -174,9 +174,6 @@ pub struct Server {
 
 impl Server {
     /// Listens. Connections wait until [`Server::run`].
-    ///
-    /// # Errors
-    /// [`BindError`].
     pub async fn bind(
         settings: ServerSettings,
         programs: Vec<Arc<dyn Program>>,

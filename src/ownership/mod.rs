@@ -26,9 +26,6 @@ pub struct NewOwner(Option<(Uid, Gid)>);
 
 impl NewOwner {
     /// The folder's owner and group where this process is root and they are others; else the process's own.
-    ///
-    /// # Errors
-    /// Those of fstat(2).
     pub fn of_folder(folder: impl AsFd) -> io::Result<Self> {
         if !rustix::process::geteuid().is_root() {
             return Ok(Self(None));
@@ -47,9 +44,6 @@ impl NewOwner {
 
     /// Gives the folder's owner a file that this process just created. A file system without owners, and a
     /// root without the capability CAP_CHOWN, leave the file as it is.
-    ///
-    /// # Errors
-    /// Those of fchown(2).
     pub fn give(self, file: impl AsFd) -> io::Result<()> {
         static TOLD: Once = Once::new();
         let Some((uid, gid)) = self.0 else { return Ok(()) };
@@ -149,17 +143,11 @@ pub fn create_new(path: &Path, mode: u32) -> io::Result<File> {
 }
 
 /// Creates a file for reading and writing, or empties the one that exists.
-///
-/// # Errors
-/// Those of open(2).
 pub fn create(path: &Path, mode: u32) -> io::Result<File> {
     Place::of(path)?.create_or_open(mode, OFlags::TRUNC)
 }
 
 /// Opens a lock file for reading and writing, created where it is missing; only its owner may open it.
-///
-/// # Errors
-/// Those of open(2).
 pub fn lock_file(path: &Path) -> io::Result<File> {
     let file = Place::of(path)?.create_or_open(0o600, OFlags::empty())?;
     let stat = rustix::fs::fstat(&file)?;
@@ -202,9 +190,6 @@ pub fn create_dir_all(path: &Path, mode: u32) -> io::Result<()> {
 }
 
 /// Creates a file without a lasting name in a folder.
-///
-/// # Errors
-/// Those of open(2).
 pub fn temporary_in(folder: &Path, prefix: &str) -> io::Result<tempfile::NamedTempFile> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let owner = NewOwner::of_folder(rustix::fs::openat(CWD, folder, flags, Mode::empty())?)?;

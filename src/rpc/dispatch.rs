@@ -120,9 +120,6 @@ struct Execution {
 
 impl Dispatcher {
     /// A dispatcher to `programs`, whose calls have `times`.
-    ///
-    /// # Errors
-    /// [`DuplicateProgram`].
     pub fn new(
         programs: Vec<Arc<dyn Program>>,
         times: Arc<CallTimes>,

@@ -88,9 +88,6 @@ pub fn own_address(address: SocketAddr) -> SocketAddr {
 }
 
 /// Calls NULL of a program at `address` on a connection of its own, for at most `patience`.
-///
-/// # Errors
-/// [`ProbeError`].
 pub async fn probe(
     address: SocketAddr,
     service: Service,

@@ -110,9 +110,6 @@ impl ReplyStream {
     }
 
     /// Counts what `write` writes. A connection has one writer.
-    ///
-    /// # Errors
-    /// Those of `write`.
     pub fn write(&self, write: impl FnOnce() -> io::Result<usize>) -> io::Result<usize> {
         let _socket = self.socket.lock();
         let written = write()?;

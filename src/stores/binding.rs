@@ -71,9 +71,6 @@ pub(super) async fn record(
 
 /// Records where a share's content is, whatever was recorded before: for a restore, which brings a share in
 /// with its content.
-///
-/// # Errors
-/// The store's.
 pub async fn settle_binding(
     store: &dyn MetadataStore,
     share: &ShareName,

@@ -45,9 +45,6 @@ pub enum OfflineError {
 }
 
 /// A metadata store to be dumped, whether servers have it open or not.
-///
-/// # Errors
-/// The store is not there.
 pub async fn open_for_dump(config: &Config, name: &str) -> Result<Box<dyn Dump>, OfflineError> {
     Ok(match named(config, name)? {
         config::Metadata::Memory { .. } => return Err(OfflineError::InMemory(name.to_owned())),
@@ -57,9 +54,6 @@ pub async fn open_for_dump(config: &Config, name: &str) -> Result<Box<dyn Dump>,
 }
 
 /// A metadata store to be changed as a whole. A SQLite file must have no server.
-///
-/// # Errors
-/// The store is not there, or another program's.
 pub async fn open_for_load(config: &Config, name: &str) -> Result<Box<dyn Load>, OfflineError> {
     Ok(match named(config, name)? {
         config::Metadata::Memory { .. } => return Err(OfflineError::InMemory(name.to_owned())),
@@ -72,9 +66,6 @@ pub async fn open_for_load(config: &Config, name: &str) -> Result<Box<dyn Load>,
 }
 
 /// A metadata store to be checked, whether servers have it open or not.
-///
-/// # Errors
-/// The store is not there.
 pub async fn open_for_check(
     config: &Config,
     name: &str,
@@ -87,9 +78,6 @@ pub async fn open_for_check(
 }
 
 /// A metadata store to be repaired. A database may be served meanwhile; a SQLite file must have no server.
-///
-/// # Errors
-/// The store is not there, or another program's.
 pub async fn open_for_repair(
     config: &Config,
     name: &str,
@@ -176,9 +164,6 @@ impl<'c> OfflineStores<'c> {
     }
 
     /// A metadata store, to be read.
-    ///
-    /// # Errors
-    /// The store is not there.
     pub async fn metadata(&mut self, name: &str) -> Result<Arc<dyn Dump>, OfflineError> {
         if let Some(store) = self.metadata.get(name) {
             return Ok(store.clone());
@@ -190,9 +175,6 @@ impl<'c> OfflineStores<'c> {
 
     /// A content store. Its folder of cached chunks is left to its server, and it must be there already
     /// unless it may be made.
-    ///
-    /// # Errors
-    /// The store is not there, or not to be reached.
     pub async fn content(
         &mut self,
         name: &str,
@@ -215,9 +197,6 @@ impl<'c> OfflineStores<'c> {
     }
 
     /// Where a metadata store says that the content of a share is; `None` where the share was never served.
-    ///
-    /// # Errors
-    /// The store is not there, or cannot be read.
     pub async fn binding(
         &mut self,
         metadata: &str,
@@ -230,9 +209,6 @@ impl<'c> OfflineStores<'c> {
     }
 
     /// Every share of the metadata stores that outlive their process, served or not.
-    ///
-    /// # Errors
-    /// A store is not there, or cannot be read.
     pub async fn bound_shares(&mut self) -> Result<Vec<BoundShare>, OfflineError> {
         let mut found = Vec::new();
         for metadata in lasting_metadata(self.config) {

@@ -56,9 +56,6 @@ impl FairPermits {
     }
 
     /// Waits for permits. A dropped future leaves the queue.
-    ///
-    /// # Errors
-    /// See [`NoPermit`].
     pub async fn acquire(&self, claimant: Claimant, count: usize) -> Result<Permit, NoPermit> {
         let waiter = {
             let mut state = self.state.lock();

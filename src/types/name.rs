@@ -34,9 +34,6 @@ pub enum NameError {
 
 impl Name {
     /// Parses an entry's name.
-    ///
-    /// # Errors
-    /// Says what is wrong with the bytes.
     pub fn parse(bytes: &[u8]) -> Result<Self, NameError> {
         match Component::parse(bytes)? {
             Component::Name(name) => Ok(name),
@@ -117,9 +114,6 @@ pub enum TargetError {
 
 impl SymlinkTarget {
     /// Parses a target.
-    ///
-    /// # Errors
-    /// Says what is wrong with the bytes.
     pub fn parse(bytes: &[u8]) -> Result<Self, TargetError> {
         if bytes.is_empty() {
             return Err(TargetError::Empty);
@@ -172,9 +166,6 @@ pub enum ShareNameError {
 
 impl ShareName {
     /// Parses a share's name.
-    ///
-    /// # Errors
-    /// Says what is wrong with the name.
     pub fn parse(name: &str) -> Result<Self, ShareNameError> {
         let Some(path) = name.strip_prefix('/') else {
             return Err(ShareNameError::NoSlash);

@@ -34,9 +34,6 @@ pub enum SecretFileError {
 
 impl SecretFile {
     /// Reads a file.
-    ///
-    /// # Errors
-    /// [`SecretFileError`].
     pub fn read(path: &Path) -> Result<Self, SecretFileError> {
         let file = File::open(path)?;
         let mode = file.metadata()?.mode();

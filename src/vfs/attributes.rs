@@ -31,18 +31,12 @@ pub struct FsStat {
 
 impl Vfs {
     /// GETATTR (section 3.3.1).
-    ///
-    /// # Errors
-    /// A failure knows no object.
     pub async fn getattr(&self, caller: &Caller, handle: &FileHandle) -> Result<Attributes> {
         let (export, cx) = self.enter(caller, handle, Intent::Attach)?;
         Ok(export.with_overlay(export.metadata.getattr(&cx, handle.object).await?))
     }
 
     /// SETATTR (section 3.3.2).
-    ///
-    /// # Errors
-    /// A failure's `first` is the object.
     pub async fn setattr(
         &self,
         caller: &Caller,
@@ -55,9 +49,6 @@ impl Vfs {
 
     /// ACCESS (section 3.3.4): what the mode bits grant, nothing of it that writes on a read-only
     /// export.
-    ///
-    /// # Errors
-    /// A failure knows no object.
     pub async fn access(
         &self,
         caller: &Caller,
@@ -74,9 +65,6 @@ impl Vfs {
     }
 
     /// FSSTAT (section 3.3.18), from counters that are at most five seconds old.
-    ///
-    /// # Errors
-    /// A failure's `first` is the object.
     pub async fn fsstat(&self, caller: &Caller, handle: &FileHandle) -> Result<FsStat> {
         let (export, cx) = self.enter(caller, handle, Intent::Attach)?;
         let attributes = export.seen(&cx, handle.object).await?;
@@ -101,9 +89,6 @@ impl Vfs {
     }
 
     /// FSINFO (section 3.3.19).
-    ///
-    /// # Errors
-    /// A failure knows no object.
     pub async fn fsinfo(
         &self,
         caller: &Caller,
@@ -114,9 +99,6 @@ impl Vfs {
     }
 
     /// PATHCONF (section 3.3.20).
-    ///
-    /// # Errors
-    /// A failure knows no object.
     pub async fn pathconf(
         &self,
         caller: &Caller,

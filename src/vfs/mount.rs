@@ -44,9 +44,6 @@ impl Vfs {
     /// The handle of a directory by its path: the longest share that the path starts with, then
     /// step by step with root's rights. No symbolic link is followed. A directory inside a share is no
     /// security border.
-    ///
-    /// # Errors
-    /// Says which step failed.
     pub async fn mount(&self, caller: &Caller, path: &[u8]) -> Result<FileHandle, MountError> {
         let steps = steps(path);
         let (export, depth) = self.longest_share(&steps).ok_or(MountError::NotFound)?;

@@ -14,9 +14,6 @@ use crate::types::{
 impl Vfs {
     /// LOOKUP (RFC 1813 section 3.3.3); the object is always there in an answer. `.` is the directory,
     /// `..` its parent, which for a share's root is the root.
-    ///
-    /// # Errors
-    /// A failure's `first` is the directory.
     pub async fn lookup(
         &self,
         caller: &Caller,
@@ -45,9 +42,6 @@ impl Vfs {
     }
 
     /// READLINK (section 3.3.5).
-    ///
-    /// # Errors
-    /// A failure's `first` is the link.
     pub async fn readlink(&self, caller: &Caller, link: &FileHandle) -> Result<Link> {
         let (export, cx) = self.enter(caller, link, Intent::Read)?;
         export.refusal_with_overlay(export.metadata.readlink(&cx, link.object).await)
@@ -55,9 +49,6 @@ impl Vfs {
 
     /// A page of READDIR or READDIRPLUS (sections 3.3.16 and 3.3.17), without `.` and `..`. Attributes are
     /// there only for who may search the directory too.
-    ///
-    /// # Errors
-    /// A failure's `first` is the directory.
     pub async fn readdir(
         &self,
         caller: &Caller,
@@ -87,9 +78,6 @@ impl Vfs {
 
     /// CREATE (section 3.3.8). An UNCHECKED create of a file that is there sets its size, and
     /// nothing else, where a size is given.
-    ///
-    /// # Errors
-    /// A failure's `first` is the directory.
     pub async fn create(
         &self,
         caller: &Caller,
@@ -127,9 +115,6 @@ impl Vfs {
     }
 
     /// MKDIR (section 3.3.9).
-    ///
-    /// # Errors
-    /// A failure's `first` is the directory.
     pub async fn mkdir(
         &self,
         caller: &Caller,
@@ -142,9 +127,6 @@ impl Vfs {
     }
 
     /// SYMLINK (section 3.3.10).
-    ///
-    /// # Errors
-    /// A failure's `first` is the directory.
     pub async fn symlink(
         &self,
         caller: &Caller,
@@ -160,9 +142,6 @@ impl Vfs {
     }
 
     /// MKNOD (section 3.3.11).
-    ///
-    /// # Errors
-    /// A failure's `first` is the directory.
     pub async fn mknod(
         &self,
         caller: &Caller,
@@ -179,9 +158,6 @@ impl Vfs {
     }
 
     /// REMOVE (section 3.3.12).
-    ///
-    /// # Errors
-    /// A failure's `first` is the directory.
     pub async fn remove(
         &self,
         caller: &Caller,
@@ -196,9 +172,6 @@ impl Vfs {
     }
 
     /// RMDIR (section 3.3.13).
-    ///
-    /// # Errors
-    /// A failure's `first` is the directory.
     pub async fn rmdir(
         &self,
         caller: &Caller,
@@ -210,9 +183,6 @@ impl Vfs {
     }
 
     /// RENAME (section 3.3.14).
-    ///
-    /// # Errors
-    /// A failure's `first` and `second` are the directories.
     pub async fn rename(
         &self,
         caller: &Caller,
@@ -236,9 +206,6 @@ impl Vfs {
     }
 
     /// LINK (section 3.3.15).
-    ///
-    /// # Errors
-    /// A failure's `first` is the object, its `second` the directory.
     pub async fn link(
         &self,
         caller: &Caller,

@@ -31,25 +31,16 @@ impl Decoder {
     }
 
     /// Unsigned integer (RFC 4506 section 4.2).
-    ///
-    /// # Errors
-    /// [`DecodeError::Truncated`].
     pub fn u32(&mut self) -> Result<u32, DecodeError> {
         self.bytes.try_get_u32().map_err(|_| DecodeError::Truncated)
     }
 
     /// Unsigned hyper integer (section 4.5).
-    ///
-    /// # Errors
-    /// [`DecodeError::Truncated`].
     pub fn u64(&mut self) -> Result<u64, DecodeError> {
         self.bytes.try_get_u64().map_err(|_| DecodeError::Truncated)
     }
 
     /// Boolean (section 4.4): 0 or 1.
-    ///
-    /// # Errors
-    /// [`DecodeError::Truncated`], [`DecodeError::Value`].
     pub fn boolean(&mut self) -> Result<bool, DecodeError> {
         match self.u32()? {
             0 => Ok(false),
@@ -59,9 +50,6 @@ impl Decoder {
     }
 
     /// Fixed-length opaque data (section 4.9).
-    ///
-    /// # Errors
-    /// [`DecodeError::Truncated`].
     pub fn fixed<const N: usize>(&mut self) -> Result<[u8; N], DecodeError> {
         let mut array = [0; N];
         array.copy_from_slice(&self.take(N)?);
@@ -70,9 +58,6 @@ impl Decoder {
 
     /// Variable-length opaque data or a string (sections 4.10 and 4.11) of at most `max` bytes,
     /// shared with the message and not copied.
-    ///
-    /// # Errors
-    /// [`DecodeError::Truncated`], [`DecodeError::TooLong`].
     pub fn opaque(&mut self, max: usize) -> Result<Bytes, DecodeError> {
         let length = usize::try_from(self.u32()?).map_err(|_| DecodeError::TooLong)?;
         if length > max {
@@ -83,17 +68,11 @@ impl Decoder {
 
     /// Variable-length opaque data whose only bound is the message itself, as names and symbolic
     /// links' targets in NFSv3.
-    ///
-    /// # Errors
-    /// [`DecodeError::Truncated`].
     pub fn opaque_in_message(&mut self) -> Result<Bytes, DecodeError> {
         self.opaque(usize::MAX)
     }
 
     /// Variable-length array of unsigned integers (section 4.13), at most `max` of them.
-    ///
-    /// # Errors
-    /// [`DecodeError::Truncated`], [`DecodeError::TooLong`].
     pub fn u32_array(&mut self, max: usize) -> Result<Vec<u32>, DecodeError> {
         let count = usize::try_from(self.u32()?).map_err(|_| DecodeError::TooLong)?;
         if count > max {

@@ -279,9 +279,6 @@ pub async fn prove(folder: &Path, job: &Arc<Progress>) -> Result<Proof, Error> {
 }
 
 /// The contents that a whole backup is known to lack, as far as they are named.
-///
-/// # Errors
-/// The backup cannot be read.
 pub async fn lost(folder: &Path, job: &Arc<Progress>) -> Result<Vec<Finding>, Error> {
     let (folder, job) = (folder.to_path_buf(), Arc::clone(job));
     let looking = spawn_blocking(move || {

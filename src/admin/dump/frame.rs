@@ -50,9 +50,6 @@ impl<W: Write> std::fmt::Debug for LineWriter<W> {
 
 impl<W: Write> LineWriter<W> {
     /// Writes nothing yet.
-    ///
-    /// # Errors
-    /// Those of `out`.
     pub fn new(out: W) -> io::Result<Self> {
         let mut stream = zstd::stream::write::Encoder::new(out, LEVEL)?;
         stream.include_checksum(true)?;
@@ -60,9 +57,6 @@ impl<W: Write> LineWriter<W> {
     }
 
     /// Writes a line; what it says must become a JSON object.
-    ///
-    /// # Errors
-    /// Those of the file below.
     pub fn put(&mut self, line: &impl Serialize) -> io::Result<()> {
         self.buffer.clear();
         self.buffer.extend_from_slice(OPENING);
@@ -79,9 +73,6 @@ impl<W: Write> LineWriter<W> {
     }
 
     /// Gives the file below everything so far, so that it can be read back as far as that.
-    ///
-    /// # Errors
-    /// Those of the file below.
     pub fn flush(&mut self) -> io::Result<()> {
         self.stream.flush()
     }
@@ -93,9 +84,6 @@ impl<W: Write> LineWriter<W> {
     }
 
     /// Ends the stream and gives the file below back, unsynced.
-    ///
-    /// # Errors
-    /// Those of the file below.
     pub fn finish(self) -> io::Result<W> {
         self.stream.finish()
     }
@@ -118,9 +106,6 @@ impl<R: Read> std::fmt::Debug for LineReader<R> {
 
 impl<R: Read> LineReader<R> {
     /// Reads nothing yet.
-    ///
-    /// # Errors
-    /// The decompressor's.
     pub fn new(input: R) -> Result<Self, ReadError> {
         let decoder = zstd::stream::read::Decoder::new(input)
             .map_err(|source| ReadError::Cut { line: 0, source: Some(source) })?;

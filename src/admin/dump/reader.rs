@@ -67,9 +67,6 @@ impl<R: Read> Reader<R> {
     }
 
     /// The next record; `None` behind the last, when everything was found whole.
-    ///
-    /// # Errors
-    /// The line that is wrong.
     pub fn record(&mut self) -> Result<Option<Record>, ReadError> {
         if self.ended {
             return Ok(None);

@@ -16,9 +16,6 @@ pub struct Writer<W: Write> {
 
 impl<W: Write> Writer<W> {
     /// Writes the first line; `created` is the time of the dump (RFC 3339).
-    ///
-    /// # Errors
-    /// Those of `out`.
     pub fn new(out: W, created: &str) -> io::Result<Self> {
         let mut lines = LineWriter::new(out)?;
         lines.put(&Line::Dump(Head {
@@ -30,9 +27,6 @@ impl<W: Write> Writer<W> {
     }
 
     /// Writes a record.
-    ///
-    /// # Errors
-    /// Those of the file below.
     pub fn record(&mut self, record: &Record) -> io::Result<()> {
         match record {
             Record::Share(_) => self.counts.shares += 1,
@@ -49,9 +43,6 @@ impl<W: Write> Writer<W> {
     }
 
     /// Writes the last line and gives the file below back, unsynced.
-    ///
-    /// # Errors
-    /// Those of the file below.
     pub fn finish(mut self) -> io::Result<W> {
         let Loaded { shares, objects, entries } = self.counts;
         let sha256 = self.lines.sha256();

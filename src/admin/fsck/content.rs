@@ -56,9 +56,6 @@ type Looked = (EntryState, ObjectState, Result<Option<u64>, Error>);
 impl Check<'_> {
     /// Holds the recorded sizes of the shares' files against their content. Shares that are not in `contents`
     /// are left out.
-    ///
-    /// # Errors
-    /// Why it ended early.
     pub async fn content(
         &mut self,
         contents: &HashMap<ShareId, Arc<dyn ContentStore>>,

@@ -142,9 +142,6 @@ impl std::fmt::Debug for Check<'_> {
 
 impl<'a> Check<'a> {
     /// Begins a check of all shares, or of the one that is named; with `access`, a repair.
-    ///
-    /// # Errors
-    /// Those of the store.
     pub async fn begin(
         checker: &'a dyn Checker,
         access: Option<RepairAccess<'a>>,
@@ -197,9 +194,6 @@ impl<'a> Check<'a> {
     }
 
     /// Checks everything but content.
-    ///
-    /// # Errors
-    /// Why it ended early.
     pub async fn structure(&mut self) -> Result<(), Stopped> {
         self.check_roots().await?;
         self.count().await?;

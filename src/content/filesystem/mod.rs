@@ -63,9 +63,6 @@ impl Default for FilesystemSettings {
 
 impl FilesystemSettings {
     /// Checks that there is a folder.
-    ///
-    /// # Errors
-    /// There is none.
     pub fn check(&self) -> Result<(), WrongSetting> {
         if self.base_path.as_os_str().is_empty() {
             let remedy = "write the path of the folder for file content";

@@ -204,9 +204,6 @@ pub struct Azure {
 impl Service {
     /// Checks the keys against each other, and sets the defaults that depend on others; `given` says which
     /// are written.
-    ///
-    /// # Errors
-    /// The first key that does not fit.
     pub fn check(&mut self, given: &dyn Fn(&str) -> bool) -> Result<(), WrongSetting> {
         match self {
             Self::S3(s3) => s3.check(given),

@@ -45,9 +45,6 @@ pub(super) async fn check(settings: &Settings) -> Result<(), Error> {
 }
 
 /// What changing the schema needs: sessions of its own, and a schema that the role may use.
-///
-/// # Errors
-/// Those of [`check`].
 pub(super) async fn check_for_migration(settings: &Settings) -> Result<(), Error> {
     let connector = Connector::new(settings);
     let checks = async {

@@ -157,9 +157,6 @@ impl Settings {
 
     /// Checks the keys against each other and against the time that a request may take, and sets the defaults
     /// that depend on others; `given` says which are written.
-    ///
-    /// # Errors
-    /// The first key that does not fit.
     pub fn check(
         &mut self,
         request_timeout: Duration,

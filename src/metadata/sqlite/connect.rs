@@ -49,9 +49,6 @@ impl Settings {
     }
 
     /// Checks that there is a path.
-    ///
-    /// # Errors
-    /// There is none.
     pub fn check(&self) -> Result<(), WrongSetting> {
         if self.path.as_os_str().is_empty() {
             return Err(WrongSetting::missing("path", "write the path of the SQLite file"));

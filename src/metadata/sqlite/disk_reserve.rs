@@ -57,9 +57,6 @@ pub(super) fn kept(database: &Path) -> u64 {
 
 impl DiskReserve {
     /// The reserve of a database that is open.
-    ///
-    /// # Errors
-    /// Where its files cannot be opened.
     pub(super) fn open(database: &Path) -> Result<Self, Error> {
         let open = |path: &Path| {
             let file = File::options().write(true).open(path);

@@ -39,9 +39,6 @@ pub struct SqliteFile {
 
 impl SqliteFile {
     /// Looks at the file; it must be there, with the schema of this program.
-    ///
-    /// # Errors
-    /// What is wrong with it.
     pub async fn open(path: PathBuf) -> Result<Self, Error> {
         let file = path.clone();
         blocking(move || {

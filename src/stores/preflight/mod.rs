@@ -66,9 +66,6 @@ fn is_foreign(error: &(dyn std::error::Error + 'static)) -> bool {
 }
 
 /// What a metadata store holds that lasts, where it is there.
-///
-/// # Errors
-/// It cannot be asked, or is not to be served.
 pub(in crate::stores) async fn summary(
     settings: &config::Metadata,
 ) -> Result<Option<Summary>, metadata::Error> {

@@ -57,9 +57,6 @@ impl Vfs {
     /// COMMIT (RFC 1813 section 3.3.21). The whole file is made durable, whatever the range. A file without
     /// unflushed writes in this process succeeds with this process's verifier; a client whose writes went
     /// elsewhere sees another one and sends them again.
-    ///
-    /// # Errors
-    /// A failure's `first` is the file.
     pub async fn commit(&self, caller: &Caller, handle: &FileHandle) -> Result<CommitDone> {
         let (export, cx) = self.enter(caller, handle, Intent::Write)?;
         let seen = export.seen(&cx, handle.object).await?;

@@ -13,9 +13,6 @@ const ATTEMPTS: usize = 8;
 
 impl Vfs {
     /// Reads up to `count` bytes, at most the share's `max_read`.
-    ///
-    /// # Errors
-    /// A failure's `first` is the file.
     pub async fn read(
         &self,
         caller: &Caller,

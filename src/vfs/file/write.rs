@@ -34,9 +34,6 @@ enum Attempt {
 
 impl Vfs {
     /// Writes all of `data` at `offset`.
-    ///
-    /// # Errors
-    /// A failure's `first` is the file.
     pub async fn write(
         &self,
         caller: &Caller,

@@ -74,9 +74,6 @@ pub(super) async fn prepare(settings: &Settings) -> Result<(), Error> {
 
 /// What the database holds, where a start with these settings serves it; with `migrates` with an older schema
 /// too. Changes nothing and waits for no lock.
-///
-/// # Errors
-/// Those of [`prepare`].
 pub(super) async fn look(settings: &Settings, migrates: bool) -> Result<Summary, Error> {
     let mut schema = PostgresSchema::open(settings).await?;
     let status = schema.status().await?;

@@ -71,9 +71,6 @@ pub enum PasswordError {
 
 impl PasswordSource {
     /// Reads the password; `None` where a URL has none.
-    ///
-    /// # Errors
-    /// [`PasswordError`].
     pub fn read(&self) -> Result<Option<String>, PasswordError> {
         let (Self::Password(path) | Self::Url(path)) = self;
         let file = SecretFile::read(path);

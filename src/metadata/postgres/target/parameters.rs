@@ -153,9 +153,6 @@ impl Parameters {
     }
 
     /// A checked target, with defaults for what is left out.
-    ///
-    /// # Errors
-    /// The first parameter that makes no sense.
     pub fn into_target(self) -> Result<ConnectOptions, WrongSetting> {
         let hosts = hosts(self.host.as_deref(), self.port.as_deref())?;
         let local = hosts.iter().all(Host::is_local);
