@@ -5,33 +5,17 @@ use std::time::Instant;
 
 use clap::Args;
 
-use super::dump::share;
 use super::job::{finding, human, run_error, run_job, summarise};
 use super::{Configured, FAILED, Failure};
 use crate::admin::backup::{self, Created, Inventory, Wanted};
-use crate::types::ShareName;
 
 /// What `backup` takes.
 #[derive(Debug, Args)]
 pub(super) struct Options {
     #[command(flatten)]
     configured: Configured,
-    /// Only this share; may be repeated [default: all shares of the metadata stores in use]
-    #[arg(long = "share", value_name = "SHARE", value_parser = share)]
-    shares: Vec<ShareName>,
-    /// Back up names and attributes, and the size and checksum of each content, but no content: for content
-    /// with a backup of its own
-    #[arg(long)]
-    metadata_only: bool,
-    /// Do not read content to compute checksums
-    #[arg(long, requires = "metadata_only")]
-    no_checksums: bool,
-    /// Incremental: reuse unchanged files of this earlier backup by hard links
-    #[arg(long, value_name = "DIR")]
-    base: Option<PathBuf>,
-    /// Resume an unfinished backup in the folder
-    #[arg(long)]
-    resume: bool,
+    #[command(flatten)]
+    wanted: Wanted,
     /// Print a JSON summary on standard output, and no progress
     #[arg(long)]
     json: bool,
@@ -43,16 +27,9 @@ pub(super) struct Options {
 /// Makes the backup.
 pub(super) fn run(options: &Options) -> Result<(), Failure> {
     let config = options.configured.load_for_stores()?;
-    let wanted = Wanted {
-        shares: options.shares.clone(),
-        metadata_only: options.metadata_only,
-        no_checksums: options.no_checksums,
-        base: options.base.clone(),
-        resume: options.resume,
-    };
     let start = Instant::now();
     let created = run_job(options.json, FAILED, async |job| {
-        backup::create(&config, &wanted, &options.folder, &job.progress).await
+        backup::create(&config, &options.wanted, &options.folder, &job.progress).await
     })?;
     let created = created.map_err(|error| match error {
         backup::Error::Interrupted => Failure::Run(

@@ -4,12 +4,10 @@ use std::time::Instant;
 
 use clap::{Args, Subcommand};
 
-use super::dump::share;
 use super::job::{human, run_error, run_job, summarise};
 use super::{Configured, FAILED, Failure};
 use crate::admin::copy::{CopyHow, CopyOutcome, Damaged, copy_content};
 use crate::stores::OfflineStores;
-use crate::types::ShareName;
 
 /// How many damaged files are named.
 const NAMED: usize = 100;
@@ -31,18 +29,8 @@ enum Command {
 struct Copy {
     #[command(flatten)]
     configured: Configured,
-    /// Source content store, by its name in the configuration
-    #[arg(long, value_name = "NAME")]
-    from: String,
-    /// Target content store; created if it does not exist
-    #[arg(long, value_name = "NAME")]
-    to: String,
-    /// Only this share
-    #[arg(long, value_name = "SHARE", value_parser = share)]
-    share: Option<ShareName>,
-    /// Compare every byte afterwards, and copy files again that differ
-    #[arg(long)]
-    verify: bool,
+    #[command(flatten)]
+    how: CopyHow,
     /// Print a JSON summary on standard output, and no progress
     #[arg(long)]
     json: bool,
@@ -58,14 +46,8 @@ pub(super) fn run(options: &Options) -> Result<(), Failure> {
 fn copy(options: &Copy) -> Result<(), Failure> {
     let config = options.configured.load_for_stores()?;
     let start = Instant::now();
-    let how = CopyHow {
-        from: options.from.clone(),
-        to: options.to.clone(),
-        share: options.share.clone(),
-        verify: options.verify,
-    };
     let outcome = run_job(options.json, FAILED, async |job| {
-        copy_content(&mut OfflineStores::new(&config), &how, &job.progress).await
+        copy_content(&mut OfflineStores::new(&config), &options.how, &job.progress).await
     })?;
     let outcome = outcome.map_err(run_error)?;
     summarise(options.json, start, &outcome, |seconds| text(options, &outcome, seconds))?;
@@ -88,7 +70,7 @@ fn text(options: &Copy, it: &CopyOutcome, seconds: f64) -> String {
     let CopyOutcome { files, copied, present, .. } = it;
     let bytes = human(it.copied_bytes);
     let mut text = format!("{files} files: {copied} copied ({bytes}), {present} already present");
-    if options.verify {
+    if options.how.verify {
         let (compared, differed) = (it.compared, it.differed);
         text +=
             &format!(", {compared} verified, of which {differed} differed and were copied again");
@@ -102,10 +84,10 @@ fn text(options: &Copy, it: &CopyOutcome, seconds: f64) -> String {
     }
     text += &format!(
         "\nTo serve from {}: stop the servers, run this command once more, and set in the configuration:",
-        options.to
+        options.how.to
     );
     for share in &it.shares {
-        let (store, identity) = (&options.to, it.to);
+        let (store, identity) = (&options.how.to, it.to);
         text += &format!(
             "\n  - name: {share}\n    content_store: {store}\n    content_identity: {identity}"
         );

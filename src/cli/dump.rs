@@ -7,19 +7,16 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use clap::Args;
-use serde::Serialize;
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 use tokio::sync::{mpsc, oneshot};
 
 use super::job::{run_error, run_job, summarise};
 use super::{Configured, FAILED, Failure};
 use crate::admin::dump::Writer;
-use crate::admin::{Progress, Unit};
+use crate::admin::{Progress, Unit, share};
 use crate::metadata::{Dump, Error, Loaded, Record};
 use crate::ownership;
 use crate::stores::open_for_dump;
-use crate::types::ShareName;
+use crate::types::{ShareName, utc_now};
 
 /// How many portions may wait for the file. The store's snapshot does not wait for a slow disk long.
 const WAITING: usize = 64;
@@ -43,11 +40,6 @@ pub(super) struct Options {
     file: PathBuf,
 }
 
-/// A share's name from the command line.
-pub(super) fn share(text: &str) -> Result<ShareName, String> {
-    ShareName::parse(text).map_err(|error| format!("{error}; write a name such as /export"))
-}
-
 /// Writes the dump.
 pub(super) fn run(options: &Options) -> Result<(), Failure> {
     let config = options.configured.load_for_stores()?;
@@ -68,11 +60,7 @@ pub(super) fn run(options: &Options) -> Result<(), Failure> {
         })?;
         dump(&*store, options, standard_output, &job.progress).await
     })??;
-    if standard_output {
-        Ok(())
-    } else {
-        Transferred::from(counts).say(options.json, "dumped", start)
-    }
+    if standard_output { Ok(()) } else { say(counts, options.json, "dumped", start) }
 }
 
 fn interrupted(standard_output: bool) -> Failure {
@@ -180,7 +168,7 @@ fn write<W: Write>(
     mut incoming: Incoming,
     progress: &Progress,
 ) -> std::io::Result<Option<(Loaded, W)>> {
-    let mut writer = Writer::new(BufWriter::new(out), &now().map_err(std::io::Error::other)?)?;
+    let mut writer = Writer::new(BufWriter::new(out), &utc_now())?;
     progress.begin("dump", Unit::Records, None);
     while let Some(records) = incoming.from.blocking_recv() {
         for record in &records {
@@ -199,33 +187,10 @@ fn write<W: Write>(
     Ok(Some((counts, out)))
 }
 
-/// The time as RFC 3339 writes it, in UTC.
-fn now() -> Result<String, time::error::Format> {
-    OffsetDateTime::now_utc().format(&Rfc3339)
-}
-
-/// What went from or into a metadata store.
-#[derive(Serialize)]
-pub(super) struct Transferred {
-    shares: u64,
-    objects: u64,
-    entries: u64,
-}
-
-impl From<Loaded> for Transferred {
-    fn from(Loaded { shares, objects, entries }: Loaded) -> Self {
-        Self { shares, objects, entries }
-    }
-}
-
-impl Transferred {
-    /// Prints the summary.
-    pub(super) fn say(&self, json: bool, verb: &str, start: Instant) -> Result<(), Failure> {
-        let Self { shares, objects, entries } = self;
-        summarise(json, start, self, |seconds| {
-            format!(
-                "{verb}: {shares} shares, {objects} objects, {entries} entries in {seconds:.1} s"
-            )
-        })
-    }
+/// Prints how much went from or into a metadata store.
+pub(super) fn say(counts: Loaded, json: bool, verb: &str, start: Instant) -> Result<(), Failure> {
+    let Loaded { shares, objects, entries } = counts;
+    summarise(json, start, &counts, |seconds| {
+        format!("{verb}: {shares} shares, {objects} objects, {entries} entries in {seconds:.1} s")
+    })
 }

@@ -13,11 +13,10 @@ use clap::Args;
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
-use super::dump::share;
 use super::job::{Job, run_job};
 use super::{Configured, Failure};
-use crate::admin::Unit;
 use crate::admin::fsck::{Check, Found, Outcome, RepairAccess, Report, Stopped, Tally};
+use crate::admin::{Unit, share};
 use crate::config::{self, Config, LogFormat};
 use crate::content::{ContentStore, CreateMode};
 use crate::metadata::{Checker, Error, Repairable, Share};

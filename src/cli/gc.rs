@@ -1,6 +1,6 @@
 //! `trunkfs gc`: content that no file has any more is removed.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use clap::Args;
 
@@ -18,31 +18,11 @@ pub(super) struct Options {
     /// Content store, by its name in the configuration; may be repeated [default: those of all shares]
     #[arg(long, value_name = "NAME")]
     content: Vec<String>,
-    /// Minimum age: keep content that was created or changed more recently
-    #[arg(long, value_name = "AGE", default_value = "24h", value_parser = age)]
-    older_than: Duration,
-    /// Dry run: print what would be removed, and remove nothing
-    #[arg(long)]
-    dry_run: bool,
-    /// Proceed even if more than half of a store's content is unused
-    #[arg(long)]
-    remove_most: bool,
-    /// Also remove the content of a metadata store that is gone for good, by the claim in the error; may be
-    /// repeated
-    #[arg(long, value_name = "CLAIM")]
-    forget_owner: Vec<uuid::Uuid>,
+    #[command(flatten)]
+    how: GcHow,
     /// Print a JSON summary on standard output, and no progress
     #[arg(long)]
     json: bool,
-}
-
-/// An age from the command line.
-fn age(text: &str) -> Result<Duration, String> {
-    let millis = crate::types::settings::millis(text).map(Duration::from_millis);
-    millis.ok_or_else(|| {
-        "not a duration; write an integer and a unit (ms, s, m, h or d), such as 24h or 7d"
-            .to_owned()
-    })
 }
 
 /// Collects.
@@ -50,14 +30,8 @@ pub(super) fn run(options: &Options) -> Result<(), Failure> {
     let config = options.configured.load_for_stores()?;
     let names = names(&config, options)?;
     let start = Instant::now();
-    let how = GcHow {
-        older_than: options.older_than,
-        dry_run: options.dry_run,
-        remove_most: options.remove_most,
-        forget_owners: options.forget_owner.clone(),
-    };
     let outcome = run_job(options.json, FAILED, async |job| {
-        collect(&mut OfflineStores::new(&config), &names, how, &job.progress).await
+        collect(&mut OfflineStores::new(&config), &names, &options.how, &job.progress).await
     })?;
     let outcome = outcome.map_err(run_error)?;
     summarise(options.json, start, &outcome, |seconds| text(&outcome, seconds))?;

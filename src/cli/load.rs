@@ -10,11 +10,11 @@ use std::time::Instant;
 use clap::Args;
 use tokio::sync::mpsc;
 
-use super::dump::{Transferred, share};
+use super::dump::say;
 use super::job::{Job, run_error, run_job};
 use super::{Configured, FAILED, Failure};
 use crate::admin::dump::{ReadError, Reader};
-use crate::admin::{Progress, Unit};
+use crate::admin::{Progress, Unit, share};
 use crate::config::Config;
 use crate::metadata::{LoadError, LoadHow, Loaded, PORTION, PathFinder, Portion};
 use crate::stores::{Oversized, SizeCheck, open_for_load};
@@ -51,7 +51,7 @@ pub(super) fn run(options: &Options) -> Result<(), Failure> {
     let start = Instant::now();
     let work = async |job: Job| load(&config, options, &job.progress).await;
     let loaded = run_job(options.json, FAILED, work)??;
-    Transferred::from(loaded).say(options.json, "loaded", start)
+    say(loaded, options.json, "loaded", start)
 }
 
 fn interrupted() -> Failure {

@@ -6,36 +6,17 @@ use std::time::Instant;
 use clap::Args;
 
 use super::backup::contained;
-use super::dump::share;
 use super::job::{finding, human, run_error, run_job, summarise, write};
 use super::{Configured, FAILED, Failure};
 use crate::admin::backup::{self, Proof, RestoreWanted, Restored};
-use crate::types::ShareName;
 
 /// What `restore` takes.
 #[derive(Debug, Args)]
 pub(super) struct Options {
     #[command(flatten)]
     configured: Configured,
-    /// Only this share; may be repeated [default: all shares of the backup]
-    #[arg(long = "share", value_name = "SHARE", value_parser = share)]
-    shares: Vec<ShareName>,
-    /// Restore the one share under this name [default: its name in the backup]
-    #[arg(long = "as", value_name = "SHARE", value_parser = share)]
-    name: Option<ShareName>,
-    /// Metadata store [default: that of the share in the configuration, else the one named in the backup]
-    #[arg(long, value_name = "NAME")]
-    store: Option<String>,
-    /// Content store [default: that of the share in the configuration, else the one named in the backup]
-    #[arg(long, value_name = "NAME")]
-    content: Option<String>,
-    /// Replace existing shares of the same name, deleting everything in them
-    #[arg(long)]
-    replace: bool,
-    /// Restore even if content in the backup is missing or corrupt: such files are restored as far as
-    /// possible
-    #[arg(long)]
-    incomplete: bool,
+    #[command(flatten)]
+    wanted: RestoreWanted,
     /// Verify the whole backup against its checksums, and restore nothing; needs no configuration
     #[arg(long, conflicts_with_all = ["shares", "name", "store", "content", "replace", "incomplete"])]
     verify_only: bool,
@@ -69,16 +50,8 @@ pub(super) fn run(options: &Options) -> Result<(), Failure> {
         return proved(options.json, &proof, start);
     }
     let config = options.configured.load_for_stores()?;
-    let wanted = RestoreWanted {
-        shares: options.shares.clone(),
-        name: options.name.clone(),
-        store: options.store.clone(),
-        content: options.content.clone(),
-        replace: options.replace,
-        incomplete: options.incomplete,
-    };
     let restored = run_job(options.json, FAILED, async |job| {
-        backup::restore(&config, &wanted, &options.folder, &job.progress).await
+        backup::restore(&config, &options.wanted, &options.folder, &job.progress).await
     })?;
     let restored = restored.map_err(failed)?;
     if !options.json {

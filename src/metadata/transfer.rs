@@ -72,7 +72,7 @@ pub struct LoadHow {
 }
 
 /// What a load brought in.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Loaded {
     pub shares: u64,
     /// Objects, roots included.

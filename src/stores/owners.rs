@@ -12,13 +12,12 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 use uuid::Uuid;
 
 use crate::config;
 use crate::content::{self, ContentStore};
 use crate::metadata::{self, LOADED, MetadataStore, Share, StorePlace, claim_key};
+use crate::types::utc_now;
 
 /// How often a start tries again where other instances change the same records.
 const ATTEMPTS: usize = 100;
@@ -211,7 +210,7 @@ pub(crate) async fn settle(
                     share: share.name.as_str().to_owned(),
                     claim,
                     store: place.clone(),
-                    since: now(),
+                    since: utc_now(),
                 };
                 owners.shares.insert(marked.clone(), fresh);
                 let fresh = serde_json::to_string_pretty(&owners)
@@ -270,12 +269,6 @@ fn told(share: &Share, before: Option<&Mark>, place: &StorePlace) {
             );
         }
     }
-}
-
-/// The time as RFC 3339 writes it, in UTC.
-fn now() -> String {
-    // Only years beyond 9999 cannot be written.
-    OffsetDateTime::now_utc().format(&Rfc3339).unwrap_or_default()
 }
 
 #[cfg(test)]

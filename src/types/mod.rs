@@ -20,6 +20,7 @@ mod time;
 mod timing;
 mod vital;
 
+pub use self::time::{Timestamp, utc_now};
 pub use atomic_duration::AtomicDuration;
 pub use attributes::{Attributes, ContentRef, DeviceNumbers, FileType};
 pub use call::{Call, Caller, Context};
@@ -38,6 +39,5 @@ pub use name::{
     ShareNameError, SymlinkTarget, TargetError,
 };
 pub use secret_file::{SecretFile, SecretFileError};
-pub use time::Timestamp;
 pub use timing::{CallTiming, Phase};
 pub use vital::Vital;

@@ -294,7 +294,7 @@ async fn slowly(folder: &TempDir) {
         let planted = plant(folder, &format!("{OLD}{round:02x}"), 30 * HOUR);
         let mut offline = OfflineStores::new(&config);
         let names = lasting_content(&config);
-        let outcome = collect(&mut offline, &names, how.clone(), &progress).await;
+        let outcome = collect(&mut offline, &names, &how, &progress).await;
         assert_eq!(outcome.unwrap().stores[0].failed, 0);
         assert!(!planted.exists());
     }

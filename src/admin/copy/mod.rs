@@ -21,7 +21,7 @@ use tokio::sync::mpsc;
 pub use self::error::CopyError;
 use self::journal::Journal;
 use crate::admin::transfer::{self, AT_ONCE, Store, Transfers};
-use crate::admin::{Progress, Unit, as_text};
+use crate::admin::{Progress, Unit, as_text, share};
 use crate::content::{ContentStore, CreateMode};
 use crate::metadata::{PathFinder, Record, Share};
 use crate::stores::{BoundShare, OfflineStores, Oversized, lasting_metadata};
@@ -31,15 +31,19 @@ use crate::types::{Chain, ContentId, ContentIdentity, ObjectId, ShareName, Times
 const WAITING: usize = 16;
 
 /// What is copied.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
 pub struct CopyHow {
-    /// The content store that has it, by its name in the configuration.
+    /// Source content store, by its name in the configuration
+    #[arg(long, value_name = "NAME")]
     pub from: String,
-    /// The one that gets it.
+    /// Target content store; created if it does not exist
+    #[arg(long, value_name = "NAME")]
     pub to: String,
-    /// One share alone.
+    /// Only this share
+    #[arg(long, value_name = "SHARE", value_parser = share)]
     pub share: Option<ShareName>,
-    /// Whether every byte is compared afterwards.
+    /// Compare every byte afterwards, and copy files again that differ
+    #[arg(long)]
     pub verify: bool,
 }
 

@@ -39,16 +39,30 @@ const BATCH: usize = 256;
 const AT_ONCE: usize = 16;
 
 /// What is collected.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
 pub struct GcHow {
-    /// Nothing that was made or changed since is touched.
+    /// Minimum age: keep content that was created or changed more recently
+    #[arg(long, value_name = "AGE", default_value = "24h", value_parser = age)]
     pub older_than: Duration,
-    /// Whether nothing is removed.
+    /// Dry run: print what would be removed, and remove nothing
+    #[arg(long)]
     pub dry_run: bool,
-    /// Whether most of a store may go.
+    /// Proceed even if more than half of a store's content is unused
+    #[arg(long)]
     pub remove_most: bool,
-    /// Claims of metadata stores that are no more, whose shares' content is removed.
+    /// Also remove the content of a metadata store that is gone for good, by the claim in the error; may be
+    /// repeated
+    #[arg(long = "forget-owner", value_name = "CLAIM")]
     pub forget_owners: Vec<Uuid>,
+}
+
+/// An age from the command line.
+fn age(text: &str) -> Result<Duration, String> {
+    let millis = crate::types::settings::millis(text).map(Duration::from_millis);
+    millis.ok_or_else(|| {
+        "not a duration; write an integer and a unit (ms, s, m, h or d), such as 24h or 7d"
+            .to_owned()
+    })
 }
 
 /// What became of a collection.
@@ -97,7 +111,7 @@ pub fn lasting_content(config: &Config) -> Vec<String> {
 pub async fn collect(
     offline: &mut OfflineStores<'_>,
     names: &[String],
-    how: GcHow,
+    how: &GcHow,
     progress: &Progress,
 ) -> Result<Outcome, GcError> {
     let stop = progress.cancel();

@@ -5,14 +5,14 @@ use std::path::Path;
 
 use tokio::sync::mpsc;
 
-use super::{Dumped, now};
+use super::Dumped;
 use crate::admin::Progress;
 use crate::admin::backup::Error;
 use crate::admin::backup::list::Row;
 use crate::admin::dump::Writer;
 use crate::metadata::Record;
 use crate::ownership;
-use crate::types::ShareName;
+use crate::types::{ShareName, utc_now};
 
 /// Writes the shares that are wanted, or all, durably.
 pub(super) fn write_dump(
@@ -22,7 +22,7 @@ pub(super) fn write_dump(
     job: &Progress,
 ) -> Result<Dumped, Error> {
     let failed = Error::at(to);
-    let moment = now();
+    let moment = utc_now();
     let file = BufWriter::new(ownership::create(to, 0o666).map_err(&failed)?);
     let mut writer = Writer::new(file, &moment).map_err(&failed)?;
     let (mut bytes, mut shares, mut wanted) = (0_u64, Vec::new(), true);

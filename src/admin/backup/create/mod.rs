@@ -13,8 +13,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde::Serialize;
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 
@@ -26,11 +24,11 @@ use super::locate::{self, Place};
 use super::manifest::{Inventory, Manifest, Part, Parts, ShareManifest, StoreManifest};
 use super::{Error, FORMAT};
 use crate::admin::transfer::{self, Transfers};
-use crate::admin::{Progress, Unit};
+use crate::admin::{Progress, Unit, share};
 use crate::config::Config;
 use crate::metadata::{Loaded, Share};
 use crate::stores::OfflineStores;
-use crate::types::ShareName;
+use crate::types::{ShareName, utc_now};
 
 /// How often what was changed meanwhile is copied again.
 const PASSES: u32 = 4;
@@ -38,17 +36,23 @@ const PASSES: u32 = 4;
 const WAITING: usize = 64;
 
 /// What is to be backed up, and how.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, clap::Args)]
 pub struct Wanted {
-    /// These shares alone; none: every share of every metadata store that the configuration's shares name.
+    /// Only this share; may be repeated [default: all shares of the metadata stores in use]
+    #[arg(long = "share", value_name = "SHARE", value_parser = share)]
     pub shares: Vec<ShareName>,
-    /// The names and the list of contents, without the bytes.
+    /// Back up names and attributes, and the size and checksum of each content, but no content: for content
+    /// with a backup of its own
+    #[arg(long)]
     pub metadata_only: bool,
-    /// Contents are not read for their checksums; with `metadata_only`.
+    /// Do not read content to compute checksums
+    #[arg(long, requires = "metadata_only")]
     pub no_checksums: bool,
-    /// A backup whose files become this one's where nothing was changed since.
+    /// Incremental: reuse unchanged files of this earlier backup by hard links
+    #[arg(long, value_name = "DIR")]
     pub base: Option<PathBuf>,
-    /// Whether a backup that was begun in the folder goes on.
+    /// Resume an unfinished backup in the folder
+    #[arg(long)]
     pub resume: bool,
 }
 
@@ -81,7 +85,7 @@ pub async fn create(
     look(config, wanted, &stores).await?;
     let folder = Folder::take(folder, wanted.resume)?;
     let transfers = Transfers::new(job);
-    let begun = now();
+    let begun = utc_now();
     let (mut copied, mut kept, mut made) = (0, 0, Vec::new());
     for name in stores {
         let of_store = |manifest: &Manifest| manifest.stores.iter().any(|it| it.name == name);
@@ -107,7 +111,7 @@ pub async fn create(
         format: FORMAT,
         trunkfs: env!("CARGO_PKG_VERSION").to_owned(),
         begun,
-        ended: now(),
+        ended: utc_now(),
         bytes: !wanted.metadata_only,
         checksums: !wanted.no_checksums,
         stores: made,
@@ -172,12 +176,6 @@ fn check_shares(wanted: &[ShareName], store: &str, there: &[Share]) -> Result<()
         place: format!("the metadata store {store}"),
         known: if known.is_empty() { "none of those wanted".to_owned() } else { known.join(", ") },
     })
-}
-
-/// The time as RFC 3339 writes it, in UTC.
-fn now() -> String {
-    // Only years beyond 9999 cannot be written.
-    OffsetDateTime::now_utc().format(&Rfc3339).unwrap_or_default()
 }
 
 /// A metadata store, and the contents that it names, on their way into the backup.

@@ -25,7 +25,7 @@ use super::list::State;
 use super::manifest::{Manifest, Parts};
 use super::{Error, paths};
 use crate::admin::transfer::{self, Found, Store, Transfers};
-use crate::admin::{Progress, Unit, as_text};
+use crate::admin::{Progress, Unit, as_text, share};
 use crate::config::Config;
 use crate::content::CreateMode;
 use crate::metadata::{Load, LoadError, Share};
@@ -36,20 +36,26 @@ use crate::types::{ContentIdentity, ShareName};
 const WAITING: usize = 16;
 
 /// What is to be restored, and where to.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, clap::Args)]
 pub struct Wanted {
-    /// These shares alone; none: all.
+    /// Only this share; may be repeated [default: all shares of the backup]
+    #[arg(long = "share", value_name = "SHARE", value_parser = share)]
     pub shares: Vec<ShareName>,
-    /// The name that the one share gets.
+    /// Restore the one share under this name [default: its name in the backup]
+    #[arg(long = "as", value_name = "SHARE", value_parser = share)]
     pub name: Option<ShareName>,
-    /// The metadata store; none: the one that the configuration names for the share, or the one of the same
-    /// name.
+    /// Metadata store [default: that of the share in the configuration, else the one named in the backup]
+    #[arg(long, value_name = "NAME")]
     pub store: Option<String>,
-    /// The content store, in the same way.
+    /// Content store [default: that of the share in the configuration, else the one named in the backup]
+    #[arg(long, value_name = "NAME")]
     pub content: Option<String>,
-    /// Whether shares of the same names give way.
+    /// Replace existing shares of the same name, deleting everything in them
+    #[arg(long)]
     pub replace: bool,
-    /// Whether contents that the backup has not whole are no reason to change nothing.
+    /// Restore even if content in the backup is missing or corrupt: such files are restored as far as
+    /// possible
+    #[arg(long)]
     pub incomplete: bool,
 }
 
