@@ -50,27 +50,17 @@ pub(super) const CLIENTS: &str =
     "list the networks that may mount the share, such as - { network: 10.0.0.0/8, access: rw }";
 
 /// Why a value cannot be read.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub(super) enum Failure {
     /// What is wrong; its place is not known yet.
+    #[error("{0}")]
     Message(String),
-    /// A key is missing.
+    #[error("{0} is missing")]
     Missing(&'static str),
     /// It is noted in the document.
+    #[error("wrong")]
     Noted,
 }
-
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Message(message) => f.write_str(message),
-            Self::Missing(key) => write!(f, "{key} is missing"),
-            Self::Noted => f.write_str("wrong"),
-        }
-    }
-}
-
-impl std::error::Error for Failure {}
 
 impl serde::de::Error for Failure {
     fn custom<T: fmt::Display>(message: T) -> Self {

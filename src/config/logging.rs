@@ -109,16 +109,9 @@ pub struct Levels {
 }
 
 /// Why levels cannot be read.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
 pub struct LevelsError(String);
-
-impl fmt::Display for LevelsError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for LevelsError {}
 
 impl Default for Levels {
     fn default() -> Self {

@@ -5,18 +5,19 @@ use std::fmt;
 use crate::metadata::{Fault, Flaw, Numbers, Repair, Totals};
 use crate::types::{ContentId, ObjectId, ShareId, ShareName, Timestamp};
 
-/// Something that is wrong, confirmed as of one moment.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Something that is wrong, confirmed as of one moment; its text stands behind what it is about.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Finding {
-    /// A share without a root directory.
+    #[error("the share {share} has no root directory")]
     NoRoot { share: ShareName },
-    /// An object of a share that is not there.
+    #[error("the object {object} belongs to share number {}, which does not exist", number.0)]
     NoShare {
         object: ObjectId,
         /// The share's number.
         number: ShareId,
     },
     /// An entry that must not be.
+    #[error("the entry {} of {directory} {}", name.escape_ascii(), of_entry(*fault, *child))]
     Entry {
         /// The directory that it says it is in.
         directory: ObjectId,
@@ -26,7 +27,7 @@ pub enum Finding {
         /// Why it must not be.
         fault: Fault,
     },
-    /// A directory whose one entry lies elsewhere than in its recorded parent.
+    #[error("the directory {directory} is in {parent}, but another parent is recorded")]
     WrongParent {
         directory: ObjectId,
         /// Where its entry lies.
@@ -34,13 +35,13 @@ pub enum Finding {
         /// The entry's name.
         name: Vec<u8>,
     },
-    /// A directory that its parent names more than once.
+    #[error("the directory {directory} has {names} names")]
     SeveralNames {
         directory: ObjectId,
         /// How often.
         names: u64,
     },
-    /// An object that nothing names.
+    #[error("the {} {object} is orphaned (no directory entry)", if *is_directory { "directory" } else { "file" })]
     NoName {
         object: ObjectId,
         /// Whether it is a directory.
@@ -48,7 +49,7 @@ pub enum Finding {
         /// Its ctime then.
         ctime: Timestamp,
     },
-    /// An object that has another number of names than is recorded.
+    #[error("the file {object} has a link count of {recorded}, but {names} names")]
     LinkCount {
         /// What is no directory.
         object: ObjectId,
@@ -59,7 +60,9 @@ pub enum Finding {
         /// Its ctime then.
         ctime: Timestamp,
     },
-    /// A directory that has another number of subdirectories than is recorded.
+    #[error(
+        "the directory {directory} has a subdirectory count of {recorded}, but {subdirs} subdirectories"
+    )]
     SubdirCount {
         directory: ObjectId,
         /// Subdirectories that there are.
@@ -68,19 +71,23 @@ pub enum Finding {
         recorded: u64,
     },
     /// A directory that is its own ancestor, so that no root leads to it and to what lies under it.
+    #[error("the directory {directory} is its own ancestor (a cycle), unreachable from any root")]
     Cycle { directory: ObjectId },
     /// A count of names of what has none to count.
+    #[error("{object} has a link count, but is not a file")]
     StrayLinkCount {
         /// Not there, or a directory.
         object: ObjectId,
     },
     /// What is wrong with an object by itself.
+    #[error("{}", of_flaw(*flaw, *object))]
     Flaw {
         object: ObjectId,
         /// What is wrong.
         flaw: Flaw,
     },
     /// An object whose file number none can have, or an older one of the share has.
+    #[error("{object} has the {}", of_fileid(*fileid, *shared))]
     Fileid {
         object: ObjectId,
         /// The number.
@@ -89,6 +96,7 @@ pub enum Finding {
         shared: bool,
     },
     /// An entry whose cookie none can have (READDIR has a meaning for 0 to 2).
+    #[error("the entry {} of {directory} has the invalid cookie {cookie}", name.escape_ascii())]
     Cookie {
         directory: ObjectId,
         name: Vec<u8>,
@@ -97,6 +105,7 @@ pub enum Finding {
         cookie: i64,
     },
     /// An entry whose name none can have, so that its directory cannot be listed.
+    #[error("the entry {} of {directory} for {child} has an invalid name", name.escape_ascii())]
     Name {
         directory: ObjectId,
         name: Vec<u8>,
@@ -104,6 +113,7 @@ pub enum Finding {
         child: ObjectId,
     },
     /// Numbers that are given out next are there already.
+    #[error("the sequence of {} is at {last}, but {highest} is in use", of_numbers(*numbers))]
     Sequence {
         numbers: Numbers,
         /// The highest that is there.
@@ -112,6 +122,10 @@ pub enum Finding {
         last: i64,
     },
     /// Counters that do not say what a share uses.
+    #[error(
+        "the usage counters of the share {share} say {} objects and {} bytes, but there are {} and {}",
+        recorded.objects, recorded.bytes, counted.objects, counted.bytes
+    )]
     Usage {
         share: ShareName,
         /// Its number.
@@ -122,6 +136,9 @@ pub enum Finding {
         counted: Totals,
     },
     /// A file that is recorded to take fewer bytes than its content store has allocated for it.
+    #[error(
+        "the file {object} has {recorded} used bytes recorded, but {allocated} allocated: du shows too little"
+    )]
     UsedTooLittle {
         /// The file.
         object: ObjectId,
@@ -132,7 +149,7 @@ pub enum Finding {
         /// Bytes that are allocated, in whole blocks.
         allocated: u64,
     },
-    /// A file whose bytes are gone.
+    #[error("the content {content} of the file {object} is missing ({size} bytes lost)")]
     ContentMissing {
         /// The file.
         object: ObjectId,
@@ -141,7 +158,7 @@ pub enum Finding {
         /// How many there must be.
         size: u64,
     },
-    /// A file that has fewer bytes than it must have.
+    #[error("the content {content} of the file {object} is truncated: {length} of {size} bytes")]
     ContentShort {
         /// The file.
         object: ObjectId,
@@ -314,117 +331,39 @@ impl fmt::Display for Remedy {
     }
 }
 
-/// What is wrong, in one line, behind what it is about.
-impl fmt::Display for Finding {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NoRoot { share } => write!(f, "the share {share} has no root directory"),
-            Self::NoShare { object, number } => {
-                write!(
-                    f,
-                    "the object {object} belongs to share number {}, which does not exist",
-                    number.0
-                )
-            }
-            Self::Entry { directory, name, child, fault } => {
-                write!(f, "the entry {} of {directory} ", name.escape_ascii())?;
-                match fault {
-                    Fault::OutsideDirectory => write!(f, "is in an object that is not a directory"),
-                    Fault::Dangling => write!(f, "points to {child}, which does not exist"),
-                    Fault::OtherShare => write!(f, "points to {child} of another share"),
-                    Fault::NamesRoot => write!(f, "points to {child}, the root of a share"),
-                    Fault::OtherParent => {
-                        write!(f, "is a second name of the directory {child}")
-                    }
-                }
-            }
-            Self::WrongParent { directory, parent, .. } => {
-                write!(
-                    f,
-                    "the directory {directory} is in {parent}, but another parent is recorded"
-                )
-            }
-            Self::SeveralNames { directory, names } => {
-                write!(f, "the directory {directory} has {names} names")
-            }
-            Self::NoName { object, is_directory, .. } => {
-                let kind = if *is_directory { "directory" } else { "file" };
-                write!(f, "the {kind} {object} is orphaned (no directory entry)")
-            }
-            Self::LinkCount { object, names, recorded, .. } => {
-                write!(f, "the file {object} has a link count of {recorded}, but {names} names")
-            }
-            Self::SubdirCount { directory, subdirs, recorded } => write!(
-                f,
-                "the directory {directory} has a subdirectory count of {recorded}, but {subdirs} subdirectories"
-            ),
-            Self::Cycle { directory } => {
-                write!(
-                    f,
-                    "the directory {directory} is its own ancestor (a cycle), unreachable from any root"
-                )
-            }
-            Self::StrayLinkCount { object } => {
-                write!(f, "{object} has a link count, but is not a file")
-            }
-            Self::Flaw { object, flaw } => match flaw {
-                Flaw::Mode => write!(f, "the mode of {object} has invalid bits"),
-                Flaw::TargetSize => {
-                    write!(
-                        f,
-                        "the size of the symbolic link {object} differs from the length of its target"
-                    )
-                }
-                Flaw::Verifier => write!(
-                    f,
-                    "{object} has the verifier of an exclusive create, but is not a regular file"
-                ),
-                Flaw::Used => {
-                    write!(f, "the recorded used bytes of {object} exceed its size")
-                }
-            },
-            Self::Fileid { object, fileid, shared: true } => {
-                write!(f, "{object} has the file number {fileid} of an older object")
-            }
-            Self::Fileid { object, fileid, shared: false } => {
-                write!(f, "{object} has the invalid file number {fileid}")
-            }
-            Self::Cookie { directory, name, cookie, .. } => write!(
-                f,
-                "the entry {} of {directory} has the invalid cookie {cookie}",
-                name.escape_ascii()
-            ),
-            Self::Name { directory, name, child } => write!(
-                f,
-                "the entry {} of {directory} for {child} has an invalid name",
-                name.escape_ascii()
-            ),
-            Self::Sequence { numbers, highest, last } => {
-                let what = match numbers {
-                    Numbers::Fileids => "file numbers",
-                    Numbers::Cookies => "cookies",
-                };
-                write!(f, "the sequence of {what} is at {last}, but {highest} is in use")
-            }
-            Self::Usage { share, recorded, counted, .. } => write!(
-                f,
-                "the usage counters of the share {share} say {} objects and {} bytes, but there are {} and {}",
-                recorded.objects, recorded.bytes, counted.objects, counted.bytes
-            ),
-            Self::UsedTooLittle { object, recorded, allocated, .. } => write!(
-                f,
-                "the file {object} has {recorded} used bytes recorded, but {allocated} allocated: du shows too little"
-            ),
-            Self::ContentMissing { object, content, size } => {
-                write!(
-                    f,
-                    "the content {content} of the file {object} is missing ({size} bytes lost)"
-                )
-            }
-            Self::ContentShort { object, content, size, length } => write!(
-                f,
-                "the content {content} of the file {object} is truncated: {length} of {size} bytes"
-            ),
+fn of_entry(fault: Fault, child: ObjectId) -> String {
+    match fault {
+        Fault::OutsideDirectory => "is in an object that is not a directory".to_owned(),
+        Fault::Dangling => format!("points to {child}, which does not exist"),
+        Fault::OtherShare => format!("points to {child} of another share"),
+        Fault::NamesRoot => format!("points to {child}, the root of a share"),
+        Fault::OtherParent => format!("is a second name of the directory {child}"),
+    }
+}
+
+fn of_flaw(flaw: Flaw, object: ObjectId) -> String {
+    match flaw {
+        Flaw::Mode => format!("the mode of {object} has invalid bits"),
+        Flaw::TargetSize => {
+            format!("the size of the symbolic link {object} differs from the length of its target")
         }
+        Flaw::Verifier => {
+            format!("{object} has the verifier of an exclusive create, but is not a regular file")
+        }
+        Flaw::Used => format!("the recorded used bytes of {object} exceed its size"),
+    }
+}
+
+fn of_fileid(fileid: i64, shared: bool) -> String {
+    match shared {
+        true => format!("file number {fileid} of an older object"),
+        false => format!("invalid file number {fileid}"),
+    }
+}
+
+fn of_numbers(numbers: Numbers) -> &'static str {
+    match numbers {
+        Numbers::Fileids => "file numbers",
+        Numbers::Cookies => "cookies",
     }
 }
