@@ -15,7 +15,7 @@ use crate::admin::dump::Writer;
 use crate::admin::{Progress, Unit, share};
 use crate::metadata::{Dump, Error, Loaded, Record};
 use crate::ownership;
-use crate::stores::open_for_dump;
+use crate::stores::open_for_reading;
 use crate::types::{ShareName, utc_now};
 
 /// How many portions may wait for the file. The store's snapshot does not wait for a slow disk long.
@@ -52,7 +52,7 @@ pub(super) fn run(options: &Options) -> Result<(), Failure> {
     let counts = run_job(options.json, FAILED, async |job| {
         let cancel = job.progress.cancel();
         let opened = tokio::select! {
-            opened = open_for_dump(&config, &options.store) => opened,
+            opened = open_for_reading(&config, &options.store) => opened,
             () = cancel.cancelled() => return Err(interrupted(standard_output)),
         };
         let store = opened.map_err(|error| {

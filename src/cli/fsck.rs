@@ -20,7 +20,7 @@ use crate::admin::{Unit, share};
 use crate::config::{self, Config, LogFormat};
 use crate::content::{ContentStore, CreateMode};
 use crate::metadata::{Checker, Error, Repairable, Share};
-use crate::stores::{OfflineStores, lasting_metadata, open_for_check, open_for_repair};
+use crate::stores::{OfflineStores, lasting_metadata, open_for_reading, open_for_repair};
 use crate::types::{Chain, ShareId, ShareName};
 
 /// Errors were corrected.
@@ -274,7 +274,7 @@ impl StoreCheck<'_> {
         let told = |error: &(dyn std::error::Error + 'static)| Chain(error).to_string();
         let unopened = |error: Error| format!("metadata.stores.{}: {}", self.name, told(&error));
         if !self.options.repair {
-            let store = open_for_check(self.config, self.name).await.map_err(|it| told(&it))?;
+            let store = open_for_reading(self.config, self.name).await.map_err(|it| told(&it))?;
             let checker = store.checker().await.map_err(unopened)?;
             return self.check_with(&*checker, None).await;
         }

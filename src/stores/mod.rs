@@ -19,8 +19,8 @@ use tokio::task::JoinSet;
 pub use self::binding::{Binding, settle_binding};
 pub use self::binding_error::BindingError;
 pub use self::offline::{
-    BoundShare, OfflineError, OfflineStores, lasting_metadata, open_for_check, open_for_dump,
-    open_for_load, open_for_repair,
+    BoundShare, OfflineError, OfflineStores, lasting_metadata, open_for_load, open_for_reading,
+    open_for_repair,
 };
 use self::open_retry::{Failed, opened};
 use self::preflight::summary;

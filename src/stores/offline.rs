@@ -44,15 +44,6 @@ pub enum OfflineError {
     Closed { name: String, place: String, source: metadata::Error },
 }
 
-/// A metadata store to be dumped, whether servers have it open or not.
-pub async fn open_for_dump(config: &Config, name: &str) -> Result<Box<dyn Dump>, OfflineError> {
-    Ok(match named(config, name)? {
-        config::Metadata::Memory { .. } => return Err(OfflineError::InMemory(name.to_owned())),
-        config::Metadata::Sqlite(settings) => Box::new(look(name, settings).await?),
-        config::Metadata::Postgres(settings) => Box::new(connect(name, settings).await?),
-    })
-}
-
 /// A metadata store to be changed as a whole. A SQLite file must have no server.
 pub async fn open_for_load(config: &Config, name: &str) -> Result<Box<dyn Load>, OfflineError> {
     Ok(match named(config, name)? {
@@ -65,8 +56,8 @@ pub async fn open_for_load(config: &Config, name: &str) -> Result<Box<dyn Load>,
     })
 }
 
-/// A metadata store to be checked, whether servers have it open or not.
-pub async fn open_for_check(
+/// A metadata store to be read: dumped or checked, whether servers have it open or not.
+pub async fn open_for_reading(
     config: &Config,
     name: &str,
 ) -> Result<Box<dyn Checkable>, OfflineError> {
@@ -168,7 +159,8 @@ impl<'c> OfflineStores<'c> {
         if let Some(store) = self.metadata.get(name) {
             return Ok(store.clone());
         }
-        let store: Arc<dyn Dump> = open_for_dump(self.config, name).await?.into();
+        let store: Box<dyn Dump> = open_for_reading(self.config, name).await?;
+        let store: Arc<dyn Dump> = store.into();
         self.metadata.insert(name.to_owned(), store.clone());
         Ok(store)
     }
