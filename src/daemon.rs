@@ -174,7 +174,7 @@ impl Control {
     /// calls, from the next call on. Nothing else of it counts.
     pub fn apply(&self, config: &Config) {
         for share in &config.shares {
-            self.vfs.set_rules(&share.name, stores::rules(share));
+            self.vfs.set_rules(&share.name, share.clients.clone());
         }
         let settings = settings(config);
         self.server.set_times(

@@ -29,7 +29,7 @@ pub use error::{Error, Errors};
 pub use load::{Loaded, Source};
 pub use logging::{Level, Levels, LevelsError, LogFormat, Logging};
 pub use server::{DEFAULT_PORT, Listener, Server};
-pub use share::{Access, Client, Mode, NOBODY, Root, Share, Squash};
+pub use share::{Mode, Root, Share};
 pub use stores::{Content, Metadata};
 pub use warnings::{FILE_VARIABLE, URL_VARIABLE};
 

@@ -7,10 +7,9 @@ use ipnet::IpNet;
 use serde::de::{Deserializer, Error, Unexpected, Visitor};
 use serde::{Deserialize, Serialize};
 
-use super::share::Network;
 use crate::net::ServerSettings;
 use crate::portmap::{self, PortmapMode};
-use crate::types::settings::{Flat, Number};
+use crate::types::settings::{Flat, Network, Number};
 
 /// The port that is listened on where the configuration names none.
 pub const DEFAULT_PORT: u16 = 12049;

@@ -1,21 +1,14 @@
 //! `shares`: what clients mount, and who may.
 
 use std::fmt;
-use std::net::IpAddr;
 
-use ipnet::IpNet;
 use serde::de::{Deserializer, Error as _, Unexpected, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
 use uuid::Uuid;
 
-use crate::types::settings::{Number, Size, text};
+use crate::types::settings::{Identity, Size, text};
 use crate::types::{ContentIdentity, ShareName};
-
-/// The user and group that squashed callers become where the configuration names none.
-pub const NOBODY: u32 = 65534;
-
-/// A uid or gid. The last of 32 bits means "nobody in particular" to chown(2).
-type Identity = Number<0, { u32::MAX as u64 - 1 }>;
+use crate::vfs::ClientRule;
 
 /// What clients mount.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
@@ -40,7 +33,7 @@ pub struct Share {
     #[serde(default)]
     pub root: Root,
     /// Who may mount it, at least one, no network twice; the narrowest that holds a client counts.
-    pub clients: Vec<Client>,
+    pub clients: Vec<ClientRule>,
 }
 
 /// A root directory's owner and mode when it is made.
@@ -60,59 +53,6 @@ pub struct Root {
 /// Permission bits with set-uid, set-gid and sticky: `0o7777` at most.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Mode(u32);
-
-/// Clients of a network and what they may.
-#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
-pub struct Client {
-    /// Their addresses.
-    #[serde(deserialize_with = "network")]
-    pub network: IpNet,
-    /// Whether they may change anything.
-    #[serde(default)]
-    pub access: Access,
-    /// Whose identity is replaced by the anonymous one.
-    #[serde(default)]
-    pub squash: Squash,
-    /// The anonymous user.
-    #[serde(default = "nobody", with = "Identity")]
-    pub anonuid: u32,
-    /// The anonymous group.
-    #[serde(default = "nobody", with = "Identity")]
-    pub anongid: u32,
-    /// Whether calls must come from a port below 1024.
-    #[serde(default)]
-    pub require_reserved_port: bool,
-}
-
-/// What clients may do.
-#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
-pub enum Access {
-    /// Read and change.
-    #[default]
-    #[serde(rename = "rw")]
-    ReadWrite,
-    #[serde(rename = "ro")]
-    ReadOnly,
-}
-
-/// Whose identity is replaced by the anonymous one (exports(5), "User ID Mapping").
-#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
-pub enum Squash {
-    /// The superuser's.
-    #[default]
-    #[serde(rename = "root_squash")]
-    Root,
-    /// No user's.
-    #[serde(rename = "no_root_squash")]
-    None,
-    /// Everybody's.
-    #[serde(rename = "all_squash")]
-    All,
-}
-
-fn nobody() -> u32 {
-    NOBODY
-}
 
 fn shown<S: Serializer>(value: &impl fmt::Display, to: S) -> Result<S::Ok, S::Error> {
     to.collect_str(value)
@@ -152,36 +92,6 @@ fn uuid<'de, D: Deserializer<'de>>(from: D, expected: &str) -> Result<Uuid, D::E
             "{text:?} is not {expected}; write the UUID in the server's error, or remove the key"
         ))
     })
-}
-
-/// A network, or one address.
-pub(super) struct Network(pub(super) IpNet);
-
-impl<'de> Deserialize<'de> for Network {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        network(from).map(Self)
-    }
-}
-
-fn network<'de, D: Deserializer<'de>>(from: D) -> Result<IpNet, D::Error> {
-    let text = text(from)?;
-    if let Ok(address) = text.parse::<IpAddr>() {
-        return Ok(address.into());
-    }
-    let network: IpNet = text.parse().map_err(|_| {
-        D::Error::custom(format!(
-            "{text:?} is not a network; write an address and a prefix length, such as 10.0.0.0/8 or fd00::/8, or a \
-             single address"
-        ))
-    })?;
-    if network.trunc() != network {
-        return Err(D::Error::custom(format!(
-            "{text:?} has host bits set; write {} for the network or {} for the single address",
-            network.trunc(),
-            network.addr()
-        )));
-    }
-    Ok(network)
 }
 
 impl Mode {

@@ -12,6 +12,7 @@ use std::time::Duration;
 use super::effective::{effective, scalars};
 use super::*;
 use crate::types::settings;
+use crate::vfs::{Access, Squash};
 
 const EXAMPLE: &str = include_str!("../../config.example.yaml");
 

@@ -37,7 +37,7 @@ use crate::metadata::schema::Schema;
 use crate::metadata::sqlite::{SqliteSchema, SqliteStore};
 use crate::metadata::{self, MetadataStore, RootSpec, ShareSpec};
 use crate::types::ShareName;
-use crate::vfs::{ClientRule, ExportSettings, Squash, WriteBehind};
+use crate::vfs::{ExportSettings, WriteBehind};
 
 /// The chunk size of a new share in bytes, for content stores that keep chunks.
 const CHUNK_SIZE: u32 = 4 << 20;
@@ -146,7 +146,7 @@ impl Stores {
             capabilities.max_file_size.min(size_limit::of(share.max_file_size, &*content));
         Ok(ExportSettings {
             share: opened,
-            rules: rules(share),
+            rules: share.clients.clone(),
             metadata,
             content,
             write_behind: WriteBehind::default(),
@@ -393,26 +393,4 @@ fn with_migrations(settings: Settings, folder: Option<&Path>) -> Settings {
 
 fn unknown(share: &config::Share, name: &str) -> StoreError {
     StoreError::Unknown { share: share.name.clone(), name: name.to_owned() }
-}
-
-/// A share's rules.
-pub(crate) fn rules(share: &config::Share) -> Vec<ClientRule> {
-    share.clients.iter().map(rule).collect()
-}
-
-fn rule(client: &config::Client) -> ClientRule {
-    ClientRule {
-        network: client.network,
-        read_only: match client.access {
-            config::Access::ReadWrite => false,
-            config::Access::ReadOnly => true,
-        },
-        squash: match client.squash {
-            config::Squash::Root => Squash::Root,
-            config::Squash::None => Squash::None,
-            config::Squash::All => Squash::All,
-        },
-        anonymous: (client.anonuid, client.anongid),
-        reserved_port: client.require_reserved_port,
-    }
 }

@@ -4,9 +4,11 @@
 //! Messages say what is wrong with a value and what to write. The configuration adds place and key.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use ipnet::IpNet;
 use serde::de::{Deserializer, Error, SeqAccess, Unexpected, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
 
@@ -441,4 +443,39 @@ pub(crate) fn masked(text: &str) -> String {
         Some(_) | None => part.to_owned(),
     });
     format!("{scheme}://{user}{place}?{}", parts.collect::<Vec<_>>().join("&"))
+}
+
+/// A uid or gid. The last of 32 bits means "nobody in particular" to chown(2).
+pub(crate) type Identity = Number<0, { u32::MAX as u64 - 1 }>;
+
+/// A network, or one address.
+#[derive(Debug)]
+pub(crate) struct Network(pub(crate) IpNet);
+
+impl<'de> Deserialize<'de> for Network {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        network(from).map(Self)
+    }
+}
+
+/// The same, for a field.
+pub(crate) fn network<'de, D: Deserializer<'de>>(from: D) -> Result<IpNet, D::Error> {
+    let text = text(from)?;
+    if let Ok(address) = text.parse::<IpAddr>() {
+        return Ok(address.into());
+    }
+    let network: IpNet = text.parse().map_err(|_| {
+        D::Error::custom(format!(
+            "{text:?} is not a network; write an address and a prefix length, such as 10.0.0.0/8 or fd00::/8, or a \
+             single address"
+        ))
+    })?;
+    if network.trunc() != network {
+        return Err(D::Error::custom(format!(
+            "{text:?} has host bits set; write {} for the network or {} for the single address",
+            network.trunc(),
+            network.addr()
+        )));
+    }
+    Ok(network)
 }

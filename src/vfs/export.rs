@@ -8,7 +8,7 @@ use parking_lot::RwLock;
 use tokio::time::timeout;
 
 use super::file::Files;
-use super::{ClientRule, Error, Vfs};
+use super::{Access, ClientRule, Error, Vfs};
 use crate::content::ContentStore;
 use crate::log_limit::limited;
 use crate::metadata::{Namespace, Share};
@@ -139,7 +139,7 @@ impl Vfs {
         let rules = export.rules.read();
         let rule = ClientRule::find(&rules, caller.address.ip()).ok_or(Error::ClientRefused)?;
         rule.check_port(caller)?;
-        if intent == Intent::Write && rule.read_only {
+        if intent == Intent::Write && rule.access == Access::ReadOnly {
             return Err(Error::ReadOnly);
         }
         let attaches = intent == Intent::Attach && handle.object == export.share.root;
@@ -171,6 +171,7 @@ impl Vfs {
     /// Whether the share is read-only for the caller.
     pub(super) fn is_read_only(export: &Export, caller: &Caller) -> bool {
         let rules = export.rules.read();
-        ClientRule::find(&rules, caller.address.ip()).is_none_or(|rule| rule.read_only)
+        ClientRule::find(&rules, caller.address.ip())
+            .is_none_or(|rule| rule.access == Access::ReadOnly)
     }
 }

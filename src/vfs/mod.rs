@@ -21,7 +21,7 @@ pub use attributes::FsStat;
 pub use error::{Error, Failure, Result};
 pub use export::{ExportSettings, WriteBehind};
 pub use mount::{ExportEntry, MountError};
-pub use policy::{ClientRule, Squash};
+pub use policy::{Access, ClientRule, Squash};
 
 use crate::metadata::{Change, Page};
 use crate::types::{Attributes, ShareName};

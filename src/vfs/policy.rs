@@ -3,37 +3,69 @@
 use std::net::IpAddr;
 
 use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
 
 use super::Error;
+use crate::types::settings::{Identity, network};
 use crate::types::{Caller, Credentials};
 
 /// The lowest port that a process without privileges may use.
 const FIRST_FREE_PORT: u16 = 1024;
 
-/// Whom the server takes a caller for (`exports(5)`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The user and group that squashed callers become where the configuration names none.
+const NOBODY: u32 = 65534;
+
+/// Clients of a network and what they may do.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
+pub struct ClientRule {
+    /// Their addresses.
+    #[serde(deserialize_with = "network")]
+    pub network: IpNet,
+    /// Whether they may change anything.
+    #[serde(default)]
+    pub access: Access,
+    /// Whose identity is replaced by the anonymous one.
+    #[serde(default)]
+    pub squash: Squash,
+    /// The anonymous user.
+    #[serde(default = "nobody", with = "Identity")]
+    pub anonuid: u32,
+    /// The anonymous group.
+    #[serde(default = "nobody", with = "Identity")]
+    pub anongid: u32,
+    /// Whether calls must come from a port below 1024.
+    #[serde(default)]
+    pub require_reserved_port: bool,
+}
+
+/// What clients may do.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
+pub enum Access {
+    /// Read and change.
+    #[default]
+    #[serde(rename = "rw")]
+    ReadWrite,
+    #[serde(rename = "ro")]
+    ReadOnly,
+}
+
+/// Whose identity is replaced by the anonymous one (exports(5), "User ID Mapping").
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
 pub enum Squash {
-    /// Everybody is who they say they are.
-    None,
-    /// uid 0 and gid 0 become the anonymous user and group.
+    /// That of uid 0 and gid 0.
+    #[default]
+    #[serde(rename = "root_squash")]
     Root,
-    /// Everybody becomes the anonymous user.
+    /// No user's.
+    #[serde(rename = "no_root_squash")]
+    None,
+    /// Every user's.
+    #[serde(rename = "all_squash")]
     All,
 }
 
-/// What clients of one network may do.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ClientRule {
-    /// The clients.
-    pub network: IpNet,
-    /// Whether they may only read.
-    pub read_only: bool,
-    /// Whom they are taken for.
-    pub squash: Squash,
-    /// The anonymous user's uid and gid.
-    pub anonymous: (u32, u32),
-    /// Whether they must call from a port below 1024.
-    pub reserved_port: bool,
+fn nobody() -> u32 {
+    NOBODY
 }
 
 impl ClientRule {
@@ -46,7 +78,7 @@ impl ClientRule {
 
     /// Checks what needs no credentials.
     pub(crate) fn check_port(&self, caller: &Caller) -> Result<(), Error> {
-        if self.reserved_port && caller.address.port() >= FIRST_FREE_PORT {
+        if self.require_reserved_port && caller.address.port() >= FIRST_FREE_PORT {
             return Err(Error::PortRefused);
         }
         Ok(())
@@ -55,8 +87,8 @@ impl ClientRule {
     /// The credentials that the caller's count as. A caller without any is the anonymous user where
     /// the rule has one to offer.
     pub(crate) fn squashed(&self, caller: &Caller) -> Result<Credentials, Error> {
-        let (uid, gid) = self.anonymous;
-        let anonymous = Credentials { uid, gid, gids: Vec::new() };
+        let anonymous = self.anonymous();
+        let (uid, gid) = (anonymous.uid, anonymous.gid);
         let Some(sent) = &caller.credentials else {
             return match self.squash {
                 Squash::None => Err(Error::TooWeak),
@@ -76,8 +108,7 @@ impl ClientRule {
 
     /// The anonymous user, for calls that mounting needs before it has credentials.
     pub(crate) fn anonymous(&self) -> Credentials {
-        let (uid, gid) = self.anonymous;
-        Credentials { uid, gid, gids: Vec::new() }
+        Credentials { uid: self.anonuid, gid: self.anongid, gids: Vec::new() }
     }
 }
 
@@ -88,10 +119,11 @@ mod tests {
     fn rule(network: &str, squash: Squash) -> ClientRule {
         ClientRule {
             network: network.parse().unwrap(),
-            read_only: false,
+            access: Access::ReadWrite,
             squash,
-            anonymous: (65_534, 65_533),
-            reserved_port: false,
+            anonuid: 65_534,
+            anongid: 65_533,
+            require_reserved_port: false,
         }
     }
 

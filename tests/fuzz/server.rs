@@ -20,7 +20,7 @@ use trunkfs::mount::Mount;
 use trunkfs::net::{Server, ServerSettings};
 use trunkfs::nfs3::Nfs3;
 use trunkfs::types::{Context, FileHandle, Name, ObjectId, ShareName, SymlinkTarget};
-use trunkfs::vfs::{ClientRule, ExportSettings, Squash, Vfs, WriteBehind};
+use trunkfs::vfs::{Access, ClientRule, ExportSettings, Squash, Vfs, WriteBehind};
 
 use crate::client::{Call, Connection, Outcome, PATIENCE, Reply};
 use crate::inputs::Inputs;
@@ -82,10 +82,11 @@ impl Fixture {
         let handles: Vec<_> = objects.into_iter().chain([gone]).map(handle).collect();
         let rule = ClientRule {
             network: "127.0.0.0/8".parse().unwrap(),
-            read_only: false,
+            access: Access::ReadWrite,
             squash: Squash::None,
-            anonymous: (65_534, 65_534),
-            reserved_port: false,
+            anonuid: 65_534,
+            anongid: 65_534,
+            require_reserved_port: false,
         };
         let export = ExportSettings {
             share,

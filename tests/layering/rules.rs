@@ -13,7 +13,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("ownership", &[]),
     ("availability", &["log_limit", "types"]),
     // The settings that it fills.
-    ("config", &["metadata", "content", "net", "portmap", "types"]),
+    ("config", &["metadata", "content", "vfs", "net", "portmap", "types"]),
     ("telemetry", &["config", "log_limit", "types"]),
     ("xdr", &["types"]),
     ("rpc", &["xdr", "log_limit", "types"]),

@@ -11,7 +11,7 @@ use trunkfs::mount::Mount;
 use trunkfs::nfs3::Nfs3;
 use trunkfs::rpc::{Arrival, CallMessage, Program, Protocol, Reply, Standing};
 use trunkfs::types::{Caller, Credentials, FileHandle, ShareName};
-use trunkfs::vfs::{ClientRule, ExportSettings, Squash, Vfs, WriteBehind};
+use trunkfs::vfs::{Access, ClientRule, ExportSettings, Squash, Vfs, WriteBehind};
 use trunkfs::xdr::{Decoder, Encoder};
 
 /// Arguments of a call.
@@ -69,10 +69,11 @@ impl Server {
         let root = FileHandle { share: share.name.clone(), object: share.root };
         let rule = ClientRule {
             network: "127.0.0.0/8".parse().unwrap(),
-            read_only: false,
+            access: Access::ReadWrite,
             squash: Squash::None,
-            anonymous: (65_534, 65_534),
-            reserved_port: false,
+            anonuid: 65_534,
+            anongid: 65_534,
+            require_reserved_port: false,
         };
         let export = ExportSettings {
             share,

@@ -3,7 +3,7 @@
 use trunkfs::metadata::MetadataStore;
 use trunkfs::rpc::{AuthStatus, Program as _, Reply};
 use trunkfs::types::{Caller, FileHandle, ShareName};
-use trunkfs::vfs::{ClientRule, Squash};
+use trunkfs::vfs::{Access, ClientRule, Squash};
 use trunkfs::xdr::Decoder;
 
 use super::fixture::{Args, Server, call, caller, message, of};
@@ -194,10 +194,11 @@ async fn recorded_replies_are_for_admitted_clients() {
     assert!(admitted("10.0.0.1:50000", b"no handle"));
     let rule = ClientRule {
         network: "127.0.0.0/8".parse().unwrap(),
-        read_only: true,
+        access: Access::ReadOnly,
         squash: Squash::All,
-        anonymous: (65_534, 65_534),
-        reserved_port: true,
+        anonuid: 65_534,
+        anongid: 65_534,
+        require_reserved_port: true,
     };
     server.vfs.set_rules(&share, vec![rule]);
     assert!(!admitted("127.0.0.1:50000", &server.root));

@@ -10,7 +10,8 @@ use trunkfs::metadata::{
 };
 use trunkfs::types::{Attributes, Caller, Context, Credentials, FileHandle, Name, ShareName};
 use trunkfs::vfs::{
-    ClientRule, CommitDone, ExportSettings, Result, Squash, Stability, Vfs, WriteBehind, WriteDone,
+    Access, ClientRule, CommitDone, ExportSettings, Result, Squash, Stability, Vfs, WriteBehind,
+    WriteDone,
 };
 
 use crate::faulty::FaultyContent;
@@ -26,10 +27,11 @@ pub(crate) struct Fixture {
 pub(crate) fn rule() -> ClientRule {
     ClientRule {
         network: "127.0.0.0/8".parse().unwrap(),
-        read_only: false,
+        access: Access::ReadWrite,
         squash: Squash::None,
-        anonymous: (65_534, 65_534),
-        reserved_port: false,
+        anonuid: 65_534,
+        anongid: 65_534,
+        require_reserved_port: false,
     }
 }
 

@@ -5,14 +5,15 @@ use std::time::Duration;
 use tokio::time::Instant;
 use trunkfs::metadata::rules::access;
 use trunkfs::types::Component;
-use trunkfs::vfs::{ClientRule, Error, MountError, Squash, Stability, WriteBehind};
+use trunkfs::vfs::{Access, ClientRule, Error, MountError, Squash, Stability, WriteBehind};
 
 use crate::fixture::{Fixture, caller, read, rule, unstable, write};
 
 #[tokio::test]
 async fn a_read_only_export_refuses_changes_and_grants_none() {
     let fixture =
-        Fixture::with(ClientRule { read_only: true, ..rule() }, WriteBehind::default()).await;
+        Fixture::with(ClientRule { access: Access::ReadOnly, ..rule() }, WriteBehind::default())
+            .await;
     let refused =
         write(&fixture.one, &fixture.root(), 0, b"x", trunkfs::vfs::Stability::FileSync).await;
     assert!(matches!(refused.unwrap_err().error, Error::ReadOnly));
@@ -38,7 +39,8 @@ async fn callers_without_credentials_may_attach_and_no_more() {
 #[tokio::test]
 async fn other_networks_and_ports_are_refused_on_every_call() {
     let fixture =
-        Fixture::with(ClientRule { reserved_port: true, ..rule() }, WriteBehind::default()).await;
+        Fixture::with(ClientRule { require_reserved_port: true, ..rule() }, WriteBehind::default())
+            .await;
     let mut stranger = caller(0);
     stranger.address = "192.0.2.1:900".parse().unwrap();
     let refused = fixture.one.getattr(&stranger, &fixture.root()).await.unwrap_err();
@@ -71,7 +73,7 @@ async fn new_rules_count_from_the_next_call_on() {
     unstable(&fixture.one, &file, 0, b"one").await;
     let set = |rules| fixture.one.set_rules(&fixture.share.name, rules);
 
-    set(vec![ClientRule { read_only: true, ..rule() }]);
+    set(vec![ClientRule { access: Access::ReadOnly, ..rule() }]);
     let refused = write(&fixture.one, &file, 0, b"two", Stability::Unstable).await.unwrap_err();
     assert!(matches!(refused.error, Error::ReadOnly), "{refused:?}");
     assert_eq!(read(&fixture.one, &file).await, b"one");

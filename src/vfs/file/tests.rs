@@ -11,7 +11,7 @@ use crate::metadata::memory::MemoryStore;
 use crate::metadata::{CreateHow, MetadataStore as _, RootSpec, SetAttributes, ShareSpec};
 use crate::types::{Caller, Credentials, FileHandle, Name, ObjectId, ShareName};
 use crate::vfs::export::Export;
-use crate::vfs::{ClientRule, ExportSettings, Squash, Stability, Vfs, WriteBehind};
+use crate::vfs::{Access, ClientRule, ExportSettings, Squash, Stability, Vfs, WriteBehind};
 
 struct World {
     vfs: Arc<Vfs>,
@@ -27,10 +27,11 @@ impl World {
         let share = metadata.open_share(&spec).await.unwrap();
         let rule = ClientRule {
             network: "127.0.0.0/8".parse().unwrap(),
-            read_only: false,
+            access: Access::ReadWrite,
             squash: Squash::None,
-            anonymous: (65_534, 65_534),
-            reserved_port: false,
+            anonuid: 65_534,
+            anongid: 65_534,
+            require_reserved_port: false,
         };
         let export = ExportSettings {
             share: share.clone(),

@@ -21,7 +21,7 @@ use trunkfs::mount::Mount;
 use trunkfs::net::{Server, ServerSettings};
 use trunkfs::nfs3::Nfs3;
 use trunkfs::types::{FileHandle, ShareName};
-use trunkfs::vfs::{ClientRule, ExportSettings, Squash, Vfs, WriteBehind};
+use trunkfs::vfs::{Access, ClientRule, ExportSettings, Squash, Vfs, WriteBehind};
 use uuid::Uuid;
 
 use super::client::Client;
@@ -267,10 +267,11 @@ pub(crate) struct TestServer {
 fn rule(network: &str, squash: Squash) -> ClientRule {
     ClientRule {
         network: network.parse().unwrap(),
-        read_only: false,
+        access: Access::ReadWrite,
         squash,
-        anonymous: ANONYMOUS,
-        reserved_port: false,
+        anonuid: ANONYMOUS.0,
+        anongid: ANONYMOUS.1,
+        require_reserved_port: false,
     }
 }
 
@@ -278,8 +279,8 @@ fn rule(network: &str, squash: Squash) -> ClientRule {
 /// 127.0.0.2 where a case needs a client of other rights.
 fn shares() -> Vec<(&'static str, u32, Vec<ClientRule>)> {
     let all = "127.0.0.0/8";
-    let read_only = ClientRule { read_only: true, ..rule("127.0.0.1/32", Squash::None) };
-    let reserved = ClientRule { reserved_port: true, ..rule("127.0.0.1/32", Squash::None) };
+    let read_only = ClientRule { access: Access::ReadOnly, ..rule("127.0.0.1/32", Squash::None) };
+    let reserved = ClientRule { require_reserved_port: true, ..rule("127.0.0.1/32", Squash::None) };
     vec![
         ("/t", 0o755, vec![rule(all, Squash::None)]),
         ("/squash", 0o777, vec![rule(all, Squash::Root)]),
