@@ -52,8 +52,8 @@ pub(super) fn run(options: &Options) -> Result<(), Failure> {
     let proof = proof.map_err(run_error)?;
     proof.iter().for_each(finding);
     eprintln!(
-        "error: the content of {lost} files is missing or incomplete in the content store, and in the backup; everything \
-         else is in the backup"
+        "error: the content of {lost} files is missing or incomplete in the content store, and in the \
+         backup; everything else is in the backup"
     );
     Err(Failure::Said(FAILED))
 }

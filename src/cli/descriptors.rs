@@ -66,10 +66,11 @@ impl Needed {
         let Self { connections, files, databases } = self;
         let sum = self.sum();
         format!(
-            "too few open files: the limit of this process is {limit}, and the configuration needs {sum}: {connections} for \
-             server.max_connections, {files} for max_open_files and max_concurrency of content stores, {databases} for metadata \
-             stores, {OTHERS} for others; raise the limit (LimitNOFILE= of a systemd unit, ulimits of a \
-             container, `ulimit -Hn` of a shell) to {sum} at least, or lower those keys"
+            "too few open files: the limit of this process is {limit}, and the configuration needs {sum}: \
+             {connections} for server.max_connections, {files} for max_open_files and max_concurrency of \
+             content stores, {databases} for metadata stores, {OTHERS} for others; raise the limit \
+             (LimitNOFILE= of a systemd unit, ulimits of a container, `ulimit -Hn` of a shell) to {sum} at \
+             least, or lower those keys"
         )
     }
 }

@@ -46,8 +46,8 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// What `fsck` takes.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Exit status, a sum as of fsck(8): 0 no errors, 1 errors corrected, 4 errors left uncorrected, \
-                        8 operational error, 16 usage or configuration error, 32 cancelled."
+    after_help = "Exit status, a sum as of fsck(8): 0 no errors, 1 errors corrected, 4 errors left \
+                        uncorrected, 8 operational error, 16 usage or configuration error, 32 cancelled."
 )]
 pub(super) struct Options {
     #[command(flatten)]
@@ -373,7 +373,8 @@ impl StoreCheck<'_> {
         let Some(home) = home else {
             if served.is_some() {
                 eprintln!(
-                    "{}: content not checked: no content store is recorded (it is in memory, or was never served)",
+                    "{}: content not checked: no content store is recorded (it is in memory, or was never \
+                     served)",
                     share.name
                 );
             }
@@ -384,8 +385,8 @@ impl StoreCheck<'_> {
         let content = content.map_err(|error| told(&error))?;
         if content.identity() != Some(home.identity) {
             return Err(format!(
-                "the content of {}: expected {} (content store {}), but the content store {name} holds other content; \
-                 correct the configuration, or skip the content with --no-content",
+                "the content of {}: expected {} (content store {}), but the content store {name} holds other \
+                 content; correct the configuration, or skip the content with --no-content",
                 share.name, home.identity, home.store
             ));
         }

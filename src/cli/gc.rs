@@ -71,8 +71,8 @@ fn text(outcome: &Outcome, seconds: f64) -> String {
             ("removed", it.removed, it.removed_bytes)
         };
         text += &format!(
-            "{store}: {listed} contents; {named} in use, {young} too recent, {undated} of unknown age; {count} {verb} \
-             ({})",
+            "{store}: {listed} contents; {named} in use, {young} too recent, {undated} of unknown age; \
+             {count} {verb} ({})",
             human(bytes)
         );
         if *leftovers > 0 {

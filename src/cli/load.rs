@@ -75,8 +75,8 @@ async fn load(
     if !present.is_empty() && !options.replace && options.share.is_none() {
         let names: Vec<_> = present.iter().map(|share| share.name.to_string()).collect();
         let text = format!(
-            "the store {} already has {}: --replace replaces shares of the same name, deleting everything in them; \
-             --share NAME loads the dump's only share under another name",
+            "the store {} already has {}: --replace replaces shares of the same name, deleting everything in \
+             them; --share NAME loads the dump's only share under another name",
             options.store,
             names.join(", ")
         );

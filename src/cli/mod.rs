@@ -46,9 +46,8 @@ const FAILED: u8 = 1;
     version,
     about = "An NFSv3 server whose namespace lives in SQLite or PostgreSQL"
 )]
-#[command(
-    after_help = "RUST_LOG overrides the log level: error, warn, info, debug or trace, or info,trunkfs::metadata=debug."
-)]
+#[command(after_help = "RUST_LOG overrides the log level: error, warn, info, debug or trace, or \
+                  info,trunkfs::metadata=debug.")]
 struct Cli {
     #[command(subcommand)]
     command: Command,

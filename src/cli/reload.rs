@@ -107,8 +107,8 @@ impl Reload {
                 Takes::Nothing => {
                     changed = true;
                     tracing::warn!(
-                        "SIGHUP: {source}: {change}; it applies only when the share is created: use chown and chmod on a \
-                         mount"
+                        "SIGHUP: {source}: {change}; it applies only when the share is created: use chown \
+                         and chmod on a mount"
                     );
                 }
                 Takes::Restart | Takes::Effect => {}

@@ -35,8 +35,8 @@ pub(super) fn run(options: &Options) -> Result<(), Failure> {
         match error {
         backup::Error::Interrupted if options.verify_only => Failure::Run("interrupted".into()),
         backup::Error::Interrupted => Failure::Run(
-            "interrupted; no share was changed: run the same command again to resume, or trunkfs gc to remove the content \
-             written so far"
+            "interrupted; no share was changed: run the same command again to resume, or trunkfs gc to \
+             remove the content written so far"
                 .into(),
         ),
         error => run_error(error),
@@ -106,8 +106,8 @@ fn text(restored: &Restored, seconds: f64) -> String {
         text += &format!("{moving} files changed while they were backed up\n");
     }
     text + &format!(
-        "restored: {objects} objects, {entries} entries, {written} files with {} written, {present} already present, in \
-         {seconds:.1} s",
+        "restored: {objects} objects, {entries} entries, {written} files with {} written, {present} already \
+         present, in {seconds:.1} s",
         human(*bytes)
     )
 }

@@ -165,8 +165,8 @@ async fn answers(address: SocketAddr) -> Result<(), Failure> {
         };
         if start.elapsed() >= ANSWER_TIME {
             let text = format!(
-                "the server does not answer on its own address {address}: {}; a firewall, or IPAddressDeny= of a \
-                 systemd unit, may block it: allow connections from this machine",
+                "the server does not answer on its own address {address}: {}; a firewall, or IPAddressDeny= \
+                 of a systemd unit, may block it: allow connections from this machine",
                 Chain(&error)
             );
             return Err(Failure::Run(text.into()));

@@ -67,7 +67,8 @@ fn check_name(document: &Document<'_>, at: &Path) {
     let parts = name.split('_').all(|part| !part.is_empty());
     if !parts || !name.chars().all(fits) {
         document.wrong(at, format!(
-            "{name:?} is not a valid store name; use a to z, 0 to 9 and single '_' between them, such as main or disk_2"
+            "{name:?} is not a valid store name; use a to z, 0 to 9 and single '_' between them, such as \
+             main or disk_2"
         ));
     }
 }
@@ -82,8 +83,8 @@ fn check_places(document: &Document<'_>, config: &Config, metadata: &Path, conte
         }
         if let Some(other) = files.insert(resolved(&settings.path), name) {
             document.wrong(&metadata.key(name), format!(
-                "the path {} is also that of the store {other}; give each store its own file, or use one store in \
-                 both shares",
+                "the path {} is also that of the store {other}; give each store its own file, or use one \
+                 store in both shares",
                 settings.path.display()
             ));
         }
@@ -109,13 +110,15 @@ fn check_places(document: &Document<'_>, config: &Config, metadata: &Path, conte
                 let bucket = (settings.service.identity(), &settings.prefix);
                 if let Some(other) = buckets.insert(bucket, name) {
                     document.wrong(&at, format!(
-                        "the bucket and prefix are also those of the store {other}; give each store its own prefix"
+                        "the bucket and prefix are also those of the store {other}; give each store its own \
+                         prefix"
                     ));
                 }
                 let Some(folder) = &settings.cache_folder else { continue };
                 if let Some(other) = caches.insert(folder, name) {
                     document.wrong(&at, format!(
-                        "the cache_folder {} is also that of the store {other}; give each store its own folder",
+                        "the cache_folder {} is also that of the store {other}; give each store its own \
+                         folder",
                         folder.display()
                     ));
                 }

@@ -253,7 +253,8 @@ impl<'d> At<'d> {
                 self.document.wrong(
                     &other.path,
                     format!(
-                        "the store has type {kind}, and this block is for another type; remove it, or write type: {}",
+                        "the store has type {kind}, and this block is for another type; remove it, or write \
+                         type: {}",
                         other.path.last()
                     ),
                 );

@@ -27,8 +27,8 @@ pub(super) fn expand(
         let (name, tail) = (&after[..end], &after[end + 1..]);
         if !is_name(name) {
             return Err(format!(
-                "'${{{name}}}' is not the name of an environment variable (letters, digits and '_'); write $${{ for a \
-                 literal ${{"
+                "'${{{name}}}' is not the name of an environment variable (letters, digits and '_'); write \
+                 $${{ for a literal ${{"
             ));
         }
         let value = variable(name).ok_or_else(|| {

@@ -84,8 +84,8 @@ impl Override {
                 Ok(Node { value: value @ Value::Text(_), .. }) if is_quoted(trimmed) => Ok(value),
                 Ok(_) | Err(_) => Err(self.error(
                     keys,
-                    "begins with a quotation mark and is not a quoted YAML string; put all of it in '…', and write '' \
-                     for each ' inside",
+                    "begins with a quotation mark and is not a quoted YAML string; put all of it in '…', and \
+                     write '' for each ' inside",
                 )),
             };
         }
@@ -95,8 +95,8 @@ impl Override {
             return Err(self.error(
                 keys,
                 format!(
-                    "is a list or a mapping; set each part by a variable of its own, as {}__0 or {}__KEY, or put a \
-                     string that begins like this in '…'",
+                    "is a list or a mapping; set each part by a variable of its own, as {}__0 or {}__KEY, or \
+                     put a string that begins like this in '…'",
                     self.name, self.name
                 ),
             ));
@@ -218,7 +218,10 @@ fn set(
             let index = index.ok_or_else(|| {
                 let last = length.checked_sub(1);
                 let there = last.map_or(String::new(), |last| format!("0 to {last} exist, "));
-                format!("{here} is a list, and {key} is not an index of it: {there}{length} appends an element")
+                format!(
+                    "{here} is a list, and {key} is not an index of it: {there}{length} appends an \
+                         element"
+                )
             })?;
             if index == length {
                 nodes.push(nothing());

@@ -118,7 +118,8 @@ shares: [ {{ name: /e, metadata_store: m, content_store: c, clients: [ {{ net: '
     fn an_old_name_works_with_a_warning() {
         let (read, warnings) = self::read("drain: 7s", &[]);
         assert_eq!(read, Ok(7));
-        let warning = "t.yaml:1:18: server.drain: renamed to server.drain_timeout; the next release refuses the old name";
+        let warning = "t.yaml:1:18: server.drain: renamed to server.drain_timeout; the next release refuses \
+                       the old name";
         assert_eq!(warnings, [warning]);
         let (read, warnings) = self::read("drain_timeout: 7s", &[]);
         assert_eq!((read, warnings), (Ok(7), Vec::new()));

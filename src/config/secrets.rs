@@ -85,8 +85,8 @@ impl<'d> At<'d> {
         }
         let folder = (self.document.variable)(CREDENTIALS).ok_or_else(|| {
             Failure::Message(format!(
-                "the environment variable {CREDENTIALS} is not set: no credentials are available; start the service \
-                 with LoadCredential=, or use {key}_file"
+                "the environment variable {CREDENTIALS} is not set: no credentials are available; start the \
+                 service with LoadCredential=, or use {key}_file"
             ))
         })?;
         Ok(PathBuf::from(folder).join(name))

@@ -134,7 +134,8 @@ impl Visitor<'_> for ModeVisitor {
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(
-            "a quoted mode (YAML reads digits without quotes as decimal); write an octal mode in quotes, such as \"0755\"",
+            "a quoted mode (YAML reads digits without quotes as decimal); write an octal mode in quotes, \
+             such as \"0755\"",
         )
     }
 

@@ -116,8 +116,8 @@ fn unquoted(text: &str, location: Location) -> Option<String> {
     let name = from.take_while(|each| *each != '}').collect::<String>();
     let name = if environment::is_name(&name) { &name } else { "NAME" };
     Some(format!(
-        "inside {{ }} and [ ] YAML reads the brace of ${{{name}}} as a mapping; put the whole value in quotes, such as \
-         \"${{{name}}}\""
+        "inside {{ }} and [ ] YAML reads the brace of ${{{name}}} as a mapping; put the whole value in \
+         quotes, such as \"${{{name}}}\""
     ))
 }
 

@@ -47,7 +47,8 @@ pub(super) fn unread(
         let remedy = match &keys[..] {
             [key] => format!("did you mean {key}?"),
             _ => format!(
-                "a variable that sets a key has two underscores between its parts, such as {PREFIX}SERVER__LISTEN"
+                "a variable that sets a key has two underscores between its parts, such as \
+                 {PREFIX}SERVER__LISTEN"
             ),
         };
         warnings.push(format!("the environment variable {name} is not read; {remedy}"));
@@ -83,8 +84,9 @@ pub(super) fn database_url(
     });
     (!used).then(|| {
         format!(
-            "the environment variable {URL_VARIABLE} is read by trunkfs migrate alone, and its database is that of no \
-             store here; to serve from it write url: \"${{{URL_VARIABLE}}}\" in metadata.stores.NAME.postgres"
+            "the environment variable {URL_VARIABLE} is read by trunkfs migrate alone, and its database is \
+             that of no store here; to serve from it write url: \"${{{URL_VARIABLE}}}\" in \
+             metadata.stores.NAME.postgres"
         )
     })
 }
@@ -103,8 +105,8 @@ pub(super) fn exposed(
     let warnings = secrets.iter().map(|key| {
         let last = key.last();
         format!(
-            "{key}: this secret is readable by {readers} of this machine: {path} has mode {mode:04o}; run chmod \
-             {change} {path}, or write the secret to a file of its own and its path under {last}_file"
+            "{key}: this secret is readable by {readers} of this machine: {path} has mode {mode:04o}; run \
+             chmod {change} {path}, or write the secret to a file of its own and its path under {last}_file"
         )
     });
     warnings.collect()

@@ -188,8 +188,8 @@ mod tests {
         let text = denied(service, Owner { uid: 4_000_000_002, gid: 4_000_000_003 }).to_string();
         assert_eq!(
             text,
-            "/srv/c/aa/file belongs to 4000000001:4000000001 (mode 0600), and this process runs as 4000000002:4000000003; to \
-             fix it, run as root: chown -R 4000000002:4000000003 /srv/c"
+            "/srv/c/aa/file belongs to 4000000001:4000000001 (mode 0600), and this process runs as \
+             4000000002:4000000003; to fix it, run as root: chown -R 4000000002:4000000003 /srv/c"
         );
         assert!(denied(root, service).to_string().starts_with("/srv/c/aa/file belongs to root:"));
         assert!(denied(service, service).to_string().ends_with("chmod -R u+rwX /srv/c"));

@@ -11,8 +11,8 @@ pub enum BindingError {
     /// The share has other content.
     #[error(
         "the share {share} keeps its content in the content store {recorded} (identity {identity}), but its \
-         content_store {store} ({place}) holds {}: correct content_store or its settings, mount its disk, or move all the \
-         content there{}",
+         content_store {store} ({place}) holds {}: correct content_store or its settings, mount its disk, or \
+         move all the content there{}",
         other(*found),
         continuing(*found)
     )]
@@ -29,8 +29,8 @@ pub enum BindingError {
     #[error(
         "the share {share} keeps its content in the content store {recorded} (identity {identity}), but its \
          content_store {store} ({place}) holds no TrunkFS content: mount its disk, or correct the store's \
-         settings; to continue with an empty store, and lose the content of all existing files, write content_identity: \
-         {fresh} under the share"
+         settings; to continue with an empty store, and lose the content of all existing files, write \
+         content_identity: {fresh} under the share"
     )]
     Absent {
         share: ShareName,
@@ -44,8 +44,8 @@ pub enum BindingError {
     },
     /// The configuration accepts content that is not there.
     #[error(
-        "the content_identity of the share {share} is {accepted}, but its content_store {store} ({place}) holds {}: correct \
-         content_store, or remove content_identity",
+        "the content_identity of the share {share} is {accepted}, but its content_store {store} ({place}) \
+         holds {}: correct content_store, or remove content_identity",
         other(*found)
     )]
     NotAccepted {
@@ -57,9 +57,10 @@ pub enum BindingError {
     },
     /// A new share would begin beside content that belongs to no share of its metadata store.
     #[error(
-        "the metadata store {metadata} has no share {share} yet, but its content_store {store} ({place}) holds \
-         content of shares unknown to this metadata store: use the metadata store that has the share, or an empty content \
-         store; to create a new share beside that content, write content_identity: {found} under the share"
+        "the metadata store {metadata} has no share {share} yet, but its content_store {store} ({place}) \
+         holds content of shares unknown to this metadata store: use the metadata store that has the share, \
+         or an empty content store; to create a new share beside that content, write content_identity: \
+         {found} under the share"
     )]
     Leftover {
         share: ShareName,
@@ -70,9 +71,10 @@ pub enum BindingError {
     },
     /// A new share would begin over the content of one that the configuration has lost.
     #[error(
-        "the metadata store {metadata} has no share {share}, but it has {other} over the same content (content_store {store}, \
-         {place}), which is not in the configuration: a share cannot be renamed, so write name: {other} if that is the share; to \
-         create a new, empty share beside it, write content_identity: {found} under {share}"
+        "the metadata store {metadata} has no share {share}, but it has {other} over the same content \
+         (content_store {store}, {place}), which is not in the configuration: a share cannot be renamed, so \
+         write name: {other} if that is the share; to create a new, empty share beside it, write \
+         content_identity: {found} under {share}"
     )]
     Renamed {
         share: ShareName,
@@ -84,9 +86,10 @@ pub enum BindingError {
     },
     /// A new share would begin in one metadata store while another has it.
     #[error(
-        "the metadata store {metadata} has no share {share}, but the metadata store {other} has it: write metadata_store: {other}, or \
-         move it there (trunkfs dump --store {other} --share {share} FILE, trunkfs load --store {metadata} FILE); to create a new, \
-         empty share, write content_identity: {accepting} under the share"
+        "the metadata store {metadata} has no share {share}, but the metadata store {other} has it: write \
+         metadata_store: {other}, or move it there (trunkfs dump --store {other} --share {share} FILE, \
+         trunkfs load --store {metadata} FILE); to create a new, empty share, write content_identity: \
+         {accepting} under the share"
     )]
     Moved {
         share: ShareName,
@@ -97,9 +100,11 @@ pub enum BindingError {
     },
     /// Another metadata store took the share over.
     #[error(
-        "the share {share} was moved: its content in {store} ({place}) belongs to the metadata store at {owner} since {since}, and the metadata \
-         store {metadata} ({own}) has an old state of the share, whose files may have lost their content: use the metadata store that has the \
-         share now; to serve the old state anyway, and refuse the other store from then on, write content_owner: {claim} under the share"
+        "the share {share} was moved: its content in {store} ({place}) belongs to the metadata store at \
+         {owner} since {since}, and the metadata store {metadata} ({own}) has an old state of the share, \
+         whose files may have lost their content: use the metadata store that has the share now; to serve \
+         the old state anyway, and refuse the other store from then on, write content_owner: {claim} under \
+         the share"
     )]
     MovedAway {
         share: ShareName,
@@ -113,9 +118,10 @@ pub enum BindingError {
     },
     /// The metadata store is a copy of the one that has the share.
     #[error(
-        "the metadata store {metadata} ({own}) is a copy of the one at {owner}, to which the content of the share {share} in {store} ({place}) \
-         belongs since {since}: give the copy its own copy of the content, in another folder or bucket; if it replaces the original for good, \
-         write content_owner: {claim} under the share, and the original is refused from then on"
+        "the metadata store {metadata} ({own}) is a copy of the one at {owner}, to which the content of the \
+         share {share} in {store} ({place}) belongs since {since}: give the copy its own copy of the \
+         content, in another folder or bucket; if it replaces the original for good, write content_owner: \
+         {claim} under the share, and the original is refused from then on"
     )]
     Copy {
         share: ShareName,
@@ -129,8 +135,8 @@ pub enum BindingError {
     },
     /// Two content stores are one.
     #[error(
-        "the content stores {one} and {other} hold the same content ({identity}): one is a copy of the other, or both are the same \
-         place; use only the one that was served last"
+        "the content stores {one} and {other} hold the same content ({identity}): one is a copy of the \
+         other, or both are the same place; use only the one that was served last"
     )]
     Twins { one: String, other: String, identity: ContentIdentity },
 }
@@ -142,8 +148,8 @@ fn other(found: Option<ContentIdentity>) -> String {
 fn continuing(found: Option<ContentIdentity>) -> String {
     found.map_or(String::new(), |it| {
         format!(
-            "; to continue with that content, and lose the content of all existing files, write content_identity: {it} \
-             under the share"
+            "; to continue with that content, and lose the content of all existing files, write \
+             content_identity: {it} under the share"
         )
     })
 }

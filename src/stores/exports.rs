@@ -57,8 +57,8 @@ pub(crate) async fn open(
         {
             let (share, store) = (&facts.share.name, &facts.share.content_store);
             tracing::warn!(
-                "{share}: content_identity is {named}, but content_store {store} holds {found}, the present content of the \
-                 share: correct content_store, or remove content_identity"
+                "{share}: content_identity is {named}, but content_store {store} holds {found}, the present \
+                 content of the share: correct content_store, or remove content_identity"
             );
         }
         let metadata = stores.metadata(config, facts.share).await?;
@@ -141,8 +141,8 @@ async fn record(
             );
         }
         Some(before) => tracing::warn!(
-            "{}: switched to the content {found} in {}, as content_identity permits; it was {} in {}: files written before \
-             have lost their content unless it was moved",
+            "{}: switched to the content {found} in {}, as content_identity permits; it was {} in {}: files \
+             written before have lost their content unless it was moved",
             share.name,
             binding.store,
             before.identity,
@@ -223,8 +223,8 @@ async fn warn_of_unnamed(stores: &Stores, config: &Config) {
                 |share: &config::Share| share.metadata_store == *store && share.name == name;
             if !config.shares.iter().any(named) {
                 tracing::warn!(
-                    "the metadata store {store} has the share {name}, which is not in the configuration: it is kept, but \
-                     not served; add it under shares to serve it"
+                    "the metadata store {store} has the share {name}, which is not in the configuration: it \
+                     is kept, but not served; add it under shares to serve it"
                 );
             }
         }

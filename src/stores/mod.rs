@@ -137,7 +137,8 @@ impl Stores {
             source: failed.error,
         })?;
         if opened.chunk_size != chunk_size {
-            tracing::info!(share = %share.name, "content stays in chunks of {} bytes, with which the share was made",
+            tracing::info!(share = %share.name, "content stays in chunks of {} bytes, with which the share \
+                                                 was made",
                 opened.chunk_size);
         }
         let content = content.in_chunks(opened.chunk_size);

@@ -35,8 +35,8 @@ pub enum OfflineError {
     Unread { name: String, source: metadata::Error },
     /// A file has a server, or another repair.
     #[error(
-        "metadata.stores.{name}: stop the server of a SQLite store before --repair (a check without --repair works \
-         while it runs)"
+        "metadata.stores.{name}: stop the server of a SQLite store before --repair (a check without --repair \
+         works while it runs)"
     )]
     Served { name: String, source: metadata::Error },
     /// The store cannot be opened.

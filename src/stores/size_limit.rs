@@ -11,8 +11,8 @@ use crate::types::{ObjectId, ShareName};
 /// A file that does not fit where it is to go.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{path} has {size} bytes, but {place} is limited to files of {limit} bytes: nothing was changed; exclude the file, or \
-     {remedy}"
+    "{path} has {size} bytes, but {place} is limited to files of {limit} bytes: nothing was changed; exclude \
+     the file, or {remedy}"
 )]
 pub struct Oversized {
     /// The file, with its share's name in front.

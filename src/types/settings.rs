@@ -254,8 +254,8 @@ impl Visitor<'_> for SizeVisitor {
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "a size from {} to {}; write an integer and a unit (B, KiB, MiB, GiB, TiB, kB, MB, GB or TB; bytes \
-             without a unit), such as 256MiB",
+            "a size from {} to {}; write an integer and a unit (B, KiB, MiB, GiB, TiB, kB, MB, GB or TB; \
+             bytes without a unit), such as 256MiB",
             Shown(self.least),
             Shown(self.most)
         )
@@ -466,8 +466,8 @@ pub(crate) fn network<'de, D: Deserializer<'de>>(from: D) -> Result<IpNet, D::Er
     }
     let network: IpNet = text.parse().map_err(|_| {
         D::Error::custom(format!(
-            "{text:?} is not a network; write an address and a prefix length, such as 10.0.0.0/8 or fd00::/8, or a \
-             single address"
+            "{text:?} is not a network; write an address and a prefix length, such as 10.0.0.0/8 or \
+             fd00::/8, or a single address"
         ))
     })?;
     if network.trunc() != network {

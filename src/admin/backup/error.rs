@@ -52,7 +52,8 @@ pub enum Error {
     },
     /// The backup has a format that this program does not know.
     #[error(
-        "{}: unsupported format {found} (supported: up to {}); use the release of TrunkFS that wrote it, or a later one",
+        "{}: unsupported format {found} (supported: up to {}); use the release of TrunkFS that wrote it, or \
+         a later one",
         path.display(), super::FORMAT
     )]
     Format { path: PathBuf, found: u32 },
@@ -76,14 +77,14 @@ pub enum Error {
     Content { name: String, id: uuid::Uuid, source: content::Error },
     /// Nothing says where a share's content is.
     #[error(
-        "the metadata store {store} has a share whose content store is not recorded: serve the share once, or add it to \
-         the configuration with its content_store"
+        "the metadata store {store} has a share whose content store is not recorded: serve the share once, \
+         or add it to the configuration with its content_store"
     )]
     Homeless { store: String },
     /// A share's content is in no content store of the configuration.
     #[error(
-        "the share {share} keeps its content in the content store {recorded} (identity {identity}), which no content store \
-         of the configuration holds: add that store, and mount its disk"
+        "the share {share} keeps its content in the content store {recorded} (identity {identity}), which no \
+         content store of the configuration holds: add that store, and mount its disk"
     )]
     Elsewhere { share: ShareName, recorded: String, identity: crate::types::ContentIdentity },
     /// There is no such share.
@@ -106,7 +107,8 @@ pub enum Error {
 fn remedy(error: &LoadError) -> &'static str {
     match error {
         LoadError::Present(_) => {
-            "; --replace replaces it, deleting everything in it, and --share with --as restores under another name"
+            "; --replace replaces it, deleting everything in it, and --share with --as restores under \
+             another name"
         }
         LoadError::Served(_) => "; stop its servers first",
         LoadError::NotOne(_)

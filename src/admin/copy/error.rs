@@ -19,8 +19,9 @@ pub enum CopyError {
     Same { from: String, to: String, identity: ContentIdentity },
     /// It is another database's, which does not know of what is copied.
     #[error(
-        "content.stores.{name} holds content {identity} that no file of these metadata stores uses: it belongs to another \
-         database, whose `trunkfs gc` would remove the copies; choose an empty folder, or another bucket or prefix"
+        "content.stores.{name} holds content {identity} that no file of these metadata stores uses: it \
+         belongs to another database, whose `trunkfs gc` would remove the copies; choose an empty folder, or \
+         another bucket or prefix"
     )]
     Foreign { name: String, identity: ContentIdentity },
     /// There is nothing to copy.

@@ -27,7 +27,8 @@ pub enum ReadError {
     },
     /// The file has a format that this program does not know.
     #[error(
-        "unsupported format {0} (supported: {FORMAT}); use the release of TrunkFS that wrote it, or a later one"
+        "unsupported format {0} (supported: {FORMAT}); use the release of TrunkFS that wrote it, or a later \
+         one"
     )]
     Format(u32),
 }

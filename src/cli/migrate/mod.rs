@@ -26,8 +26,9 @@ pub(super) struct Options {
 enum Action {
     /// Show the applied and pending schema versions, without changing anything.
     #[command(
-        after_help = "Exit status: 0 the schema is current, 3 it is behind ('migrate up' upgrades it), 4 it is newer or diverged (this \
-        program must not touch it), 1 the database does not answer, 2 the command line or configuration is wrong."
+        after_help = "Exit status: 0 the schema is current, 3 it is behind ('migrate up' upgrades it), 4 it \
+        is newer or diverged (this program must not touch it), 1 the database does not answer, 2 the command \
+        line or configuration is wrong."
     )]
     Status {
         #[command(flatten)]
@@ -38,8 +39,8 @@ enum Action {
     },
     /// Apply pending versions, each in one transaction. Waits while another migration runs.
     #[command(
-        after_help = "Exit status: 0 done, 1 failed (versions before the failed one stay applied), 2 the command line or configuration \
-        is wrong."
+        after_help = "Exit status: 0 done, 1 failed (versions before the failed one stay applied), 2 the \
+        command line or configuration is wrong."
     )]
     Up {
         #[command(flatten)]
@@ -50,8 +51,9 @@ enum Action {
     },
     /// Revert the newest version, or every version after --to. Deletes the data of its tables.
     #[command(
-        after_help = "Without --yes it is a dry run that prints the data that would be lost. It refuses while a server uses the store.\n\
-        Exit status: 0 done, 1 refused or failed, 2 the command line or configuration is wrong."
+        after_help = "Without --yes it is a dry run that prints the data that would be lost. It refuses \
+        while a server uses the store.\nExit status: 0 done, 1 refused or failed, 2 the command line or \
+        configuration is wrong."
     )]
     Down {
         #[command(flatten)]

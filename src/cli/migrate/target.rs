@@ -99,8 +99,8 @@ fn only(stores: Vec<&str>) -> Result<String, Failure> {
     match stores.as_slice() {
         [one] => Ok((*one).to_owned()),
         [] => Err(Failure::Wrong(
-            "the configuration has no metadata store with a schema to migrate; choose another with --config, or a database \
-             with --database-url"
+            "the configuration has no metadata store with a schema to migrate; choose another with --config, \
+             or a database with --database-url"
                 .to_owned(),
         )),
         many => Err(Failure::Wrong(format!(

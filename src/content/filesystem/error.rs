@@ -26,7 +26,8 @@ pub(super) fn of_errno(call: &'static str, path: PathBuf, base: &Path, errno: Er
     let why = match errno {
         Errno::ACCESS | Errno::PERM => denied(&path, base).map(|denied| denied.to_string()),
         Errno::LOOP | Errno::NOTDIR => Some(
-            "symbolic links are not followed inside a content folder: remove the link, which TrunkFS did not make".to_owned(),
+            "symbolic links are not followed inside a content folder: remove the link, which TrunkFS did not \
+             make".to_owned(),
         ),
         _ => None,
     };
@@ -51,7 +52,8 @@ fn denied(path: &Path, base: &Path) -> Option<Denied> {
 pub enum OpenError {
     /// The folder is not there and cannot be made, or is no folder.
     #[error(
-        "cannot open the content folder {}: create it, or set base_path to a folder that this user can access",
+        "cannot open the content folder {}: create it, or set base_path to a folder that this user can \
+         access",
         path.display()
     )]
     Unreachable {
@@ -70,7 +72,8 @@ pub enum OpenError {
     Identity { path: PathBuf },
     /// Nothing can be made in the folder.
     #[error(
-        "cannot write to the content folder {}: give it to the user that runs the server, or set base_path to another",
+        "cannot write to the content folder {}: give it to the user that runs the server, or set base_path \
+         to another",
         path.display()
     )]
     NotWritable {
@@ -83,13 +86,15 @@ pub enum OpenError {
     Denied(Denied),
     /// The folder holds other files and no content.
     #[error(
-        "{} holds files but no TrunkFS content: set base_path to an empty folder, or to the previous content folder",
+        "{} holds files but no TrunkFS content: set base_path to an empty folder, or to the previous content \
+         folder",
         path.display()
     )]
     Foreign { path: PathBuf },
     /// The folder's marker names a format that this version does not know.
     #[error(
-        "{} has an unsupported content format ({found:?}): use the release of TrunkFS that wrote it, or a newer one",
+        "{} has an unsupported content format ({found:?}): use the release of TrunkFS that wrote it, or a \
+         newer one",
         path.display()
     )]
     Format {

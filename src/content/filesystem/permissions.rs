@@ -23,8 +23,8 @@ impl Folder {
         let base = self.base_path();
         if let Some(why) = ownership::others_may_write(base) {
             tracing::warn!(
-                "other users may write to the content folder {}, and so to the files of its shares: {why}; give that \
-                 folder to the server's user or to root, and run chmod go-w on it",
+                "other users may write to the content folder {}, and so to the files of its shares: {why}; \
+                 give that folder to the server's user or to root, and run chmod go-w on it",
                 base.display()
             );
         }

@@ -95,8 +95,13 @@ impl ObjectContent {
         let disk = match &settings.disk_cache() {
             None => None,
             Some(cache) => Some(Arc::new(DiskCache::open(cache).map_err(|error| {
-                let said = format!("the folder {} for cached chunks: {error}", cache.folder.display());
-                wrong(said, "set cache_folder to a folder that this user can write to and no other process uses")
+                let said =
+                    format!("the folder {} for cached chunks: {error}", cache.folder.display());
+                wrong(
+                    said,
+                    "set cache_folder to a folder that this user can write to and no other process \
+                             uses",
+                )
             })?)),
         };
         let mut bucket = Bucket::new(client, &place, &settings.prefix, settings.limits(), class);
@@ -109,9 +114,10 @@ impl ObjectContent {
         }
         if !bucket.conditional {
             if !settings.exclusive {
-                let said = "the object store does not support conditional writes (If-Match, If-None-Match), which several \
-                            TrunkFS servers need to share a bucket";
-                let remedy = "use another object store, or write single_server: true if no other TrunkFS uses the bucket";
+                let said = "the object store does not support conditional writes (If-Match, If-None-Match), \
+                            which several TrunkFS servers need to share a bucket";
+                let remedy = "use another object store, or write single_server: true if no other TrunkFS \
+                              uses the bucket";
                 return Err(wrong(said.to_owned(), remedy));
             }
             tracing::warn!(
@@ -330,10 +336,12 @@ fn explain(error: &Error) -> (String, &'static str) {
         }
         ("InvalidBucketName", _) => "check the bucket's name",
         _ if said.contains("InvalidContentType") => {
-            "the server does not use TLS: check the port of the endpoint, or write an http URL and allow_http: true"
+            "the server does not use TLS: check the port of the endpoint, or write an http URL and \
+             allow_http: true"
         }
         _ if request.is_some_and(is_certificate) => {
-            "the server's certificate is not trusted: add its CA to the CA certificates of this machine, or check endpoint"
+            "the server's certificate is not trusted: add its CA to the CA certificates of this machine, or \
+             check endpoint"
         }
         _ if answer.is_none() && said.contains("instance") || said.contains("169.254") => {
             "no credentials found: set access_key and secret_key, or the variables AWS_ACCESS_KEY_ID and \

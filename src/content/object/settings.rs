@@ -112,7 +112,8 @@ fn prefix<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
     };
     if !text.is_empty() && !text.split('/').all(fits) {
         return Err(D::Error::custom(format!(
-            "{text:?} is not a valid prefix; use letters, digits, '-', '_' and '.' with single '/' between them"
+            "{text:?} is not a valid prefix; use letters, digits, '-', '_' and '.' with single '/' between \
+             them"
         )));
     }
     Ok(text.to_owned())
@@ -259,8 +260,8 @@ fn endpoint(url: &mut Option<String>, allow_http: bool) -> Result<(), WrongSetti
     }
     if scheme == "http" && !allow_http {
         return Err(wrong(
-            "an http URL sends file content unencrypted; write an https URL, or allow_http: true for a trusted \
-             network",
+            "an http URL sends file content unencrypted; write an https URL, or allow_http: true for a \
+             trusted network",
         ));
     }
     text.truncate(text.trim_end_matches('/').len());

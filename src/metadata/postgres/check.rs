@@ -33,14 +33,12 @@ const WHOLE: &str = "
 /// An object's columns of `f`.
 macro_rules! state_columns {
     () => {
-        "f.id, f.share_id, f.file_type, f.size, f.ctime, \
-         COALESCE((SELECT l.link_count FROM link_counts l WHERE l.file_id = f.id), 1)::bigint, f.subdirs::bigint, \
-         f.content_id, f.content_version, f.parent_id, f.fileid, f.mode & ~4095 <> 0, \
-         CASE WHEN f.file_type = 5 THEN f.size <> length(f.link_target) ELSE false END, \
-         f.create_verifier IS NOT NULL AND f.file_type <> 1, \
-         CASE f.file_type WHEN 1 THEN f.used > most_used(f.size) WHEN 5 THEN f.used <> length(f.link_target) \
-                          ELSE f.used <> f.size END, \
-         f.used"
+        "f.id, f.share_id, f.file_type, f.size, f.ctime, COALESCE((SELECT l.link_count FROM link_counts l \
+         WHERE l.file_id = f.id), 1)::bigint, f.subdirs::bigint, f.content_id, f.content_version, \
+         f.parent_id, f.fileid, f.mode & ~4095 <> 0, CASE WHEN f.file_type = 5 THEN f.size <> \
+         length(f.link_target) ELSE false END, f.create_verifier IS NOT NULL AND f.file_type <> 1, CASE \
+         f.file_type WHEN 1 THEN f.used > most_used(f.size) WHEN 5 THEN f.used <> length(f.link_target) ELSE \
+         f.used <> f.size END, f.used"
     };
 }
 pub(super) use state_columns;
@@ -108,7 +106,8 @@ const USAGE: &str = "
 
 const NUMBERED: &str = "SELECT f.share_id, f.fileid, f.id FROM files f WHERE f.fileid = ANY ($1)";
 /// The right to draw a number is enough for this; reading the sequence itself is another right.
-const LAST_NUMBERS: &str = "SELECT COALESCE(pg_sequence_last_value('fileids'), 0), COALESCE(pg_sequence_last_value('cookies'), 0)";
+const LAST_NUMBERS: &str = "SELECT COALESCE(pg_sequence_last_value('fileids'), 0), \
+                            COALESCE(pg_sequence_last_value('cookies'), 0)";
 const RECORDED: &str = "SELECT COALESCE(sum(files), 0)::bigint FROM writer_slots";
 
 /// A check, or a repair, of the store.

@@ -31,8 +31,8 @@ impl ConnectError {
     /// No answer in time.
     pub(super) fn late(limit: Duration) -> Self {
         Self::passing(format!(
-            "no answer within {limit:?} (connect_timeout); check for a firewall, a hanging server or another service on \
-             that port"
+            "no answer within {limit:?} (connect_timeout); check for a firewall, a hanging server or another \
+             service on that port"
         ))
     }
 
@@ -75,8 +75,8 @@ fn broken(error: &io::Error, target: &ConnectOptions, host: &Host) -> ConnectErr
             host.port
         ),
         io::ErrorKind::ConnectionRefused => {
-            "connection refused; is PostgreSQL running there, with this address in its listen_addresses and this \
-             port?"
+            "connection refused; is PostgreSQL running there, with this address in its listen_addresses and \
+             this port?"
                 .to_owned()
         }
         io::ErrorKind::PermissionDenied => {
@@ -112,8 +112,8 @@ fn plain(error: &Error, target: &ConnectOptions) -> ConnectError {
     let cause = error.source().map(ToString::to_string).unwrap_or_default();
     if cause == "server does not support TLS" {
         return ConnectError::lasting(
-            "the server does not support TLS; enable it there (ssl = on), or write sslmode: disable on a private \
-             network",
+            "the server does not support TLS; enable it there (ssl = on), or write sslmode: disable on a \
+             private network",
         );
     }
     if cause == "password missing" {
@@ -127,8 +127,8 @@ fn plain(error: &Error, target: &ConnectOptions) -> ConnectError {
     }
     if cause.contains("channel binding") {
         return ConnectError::lasting(format!(
-            "{cause}; channel_binding: require needs a password stored as scram-sha-256, and a certificate signed with \
-             a hash function (not Ed25519)"
+            "{cause}; channel_binding: require needs a password stored as scram-sha-256, and a certificate \
+             signed with a hash function (not Ed25519)"
         ));
     }
     ConnectError::lasting(if cause.is_empty() {
@@ -168,14 +168,15 @@ fn refused(error: &Error, target: &ConnectOptions) -> ConnectError {
             "{said}; create it (createdb --owner {user} {database}), or set database to another one"
         )),
         Login::NotAdmitted => ConnectError::lasting(format!(
-            "{said}; pg_hba.conf of the server must allow {user} to connect to {database} from this host {encryption}"
+            "{said}; pg_hba.conf of the server must allow {user} to connect to {database} from this host \
+             {encryption}"
         )),
         Login::NoPrivilege => ConnectError::lasting(format!(
             "{said}; run GRANT CONNECT ON DATABASE {database} TO {user}"
         )),
         Login::TooMany => ConnectError::passing(format!(
-            "{said}; lower max_conns of the TrunkFS servers, or raise max_connections of PostgreSQL and the CONNECTION \
-             LIMIT of the role and the database"
+            "{said}; lower max_conns of the TrunkFS servers, or raise max_connections of PostgreSQL and the \
+             CONNECTION LIMIT of the role and the database"
         )),
         Login::NotNow => ConnectError::passing(said.to_owned()),
         Login::Other(code) => ConnectError::lasting(format!("{said} (SQLSTATE {code})")),

@@ -7,8 +7,8 @@ use super::read::getattr;
 use crate::metadata::{Answer, Change, Error, Flush, FlushOutcome, Refusal, ZeroingOutcome};
 use crate::types::{ContentRef, Context, ObjectId};
 
-const RECORD: &str = "SELECT * FROM record_write($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, \
-     $15, $16)";
+const RECORD: &str = "SELECT * FROM record_write($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, \
+     $14, $15, $16)";
 const ZERO: &str = "SELECT * FROM begin_zeroing($1, $2, $3, $4, $5, $6, $7)";
 
 pub(super) async fn flush(

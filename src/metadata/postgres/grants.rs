@@ -54,7 +54,8 @@ pub(super) async fn check(client: &Client) -> Result<(), PostgresError> {
         count => format!(" ({count} objects in all)"),
     };
     Err(refuse(format!(
-        "permission denied: the role lacks privileges on the {first}{others}; as the owner of the tables run: {remedy}"
+        "permission denied: the role lacks privileges on the {first}{others}; as the owner of the tables \
+         run: {remedy}"
     )))
 }
 
@@ -66,7 +67,7 @@ pub(super) async fn check_schema(client: &Client) -> Result<(), PostgresError> {
         return Ok(());
     }
     Err(refuse(format!(
-        "the role {role} has no USAGE privilege on any schema of its search_path ({path}); create the schema, or as its \
-         owner run: GRANT USAGE ON SCHEMA public TO {role}"
+        "the role {role} has no USAGE privilege on any schema of its search_path ({path}); create the \
+         schema, or as its owner run: GRANT USAGE ON SCHEMA public TO {role}"
     )))
 }

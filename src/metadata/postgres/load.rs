@@ -51,9 +51,9 @@ const SET_CLAIM: &str = "
         ON CONFLICT (key) DO UPDATE SET value = EXCLUDED.value";
 const CAPABILITIES: &str =
     "INSERT INTO filesystem_capabilities VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
-const FILES: &str = "COPY files (id, share_id, fileid, file_type, mode, uid, gid, size, atime, mtime, ctime, subdirs, \
-     content_id, content_version, mtime_version, parent_id, link_target, rdev, create_verifier, used) \
-     FROM STDIN BINARY";
+const FILES: &str = "COPY files (id, share_id, fileid, file_type, mode, uid, gid, size, atime, mtime, ctime, \
+     subdirs, content_id, content_version, mtime_version, parent_id, link_target, rdev, create_verifier, \
+     used) FROM STDIN BINARY";
 const FILES_TYPES: [Type; 20] = [
     Type::UUID,
     Type::INT2,

@@ -25,8 +25,8 @@ pub(super) async fn found(address: SocketAddr) -> Option<ConnectError> {
     match &answer[..] {
         b"S" | b"N" | [b'E', ..] => None,
         [] => Some(ConnectError::passing(
-            "the service on that port closed the connection without an answer: it may not be PostgreSQL; check host \
-             and port",
+            "the service on that port closed the connection without an answer: it may not be PostgreSQL; \
+             check host and port",
         )),
         other => Some(ConnectError::lasting(format!(
             "the service on that port is not PostgreSQL: it answers \"{}\"; check host and port",

@@ -159,11 +159,12 @@ impl Manager {
         match role {
             ServerRole::Primary => tracing::info!("the database takes changes again"),
             ServerRole::ReadOnly => tracing::warn!(
-                "the database takes no changes (default_transaction_read_only is on): clients can read, and are \
-                 refused what would change something"
+                "the database takes no changes (default_transaction_read_only is on): clients can read, and \
+                 are refused what would change something"
             ),
             ServerRole::Standby => tracing::warn!(
-                "no primary is to be had, only a standby: clients can read, and what would change something waits"
+                "no primary is to be had, only a standby: clients can read, and what would change something \
+                 waits"
             ),
         }
     }
@@ -376,7 +377,8 @@ impl Pool {
                 format!("no connection could be made within {limit:?} (acquire_timeout)")
             } else {
                 format!(
-                    "no connection was free within {limit:?} (acquire_timeout): all {max} are in use (max_conns)"
+                    "no connection was free within {limit:?} (acquire_timeout): all {max} are in use \
+                     (max_conns)"
                 )
             };
             let source = if self.is_lost() { Told::new(text.into()).into() } else { text.into() };

@@ -86,7 +86,8 @@ fn sql(statement: Statement) -> &'static str {
                AND NOT EXISTS (SELECT FROM files f WHERE f.id = l.file_id AND f.file_type <> 2)"
         }
         Statement::Amend(Flaw::Mode) => {
-            "UPDATE files SET mode = mode & 4095, ctime = GREATEST($2, ctime + 1) WHERE id = $1 AND mode & ~4095 <> 0"
+            "UPDATE files SET mode = mode & 4095, ctime = GREATEST($2, ctime + 1) WHERE id = $1 AND mode & \
+             ~4095 <> 0"
         }
         Statement::Amend(Flaw::TargetSize) => {
             "UPDATE files SET size = length(link_target), ctime = GREATEST($2, ctime + 1)
@@ -103,24 +104,29 @@ fn sql(statement: Statement) -> &'static str {
                                                       ELSE size END"
         }
         Statement::SetUsed => {
-            "UPDATE files SET used = LEAST($2, most_used(size)) WHERE id = $1 AND file_type = 1 AND used <> LEAST($2, most_used(size))"
+            "UPDATE files SET used = LEAST($2, most_used(size)) WHERE id = $1 AND file_type = 1 AND used <> \
+             LEAST($2, most_used(size))"
         }
         Statement::Renumber => {
-            "UPDATE files SET fileid = nextval('fileids'), ctime = GREATEST($2, ctime + 1) WHERE id = $1 AND fileid = $3"
+            "UPDATE files SET fileid = nextval('fileids'), ctime = GREATEST($2, ctime + 1) WHERE id = $1 AND \
+             fileid = $3"
         }
         Statement::NewCookie => {
             "UPDATE parent_child_map SET cookie = nextval('cookies')
              WHERE parent_id = $1 AND child_name = $2 AND cookie = $3"
         }
         Statement::RenameEntry => {
-            "UPDATE parent_child_map SET child_name = $4 WHERE parent_id = $1 AND child_name = $2 AND child_id = $3"
+            "UPDATE parent_child_map SET child_name = $4 WHERE parent_id = $1 AND child_name = $2 AND \
+             child_id = $3"
         }
         // Beyond what other sessions may have drawn meanwhile.
         Statement::Raise(Numbers::Fileids) => {
-            "SELECT setval('fileids', $1::bigint + 1000000) WHERE COALESCE(pg_sequence_last_value('fileids'), 0) < $1"
+            "SELECT setval('fileids', $1::bigint + 1000000) WHERE \
+             COALESCE(pg_sequence_last_value('fileids'), 0) < $1"
         }
         Statement::Raise(Numbers::Cookies) => {
-            "SELECT setval('cookies', $1::bigint + 1000000) WHERE COALESCE(pg_sequence_last_value('cookies'), 0) < $1"
+            "SELECT setval('cookies', $1::bigint + 1000000) WHERE \
+             COALESCE(pg_sequence_last_value('cookies'), 0) < $1"
         }
     }
 }

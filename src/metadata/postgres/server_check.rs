@@ -60,9 +60,9 @@ async fn check_room(client: &Client, wanted: usize) -> Result<(), PostgresError>
     let room = ask(client, ROOM).await?.first().and_then(|room| room.parse().ok());
     match room {
         Some(room) if wanted > room => Err(refuse(format!(
-            "max_conns is {wanted}, but the role is limited to {room} connections; lower max_conns, with room for other \
-             servers and tools, or raise max_connections of PostgreSQL and the CONNECTION LIMIT of the role and the \
-             database"
+            "max_conns is {wanted}, but the role is limited to {room} connections; lower max_conns, with \
+             room for other servers and tools, or raise max_connections of PostgreSQL and the CONNECTION \
+             LIMIT of the role and the database"
         ))),
         Some(_) | None => Ok(()),
     }
@@ -80,8 +80,9 @@ async fn check_sessions(one: &Client, two: &Client) -> Result<(), PostgresError>
         own.retain(|session| *session != first);
         if !own.is_empty() || others.iter().any(|it| it != expected || *it == first) {
             return Err(refuse(
-                "the connections go through a pooler in transaction mode (PgBouncer with pool_mode = transaction), and \
-                 TrunkFS needs sessions; connect to PostgreSQL directly, or set pool_mode = session for this database",
+                "the connections go through a pooler in transaction mode (PgBouncer with pool_mode = \
+                 transaction), and TrunkFS needs sessions; connect to PostgreSQL directly, or set pool_mode \
+                 = session for this database",
             ));
         }
     }

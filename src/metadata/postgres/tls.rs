@@ -59,8 +59,8 @@ fn roots(roots: &Roots) -> Result<RootCertStore, ConnectError> {
             store.add_parsable_certificates(loaded.certs);
             if store.is_empty() {
                 return Err(ConnectError::lasting(
-                    "the operating system has no CA certificates; install ca-certificates, or set sslrootcert to a \
-                     file",
+                    "the operating system has no CA certificates; install ca-certificates, or set \
+                     sslrootcert to a file",
                 ));
             }
         }
@@ -110,8 +110,8 @@ fn key(identity: &Identity) -> Result<PrivateKeyDer<'static>, ConnectError> {
     let bytes = read("sslkey", &identity.key)?;
     PrivateKeyDer::from_pem_slice(&bytes).map_err(|_| {
         ConnectError::lasting(format!(
-            "sslkey {} contains no usable private key; it must be an unencrypted key in PEM form (openssl pkey removes \
-             a password)",
+            "sslkey {} contains no usable private key; it must be an unencrypted key in PEM form (openssl \
+             pkey removes a password)",
             identity.key.display()
         ))
     })
@@ -121,11 +121,12 @@ fn misfit(identity: &Identity, error: &Error) -> ConnectError {
     let (certificate, key) = (identity.certificate.display(), identity.key.display());
     ConnectError::lasting(match error {
         Error::InconsistentKeys(_) => format!(
-            "sslkey {key} does not match the certificate in sslcert {certificate}; set both to files of one pair"
+            "sslkey {key} does not match the certificate in sslcert {certificate}; set both to files of one \
+             pair"
         ),
         Error::InvalidCertificate(_) => format!(
-            "sslcert {certificate} is of X.509 version 1, or invalid; create one of version 3 (openssl x509 with -extfile \
-             and extendedKeyUsage = clientAuth)"
+            "sslcert {certificate} is of X.509 version 1, or invalid; create one of version 3 (openssl x509 \
+             with -extfile and extendedKeyUsage = clientAuth)"
         ),
         other => format!("sslcert {certificate} and sslkey {key} cannot be used: {other}"),
     })
@@ -201,8 +202,8 @@ fn certificate(wrong: &CertificateError, target: &ConnectOptions) -> String {
     };
     match wrong {
         CertificateError::UnknownIssuer | CertificateError::BadSignature => format!(
-            "the server's certificate is not signed by a CA in {roots}; set sslrootcert to the certificate of the CA that \
-             issued it"
+            "the server's certificate is not signed by a CA in {roots}; set sslrootcert to the certificate \
+             of the CA that issued it"
         ),
         CertificateError::NotValidForNameContext { expected, presented } => {
             let expected = expected.to_str();
@@ -211,8 +212,9 @@ fn certificate(wrong: &CertificateError, target: &ConnectOptions) -> String {
                 names => format!("for {}", names.iter().map(|it| bare(it)).collect::<Vec<_>>().join(", ")),
             };
             format!(
-                "the server's certificate is {presented}, not for {expected}; set host to a name in the certificate, \
-                 install a certificate for {expected} on the server, or write sslmode: verify-ca"
+                "the server's certificate is {presented}, not for {expected}; set host to a name in the \
+                 certificate, install a certificate for {expected} on the server, or write sslmode: \
+                 verify-ca"
             )
         }
         CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
@@ -226,13 +228,13 @@ fn certificate(wrong: &CertificateError, target: &ConnectOptions) -> String {
                 .to_owned()
         }
         CertificateError::Other(other) if other.to_string().contains("CaUsedAsEndEntity") => {
-            "the server's certificate is a CA certificate (CA:TRUE); install a certificate that this CA has signed, or a \
-             self-signed one with basicConstraints = CA:FALSE"
+            "the server's certificate is a CA certificate (CA:TRUE); install a certificate that this CA has \
+             signed, or a self-signed one with basicConstraints = CA:FALSE"
                 .to_owned()
         }
         CertificateError::BadEncoding => {
-            "the server's certificate is of X.509 version 1, or invalid; create one of version 3 (openssl x509 with \
-             -extfile and a subjectAltName)"
+            "the server's certificate is of X.509 version 1, or invalid; create one of version 3 (openssl \
+             x509 with -extfile and a subjectAltName)"
                 .to_owned()
         }
         other => format!("the server's certificate cannot be trusted: {other}"),
@@ -249,15 +251,17 @@ fn bare(presented: &str) -> &str {
 fn alerted(alert: AlertDescription, target: &ConnectOptions) -> String {
     match (alert, &target.identity) {
         (AlertDescription::HandshakeFailure | AlertDescription::ProtocolVersion, _) => {
-            "no TLS version or cipher in common with the server; it needs TLS 1.2 or 1.3 (ssl_min_protocol_version, \
-             ssl_max_protocol_version)"
+            "no TLS version or cipher in common with the server; it needs TLS 1.2 or 1.3 \
+             (ssl_min_protocol_version, ssl_max_protocol_version)"
                 .to_owned()
         }
         (_, Some(identity)) => format!(
-            "the server does not accept the certificate in sslcert {} ({alert:?}); the CA that issued it must be in the \
-             server's ssl_ca_file, and it must be valid now",
+            "the server does not accept the certificate in sslcert {} ({alert:?}); the CA that issued it \
+             must be in the server's ssl_ca_file, and it must be valid now",
             identity.certificate.display()
         ),
-        (_, None) => format!("the server ended the TLS handshake ({alert:?}); see its log for the reason"),
+        (_, None) => {
+            format!("the server ended the TLS handshake ({alert:?}); see its log for the reason")
+        }
     }
 }

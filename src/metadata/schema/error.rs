@@ -26,14 +26,14 @@ pub enum SchemaError {
     },
     /// It has a newer version than this program serves.
     #[error(
-        "the schema has version {present}, newer than version {known} of this program: upgrade TrunkFS to the release \
-         that introduced version {present}, or a later one"
+        "the schema has version {present}, newer than version {known} of this program: upgrade TrunkFS to \
+         the release that introduced version {present}, or a later one"
     )]
     Newer { present: i32, known: i32 },
     /// Its history is not a part of what is known.
     #[error(
-        "the schema has diverged: {0}. Nothing was changed; use the release of TrunkFS or the migrations_path that migrated \
-         it, or restore a backup"
+        "the schema has diverged: {0}. Nothing was changed; use the release of TrunkFS or the \
+         migrations_path that migrated it, or restore a backup"
     )]
     Diverged(String),
     /// There is no such version.

@@ -23,14 +23,12 @@ use crate::types::{ContentId, ContentRef, ContentVersion, FileType, ObjectId, Sh
 /// An object's columns of `f`.
 macro_rules! state_columns {
     () => {
-        "f.id, f.share_id, f.file_type, f.size, f.ctime, \
-         COALESCE((SELECT l.link_count FROM link_counts l WHERE l.file_id = f.id), 1), f.subdirs, f.content_id, \
-         f.content_version, f.parent_id, f.fileid, f.mode & ~4095 <> 0, \
-         f.file_type = 5 AND f.size <> length(f.link_target), f.create_verifier IS NOT NULL AND f.file_type <> 1, \
-         CASE f.file_type \
-            WHEN 1 THEN f.used > CASE WHEN f.size > 9223372036854771712 THEN 9223372036854775807 ELSE (f.size + 4095) / 4096 * 4096 END \
-            WHEN 5 THEN f.used <> length(f.link_target) ELSE f.used <> f.size END, \
-         f.used"
+        "f.id, f.share_id, f.file_type, f.size, f.ctime, COALESCE((SELECT l.link_count FROM link_counts l \
+         WHERE l.file_id = f.id), 1), f.subdirs, f.content_id, f.content_version, f.parent_id, f.fileid, \
+         f.mode & ~4095 <> 0, f.file_type = 5 AND f.size <> length(f.link_target), f.create_verifier IS NOT \
+         NULL AND f.file_type <> 1, CASE f.file_type WHEN 1 THEN f.used > CASE WHEN f.size > \
+         9223372036854771712 THEN 9223372036854775807 ELSE (f.size + 4095) / 4096 * 4096 END WHEN 5 THEN \
+         f.used <> length(f.link_target) ELSE f.used <> f.size END, f.used"
     };
 }
 /// How many there are.

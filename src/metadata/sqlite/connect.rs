@@ -219,8 +219,8 @@ pub(super) fn check_permissions(path: &Path, suffixes: &[&str]) -> Result<(), Er
 pub(super) fn warn_of_others(path: &Path) {
     if let Some(why) = ownership::others_may_write(above(path)) {
         tracing::warn!(
-            "other users may write to the folder of the database {}: {why}; give that folder to the server's user or to root, \
-             and run chmod go-w on it",
+            "other users may write to the folder of the database {}: {why}; give that folder to the server's \
+             user or to root, and run chmod go-w on it",
             path.display()
         );
     }

@@ -118,7 +118,8 @@ fn still_reserves(reserved: rustix::io::Result<bool>) -> bool {
         Err(Errno::NOSPC | Errno::DQUOT | Errno::INTR) => true,
         Err(errno) => {
             tracing::info!(error = %io::Error::from(errno),
-                "the file system cannot reserve blocks for the database: on a full disk removing files may fail");
+                "the file system cannot reserve blocks for the database: on a full disk removing files may \
+                 fail");
             false
         }
     }

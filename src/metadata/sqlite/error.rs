@@ -129,5 +129,5 @@ pub(super) fn duplicate_of(failure: &SqliteError) -> Option<&str> {
 }
 
 /// What to do about a damaged file.
-pub(super) const REMEDY: &str = "stop the server, keep a copy of the file and its -wal, and restore a backup or recover what is left \
-                      with `sqlite3 FILE .recover`";
+pub(super) const REMEDY: &str = "stop the server, keep a copy of the file and its -wal, and restore a backup \
+                      or recover what is left with `sqlite3 FILE .recover`";

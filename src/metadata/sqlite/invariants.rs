@@ -87,7 +87,8 @@ pub(super) fn broken_in(
     let numbers: Vec<_> = shares.iter().map(|share| share.0.to_string()).collect();
     let shares = format!("[{}]", numbers.join(","));
     connection.execute_batch(
-        "CREATE TEMP TABLE IF NOT EXISTS reached (id BLOB PRIMARY KEY) WITHOUT ROWID; DELETE FROM temp.reached",
+        "CREATE TEMP TABLE IF NOT EXISTS reached (id BLOB PRIMARY KEY) WITHOUT ROWID; DELETE FROM \
+         temp.reached",
     )?;
     connection.execute(REACHED, [&shares])?;
     let mut statement = connection.prepare(&of_reached())?;

@@ -207,7 +207,8 @@ impl Threads {
             && let Err(error) =
                 connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)
         {
-            tracing::warn!(%error, "the write-ahead log could not be merged into the database; keep the -wal file");
+            tracing::warn!(%error, "the write-ahead log could not be merged into the database; keep the -wal \
+                                    file");
         }
         drop(self.lock);
     }

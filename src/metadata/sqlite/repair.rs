@@ -80,7 +80,8 @@ fn sql(statement: Statement) -> &'static str {
                AND NOT EXISTS (SELECT 1 FROM files f WHERE f.id = ?1 AND f.file_type <> 2)"
         }
         Statement::Amend(Flaw::Mode) => {
-            "UPDATE files SET mode = mode & 4095, ctime = max(?2, ctime + 1) WHERE id = ?1 AND mode & ~4095 <> 0"
+            "UPDATE files SET mode = mode & 4095, ctime = max(?2, ctime + 1) WHERE id = ?1 AND mode & ~4095 \
+             <> 0"
         }
         Statement::Amend(Flaw::TargetSize) => {
             "UPDATE files SET size = length(link_target), ctime = max(?2, ctime + 1)
@@ -101,7 +102,8 @@ fn sql(statement: Statement) -> &'static str {
              WHERE parent_id = ?1 AND child_name = ?2 AND cookie = ?3"
         }
         Statement::RenameEntry => {
-            "UPDATE parent_child_map SET child_name = ?4 WHERE parent_id = ?1 AND child_name = ?2 AND child_id = ?3"
+            "UPDATE parent_child_map SET child_name = ?4 WHERE parent_id = ?1 AND child_name = ?2 AND \
+             child_id = ?3"
         }
         Statement::Raise(Numbers::Fileids) => {
             "UPDATE sequences SET next = ?1 + 1 WHERE name = 'fileids' AND next <= ?1"

@@ -19,9 +19,9 @@ pub(super) struct OpenFiles(Vec<(PathBuf, u64, u64)>);
 /// A file of an open database that is not there any more.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error(
-    "{} was {how} while the server has it open: no call is answered from it and nothing is written any more, since all that would be \
-     lost; stop the server, put the file in place that is meant (and with a database of a backup no -wal and -shm of another), and \
-     start it again",
+    "{} was {how} while the server has it open: no call is answered from it and nothing is written any more, \
+     since all that would be lost; stop the server, put the file in place that is meant (and with a database \
+     of a backup no -wal and -shm of another), and start it again",
     path.display()
 )]
 pub(super) struct Replaced {

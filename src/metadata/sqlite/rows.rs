@@ -15,8 +15,9 @@ use crate::types::{
 /// An object's columns of `o`, a row of the view `objects`.
 macro_rules! object_columns {
     () => {
-        "o.id, o.share_id, o.fileid, o.file_type, o.mode, o.nlink, o.uid, o.gid, o.size, o.atime, o.mtime, o.ctime, \
-         o.rdev, o.content_id, o.content_version, o.mtime_version, o.parent_id, o.create_verifier, o.used"
+        "o.id, o.share_id, o.fileid, o.file_type, o.mode, o.nlink, o.uid, o.gid, o.size, o.atime, o.mtime, \
+         o.ctime, o.rdev, o.content_id, o.content_version, o.mtime_version, o.parent_id, o.create_verifier, \
+         o.used"
     };
 }
 pub(super) use object_columns;

@@ -11,8 +11,8 @@ use crate::metadata::schema::{
 use crate::metadata::{Error, MetadataStore as _};
 
 /// Why there is no way down.
-const NO_WAY_BACK: &str = "a SQLite file is not taken back to an older version: stop the server, and put a copy of the file from \
-     before the upgrade in its place";
+const NO_WAY_BACK: &str = "a SQLite file is not taken back to an older version: stop the server, and put a \
+     copy of the file from before the upgrade in its place";
 
 /// The schema of a SQLite file. Nothing is opened until something is asked.
 #[derive(Debug)]

@@ -186,8 +186,8 @@ impl Wal {
                     tracing::warn!(
                         bytes = self.bytes(),
                         limit = self.limit,
-                        "a reader blocks the checkpoint of the write-ahead log, which grows; at its limit changes are refused: \
-                         close other programs that have the database open"
+                        "a reader blocks the checkpoint of the write-ahead log, which grows; at its limit \
+                         changes are refused: close other programs that have the database open"
                     );
                 }
             }

@@ -224,7 +224,8 @@ impl Export {
         snapshot: &Snapshot,
     ) {
         limited!(info, cx.client,
-            "a file was changed by another server before its data was flushed here; clients resend their data",
+            "a file was changed by another server before its data was flushed here; clients resend their \
+             data",
             xid = cx.call.timing.xid, client = %cx.client, share = %self.share.name, object = %file);
         // First the verifier: a client that sees the overlay without these writes must see it changed.
         self.change_verifier();

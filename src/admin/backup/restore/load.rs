@@ -86,8 +86,8 @@ impl Loading<'_> {
         while let Some(there) = looks.next().await {
             self.job.check()?;
             if !there? && !self.wanted.incomplete {
-                let text = "content was removed during the restore: no share was changed; make sure that trunkfs gc does \
-                            not run meanwhile, and restore again";
+                let text = "content was removed during the restore: no share was changed; make sure that \
+                            trunkfs gc does not run meanwhile, and restore again";
                 return Err(Error::Incomplete(text.to_owned()));
             }
         }

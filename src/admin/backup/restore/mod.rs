@@ -284,8 +284,8 @@ fn note(
     restored: &mut Restored,
 ) -> Result<(), Error> {
     if count > 0 && !wanted.incomplete {
-        let remedy = "no share was changed; with --incomplete these files are restored as far as possible, and everything \
-                      else completely";
+        let remedy = "no share was changed; with --incomplete these files are restored as far as possible, \
+                      and everything else completely";
         return Err(Error::Incomplete(check::sentence(&findings, count, remedy)));
     }
     restored.wrong += count;

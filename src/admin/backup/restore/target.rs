@@ -48,7 +48,8 @@ pub(super) fn groups(
             return Err(Error::Unfit(text.to_owned()));
         }
         if !manifest.bytes {
-            let text = "a backup without content uses the content where it is, which two shares cannot share: omit --as";
+            let text = "a backup without content uses the content where it is, which two shares cannot \
+                        share: omit --as";
             return Err(Error::Unfit(text.to_owned()));
         }
     }

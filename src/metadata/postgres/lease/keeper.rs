@@ -232,7 +232,8 @@ impl Keeper {
         renewed?;
         if begun {
             tracing::info!(
-                "no other server uses the database: reads are answered from memory, changes are written in batches"
+                "no other server uses the database: reads are answered from memory, changes are written in \
+                 batches"
             );
         } else {
             self.company = Some(Instant::now());

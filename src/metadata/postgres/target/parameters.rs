@@ -255,8 +255,8 @@ fn sslmode(word: &str) -> Result<SslMode, WrongSetting> {
             return Err(wrong(
                 "sslmode",
                 format!(
-                    "{word} allows an attacker on the network to turn encryption off; write verify-full, or disable \
-                     on a private network"
+                    "{word} allows an attacker on the network to turn encryption off; write verify-full, or \
+                     disable on a private network"
                 ),
             ));
         }

@@ -117,7 +117,8 @@ fn read_hosts(text: &str, found: &mut Parameters) -> Result<(), UrlError> {
         if port.as_ref().is_some_and(|port| port.parse::<std::num::NonZeroU16>().is_err()) {
             // Not shown: it may be a password whose '@' is missing.
             return Err(wrong(
-                "the text after a host's ':' is not a port, an integer from 1 to 65535 (a password ends with '@')",
+                "the text after a host's ':' is not a port, an integer from 1 to 65535 (a password ends with \
+                 '@')",
             ));
         }
         names.push(name);
@@ -173,8 +174,8 @@ fn unknown(name: &str) -> UrlError {
     let known = KNOWN.join(", ");
     if name == "options" {
         return wrong(
-            "the parameter options is not supported; set the defaults of the role in the database instead (ALTER ROLE \
-             … SET …)",
+            "the parameter options is not supported; set the defaults of the role in the database instead \
+             (ALTER ROLE … SET …)",
         );
     }
     if name.len() > 40 || !name.bytes().all(|it| it.is_ascii_alphanumeric() || it == b'_') {
