@@ -6,8 +6,9 @@ use tokio::sync::mpsc;
 
 use super::dump::blocking;
 use super::error::{SqliteError, duplicate_of};
+use super::rows::Stored;
 use super::usage::Tally;
-use super::{SqliteStore, connect, invariants, load_fence};
+use super::{SqliteStore, connect, invariants, load_fence, shares, tables};
 use crate::metadata::{
     Catalog as _, EntryRecord, LOADED, Load, LoadError, LoadHow, Loaded, ObjectRecord, Portion,
     Record, Share, claim_key,
@@ -22,17 +23,7 @@ const DROP: [&str; 6] = [
     "DELETE FROM filesystem_capabilities WHERE share_id = ?1",
     "DELETE FROM shares WHERE id = ?1",
 ];
-const MAKE: &str = "
-    INSERT INTO shares (id, name, root, fsid, chunk_size)
-    SELECT COALESCE(max(id), 0) + 1, ?1, ?2, ?3, ?4 FROM shares RETURNING id";
-const CAPABILITIES: &str =
-    "INSERT INTO filesystem_capabilities VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
 const SET_CLAIM: &str = "INSERT OR REPLACE INTO server_config (key, value) VALUES (?1, ?2)";
-const COUNTED: &str = "INSERT INTO share_usage VALUES (?1, 0, 0, 0)";
-const OBJECT: &str = "
-    INSERT INTO files (id, share_id, fileid, file_type, mode, uid, gid, size, atime, mtime, ctime, subdirs, content_id,
-                       content_version, mtime_version, parent_id, link_target, rdev, create_verifier, used)
-    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20)";
 const ENTRY: &str = "
     INSERT INTO parent_child_map (parent_id, child_name, child_id, cookie) VALUES (?1, ?2, ?3, ?4)";
 const LINKS: &str = "INSERT INTO link_counts (file_id, link_count) VALUES (?1, ?2)";
@@ -127,27 +118,10 @@ impl Incoming {
         if taken.map_err(failed)? {
             return Err(LoadError::Collides);
         }
-        let values = params![name.as_str(), share.root.0.as_bytes(), fsid, share.chunk_size];
-        let number: i16 = connection.query_row(MAKE, values, |row| row.get(0)).map_err(failed)?;
-        let it = share.capabilities;
-        connection
-            .execute(
-                CAPABILITIES,
-                params![
-                    number,
-                    it.max_read,
-                    it.max_write,
-                    it.multiple,
-                    it.preferred_readdir,
-                    signed("the share", it.max_file_size)?,
-                    it.time_delta,
-                    it.max_links,
-                    it.max_name,
-                ],
-            )
-            .map_err(failed)?;
-        connection.execute(COUNTED, [number]).map_err(failed)?;
-        self.shares.push((ShareId(number), Tally::default()));
+        signed("the share", share.capabilities.max_file_size)?;
+        let share = Share { name: name.clone(), ..share };
+        let number = shares::insert(connection, &share).map_err(refused)?;
+        self.shares.push((number, Tally::default()));
         let claim = [claim_key(&name), LOADED.to_owned()];
         connection.execute(SET_CLAIM, claim).map_err(failed)?;
         Ok(())
@@ -188,33 +162,9 @@ impl Incoming {
             .ok_or_else(|| LoadError::Unsound("an object before its share".to_owned()))?;
         let fileid = signed(it.id, it.fileid.0)?;
         put_links(connection, it)?;
-        connection
-            .prepare_cached(OBJECT)
-            .and_then(|mut statement| {
-                statement.execute(params![
-                    it.id.0.as_bytes(),
-                    share.0,
-                    fileid,
-                    it.file_type.number(),
-                    it.mode,
-                    it.uid,
-                    it.gid,
-                    it.size.cast_signed(),
-                    it.atime.0,
-                    it.mtime.0,
-                    it.ctime.0,
-                    if it.file_type.is_directory() { i64::from(it.nlink) - 2 } else { 0 },
-                    it.content.map(|content| *content.id.0.as_bytes()),
-                    it.content.map_or(0, |content| content.version.0),
-                    it.mtime_version,
-                    it.parent.map(|parent| *parent.0.as_bytes()),
-                    target.as_ref().map(|target| target.as_bytes()),
-                    it.rdev.to_stored(),
-                    verifier.map(u64::cast_signed),
-                    it.used.cast_signed(),
-                ])
-            })
-            .map_err(failed)?;
+        let (attributes, verifier) = (it.clone(), *verifier);
+        let stored = Stored { share: *share, attributes, verifier };
+        tables::insert(connection, &stored, target.as_ref()).map_err(refused)?;
         tally.add(it);
         self.last_fileid = self.last_fileid.max(fileid);
         self.loaded.objects += 1;
@@ -269,7 +219,10 @@ fn signed(what: impl std::fmt::Display, value: u64) -> Result<i64, LoadError> {
 
 /// What the database refuses to take.
 fn failed(error: rusqlite::Error) -> LoadError {
-    let failure = SqliteError::from(error);
+    refused(error.into())
+}
+
+fn refused(failure: SqliteError) -> LoadError {
     match duplicate_of(&failure) {
         Some(column) if column.starts_with("files.id") => LoadError::Collides,
         Some(column) => LoadError::Unsound(format!("a value is there twice ({column})")),

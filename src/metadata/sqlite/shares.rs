@@ -77,37 +77,46 @@ pub(super) fn make(
     let root = ObjectId::generate();
     // 63 random bits, so that stores which know nothing of each other give different ones; never 0.
     let fsid = rand::random_range(1..=i64::MAX);
+    let share = Share {
+        id: ShareId(0),
+        name: spec.name.clone(),
+        root,
+        fsid: Fsid(fsid.cast_unsigned()),
+        chunk_size: spec.chunk_size,
+        capabilities: Capabilities::default(),
+    };
+    Ok(Some(Share { id: insert(connection, &share)?, ..share }))
+}
+
+/// Adds a share's rows, under a number of its own.
+pub(super) fn insert(connection: &Connection, share: &Share) -> Result<ShareId, SqliteError> {
+    let (name, root) = (share.name.as_str(), share.root.0.as_bytes());
     let id: i16 = connection
         .prepare_cached(
             "INSERT INTO shares (id, name, root, fsid, chunk_size)
              SELECT COALESCE(max(id), 0) + 1, ?1, ?2, ?3, ?4 FROM shares RETURNING id",
         )?
-        .query_row(params![name, root.0.as_bytes(), fsid, spec.chunk_size], |row| row.get(0))?;
-    let capabilities = Capabilities::default();
+        .query_row(params![name, root, share.fsid.0.cast_signed(), share.chunk_size], |row| {
+            row.get(0)
+        })?;
+    let it = share.capabilities;
     connection
         .prepare_cached(
             "INSERT INTO filesystem_capabilities VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
         )?
         .execute(params![
             id,
-            capabilities.max_read,
-            capabilities.max_write,
-            capabilities.multiple,
-            capabilities.preferred_readdir,
-            capabilities.max_file_size.cast_signed(),
-            capabilities.time_delta,
-            capabilities.max_links,
-            capabilities.max_name,
+            it.max_read,
+            it.max_write,
+            it.multiple,
+            it.preferred_readdir,
+            it.max_file_size.cast_signed(),
+            it.time_delta,
+            it.max_links,
+            it.max_name,
         ])?;
     connection.prepare_cached("INSERT INTO share_usage VALUES (?1, 0, 0, 0)")?.execute([id])?;
-    Ok(Some(Share {
-        id: ShareId(id),
-        name: spec.name.clone(),
-        root,
-        fsid: Fsid(fsid.cast_unsigned()),
-        chunk_size: spec.chunk_size,
-        capabilities,
-    }))
+    Ok(ShareId(id))
 }
 
 /// A setting; `None` where it was never set.

@@ -415,11 +415,12 @@ impl Tables for Writable {
 }
 
 /// A directory's subdirectories; no other object has any.
-fn subdirs(object: &Attributes) -> u32 {
-    if object.file_type.is_directory() { object.nlink.saturating_sub(2) } else { 0 }
+fn subdirs(object: &Attributes) -> i64 {
+    if object.file_type.is_directory() { i64::from(object.nlink) - 2 } else { 0 }
 }
 
-fn insert(
+/// Adds an object's row.
+pub(super) fn insert(
     connection: &Connection,
     stored: &Stored,
     target: Option<&SymlinkTarget>,
