@@ -68,7 +68,8 @@ pub(super) struct ShareLine<'a> {
 pub(super) struct ObjectLine<'a> {
     id: Uuid,
     fileid: u64,
-    r#type: Kind,
+    #[serde(with = "Kind")]
+    r#type: FileType,
     mode: u32,
     nlink: u32,
     uid: u32,
@@ -106,10 +107,12 @@ pub(super) struct EntryLine<'a> {
     cookie: u64,
 }
 
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+/// How a line names a kind.
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "FileType", rename_all = "snake_case")]
 enum Kind {
-    File,
+    #[serde(rename = "file")]
+    Regular,
     Directory,
     BlockDevice,
     CharacterDevice,
@@ -151,32 +154,6 @@ impl<'a> Bytes<'a> {
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
 fn is_zero(number: &i32) -> bool {
     *number == 0
-}
-
-impl Kind {
-    fn of(kind: FileType) -> Self {
-        match kind {
-            FileType::Regular => Self::File,
-            FileType::Directory => Self::Directory,
-            FileType::BlockDevice => Self::BlockDevice,
-            FileType::CharacterDevice => Self::CharacterDevice,
-            FileType::Symlink => Self::Symlink,
-            FileType::Socket => Self::Socket,
-            FileType::Fifo => Self::Fifo,
-        }
-    }
-
-    fn file_type(self) -> FileType {
-        match self {
-            Self::File => FileType::Regular,
-            Self::Directory => FileType::Directory,
-            Self::BlockDevice => FileType::BlockDevice,
-            Self::CharacterDevice => FileType::CharacterDevice,
-            Self::Symlink => FileType::Symlink,
-            Self::Socket => FileType::Socket,
-            Self::Fifo => FileType::Fifo,
-        }
-    }
 }
 
 impl<'a> Line<'a> {
@@ -228,7 +205,7 @@ fn object_line(object: &ObjectRecord) -> ObjectLine<'_> {
     ObjectLine {
         id: attributes.id.0,
         fileid: attributes.fileid.0,
-        r#type: Kind::of(attributes.file_type),
+        r#type: attributes.file_type,
         mode: attributes.mode,
         nlink: attributes.nlink,
         uid: attributes.uid,
@@ -305,7 +282,7 @@ impl ObjectLine<'_> {
             })
             .transpose()?;
         let (major, minor) = self.device.unwrap_or_default();
-        let file_type = self.r#type.file_type();
+        let file_type = self.r#type;
         let fits = content.is_some() == (file_type == FileType::Regular)
             && target.is_some() == (file_type == FileType::Symlink)
             && self.parent.is_some() == file_type.is_directory();
