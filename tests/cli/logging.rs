@@ -99,7 +99,7 @@ async fn a_failure_is_one_line_that_names_the_call() {
         assert_eq!(connection.reply().await.results().u32(), ROFS);
         ok(&mut connection, GETATTR, of(&top)).await;
     }
-    let database_line = server.line_with(&["the database takes no changes"]).await;
+    let database_line = server.line_with(&["the database is read-only"]).await;
     assert!(database_line.contains("WARN"), "{database_line}");
     let failed = line(&mut server, "a call failed").await;
     assert_eq!((&failed["level"], &failed["xid"]), (&"WARN".into(), &refused[0].into()));
@@ -129,7 +129,7 @@ async fn a_failure_is_one_line_that_names_the_call() {
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    line(&mut server, "the database takes changes again").await;
+    line(&mut server, "the database is writable again").await;
     server.signal(Signal::TERM);
     let finished = server.finish().await;
     // Three in ten seconds, and the count of the others.

@@ -157,15 +157,13 @@ impl Manager {
             return;
         }
         match role {
-            ServerRole::Primary => tracing::info!("the database takes changes again"),
+            ServerRole::Primary => tracing::info!("the database is writable again"),
             ServerRole::ReadOnly => tracing::warn!(
-                "the database takes no changes (default_transaction_read_only is on): clients can read, and \
-                 are refused what would change something"
+                "the database is read-only (default_transaction_read_only is on): reads work, changes are refused"
             ),
-            ServerRole::Standby => tracing::warn!(
-                "no primary is to be had, only a standby: clients can read, and what would change something \
-                 waits"
-            ),
+            ServerRole::Standby => {
+                tracing::warn!("no primary available, only a standby: reads work, changes wait")
+            }
         }
     }
 }

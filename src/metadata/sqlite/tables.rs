@@ -25,7 +25,7 @@ const KEPT: usize = 1 << 15;
 /// How many numbers of a sequence are taken at once.
 const RUN: i64 = 1024;
 /// Why nothing is made, where SQLite was not asked.
-const KEPT_FREE: &str = "what is left of the disk is kept for removing";
+const KEPT_FREE: &str = "disk full: the remaining space is reserved for removing files";
 
 const TAKE_RUN: &str = "UPDATE sequences SET next = next + ?2 WHERE name = ?1 RETURNING next";
 const INSERT: &str = "

@@ -71,10 +71,10 @@ impl Line {
         match connected.role {
             ServerRole::Primary => {}
             ServerRole::ReadOnly => {
-                return Err(PostgresError::ReadOnly("the database takes no changes".into()));
+                return Err(PostgresError::ReadOnly("the database is read-only".into()));
             }
             ServerRole::Standby => {
-                return Err(PostgresError::Lost("no primary, only a standby".into()));
+                return Err(PostgresError::Lost("no primary available, only a standby".into()));
             }
         }
         let client = Arc::new(connected.client);

@@ -84,7 +84,7 @@ impl Session {
     ) -> Result<Self, PostgresError> {
         let Connected { client, role } = connector.connect().await?;
         if role != ServerRole::Primary {
-            return Err(PostgresError::ReadOnly("the database takes no changes".into()));
+            return Err(PostgresError::ReadOnly("the database is read-only".into()));
         }
         // A wait for calls under way ends by itself, so that the own count goes on moving.
         let lock = (limit.as_millis() / 2).max(1);
