@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use crate::types::settings::{Identity, Size, text};
 use crate::types::{ContentIdentity, ShareName};
-use crate::vfs::ClientRule;
+use crate::vfs::{ClientRule, GroupSource};
 
 /// What clients mount.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
@@ -32,6 +32,9 @@ pub struct Share {
     /// Its root directory when it is made.
     #[serde(default)]
     pub root: Root,
+    /// Whose word counts for the supplementary groups of users.
+    #[serde(default)]
+    pub groups: GroupSource,
     /// Who may mount it, at least one, no network twice; the narrowest that holds a client counts.
     pub clients: Vec<ClientRule>,
 }

@@ -150,6 +150,7 @@ impl Stores {
             rules: share.clients.clone(),
             metadata,
             content,
+            groups: share.groups,
             write_behind: WriteBehind::default(),
         })
     }

@@ -10,7 +10,7 @@ pub struct Credentials {
     pub uid: u32,
     /// Primary group.
     pub gid: u32,
-    /// Supplementary groups, at most [`MAX_GIDS`].
+    /// Supplementary groups: at most [`MAX_GIDS`] where the client says which.
     pub gids: Vec<u32>,
 }
 

@@ -32,7 +32,7 @@ pub struct FsStat {
 impl Vfs {
     /// GETATTR (section 3.3.1).
     pub async fn getattr(&self, caller: &Caller, handle: &FileHandle) -> Result<Attributes> {
-        let (export, cx) = self.enter(caller, handle, Intent::Attach)?;
+        let (export, cx) = self.enter(caller, handle, Intent::Attach).await?;
         Ok(export.with_overlay(export.metadata.getattr(&cx, handle.object).await?))
     }
 
@@ -43,7 +43,7 @@ impl Vfs {
         handle: &FileHandle,
         set: &SetAttributes,
     ) -> Result<Change> {
-        let (export, cx) = self.enter(caller, handle, Intent::Write)?;
+        let (export, cx) = self.enter(caller, handle, Intent::Write).await?;
         export.setattr(&cx, handle.object, set).await
     }
 
@@ -55,7 +55,7 @@ impl Vfs {
         handle: &FileHandle,
         requested: u32,
     ) -> Result<AccessDone> {
-        let (export, cx) = self.enter(caller, handle, Intent::Read)?;
+        let (export, cx) = self.enter(caller, handle, Intent::Read).await?;
         let attributes = export.seen(&cx, handle.object).await?;
         let mut granted = rules::access(&cx.credentials, &attributes, requested);
         if Self::is_read_only(export, caller) {
@@ -66,7 +66,7 @@ impl Vfs {
 
     /// FSSTAT (section 3.3.18), from counters that are at most five seconds old.
     pub async fn fsstat(&self, caller: &Caller, handle: &FileHandle) -> Result<FsStat> {
-        let (export, cx) = self.enter(caller, handle, Intent::Attach)?;
+        let (export, cx) = self.enter(caller, handle, Intent::Attach).await?;
         let attributes = export.seen(&cx, handle.object).await?;
         let usage = export.metadata.usage(export.share.id).await;
         let usage = usage.map_err(|error| Failure::of(error, &attributes))?;
@@ -94,7 +94,7 @@ impl Vfs {
         caller: &Caller,
         handle: &FileHandle,
     ) -> Result<(Attributes, Capabilities)> {
-        let (export, cx) = self.enter(caller, handle, Intent::Attach)?;
+        let (export, cx) = self.enter(caller, handle, Intent::Attach).await?;
         Ok((export.seen(&cx, handle.object).await?, export.share.capabilities))
     }
 

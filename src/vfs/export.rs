@@ -8,7 +8,7 @@ use parking_lot::RwLock;
 use tokio::time::timeout;
 
 use super::file::Files;
-use super::{Access, ClientRule, Error, Vfs};
+use super::{Access, ClientRule, Error, GroupSource, Squash, Vfs};
 use crate::content::ContentStore;
 use crate::log_limit::limited;
 use crate::metadata::{Namespace, Share};
@@ -50,6 +50,8 @@ pub struct ExportSettings {
     pub share: Share,
     /// Who may use it.
     pub rules: Vec<ClientRule>,
+    /// Whose word counts for a caller's supplementary groups.
+    pub groups: GroupSource,
     pub metadata: Arc<dyn Namespace>,
     /// Its bytes.
     pub content: Arc<dyn ContentStore>,
@@ -72,6 +74,7 @@ pub(super) struct Export {
     pub(super) share: Share,
     /// Replaced as a whole, and held only to look one up.
     pub(super) rules: RwLock<Vec<ClientRule>>,
+    groups: GroupSource,
     pub(super) metadata: Arc<dyn Namespace>,
     pub(super) content: Arc<dyn ContentStore>,
     pub(super) write_behind: WriteBehind,
@@ -81,10 +84,11 @@ pub(super) struct Export {
 
 impl Export {
     pub(super) fn new(settings: ExportSettings) -> std::io::Result<Self> {
-        let ExportSettings { share, rules, metadata, content, write_behind } = settings;
+        let ExportSettings { share, rules, groups, metadata, content, write_behind } = settings;
         Ok(Self {
             share,
             rules: RwLock::new(rules),
+            groups,
             metadata,
             content,
             write_behind,
@@ -129,25 +133,31 @@ impl Export {
 
 impl Vfs {
     /// Admits a call to the handle's share: its rules, and the caller after squashing.
-    pub(super) fn enter(
+    pub(super) async fn enter(
         &self,
         caller: &Caller,
         handle: &FileHandle,
         intent: Intent,
     ) -> Result<(&Arc<Export>, Context), Error> {
         let export = self.exports.get(&handle.share).ok_or(Error::UnknownShare)?;
-        let rules = export.rules.read();
-        let rule = ClientRule::find(&rules, caller.address.ip()).ok_or(Error::ClientRefused)?;
+        let address = caller.address.ip();
+        let rule = ClientRule::find(&export.rules.read(), address).copied();
+        let rule = rule.ok_or(Error::ClientRefused)?;
         rule.check_port(caller)?;
         if intent == Intent::Write && rule.access == Access::ReadOnly {
             return Err(Error::ReadOnly);
         }
         let attaches = intent == Intent::Attach && handle.object == export.share.root;
-        let credentials = match rule.squashed(caller) {
+        let credentials = match (export.groups, &caller.credentials) {
+            (GroupSource::Server, Some(sent)) if rule.squash != Squash::All => {
+                rule.squashed(Some(&self.groups.of(sent, &caller.call).await?))
+            }
+            (GroupSource::Client | GroupSource::Server, sent) => rule.squashed(sent.as_ref()),
+        };
+        let credentials = match credentials {
             Err(Error::TooWeak) if attaches => rule.anonymous(),
             squashed => squashed?,
         };
-        drop(rules);
         let context = Context {
             credentials,
             client: caller.address,

@@ -5,6 +5,7 @@ mod attributes;
 mod error;
 mod export;
 mod file;
+mod groups;
 mod mount;
 mod namespace;
 mod policy;
@@ -20,6 +21,8 @@ use tokio_util::sync::CancellationToken;
 pub use attributes::FsStat;
 pub use error::{Error, Failure, Result};
 pub use export::{ExportSettings, WriteBehind};
+pub use groups::GroupSource;
+use groups::Groups;
 pub use mount::{ExportEntry, MountError};
 pub use policy::{Access, ClientRule, Squash};
 
@@ -93,6 +96,7 @@ pub struct CommitDone {
 #[derive(Debug)]
 pub struct Vfs {
     exports: BTreeMap<ShareName, Arc<Export>>,
+    groups: Groups,
 }
 
 impl Vfs {
@@ -105,7 +109,7 @@ impl Vfs {
             .into_iter()
             .map(|settings| Ok((settings.share.name.clone(), Arc::new(Export::new(settings)?))))
             .collect::<std::io::Result<_>>()?;
-        Ok(Arc::new(Self { exports }))
+        Ok(Arc::new(Self { exports, groups: Groups::default() }))
     }
 
     /// Replaces a share's rules, from the next call on: those under way were admitted by the rules before.

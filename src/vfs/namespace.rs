@@ -20,7 +20,7 @@ impl Vfs {
         directory: &FileHandle,
         name: &Component,
     ) -> Result<Lookup> {
-        let (export, cx) = self.enter(caller, directory, Intent::Read)?;
+        let (export, cx) = self.enter(caller, directory, Intent::Read).await?;
         let found = match name {
             Component::Current => {
                 let attributes = export.metadata.getattr(&cx, directory.object).await?;
@@ -43,7 +43,7 @@ impl Vfs {
 
     /// READLINK (section 3.3.5).
     pub async fn readlink(&self, caller: &Caller, link: &FileHandle) -> Result<Link> {
-        let (export, cx) = self.enter(caller, link, Intent::Read)?;
+        let (export, cx) = self.enter(caller, link, Intent::Read).await?;
         export.refusal_with_overlay(export.metadata.readlink(&cx, link.object).await)
     }
 
@@ -57,7 +57,7 @@ impl Vfs {
         max_entries: usize,
         with_attributes: bool,
     ) -> Result<ReadDirDone> {
-        let (export, cx) = self.enter(caller, directory, Intent::Read)?;
+        let (export, cx) = self.enter(caller, directory, Intent::Read).await?;
         let page = export
             .metadata
             .readdir(&cx, directory.object, after, max_entries, with_attributes)
@@ -85,7 +85,7 @@ impl Vfs {
         name: &Name,
         how: &CreateHow,
     ) -> Result<Created> {
-        let (export, cx) = self.enter(caller, directory, Intent::Write)?;
+        let (export, cx) = self.enter(caller, directory, Intent::Write).await?;
         // Found out later, it would leave a file behind.
         if size_asked_for(how).is_some_and(|size| size > export.share.capabilities.max_file_size) {
             return Err(metadata::Error::TooLarge.into());
@@ -122,7 +122,7 @@ impl Vfs {
         name: &Name,
         set: &SetAttributes,
     ) -> Result<Created> {
-        let (export, cx) = self.enter(caller, directory, Intent::Write)?;
+        let (export, cx) = self.enter(caller, directory, Intent::Write).await?;
         export.refusal_with_overlay(export.metadata.mkdir(&cx, directory.object, name, set).await)
     }
 
@@ -135,7 +135,7 @@ impl Vfs {
         target: &SymlinkTarget,
         set: &SetAttributes,
     ) -> Result<Created> {
-        let (export, cx) = self.enter(caller, directory, Intent::Write)?;
+        let (export, cx) = self.enter(caller, directory, Intent::Write).await?;
         export.refusal_with_overlay(
             export.metadata.symlink(&cx, directory.object, name, target, set).await,
         )
@@ -151,7 +151,7 @@ impl Vfs {
         rdev: DeviceNumbers,
         set: &SetAttributes,
     ) -> Result<Created> {
-        let (export, cx) = self.enter(caller, directory, Intent::Write)?;
+        let (export, cx) = self.enter(caller, directory, Intent::Write).await?;
         export.refusal_with_overlay(
             export.metadata.mknod(&cx, directory.object, name, kind, rdev, set).await,
         )
@@ -164,7 +164,7 @@ impl Vfs {
         directory: &FileHandle,
         name: &Name,
     ) -> Result<Removed> {
-        let (export, cx) = self.enter(caller, directory, Intent::Write)?;
+        let (export, cx) = self.enter(caller, directory, Intent::Write).await?;
         let mut removed = export
             .refusal_with_overlay(export.metadata.remove(&cx, directory.object, name).await)?;
         removed.object = export.after_unlink(&cx, removed.object).await;
@@ -178,7 +178,7 @@ impl Vfs {
         directory: &FileHandle,
         name: &Name,
     ) -> Result<Removed> {
-        let (export, cx) = self.enter(caller, directory, Intent::Write)?;
+        let (export, cx) = self.enter(caller, directory, Intent::Write).await?;
         export.refusal_with_overlay(export.metadata.rmdir(&cx, directory.object, name).await)
     }
 
@@ -191,9 +191,9 @@ impl Vfs {
         to: &FileHandle,
         to_name: &Name,
     ) -> Result<Renamed> {
-        let (export, cx) = self.enter(caller, from, Intent::Write)?;
+        let (export, cx) = self.enter(caller, from, Intent::Write).await?;
         if from.share != to.share {
-            self.enter(caller, to, Intent::Write)?;
+            self.enter(caller, to, Intent::Write).await?;
             return Err(super::Error::CrossShare.into());
         }
         let renamed = export.metadata.rename(&cx, from.object, from_name, to.object, to_name).await;
@@ -213,9 +213,9 @@ impl Vfs {
         directory: &FileHandle,
         name: &Name,
     ) -> Result<LinkTarget> {
-        let (export, cx) = self.enter(caller, object, Intent::Write)?;
+        let (export, cx) = self.enter(caller, object, Intent::Write).await?;
         if object.share != directory.share {
-            self.enter(caller, directory, Intent::Write)?;
+            self.enter(caller, directory, Intent::Write).await?;
             return Err(super::Error::CrossShare.into());
         }
         export.flush_before_change(&cx, object.object).await?;

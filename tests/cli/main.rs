@@ -47,6 +47,8 @@ mod fsck_served;
 #[cfg(test)]
 mod gc;
 #[cfg(test)]
+mod groups;
+#[cfg(test)]
 mod homes;
 #[cfg(test)]
 mod limits;

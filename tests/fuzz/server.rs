@@ -20,7 +20,7 @@ use trunkfs::mount::Mount;
 use trunkfs::net::{Server, ServerSettings};
 use trunkfs::nfs3::Nfs3;
 use trunkfs::types::{Context, FileHandle, Name, ObjectId, ShareName, SymlinkTarget};
-use trunkfs::vfs::{Access, ClientRule, ExportSettings, Squash, Vfs, WriteBehind};
+use trunkfs::vfs::{Access, ClientRule, ExportSettings, GroupSource, Squash, Vfs, WriteBehind};
 
 use crate::client::{Call, Connection, Outcome, PATIENCE, Reply};
 use crate::inputs::Inputs;
@@ -89,6 +89,7 @@ impl Fixture {
             require_reserved_port: false,
         };
         let export = ExportSettings {
+            groups: GroupSource::Client,
             share,
             rules: vec![rule],
             metadata,

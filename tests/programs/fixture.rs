@@ -11,7 +11,7 @@ use trunkfs::mount::Mount;
 use trunkfs::nfs3::Nfs3;
 use trunkfs::rpc::{Arrival, CallMessage, Program, Protocol, Reply, Standing};
 use trunkfs::types::{Caller, Credentials, FileHandle, ShareName};
-use trunkfs::vfs::{Access, ClientRule, ExportSettings, Squash, Vfs, WriteBehind};
+use trunkfs::vfs::{Access, ClientRule, ExportSettings, GroupSource, Squash, Vfs, WriteBehind};
 use trunkfs::xdr::{Decoder, Encoder};
 
 /// Arguments of a call.
@@ -76,6 +76,7 @@ impl Server {
             require_reserved_port: false,
         };
         let export = ExportSettings {
+            groups: GroupSource::Client,
             share,
             rules: vec![rule],
             metadata: Arc::clone(&store) as _,

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use trunkfs::content::{ContentStore, ObjectContent};
 use trunkfs::metadata::{CreateHow, SetAttributes};
 use trunkfs::types::{ContentId, FileHandle, Name};
-use trunkfs::vfs::{ExportSettings, Stability, Vfs, WriteBehind};
+use trunkfs::vfs::{ExportSettings, GroupSource, Stability, Vfs, WriteBehind};
 
 use crate::fixture::{Fixture, caller, commit, read, rule, set_size, unstable, write};
 use crate::s3::S3Server;
@@ -31,6 +31,7 @@ impl Scene {
         let open = || async { Arc::new(ObjectContent::open(bucket.settings()).await.unwrap()) };
         let (content, elsewhere) = (open().await, open().await);
         let export = |content: Arc<ObjectContent>| ExportSettings {
+            groups: GroupSource::Client,
             share: share.clone(),
             rules: vec![rule()],
             metadata: metadata.clone(),

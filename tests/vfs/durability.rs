@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use trunkfs::content::ContentStore as _;
 use trunkfs::metadata::{CreateHow, MetadataStore as _, RootSpec, SetAttributes, Share, ShareSpec};
 use trunkfs::types::{Component, Cookie, FileHandle, Name, ShareName};
-use trunkfs::vfs::{Error, ExportSettings, Stability, Vfs, WriteBehind};
+use trunkfs::vfs::{Error, ExportSettings, GroupSource, Stability, Vfs, WriteBehind};
 
 use crate::faulty::FaultyContent;
 use crate::fixture::{Fixture, caller, commit, read, rule, set_size, unstable, write};
@@ -135,6 +135,7 @@ async fn a_share_whose_content_does_not_answer_holds_up_no_other() {
     };
     let share = fixture.metadata.open_share(&spec).await.unwrap();
     let export = |share: &Share, content: &Arc<FaultyContent>| ExportSettings {
+        groups: GroupSource::Client,
         share: share.clone(),
         rules: vec![rule()],
         metadata: fixture.metadata.clone(),

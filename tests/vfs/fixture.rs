@@ -10,8 +10,8 @@ use trunkfs::metadata::{
 };
 use trunkfs::types::{Attributes, Caller, Context, Credentials, FileHandle, Name, ShareName};
 use trunkfs::vfs::{
-    Access, ClientRule, CommitDone, ExportSettings, Result, Squash, Stability, Vfs, WriteBehind,
-    WriteDone,
+    Access, ClientRule, CommitDone, ExportSettings, GroupSource, Result, Squash, Stability, Vfs,
+    WriteBehind, WriteDone,
 };
 
 use crate::faulty::FaultyContent;
@@ -58,6 +58,7 @@ impl Fixture {
         };
         let share = metadata.open_share(&spec).await.unwrap();
         let export = || ExportSettings {
+            groups: GroupSource::Client,
             share: share.clone(),
             rules: vec![rule.clone()],
             metadata: Arc::clone(&metadata) as _,

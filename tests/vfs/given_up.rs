@@ -12,7 +12,7 @@ use trunkfs::metadata::memory::MemoryStore;
 use trunkfs::metadata::{self, CreateHow, Invariants as _, SetAttributes};
 use trunkfs::types::Caller;
 use trunkfs::types::{ContentId, Cookie, FileHandle, Name, ObjectId};
-use trunkfs::vfs::{Error, ExportSettings, Failure, Stability, Vfs, WriteBehind};
+use trunkfs::vfs::{Error, ExportSettings, Failure, GroupSource, Stability, Vfs, WriteBehind};
 
 use crate::fixture::{Fixture, caller, rule};
 use crate::s3::S3Server;
@@ -144,6 +144,7 @@ impl Scene {
         let [content, elsewhere] = place.stores();
         let since = ContentId::generate();
         let export = |metadata, content| ExportSettings {
+            groups: GroupSource::Client,
             share: share.clone(),
             rules: vec![rule()],
             metadata,

@@ -58,7 +58,7 @@ impl Vfs {
     /// unflushed writes in this process succeeds with this process's verifier; a client whose writes went
     /// elsewhere sees another one and sends them again.
     pub async fn commit(&self, caller: &Caller, handle: &FileHandle) -> Result<CommitDone> {
-        let (export, cx) = self.enter(caller, handle, Intent::Write)?;
+        let (export, cx) = self.enter(caller, handle, Intent::Write).await?;
         let seen = export.seen(&cx, handle.object).await?;
         if let Err(error) = rules::may_write(&cx.credentials, &seen) {
             return Err(Failure::of(error, &seen));

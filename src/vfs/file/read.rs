@@ -20,7 +20,7 @@ impl Vfs {
         offset: u64,
         count: u32,
     ) -> Result<ReadDone> {
-        let (export, cx) = self.enter(caller, handle, Intent::Read)?;
+        let (export, cx) = self.enter(caller, handle, Intent::Read).await?;
         let mut previous = None;
         for _ in 0..ATTEMPTS {
             let committed = export.metadata.getattr(&cx, handle.object).await?;

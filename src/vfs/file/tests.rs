@@ -11,7 +11,9 @@ use crate::metadata::memory::MemoryStore;
 use crate::metadata::{CreateHow, MetadataStore as _, RootSpec, SetAttributes, ShareSpec};
 use crate::types::{Caller, Credentials, FileHandle, Name, ObjectId, ShareName};
 use crate::vfs::export::Export;
-use crate::vfs::{Access, ClientRule, ExportSettings, Squash, Stability, Vfs, WriteBehind};
+use crate::vfs::{
+    Access, ClientRule, ExportSettings, GroupSource, Squash, Stability, Vfs, WriteBehind,
+};
 
 struct World {
     vfs: Arc<Vfs>,
@@ -34,6 +36,7 @@ impl World {
             require_reserved_port: false,
         };
         let export = ExportSettings {
+            groups: GroupSource::Client,
             share: share.clone(),
             rules: vec![rule],
             metadata,

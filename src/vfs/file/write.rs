@@ -42,7 +42,7 @@ impl Vfs {
         data: Bytes,
         stability: Stability,
     ) -> Result<WriteDone> {
-        let (export, cx) = self.enter(caller, handle, Intent::Write)?;
+        let (export, cx) = self.enter(caller, handle, Intent::Write).await?;
         let write = Write { offset, data, stability };
         let state = export.files.hold(handle.object);
         for _ in 0..ATTEMPTS {

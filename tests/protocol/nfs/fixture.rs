@@ -21,7 +21,7 @@ use trunkfs::mount::Mount;
 use trunkfs::net::{Server, ServerSettings};
 use trunkfs::nfs3::Nfs3;
 use trunkfs::types::{FileHandle, ShareName};
-use trunkfs::vfs::{Access, ClientRule, ExportSettings, Squash, Vfs, WriteBehind};
+use trunkfs::vfs::{Access, ClientRule, ExportSettings, GroupSource, Squash, Vfs, WriteBehind};
 use uuid::Uuid;
 
 use super::client::Client;
@@ -313,6 +313,7 @@ impl TestServer {
             roots.push((name, root.to_wire().into_bytes()));
             let content = stores.content.with_chunk_size(share.chunk_size);
             exports.push(ExportSettings {
+                groups: GroupSource::Client,
                 share,
                 rules,
                 metadata: stores.metadata.clone(),
