@@ -5,6 +5,9 @@
 #[path = "../support/again.rs"]
 mod again;
 #[cfg(test)]
+#[path = "../support/altered.rs"]
+mod altered;
+#[cfg(test)]
 mod client;
 #[cfg(test)]
 #[path = "../support/database.rs"]

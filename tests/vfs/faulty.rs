@@ -5,13 +5,16 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use tokio::sync::Semaphore;
-use trunkfs::content::MemoryContent;
-use trunkfs::content::{Capacity, ContentStore, Error, Footprint};
-use trunkfs::types::{Call, ContentId, ContentIdentity};
+use trunkfs::content::{ContentStore, Error, MemoryContent};
+use trunkfs::types::{Call, ContentId};
+
+use crate::altered::{Alter, Altered};
 
 /// Memory content with switches.
+pub(crate) type FaultyContent = Altered<Switches>;
+
 #[derive(Debug)]
-pub(crate) struct FaultyContent {
+pub(crate) struct Switches {
     pub(crate) inner: MemoryContent,
     /// Commits fail.
     pub(crate) fail_commit: AtomicBool,
@@ -30,7 +33,7 @@ pub(crate) struct FaultyContent {
 
 impl FaultyContent {
     pub(crate) fn new() -> Arc<Self> {
-        Arc::new(Self {
+        Arc::new(Altered(Switches {
             inner: MemoryContent::new(),
             fail_commit: AtomicBool::new(false),
             fail_write: AtomicBool::new(false),
@@ -39,7 +42,7 @@ impl FaultyContent {
             hold_removals: AtomicBool::new(false),
             gate: Semaphore::new(0),
             commits: AtomicUsize::new(0),
-        })
+        }))
     }
 }
 
@@ -48,46 +51,22 @@ fn broken() -> Error {
 }
 
 #[async_trait::async_trait]
-impl ContentStore for FaultyContent {
-    async fn read(
-        &self,
-        call: &Call,
-        id: ContentId,
-        offset: u64,
-        length: usize,
-    ) -> Result<Bytes, Error> {
-        self.inner.read(call, id, offset, length).await
+impl Alter for Switches {
+    fn inner(&self) -> &dyn ContentStore {
+        &self.inner
     }
 
-    async fn write(
-        &self,
-        call: &Call,
-        id: ContentId,
-        offset: u64,
-        data: Bytes,
-    ) -> Result<(), Error> {
+    async fn write(&self, call: &Call, id: ContentId, at: u64, data: Bytes) -> Result<(), Error> {
         let half = data.len() / 2;
         if self.fail_write.load(Ordering::SeqCst) {
-            self.inner.write(call, id, offset, data.slice(..half)).await?;
+            self.inner.write(call, id, at, data.slice(..half)).await?;
             return Err(broken());
         }
         if self.hold_writes.load(Ordering::SeqCst) {
-            self.inner.write(call, id, offset, data.slice(..half)).await?;
+            self.inner.write(call, id, at, data.slice(..half)).await?;
             self.gate.acquire().await.unwrap().forget();
         }
-        self.inner.write(call, id, offset, data).await
-    }
-
-    async fn truncate(&self, call: &Call, id: ContentId, length: u64) -> Result<(), Error> {
-        self.inner.truncate(call, id, length).await
-    }
-
-    fn max_length(&self) -> u64 {
-        self.inner.max_length()
-    }
-
-    async fn length(&self, call: &Call, id: ContentId) -> Result<u64, Error> {
-        self.inner.length(call, id).await
+        self.inner.write(call, id, at, data).await
     }
 
     async fn commit(&self, call: &Call, id: ContentId) -> Result<(), Error> {
@@ -106,71 +85,5 @@ impl ContentStore for FaultyContent {
             self.gate.acquire().await.unwrap().forget();
         }
         self.inner.remove(id).await
-    }
-
-    async fn list(&self, after: Option<ContentId>, limit: usize) -> Result<Vec<ContentId>, Error> {
-        self.inner.list(after, limit).await
-    }
-
-    fn identity(&self) -> Option<ContentIdentity> {
-        self.inner.identity()
-    }
-
-    async fn allocated(
-        &self,
-        call: &Call,
-        id: ContentId,
-        length: u64,
-        holes: bool,
-    ) -> Result<u64, Error> {
-        self.inner.allocated(call, id, length, holes).await
-    }
-
-    async fn footprint(&self, id: ContentId) -> Result<Footprint, Error> {
-        self.inner.footprint(id).await
-    }
-
-    async fn owners(&self) -> Result<Option<String>, Error> {
-        self.inner.owners().await
-    }
-
-    async fn set_owners(&self, seen: Option<&str>, text: &str) -> Result<bool, Error> {
-        self.inner.set_owners(seen, text).await
-    }
-
-    async fn capacity(&self) -> Result<Option<Capacity>, Error> {
-        self.inner.capacity().await
-    }
-
-    async fn data_extents(
-        &self,
-        call: &Call,
-        id: ContentId,
-    ) -> Result<Vec<std::ops::Range<u64>>, Error> {
-        self.inner.data_extents(call, id).await
-    }
-
-    async fn leftovers(
-        &self,
-        before: trunkfs::types::Timestamp,
-        remove: bool,
-    ) -> Result<u64, Error> {
-        self.inner.leftovers(before, remove).await
-    }
-
-    fn observed(&self, id: ContentId, state: trunkfs::types::Timestamp) {
-        self.inner.observed(id, state);
-    }
-
-    fn has_dirty(&self, id: ContentId) -> bool {
-        self.inner.has_dirty(id)
-    }
-
-    fn discard_dirty(&self, id: ContentId) {
-        self.inner.discard_dirty(id);
-    }
-
-    fn with_chunk_size(&self, chunk_size: u32) -> Option<Arc<dyn ContentStore>> {
-        self.inner.with_chunk_size(chunk_size)
     }
 }

@@ -14,6 +14,7 @@ use trunkfs::types::Caller;
 use trunkfs::types::{ContentId, Cookie, FileHandle, Name, ObjectId};
 use trunkfs::vfs::{Error, ExportSettings, Failure, GroupSource, Stability, Vfs, WriteBehind};
 
+use crate::altered::Altered;
 use crate::fixture::{Fixture, caller, rule};
 use crate::s3::S3Server;
 use crate::stepping::Stepping;
@@ -153,7 +154,7 @@ impl Scene {
         };
         let stepping = export(
             Arc::new(Stepping(metadata.clone())) as _,
-            Arc::new(Stepping(content.clone())) as _,
+            Arc::new(Altered(Stepping(content.clone()))) as _,
         );
         let one = Vfs::new(vec![stepping]).unwrap();
         let two = Vfs::new(vec![export(metadata.clone(), elsewhere)]).unwrap();

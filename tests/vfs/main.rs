@@ -2,6 +2,9 @@
 //! instance does to it, and what is on the store afterwards.
 
 #[cfg(test)]
+#[path = "../support/altered.rs"]
+mod altered;
+#[cfg(test)]
 mod faulty;
 #[cfg(test)]
 mod fixture;

@@ -3,34 +3,42 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use tokio::task::yield_now;
-use trunkfs::content::{Capacity, ContentStore, Footprint};
+use trunkfs::content::ContentStore;
 use trunkfs::metadata::memory::MemoryStore;
 use trunkfs::metadata::{
     Answer, CreateHow, Created, Error, Flush, FlushOutcome, Link, LinkTarget, Lookup, Namespace,
     Page, Removed, Renamed, SetAttributes, SettingDone, Usage, ZeroingOutcome,
 };
 use trunkfs::types::{
-    Attributes, Call, ContentId, ContentIdentity, ContentRef, Context, Cookie, DeviceNumbers,
-    FileType, Name, ObjectId, ShareId, SymlinkTarget, Timestamp,
+    Attributes, ContentRef, Context, Cookie, DeviceNumbers, FileType, Name, ObjectId, ShareId,
+    SymlinkTarget,
 };
+
+use crate::altered::Alter;
 
 /// A store that takes its time.
 #[derive(Debug)]
 pub(crate) struct Stepping<S: ?Sized>(pub(crate) Arc<S>);
 
+#[async_trait::async_trait]
+impl Alter for Stepping<dyn ContentStore> {
+    fn inner(&self) -> &dyn ContentStore {
+        &*self.0
+    }
+
+    async fn around(&self) {
+        yield_now().await;
+    }
+}
+
 macro_rules! stepping {
     ($trait:ident for $store:ty {
-        $(fn $now:ident($($given:ident: $kind:ty),*) $(-> $value:ty)?;)*
-        $(async fn $name:ident($($argument:ident: $type:ty),*) $(-> $answer:ty)?;)*
+        $(async fn $name:ident($($argument:ident: $type:ty),*) -> $answer:ty;)*
     }) => {
         #[async_trait::async_trait]
         impl $trait for Stepping<$store> {
-            $(fn $now(&self, $($given: $kind),*) $(-> $value)? {
-                self.0.$now($($given),*)
-            })*
-            $(async fn $name(&self, $($argument: $type),*) $(-> $answer)? {
+            $(async fn $name(&self, $($argument: $type),*) -> $answer {
                 yield_now().await;
                 let done = self.0.$name($($argument),*).await;
                 yield_now().await;
@@ -38,37 +46,6 @@ macro_rules! stepping {
             })*
         }
     };
-}
-
-stepping! {
-    ContentStore for dyn ContentStore {
-        fn max_length() -> u64;
-        fn identity() -> Option<ContentIdentity>;
-        fn observed(id: ContentId, state: Timestamp);
-        fn has_dirty(id: ContentId) -> bool;
-        fn discard_dirty(id: ContentId);
-        fn with_chunk_size(chunk_size: u32) -> Option<Arc<dyn ContentStore>>;
-        async fn data_extents(call: &Call, id: ContentId)
-            -> Result<Vec<std::ops::Range<u64>>, trunkfs::content::Error>;
-        async fn leftovers(before: Timestamp, remove: bool) -> Result<u64, trunkfs::content::Error>;
-        async fn read(call: &Call, id: ContentId, offset: u64, length: usize)
-            -> Result<Bytes, trunkfs::content::Error>;
-        async fn write(call: &Call, id: ContentId, offset: u64, data: Bytes)
-            -> Result<(), trunkfs::content::Error>;
-        async fn truncate(call: &Call, id: ContentId, length: u64)
-            -> Result<(), trunkfs::content::Error>;
-        async fn length(call: &Call, id: ContentId) -> Result<u64, trunkfs::content::Error>;
-        async fn commit(call: &Call, id: ContentId) -> Result<(), trunkfs::content::Error>;
-        async fn remove(id: ContentId) -> Result<(), trunkfs::content::Error>;
-        async fn allocated(call: &Call, id: ContentId, length: u64, holes: bool)
-            -> Result<u64, trunkfs::content::Error>;
-        async fn footprint(id: ContentId) -> Result<Footprint, trunkfs::content::Error>;
-        async fn list(after: Option<ContentId>, limit: usize)
-            -> Result<Vec<ContentId>, trunkfs::content::Error>;
-        async fn owners() -> Result<Option<String>, trunkfs::content::Error>;
-        async fn set_owners(seen: Option<&str>, text: &str) -> Result<bool, trunkfs::content::Error>;
-        async fn capacity() -> Result<Option<Capacity>, trunkfs::content::Error>;
-    }
 }
 
 stepping! {

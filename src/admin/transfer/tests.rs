@@ -1,6 +1,8 @@
 //! Contents of memory from store to store.
 
-use std::ops::Range;
+#[path = "../../../tests/support/altered.rs"]
+mod altered;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,122 +10,31 @@ use bytes::Bytes;
 use tokio::sync::Barrier;
 use tokio_util::sync::CancellationToken;
 
+use self::altered::{Alter, Altered};
 use super::*;
 use crate::admin::Unit;
-use crate::content::{Capacity, ContentStore, Error as ContentError, Footprint, MemoryContent};
-use crate::types::{Call, ContentIdentity, Timestamp};
+use crate::content::{ContentStore, Error as ContentError, MemoryContent};
+use crate::types::Call;
 
 /// Memory that answers no read before so many are under way.
 #[derive(Debug)]
 struct Together(MemoryContent, Barrier);
 
 #[async_trait::async_trait]
-impl ContentStore for Together {
+impl Alter for Together {
+    fn inner(&self) -> &dyn ContentStore {
+        &self.0
+    }
+
     async fn read(
         &self,
         call: &Call,
         id: ContentId,
-        offset: u64,
-        length: usize,
+        at: u64,
+        size: usize,
     ) -> Result<Bytes, ContentError> {
         self.1.wait().await;
-        self.0.read(call, id, offset, length).await
-    }
-
-    async fn write(
-        &self,
-        call: &Call,
-        id: ContentId,
-        offset: u64,
-        data: Bytes,
-    ) -> Result<(), ContentError> {
-        self.0.write(call, id, offset, data).await
-    }
-
-    async fn truncate(&self, call: &Call, id: ContentId, length: u64) -> Result<(), ContentError> {
-        self.0.truncate(call, id, length).await
-    }
-
-    async fn length(&self, call: &Call, id: ContentId) -> Result<u64, ContentError> {
-        self.0.length(call, id).await
-    }
-
-    fn max_length(&self) -> u64 {
-        self.0.max_length()
-    }
-
-    async fn commit(&self, call: &Call, id: ContentId) -> Result<(), ContentError> {
-        self.0.commit(call, id).await
-    }
-
-    async fn remove(&self, id: ContentId) -> Result<(), ContentError> {
-        self.0.remove(id).await
-    }
-
-    async fn list(
-        &self,
-        after: Option<ContentId>,
-        limit: usize,
-    ) -> Result<Vec<ContentId>, ContentError> {
-        self.0.list(after, limit).await
-    }
-
-    async fn footprint(&self, id: ContentId) -> Result<Footprint, ContentError> {
-        self.0.footprint(id).await
-    }
-
-    async fn allocated(
-        &self,
-        call: &Call,
-        id: ContentId,
-        length: u64,
-        holes: bool,
-    ) -> Result<u64, ContentError> {
-        self.0.allocated(call, id, length, holes).await
-    }
-
-    fn identity(&self) -> Option<ContentIdentity> {
-        self.0.identity()
-    }
-
-    async fn owners(&self) -> Result<Option<String>, ContentError> {
-        self.0.owners().await
-    }
-
-    async fn set_owners(&self, seen: Option<&str>, text: &str) -> Result<bool, ContentError> {
-        self.0.set_owners(seen, text).await
-    }
-
-    async fn capacity(&self) -> Result<Option<Capacity>, ContentError> {
-        self.0.capacity().await
-    }
-
-    async fn data_extents(
-        &self,
-        call: &Call,
-        id: ContentId,
-    ) -> Result<Vec<Range<u64>>, ContentError> {
-        self.0.data_extents(call, id).await
-    }
-
-    async fn leftovers(&self, before: Timestamp, remove: bool) -> Result<u64, ContentError> {
-        self.0.leftovers(before, remove).await
-    }
-
-    fn observed(&self, id: ContentId, state: Timestamp) {
-        self.0.observed(id, state);
-    }
-
-    fn has_dirty(&self, id: ContentId) -> bool {
-        self.0.has_dirty(id)
-    }
-
-    fn discard_dirty(&self, id: ContentId) {
-        self.0.discard_dirty(id);
-    }
-
-    fn with_chunk_size(&self, chunk_size: u32) -> Option<Arc<dyn ContentStore>> {
-        self.0.with_chunk_size(chunk_size)
+        self.0.read(call, id, at, size).await
     }
 }
 
@@ -140,7 +51,7 @@ fn transfers(total: u64) -> Transfers {
 #[tokio::test]
 async fn a_large_content_is_read_ahead_of_what_is_written() {
     let (call, id) = (internal(&CancellationToken::new()), ContentId::generate());
-    let from = Arc::new(Together(MemoryContent::new(), Barrier::new(AHEAD)));
+    let from = Arc::new(Altered(Together(MemoryContent::new(), Barrier::new(AHEAD))));
     let size = AHEAD as u64 * BLOCK - 7;
     assert!(size < SPARSE, "all of it is read");
     for at in [5, BLOCK, 3 * BLOCK + 1, size - 3] {
@@ -153,7 +64,7 @@ async fn a_large_content_is_read_ahead_of_what_is_written() {
     // One after the other would wait for ever.
     tokio::time::timeout(Duration::from_secs(60), copied).await.unwrap().unwrap();
     let length = size as usize;
-    let whole = from.0.read(&call, id, 0, length).await.unwrap();
+    let whole = from.inner().read(&call, id, 0, length).await.unwrap();
     assert_eq!(to.read(&call, id, 0, length + 1).await.unwrap(), whole);
 }
 

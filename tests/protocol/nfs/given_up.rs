@@ -10,9 +10,9 @@ use bytes::Bytes;
 use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_postgres::Client as Database;
-use trunkfs::content::{Capacity, ContentStore, Error, Footprint, MemoryContent};
+use trunkfs::content::{ContentStore, Error, MemoryContent};
 use trunkfs::net::ServerSettings;
-use trunkfs::types::{self, ContentId, ContentIdentity};
+use trunkfs::types::{self, ContentId};
 
 use super::args::{self, *};
 use super::client::Client;
@@ -21,6 +21,7 @@ use super::results::status_of;
 use super::rpc::{NFS, wait};
 use super::types::*;
 use super::xdr::Args;
+use crate::altered::{Alter, Altered};
 use crate::client::{Call, Connection, Outcome, PATIENCE, Reply};
 use crate::database::connect;
 use crate::gate::{Gate, Side};
@@ -267,7 +268,11 @@ impl Hanging {
 }
 
 #[async_trait::async_trait]
-impl ContentStore for Hanging {
+impl Alter for Hanging {
+    fn inner(&self) -> &dyn ContentStore {
+        &self.inner
+    }
+
     async fn read(
         &self,
         call: &types::Call,
@@ -279,98 +284,6 @@ impl ContentStore for Hanging {
         call.cancel.cancelled().await;
         self.cancelled.send_modify(|cancelled| *cancelled += 1);
         Err(Error::Cancelled)
-    }
-
-    async fn write(
-        &self,
-        call: &types::Call,
-        id: ContentId,
-        at: u64,
-        data: Bytes,
-    ) -> Result<(), Error> {
-        self.inner.write(call, id, at, data).await
-    }
-
-    async fn truncate(&self, call: &types::Call, id: ContentId, length: u64) -> Result<(), Error> {
-        self.inner.truncate(call, id, length).await
-    }
-
-    async fn length(&self, call: &types::Call, id: ContentId) -> Result<u64, Error> {
-        self.inner.length(call, id).await
-    }
-
-    fn max_length(&self) -> u64 {
-        self.inner.max_length()
-    }
-
-    fn identity(&self) -> Option<ContentIdentity> {
-        self.inner.identity()
-    }
-
-    async fn commit(&self, call: &types::Call, id: ContentId) -> Result<(), Error> {
-        self.inner.commit(call, id).await
-    }
-
-    async fn remove(&self, id: ContentId) -> Result<(), Error> {
-        self.inner.remove(id).await
-    }
-
-    async fn list(&self, after: Option<ContentId>, limit: usize) -> Result<Vec<ContentId>, Error> {
-        self.inner.list(after, limit).await
-    }
-
-    async fn allocated(
-        &self,
-        call: &types::Call,
-        id: ContentId,
-        length: u64,
-        holes: bool,
-    ) -> Result<u64, Error> {
-        self.inner.allocated(call, id, length, holes).await
-    }
-
-    async fn footprint(&self, id: ContentId) -> Result<Footprint, Error> {
-        self.inner.footprint(id).await
-    }
-
-    async fn owners(&self) -> Result<Option<String>, Error> {
-        self.inner.owners().await
-    }
-
-    async fn set_owners(&self, seen: Option<&str>, text: &str) -> Result<bool, Error> {
-        self.inner.set_owners(seen, text).await
-    }
-
-    async fn capacity(&self) -> Result<Option<Capacity>, Error> {
-        self.inner.capacity().await
-    }
-
-    async fn data_extents(
-        &self,
-        call: &types::Call,
-        id: ContentId,
-    ) -> Result<Vec<std::ops::Range<u64>>, Error> {
-        self.inner.data_extents(call, id).await
-    }
-
-    async fn leftovers(&self, before: types::Timestamp, remove: bool) -> Result<u64, Error> {
-        self.inner.leftovers(before, remove).await
-    }
-
-    fn observed(&self, id: ContentId, state: types::Timestamp) {
-        self.inner.observed(id, state);
-    }
-
-    fn has_dirty(&self, id: ContentId) -> bool {
-        self.inner.has_dirty(id)
-    }
-
-    fn discard_dirty(&self, id: ContentId) {
-        self.inner.discard_dirty(id);
-    }
-
-    fn with_chunk_size(&self, chunk_size: u32) -> Option<std::sync::Arc<dyn ContentStore>> {
-        self.inner.with_chunk_size(chunk_size)
     }
 }
 
@@ -405,12 +318,12 @@ fn content_hears_of_timeout_and_shutdown() {
 }
 
 /// Content that hangs, a server of it, and a call that reads.
-fn with_hanging_content(request_timeout: Duration) -> (Arc<Hanging>, TestServer, Call) {
-    let content = Arc::new(Hanging {
+fn with_hanging_content(request_timeout: Duration) -> (Arc<Altered<Hanging>>, TestServer, Call) {
+    let content = Arc::new(Altered(Hanging {
         inner: MemoryContent::new(),
         begun: watch::Sender::new(0),
         cancelled: watch::Sender::new(0),
-    });
+    }));
     let server = wait(TestServer::start_with(Stores::with_content(content.clone()), |settings| {
         (settings.request_timeout, settings.drain_timeout) = (request_timeout, SHORT / 4);
     }));

@@ -8,14 +8,15 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
-use trunkfs::content::{Capacity, ContentStore, Error, Footprint, MemoryContent};
-use trunkfs::types::{Call, ContentId, ContentIdentity};
+use trunkfs::content::{ContentStore, Error, MemoryContent};
+use trunkfs::types::{Call, ContentId};
 
 use super::args::{self, READ};
 use super::fixture::{Stores, TestServer};
 use super::rpc::{NFS, wait};
 use super::types::Sattr;
 use crate::again::{again, given};
+use crate::altered::{Alter, Altered};
 use crate::client::{Connection, PATIENCE};
 
 const MIB: usize = 1 << 20;
@@ -36,7 +37,11 @@ struct SlowContent {
 }
 
 #[async_trait::async_trait]
-impl ContentStore for SlowContent {
+impl Alter for SlowContent {
+    fn inner(&self) -> &dyn ContentStore {
+        &self.inner
+    }
+
     async fn read(&self, _: &Call, _: ContentId, _: u64, size: usize) -> Result<Bytes, Error> {
         let bytes = Bytes::from(vec![7; size]);
         let held = self.held.fetch_add(size, Ordering::Relaxed) + size;
@@ -44,96 +49,6 @@ impl ContentStore for SlowContent {
         self.gate.acquire().await.unwrap().forget();
         self.held.fetch_sub(size, Ordering::Relaxed);
         Ok(bytes)
-    }
-
-    async fn write(&self, call: &Call, id: ContentId, at: u64, data: Bytes) -> Result<(), Error> {
-        self.inner.write(call, id, at, data).await
-    }
-
-    async fn truncate(&self, call: &Call, id: ContentId, length: u64) -> Result<(), Error> {
-        self.inner.truncate(call, id, length).await
-    }
-
-    async fn length(&self, call: &Call, id: ContentId) -> Result<u64, Error> {
-        self.inner.length(call, id).await
-    }
-
-    fn max_length(&self) -> u64 {
-        self.inner.max_length()
-    }
-
-    fn identity(&self) -> Option<ContentIdentity> {
-        self.inner.identity()
-    }
-
-    async fn commit(&self, call: &Call, id: ContentId) -> Result<(), Error> {
-        self.inner.commit(call, id).await
-    }
-
-    async fn remove(&self, id: ContentId) -> Result<(), Error> {
-        self.inner.remove(id).await
-    }
-
-    async fn list(&self, after: Option<ContentId>, limit: usize) -> Result<Vec<ContentId>, Error> {
-        self.inner.list(after, limit).await
-    }
-
-    async fn allocated(
-        &self,
-        call: &Call,
-        id: ContentId,
-        length: u64,
-        holes: bool,
-    ) -> Result<u64, Error> {
-        self.inner.allocated(call, id, length, holes).await
-    }
-
-    async fn footprint(&self, id: ContentId) -> Result<Footprint, Error> {
-        self.inner.footprint(id).await
-    }
-
-    async fn owners(&self) -> Result<Option<String>, Error> {
-        self.inner.owners().await
-    }
-
-    async fn set_owners(&self, seen: Option<&str>, text: &str) -> Result<bool, Error> {
-        self.inner.set_owners(seen, text).await
-    }
-
-    async fn capacity(&self) -> Result<Option<Capacity>, Error> {
-        self.inner.capacity().await
-    }
-
-    async fn data_extents(
-        &self,
-        call: &Call,
-        id: ContentId,
-    ) -> Result<Vec<std::ops::Range<u64>>, Error> {
-        self.inner.data_extents(call, id).await
-    }
-
-    async fn leftovers(
-        &self,
-        before: trunkfs::types::Timestamp,
-        remove: bool,
-    ) -> Result<u64, Error> {
-        self.inner.leftovers(before, remove).await
-    }
-
-    fn observed(&self, id: ContentId, state: trunkfs::types::Timestamp) {
-        self.inner.observed(id, state);
-    }
-
-    fn has_dirty(&self, id: ContentId) -> bool {
-        self.inner.has_dirty(id)
-    }
-
-    fn discard_dirty(&self, id: ContentId) {
-        self.inner.discard_dirty(id);
-    }
-
-    fn with_chunk_size(&self, chunk_size: u32) -> Option<std::sync::Arc<dyn ContentStore>> {
-        self.inner.with_chunk_size(chunk_size)
     }
 }
 
@@ -156,12 +71,12 @@ fn reads_of_slow_content_stay_within_the_memory_budget() {
 }
 
 fn many_reads() {
-    let content = Arc::new(SlowContent {
+    let content = Arc::new(Altered(SlowContent {
         inner: MemoryContent::new(),
         gate: Semaphore::new(0),
         held: AtomicUsize::new(0),
         most: AtomicUsize::new(0),
-    });
+    }));
     let server = wait(TestServer::start_with(Stores::with_content(content.clone()), |settings| {
         settings.memory_budget = BUDGET;
     }));
