@@ -84,6 +84,8 @@ macro_rules! content_cases {
 }
 pub(crate) use content_cases;
 
+/// The chunks of the shares, in bytes.
+const CHUNK: u32 = 1 << 16;
 /// Which part of the requests of [`Pair::S3Unreliable`] meets what it should not.
 const UNRELIABLE: f64 = 0.1;
 
@@ -306,18 +308,17 @@ impl TestServer {
             let spec = ShareSpec {
                 name: ShareName::parse(name).unwrap(),
                 root: RootSpec { uid: 0, gid: 0, mode },
-                chunk_size: 1 << 16,
+                chunk_size: CHUNK,
             };
             let share = stores.metadata.open_share(&spec).await.unwrap();
             let root = FileHandle { share: share.name.clone(), object: share.root };
             roots.push((name, root.to_wire().into_bytes()));
-            let content = stores.content.with_chunk_size(share.chunk_size);
             exports.push(ExportSettings {
                 groups: GroupSource::Client,
                 share,
                 rules,
                 metadata: stores.metadata.clone(),
-                content: content.unwrap_or_else(|| stores.content.clone()),
+                content: stores.content.clone().in_chunks(CHUNK),
                 write_behind: WriteBehind::default(),
             });
         }
@@ -349,6 +350,11 @@ impl TestServer {
     /// Tells the server to end.
     pub(crate) fn shut_down(&self) {
         self.shutdown.cancel();
+    }
+
+    /// The longest content that the server's store can hold; files may be longer, with a hole at their end.
+    pub(crate) fn longest_content(&self) -> u64 {
+        self.stores().content.clone().in_chunks(CHUNK).max_length()
     }
 
     /// What the server stands on.

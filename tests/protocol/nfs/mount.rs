@@ -91,8 +91,7 @@ fn mnt_of_a_symlink(t: &Fs) {
 fn mnt_through_a_symlink(t: &Fs) {
     t.alice.dir(&t.alice.dir(&t.dir, b"d"), b"e");
     t.alice.symlink(&t.dir, b"l", b"d").handle();
-    let status = mnt(&t.root, &join(&path_of(t), b"/l/e")).unwrap_err();
-    assert!(status == ERR_NOTDIR || status == ERR_NOENT, "{status}");
+    assert_eq!(mnt(&t.root, &join(&path_of(t), b"/l/e")), Err(ERR_NOTDIR));
 }
 
 fn mnt_of_an_unknown_path(t: &Fs) {
@@ -120,8 +119,7 @@ fn mnt_of_paths_with_more_slashes(t: &Fs) {
 }
 
 fn mnt_of_paths_that_are_too_long(t: &Fs) {
-    let status = mnt(&t.root, &join(b"/t/", &[b'n'; 256])).unwrap_err();
-    assert!(status == ERR_NAMETOOLONG || status == ERR_NOENT, "{status}");
+    assert_eq!(mnt(&t.root, &join(b"/t/", &[b'n'; 256])), Err(ERR_NAMETOOLONG));
     assert_eq!(mnt(&t.root, &join(b"/t/", &b"n/".repeat(510))), Err(ERR_NOENT));
     let args = Args::new().opaque(&[b'/'; 1025]);
     match t.root.raw(MOUNT, 3, MNT, &args.bytes) {

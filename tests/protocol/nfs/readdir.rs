@@ -381,11 +381,11 @@ fn a_scan_during_many_changes(t: &Fs) {
 fn any_cookie_verifier_is_answered(t: &Fs) {
     fill(t, 5);
     let first = t.alice.readdir(&t.dir, 0, [0xff; 8], 4096);
-    assert!(first.status == OK || first.status == BAD_COOKIE, "{first:?}");
+    assert_eq!(first.status, OK);
     let page = t.alice.readdir(&t.dir, 0, [0; 8], 200);
     let cookie = page.entries.last().unwrap().cookie;
     let next = t.alice.readdir(&t.dir, cookie, [0x5a; 8], 4096);
-    assert!(next.status == OK || next.status == BAD_COOKIE, "{next:?}");
+    assert_eq!(next.status, OK);
     let zero = t.alice.readdir(&t.dir, cookie, page.verifier, 4096);
     assert_eq!(zero.status, OK);
 }

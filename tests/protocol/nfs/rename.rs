@@ -152,8 +152,7 @@ fn rename_over_an_ancestor(t: &Fs) {
     t.alice.file(&b, b"f");
     assert_eq!(t.alice.rename(&b, b"c", &t.dir, b"a").status, NOTEMPTY);
     assert_eq!(t.alice.rename(&b, b"c", &a, b"b").status, NOTEMPTY);
-    let status = t.alice.rename(&b, b"f", &a, b"b").status;
-    assert!(status == ISDIR || status == NOTEMPTY, "{status:?}");
+    assert_eq!(t.alice.rename(&b, b"f", &a, b"b").status, ISDIR);
 }
 
 fn rename_counts_in_both_nlinks(t: &Fs) {
@@ -230,8 +229,7 @@ fn rename_in_a_sticky_directory(t: &Fs) {
     t.root.set(&dir, &mode(0o1777));
     t.alice.file_of(&dir, b"f", 0o666);
     for (to, name) in [(&dir, b"g"), (&t.dir, b"g")] {
-        let status = t.bob.rename(&dir, b"f", to, name).status;
-        assert!(status == PERM || status == ACCES, "{status:?}");
+        assert_eq!(t.bob.rename(&dir, b"f", to, name).status, PERM);
     }
     assert_eq!(t.alice.rename(&dir, b"f", &dir, b"g").status, OK);
 }
@@ -241,8 +239,7 @@ fn rename_over_an_entry_of_a_sticky_directory(t: &Fs) {
     t.root.set(&dir, &mode(0o1777));
     let kept = t.alice.file_of(&dir, b"f", 0o666);
     t.bob.file(&dir, b"mine");
-    let status = t.bob.rename(&dir, b"mine", &dir, b"f").status;
-    assert!(status == PERM || status == ACCES, "{status:?}");
+    assert_eq!(t.bob.rename(&dir, b"mine", &dir, b"f").status, PERM);
     assert_eq!(t.alice.find(&dir, b"f"), kept);
 }
 

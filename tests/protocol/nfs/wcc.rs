@@ -109,7 +109,7 @@ fn refused_operations_change_nothing(t: &Fs) {
     ];
     for wcc in refusals {
         assert_eq!(wcc.after(), &present);
-        assert!(wcc.before.is_none_or(|before| before == present.wcc()));
+        assert_eq!(wcc.before, Some(present.wcc()));
     }
     assert_eq!(t.alice.attr(&t.dir), present);
 }
@@ -120,11 +120,11 @@ fn writes_of_one_client_make_a_chain(t: &Fs) {
     for n in 0..20_usize {
         let stable = [UNSTABLE, DATA_SYNC, FILE_SYNC][n % 3];
         let written = t.alice.write(&file, n as u64 * 100, stable, &[1; 100]);
-        assert!(written.wcc.before.is_none_or(|before| before == last));
+        assert_eq!(written.wcc.before.as_ref(), Some(&last));
         last = written.wcc.after.unwrap().wcc();
         if n % 5 == 4 {
             let done = t.alice.commit(&file, 0, 0);
-            assert!(done.wcc.before.is_none_or(|before| before == last));
+            assert_eq!(done.wcc.before.as_ref(), Some(&last));
             assert_eq!(done.wcc.after.unwrap().wcc(), last);
         }
     }
