@@ -258,13 +258,7 @@ impl Server {
         bound().map_err(|source| BindError::Listen { address, source })
     }
 
-    /// Where the server listens, with the ports it was given, in the settings' order.
-    #[must_use]
-    pub fn local_addresses(&self) -> &[SocketAddr] {
-        &self.addresses
-    }
-
-    /// The first of [`Server::local_addresses`].
+    /// Where the server listens first, with the port that it was given.
     #[must_use]
     pub fn local_addr(&self) -> SocketAddr {
         self.addresses[0]
