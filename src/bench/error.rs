@@ -61,7 +61,7 @@ fn hint(status: u32) -> &'static str {
         1 => " (MNT3ERR_PERM)",
         2 => " (MNT3ERR_NOENT): no such export",
         13 => {
-            " (MNT3ERR_ACCES): this address is no client of the export, or the server asks for a reserved \
+            " (MNT3ERR_ACCES): this address is not a client of the export, or the server asks for a reserved \
              port"
         }
         _ => "",

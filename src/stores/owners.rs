@@ -73,7 +73,9 @@ impl Claim {
         if text == LOADED {
             return Ok(Self::Loaded);
         }
-        parsed().ok_or_else(|| metadata::Error::Damaged(format!("{text:?} is no claim of a share")))
+        parsed().ok_or_else(|| {
+            metadata::Error::Damaged(format!("{text:?} is not a valid claim of a share"))
+        })
     }
 }
 

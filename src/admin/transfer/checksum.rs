@@ -28,7 +28,7 @@ impl Serialize for Sum {
 impl<'de> Deserialize<'de> for Sum {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = <Cow<'de, str>>::deserialize(deserializer)?;
-        let wrong = || serde::de::Error::custom(format!("{text:?} is no SHA-256"));
+        let wrong = || serde::de::Error::custom(format!("{text:?} is not a SHA-256 checksum"));
         let mut sum = [0; 32];
         if text.len() != 2 * sum.len() || !text.is_ascii() {
             return Err(wrong());

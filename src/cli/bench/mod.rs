@@ -104,10 +104,10 @@ fn time_or_none(text: &str) -> Result<Duration, String> {
 
 fn size(text: &str) -> Result<u64, String> {
     let size = settings::bytes(text).filter(|size| (1 << 20..=1 << 40).contains(size));
-    size.ok_or_else(|| "write a whole number and its unit, from 1MiB to 1TiB".to_owned())
+    size.ok_or_else(|| "write an integer and a unit, from 1MiB to 1TiB".to_owned())
 }
 
-const UNIT: &str = "write a whole number and its unit (ms, s or m), such as 5s";
+const UNIT: &str = "write an integer and a unit (ms, s or m), such as 5s";
 
 impl Options {
     fn settings(&self) -> Settings {

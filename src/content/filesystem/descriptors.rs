@@ -110,7 +110,7 @@ impl Descriptors {
             let stat = file.stat(folder)?;
             if !FileType::from_raw_mode(stat.st_mode).is_file() {
                 let other = std::io::Error::other(
-                    "it is no regular file: remove it, which TrunkFS did not make",
+                    "not a regular file: it was not created by TrunkFS; remove it",
                 );
                 return Err(Error::Io(other));
             }

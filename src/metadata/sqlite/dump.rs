@@ -45,7 +45,7 @@ impl SqliteFile {
             let metadata = std::fs::metadata(&file)
                 .map_err(|error| Error::Backend(format!("{}: {error}", file.display()).into()))?;
             if !metadata.is_file() {
-                return Err(Error::Backend(format!("{} is no file", file.display()).into()));
+                return Err(Error::Backend(format!("{} is not a file", file.display()).into()));
             }
             check_permissions(&file, &DATABASE)?;
             migrations::check(&reader(&file, MEMORY)?)
