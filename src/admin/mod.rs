@@ -7,6 +7,7 @@ pub mod dump;
 pub mod fsck;
 pub mod gc;
 mod progress;
+pub mod survey;
 mod transfer;
 
 use std::fmt::Display;

@@ -21,6 +21,7 @@ mod reload;
 mod restore;
 mod serve;
 mod status;
+mod survey;
 mod systemd;
 
 use std::error::Error;
@@ -71,6 +72,14 @@ enum Command {
     Gc(gc::Options),
     /// Check the stores for inconsistencies, and with --repair fix them, while servers run
     Fsck(fsck::Options),
+    /// Show what directories hold, from the metadata store, while servers run
+    Du(survey::DuOptions),
+    /// Find files by name, owner, size, time or type, from the metadata store, while servers run
+    Find(survey::FindOptions),
+    /// List the largest files, from the metadata store, while servers run
+    TopFiles(survey::TopFilesOptions),
+    /// Sum up files by owner, age or extension, from the metadata store, while servers run
+    Report(survey::ReportOptions),
     /// Back up shares and their content into a folder with checksums, while servers run
     Backup(backup::Options),
     /// Restore shares from a backup, or verify a backup
@@ -272,6 +281,10 @@ pub fn run() -> ExitCode {
         Command::Content(options) => content::run(&options),
         Command::Gc(options) => gc::run(&options),
         Command::Fsck(options) => fsck::run(&options),
+        Command::Du(options) => survey::du(&options),
+        Command::Find(options) => survey::find(&options),
+        Command::TopFiles(options) => survey::top_files(&options),
+        Command::Report(options) => survey::report(&options),
         Command::Backup(options) => backup::run(&options),
         Command::Restore(options) => restore::run(&options),
         Command::Bench(options) => bench::run(&options),

@@ -22,8 +22,12 @@ pub struct ObjectState {
     pub size: u64,
     /// Bytes that it takes on its content store, as recorded.
     pub used: u64,
+    /// Last change of the bytes.
+    pub mtime: Timestamp,
     /// Last change of anything.
     pub ctime: Timestamp,
+    /// Owner.
+    pub uid: u32,
     /// Names, as recorded; of no meaning for a directory.
     pub names: u64,
     /// Subdirectories, as recorded.

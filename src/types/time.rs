@@ -25,6 +25,15 @@ impl Timestamp {
         Self(i64::try_from(since.as_nanos()).unwrap_or(i64::MAX))
     }
 
+    /// As RFC 3339 writes it, in UTC.
+    #[must_use]
+    pub fn utc(self) -> String {
+        let time = time::OffsetDateTime::from_unix_timestamp_nanos(self.0.into());
+        let format = time::format_description::well_known::Rfc3339;
+        // 64 bits of nanoseconds end in 2262.
+        time.ok().and_then(|time| time.format(&format).ok()).unwrap_or_default()
+    }
+
     /// From NFSv3's form (RFC 1813 section 2.5): unsigned seconds and nanoseconds. `None` where
     /// the nanoseconds make a second or more.
     #[must_use]

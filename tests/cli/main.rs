@@ -91,6 +91,8 @@ mod sizes;
 #[cfg(test)]
 mod status;
 #[cfg(test)]
+mod survey;
+#[cfg(test)]
 mod systemd;
 #[cfg(test)]
 mod tree;

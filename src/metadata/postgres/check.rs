@@ -38,12 +38,12 @@ macro_rules! state_columns {
          f.parent_id, f.fileid, f.mode & ~4095 <> 0, CASE WHEN f.file_type = 5 THEN f.size <> \
          length(f.link_target) ELSE false END, f.create_verifier IS NOT NULL AND f.file_type <> 1, CASE \
          f.file_type WHEN 1 THEN f.used > most_used(f.size) WHEN 5 THEN f.used <> length(f.link_target) ELSE \
-         f.used <> f.size END, f.used"
+         f.used <> f.size END, f.used, f.mtime, f.uid"
     };
 }
 pub(super) use state_columns;
 /// How many there are.
-const STATE_COLUMNS: usize = 16;
+const STATE_COLUMNS: usize = 18;
 
 const OBJECTS: &str =
     concat!("SELECT ", state_columns!(), " FROM files f WHERE f.id > $1 ORDER BY f.id LIMIT $2");
@@ -288,7 +288,9 @@ pub(super) fn state(row: &Row, first: usize) -> Result<ObjectState, Error> {
         file_type: kind(column(row, first + 2)?)?,
         size: unsigned(row, first + 3)?,
         used: unsigned(row, first + 15)?,
+        mtime: Timestamp(column(row, first + 16)?),
         ctime: Timestamp(column(row, first + 4)?),
+        uid: u32::try_from(unsigned(row, first + 17)?).unwrap_or(u32::MAX),
         names: unsigned(row, first + 5)?,
         subdirs: unsigned(row, first + 6)?,
         content: content.map(|id| ContentRef { id: ContentId(id), version }),

@@ -28,11 +28,11 @@ macro_rules! state_columns {
          f.mode & ~4095 <> 0, f.file_type = 5 AND f.size <> length(f.link_target), f.create_verifier IS NOT \
          NULL AND f.file_type <> 1, CASE f.file_type WHEN 1 THEN f.used > CASE WHEN f.size > \
          9223372036854771712 THEN 9223372036854775807 ELSE (f.size + 4095) / 4096 * 4096 END WHEN 5 THEN \
-         f.used <> length(f.link_target) ELSE f.used <> f.size END, f.used"
+         f.used <> length(f.link_target) ELSE f.used <> f.size END, f.used, f.mtime, f.uid"
     };
 }
 /// How many there are.
-const STATE_COLUMNS: usize = 16;
+const STATE_COLUMNS: usize = 18;
 
 const OBJECTS: &str =
     concat!("SELECT ", state_columns!(), " FROM files f WHERE f.id > ?1 ORDER BY f.id LIMIT ?2");
@@ -293,7 +293,9 @@ pub(super) fn state(row: &Row<'_>, first: usize) -> Result<ObjectState, SqliteEr
         file_type: kind(number(row, first + 2)?)?,
         size: number(row, first + 3)?,
         used: number(row, first + 15)?,
+        mtime: Timestamp(row.get(first + 16)?),
         ctime: Timestamp(row.get(first + 4)?),
+        uid: number(row, first + 17)?,
         names: number(row, first + 5)?,
         subdirs: number(row, first + 6)?,
         content: content
