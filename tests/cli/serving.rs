@@ -97,7 +97,7 @@ async fn a_folder_takes_one_server() {
 async fn every_share_has_its_command() {
     let folder = folder(
         "
-server: { listen: '0.0.0.0:0' }
+server: { listen: '0.0.0.0:0', portmap: off }
 metadata: { stores: { m: { type: memory } } }
 content: { stores: { c: { type: memory } } }
 shares:
