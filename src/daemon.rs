@@ -2,10 +2,11 @@
 //! orderly end.
 
 mod ports;
+mod seen;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use ipnet::IpNet;
 use tokio::task::JoinSet;
@@ -13,7 +14,9 @@ use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use self::ports::{PortMapperError, Ports};
-use crate::config::Config;
+use self::seen::Seen;
+use crate::config::{Config, Loaded};
+use crate::http::{About, Port, PortError, Subject};
 use crate::mount::{Mount, MountVersion1};
 use crate::net::{
     Admission, BindError, LAST_GRACE, Server, ServerHandle, ServerSettings, Service, TaskFailed,
@@ -48,33 +51,68 @@ pub enum StartError {
     /// The port mapper's port cannot be listened on.
     #[error(transparent)]
     PortMapper(#[from] PortMapperError),
+    /// The admin port cannot be had.
+    #[error(transparent)]
+    Port(#[from] PortError),
+}
+
+/// The program that serves.
+#[derive(Clone, Copy, Debug)]
+pub struct Build {
+    /// Its version.
+    pub version: &'static str,
+    /// The source revision that it was built from.
+    pub commit: &'static str,
 }
 
 /// A server that listens on its address and has its shares open, but does not answer yet.
-#[derive(Debug)]
 pub struct Daemon {
     server: Server,
     ports: Ports,
     vfs: Arc<Vfs>,
     stores: Stores,
+    port: Option<(Port, Arc<dyn Subject>)>,
+}
+
+impl std::fmt::Debug for Daemon {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Daemon").field("server", &self.server).finish_non_exhaustive()
+    }
 }
 
 impl Daemon {
-    /// Opens the stores and shares, then listens. Clients that connect wait until
-    /// [`Daemon::run`].
+    /// Listens on the admin port, opens the stores and shares, then listens. Clients that connect wait until
+    /// [`Daemon::run`]. `source` is what the configuration was read from.
     ///
     /// # Errors
     /// The first store, share or address that cannot be had; what was open is closed again, and nothing
     /// listens.
-    pub async fn start(config: &Config) -> Result<Self, StartError> {
+    pub async fn start(loaded: &Loaded, source: &str, build: Build) -> Result<Self, StartError> {
+        let config = &loaded.config;
+        let started = SystemTime::now();
+        // Before anything is created.
+        let port = Port::bind(&config.admin).await?;
         let mut stores = Stores::default();
-        match Self::assemble(config, &mut stores).await {
-            Ok((server, ports, vfs)) => Ok(Self { server, ports, vfs, stores }),
+        let (server, ports, vfs) = match Self::assemble(config, &mut stores).await {
+            Ok(assembled) => assembled,
             Err(error) => {
                 stores.close().await;
-                Err(error)
+                return Err(error);
             }
-        }
+        };
+        let port = port.map(|port| {
+            let about = About {
+                version: build.version,
+                commit: build.commit,
+                source: source.to_owned(),
+                configuration: loaded.effective.clone(),
+                nfs: server.local_addr(),
+                started,
+            };
+            let seen = Seen::new(about, config, &stores, server.handle(), vfs.clone());
+            (port, Arc::new(seen) as Arc<dyn Subject>)
+        });
+        Ok(Self { server, ports, vfs, stores, port })
     }
 
     async fn assemble(
@@ -104,6 +142,12 @@ impl Daemon {
         Ok((server, ports, vfs))
     }
 
+    /// Where the admin port is, unless it is off.
+    #[must_use]
+    pub fn admin_address(&self) -> Option<SocketAddr> {
+        self.port.as_ref().map(|(port, _)| port.address())
+    }
+
     /// Where the server listens, with the port that it was given.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
@@ -129,8 +173,13 @@ impl Daemon {
     /// [`TaskFailed`] where a task of the server panicked; `shutdown` has fired then, and the end was as
     /// orderly as without.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), TaskFailed> {
-        let Self { server, ports, vfs, stores } = self;
+        let Self { server, ports, vfs, stores, port } = self;
         let stopped = CancellationToken::new();
+        let _port_ends = stopped.clone().drop_guard();
+        if let Some((port, subject)) = port {
+            // Its end, a panic too, leaves NFS as it is.
+            tokio::spawn(port.serve(subject, stopped.clone()));
+        }
         let maintain = {
             let (vfs, stopped) = (vfs.clone(), stopped.clone());
             async move { vfs.maintain(stopped).await }

@@ -29,6 +29,8 @@ packages_missing() {
     postgres_find || needed+=(postgresql postgresql-client)
     pgbouncer_found || optional+=(pgbouncer)
     command -v systemd-analyze >/dev/null || optional+=(systemd)
+    # 120 MB, half a minute.
+    chromium_found || optional+=(chromium)
 }
 
 packages_install() {
@@ -62,6 +64,32 @@ pgbouncer_found() {
 
 require_pgbouncer() {
     pgbouncer_found || leave_out pooler:: PgBouncer
+}
+
+# As tests/cli/browser.rs looks for it.
+chromium_found() {
+    local name
+    for name in chromium chromium-browser google-chrome chrome; do
+        if command -v "$name" >/dev/null; then return 0; fi
+    done
+    return 1
+}
+
+require_chromium() {
+    chromium_found || leave_out browser:: Chromium
+}
+
+# The checker of alert rules, unpacked and not installed: the package would start Prometheus.
+require_promtool() {
+    local tools=${CARGO_TARGET_DIR:-target}/test-tools
+    PROMTOOL=$(command -v promtool || true)
+    if [[ -z $PROMTOOL && ! -x $tools/usr/bin/promtool ]] && command -v apt-get >/dev/null; then
+        mkdir -p "$tools"
+        (cd "$tools" && apt-get download prometheus >/dev/null 2>&1 && dpkg-deb -x prometheus_*.deb . && rm prometheus_*.deb) || true
+    fi
+    if [[ -z $PROMTOOL && -x $tools/usr/bin/promtool ]]; then PROMTOOL=$(realpath "$tools/usr/bin/promtool"); fi
+    if [[ -z $PROMTOOL ]]; then leave_out monitoring::promtool_takes_the_alert_rules promtool; fi
+    export PROMTOOL
 }
 
 require_packaging_tools() {
@@ -115,6 +143,8 @@ require_compiler
 postgres_require
 require_pgbouncer
 require_packaging_tools
+require_chromium
+require_promtool
 require_small_disks
 require_namespaces
 require_root

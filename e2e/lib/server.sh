@@ -38,6 +38,7 @@ server_configure() {
     fi
     cat >"$RUN/config.yaml" <<YAML
 server: { listen: "$1", portmap: $portmap }
+admin: { listen: "off" }
 metadata:
   stores:
     names: $metadata

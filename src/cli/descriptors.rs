@@ -4,6 +4,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::Failure;
 use crate::config::{Config, Content, Metadata};
+use crate::http;
 
 /// Descriptors of nothing that is counted: standard streams, the listener, the runtime's, TLS and name
 /// look-ups.
@@ -15,6 +16,7 @@ const SQLITE: usize = 64;
 #[derive(Debug, PartialEq, Eq)]
 struct Needed {
     connections: usize,
+    admin: usize,
     files: usize,
     databases: usize,
 }
@@ -53,22 +55,23 @@ impl Needed {
         });
         Self {
             connections: config.server.settings.max_connections,
+            admin: config.admin.listen.map_or(0, |_| http::MAX_CONNECTIONS),
             files: files.sum(),
             databases: databases.sum(),
         }
     }
 
     fn sum(&self) -> usize {
-        self.connections + self.files + self.databases + OTHERS
+        self.connections + self.admin + self.files + self.databases + OTHERS
     }
 
     fn refusal(&self, limit: u64) -> String {
-        let Self { connections, files, databases } = self;
+        let Self { connections, admin, files, databases } = self;
         let sum = self.sum();
         format!(
             "too few open files: the limit of this process is {limit}, and the configuration needs {sum}: \
-             {connections} for server.max_connections, {files} for max_open_files and max_concurrency of \
-             content stores, {databases} for metadata stores, {OTHERS} for others; raise the limit \
+             {connections} for server.max_connections, {admin} for admin.listen, {files} for max_open_files and \
+             max_concurrency of content stores, {databases} for metadata stores, {OTHERS} for others; raise the limit \
              (LimitNOFILE= of a systemd unit, ulimits of a container, `ulimit -Hn` of a shell) to {sum} at \
              least, or lower those keys"
         )

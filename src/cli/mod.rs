@@ -3,6 +3,7 @@
 //! Exit status: 0 when all went well, 1 when something failed, 2 when the command line or the
 //! configuration is wrong. `fsck` has those of fsck(8).
 
+mod admin_port;
 mod backup;
 mod bench;
 mod check_config;
@@ -60,7 +61,7 @@ enum Command {
     Serve(serve::Options),
     /// Validate the configuration and print the effective settings.
     CheckConfig(check_config::Options),
-    /// Check that a server answers: exit status 0 if NFS and MOUNT do, 1 if not.
+    /// Show whether a server and its stores work: exit status 0 if they do, 1 if not
     Status(status::Options),
     /// Export a metadata store to a file as a consistent snapshot, while servers run
     Dump(dump::Options),
@@ -164,11 +165,6 @@ impl Configured {
     /// Whether the command line names it, and not the environment.
     fn is_told(&self) -> bool {
         self.config.is_some()
-    }
-
-    /// What counts, with the environment's overrides.
-    fn load(&self) -> Result<Config, Failure> {
-        Ok(self.source().load()?.config)
     }
 
     /// The same for a command that works on the stores. Where no configuration was found it says so, and

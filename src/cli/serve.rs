@@ -16,7 +16,8 @@ use super::reload::Reload;
 use super::systemd::Notifier;
 use super::{Configured, Failure, descriptors, ready};
 use crate::config::{Config, Content, Loaded, LogFormat, Metadata, Source};
-use crate::daemon::{AFTER_DRAIN, Daemon, StartError};
+use crate::daemon::{AFTER_DRAIN, Build, Daemon, StartError};
+use crate::http::PortError;
 use crate::net::{BindError, TaskFailed, supervised};
 use crate::rpc::null_probe::{Service, own_address, probe};
 use crate::stores::StoreError;
@@ -38,8 +39,8 @@ pub(super) struct Options {
     listen: Option<SocketAddr>,
 }
 
-/// The source revision of this program.
-const COMMIT: &str = env!("TRUNKFS_COMMIT");
+/// This program.
+const BUILD: Build = Build { version: env!("CARGO_PKG_VERSION"), commit: env!("TRUNKFS_COMMIT") };
 
 /// Serves until a signal. Every line has the form of the log, as far as it is known: that of a start that
 /// fails too.
@@ -62,10 +63,11 @@ fn start(source: Source, options: &Options, format: LogFormat) -> Result<(), Fai
         loaded.config.server.listener.listen = listen;
     }
     log.set_levels(&loaded.config.logging.levels);
-    let (version, listen) = (env!("CARGO_PKG_VERSION"), loaded.config.server.listener.listen);
+    let Build { version, commit } = BUILD;
+    let listen = loaded.config.server.listener.listen;
     let overrides = loaded.overrides.join(", ");
     let overrides = (!overrides.is_empty()).then_some(overrides);
-    tracing::info!(version, commit = COMMIT, %listen, configuration = %source, overrides, "trunkfs starts");
+    tracing::info!(version, commit, %listen, configuration = %source, overrides, "trunkfs starts");
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
@@ -98,11 +100,15 @@ async fn serve(
     // One that comes before anything can be taken over waits.
     let hangups = signal(SignalKind::hangup()).map_err(failed)?;
     notifier.status("opening stores");
-    let starting = shutdown.run_until_cancelled(Daemon::start(config));
+    let name = source.to_string();
+    let starting = shutdown.run_until_cancelled(Daemon::start(&loaded, &name, BUILD));
     let Some(started) = starting.await else { return ended(&mut tasks) };
     let instance = started.map_err(|error| explained(error, &options.configured))?;
     let (address, control) = (instance.address(), instance.control());
     let ports_are_known = instance.ports_are_known();
+    if let Some(admin) = instance.admin_address() {
+        tracing::info!(%admin, "the admin port answers");
+    }
     let running = tokio::spawn(instance.run(shutdown.clone()));
     let answers = match shutdown.run_until_cancelled(answers(own_address(address))).await {
         Some(Ok(())) => {
@@ -217,6 +223,19 @@ fn say(text: &str) {
 /// An error, with its remedy where there is a plain one.
 fn explained(error: StartError, configured: &Configured) -> Failure {
     match &error {
+        StartError::Port(PortError::Listen { address, source }) => {
+            let why = match source.kind() {
+                std::io::ErrorKind::AddrInUse => {
+                    "another program uses the port, which may be another trunkfs: choose another port for this one"
+                }
+                _ => "choose another address",
+            };
+            let text = format!(
+                "admin: cannot listen on {address}: {source}; {why} with admin.listen (the variable \
+                 TRUNKFS__ADMIN__LISTEN), or turn the admin port off with admin.listen: off"
+            );
+            Failure::Run(text.into())
+        }
         StartError::Bind(BindError::Listen { address, source }) => {
             let other = match source.kind() {
                 std::io::ErrorKind::AddrInUse => {
@@ -237,6 +256,7 @@ fn explained(error: StartError, configured: &Configured) -> Failure {
         }
         StartError::Store(_)
         | StartError::Bind(_)
+        | StartError::Port(_)
         | StartError::PortMapper(_)
         | StartError::Random(_) => Failure::Run(error.into()),
     }

@@ -56,6 +56,12 @@ pub(super) fn check(document: &Document<'_>, config: &mut Config) {
             document.wrong(stores, "must not be empty; define at least one store");
         }
     }
+    let admin = Path::of(["admin"]);
+    if !document.has_broken(&admin)
+        && let Err(wrong) = config.admin.check()
+    {
+        document.break_at(&admin.key(wrong.key), wrong.message);
+    }
     check_places(document, config, &metadata, &content);
     check_shares(document, config);
 }

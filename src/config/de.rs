@@ -113,6 +113,15 @@ pub(super) fn read_at<'d, T: Deserialize<'d>>(
     T::deserialize(At { document, path: path.clone(), node, flat: None }).ok()
 }
 
+/// The same; what is wrong there is noted in the document.
+pub(super) fn read_strictly<'d, T: Deserialize<'d>>(
+    document: &'d Document<'_>,
+    path: &Path,
+) -> Option<T> {
+    let at = At { document, path: path.clone(), node: document.find(path)?, flat: None };
+    at.settle(T::deserialize(at.clone())).ok()
+}
+
 /// A value in a document.
 #[derive(Clone)]
 pub(super) struct At<'d> {

@@ -85,12 +85,13 @@ impl Source {
         warnings.extend(warnings::unread(variables, &named, &effective));
         let url = held(warnings::URL_VARIABLE);
         warnings.extend(warnings::database_url(url.as_deref(), &named, &config));
+        warnings.extend(warnings::exposed_token(&config));
         let overrides = overrides.iter().map(|each| each.name().to_owned()).collect();
         Ok(Loaded { config, effective, warnings, overrides })
     }
 
     /// The text, and what the file is that has it.
-    fn read(&self) -> io::Result<(String, Option<fs::Metadata>)> {
+    pub(super) fn read(&self) -> io::Result<(String, Option<fs::Metadata>)> {
         match self {
             Self::File(path) => {
                 let mut file = fs::File::open(path)?;

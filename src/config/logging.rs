@@ -12,13 +12,15 @@ use crate::net::ServerSettings;
 use crate::types::settings::Time;
 
 /// The program's own modules, as log lines name them behind `trunkfs::`.
-const MODULES: [&str; 18] = [
+const MODULES: [&str; 20] = [
     "admin",
     "bench",
     "cli",
     "config",
     "content",
+    "counters",
     "daemon",
+    "http",
     "metadata",
     "mount",
     "net",

@@ -16,6 +16,7 @@ mod load;
 mod logging;
 mod overrides;
 mod path;
+mod reach;
 mod renamed;
 mod secrets;
 mod server;
@@ -28,6 +29,7 @@ pub use changes::{Change, How, Takes};
 pub use error::{Error, Errors};
 pub use load::{Loaded, Source};
 pub use logging::{Level, Levels, LevelsError, LogFormat, Logging};
+pub use reach::Reach;
 pub use server::{DEFAULT_PORT, Listener, Server};
 pub use share::{Mode, Root, Share};
 pub use stores::{Content, Metadata};
@@ -38,6 +40,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use self::document::Document;
+use crate::http;
 
 /// A whole configuration. Every store that a share names is there.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
@@ -45,6 +48,8 @@ use self::document::Document;
 pub struct Config {
     /// How the server listens and what it bounds.
     pub server: Server,
+    /// Where the server is seen from outside.
+    pub admin: http::Settings,
     /// What is logged, and how.
     pub logging: Logging,
     /// Metadata stores by name, at least one.

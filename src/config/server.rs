@@ -61,7 +61,7 @@ impl Default for Listener {
 }
 
 /// An address and a port; port 0 takes one that is free.
-fn address<'de, D: Deserializer<'de>>(from: D) -> Result<SocketAddr, D::Error> {
+pub(super) fn address<'de, D: Deserializer<'de>>(from: D) -> Result<SocketAddr, D::Error> {
     from.deserialize_any(Address)
 }
 

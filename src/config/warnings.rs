@@ -46,6 +46,7 @@ pub(super) fn unread(
         keys.retain(|key| joined(key).ends_with(&end));
         let remedy = match &keys[..] {
             [key] => format!("did you mean {key}?"),
+            [key, other] => format!("did you mean {key} or {other}?"),
             _ => format!(
                 "a variable that sets a key has two underscores between its parts, such as \
                  {PREFIX}SERVER__LISTEN"
@@ -88,6 +89,14 @@ pub(super) fn database_url(
              that of no store here; to serve from it write url: \"${{{URL_VARIABLE}}}\" in \
              metadata.stores.NAME.postgres"
         )
+    })
+}
+
+/// Warns of a token that crosses a network unencrypted.
+pub(super) fn exposed_token(config: &Config) -> Option<String> {
+    config.admin.exposes_token().then(|| {
+        "admin.token goes over the network unencrypted; set admin.certificate and admin.key, or keep that network private"
+            .to_owned()
     })
 }
 

@@ -11,6 +11,7 @@ use tokio::sync::{Notify, oneshot};
 
 use super::single_writer::{OpError, Outcome, Tables};
 use super::{Answer, Error};
+use crate::counters::Histogram;
 use crate::types::{Bounds, Claimant, Context, FairQueue, Ticket};
 
 /// A call, whatever it answers.
@@ -104,6 +105,8 @@ pub(super) struct Queue<T: Tables> {
     ready: Condvar,
     /// A writer that is a task waits here.
     ready_task: Notify,
+    /// How many calls the writer takes at once.
+    batches: Histogram,
 }
 
 struct Waiting<T: Tables> {
@@ -118,7 +121,7 @@ impl<T: Tables> Default for Queue<T> {
         let jobs = FairQueue::new(Bounds::CALLS);
         let waiting = Waiting { jobs, awaited: usize::MAX, closed: false };
         let (waiting, ready) = (Mutex::new(waiting), Condvar::new());
-        Self { waiting, ready, ready_task: Notify::new() }
+        Self { waiting, ready, ready_task: Notify::new(), batches: Histogram::of_batches() }
     }
 }
 
@@ -194,7 +197,14 @@ impl<T: Tables + 'static> Queue<T> {
             }
             self.ready.wait(&mut waiting);
         }
-        Some(waiting.jobs.take(most))
+        let taken = waiting.jobs.take(most);
+        self.batches.count(taken.len() as u64);
+        Some(taken)
+    }
+
+    /// How many calls the writer took at once.
+    pub(super) fn batches(&self) -> &Histogram {
+        &self.batches
     }
 
     /// The same for a writer that is a task: what waits now, which may be nothing.

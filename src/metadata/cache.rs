@@ -28,6 +28,7 @@ use self::listing::Listings;
 use self::two_generations::TwoGenerationMap;
 use super::single_writer::Edge;
 use super::{DirectoryEntry, Error, Link, Lookup, Page, Share};
+use crate::counters::{HitRate, Measured, Readings};
 use crate::types::{Attributes, Context, Cookie, Name, ObjectId, SymlinkTarget};
 
 /// The most objects, and the most entries: about 40 MB in all where names are long. As many again for those
@@ -118,6 +119,7 @@ pub(super) struct Cache {
     hasher: RandomState,
     /// Notified at the end of each commit.
     ended: Notify,
+    hits: HitRate,
 }
 
 #[derive(Debug)]
@@ -161,7 +163,20 @@ impl Default for Cache {
             moves: 0,
             under_way: Vec::new(),
         };
-        Self { state: RwLock::new(state), hasher: RandomState::new(), ended: Notify::new() }
+        let (state, hasher) = (RwLock::new(state), RandomState::new());
+        Self { state, hasher, ended: Notify::new(), hits: HitRate::default() }
+    }
+}
+
+impl Measured for Cache {
+    fn read(&self, to: &mut Readings) {
+        to.cache("metadata", &self.hits);
+        let entries = {
+            let state = self.state.read();
+            let kept = [&state.asked, &state.listed].into_iter();
+            kept.map(|kept| kept.objects.len() + kept.entries.len()).sum()
+        };
+        to.cache_entries("metadata", entries);
     }
 }
 
@@ -174,7 +189,13 @@ impl Cache {
     /// An object of the share, or when its reading begins, for [`Cache::keep_object`].
     pub(super) fn object(&self, share: &Share, id: ObjectId) -> Result<Attributes, Since> {
         let state = self.state.read();
-        state.of_share(share, &id).cloned().ok_or(Since(state.moves))
+        self.counted(state.of_share(share, &id).cloned().ok_or(Since(state.moves)))
+    }
+
+    /// Counts whether the cache had it.
+    fn counted<T>(&self, found: Result<T, Since>) -> Result<T, Since> {
+        self.hits.count(found.is_ok());
+        found
     }
 
     /// Keeps an object that was read since.
@@ -190,9 +211,9 @@ impl Cache {
         let state = self.state.read();
         match (state.of_share(share, &id), state.targets.get(&id)) {
             (Some(attributes), Some(target)) => {
-                Ok(Link { attributes: attributes.clone(), target: target.clone() })
+                self.counted(Ok(Link { attributes: attributes.clone(), target: target.clone() }))
             }
-            (_, _) => Err(Since(state.moves)),
+            (_, _) => self.counted(Err(Since(state.moves))),
         }
     }
 
@@ -224,9 +245,9 @@ impl Cache {
             && parent.file_type.is_directory()
             && let Some(object) = object
         {
-            return Ok(Lookup { directory: parent.clone(), object });
+            return self.counted(Ok(Lookup { directory: parent.clone(), object }));
         }
-        Err(Since(state.moves))
+        self.counted(Err(Since(state.moves)))
     }
 
     /// Keeps LOOKUP's answer that was read since.
@@ -279,7 +300,7 @@ impl Cache {
             }
             Some(Page { directory: directory.clone(), parent_fileid, entries, eof })
         };
-        page().ok_or(Since(state.moves))
+        self.counted(page().ok_or(Since(state.moves)))
     }
 
     /// Keeps a page of the entries behind `after` that was read since. Objects and entries that are asked for

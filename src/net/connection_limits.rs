@@ -122,6 +122,11 @@ impl ConnectionLimits {
         self.limits.all - self.free.available_permits()
     }
 
+    /// How many clients have open connections.
+    pub(super) fn clients(&self) -> usize {
+        self.held.lock().by_client.len()
+    }
+
     /// Waits until no connection is open. Meanwhile none is taken.
     pub(super) async fn all_free(&self) {
         let all = u32::try_from(self.limits.all).unwrap_or(u32::MAX);

@@ -99,9 +99,14 @@ fn admit(stream: TcpStream, peer: SocketAddr, dispatcher: &Arc<Dispatcher>, shar
     let permit = match taken {
         Some(Ok(permit)) => permit,
         Some(Err(full)) => return refuse(peer, full, shared),
-        None => return reject(&stream, peer),
+        None => {
+            shared.refused.not_admitted.increment();
+            return reject(&stream, peer);
+        }
     };
-    if shared.connections.end_oldest_unproven() > 0 {
+    let displaced = shared.connections.end_oldest_unproven();
+    if displaced > 0 {
+        shared.refused.unproven.add(displaced as u64);
         let limit = shared.settings.unproven_connections;
         limited!(warn, peer, "too many connections without a valid handle: the oldest are closed",
             newest = %peer, limit);
@@ -133,10 +138,12 @@ fn refuse(peer: SocketAddr, full: Full, shared: &Shared) {
     let settings = &shared.settings;
     match full {
         Full::Server => {
+            shared.refused.server_full.increment();
             let limit = settings.max_connections;
             limited!(warn, peer, "refused: server.max_connections are open", %peer, limit);
         }
         Full::Client => {
+            shared.refused.client_full.increment();
             let limit = settings.max_connections_per_client;
             limited!(warn, peer,
                 "refused: server.max_connections_per_client are open from this address", %peer, limit);

@@ -31,6 +31,7 @@ use self::datagrams::DatagramSocket;
 use self::memory_budget::MemoryBudget;
 use self::orphans::Orphans;
 pub use self::supervised::{TaskFailed, supervised};
+use crate::counters::{Clients, Counter, Measured, Readings, SlowCalls};
 use crate::rpc::{CallTimes, Dispatcher, DuplicateProgram, Program, Protocol};
 use crate::types::AtomicDuration;
 use crate::types::settings::{MOST, Number, Size, Time};
@@ -134,6 +135,8 @@ pub enum BindError {
 struct Shared {
     settings: ServerSettings,
     times: Arc<CallTimes>,
+    /// That of the settings' addresses.
+    dispatcher: Arc<Dispatcher>,
     /// The settings' to begin with.
     drain_timeout: AtomicDuration,
     idle_timeout: AtomicDuration,
@@ -142,6 +145,7 @@ struct Shared {
     budget: Arc<MemoryBudget>,
     /// The open connections. A permit is given back when its socket is closed.
     connections: Arc<ConnectionLimits>,
+    refused: Refused,
     /// Calls whose socket is closed.
     orphans: Arc<Orphans>,
     /// No new connections or calls.
@@ -150,6 +154,15 @@ struct Shared {
     abort: CancellationToken,
     /// Whatever is left is dropped.
     kill: CancellationToken,
+}
+
+/// Connections that were closed as soon as they were accepted, or for a newer one.
+#[derive(Debug, Default)]
+struct Refused {
+    not_admitted: Counter,
+    server_full: Counter,
+    client_full: Counter,
+    unproven: Counter,
 }
 
 /// Programs and where they are served.
@@ -178,10 +191,7 @@ impl Server {
         settings: ServerSettings,
         programs: Vec<Arc<dyn Program>>,
     ) -> Result<Self, BindError> {
-        let times = Arc::new(CallTimes {
-            request: AtomicDuration::new(settings.request_timeout),
-            slow: AtomicDuration::new(settings.slow_calls),
-        });
+        let times = CallTimes::new(settings.request_timeout, settings.slow_calls);
         let dispatcher = Dispatcher::new(programs, times.clone())?;
         let mut listeners = Vec::with_capacity(settings.listen.len());
         let mut addresses = Vec::with_capacity(settings.listen.len());
@@ -197,6 +207,8 @@ impl Server {
         let abort = CancellationToken::new();
         let shared = Shared {
             times,
+            dispatcher,
+            refused: Refused::default(),
             budget: MemoryBudget::new(settings.memory_budget),
             connections: ConnectionLimits::new(Limits {
                 all: settings.max_connections,
@@ -321,6 +333,18 @@ impl ServerHandle {
         self.shared.drain_timeout.set(drain_timeout);
     }
 
+    /// The clients and their calls.
+    #[must_use]
+    pub fn clients(&self) -> &Arc<Clients> {
+        &self.shared.times.clients
+    }
+
+    /// The calls that took long.
+    #[must_use]
+    pub fn slow(&self) -> &Arc<SlowCalls> {
+        &self.shared.times.slow_calls
+    }
+
     /// Sets the setting of this name, for the next time that a connection is looked after.
     pub fn set_idle_timeout(&self, idle_timeout: Duration) {
         self.shared.idle_timeout.set(idle_timeout);
@@ -337,6 +361,39 @@ impl ServerHandle {
                 "connections of addresses that no share admits any more are closed"
             );
         }
+    }
+}
+
+impl Measured for ServerHandle {
+    fn read(&self, to: &mut Readings) {
+        let shared = &self.shared;
+        shared.dispatcher.read(to);
+        let open = shared.connections.taken() as u64;
+        to.level("trunkfs_connections", "Open connections", &[], open);
+        let most = shared.settings.max_connections as u64;
+        to.level("trunkfs_connections_limit", "The most connections", &[], most);
+        let clients = shared.connections.clients() as u64;
+        to.level("trunkfs_clients", "Clients with open connections", &[], clients);
+        let Refused { not_admitted, server_full, client_full, unproven } = &shared.refused;
+        for (reason, count) in [
+            ("not_admitted", not_admitted),
+            ("server_full", server_full),
+            ("client_full", client_full),
+            ("unproven", unproven),
+        ] {
+            let help =
+                "Connections that were refused, or ended for a newer one without a valid handle";
+            to.counter("trunkfs_connections_refused", help, &[("reason", reason)], count.total());
+        }
+        let (held, total) = shared.budget.use_of();
+        let help = "Memory of requests, running calls and replies";
+        to.level("trunkfs_memory_budget_used_bytes", help, &[], held as u64);
+        to.level("trunkfs_memory_budget_bytes", "The memory budget", &[], total as u64);
+        let lacking = u64::from(shared.budget.is_lacking());
+        let help = "1 while a request waits for memory";
+        to.level("trunkfs_memory_budget_lacking", help, &[], lacking);
+        let orphans = shared.orphans.total() as u64;
+        to.level("trunkfs_orphaned_calls", "Calls whose connection has ended", &[], orphans);
     }
 }
 

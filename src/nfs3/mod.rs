@@ -140,6 +140,10 @@ impl Program for Nfs3 {
         procedure(number).map(|procedure| procedure.name)
     }
 
+    fn failure_name(&self, failure: u32) -> Option<&'static str> {
+        status::name(failure)
+    }
+
     fn is_replayed(&self, number: u32) -> bool {
         procedure(number).is_some_and(|procedure| procedure.repeat == Replayed)
     }

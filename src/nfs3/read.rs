@@ -33,7 +33,9 @@ pub(super) async fn handle(
     let success = |reply: &mut Encoder, done: ReadDone| {
         attributes::post_op(reply, Some(&done.attributes));
         // No more bytes than `count`, which has 32 bits.
-        reply.u32(u32::try_from(done.data.len()).unwrap_or(u32::MAX));
+        let bytes = u32::try_from(done.data.len()).unwrap_or(u32::MAX);
+        request.caller.call.timing.set_read(bytes);
+        reply.u32(bytes);
         reply.boolean(done.eof);
         reply.shared_opaque(done.data);
     };

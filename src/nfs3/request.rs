@@ -117,6 +117,7 @@ impl<'a> Request<'a> {
             Verdict::Status(status) => status,
             Verdict::Credentials(refusal) => return Reply::Refused(refusal),
         };
+        self.caller.call.timing.set_failure(status as u32);
         self.log(&failed.error, status);
         attributes::put(&mut reply, &status);
         failure(&failed, &mut reply);

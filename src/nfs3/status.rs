@@ -51,6 +51,23 @@ impl From<TargetError> for Error {
     }
 }
 
+macro_rules! names {
+    ($($status:ident)*) => {
+        /// The name of a status by its number, for those that this server answers with.
+        pub(super) fn name(number: u32) -> Option<&'static str> {
+            const NAMES: &[(u32, &str)] = &[$((nfsstat3::$status as u32, stringify!($status))),*];
+            NAMES.iter().find(|(it, _)| *it == number).map(|(_, name)| *name)
+        }
+    };
+}
+
+names! {
+    NFS3ERR_PERM NFS3ERR_NOENT NFS3ERR_IO NFS3ERR_ACCES NFS3ERR_EXIST NFS3ERR_XDEV NFS3ERR_NOTDIR NFS3ERR_ISDIR
+    NFS3ERR_INVAL NFS3ERR_FBIG NFS3ERR_NOSPC NFS3ERR_ROFS NFS3ERR_MLINK NFS3ERR_NAMETOOLONG NFS3ERR_NOTEMPTY
+    NFS3ERR_STALE NFS3ERR_BADHANDLE NFS3ERR_NOT_SYNC NFS3ERR_BAD_COOKIE NFS3ERR_NOTSUPP NFS3ERR_TOOSMALL
+    NFS3ERR_SERVERFAULT NFS3ERR_BADTYPE NFS3ERR_JUKEBOX
+}
+
 /// How an error is told.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Verdict {

@@ -29,6 +29,7 @@ pub(super) async fn handle(
             .map_err(Failure::of_file)
     };
     let success = |reply: &mut Encoder, done: WriteDone| {
+        request.caller.call.timing.set_written(done.count);
         attributes::wcc(reply, &done.change);
         reply.u32(done.count);
         reply.u32(stable_how(done.stability));

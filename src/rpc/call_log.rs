@@ -2,14 +2,23 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
 use super::{CallMessage, Program};
+use crate::counters::{SlowCall, SlowCalls};
 use crate::log_limit::{Excerpt, limited};
 use crate::types::{CallTiming, Phase};
 use crate::xdr::Decoder;
+
+/// Which calls are slow, and where they are noted beside the log.
+#[derive(Debug)]
+pub(super) struct Slow {
+    /// The least that a slow call takes; zero: none is slow.
+    pub(super) limit: Duration,
+    pub(super) calls: Arc<SlowCalls>,
+}
 
 /// What is known of a call before it runs. It shares the call's bytes.
 #[derive(Debug)]
@@ -70,25 +79,38 @@ impl CallLog {
             xid = timing.xid, %client, procedure, handle = self.handle());
     }
 
-    /// It ended: says where its time went if it took `slow` or longer, where that is not zero.
-    pub(super) fn ended(&self, slow: Duration) {
-        let took = self.began.elapsed();
-        if slow.is_zero() || took < slow {
+    /// How long it has run.
+    pub(super) fn took(&self) -> Duration {
+        self.began.elapsed()
+    }
+
+    /// It ended: says where its time went if it was slow.
+    pub(super) fn ended(&self, took: Duration, slow: &Slow) {
+        if slow.limit.is_zero() || took < slow.limit {
             return;
         }
         let Self { timing, client, procedure, .. } = self;
-        let waited = |wait| timing.waited(wait);
-        let (connection, database) = (waited(Phase::Connection), waited(Phase::Database));
-        let (content, away) = (waited(Phase::Content), waited(Phase::Away));
-        let other = took.saturating_sub(connection + database + content + away);
+        let waits = [Phase::Connection, Phase::Database, Phase::Content, Phase::Away];
+        let waits = waits.map(|wait| timing.waited(wait));
+        let [connection, database, content, away] = waits;
+        let other = took.saturating_sub(waits.iter().sum());
+        let handle = self.handle();
         limited!(warn, self.limit(), "a call was slow",
-            xid = timing.xid, %client, procedure, handle = self.handle(),
+            xid = timing.xid, %client, procedure, handle = handle,
             took_ms = milliseconds(took),
             connection_ms = milliseconds(connection),
             database_ms = milliseconds(database),
             content_ms = milliseconds(content),
             away_ms = milliseconds(away),
             other_ms = milliseconds(other));
+        slow.calls.add(SlowCall {
+            at: SystemTime::now(),
+            client: *client,
+            procedure,
+            subject: handle,
+            took,
+            waits,
+        });
     }
 }
 

@@ -19,11 +19,12 @@ use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, Span};
 
 use super::FREE_BYTES;
-use super::call_log::CallLog;
+use super::call_log::{CallLog, Slow};
 use super::message::{Answer, CallHeader, Incoming};
 use super::reply_cache::{Begin, ClientCache, Handoff, InProgress, ReplyCache, ReplyCacheLimits};
 use super::reply_stream::{Delivery, ReplyStream};
 use super::{Arrival, CallMessage, Program, Reply, Standing};
+use crate::counters::{Calls, Clients, Measured, Meter, Readings, SlowCalls};
 use crate::types::{AtomicDuration, Call, CallTiming, Caller, ClientAddress};
 use crate::xdr::{DecodeError, Decoder};
 
@@ -40,6 +41,9 @@ const GRACE_WITHOUT_CONNECTION: Duration = Duration::from_secs(3);
 /// is better done beside reading the next call.
 const POLL_AT_ONCE_BYTES: usize = 32 << 10;
 
+/// Procedures of a program that are counted.
+const MOST_PROCEDURES: u32 = 64;
+
 /// Two programs have the same number and version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("program {number} version {version} is there twice")]
@@ -48,27 +52,62 @@ pub struct DuplicateProgram {
     pub version: u32,
 }
 
-/// The times of calls that begin from now on.
+/// The times of calls that begin from now on, and what was counted of those that have ended: the same for
+/// every dispatcher of a server.
 #[derive(Debug)]
 pub struct CallTimes {
     /// How long a call may take before its token fires.
     pub request: AtomicDuration,
     /// A call that takes this long is logged; zero: none.
     pub slow: AtomicDuration,
+    /// The clients and their calls.
+    pub clients: Arc<Clients>,
+    /// The calls that took long.
+    pub slow_calls: Arc<SlowCalls>,
+}
+
+impl CallTimes {
+    /// Both times to begin with.
+    #[must_use]
+    pub fn new(request: Duration, slow: Duration) -> Arc<Self> {
+        Arc::new(Self {
+            request: AtomicDuration::new(request),
+            slow: AtomicDuration::new(slow),
+            clients: Clients::new(Calls::default()),
+            slow_calls: Arc::default(),
+        })
+    }
 }
 
 /// The programs and what their calls share.
 #[derive(Debug)]
 pub struct Dispatcher {
-    programs: Vec<Arc<dyn Program>>,
+    programs: Vec<Counted>,
     times: Arc<CallTimes>,
     replies: Arc<ReplyCache>,
+}
+
+/// A program, and by what its procedures are counted.
+#[derive(Debug)]
+struct Counted {
+    program: Arc<dyn Program>,
+    /// Of each procedure; of a number beyond them, nothing.
+    indices: Vec<usize>,
+}
+
+/// A procedure of a program.
+struct Procedure {
+    program: Arc<dyn Program>,
+    name: &'static str,
+    /// By what it is counted.
+    index: usize,
 }
 
 /// One connection's calls.
 #[derive(Debug)]
 pub struct Session {
     dispatcher: Arc<Dispatcher>,
+    meter: Arc<Meter>,
     origin: Origin,
     replies: ClientCache,
 }
@@ -113,7 +152,10 @@ struct Execution {
     program: Arc<dyn Program>,
     call: CallMessage,
     log: CallLog,
-    slow: Duration,
+    /// By what its procedure is counted.
+    index: usize,
+    meter: Arc<Meter>,
+    slow: Slow,
     running: Option<InProgress>,
     delivery: Option<Arc<Delivery>>,
 }
@@ -131,14 +173,29 @@ impl Dispatcher {
             }
         }
         let replies = ReplyCache::new(ReplyCacheLimits::default());
-        Ok(Arc::new(Self { programs, times, replies }))
+        let calls = times.clients.calls();
+        let programs = programs.into_iter().map(|program| {
+            let name = program_name(program.number());
+            let indices = (0..MOST_PROCEDURES).map(|number| {
+                let procedure = program.procedure_name(number);
+                procedure.map_or(usize::MAX, |procedure| calls.index(name, procedure))
+            });
+            let indices = indices.collect();
+            Counted { program, indices }
+        });
+        Ok(Arc::new(Self { programs: programs.collect(), times, replies }))
     }
 
     /// Begins a connection of a client, by which the replies of `stream` go out.
     #[must_use]
     pub fn session(self: &Arc<Self>, origin: Origin, stream: Arc<ReplyStream>) -> Session {
         let replies = self.replies.connect(origin.peer, stream);
-        Session { dispatcher: self.clone(), origin, replies }
+        let meter = self.meter(origin.peer);
+        Session { dispatcher: self.clone(), meter, origin, replies }
+    }
+
+    fn meter(&self, peer: SocketAddr) -> Arc<Meter> {
+        Arc::new(self.times.clients.connect(ClientAddress::of(peer.ip())))
     }
 
     /// Answers a call that came as a datagram. There is no reply cache: a program that is served this way has
@@ -149,21 +206,21 @@ impl Dispatcher {
             Incoming::Refused(answer) => return Some(answer),
             Incoming::Reply => return None,
         };
-        let (program, name) = match self.find(&header) {
-            Ok((program, name)) => (program.clone(), name),
+        let procedure = match self.find(&header) {
+            Ok(procedure) => procedure,
             Err(answer) => return Some(answer),
         };
-        let span = self.span(&header, &program, name, origin, &arguments);
+        let span = self.span(&header, &procedure, origin, &arguments);
         let call = self.call(origin, header, arguments);
-        self.execution((&program, name), call, None, None).run().instrument(span).await
+        let meter = self.meter(origin.peer);
+        self.execution(procedure, meter, call, None, None).run().instrument(span).await
     }
 
     /// What is logged at a higher level names the call itself: a span costs nothing where debug is off.
     fn span(
         &self,
         header: &CallHeader,
-        program: &Arc<dyn Program>,
-        name: &'static str,
+        Procedure { program, name, .. }: &Procedure,
         origin: &Origin,
         arguments: &Decoder,
     ) -> Span {
@@ -172,7 +229,7 @@ impl Dispatcher {
             xid = header.xid,
             client = %origin.peer,
             program = header.program,
-            procedure = name,
+            procedure = *name,
             handle = program.subject(header.procedure, arguments)
         )
     }
@@ -196,30 +253,73 @@ impl Dispatcher {
 
     fn execution(
         &self,
-        (program, name): (&Arc<dyn Program>, &'static str),
+        Procedure { program, name, index }: Procedure,
+        meter: Arc<Meter>,
         call: CallMessage,
         running: Option<InProgress>,
         delivery: Option<Arc<Delivery>>,
     ) -> Execution {
         let log = CallLog::new(program.clone(), name, &call);
-        let slow = self.times.slow.get();
-        Execution { program: program.clone(), call, log, slow, running, delivery }
+        let slow = Slow { limit: self.times.slow.get(), calls: self.times.slow_calls.clone() };
+        Execution { program, call, log, index, meter, slow, running, delivery }
     }
 
-    /// The procedure's program and name, or the answer that says what is missing (RFC 5531 section 9).
-    fn find(&self, header: &CallHeader) -> Result<(&Arc<dyn Program>, &'static str), Answer> {
-        let versions = || self.programs.iter().filter(|p| p.number() == header.program);
-        let Some(program) = versions().find(|p| p.version() == header.version) else {
-            let numbers = || versions().map(|p| p.version());
+    /// The procedure, or the answer that says what is missing (RFC 5531 section 9).
+    fn find(&self, header: &CallHeader) -> Result<Procedure, Answer> {
+        let versions = || self.programs.iter().filter(|p| p.program.number() == header.program);
+        let found = versions().find(|p| p.program.version() == header.version);
+        let Some(Counted { program, indices }) = found else {
+            let numbers = || versions().map(|p| p.program.version());
             return Err(match (numbers().min(), numbers().max()) {
                 (Some(low), Some(high)) => Answer::program_mismatch(header.xid, low, high),
                 _ => Answer::program_unavailable(header.xid),
             });
         };
         match program.procedure_name(header.procedure) {
-            Some(name) => Ok((program, name)),
+            Some(name) => {
+                let number = usize::try_from(header.procedure).ok();
+                let index = number.and_then(|number| indices.get(number).copied());
+                let index = index.unwrap_or(usize::MAX);
+                Ok(Procedure { program: program.clone(), name, index })
+            }
             None => Err(Answer::procedure_unavailable(header.xid)),
         }
+    }
+}
+
+/// The calls of every dispatcher of the server, and the reply cache of this one.
+impl Measured for Dispatcher {
+    fn read(&self, to: &mut Readings) {
+        let calls = self.times.clients.calls();
+        for it in calls.latencies() {
+            let labels = [("program", it.program), ("procedure", it.procedure)];
+            let help = "How long calls took, from their record to their reply";
+            to.distribution("trunkfs_call_duration_seconds", help, &labels, it.latency);
+        }
+        for (program, procedure, failure, count) in calls.failures() {
+            let own = self.programs.iter().map(|p| &p.program);
+            let named = own
+                .filter(|it| program_name(it.number()) == program)
+                .find_map(|it| it.failure_name(failure));
+            let status = named.or_else(|| Reply::failure_name(failure)).unwrap_or("other");
+            let labels = [("program", program), ("procedure", procedure), ("status", status)];
+            let help = "Calls that failed, by status of NFS or RPC";
+            to.counter("trunkfs_call_failures", help, &labels, count);
+        }
+        let (read, written) = calls.bytes();
+        to.counter("trunkfs_read_bytes", "Bytes of files that READ answered with", &[], read);
+        to.counter("trunkfs_written_bytes", "Bytes of files that WRITE took", &[], written);
+        self.replies.read(to);
+    }
+}
+
+/// A program as figures name it.
+fn program_name(number: u32) -> &'static str {
+    match number {
+        100_000 => "portmap",
+        100_003 => "nfs",
+        100_005 => "mount",
+        _ => "other",
     }
 }
 
@@ -251,11 +351,12 @@ impl Session {
             Incoming::Refused(answer) => return Ok(Started::Answered(answer)),
             Incoming::Reply => return Ok(Started::Nothing),
         };
-        let (program, name) = match self.dispatcher.find(&header) {
+        let procedure = match self.dispatcher.find(&header) {
             Ok(found) => found,
             Err(answer) => return Ok(Started::Answered(answer)),
         };
-        let span = self.dispatcher.span(&header, program, name, &self.origin, &arguments);
+        let span = self.dispatcher.span(&header, &procedure, &self.origin, &arguments);
+        let program = &procedure.program;
         let memory = program.memory(header.procedure, &arguments);
         if memory > 0 && arguments.remaining() > FREE_BYTES {
             // No memory is held while more is waited for.
@@ -282,16 +383,25 @@ impl Session {
             }
             Some(Begin::Wait(turn, delivery)) => {
                 tracing::debug!(parent: &span, "a repeat of a call in progress");
-                let execution =
-                    self.dispatcher.execution((program, name), call, None, Some(delivery));
+                let execution = self.execution(procedure, call, None, Some(delivery));
                 return Ok(Started::Waiting(Box::pin(execution.wait_for(turn).instrument(span))));
             }
         };
-        let execution = self.dispatcher.execution((program, name), call, running, delivery);
+        let execution = self.execution(procedure, call, running, delivery);
         if memory > 0 && !takes(memory) {
             return Ok(Started::Lacking(Box::new(Lacking { execution, span })));
         }
         Ok(poll_at_once(execution, span, large))
+    }
+
+    fn execution(
+        &self,
+        procedure: Procedure,
+        call: CallMessage,
+        running: Option<InProgress>,
+        delivery: Option<Arc<Delivery>>,
+    ) -> Execution {
+        self.dispatcher.execution(procedure, self.meter.clone(), call, running, delivery)
     }
 }
 
@@ -320,7 +430,7 @@ impl Execution {
     /// Runs the call to its end, or to the end of its time and its grace. A call that must not be done twice
     /// does so without its connection too: a client that connects anew repeats its calls.
     async fn run(self) -> Option<Answer> {
-        let Self { program, call, log, slow, running, delivery } = self;
+        let Self { program, call, log, index, meter, slow, running, delivery } = self;
         let xid = log.timing.xid;
         let cancel = call.caller.call.cancel.clone();
         let deadline = call.caller.call.deadline;
@@ -352,15 +462,20 @@ impl Execution {
                 // No answer: one that fails the call would reach an application as EIO, while the
                 // client's retransmission may well succeed.
                 log.is_dropped();
+                Reply::Dropped.note_failure(&log.timing);
+                meter.count(index, log.took(), &log.timing);
                 return None;
             }
         };
+        reply.note_failure(&log.timing);
+        let took = log.took();
+        meter.count(index, took, &log.timing);
         let reply = match running {
             Some(running) => running.finish(reply, cancel.is_cancelled())?,
             None => reply,
         };
         let answer = Answer::new(xid, reply)?;
-        log.ended(slow);
+        log.ended(took, &slow);
         Some(answer.followed(delivery))
     }
 

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use super::Standing;
-use crate::types::Caller;
+use crate::types::{CallTiming, Caller};
 use crate::xdr::{Decoder, Message};
 
 /// How calls come: a record of a stream, or a datagram (RFC 5531 section 11).
@@ -72,6 +72,35 @@ pub enum Reply {
     Dropped,
 }
 
+/// Replies that are no results, as counters tell them: beyond every status of a program.
+const NO_RESULTS: [(u32, &str); 5] = [
+    (0xffff_fffb, "PROC_UNAVAIL"),
+    (0xffff_fffc, "GARBAGE_ARGS"),
+    (0xffff_fffd, "AUTH_ERROR"),
+    (0xffff_fffe, "SYSTEM_ERR"),
+    (0xffff_ffff, "DROPPED"),
+];
+
+impl Reply {
+    /// Notes for the counters that it is no result. A program notes its own statuses.
+    pub(super) fn note_failure(&self, timing: &CallTiming) {
+        let [unavailable, garbage, refused, system, dropped] = NO_RESULTS.map(|(number, _)| number);
+        timing.set_failure(match self {
+            Self::Success(_) | Self::Transient(_) => return,
+            Self::ProcedureUnavailable => unavailable,
+            Self::GarbageArguments => garbage,
+            Self::Refused(_) => refused,
+            Self::SystemError => system,
+            Self::Dropped => dropped,
+        });
+    }
+
+    /// What a failure that [`Reply::note_failure`] notes is called.
+    pub(super) fn failure_name(failure: u32) -> Option<&'static str> {
+        NO_RESULTS.iter().find(|(number, _)| *number == failure).map(|(_, name)| *name)
+    }
+}
+
 /// A program of one version.
 #[async_trait::async_trait]
 pub trait Program: std::fmt::Debug + Send + Sync + 'static {
@@ -84,6 +113,11 @@ pub trait Program: std::fmt::Debug + Send + Sync + 'static {
     /// The procedure's name for logs and metrics; `None` where there is no such procedure
     /// (PROC_UNAVAIL).
     fn procedure_name(&self, procedure: u32) -> Option<&'static str>;
+
+    /// What a status that the program noted in a call's timing is called, for figures.
+    fn failure_name(&self, _failure: u32) -> Option<&'static str> {
+        None
+    }
 
     /// Whether a repeat of the call must get the recorded reply, since doing it twice is not doing it
     /// once.

@@ -3,6 +3,8 @@
 mod binding;
 mod binding_error;
 pub(crate) mod exports;
+mod health;
+mod metered;
 mod offline;
 mod open_retry;
 pub(crate) mod owners;
@@ -18,6 +20,8 @@ use tokio::task::JoinSet;
 
 pub use self::binding::{Binding, settle_binding};
 pub use self::binding_error::BindingError;
+pub(crate) use self::health::StoreProbe;
+use self::metered::MeteredContent;
 pub use self::offline::{
     BoundShare, OfflineError, OfflineStores, lasting_metadata, open_for_load, open_for_reading,
     open_for_repair,
@@ -31,6 +35,7 @@ use crate::content::{
     self, ContentStore, CreateMode, FilesystemContent, MemoryContent, ObjectContent,
     ObjectOpenError, ObjectSettings, OpenError,
 };
+use crate::counters::Measured;
 use crate::metadata::memory::MemoryStore;
 use crate::metadata::postgres::{PostgresSchema, PostgresStore, Settings};
 use crate::metadata::schema::Schema;
@@ -100,10 +105,19 @@ impl From<BindingError> for StoreError {
 }
 
 /// Open stores. Those that no share names stay closed.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Stores {
     metadata: BTreeMap<String, Arc<dyn MetadataStore>>,
     content: BTreeMap<String, Arc<dyn ContentStore>>,
+    /// What counts, by where its store stands in the configuration.
+    measured: Vec<(String, Arc<dyn Measured>)>,
+}
+
+impl std::fmt::Debug for Stores {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let stores = self.metadata.keys().chain(self.content.keys());
+        f.debug_list().entries(stores).finish()
+    }
 }
 
 impl Stores {
@@ -155,6 +169,16 @@ impl Stores {
         })
     }
 
+    /// What counts, by the store's name.
+    pub(crate) fn measured(&self) -> &[(String, Arc<dyn Measured>)] {
+        &self.measured
+    }
+
+    /// Keeps what counts of a store.
+    fn measure(&mut self, name: &str, part: Arc<impl Measured>) {
+        self.measured.push((name.to_owned(), part));
+    }
+
     /// A metadata store, opened where it is not open yet.
     pub(super) async fn metadata(
         &mut self,
@@ -177,18 +201,23 @@ impl Stores {
                     waited: None,
                     source,
                 };
-                Arc::new(SqliteStore::open(settings.clone()).await.map_err(failed)?)
+                let store = Arc::new(SqliteStore::open(settings.clone()).await.map_err(failed)?);
+                self.measure(name, store.clone());
+                store
             }
             config::Metadata::Postgres(settings) => {
                 let place = settings.target.to_string();
                 let open = async || PostgresStore::connect((**settings).clone()).await;
                 let store = opened(&place, settings.connect_retry, open, is_away).await;
-                Arc::new(store.map_err(|Failed { error, waited }| StoreError::Metadata {
+                let store = store.map_err(|Failed { error, waited }| StoreError::Metadata {
                     name: name.clone(),
                     place,
                     waited,
                     source: error,
-                })?)
+                })?;
+                let store = Arc::new(store);
+                self.measure(name, store.clone());
+                store
             }
         };
         self.metadata.insert(name.clone(), store.clone());
@@ -260,6 +289,8 @@ impl Stores {
                 Arc::new(objects(config, name, (**settings).clone(), making).await?)
             }
         };
+        let store = Arc::new(MeteredContent::around(store));
+        self.measure(name, store.clone());
         self.content.insert(named(), store.clone());
         Ok(store)
     }

@@ -1,6 +1,6 @@
-//! A call's transaction id, and where its time goes: for the log.
+//! A call's transaction id, where its time goes, and what came of it: for the log and the counters.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// What a call waits for.
@@ -26,13 +26,42 @@ pub struct CallTiming {
     /// The call's transaction id (RFC 5531 section 9); 0 for work that no client asked for.
     pub xid: u32,
     nanoseconds: [AtomicU64; Phase::COUNT],
+    /// The number of its share, from 1; 0 where it is about none.
+    share: AtomicU32,
+    /// Its status, 0 for success, as its program counts them.
+    failure: AtomicU32,
+    /// Bytes of a file that it read, and wrote.
+    read: AtomicU32,
+    written: AtomicU32,
+}
+
+macro_rules! outcome {
+    ($($field:ident, $set:ident: $text:literal;)*) => {$(
+        #[doc = concat!("Sets ", $text, ".")]
+        pub fn $set(&self, number: u32) {
+            self.$field.store(number, Ordering::Relaxed);
+        }
+
+        #[doc = concat!("The call's: ", $text, ".")]
+        #[must_use]
+        pub fn $field(&self) -> u32 {
+            self.$field.load(Ordering::Relaxed)
+        }
+    )*};
 }
 
 impl CallTiming {
     /// The timing of the call with a transaction id.
     #[must_use]
     pub fn new(xid: u32) -> Self {
-        Self { xid, nanoseconds: Default::default() }
+        Self { xid, ..Self::default() }
+    }
+
+    outcome! {
+        share, set_share: "the number of its share, from 1; 0: none";
+        failure, set_failure: "its status; 0: success";
+        read, set_read: "the bytes of a file that it read";
+        written, set_written: "the bytes of a file that it wrote";
     }
 
     /// Does `work`, whose time counts as `phase` even where it is dropped half done.

@@ -72,6 +72,8 @@ pub(super) enum Intent {
 #[derive(Debug)]
 pub(super) struct Export {
     pub(super) share: Share,
+    /// Its place among the shares in the order of their names, from 1: for the counters.
+    pub(super) number: u32,
     /// Replaced as a whole, and held only to look one up.
     pub(super) rules: RwLock<Vec<ClientRule>>,
     groups: GroupSource,
@@ -83,10 +85,11 @@ pub(super) struct Export {
 }
 
 impl Export {
-    pub(super) fn new(settings: ExportSettings) -> std::io::Result<Self> {
+    pub(super) fn new(settings: ExportSettings, number: u32) -> std::io::Result<Self> {
         let ExportSettings { share, rules, groups, metadata, content, write_behind } = settings;
         Ok(Self {
             share,
+            number,
             rules: RwLock::new(rules),
             groups,
             metadata,
@@ -140,6 +143,7 @@ impl Vfs {
         intent: Intent,
     ) -> Result<(&Arc<Export>, Context), Error> {
         let export = self.exports.get(&handle.share).ok_or(Error::UnknownShare)?;
+        caller.call.timing.set_share(export.number);
         let address = caller.address.ip();
         let rule = ClientRule::find(&export.rules.read(), address).copied();
         let rule = rule.ok_or(Error::ClientRefused)?;

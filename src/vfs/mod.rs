@@ -8,6 +8,7 @@ mod file;
 mod groups;
 mod mount;
 mod namespace;
+mod overview;
 mod policy;
 
 use std::collections::BTreeMap;
@@ -21,9 +22,11 @@ use tokio_util::sync::CancellationToken;
 pub use attributes::FsStat;
 pub use error::{Error, Failure, Result};
 pub use export::{ExportSettings, WriteBehind};
+pub use file::Unflushed;
 pub use groups::GroupSource;
 use groups::Groups;
 pub use mount::{ExportEntry, MountError};
+pub use overview::ShareOverview;
 pub use policy::{Access, ClientRule, Squash};
 
 use crate::metadata::{Change, Page};
@@ -104,10 +107,15 @@ impl Vfs {
     ///
     /// # Errors
     /// Where the system has no random numbers.
-    pub fn new(exports: Vec<ExportSettings>) -> std::io::Result<Arc<Self>> {
+    pub fn new(mut exports: Vec<ExportSettings>) -> std::io::Result<Arc<Self>> {
+        exports.sort_by(|one, other| one.share.name.cmp(&other.share.name));
         let exports = exports
             .into_iter()
-            .map(|settings| Ok((settings.share.name.clone(), Arc::new(Export::new(settings)?))))
+            .zip(1..)
+            .map(|(settings, number)| {
+                let name = settings.share.name.clone();
+                Ok((name, Arc::new(Export::new(settings, number)?)))
+            })
             .collect::<std::io::Result<_>>()?;
         Ok(Arc::new(Self { exports, groups: Groups::default() }))
     }

@@ -47,6 +47,7 @@ impl Vfs {
     pub async fn mount(&self, caller: &Caller, path: &[u8]) -> Result<FileHandle, MountError> {
         let steps = steps(path);
         let (export, depth) = self.longest_share(&steps).ok_or(MountError::NotFound)?;
+        caller.call.timing.set_share(export.number);
         {
             let rules = export.rules.read();
             let rule = ClientRule::find(&rules, caller.address.ip());

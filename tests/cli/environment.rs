@@ -150,7 +150,8 @@ async fn serve_says_what_configures_it() {
     let finished = server.finish().await;
     assert_eq!(finished.status, Some(0), "{finished:?}");
     assert!(
-        finished.err.contains("overrides=\"TRUNKFS__SERVER__MAX_CONNECTIONS\""),
+        finished.err.contains("overrides=\"TRUNKFS__")
+            && finished.err.contains("TRUNKFS__SERVER__MAX_CONNECTIONS"),
         "{finished:?}"
     );
     assert!(

@@ -140,6 +140,7 @@ async fn a_server_that_is_full_says_whom_it_refuses() {
 fn with_few_files(folder: &std::path::Path, limit: u32) -> tokio::process::Command {
     let script = format!("ulimit -n {limit} && exec \"$0\" serve --config t.yaml");
     let mut command = tokio::process::Command::new("sh");
+    command.env(super::process::ADMIN, "off");
     command.current_dir(folder).arg("-c").arg(script).arg(env!("CARGO_BIN_EXE_trunkfs"));
     command.kill_on_drop(true);
     command

@@ -1,6 +1,8 @@
 //! The program as its users run it: command line, configuration, standard output, exit status, signals.
 
 #[cfg(test)]
+mod admin;
+#[cfg(test)]
 mod alone;
 #[cfg(test)]
 mod away;
@@ -14,6 +16,8 @@ mod backup_live;
 mod backup_nightly;
 #[cfg(test)]
 mod bench;
+#[cfg(test)]
+mod browser;
 #[cfg(test)]
 #[path = "../support/certificates.rs"]
 mod certificates;

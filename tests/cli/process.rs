@@ -39,6 +39,10 @@ impl Finished {
     }
 }
 
+/// The variable that sets the admin port: servers that run at the same time have none, where a case does not
+/// ask for one.
+pub(crate) const ADMIN: &str = "TRUNKFS__ADMIN__LISTEN";
+
 /// The program with arguments, in a folder, with no environment but what it is given here.
 pub(crate) fn trunkfs(folder: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_trunkfs"));
@@ -54,6 +58,9 @@ pub(crate) fn trunkfs(folder: &Path, arguments: &[&str]) -> Command {
         .env_remove("WATCHDOG_USEC")
         .stdin(Stdio::null())
         .kill_on_drop(true);
+    if arguments.first() == Some(&"serve") {
+        command.env(ADMIN, "off");
+    }
     command
 }
 

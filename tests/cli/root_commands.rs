@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use tokio::process::Command;
 
 use super::files::{Files, pattern};
-use super::process::{Finished, Running, Watched, run, trunkfs};
+use super::process::{ADMIN, Finished, Running, Watched, run, trunkfs};
 use super::s3::{ACCESS_KEY, BUCKET, S3Server, SECRET_KEY};
 
 /// The service's user and group. No machine has them.
@@ -88,6 +88,7 @@ shares:
             .args(arguments)
             .args(["--config", "t.yaml"])
             .env_clear()
+            .env(ADMIN, "off")
             .uid(USER)
             .gid(GROUP)
             .kill_on_drop(true);

@@ -19,7 +19,7 @@ async fn a_server_that_serves_is_up() {
     }
     server.stop().await;
     let asked = run(trunkfs(folder.path(), &["status", &address, "--timeout", "2m"])).await;
-    asked.failed_with(1, &[&address, "NFS version 3", "cannot connect", "refused"]);
+    asked.failed_with(1, &[&address, "cannot connect: Connection refused"]);
 }
 
 #[tokio::test]
@@ -29,6 +29,7 @@ async fn the_configuration_says_whom_to_ask() {
     let folder = folder(&format!(
         "
 server: {{ listen: '0.0.0.0:{port}' }}
+admin: {{ listen: off }}
 metadata: {{ stores: {{ m: {{ type: memory }} }} }}
 content: {{ stores: {{ c: {{ type: memory }} }} }}
 shares:
@@ -38,9 +39,29 @@ shares:
     let asked = run(trunkfs(folder.path(), &["status", "--config", "t.yaml"])).await;
     asked.failed_with(1, &[&format!("127.0.0.1:{port}: NFS version 3: cannot connect")]);
     let asked = run(trunkfs(folder.path(), &["status", "0.0.0.0:0"])).await;
-    asked.failed_with(1, &["port 0", "127.0.0.1:12049"]);
+    asked.failed_with(1, &["port 0", "127.0.0.1:12080"]);
+    let asked = run(trunkfs(folder.path(), &["status", "nowhere"])).await;
+    asked.failed_with(2, &["\"nowhere\" is not an address", "HOST:PORT"]);
     let asked = run(trunkfs(folder.path(), &["status", "--timeout", "0s"])).await;
     asked.failed_with(2, &["--timeout", "such as 5s"]);
+}
+
+#[tokio::test]
+async fn what_the_command_does_not_need_of_the_configuration_is_not_read() {
+    let closed = Reserved::new();
+    let text = format!(
+        "server: {{ request_timeout: '${{NO_SUCH}}' }}
+admin: {{ listen: '127.0.0.1:{}', token_file: /there/is/none }}
+metadata: {{ stores: {{ m: {{ type: postgres, postgres: {{ password_file: /there/is/none }} }} }} }}
+",
+        closed.port
+    );
+    let folder = folder(&text);
+    let asked = run(trunkfs(folder.path(), &["status", "--config", "t.yaml"])).await;
+    asked.failed_with(1, &[&format!("127.0.0.1:{}: cannot connect", closed.port)]);
+    std::fs::write(folder.path().join("t.yaml"), text.replace("127.0.0.1", "anywhere")).unwrap();
+    let asked = run(trunkfs(folder.path(), &["status", "--config", "t.yaml"])).await;
+    asked.failed_with(2, &["t.yaml:2:", "admin.listen", "or off"]);
 }
 
 #[tokio::test]

@@ -10,31 +10,37 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("types", &[]),
     // Which of the lines that clients cause are written.
     ("log_limit", &["types"]),
+    // What every room may count with.
+    ("counters", &["types"]),
     ("ownership", &[]),
     ("availability", &["log_limit", "types"]),
     // The settings that it fills.
-    ("config", &["metadata", "content", "vfs", "net", "portmap", "types"]),
+    ("config", &["metadata", "content", "vfs", "net", "portmap", "http", "types"]),
     ("telemetry", &["config", "log_limit", "types"]),
     ("xdr", &["types"]),
-    ("rpc", &["xdr", "log_limit", "types"]),
+    ("rpc", &["counters", "xdr", "log_limit", "types"]),
     // The client's side of the wire.
     ("bench", &["xdr", "types"]),
     ("portmap", &["rpc", "xdr", "types"]),
-    ("metadata", &["availability", "ownership", "types"]),
-    ("content", &["availability", "log_limit", "ownership", "types"]),
-    ("vfs", &["metadata", "content", "log_limit", "types"]),
+    ("metadata", &["counters", "availability", "ownership", "types"]),
+    ("content", &["counters", "availability", "log_limit", "ownership", "types"]),
+    ("vfs", &["counters", "metadata", "content", "log_limit", "types"]),
     ("mount", &["vfs", "rpc", "xdr", "log_limit", "types"]),
     ("nlm", &["vfs", "rpc", "xdr", "log_limit", "types"]),
     // metadata: what the operations that it decodes and encodes take and answer.
     ("nfs3", &["vfs", "metadata", "rpc", "xdr", "availability", "log_limit", "types"]),
-    ("net", &["rpc", "xdr", "log_limit", "types"]),
+    ("net", &["counters", "rpc", "xdr", "log_limit", "types"]),
+    // What it shows is given to it.
+    ("http", &["counters", "log_limit", "types"]),
     // vfs: the settings of an export.
-    ("stores", &["config", "vfs", "metadata", "content", "types"]),
+    ("stores", &["counters", "config", "vfs", "metadata", "content", "types"]),
     (
         "daemon",
         &[
             "config",
+            "counters",
             "net",
+            "http",
             "stores",
             "portmap",
             "nlm",
@@ -56,6 +62,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "bench",
             "daemon",
             "net",
+            "http",
             "rpc",
             "stores",
             "config",

@@ -38,7 +38,7 @@ fn a_variable_that_nothing_reads_is_told_with_the_one_that_is_meant() {
     for (name, meant) in [
         ("TRUNKFS_SERVER_LISTEN", "did you mean TRUNKFS__SERVER__LISTEN?"),
         ("TRUNKFS_SERVER__DRAIN_TIMEOUT", "did you mean TRUNKFS__SERVER__DRAIN_TIMEOUT?"),
-        ("TRUNKFS_LISTEN", "did you mean TRUNKFS__SERVER__LISTEN?"),
+        ("TRUNKFS_LISTEN", "did you mean TRUNKFS__SERVER__LISTEN or TRUNKFS__ADMIN__LISTEN?"),
         ("TRUNKFS_SHARES_0_NAME", "did you mean TRUNKFS__SHARES__0__NAME?"),
         ("TRUNKFS_PASSWORD", "did you mean TRUNKFS__METADATA__STORES__M__POSTGRES__PASSWORD?"),
         ("TRUNKFS_DEBUG", "two underscores"),

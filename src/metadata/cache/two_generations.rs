@@ -30,6 +30,11 @@ impl<K: Hash + Eq, V, S: BuildHasher + Default> TwoGenerationMap<K, V, S> {
         self.newer.insert(key, value);
     }
 
+    /// How many keys there are.
+    pub(super) fn len(&self) -> usize {
+        self.newer.len() + self.older.len()
+    }
+
     pub(super) fn remove(&mut self, key: &K) {
         self.newer.remove(key);
         self.older.remove(key);
@@ -48,7 +53,7 @@ mod tests {
         let mut map = TwoGenerationMap::<_, _, RandomState>::new(MOST);
         for number in 0..2 * MOST {
             map.put(number, number);
-            assert!(map.newer.len() + map.older.len() <= MOST);
+            assert!(map.len() <= MOST);
         }
         assert!(map.get(&(2 * MOST - 1)).is_some() && map.get(&0).is_none());
     }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 use uuid::Uuid;
@@ -451,7 +452,9 @@ async fn send(
         flushed.map_err(|error| PostgresError::Lost(Box::new(error)))?;
         Ok(done)
     };
+    let began = Instant::now();
     let outcome = bounded(connection.call_limit, call).await;
+    connection.statements.count(mutation.statement, began.elapsed());
     give_back(connection, outcome).map(|(connection, rows)| (connection, rows, passes))
 }
 
@@ -464,7 +467,7 @@ fn is_again(rows: &[Row]) -> bool {
 /// One round trip, two where the connection meets the statement for the first time.
 async fn execute(
     connection: Pooled,
-    statement: &str,
+    statement: &'static str,
     arguments: &[&(dyn ToSql + Sync)],
 ) -> Executed {
     let client = &connection.client;
@@ -472,7 +475,9 @@ async fn execute(
         let prepared = client.prepare_cached(statement).await.map_err(PostgresError::in_flight)?;
         client.query(&prepared, arguments).await.map_err(PostgresError::in_flight)
     };
+    let began = Instant::now();
     let outcome = bounded(connection.call_limit, call).await;
+    connection.statements.count(statement, began.elapsed());
     give_back(connection, outcome)
 }
 

@@ -41,6 +41,7 @@ mod setattr;
 mod settings;
 mod settle;
 mod shares;
+mod statements;
 pub mod target;
 mod tls;
 mod usage;
@@ -67,6 +68,7 @@ use super::{
     MetadataStore, Namespace, Page, Removed, Renamed, SetAttributes, SettingDone, Share, ShareSpec,
     StorePlace, Summary, Usage, ZeroingOutcome,
 };
+use crate::counters::{Measured, Readings};
 use crate::types::{
     Attributes, ContentRef, Context, Cookie, DeviceNumbers, FileType, Name, ObjectId, Phase,
     ShareId, SymlinkTarget,
@@ -159,6 +161,21 @@ impl PostgresStore {
     /// The cache, while this process is alone with the database.
     fn cache(&self) -> Option<&Memory> {
         self.alone.is_writing().then_some(&self.alone.cache)
+    }
+}
+
+impl Measured for PostgresStore {
+    fn read(&self, to: &mut Readings) {
+        self.pool.read(to);
+        self.alone.cache.read(to);
+        self.usages.read(to);
+        let help = "1 while this server is alone with the database and decides changes itself";
+        to.level("trunkfs_postgres_alone", help, &[], u64::from(self.is_alone()));
+        let waiting = self.alone.queue().map_or(0, |queue| queue.len()) as u64;
+        let help = "Changes that wait for this server's own writer";
+        to.level("trunkfs_postgres_waiting_changes", help, &[], waiting);
+        let help = "Changes of one transaction of this server's own writer";
+        to.histogram("trunkfs_postgres_batch_changes", help, &[], &self.alone.batches);
     }
 }
 

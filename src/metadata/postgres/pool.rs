@@ -19,7 +19,9 @@ use super::execute::FLUSH;
 use super::lease::Lease;
 use super::maintenance;
 use super::session::{self, Place, ServerRole, Slot};
+use super::statements::Statements;
 use crate::availability::{Availability, Outage, Told};
+use crate::counters::{Histogram, Measured, Readings};
 use crate::metadata::{Error, Source};
 use crate::types::{Bounds, Claimant, FairPermits, NoPermit, Permit};
 
@@ -35,6 +37,8 @@ pub(super) struct Connection {
     pub(super) client: Arc<ClientWrapper>,
     /// Its writer slot, which a connection that only reads may lack.
     pub(super) slot: Option<Slot>,
+    /// Counts what runs on the connections of its pool.
+    pub(super) statements: Arc<Statements>,
     /// It was made while its instance had not joined.
     outside: bool,
     role: ServerRole,
@@ -128,6 +132,7 @@ pub(super) struct Manager {
     availability: Availability,
     /// A connection is closed when it is this old.
     max_lifetime: Option<Duration>,
+    statements: Arc<Statements>,
 }
 
 impl Manager {
@@ -225,7 +230,8 @@ impl managed::Manager for Manager {
             Place::None => (None, false),
             Place::Outside => (None, true),
         };
-        Ok(Connection { client, slot, outside, role, since, end, call_limit })
+        let statements = self.statements.clone();
+        Ok(Connection { client, slot, statements, outside, role, since, end, call_limit })
     }
 
     async fn recycle(
@@ -264,6 +270,8 @@ pub(super) struct Pool {
     most_mutations: usize,
     acquire_timeout: Duration,
     maintenance: JoinHandle<()>,
+    /// How long calls wait for a connection.
+    waits: Histogram,
 }
 
 /// How much longer than its statement a call may take.
@@ -303,6 +311,7 @@ impl Pool {
             writable: AtomicBool::new(true),
             availability: Availability::new(Outage::Database, settings.target.to_string()),
             max_lifetime: Some(settings.max_lifetime).filter(|most| !most.is_zero()),
+            statements: Arc::default(),
         };
         let max_connections = settings.max_connections.max(1);
         let most_mutations = max_connections - reserve(max_connections);
@@ -321,6 +330,7 @@ impl Pool {
             most_mutations,
             acquire_timeout: settings.acquire_timeout,
             maintenance,
+            waits: Histogram::of_waits(),
         })
     }
 
@@ -368,7 +378,10 @@ impl Pool {
         &self,
         taking: impl Future<Output = Result<Pooled, PostgresError>>,
     ) -> Result<Pooled, PostgresError> {
-        let Ok(taken) = timeout(self.acquire_timeout, taking).await else {
+        let began = Instant::now();
+        let taken = timeout(self.acquire_timeout, taking).await;
+        self.waits.wait(began.elapsed());
+        let Ok(taken) = taken else {
             let status = self.connections.status();
             let (limit, size, max) = (self.acquire_timeout, status.size, status.max_size);
             let text = if size < max {
@@ -421,6 +434,24 @@ impl Pool {
         self.mutations.close();
         self.calls.close();
         self.connections.close();
+    }
+}
+
+impl Measured for Pool {
+    fn read(&self, to: &mut Readings) {
+        let status = self.connections.status();
+        let in_use = status.size.saturating_sub(status.available);
+        let help = "Connections to PostgreSQL, by what they do";
+        let name = "trunkfs_postgres_connections";
+        to.level(name, help, &[("state", "used")], in_use as u64);
+        to.level(name, help, &[("state", "idle")], status.available as u64);
+        let help = "The most connections to PostgreSQL";
+        to.level("trunkfs_postgres_connections_limit", help, &[], status.max_size as u64);
+        let help = "How long calls waited for a connection to PostgreSQL";
+        to.histogram("trunkfs_postgres_wait_seconds", help, &[], &self.waits);
+        let help = "1 while no connection can be made";
+        to.level("trunkfs_postgres_lost", help, &[], u64::from(self.is_lost()));
+        self.connections.manager().statements.read(to);
     }
 }
 

@@ -8,6 +8,7 @@ use moka::future::Cache;
 use super::PostgresStore;
 use super::execute::arguments;
 use super::rows::{column, damaged};
+use crate::counters::{HitRate, Measured, Readings};
 use crate::metadata::{Error, Usage};
 use crate::types::ShareId;
 
@@ -19,21 +20,30 @@ const SUM: &str = "SELECT COALESCE(sum(files), 0)::bigint, COALESCE(sum(bytes), 
 
 /// The latest sums, by share.
 #[derive(Debug)]
-pub(super) struct Usages(Cache<ShareId, Usage>);
+pub(super) struct Usages {
+    sums: Cache<ShareId, Usage>,
+    hits: HitRate,
+}
 
 impl Usages {
     pub(super) fn new() -> Self {
         // Every share has a number of 16 bits.
-        Self(Cache::builder().max_capacity(1 << 16).time_to_live(MAX_AGE).build())
+        let sums = Cache::builder().max_capacity(1 << 16).time_to_live(MAX_AGE).build();
+        Self { sums, hits: HitRate::default() }
+    }
+}
+
+impl Measured for Usages {
+    fn read(&self, to: &mut Readings) {
+        to.cache("usage", &self.hits);
     }
 }
 
 pub(super) async fn usage(store: &PostgresStore, share: ShareId) -> Result<Usage, Error> {
     store.share_by_id(share).await?;
-    store
-        .usages
-        .0
-        .try_get_with(share, sum(store, share))
+    let Usages { sums, hits } = &store.usages;
+    hits.count(sums.contains_key(&share));
+    sums.try_get_with(share, sum(store, share))
         .await
         .map_err(|error| Arc::try_unwrap(error).unwrap_or_else(|it| Error::Unavailable(it.into())))
 }

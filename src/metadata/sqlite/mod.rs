@@ -58,6 +58,7 @@ use super::{
     MetadataStore, Namespace, Page, Removed, Renamed, SetAttributes, SettingDone, Share, ShareSpec,
     StorePlace, Summary, Usage, ZeroingOutcome,
 };
+use crate::counters::{Measured, Readings};
 use crate::types::{
     Attributes, ContentRef, Context, Cookie, DeviceNumbers, FileType, Name, ObjectId, ShareId,
     SymlinkTarget, Vital,
@@ -475,5 +476,21 @@ impl MetadataStore for SqliteStore {
         if let Err(error) = tokio::task::spawn_blocking(|| threads.join()).await {
             tracing::error!(%error, "the store was not closed cleanly");
         }
+    }
+}
+
+impl Measured for SqliteStore {
+    fn read(&self, to: &mut Readings) {
+        self.cache.read(to);
+        let help = "Changes of one transaction of SQLite";
+        to.histogram("trunkfs_sqlite_batch_changes", help, &[], self.queue.batches());
+        let waiting = self.queue.len() as u64;
+        to.level(
+            "trunkfs_sqlite_waiting_changes",
+            "Changes that wait for the writer",
+            &[],
+            waiting,
+        );
+        self.wal.read(to);
     }
 }

@@ -16,6 +16,7 @@ use rusqlite::{Connection, InterruptHandle};
 use super::connect::BUSY_TIMEOUT;
 use super::error::{Remains, SqliteError};
 use super::health::Health;
+use crate::counters::{Counter, Measured, Readings};
 
 /// Bytes of a page, and about those of its place in the log.
 pub(super) const PAGE: u64 = 4096;
@@ -39,6 +40,7 @@ const TELL: Duration = Duration::from_secs(60);
 pub(super) struct Wal {
     /// Pages in the log.
     pages: AtomicU64,
+    checkpoints: Counter,
     /// Held for each checkpoint; taken after `turn`.
     moving: Mutex<()>,
     /// How many bytes it may take.
@@ -72,11 +74,22 @@ struct News {
     closed: bool,
 }
 
+impl Measured for Wal {
+    fn read(&self, to: &mut Readings) {
+        let pages = self.pages.load(Ordering::Relaxed);
+        to.level("trunkfs_sqlite_wal_pages", "Pages in the write-ahead log", &[], pages);
+        let checkpoints = self.checkpoints.total();
+        let help = "Checkpoints of the write-ahead log";
+        to.counter("trunkfs_sqlite_checkpoints", help, &[], checkpoints);
+    }
+}
+
 impl Wal {
     /// A log that may take `limit` bytes, and keeps `kept` of them.
     pub(super) fn new(limit: u64, kept: u64) -> Self {
         Self {
             pages: AtomicU64::new(0),
+            checkpoints: Counter::default(),
             moving: Mutex::new(()),
             limit,
             restart: kept.min(limit / 4),
@@ -216,7 +229,10 @@ impl Wal {
 
     /// Whether a reader keeps a log that should be from being started anew.
     fn move_pages(&self, connection: &Connection) -> Result<bool, SqliteError> {
-        let checkpoint = |mode| connection.wal_checkpoint_v2(Some("main"), mode);
+        let checkpoint = |mode| {
+            self.checkpoints.increment();
+            connection.wal_checkpoint_v2(Some("main"), mode)
+        };
         let moving = self.moving.lock();
         checkpoint(CheckpointMode::PASSIVE)?;
         drop(moving);
@@ -251,6 +267,7 @@ impl Wal {
         // SQLite does not wait for another checkpoint's end.
         let _moving = self.moving.lock();
         writer.busy_timeout(LONG_PAUSE)?;
+        self.checkpoints.increment();
         let done = writer.wal_checkpoint_v2(Some("main"), CheckpointMode::RESTART);
         writer.busy_timeout(BUSY_TIMEOUT)?;
         match done.map_err(SqliteError::from) {

@@ -98,10 +98,16 @@ impl MemoryBudget {
         self.lacking.load(Ordering::Relaxed)
     }
 
+    /// Bytes that are held, and that there are.
+    pub(super) fn use_of(&self) -> (usize, usize) {
+        let queue = self.queue.lock();
+        (queue.held(), queue.total())
+    }
+
     /// Bytes that are held.
     #[cfg(test)]
     pub(super) fn held(&self) -> usize {
-        self.queue.lock().held()
+        self.use_of().0
     }
 
     /// Changes the queue, and then grants what can be granted.

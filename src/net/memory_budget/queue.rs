@@ -110,6 +110,16 @@ impl Queue {
         self.peers.remove(&number);
     }
 
+    /// Bytes that are held.
+    pub(super) fn held(&self) -> usize {
+        self.held
+    }
+
+    /// Bytes that there are.
+    pub(super) fn total(&self) -> usize {
+        self.total
+    }
+
     pub(super) fn is_waited_for(&self) -> bool {
         !self.turns.is_empty()
     }
@@ -272,10 +282,6 @@ impl Queue {
 
 #[cfg(test)]
 impl Queue {
-    pub(super) fn held(&self) -> usize {
-        self.held
-    }
-
     pub(super) fn clients(&self) -> usize {
         self.clients.len()
     }

@@ -70,8 +70,7 @@ fn origin(protocol: Protocol) -> Origin {
 impl Fixture {
     fn new() -> Self {
         let program = Arc::new(Deaf(Semaphore::new(0)));
-        let time = |seconds| AtomicDuration::new(Duration::from_secs(seconds));
-        let times = Arc::new(CallTimes { request: time(30), slow: time(1) });
+        let times = CallTimes::new(Duration::from_secs(30), Duration::from_secs(1));
         let dispatcher = Dispatcher::new(vec![program.clone()], times).unwrap();
         Self { program, dispatcher }
     }

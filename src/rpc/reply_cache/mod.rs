@@ -40,6 +40,7 @@ use tokio::time::Instant;
 use super::Reply;
 use super::message::CallHeader;
 use super::reply_stream::{Delivery, ReplyStream};
+use crate::counters::{Counter, Measured, Readings};
 use crate::types::ClientAddress;
 use crate::xdr::Message;
 use call_id::CallId;
@@ -83,6 +84,15 @@ pub(super) struct ReplyCache {
     /// Numbers connections, in their order.
     connected: AtomicU64,
     machines: RandomState,
+    repeats: Repeats,
+}
+
+/// What repeats of calls came to.
+#[derive(Debug, Default)]
+struct Repeats {
+    recorded: Counter,
+    waited: Counter,
+    late: Counter,
 }
 
 /// A client, and whether it is there.
@@ -154,6 +164,7 @@ impl ReplyCache {
             clients: Mutex::default(),
             connected: AtomicU64::new(0),
             machines: RandomState::new(),
+            repeats: Repeats::default(),
         })
     }
 
@@ -199,6 +210,22 @@ impl ReplyCache {
     }
 }
 
+impl Measured for ReplyCache {
+    fn read(&self, to: &mut Readings) {
+        let Repeats { recorded, waited, late } = &self.repeats;
+        for (result, count) in [("recorded", recorded), ("in_progress", waited), ("late", late)] {
+            let help = "Retransmitted calls, by what they were answered with: the recorded reply, that of the call in \
+                        progress, or nothing";
+            let labels = [("result", result)];
+            to.counter("trunkfs_reply_cache_repeats", help, &labels, count.total());
+        }
+        let bytes = self.bytes.load(Ordering::Relaxed) as u64;
+        to.level("trunkfs_reply_cache_bytes", "Bytes of recorded replies", &[], bytes);
+        let clients = self.clients.lock().len() as u64;
+        to.level("trunkfs_reply_cache_clients", "Clients with recorded replies", &[], clients);
+    }
+}
+
 /// Forgets the client that has been away longest; `false` where every client is there.
 fn forget_longest_absent(clients: &mut HashMap<ClientAddress, Presence>) -> bool {
     let longest = clients
@@ -225,10 +252,19 @@ impl ClientCache {
         let found = self.calls.lock().begin(&self.cache.limits, id, &self.connection, admitted);
         match found {
             Found::New(key, delivery) => Begin::Run(self.in_progress(key), delivery),
-            Found::InProgress(turn, delivery) => Begin::Wait(turn, delivery),
-            Found::Done(reply, delivery) => Begin::Recorded(reply, delivery),
+            Found::InProgress(turn, delivery) => {
+                self.cache.repeats.waited.increment();
+                Begin::Wait(turn, delivery)
+            }
+            Found::Done(reply, delivery) => {
+                self.cache.repeats.recorded.increment();
+                Begin::Recorded(reply, delivery)
+            }
             Found::NotAdmitted => Begin::NotAdmitted,
-            Found::Late => Begin::Late,
+            Found::Late => {
+                self.cache.repeats.late.increment();
+                Begin::Late
+            }
         }
     }
 

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 
@@ -17,6 +18,17 @@ use crate::vfs::export::WriteBehind;
 const SHARDS: usize = 16;
 /// Files of one shard that have state at most, beside those of calls under way: 65,536 files in all shards.
 const MAX_FILES_PER_SHARD: usize = 4096;
+
+/// Written data that waits to be flushed.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Unflushed {
+    /// Files that have any.
+    pub files: u64,
+    /// Bytes.
+    pub bytes: u64,
+    /// The age of the oldest.
+    pub oldest: Duration,
+}
 
 type Shard = HashMap<ObjectId, Arc<FileState>>;
 
@@ -187,6 +199,20 @@ impl Files {
             });
         }
         picked
+    }
+
+    /// What waits to be flushed: files, bytes, and since when the oldest of it.
+    pub(in crate::vfs) fn unflushed(&self) -> Unflushed {
+        let mut all = Unflushed::default();
+        for shard in &self.shards {
+            for state in shard.lock().values() {
+                let Some((bytes, since)) = state.overlay.lock().unflushed() else { continue };
+                all.files += 1;
+                all.bytes += bytes;
+                all.oldest = all.oldest.max(since.elapsed());
+            }
+        }
+        all
     }
 
     /// How many files have state.

@@ -14,3 +14,4 @@ mod write;
 mod tests;
 
 pub(super) use files::Files;
+pub use files::Unflushed;

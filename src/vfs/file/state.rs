@@ -115,6 +115,11 @@ impl Overlay {
         self.pending.map(|pending| pending.written.content)
     }
 
+    /// Bytes written and not flushed, and since when the oldest of them, where there are any.
+    pub(super) fn unflushed(&self) -> Option<(u64, Instant)> {
+        self.pending.map(|pending| (pending.bytes, pending.since))
+    }
+
     /// Bytes written and not flushed.
     pub(super) fn unflushed_bytes(&self) -> u64 {
         self.pending.map_or(0, |pending| pending.bytes)

@@ -24,6 +24,7 @@ use super::Settings;
 use super::lease::{Holder, Lease};
 use super::pool::Pool;
 use super::retry::{PATIENCE, jittered, within};
+use crate::counters::Histogram;
 use crate::metadata::batch::Queue;
 use crate::metadata::cache::Cache;
 use crate::metadata::known_shares::KnownShares;
@@ -40,6 +41,8 @@ pub(super) struct Alone {
     lease: Arc<Lease>,
     /// What was read while it is alone. Consulted while the lease says so.
     pub(super) cache: Arc<Cache>,
+    /// How many changes go into one transaction.
+    pub(super) batches: Arc<Histogram>,
     /// The calls that wait for the writer, while there is one.
     queue: RwLock<Option<Arc<Queue<Overlay>>>>,
     task: Mutex<Option<(CancellationToken, JoinHandle<()>)>>,
@@ -62,6 +65,7 @@ impl Alone {
             instance: lease.instance(),
             lease,
             cache: Arc::default(),
+            batches: Arc::new(Histogram::of_batches()),
             queue: RwLock::default(),
             task: Mutex::default(),
             last: Mutex::default(),

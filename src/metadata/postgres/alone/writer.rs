@@ -174,6 +174,7 @@ impl<'a> Writer<'a> {
         let fresh = self.queue.take_now(most - taken).into_iter();
         calls.extend(fresh.map(|job| Waiting { job, fetches: 0, repeats: 0 }));
         calls.retain_mut(|call| call.job.is_wanted());
+        self.alone.batches.count(calls.len() as u64);
         calls
     }
 

@@ -1,0 +1,147 @@
+//! The server as its admin port shows it.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::config::Config;
+use crate::counters::{Clients, Measured, Readings, SlowCall};
+use crate::http::{About, Part, ShareState, Subject};
+use crate::net::ServerHandle;
+use crate::rpc::null_probe::{Service, own_address, probe};
+use crate::stores::{StoreProbe, Stores};
+use crate::types::Chain;
+use crate::vfs::{ShareOverview, Vfs};
+
+/// How long the server may take to answer on its own port.
+const ANSWER_TIME: Duration = Duration::from_secs(3);
+
+/// What the port shows.
+pub(super) struct Seen {
+    about: About,
+    server: ServerHandle,
+    vfs: Arc<Vfs>,
+    measured: Vec<(String, Arc<dyn Measured>)>,
+    parts: Vec<Arc<dyn Part>>,
+    /// The names of each share's stores, by the share's name.
+    stores: BTreeMap<String, (String, String)>,
+}
+
+impl Seen {
+    pub(super) fn new(
+        about: About,
+        config: &Config,
+        stores: &Stores,
+        server: ServerHandle,
+        vfs: Arc<Vfs>,
+    ) -> Self {
+        let mut parts: Vec<Arc<dyn Part>> = vec![Arc::new(Nfs(own_address(about.nfs)))];
+        for store in stores.probes(config) {
+            parts.push(Arc::new(store));
+        }
+        let measured = stores.measured().to_vec();
+        let names = config.shares.iter().map(|share| {
+            let stores = (share.metadata_store.clone(), share.content_store.clone());
+            (share.name.to_string(), stores)
+        });
+        Self { about, server, vfs, measured, parts, stores: names.collect() }
+    }
+}
+
+#[async_trait::async_trait]
+impl Subject for Seen {
+    fn about(&self) -> &About {
+        &self.about
+    }
+
+    fn parts(&self) -> Vec<Arc<dyn Part>> {
+        self.parts.clone()
+    }
+
+    fn clients(&self) -> &Arc<Clients> {
+        self.server.clients()
+    }
+
+    fn slow(&self) -> Vec<SlowCall> {
+        self.server.slow().read()
+    }
+
+    fn share_name(&self, number: u32) -> Option<String> {
+        self.vfs.share_name(number).map(ToString::to_string)
+    }
+
+    fn measure(&self) -> Readings {
+        let mut readings = Readings::default();
+        self.server.read(&mut readings);
+        Measured::read(&*self.vfs, &mut readings);
+        for (store, part) in &self.measured {
+            readings.of_store(store, &**part);
+        }
+        readings
+    }
+
+    async fn shares(&self) -> Vec<ShareState> {
+        let shares = self.vfs.overview().await.into_iter();
+        shares.map(|share| state(share, &self.stores)).collect()
+    }
+}
+
+fn state(share: ShareOverview, stores: &BTreeMap<String, (String, String)>) -> ShareState {
+    let ShareOverview { name, usage, capacity, unflushed } = share;
+    let (metadata_store, content_store) = stores.get(name.as_str()).cloned().unwrap_or_default();
+    let errors = [usage.as_ref().err(), capacity.as_ref().err()];
+    let errors: Vec<_> = errors.into_iter().flatten().map(String::as_str).collect();
+    let error = (!errors.is_empty()).then(|| errors.join("; "));
+    let capacity = capacity.ok().flatten();
+    ShareState {
+        name: name.to_string(),
+        metadata_store,
+        content_store,
+        used_bytes: usage.as_ref().ok().map(|usage| usage.bytes),
+        objects: usage.as_ref().ok().map(|usage| usage.objects),
+        total_bytes: capacity.map(|capacity| capacity.total),
+        available_bytes: capacity.map(|capacity| capacity.available),
+        unflushed_files: unflushed.files,
+        unflushed_bytes: unflushed.bytes,
+        error,
+    }
+}
+
+/// The port of NFS, called as a client calls it.
+struct Nfs(SocketAddr);
+
+#[async_trait::async_trait]
+impl Part for Nfs {
+    fn name(&self) -> String {
+        "nfs".to_owned()
+    }
+
+    fn kind(&self) -> &'static str {
+        "port"
+    }
+
+    async fn ask(&self) -> Result<(), String> {
+        match probe(self.0, Service::Nfs, ANSWER_TIME).await {
+            Ok(()) => Ok(()),
+            // It has as many connections as it may.
+            Err(error) if error.is_alive() => Ok(()),
+            Err(error) => Err(Chain(&error).to_string()),
+        }
+    }
+}
+
+#[async_trait::async_trait]
+impl Part for StoreProbe {
+    fn name(&self) -> String {
+        self.name.clone()
+    }
+
+    fn kind(&self) -> &'static str {
+        self.kind
+    }
+
+    async fn ask(&self) -> Result<(), String> {
+        StoreProbe::ask(self).await
+    }
+}

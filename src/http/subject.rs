@@ -1,0 +1,80 @@
+//! What the port shows, as the assembled server gives it.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use serde::Serialize;
+
+use super::health::Part;
+use super::seconds;
+use crate::counters::{Clients, Readings, SlowCall};
+
+/// The server that the port is about.
+#[async_trait::async_trait]
+pub trait Subject: Send + Sync + 'static {
+    /// What it is.
+    fn about(&self) -> &About;
+
+    /// The parts whose health is watched.
+    fn parts(&self) -> Vec<Arc<dyn Part>>;
+
+    /// Its clients and their calls.
+    fn clients(&self) -> &Arc<Clients>;
+
+    /// The last calls that took long, the newest first.
+    fn slow(&self) -> Vec<SlowCall>;
+
+    /// The name of a share by its number in the counters.
+    fn share_name(&self, number: u32) -> Option<String>;
+
+    /// What its parts have counted.
+    fn measure(&self) -> Readings;
+
+    /// The shares, with what they use; within a few seconds, also where a store is away.
+    async fn shares(&self) -> Vec<ShareState>;
+}
+
+/// What a server is.
+#[derive(Clone, Debug, Serialize)]
+pub struct About {
+    /// The version of the program.
+    pub version: &'static str,
+    /// The source revision that it was built from.
+    pub commit: &'static str,
+    /// The configuration's file, or what stands for it.
+    pub source: String,
+    /// The configuration as it counted at the start, as YAML, secrets masked.
+    #[serde(skip)]
+    pub configuration: String,
+    /// Where NFS is served.
+    pub nfs: SocketAddr,
+    /// When the server was started.
+    #[serde(serialize_with = "seconds")]
+    pub started: SystemTime,
+}
+
+/// A share now.
+#[derive(Clone, Debug, Serialize)]
+pub struct ShareState {
+    /// Its name.
+    pub name: String,
+    /// The names of its stores in the configuration.
+    pub metadata_store: String,
+    /// See `metadata_store`.
+    pub content_store: String,
+    /// What its files take, in bytes; none where the store cannot say.
+    pub used_bytes: Option<u64>,
+    /// Files, directories and other objects.
+    pub objects: Option<u64>,
+    /// What the content store has room for, in bytes; none where it has no bound, or cannot say.
+    pub total_bytes: Option<u64>,
+    /// What is free for this server.
+    pub available_bytes: Option<u64>,
+    /// Files with written data that is not flushed, and its bytes.
+    pub unflushed_files: u64,
+    /// See `unflushed_files`.
+    pub unflushed_bytes: u64,
+    /// Why something is missing.
+    pub error: Option<String>,
+}
