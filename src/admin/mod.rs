@@ -6,6 +6,7 @@ pub mod copy;
 pub mod dump;
 pub mod fsck;
 pub mod gc;
+pub mod locate;
 mod progress;
 pub mod survey;
 mod transfer;

@@ -7,14 +7,17 @@ mod admin_port;
 mod backup;
 mod bench;
 mod check_config;
+mod clients;
 mod content;
 mod descriptors;
 mod dump;
 mod fsck;
 mod gc;
+mod generate;
 mod interrupt;
 mod job;
 mod load;
+mod locate;
 mod migrate;
 mod progress;
 mod ready;
@@ -24,12 +27,13 @@ mod serve;
 mod status;
 mod survey;
 mod systemd;
+mod top;
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
 
 use crate::config::{self, Config, FILE_VARIABLE, LogFormat, Source};
 use crate::metadata;
@@ -42,10 +46,20 @@ const WRONG: u8 = 2;
 /// Something failed.
 const FAILED: u8 = 1;
 
+const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("TRUNKFS_COMMIT"), ")");
+const LONG_VERSION: &str = concat!(
+    env!("CARGO_PKG_VERSION"),
+    "\ncommit: ",
+    env!("TRUNKFS_COMMIT"),
+    "\nbuild: ",
+    env!("TRUNKFS_BUILD")
+);
+
 #[derive(Debug, Parser)]
 #[command(
     name = "trunkfs",
-    version,
+    version = VERSION,
+    long_version = LONG_VERSION,
     about = "An NFSv3 server whose namespace lives in SQLite or PostgreSQL"
 )]
 #[command(after_help = "RUST_LOG overrides the log level: error, warn, info, debug or trace, or \
@@ -63,6 +77,12 @@ enum Command {
     CheckConfig(check_config::Options),
     /// Show whether a server and its stores work: exit status 0 if they do, 1 if not
     Status(status::Options),
+    /// Show the clients of a server and what they do now
+    Clients(clients::Options),
+    /// Show live which client calls what on which share, the busiest first
+    Top(top::Options),
+    /// Find the path of a file handle, or the handle of a path
+    Locate(locate::Options),
     /// Export a metadata store to a file as a consistent snapshot, while servers run
     Dump(dump::Options),
     /// Import a dump into a metadata store, all or nothing
@@ -89,6 +109,10 @@ enum Command {
     Bench(bench::Options),
     /// Show, upgrade or revert the schema of a metadata store.
     Migrate(migrate::Options),
+    /// Print a script for a shell that completes commands and options
+    Completion(generate::Completion),
+    /// Print the manual page, or write all of them into a folder
+    Man(generate::Man),
 }
 
 /// Which configuration a command is about.
@@ -272,6 +296,9 @@ pub fn run() -> ExitCode {
         Command::Serve(options) => serve::run(&options),
         Command::CheckConfig(options) => check_config::run(&options),
         Command::Status(options) => status::run(&options),
+        Command::Clients(options) => clients::run(&options),
+        Command::Top(options) => top::run(&options),
+        Command::Locate(options) => locate::run(&options),
         Command::Dump(options) => dump::run(&options),
         Command::Load(options) => load::run(&options),
         Command::Content(options) => content::run(&options),
@@ -285,6 +312,8 @@ pub fn run() -> ExitCode {
         Command::Restore(options) => restore::run(&options),
         Command::Bench(options) => bench::run(&options),
         Command::Migrate(options) => migrate::run(&options),
+        Command::Completion(options) => generate::completion(Cli::command(), &options),
+        Command::Man(options) => generate::man(Cli::command(), &options),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

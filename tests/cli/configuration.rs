@@ -147,7 +147,7 @@ async fn the_command_line_is_checked() {
     let folder = folder("");
     run(trunkfs(folder.path(), &["sevre"])).await.failed_with(2, &["sevre", "serve"]);
     let version = run(trunkfs(folder.path(), &["--version"])).await;
-    assert_eq!((version.status, version.out), (Some(0), "trunkfs 0.1.0\n".to_owned()));
+    assert!(version.status == Some(0) && version.out.starts_with("trunkfs 0.1.0\n"), "{version:?}");
     let mut command = trunkfs(folder.path(), &["serve", "--listen", "127.0.0.1:0"]);
     command.env("RUST_LOG", "a=b=c");
     run(command).await.failed_with(2, &["RUST_LOG", "\"b=c\" is not a log level", "info"]);

@@ -51,11 +51,15 @@ mod fsck_served;
 #[cfg(test)]
 mod gc;
 #[cfg(test)]
+mod generated;
+#[cfg(test)]
 mod groups;
 #[cfg(test)]
 mod homes;
 #[cfg(test)]
 mod limits;
+#[cfg(test)]
+mod locate;
 #[cfg(test)]
 mod log_limit;
 #[cfg(test)]

@@ -20,10 +20,11 @@ use tokio::sync::mpsc;
 
 pub use self::error::CopyError;
 use self::journal::Journal;
+use crate::admin::locate;
 use crate::admin::transfer::{self, AT_ONCE, Store, Transfers};
 use crate::admin::{Progress, Unit, as_text, share};
 use crate::content::{ContentStore, CreateMode};
-use crate::metadata::{PathFinder, Record, Share};
+use crate::metadata::{Record, Share};
 use crate::stores::{BoundShare, OfflineStores, Oversized, lasting_metadata};
 use crate::types::{Chain, ContentId, ContentIdentity, ObjectId, ShareName, Timestamp};
 
@@ -275,18 +276,10 @@ async fn path(
     object: ObjectId,
 ) -> Result<String, CopyError> {
     let store = offline.metadata(metadata).await?;
-    let mut finder = PathFinder::new([object]);
-    while finder.begin_round() {
-        let (to, mut from) = mpsc::channel::<Vec<Record>>(WAITING);
-        let seeing = async {
-            while let Some(records) = from.recv().await {
-                records.iter().for_each(|record| finder.see(record));
-            }
-        };
-        let ((), dumped) = tokio::join!(seeing, store.dump(Some(share), to));
-        dumped.map_err(|source| CopyError::Metadata { name: metadata.to_owned(), source })?;
-    }
-    Ok(finder.paths().remove(&object).unwrap_or_else(|| format!("the object {object}")))
+    let found = locate::path(&*store, share, object).await;
+    let found =
+        found.map_err(|source| CopyError::Metadata { name: metadata.to_owned(), source })?;
+    Ok(found.unwrap_or_else(|| format!("the object {object}")))
 }
 
 /// The files of a dump, whose objects come before its entries; and whether it was left there.
