@@ -32,6 +32,7 @@ fn server(folder: &Path) -> Command {
         .args(["--mount", "--propagation", "private", "sh", "-c", script, "sh"])
         .arg(serve.get_program())
         .args(serve.get_args())
+        .envs(serve.get_envs().filter_map(|(name, value)| Some((name, value?))))
         .kill_on_drop(true);
     command
 }
