@@ -16,7 +16,7 @@ use super::port::Reserved;
 use super::process::{Finished, Running, folder, patiently, run, trunkfs};
 
 /// The newest version; a new one must be looked at here.
-const NEWEST: i32 = 7;
+const NEWEST: i32 = 8;
 
 /// A configuration with a store `main` in the database and one in memory, for `role`.
 fn configured(settings: &Settings, role: &str, more: &str) -> TempDir {
@@ -109,7 +109,7 @@ async fn a_schema_is_made_served_and_taken_back() {
         0,
         &["store main, the database", "applied V1 tables in ", "the schema has version 1"],
     );
-    serve(&folder).await.failed_with(1, &["the schema has version 1, this program needs 7; ", up]);
+    serve(&folder).await.failed_with(1, &["the schema has version 1, this program needs 8; ", up]);
     said(
         &migrate(&folder, &["status"]).await,
         3,
@@ -118,16 +118,16 @@ async fn a_schema_is_made_served_and_taken_back() {
     said(
         &migrate(&folder, &["up"]).await,
         0,
-        &["applied V2 operations in ", "applied V7 keys in ", "the schema has version 7"],
+        &["applied V2 operations in ", "applied V8 changes in ", "the schema has version 8"],
     );
-    said(&migrate(&folder, &["up"]).await, 0, &["nothing to do: the schema has version 7"]);
-    said(&migrate(&folder, &["status"]).await, 0, &["up to date: version 7"]);
+    said(&migrate(&folder, &["up"]).await, 0, &["nothing to do: the schema has version 8"]);
+    said(&migrate(&folder, &["status"]).await, 0, &["up to date: version 8"]);
 
     // While it is served nothing is taken back.
     let server = Running::start(folder.path(), &["--config", "t.yaml"], 1).await;
     let all = ["down", "--to", "0"];
     let words = [
-        "from version 7 to 0",
+        "from version 8 to 0",
         "V1 tables: Destroys",
         "shares: 1; files, directories and links: 1",
         "The store is in use: ",
@@ -140,12 +140,17 @@ async fn a_schema_is_made_served_and_taken_back() {
     until(&connect(&database.settings()).await, SERVING, 0).await;
 
     let asked = migrate(&folder, &["down"]).await;
-    refused(&asked, 1, &["from version 7 to 6", "V7 keys: A server", "No data is lost", "pg_dump"]);
+    refused(
+        &asked,
+        1,
+        &["from version 8 to 7", "V8 changes: Servers", "No data is lost", "pg_dump"],
+    );
     assert!(!asked.err.contains("in use") && !asked.err.contains("V3"), "{asked:?}");
     said(
         &migrate(&folder, &yes).await,
         0,
         &[
+            "reverted V8",
             "reverted V7",
             "reverted V6",
             "reverted V5",
@@ -167,7 +172,7 @@ async fn a_schema_of_another_program_is_refused() {
     let later =
         "INSERT INTO refinery_schema_history VALUES (9, 'later', '2030-01-01T00:00:00Z', '1')";
     client.batch_execute(later).await.unwrap();
-    let words = ["the schema has version 9, newer than version 7", "upgrade TrunkFS"];
+    let words = ["the schema has version 9, newer than version 8", "upgrade TrunkFS"];
     serve(&folder).await.failed_with(1, &words);
     for words_of in [&["up"][..], &["down", "--yes"], &["down"]] {
         refused(&migrate(&folder, words_of).await, 1, &words);
@@ -327,7 +332,7 @@ async fn a_role_that_may_not_make_tables_serves_those_of_another() {
         ],
     );
     let migrating = configured(&settings, &owner.name, "");
-    said(&migrate(&migrating, &["up"]).await, 0, &["the schema has version 7"]);
+    said(&migrate(&migrating, &["up"]).await, 0, &["the schema has version 8"]);
     let grants = format!(
         "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {0};
          GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO {0}",
@@ -447,10 +452,10 @@ async fn migrations_take_turns() {
     said(
         &first,
         0,
-        &["applied V1", "applied V7", "applied V8 slow in ", "the schema has version 8"],
+        &["applied V1", "applied V8", "applied V9 slow in ", "the schema has version 9"],
     );
     let second = ended(second).await;
-    said(&second, 0, &["nothing to do: the schema has version 8"]);
+    said(&second, 0, &["nothing to do: the schema has version 9"]);
     assert!(!second.out.contains("applied V"), "{second:?}");
 }
 
@@ -477,7 +482,7 @@ async fn a_migration_that_is_killed_or_stopped_leaves_the_version_before() {
         let slow = watch.query_one("SELECT to_regclass('slow') IS NULL", &[]).await.unwrap();
         assert!(slow.get::<_, bool>(0));
     }
-    said(&migrate(&folder, &words).await, 0, &["applied V8 slow", "the schema has version 8"]);
+    said(&migrate(&folder, &words).await, 0, &["applied V9 slow", "the schema has version 9"]);
 }
 
 #[tokio::test]
@@ -493,7 +498,7 @@ async fn a_folder_of_migrations_is_named_where_it_is_wrong() {
     let settings = database.settings();
     let more = format!(", auto_migrate: true, migrations_path: {:?}", migrations.path());
     let newer = configured(&settings, &settings.target.user, &more);
-    serve(&newer).await.failed_with(1, &["newest version is 8, this program needs version 7"]);
+    serve(&newer).await.failed_with(1, &["newest version is 9, this program needs version 8"]);
     said(&migrate(&folder, &["status"]).await, 3, &["operations  pending"]);
     std::fs::remove_file(migrations.path().join(format!("V{}__slow.sql", NEWEST + 1))).unwrap();
     Running::start(newer.path(), &["--config", "t.yaml"], 1).await.stop().await;

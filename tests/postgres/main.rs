@@ -16,6 +16,8 @@ mod certificates;
 #[path = "../support/cluster.rs"]
 mod cluster;
 #[cfg(test)]
+mod changes;
+#[cfg(test)]
 mod connecting;
 #[cfg(test)]
 mod contention;

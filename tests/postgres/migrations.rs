@@ -51,7 +51,7 @@ async fn contents(client: &Client, version: i32) -> Vec<String> {
     let added: Vec<_> = added.map(|(_, column)| *column).collect();
     let mut contents = Vec::new();
     let tables = "SELECT tablename::text FROM pg_tables WHERE schemaname = 'public'
-                   AND tablename NOT IN ('refinery_schema_history', 'writer_slots', 'writers', 'instances', 'lease') ORDER BY 1";
+                   AND tablename NOT IN ('refinery_schema_history', 'writer_slots', 'writers', 'instances', 'lease', 'changes', 'change_log') ORDER BY 1";
     for table in client.query(tables, &[]).await.unwrap() {
         let table: String = table.get(0);
         let rows = format!(

@@ -8,6 +8,7 @@ use tokio_postgres::binary_copy::BinaryCopyInWriter;
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Transaction};
 
+use super::change_log::BEGIN_TERM;
 use super::connect::CLOSING;
 use super::error::{PostgresError, duplicate_of, fatal};
 use super::execute::arguments;
@@ -141,6 +142,7 @@ impl Load for PostgresStore {
         }
         match self.take_checked(&transaction, how, from).await {
             Ok(loaded) => {
+                transaction.batch_execute(BEGIN_TERM).await.map_err(failed)?;
                 transaction.commit().await.map_err(fatal)?;
                 self.pool.renew_idle();
                 match self.settings.presence {

@@ -7,6 +7,7 @@
 mod alone;
 mod attempt;
 mod change;
+mod change_log;
 mod check;
 mod connect;
 mod connect_error;
@@ -51,6 +52,7 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use self::alone::{Alone, Overlay};
+use self::change_log::Pruning;
 use self::error::PostgresError;
 use self::gates::Gates;
 use self::lease::{HeldHere, Lease};
@@ -88,6 +90,7 @@ pub struct PostgresStore {
     usages: Usages,
     /// What its connections call themselves in their writer slots.
     instance: Uuid,
+    _pruning: Option<Pruning>,
 }
 
 impl PostgresStore {
@@ -117,20 +120,32 @@ impl PostgresStore {
         let shares = Arc::<KnownShares>::default();
         let alone =
             Alone::new(&settings, Arc::clone(&pool), Arc::clone(&shares), Arc::clone(&lease));
-        match settings.presence {
+        let pruning = match settings.presence {
             Presence::Server => {
                 let holder = Arc::downgrade(&alone);
                 lease.set_holder(holder);
                 lease.announce().await;
+                Some(Pruning::start(&pool, &lease))
             }
             // It is there for one task: the lease is left to servers.
-            Presence::Tool => {}
-        }
+            Presence::Tool => None,
+        };
         drop(pool.get(None).await.map_err(PostgresError::into_error)?);
         let gates = Gates::new(pool.most_mutations());
         let usages = Usages::new();
         let readers = Readers::new();
-        Ok(Self { settings, lease, alone, pool, readers, gates, shares, usages, instance })
+        Ok(Self {
+            settings,
+            lease,
+            alone,
+            pool,
+            readers,
+            gates,
+            shares,
+            usages,
+            instance,
+            _pruning: pruning,
+        })
     }
 
     /// Whether this process is alone with the database now: it decides changes itself, and answers reads from

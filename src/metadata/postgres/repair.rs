@@ -12,6 +12,7 @@ use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
 use uuid::Uuid;
 
 use super::PostgresStore;
+use super::change_log::BEGIN_TERM;
 use super::check::{self, DIRECTORY, ENTRY, PostgresChecker};
 use super::connect::CLOSING;
 use super::error::{PostgresError, fatal};
@@ -187,7 +188,10 @@ impl PostgresChecker {
         change.0.query(lease::SHARE, &[&self.lease.instance()]).await?;
         let repaired = repair::repair(&change, repair).await?;
         match repaired {
-            Repaired::Done => change.0.commit().await?,
+            Repaired::Done => {
+                change.0.batch_execute(BEGIN_TERM).await?;
+                change.0.commit().await?;
+            }
             Repaired::Changed | Repaired::NameTaken => change.0.rollback().await?,
         }
         Ok(repaired)

@@ -30,6 +30,7 @@ const DOWNS: &[(i32, &str)] = &[
     (5, include_str!("../../../../migrations/postgres/V5__lease.down.sql")),
     (6, include_str!("../../../../migrations/postgres/V6__alone.down.sql")),
     (7, include_str!("../../../../migrations/postgres/V7__keys.down.sql")),
+    (8, include_str!("../../../../migrations/postgres/V8__changes.down.sql")),
 ];
 
 /// Refinery's table, as it makes it.
