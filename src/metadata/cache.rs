@@ -2,7 +2,8 @@
 //! READDIR and READDIRPLUS that are repeated take no statement.
 //!
 //! The cache is authoritative only where this process knows of every commit: the SQLite store is alone with
-//! its file, and the PostgreSQL store uses the cache while it holds the lease of its database.
+//! its file, and the PostgreSQL store holds the lease of its database, or drops what others have changed
+//! before each answer ([`Cache::drop_changed`]).
 //!
 //! **Commits.** Between [`Cache::begin`] and [`Cache::end`] of a commit the cache answers as before it, at
 //! `end` as after it, all keys at once; callers of the commit are answered behind `end`. A statement may see
@@ -406,6 +407,20 @@ impl Cache {
             }
             cx.call.within(ended).await.ok_or(Error::Cancelled)?;
         }
+    }
+
+    /// Drops keys that others have changed. What was read of them before is not kept.
+    pub(super) fn drop_changed(&self, touched: &Touched) {
+        if touched.objects.is_empty() && touched.entries.is_empty() {
+            return;
+        }
+        let mut state = self.state.write();
+        state.moves += 1;
+        let moved = state.moves;
+        for slot in self.slots(touched) {
+            state.epochs[slot].moved = moved;
+        }
+        state.drop_keys(touched);
     }
 
     /// A change whose keys are not known: nothing is kept until the guard is dropped.

@@ -13,10 +13,12 @@ mod cancellation;
 #[path = "../support/certificates.rs"]
 mod certificates;
 #[cfg(test)]
+mod changes;
+#[cfg(test)]
 #[path = "../support/cluster.rs"]
 mod cluster;
 #[cfg(test)]
-mod changes;
+mod coherent;
 #[cfg(test)]
 mod connecting;
 #[cfg(test)]

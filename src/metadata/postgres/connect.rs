@@ -20,7 +20,7 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 use super::Settings;
 use super::connect_error::ConnectError;
 use super::error::PostgresError;
-use super::session::ServerRole;
+use super::session::{ServerRole, ServerStart};
 use super::target::{ChannelBinding, ConnectOptions, Host, SslMode};
 use super::{other_service, session, tls};
 use crate::metadata::Error;
@@ -51,6 +51,7 @@ impl fmt::Debug for Connector {
 pub(super) struct Connected {
     pub(super) client: ClientWrapper,
     pub(super) role: ServerRole,
+    pub(super) server: ServerStart,
 }
 
 /// Where there is no connection: what stands in the way, by place.
@@ -151,8 +152,8 @@ impl Way {
                     return Err(other.unwrap_or(obstacle));
                 }
             };
-            let role = session::check_server(&client, target, &self.host).await?;
-            Ok(Connected { client, role })
+            let (role, server) = session::check_server(&client, target, &self.host).await?;
+            Ok(Connected { client, role, server })
         };
         match timeout(self.connector.limit, attempt).await {
             Ok(outcome) => outcome.map_err(|obstacle| self.failed(address, obstacle)),

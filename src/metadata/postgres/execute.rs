@@ -21,7 +21,7 @@ use super::pool::{Pool, Pooled, ReadOnlyReason};
 use super::read::View;
 use super::retry::{Backoff, within};
 use super::rows::{self, Stored};
-use super::session::{self, Slot};
+use super::session::{self, ServerStart, Slot};
 use super::settle::Question;
 use crate::metadata::{Change, Error, Source};
 use crate::types::{Context, Fsid, Phase, ShareId};
@@ -87,6 +87,24 @@ pub(super) struct Reply {
     objects: std::vec::IntoIter<Option<Stored>>,
 }
 
+/// What was read, and where.
+#[derive(Debug)]
+pub(super) struct Read<T> {
+    pub(super) value: T,
+    pub(super) server: ServerStart,
+}
+
+impl<T> Read<T> {
+    /// Another value that was read there.
+    pub(super) fn with<U>(&self, value: U) -> Read<U> {
+        Read { value, server: self.server }
+    }
+
+    pub(super) fn try_map<U, E>(self, map: impl FnOnce(T) -> Result<U, E>) -> Result<Read<U>, E> {
+        Ok(Read { value: map(self.value)?, server: self.server })
+    }
+}
+
 /// A connection, and the rows that a statement on it gave. The connection goes back to the pool where the
 /// caller is gone.
 type Executed = Result<(Pooled, Vec<Row>), PostgresError>;
@@ -145,7 +163,7 @@ impl PostgresStore {
         cx: &Context,
         statement: &'static str,
         arguments: Vec<Argument>,
-    ) -> Result<Vec<Row>, Error> {
+    ) -> Result<Read<Vec<Row>>, Error> {
         let arguments = Arc::new(arguments);
         let mut backoff = Backoff::new();
         loop {
@@ -154,7 +172,9 @@ impl PostgresStore {
                 Ok(connection) => {
                     let task = query(connection, statement, Arc::clone(&arguments));
                     match cx.call.timing.timed(Phase::Database, within(cx, finished(task))).await? {
-                        Ok((_, rows)) => return Ok(rows),
+                        Ok((connection, value)) => {
+                            return Ok(Read { value, server: connection.server });
+                        }
                         Err(failure) => failure,
                     }
                 }
@@ -403,8 +423,17 @@ pub(super) async fn query_once(
     statement: &'static str,
     arguments: &[&(dyn ToSql + Sync)],
 ) -> Result<Vec<Row>, PostgresError> {
-    let (_, rows) = execute(pool.get(None).await?, statement, arguments).await?;
-    Ok(rows)
+    read_once(pool, statement, arguments).await.map(|read| read.value)
+}
+
+/// The same, with the server that was asked.
+pub(super) async fn read_once(
+    pool: &Pool,
+    statement: &'static str,
+    arguments: &[&(dyn ToSql + Sync)],
+) -> Result<Read<Vec<Row>>, PostgresError> {
+    let (connection, value) = execute(pool.get(None).await?, statement, arguments).await?;
+    Ok(Read { value, server: connection.server })
 }
 
 /// A read in a task of its own.

@@ -20,11 +20,11 @@ pub(super) async fn flush(
     let share = store.share(cx).await?;
     let written = flush.written;
     if written.is_none() && flush.atime.is_none() {
-        let present = getattr(store, cx, file).await?;
+        let present = getattr(store, cx, file).await?.value;
         return Ok(FlushOutcome::Recorded(Change::none(present)));
     }
     if written.is_some_and(|written| written.end > share.capabilities.max_file_size) {
-        let present = getattr(store, cx, file).await?;
+        let present = getattr(store, cx, file).await?.value;
         if written.map(|written| written.content) != present.content {
             return Ok(FlushOutcome::Superseded(present));
         }

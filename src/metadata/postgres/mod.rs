@@ -2,7 +2,8 @@
 //!
 //! Reads are one statement. A mutation is a read of what the rules decide on, then one call of a function
 //! (`migrations/postgres`) that repeats the values the decision rests on and is committed by itself; where
-//! they have changed the decision is made again. Nothing is kept in the process but what never changes.
+//! they have changed the decision is made again. What is read is kept while this process is alone with the
+//! database (`alone`), and checked against what others have changed where it is not (`read_index`).
 
 mod alone;
 mod attempt;
@@ -30,6 +31,7 @@ mod other_service;
 mod place;
 mod pool;
 mod read;
+mod read_index;
 mod readers;
 mod remove;
 mod rename;
@@ -58,6 +60,7 @@ use self::gates::Gates;
 use self::lease::{HeldHere, Lease};
 pub use self::migrations::PostgresSchema;
 use self::pool::Pool;
+use self::read_index::ReadIndex;
 use self::readers::Readers;
 pub use self::settings::{Cache, LeaseTimes, Presence, Settings};
 use self::usage::Usages;
@@ -85,6 +88,7 @@ pub struct PostgresStore {
     alone: Arc<Alone>,
     pool: Arc<Pool>,
     readers: Arc<Readers>,
+    index: Arc<ReadIndex>,
     gates: Gates,
     shares: Arc<KnownShares>,
     usages: Usages,
@@ -134,12 +138,14 @@ impl PostgresStore {
         let gates = Gates::new(pool.most_mutations());
         let usages = Usages::new();
         let readers = Readers::new();
+        let index = ReadIndex::new(&settings, Arc::clone(&lease), Arc::clone(&alone.cache));
         Ok(Self {
             settings,
             lease,
             alone,
             pool,
             readers,
+            index,
             gates,
             shares,
             usages,
@@ -153,6 +159,12 @@ impl PostgresStore {
     #[must_use]
     pub fn is_alone(&self) -> bool {
         self.alone.is_writing() && self.lease.is_licensed()
+    }
+
+    /// Whether reads that arrive together are answered from memory while other servers use the database too.
+    #[must_use]
+    pub fn is_polling(&self) -> bool {
+        self.index.is_polling()
     }
 
     /// The calls that wait for this process's own writer, while it is alone with the database and the call is
@@ -196,6 +208,7 @@ impl Measured for PostgresStore {
 
 impl Drop for PostgresStore {
     fn drop(&mut self) {
+        self.index.close();
         self.alone.abandon();
     }
 }
@@ -223,32 +236,23 @@ macro_rules! change {
 impl Namespace for PostgresStore {
     async fn getattr(&self, cx: &Context, object: ObjectId) -> Result<Attributes, Error> {
         let share = self.share(cx).await?;
-        let Some(cache) = self.cache() else {
-            return Box::pin(read::getattr(self, cx, object)).await;
+        let gap = match self.recall(cx, |cache| cache.object(&share, object)).await? {
+            Ok(known) => return Ok(known),
+            Err(gap) => gap,
         };
-        let since = match cache.object(&share, object) {
-            Ok(known) if self.lease.is_licensed() => return Ok(known),
-            Ok(_) => cache.since(),
-            Err(since) => since,
-        };
-        let attributes = Box::pin(read::getattr(self, cx, object)).await?;
-        cache.keep_object(since, &attributes);
-        Ok(attributes)
+        let read = Box::pin(read::getattr(self, cx, object)).await?;
+        Ok(gap.keep(read, 1, Memory::keep_object))
     }
 
     async fn lookup(&self, cx: &Context, directory: ObjectId, name: &Name) -> Answer<Lookup> {
         let share = self.share(cx).await?;
-        let Some(cache) = self.cache() else {
-            return Box::pin(read::lookup(self, cx, directory, name)).await;
+        let gap = match self.recall(cx, |cache| cache.lookup(&share, directory, name)).await? {
+            Ok(known) => return Ok(known),
+            Err(gap) => gap,
         };
-        let since = match cache.lookup(&share, directory, name) {
-            Ok(known) if self.lease.is_licensed() => return Ok(known),
-            Ok(_) => cache.since(),
-            Err(since) => since,
-        };
-        let found = Box::pin(read::lookup(self, cx, directory, name)).await?;
-        cache.keep_lookup(since, name, &found);
-        Ok(found)
+        let read = Box::pin(read::lookup(self, cx, directory, name)).await?;
+        let name = name.clone();
+        Ok(gap.keep(read, 3, move |cache, since, found| cache.keep_lookup(since, &name, found)))
     }
 
     async fn lookup_parent(&self, cx: &Context, directory: ObjectId) -> Answer<Lookup> {
@@ -257,17 +261,11 @@ impl Namespace for PostgresStore {
 
     async fn readlink(&self, cx: &Context, link: ObjectId) -> Answer<Link> {
         let share = self.share(cx).await?;
-        let Some(cache) = self.cache() else {
-            return Box::pin(read::readlink(self, cx, link)).await;
+        let gap = match self.recall(cx, |cache| cache.link(&share, link)).await? {
+            Ok(known) => return Ok(known),
+            Err(gap) => gap,
         };
-        let since = match cache.link(&share, link) {
-            Ok(known) if self.lease.is_licensed() => return Ok(known),
-            Ok(_) => cache.since(),
-            Err(since) => since,
-        };
-        let found = Box::pin(read::readlink(self, cx, link)).await?;
-        cache.keep_link(since, &found);
-        Ok(found)
+        Ok(gap.keep(Box::pin(read::readlink(self, cx, link)).await?, 2, Memory::keep_link))
     }
 
     async fn readdir(
@@ -279,17 +277,15 @@ impl Namespace for PostgresStore {
         with_attributes: bool,
     ) -> Answer<Page> {
         let share = self.share(cx).await?;
-        let Some(cache) = self.cache() else {
-            return read::readdir(self, cx, directory, after, max_entries, with_attributes).await;
+        let look =
+            |cache: &Memory| cache.page(&share, directory, after, max_entries, with_attributes);
+        let gap = match self.recall(cx, look).await? {
+            Ok(page) => return Ok(page),
+            Err(gap) => gap,
         };
-        let since = match cache.page(&share, directory, after, max_entries, with_attributes) {
-            Ok(page) if self.lease.is_licensed() => return Ok(page),
-            Ok(_) => cache.since(),
-            Err(since) => since,
-        };
-        let page = read::readdir(self, cx, directory, after, max_entries, with_attributes).await?;
-        cache.keep_page(since, after, &page);
-        Ok(page)
+        let read = read::readdir(self, cx, directory, after, max_entries, with_attributes).await?;
+        let weight = 2 * read.value.entries.len() + 1;
+        Ok(gap.keep(read, weight, move |cache, since, page| cache.keep_page(since, after, page)))
     }
 
     async fn setattr(
@@ -467,6 +463,7 @@ impl MetadataStore for PostgresStore {
 
     async fn close(&self) {
         self.alone.close().await;
+        self.index.close();
         self.pool.close();
         self.lease.leave().await;
     }

@@ -18,7 +18,7 @@ use super::error::PostgresError;
 use super::execute::FLUSH;
 use super::lease::Lease;
 use super::maintenance;
-use super::session::{self, Place, ServerRole, Slot};
+use super::session::{self, Place, ServerRole, ServerStart, Slot};
 use super::statements::Statements;
 use crate::availability::{Availability, Outage, Told};
 use crate::counters::{Histogram, Measured, Readings};
@@ -42,6 +42,7 @@ pub(super) struct Connection {
     /// It was made while its instance had not joined.
     outside: bool,
     role: ServerRole,
+    pub(super) server: ServerStart,
     since: Instant,
     /// When it is closed, unless a call has it.
     end: Option<Instant>,
@@ -208,7 +209,7 @@ impl managed::Manager for Manager {
         // On the heap: every call would carry the room for it along.
         let connected = Box::pin(self.connector.connect()).await;
         attempt.availability = None;
-        let Connected { client, role } =
+        let Connected { client, role, server } =
             connected.map_err(|failure| self.note_failure(began, failure))?;
         self.note(role);
         let client = Arc::new(client);
@@ -231,7 +232,7 @@ impl managed::Manager for Manager {
             Place::Outside => (None, true),
         };
         let statements = self.statements.clone();
-        Ok(Connection { client, slot, statements, outside, role, since, end, call_limit })
+        Ok(Connection { client, slot, statements, outside, role, server, since, end, call_limit })
     }
 
     async fn recycle(

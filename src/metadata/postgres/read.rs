@@ -9,7 +9,7 @@ use tokio_postgres::Row;
 
 use super::PostgresStore;
 use super::attempt::Attempt;
-use super::execute::arguments;
+use super::execute::{Read, arguments};
 use super::rows::{self, BEHIND_OBJECT, Stored, column, damaged, object_columns};
 use crate::metadata::{Answer, DirectoryEntry, Error, Link, Lookup, Page, Refusal, Share, decide};
 use crate::types::{Attributes, Context, Cookie, Fileid, Fsid, Name, ObjectId, SymlinkTarget};
@@ -169,17 +169,18 @@ pub(super) async fn getattr(
     store: &PostgresStore,
     cx: &Context,
     object: ObjectId,
-) -> Result<Attributes, Error> {
+) -> Result<Read<Attributes>, Error> {
     let share = store.share(cx).await?;
     let mut view = match store.merged(cx, &share, object, None).await? {
         Some(view) => view,
         None => {
             let rows = store.read(cx, GETATTR, arguments![object.0, share.id.0]).await?;
-            View::from_rows(&rows, share.fsid)?
+            rows.try_map(|rows| View::from_rows(&rows, share.fsid))?
         }
     };
     store.alone.cache.settle(cx, [object].into_iter()).await?;
-    view.attributes(0).ok_or(Error::Stale)
+    let attributes = view.value.attributes(0).ok_or(Error::Stale)?;
+    Ok(view.with(attributes))
 }
 
 /// Whether a directory is, or lies under, another.
@@ -199,20 +200,21 @@ pub(super) async fn lookup(
     cx: &Context,
     parent: ObjectId,
     name: &Name,
-) -> Answer<Lookup> {
+) -> Answer<Read<Lookup>> {
     let share = store.share(cx).await?;
     let mut view = match store.merged(cx, &share, parent, Some(name)).await? {
         Some(view) => view,
         None => {
             let arguments = arguments![parent.0, share.id.0, name.as_bytes().to_vec()];
-            View::from_rows(&store.read(cx, LOOKUP, arguments).await?, share.fsid)?
+            let rows = store.read(cx, LOOKUP, arguments).await?;
+            rows.try_map(|rows| View::from_rows(&rows, share.fsid))?
         }
     };
     store.alone.cache.settle(cx, [parent].into_iter()).await?;
-    let directory = decide::directory(view.attributes(0))?;
-    let found = Lookup { directory, object: view.attributes(1) };
+    let directory = decide::directory(view.value.attributes(0))?;
+    let found = Lookup { directory, object: view.value.attributes(1) };
     store.alone.cache.settle(cx, found.objects()).await?;
-    Ok(found)
+    Ok(view.with(found))
 }
 
 pub(super) async fn lookup_parent(
@@ -221,7 +223,7 @@ pub(super) async fn lookup_parent(
     child: ObjectId,
 ) -> Answer<Lookup> {
     let share = store.share(cx).await?;
-    let rows = store.read(cx, LOOKUP_PARENT, arguments![child.0, share.id.0]).await?;
+    let rows = store.read(cx, LOOKUP_PARENT, arguments![child.0, share.id.0]).await?.value;
     store.alone.cache.settle(cx, [child].into_iter()).await?;
     let mut view = View::from_rows(&rows, share.fsid)?;
     let directory = decide::directory(view.attributes(0))?;
@@ -234,17 +236,21 @@ pub(super) async fn lookup_parent(
     Ok(found)
 }
 
-pub(super) async fn readlink(store: &PostgresStore, cx: &Context, link: ObjectId) -> Answer<Link> {
+pub(super) async fn readlink(
+    store: &PostgresStore,
+    cx: &Context,
+    link: ObjectId,
+) -> Answer<Read<Link>> {
     let share = store.share(cx).await?;
-    let rows = store.read(cx, READLINK, arguments![link.0, share.id.0]).await?;
+    let read = store.read(cx, READLINK, arguments![link.0, share.id.0]).await?;
     store.alone.cache.settle(cx, [link].into_iter()).await?;
-    let row = rows.first().ok_or(Error::Stale)?;
+    let row = read.value.first().ok_or(Error::Stale)?;
     let attributes = rows::present(row, share.fsid)?.attributes;
     match column::<Option<&[u8]>>(row, BEHIND_OBJECT)? {
         Some(target) => {
             let target = SymlinkTarget::parse(target)
                 .map_err(|error| damaged(format_args!("{link}: {error}")))?;
-            Ok(Link { attributes, target })
+            Ok(read.with(Link { attributes, target }))
         }
         None => Err(Refusal::of(Error::Invalid, &attributes)),
     }
@@ -257,17 +263,17 @@ pub(super) async fn readdir(
     after: Cookie,
     max_entries: usize,
     with_attributes: bool,
-) -> Answer<Page> {
+) -> Answer<Read<Page>> {
     let share = store.share(cx).await?;
     // One more than asked for says whether the directory ends here.
     let limit = i64::try_from(max_entries).unwrap_or(i64::MAX).saturating_add(1);
     let after = i64::try_from(after.0).unwrap_or(i64::MAX);
     let statement = if with_attributes { READDIR_ATTRIBUTES } else { READDIR };
-    let rows = store.read(cx, statement, arguments![parent.0, share.id.0, after, limit]).await?;
+    let read = store.read(cx, statement, arguments![parent.0, share.id.0, after, limit]).await?;
     // The directory's row comes first; entries alone are another share's.
     store.alone.cache.settle(cx, [parent].into_iter()).await?;
     let Some((first, rest)) =
-        rows.split_first().filter(|(first, _)| rows::number(first).ok() == Some(0))
+        read.value.split_first().filter(|(first, _)| rows::number(first).ok() == Some(0))
     else {
         return Err(Error::Stale.into());
     };
@@ -279,7 +285,7 @@ pub(super) async fn readdir(
         rest.iter().take(max_entries).map(|row| entry(row, &share, with_attributes)).collect();
     let page = Page { directory, parent_fileid, entries: entries?, eof };
     store.alone.cache.settle(cx, page.objects()).await?;
-    Ok(page)
+    Ok(read.with(page))
 }
 
 fn fileid(row: &Row, index: usize) -> Result<Fileid, Error> {

@@ -17,7 +17,7 @@ use tokio_postgres::Row;
 use uuid::Uuid;
 
 use super::PostgresStore;
-use super::execute::{Argument, arguments, borrowed, query_once};
+use super::execute::{Argument, Read, arguments, borrowed, read_once};
 use super::pool::Pool;
 use super::read::{GETATTR, LOOKUP, View};
 use super::retry::within;
@@ -72,7 +72,7 @@ struct Question {
 #[derive(Debug)]
 struct Waiting {
     question: Question,
-    answer: oneshot::Sender<Option<View>>,
+    answer: oneshot::Sender<Option<Read<View>>>,
 }
 
 /// The calls that wait.
@@ -152,7 +152,7 @@ impl PostgresStore {
         share: &Share,
         object: ObjectId,
         name: Option<&Name>,
-    ) -> Result<Option<View>, Error> {
+    ) -> Result<Option<Read<View>>, Error> {
         if !self.pool.has_several() {
             return Ok(None);
         }
@@ -178,8 +178,11 @@ impl PostgresStore {
 async fn read_all(mut reader: Reader, pool: Arc<Pool>) {
     while let Some(batch) = reader.next() {
         let (statement, arguments) = ask(&batch);
-        let views = match query_once(&pool, statement, &borrowed(&arguments)).await {
-            Ok(rows) => views(&batch, &rows),
+        let views = match read_once(&pool, statement, &borrowed(&arguments)).await {
+            Ok(Read { value: rows, server }) => {
+                let views = views(&batch, &rows).into_iter();
+                views.map(|view| view.map(|value| Read { value, server })).collect()
+            }
             Err(failure) => {
                 tracing::debug!(?failure, calls = batch.len(), "merged reads");
                 Vec::new()

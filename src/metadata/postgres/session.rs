@@ -49,6 +49,10 @@ pub(super) struct Slot {
     pub(super) generation: u64,
 }
 
+/// When a server was started, in microseconds: that of one server only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct ServerStart(i64);
+
 /// What a server takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ServerRole {
@@ -67,12 +71,12 @@ pub(super) async fn check_server(
     client: &Client,
     target: &ConnectOptions,
     host: &Host,
-) -> Result<ServerRole, ConnectError> {
+) -> Result<(ServerRole, ServerStart), ConnectError> {
     let answer = client
         .simple_query(
             "SELECT current_setting('server_version_num'), current_setting('server_version'), \
              current_setting('default_transaction_isolation'), current_setting('transaction_read_only'), \
-             pg_is_in_recovery()",
+             pg_is_in_recovery(), (extract(epoch FROM pg_postmaster_start_time()) * 1000000)::bigint",
         )
         .await
         .map_err(|error| ConnectError::of(&error, target, host))?;
@@ -92,14 +96,20 @@ pub(super) async fn check_server(
             column(2)
         )));
     }
-    match (column(4), column(3), target.session) {
-        ("t", _, SessionAttributes::ReadWrite) => Err(ConnectError::passing(
-            "a standby, which takes no changes; name the primary's host too",
-        )),
-        ("t", _, SessionAttributes::Any) => Ok(ServerRole::Standby),
-        (_, "off", _) => Ok(ServerRole::Primary),
-        (_, _, _) => Ok(ServerRole::ReadOnly),
-    }
+    let role = match (column(4), column(3), target.session) {
+        ("t", _, SessionAttributes::ReadWrite) => {
+            return Err(ConnectError::passing(
+                "a standby, which takes no changes; name the primary's host too",
+            ));
+        }
+        ("t", _, SessionAttributes::Any) => ServerRole::Standby,
+        (_, "off", _) => ServerRole::Primary,
+        (_, _, _) => ServerRole::ReadOnly,
+    };
+    let start = column(5).parse().map_err(|_| {
+        ConnectError::lasting("the server does not say when it was started".to_owned())
+    })?;
+    Ok((role, ServerStart(start)))
 }
 
 /// A new connection's part in the writer slots.

@@ -249,7 +249,9 @@ impl Keeper {
         self.report(LeaseState::Between, 0);
         if self.active {
             if !self.inner.leaving.load(Ordering::Acquire) {
-                tracing::info!("others use the database too: every call asks the database");
+                tracing::info!(
+                    "others use the database too: changes go through it, and reads ask it what has changed"
+                );
             }
             if let Some(holder) = self.holder.as_ref().and_then(Weak::upgrade) {
                 // A holder that takes long is not to be taken for dead.

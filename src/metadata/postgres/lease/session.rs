@@ -82,7 +82,7 @@ impl Session {
         instance: Uuid,
         limit: Duration,
     ) -> Result<Self, PostgresError> {
-        let Connected { client, role } = connector.connect().await?;
+        let Connected { client, role, .. } = connector.connect().await?;
         if role != ServerRole::Primary {
             return Err(PostgresError::ReadOnly("the database is read-only".into()));
         }

@@ -1,0 +1,310 @@
+//! Reads from memory while several servers change the database.
+//!
+//! A call joins the next poll: one statement that gives the changes which were committed since the poll before
+//! it ([`poll`]). What they touch is dropped from the cache, which then holds what the poll's snapshot holds.
+//! The snapshot is younger than the call: the call is answered from the cache, or by a statement of its own
+//! where the cache has no answer. One poll is under way at most, and one is waited for, so that the database
+//! sees polls and not calls. While few calls are under way, each asks for itself.
+//!
+//! The result of a statement is kept at a poll that was sent after the statement was answered, and only where
+//! no change of its keys was listed since the statement was sent. So everything in the cache holds at the
+//! snapshot of the last poll, and an answer that is made of several entries holds at one moment.
+//!
+//! The cache lasts as long as the connection of the polls: a crash of the database may take changes back. A
+//! statement counts where it ran on the server that the polls ask.
+
+mod poll;
+#[cfg(test)]
+mod tests;
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+use self::poll::{Changes, Poller};
+use super::PostgresStore;
+use super::connect::Connector;
+use super::error::PostgresError;
+use super::execute::Read;
+use super::lease::Lease;
+use super::retry::within;
+use super::session::ServerStart;
+use super::settings::{Cache as CacheSetting, Presence, Settings};
+use crate::metadata::Error;
+use crate::metadata::cache::{Cache, Since};
+use crate::types::{Context, Phase};
+
+/// With fewer reads under way each asks for itself: a poll costs more than their statements.
+const FEWEST: usize = 4;
+/// Results that wait for a poll weigh no more than this; an object and an entry weigh 1.
+const MOST_WAITING: usize = 1 << 14;
+/// How long nobody is to have joined a poll before its connection is closed.
+const IDLE: Duration = Duration::from_secs(60);
+/// How long reads ask for themselves after a connection was lost, before another is made.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// A result, to be kept.
+type Fill = Box<dyn FnOnce(&Cache) + Send>;
+
+/// The reads of one store.
+pub(super) struct ReadIndex {
+    connector: Connector,
+    session: String,
+    lease: Arc<Lease>,
+    cache: Arc<Cache>,
+    is_used: bool,
+    /// Reads under way.
+    reads: AtomicUsize,
+    state: Mutex<State>,
+    /// Wakes the task that polls.
+    joined: Notify,
+}
+
+struct State {
+    /// The poll that is sent next.
+    next: Arc<Round>,
+    /// The server that polls ask, while calls may join them.
+    server: Option<ServerStart>,
+    waiting: Vec<Fill>,
+    weight: usize,
+    task: Option<JoinHandle<()>>,
+    /// No connection is made before.
+    pause: Option<Instant>,
+}
+
+/// One poll.
+#[derive(Debug, Default)]
+struct Round {
+    /// Whether the cache has what the poll has seen.
+    outcome: OnceLock<bool>,
+    over: Notify,
+}
+
+impl Round {
+    async fn wait(&self) -> bool {
+        let mut over = std::pin::pin!(self.over.notified());
+        over.as_mut().enable();
+        if self.outcome.get().is_none() {
+            over.await;
+        }
+        self.outcome.get().copied().unwrap_or(false)
+    }
+
+    fn end(&self, outcome: bool) {
+        self.outcome.get_or_init(|| outcome);
+        self.over.notify_waiters();
+    }
+}
+
+/// A poll that ends without an outcome has failed.
+struct Sent(Arc<Round>);
+
+impl Drop for Sent {
+    fn drop(&mut self) {
+        self.0.end(false);
+    }
+}
+
+impl ReadIndex {
+    pub(super) fn new(settings: &Settings, lease: Arc<Lease>, cache: Arc<Cache>) -> Arc<Self> {
+        let state = State {
+            next: Arc::default(),
+            server: None,
+            waiting: Vec::new(),
+            weight: 0,
+            task: None,
+            pause: None,
+        };
+        Arc::new(Self {
+            connector: Connector::new(settings),
+            session: super::session::session(settings.statement_timeout),
+            lease,
+            cache,
+            is_used: settings.cache == CacheSetting::Auto && settings.presence == Presence::Server,
+            reads: AtomicUsize::new(0),
+            state: Mutex::new(state),
+            joined: Notify::new(),
+        })
+    }
+
+    /// Whether calls may join a poll.
+    pub(super) fn is_polling(&self) -> bool {
+        self.state.lock().server.is_some()
+    }
+
+    /// Ends the polls; calls that have joined one ask for themselves.
+    pub(super) fn close(&self) {
+        if let Some(task) = self.state.lock().task.take() {
+            task.abort();
+        }
+    }
+
+    /// Waits for a poll that is sent after this call. Answers whether the cache may be asked then.
+    async fn join(self: &Arc<Self>, cx: &Context) -> Result<bool, Error> {
+        let round = {
+            let mut state = self.state.lock();
+            if state.server.is_none() {
+                self.begin(&mut state);
+                return Ok(false);
+            }
+            Arc::clone(&state.next)
+        };
+        self.joined.notify_one();
+        cx.call.timing.timed(Phase::Database, within(cx, round.wait())).await
+    }
+
+    /// Has polls begin, unless a task is about to.
+    fn begin(self: &Arc<Self>, state: &mut State) {
+        let is_under_way = state.task.as_ref().is_some_and(|task| !task.is_finished());
+        if is_under_way || state.pause.is_some_and(|pause| Instant::now() < pause) {
+            return;
+        }
+        let polling = Polling(Arc::clone(self));
+        state.task = Some(tokio::spawn(async move {
+            if let Err(failure) = polling.0.poll_all().await {
+                tracing::debug!(?failure, "changes are not polled");
+            }
+        }));
+    }
+
+    /// Polls as long as calls join.
+    async fn poll_all(&self) -> Result<(), PostgresError> {
+        let mut poller = Box::pin(Poller::open(&self.connector, &self.session)).await?;
+        loop {
+            let (sent, fills) = {
+                let mut state = self.state.lock();
+                state.weight = 0;
+                let fills = std::mem::take(&mut state.waiting);
+                (Sent(std::mem::take(&mut state.next)), fills)
+            };
+            match poller.poll().await? {
+                Changes::Unknown => drop(self.cache.forget()),
+                Changes::These(touched) => {
+                    self.cache.drop_changed(&touched);
+                    fills.into_iter().for_each(|fill| fill(&self.cache));
+                }
+            }
+            self.state.lock().server = Some(poller.server());
+            sent.0.end(true);
+            while Arc::strong_count(&self.state.lock().next) == 1 {
+                if tokio::time::timeout(IDLE, self.joined.notified()).await.is_err() {
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    /// Keeps a result at the next poll.
+    fn keep(&self, server: ServerStart, weight: usize, fill: Fill) {
+        let mut state = self.state.lock();
+        if state.server == Some(server) && state.weight + weight <= MOST_WAITING {
+            state.weight += weight;
+            state.waiting.push(fill);
+        }
+    }
+}
+
+impl std::fmt::Debug for ReadIndex {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ReadIndex").field("reads", &self.reads).finish_non_exhaustive()
+    }
+}
+
+/// The task that polls. Where it ends nobody joins until another has begun.
+struct Polling(Arc<ReadIndex>);
+
+impl Drop for Polling {
+    fn drop(&mut self) {
+        let mut state = self.0.state.lock();
+        state.server = None;
+        state.pause = Instant::now().checked_add(PAUSE);
+        (state.waiting, state.weight) = (Vec::new(), 0);
+        std::mem::take(&mut state.next).end(false);
+    }
+}
+
+/// A read that memory has no answer to.
+pub(super) struct Gap<'a> {
+    since: Since,
+    keeper: Keeper<'a>,
+}
+
+/// Where its result goes.
+enum Keeper<'a> {
+    Alone(&'a Cache),
+    Shared(&'a ReadIndex),
+}
+
+impl Drop for Gap<'_> {
+    fn drop(&mut self) {
+        match self.keeper {
+            Keeper::Alone(_) => {}
+            Keeper::Shared(index) => drop(index.reads.fetch_sub(1, Ordering::Relaxed)),
+        }
+    }
+}
+
+impl Gap<'_> {
+    /// Keeps what was read, which counts as so many objects and entries, and answers with it.
+    pub(super) fn keep<T: Clone + Send + 'static>(
+        self,
+        read: Read<T>,
+        weight: usize,
+        keep: impl FnOnce(&Cache, Since, &T) + Send + 'static,
+    ) -> T {
+        let (since, Read { value, server }) = (self.since, read);
+        match self.keeper {
+            Keeper::Alone(cache) => keep(cache, since, &value),
+            Keeper::Shared(index) if index.is_used => {
+                let kept = value.clone();
+                index.keep(server, weight, Box::new(move |cache| keep(cache, since, &kept)));
+            }
+            Keeper::Shared(_) => {}
+        }
+        value
+    }
+}
+
+impl PostgresStore {
+    /// Looks for an answer in the cache: while this process is alone with the database, and after a poll
+    /// while others use it too.
+    pub(super) async fn recall<T>(
+        &self,
+        cx: &Context,
+        look: impl Fn(&Cache) -> Result<T, Since> + Send,
+    ) -> Result<Result<T, Gap<'_>>, Error> {
+        if let Some(cache) = self.cache() {
+            return Ok(match look(cache) {
+                Ok(known) if self.lease.is_licensed() => Ok(known),
+                Ok(_) => Err(Gap { since: cache.since(), keeper: Keeper::Alone(cache) }),
+                Err(since) => Err(Gap { since, keeper: Keeper::Alone(cache) }),
+            });
+        }
+        let index = &self.index;
+        let earlier = index.reads.fetch_add(1, Ordering::Relaxed);
+        let mut gap = Gap { since: index.cache.since(), keeper: Keeper::Shared(index) };
+        if !index.is_used || earlier + 1 < FEWEST || !index.lease.is_joined() {
+            return Ok(Err(gap));
+        }
+        // A poll would be in vain where there is nothing that it may leave.
+        if let Err(since) = look(&index.cache)
+            && index.is_polling()
+        {
+            gap.since = since;
+            return Ok(Err(gap));
+        }
+        // On the heap: a call that is answered without it would carry the room for it along.
+        if Box::pin(index.join(cx)).await? {
+            match look(&index.cache) {
+                Ok(known) => return Ok(Ok(known)),
+                Err(since) => gap.since = since,
+            }
+        }
+        Ok(Err(gap))
+    }
+}
