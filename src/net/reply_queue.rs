@@ -268,6 +268,8 @@ impl ReplyQueue {
                 *batch = VecDeque::new();
             }
             self.ready.notified().await;
+            // Calls that were woken together answer before the first of their replies is written.
+            tokio::task::yield_now().await;
         }
     }
 }
