@@ -11,6 +11,7 @@ mod error_chain;
 mod failed;
 mod fair_permits;
 mod fair_queue;
+mod file_facts;
 mod handle;
 mod ids;
 mod name;
@@ -30,6 +31,7 @@ pub use error_chain::{BoundedChain, Chain};
 pub use failed::Failed;
 pub use fair_permits::{Claimant, FairPermits, NoPermit, Permit};
 pub use fair_queue::{Bounds, FairQueue, QueueFull, Ticket};
+pub use file_facts::FileFacts;
 pub use handle::{FileHandle, HandleError, MAX_HANDLE_BYTES};
 pub use ids::{
     ContentId, ContentIdentity, ContentVersion, Cookie, Fileid, Fsid, ObjectId, ShareId,

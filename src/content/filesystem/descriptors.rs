@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use rustix::fs::{FileType, Stat};
+use rustix::fs::FileType;
 
 use super::file::OpenFile;
 use super::folder::{Access, Folder, Opening};
@@ -16,7 +16,7 @@ use crate::content::Error;
 use crate::content::lru::LruMap;
 use crate::log_limit::{About, limited};
 pub(super) use crate::types::Permit;
-use crate::types::{Bounds, Claimant, ContentId, FairPermits, NoPermit};
+use crate::types::{Bounds, Claimant, ContentId, FairPermits, FileFacts, NoPermit};
 
 /// How many unused files are looked at for one that is durable, before one is synced.
 const LOOK_FOR_CLEAN: usize = 32;
@@ -76,17 +76,17 @@ impl Descriptors {
         &self,
         folder: &Folder,
         id: ContentId,
-    ) -> Result<Option<(Arc<OpenFile>, Stat)>, Error> {
+    ) -> Result<Option<(Arc<OpenFile>, FileFacts)>, Error> {
         let Some(file) = self.table.lock().get(id) else {
             return Ok(None);
         };
-        let stat = file.stat(folder)?;
-        if stat.st_nlink == 0 {
+        let facts = file.facts(folder)?;
+        if facts.links == 0 {
             // Removed, by another process perhaps.
             self.discard(&file);
             return Ok(None);
         }
-        Ok(Some((file, stat)))
+        Ok(Some((file, facts)))
     }
 
     /// The open file of `id`, opened where it is not. Blocks; needs a permit.
@@ -97,24 +97,24 @@ impl Descriptors {
         id: ContentId,
         how: Opening,
         _permit: &Permit,
-    ) -> Result<(Arc<OpenFile>, Stat), Error> {
-        if let Some((file, stat)) = self.cached(folder, id)? {
+    ) -> Result<(Arc<OpenFile>, FileFacts), Error> {
+        if let Some((file, facts)) = self.cached(folder, id)? {
             if how == Opening::Existing || file.access == Access::ReadWrite {
-                return Ok((file, stat));
+                return Ok((file, facts));
             }
             self.discard(&file);
         }
         let room = self.make_room(folder, syncs);
         let opened = folder.open_file(id, how).and_then(|(descriptor, access)| {
             let file = OpenFile::new(id, descriptor, access);
-            let stat = file.stat(folder)?;
-            if !FileType::from_raw_mode(stat.st_mode).is_file() {
+            let facts = file.facts(folder)?;
+            if facts.kind != FileType::RegularFile {
                 let other = std::io::Error::other(
                     "not a regular file: it was not created by TrunkFS; remove it",
                 );
                 return Err(Error::Io(other));
             }
-            Ok((Arc::new(file), stat))
+            Ok((Arc::new(file), facts))
         });
         let mut table = self.table.lock();
         // Two may have opened it at once: the first descriptor is the one that counts changes.
@@ -122,17 +122,17 @@ impl Descriptors {
             drop(opened);
             room.give_back(&mut table);
             drop(table);
-            let stat = first.stat(folder)?;
-            if stat.st_nlink > 0 {
-                return Ok((first, stat));
+            let facts = first.facts(folder)?;
+            if facts.links > 0 {
+                return Ok((first, facts));
             }
             self.discard(&first);
             return Err(Error::Missing(id));
         }
         room.give_back(&mut table);
-        let (file, stat) = opened?;
+        let (file, facts) = opened?;
         table.insert(Arc::clone(&file));
-        Ok((file, stat))
+        Ok((file, facts))
     }
 
     /// Closes a file if need be, and counts one more descriptor as opening.

@@ -6,13 +6,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::fd::OwnedFd;
-use rustix::fs::{SeekFrom, Stat, seek};
+use rustix::fs::{SeekFrom, seek};
 use rustix::io::{Errno, ReadWriteFlags};
 
 use super::folder::{Access, Folder};
 use crate::content::Error;
 use crate::content::data_extents::DataExtents;
-use crate::types::ContentId;
+use crate::types::{ContentId, FileFacts};
 
 /// One descriptor, shared by everybody who uses that id.
 #[derive(Debug)]
@@ -41,9 +41,9 @@ impl OpenFile {
         }
     }
 
-    /// Length and links (fstat(2)).
-    pub(super) fn stat(&self, folder: &Folder) -> Result<Stat, Error> {
-        rustix::fs::fstat(&self.descriptor).map_err(|errno| self.failed("stat", folder, errno))
+    /// Length and links.
+    pub(super) fn facts(&self, folder: &Folder) -> Result<FileFacts, Error> {
+        FileFacts::of(&self.descriptor).map_err(|errno| self.failed("stat", folder, errno))
     }
 
     /// How many bytes from `offset` the page cache gave: from the front, without waiting for a
@@ -97,7 +97,7 @@ impl OpenFile {
                 // No bytes from there on, or not any more.
                 Ok(_) | Err(Errno::NXIO) => return Ok(extents.all()),
                 Err(Errno::INVAL | Errno::OPNOTSUPP) => {
-                    let length = u64::try_from(self.stat(folder)?.st_size).unwrap_or(0);
+                    let length = self.facts(folder)?.length;
                     extents.add(reached..length.max(reached));
                     return Ok(extents.all());
                 }

@@ -24,7 +24,7 @@ fn is_counting_blocks(file_system: u64) -> bool {
 }
 
 /// The bytes of a file's blocks.
-pub(super) fn allocated(stat: &Stat) -> u64 {
+fn allocated(stat: &Stat) -> u64 {
     u64::try_from(stat.st_blocks).unwrap_or(0).saturating_mul(BLOCK_BYTES)
 }
 

@@ -29,7 +29,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
-use rustix::fs::Stat;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
@@ -42,7 +41,7 @@ use super::{
 };
 use crate::availability::{Availability, Outage};
 use crate::types::settings::{MOST, Number, WrongSetting};
-use crate::types::{Call, ContentId, ContentIdentity, Timestamp};
+use crate::types::{Call, ContentId, ContentIdentity, FileFacts, Timestamp};
 
 /// Where a [`FilesystemContent`] keeps its files.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
@@ -149,7 +148,7 @@ impl FilesystemContent {
     }
 
     /// The open file of `id` where it needs no waiting to find and look at it.
-    fn at_hand(&self, id: ContentId) -> Result<Option<(Arc<OpenFile>, Stat)>, Error> {
+    fn at_hand(&self, id: ContentId) -> Result<Option<(Arc<OpenFile>, FileFacts)>, Error> {
         if !self.nowait {
             return Ok(None);
         }
@@ -225,7 +224,7 @@ impl Shared {
         id: ContentId,
         how: Opening,
         permit: &Permit,
-    ) -> Result<(Arc<OpenFile>, Stat), Error> {
+    ) -> Result<(Arc<OpenFile>, FileFacts), Error> {
         self.descriptors.open(&self.folder, &self.syncs, id, how, permit)
     }
 
@@ -278,8 +277,8 @@ impl Shared {
 }
 
 /// A buffer for what there is of `length` bytes from `offset`.
-fn buffer_for(stat: &Stat, offset: u64, length: usize) -> Vec<u8> {
-    let rest = u64::try_from(stat.st_size).unwrap_or(0).saturating_sub(offset);
+fn buffer_for(facts: &FileFacts, offset: u64, length: usize) -> Vec<u8> {
+    let rest = facts.length.saturating_sub(offset);
     vec![0; length.min(usize::try_from(rest).unwrap_or(usize::MAX))]
 }
 
@@ -293,15 +292,15 @@ impl ContentStore for FilesystemContent {
         length: usize,
     ) -> Result<Bytes, Error> {
         let permit = self.permit(call).await?;
-        let Some((file, stat)) = self.at_hand(id)? else {
+        let Some((file, facts)) = self.at_hand(id)? else {
             return self
                 .run(call, permit, move |shared, permit| {
-                    let (file, stat) = shared.open(id, Opening::Existing, permit)?;
-                    shared.read_rest(&file, buffer_for(&stat, offset, length), 0, offset)
+                    let (file, facts) = shared.open(id, Opening::Existing, permit)?;
+                    shared.read_rest(&file, buffer_for(&facts, offset, length), 0, offset)
                 })
                 .await;
         };
-        let mut buffer = buffer_for(&stat, offset, length);
+        let mut buffer = buffer_for(&facts, offset, length);
         if buffer.is_empty() {
             return Ok(Bytes::new());
         }
@@ -356,16 +355,16 @@ impl ContentStore for FilesystemContent {
 
     async fn length(&self, call: &Call, id: ContentId) -> Result<u64, Error> {
         let permit = self.permit(call).await?;
-        let stat = match self.at_hand(id)? {
-            Some((_, stat)) => stat,
+        let facts = match self.at_hand(id)? {
+            Some((_, facts)) => facts,
             None => {
                 self.run(call, permit, move |shared, permit| {
-                    shared.open(id, Opening::Existing, permit).map(|(_, stat)| stat)
+                    shared.open(id, Opening::Existing, permit).map(|(_, facts)| facts)
                 })
                 .await?
             }
         };
-        Ok(u64::try_from(stat.st_size).unwrap_or(0))
+        Ok(facts.length)
     }
 
     async fn data_extents(&self, call: &Call, id: ContentId) -> Result<Vec<Range<u64>>, Error> {
@@ -431,7 +430,7 @@ impl ContentStore for FilesystemContent {
             return Ok(length);
         }
         match self.at_hand(id)? {
-            Some((_, stat)) => Ok(leftovers::allocated(&stat)),
+            Some((_, facts)) => Ok(facts.allocated),
             None => Ok(self.footprint(id).await?.bytes),
         }
     }

@@ -11,7 +11,6 @@
 use std::fs::File;
 use std::io;
 use std::mem::ManuallyDrop;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use rustix::fs::{FallocateFlags, fallocate, fstatvfs, statvfs};
@@ -20,6 +19,7 @@ use rustix::io::Errno;
 use super::lock::beside;
 use super::wal::RESTART;
 use crate::metadata::Error;
+use crate::types::FileFacts;
 
 /// Bytes that are reserved for each of the two, and that are left free, at most.
 const MOST: u64 = 8 << 20;
@@ -126,12 +126,12 @@ fn still_reserves(reserved: rustix::io::Result<bool>) -> bool {
 }
 
 fn length_of(file: &File) -> u64 {
-    file.metadata().map_or(0, |file| file.len())
+    FileFacts::of(file).map_or(0, |file| file.length)
 }
 
 /// How many bytes of the disk a file has, those beyond its end included: up to there where it has no holes.
 fn blocks(file: &File) -> u64 {
-    file.metadata().map_or(0, |file| file.blocks() * 512)
+    FileFacts::of(file).map_or(0, |file| file.allocated)
 }
 
 /// Gives a file blocks up to `to` bytes, beyond its end. False where the file system says that it did, and

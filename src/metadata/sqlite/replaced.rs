@@ -1,20 +1,20 @@
 //! The files of an open database, by device and inode: a file that was removed, or replaced by another of its
 //! name, is still open here, and a change in it is lost with the next start.
 
-use std::fs;
-use std::io;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+
+use rustix::io::Errno;
 
 use super::lock::beside;
 use crate::metadata::Error;
+use crate::types::FileFacts;
 
 /// Without the lock file another server could have the database at the same time.
 const LOOKED_AT: [&str; 4] = ["", "-wal", "-shm", ".lock"];
 
 /// The files that a store has open.
 #[derive(Debug)]
-pub(super) struct OpenFiles(Vec<(PathBuf, u64, u64)>);
+pub(super) struct OpenFiles(Vec<(PathBuf, (u64, u64))>);
 
 /// A file of an open database that is not there any more.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -41,20 +41,20 @@ impl OpenFiles {
     pub(super) fn of(database: &Path) -> Result<Self, Error> {
         let files = LOOKED_AT.iter().map(|suffix| {
             let path = beside(database, suffix);
-            let file = fs::metadata(&path)?;
-            Ok((path, file.dev(), file.ino()))
+            let file = FileFacts::at(&path)?;
+            Ok((path, file.identity))
         });
-        let files: io::Result<_> = files.collect();
+        let files: rustix::io::Result<_> = files.collect();
         files.map(Self).map_err(|error| Error::Backend(Box::new(error)))
     }
 
     /// Whether all have their names still. Where that cannot be seen just now they have.
     pub(super) fn look(&self) -> Result<(), Replaced> {
-        for (path, device, inode) in &self.0 {
-            let how = match fs::metadata(path) {
-                Ok(file) if (file.dev(), file.ino()) == (*device, *inode) => continue,
+        for (path, identity) in &self.0 {
+            let how = match FileFacts::at(path) {
+                Ok(file) if file.identity == *identity => continue,
                 Ok(_) => "replaced by another file",
-                Err(error) if error.kind() == io::ErrorKind::NotFound => "removed or renamed",
+                Err(Errno::NOENT) => "removed or renamed",
                 Err(_) => continue,
             };
             return Err(Replaced { path: path.clone(), how });
