@@ -19,33 +19,43 @@ struct Needed {
     admin: usize,
     files: usize,
     databases: usize,
+    /// Content stores whose number of open files follows the limit.
+    stores: usize,
 }
 
-/// Raises the limit as far as the process may (getrlimit(2), `RLIMIT_NOFILE`).
+/// Raises the limit as far as the process may (getrlimit(2), `RLIMIT_NOFILE`), and returns the configuration
+/// with the `max_open_files` that follow from it.
 ///
 /// # Errors
 /// It is lower than what the configuration may have open at once: a server that meets it refuses clients and
 /// cannot open files, with errors that do not point here.
-pub(super) fn raise(config: &Config) -> Result<(), Failure> {
+pub(super) fn raise(config: &Config) -> Result<Config, Failure> {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     if current != maximum
         && let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })
     {
         tracing::warn!(%error, "the limit of open files cannot be raised");
     }
-    let Some(limit) = getrlimit(Resource::Nofile).current else { return Ok(()) };
+    let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
     let needed = Needed::by(config);
-    if usize::try_from(limit).is_ok_and(|limit| limit < needed.sum()) {
+    let limit_here = usize::try_from(limit).unwrap_or(usize::MAX);
+    let Some(left) = limit_here.checked_sub(needed.sum()) else {
         return Err(Failure::Run(needed.refusal(limit).into()));
+    };
+    let mut config = config.clone();
+    for content in config.content.values_mut() {
+        if let Content::Filesystem(settings) = content {
+            settings.limit_open_files(needed.stores, left);
+        }
     }
-    Ok(())
+    Ok(config)
 }
 
 impl Needed {
     fn by(config: &Config) -> Self {
         let files = config.content.values().map(|content| match content {
             Content::Memory { .. } => 0,
-            Content::Filesystem(filesystem) => filesystem.max_open_files,
+            Content::Filesystem(settings) => settings.descriptors(),
             Content::Object(settings) => settings.max_concurrency,
         });
         let databases = config.metadata.values().map(|metadata| match metadata {
@@ -53,11 +63,15 @@ impl Needed {
             Metadata::Sqlite(_) => SQLITE,
             Metadata::Postgres(postgres) => postgres.max_connections,
         });
+        let without = config.content.values().filter(
+            |content| matches!(content, Content::Filesystem(it) if it.max_open_files.is_none()),
+        );
         Self {
             connections: config.server.settings.max_connections,
             admin: config.admin.listen.map_or(0, |_| http::MAX_CONNECTIONS),
             files: files.sum(),
             databases: databases.sum(),
+            stores: without.count(),
         }
     }
 
@@ -66,7 +80,7 @@ impl Needed {
     }
 
     fn refusal(&self, limit: u64) -> String {
-        let Self { connections, admin, files, databases } = self;
+        let Self { connections, admin, files, databases, .. } = self;
         let sum = self.sum();
         format!(
             "too few open files: the limit of this process is {limit}, and the configuration needs {sum}: \
@@ -75,5 +89,37 @@ impl Needed {
              (LimitNOFILE= of a systemd unit, ulimits of a container, `ulimit -Hn` of a shell) to {sum} at \
              least, or lower those keys"
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(stores: &str) -> Config {
+        let text = format!(
+            "
+server: {{ max_connections: 100 }}
+metadata: {{ stores: {{ m: {{ type: memory }} }} }}
+content: {{ stores: {{ {stores} }} }}
+shares: [ {{ name: /e, metadata_store: m, content_store: a, clients: [ {{ network: '::/0' }} ] }} ]
+"
+        );
+        Config::parse("t.yaml", &text, &|_| None).unwrap()
+    }
+
+    fn folder(name: &str) -> String {
+        format!("{name}: {{ type: filesystem, filesystem: {{ base_path: /{name} }} }}")
+    }
+
+    #[test]
+    fn a_folder_needs_its_folders_and_few_files_or_as_many_as_it_is_told() {
+        let one = Needed::by(&config(&folder("a")));
+        assert_eq!((one.sum(), one.stores), (100 + 256 + 64 + OTHERS, 1));
+        let two = Needed::by(&config(&format!("{}, {}", folder("a"), folder("b"))));
+        assert_eq!((two.sum(), two.stores), (100 + 2 * (256 + 64) + OTHERS, 2));
+        let text = "a: { type: filesystem, filesystem: { base_path: /a, max_open_files: 5 } }";
+        let told = Needed::by(&config(text));
+        assert_eq!((told.sum(), told.stores), (100 + 256 + 5 + OTHERS, 0));
     }
 }

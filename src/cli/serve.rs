@@ -71,10 +71,10 @@ fn start(source: Source, options: &Options, format: LogFormat) -> Result<(), Fai
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
-    descriptors::raise(&loaded.config)?;
-    warn_of_loss(&loaded.config);
+    let running = Loaded { config: descriptors::raise(&loaded.config)?, ..loaded.clone() };
+    warn_of_loss(&running.config);
     let runtime = tokio::runtime::Runtime::new().map_err(|error| Failure::Run(error.into()))?;
-    let done = runtime.block_on(serve(source, options, loaded, log));
+    let done = runtime.block_on(serve(source, options, &running, loaded, log));
     // What still runs was told to stop, and had its time.
     runtime.shutdown_background();
     done
@@ -83,10 +83,11 @@ fn start(source: Source, options: &Options, format: LogFormat) -> Result<(), Fai
 async fn serve(
     source: Source,
     options: &Options,
+    running: &Loaded,
     loaded: Loaded,
     log: telemetry::Handle,
 ) -> Result<(), Failure> {
-    let config = &loaded.config;
+    let config = &running.config;
     let in_foreground = std::io::stdin().is_terminal();
     let notifier = Notifier::from_environment();
     let shutdown = CancellationToken::new();
@@ -101,7 +102,7 @@ async fn serve(
     let hangups = signal(SignalKind::hangup()).map_err(failed)?;
     notifier.status("opening stores");
     let name = source.to_string();
-    let starting = shutdown.run_until_cancelled(Daemon::start(&loaded, &name, BUILD));
+    let starting = shutdown.run_until_cancelled(Daemon::start(running, &name, BUILD));
     let Some(started) = starting.await else { return ended(&mut tasks) };
     let instance = started.map_err(|error| explained(error, &options.configured))?;
     let (address, control) = (instance.address(), instance.control());
@@ -109,7 +110,7 @@ async fn serve(
     if let Some(admin) = instance.admin_address() {
         tracing::info!(%admin, "the admin port answers");
     }
-    let running = tokio::spawn(instance.run(shutdown.clone()));
+    let serving = tokio::spawn(instance.run(shutdown.clone()));
     let answers = match shutdown.run_until_cancelled(answers(own_address(address))).await {
         Some(Ok(())) => {
             let hostname = rustix::system::uname();
@@ -143,7 +144,7 @@ async fn serve(
             Err(error)
         }
     };
-    let ran = running.await.map_err(|error| Failure::Run(error.into()))?;
+    let ran = serving.await.map_err(|error| Failure::Run(error.into()))?;
     crate::log_limit::write_counts();
     tracing::info!("stopped");
     ran.map_err(|error| Failure::Run(error.into())).and(ended(&mut tasks)).and(answers)

@@ -124,7 +124,7 @@ fn the_example_shows_the_defaults() {
     let defaults = parse(
         "
 metadata: { stores: { main: { type: postgres, postgres: { password: '${POSTGRES_PASSWORD}' } } } }
-content: { stores: { disk: { type: filesystem, filesystem: { base_path: /var/lib/trunkfs } } } }
+content: { stores: { disk: { type: filesystem, filesystem: { base_path: /var/lib/trunkfs, max_open_files: 1024 } } } }
 shares:
   - { name: /export, metadata_store: main, content_store: disk, clients: [ { network: 10.0.0.0/8 } ] }
 ",

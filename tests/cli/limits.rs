@@ -161,3 +161,21 @@ async fn a_limit_of_open_files_that_is_too_low_is_told_before_anything_starts() 
     let server = Running::spawn(with_few_files(folder.path(), 164), 1).await;
     server.stop().await;
 }
+
+#[tokio::test]
+async fn a_folder_without_max_open_files_starts_with_what_the_limit_leaves() {
+    let folder = folder(
+        "
+server: { listen: '127.0.0.1:0', max_connections: 100, portmap: off }
+metadata: { stores: { m: { type: memory } } }
+content: { stores: { c: { type: filesystem, filesystem: { base_path: content } } } }
+shares:
+  - { name: /e, metadata_store: m, content_store: c, clients: [ { network: 127.0.0.0/8 } ] }
+",
+    );
+    // 100 connections, the folder's 256 folders and 64 files, and 64 others.
+    let words = ["limit of this process is 483", "needs 484", "320 for max_open_files"];
+    run(with_few_files(folder.path(), 483)).await.failed_with(1, &words);
+    let server = Running::spawn(with_few_files(folder.path(), 484), 1).await;
+    server.stop().await;
+}

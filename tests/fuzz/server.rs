@@ -57,7 +57,7 @@ impl Fixture {
     async fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let base_path = folder.path().join("content");
-        let settings = FilesystemSettings { base_path, max_open_files: 64 };
+        let settings = FilesystemSettings { base_path, max_open_files: Some(64) };
         let content = Arc::new(FilesystemContent::open(settings).await.unwrap());
         let metadata = Arc::new(MemoryStore::new());
         let spec = ShareSpec {

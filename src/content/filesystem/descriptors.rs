@@ -1,7 +1,7 @@
 //! A bounded cache of open files, least recently used out first.
 //!
-//! A call that uses a file holds a [`Permit`]; there are as many as descriptors. So a call that needs room
-//! finds a file that is not in use. One with changes that are not durable is synced before its
+//! A call that uses a file holds a [`Permit`]; there are no more of them than descriptors. So a call that
+//! needs room finds an unused file. One with changes that are not durable is synced before its
 //! descriptor is closed: a descriptor opened later might not hear of a failed write-back.
 
 use std::sync::Arc;
@@ -18,6 +18,9 @@ use crate::log_limit::{About, limited};
 pub(super) use crate::types::Permit;
 use crate::types::{Bounds, Claimant, ContentId, FairPermits, FileFacts, NoPermit};
 
+/// How many files are in use at once at most: the calls beyond them wait by client, not in the one queue of
+/// the threads that block.
+const MOST_IN_USE: usize = 1024;
 /// How many unused files are looked at for one that is durable, before one is synced.
 const LOOK_FOR_CLEAN: usize = 32;
 
@@ -49,7 +52,8 @@ enum Room {
 impl Descriptors {
     pub(super) fn new(max: usize) -> Self {
         let max = max.max(1);
-        Self { max, permits: FairPermits::new(max, Bounds::CALLS), table: Mutex::default() }
+        let permits = FairPermits::new(max.min(MOST_IN_USE), Bounds::CALLS);
+        Self { max, permits, table: Mutex::default() }
     }
 
     /// Waits for the right to use a file. A caller has one at most.

@@ -11,6 +11,7 @@ use std::collections::BinaryHeap;
 use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use rustix::fd::OwnedFd;
 use rustix::fs::{AtFlags, Dir, Mode, OFlags, Stat};
@@ -23,6 +24,8 @@ use crate::content::{Capacity, CreateMode, Error, MAX_LENGTH};
 use crate::ownership::{self, NewOwner};
 use crate::types::{ContentId, ContentIdentity};
 
+/// How many folders the contents are in.
+pub(super) const FOLDERS: usize = 256;
 pub(super) const MARKER: &str = ".trunkfs-content";
 const MARKER_PREFIX: &str = "TrunkFS content, format ";
 const FORMAT: u32 = 1;
@@ -38,6 +41,8 @@ pub(super) struct Folder {
     base: OwnedFd,
     base_path: PathBuf,
     owner: NewOwner,
+    /// The folders of the contents (O_PATH), each opened with its first use.
+    parts: [OnceLock<OwnedFd>; FOLDERS],
 }
 
 impl Folder {
@@ -93,7 +98,8 @@ impl Folder {
         let base = rustix::fs::open(&base_path, flags, Mode::empty())
             .map_err(|errno| unreachable(errno.into()))?;
         let owner = NewOwner::of_folder(&base).map_err(unreachable)?;
-        Ok(Self { base, base_path, owner })
+        let parts = std::array::from_fn(|_| OnceLock::new());
+        Ok(Self { base, base_path, owner, parts })
     }
 
     /// What is there, without making anything.
@@ -276,7 +282,7 @@ impl Folder {
                 let always = OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
                 let mode = Mode::RUSR | Mode::WUSR;
                 rustix::io::retry_on_intr(|| {
-                    rustix::fs::openat(&part, name.as_str(), flags | always, mode)
+                    rustix::fs::openat(part, name.as_str(), flags | always, mode)
                 })
             };
             let write = |file| (file, Access::ReadWrite);
@@ -337,8 +343,15 @@ impl Folder {
     }
 
     /// One of the 256 folders, to reach its files alone.
-    fn reach(&self, last_byte: u8) -> rustix::io::Result<OwnedFd> {
-        self.open_part_for(last_byte, OFlags::PATH)
+    fn reach(&self, last_byte: u8) -> rustix::io::Result<&OwnedFd> {
+        let part = &self.parts[usize::from(last_byte)];
+        match part.get() {
+            Some(open) => Ok(open),
+            None => {
+                let open = self.open_part_for(last_byte, OFlags::PATH)?;
+                Ok(part.get_or_init(|| open))
+            }
+        }
     }
 
     /// One of the 256 folders, to be read.

@@ -29,12 +29,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
+use rustix::process::{Resource, getrlimit};
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use self::descriptors::{Descriptors, Permit};
 use self::file::OpenFile;
-use self::folder::{Folder, Opening};
+use self::folder::{FOLDERS, Folder, Opening};
 use self::fsync_errors::Syncs;
 use super::{
     Capacity, ContentStore, CreateMode, Error, Footprint, MAX_LENGTH, end_of, still_wanted,
@@ -43,21 +44,21 @@ use crate::availability::{Availability, Outage};
 use crate::types::settings::{MOST, Number, WrongSetting};
 use crate::types::{Call, ContentId, ContentIdentity, FileFacts, Timestamp};
 
+/// How many files stores keep open at most, all together, whose settings do not say it.
+const MOST_BY_DEFAULT: u64 = 1 << 15;
+/// How many such a store keeps open at least.
+const FEWEST_BY_DEFAULT: u64 = 64;
+
 /// Where a [`FilesystemContent`] keeps its files.
-#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
 #[serde(default)]
 pub struct FilesystemSettings {
     /// The content folder, made where it is missing.
     pub base_path: PathBuf,
-    /// How many files are kept open, and in use at once; at least 1.
+    /// How many files are kept open, at least 1. Without it the process's limit says so, see
+    /// [`Self::limit_open_files`].
     #[serde(with = "Number::<1, MOST>")]
-    pub max_open_files: usize,
-}
-
-impl Default for FilesystemSettings {
-    fn default() -> Self {
-        Self { base_path: PathBuf::new(), max_open_files: 1024 }
-    }
+    pub max_open_files: Option<u64>,
 }
 
 impl FilesystemSettings {
@@ -68,6 +69,25 @@ impl FilesystemSettings {
             return Err(WrongSetting::missing("base_path", remedy));
         }
         Ok(())
+    }
+
+    /// The descriptors that the store needs.
+    #[must_use]
+    pub fn descriptors(&self) -> usize {
+        let files = self.max_open_files.unwrap_or(FEWEST_BY_DEFAULT);
+        FOLDERS.saturating_add(usize::try_from(files).unwrap_or(usize::MAX))
+    }
+
+    /// Sets `max_open_files` where it is missing: half of the process's limit of open files (getrlimit(2),
+    /// `RLIMIT_NOFILE`), 32,768 at most, for all `stores` of such settings, and no more than
+    /// [`Self::descriptors`] counts and those of the process that are `left` beside all that it needs.
+    pub fn limit_open_files(&mut self, stores: usize, left: usize) {
+        let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+        let stores = u64::try_from(stores).unwrap_or(u64::MAX).max(1);
+        let left = u64::try_from(left).unwrap_or(u64::MAX) / stores;
+        let half = (limit / 2).min(MOST_BY_DEFAULT) / stores;
+        self.max_open_files
+            .get_or_insert(half.min(left.saturating_add(FEWEST_BY_DEFAULT)).max(FEWEST_BY_DEFAULT));
     }
 }
 
@@ -110,7 +130,11 @@ impl FilesystemContent {
         settings: FilesystemSettings,
         mode: CreateMode,
     ) -> Result<Self, OpenError> {
+        let mut settings = settings;
+        settings.limit_open_files(1, usize::MAX);
         let FilesystemSettings { base_path, max_open_files } = settings;
+        let max_open_files = max_open_files.unwrap_or(FEWEST_BY_DEFAULT);
+        let max_open_files = usize::try_from(max_open_files).unwrap_or(usize::MAX);
         let opened = tokio::task::spawn_blocking(move || {
             let (folder, identity) = Folder::open(base_path, mode)?;
             let nowait = folder.reads_without_waiting();

@@ -11,7 +11,8 @@ fn call() -> Call {
     Call::internal(Duration::from_secs(60))
 }
 
-async fn open(folder: &TempDir, max_open_files: usize) -> FilesystemContent {
+async fn open(folder: &TempDir, max_open_files: u64) -> FilesystemContent {
+    let max_open_files = Some(max_open_files);
     let base_path = folder.path().to_owned();
     FilesystemContent::open(FilesystemSettings { base_path, max_open_files }).await.unwrap()
 }
@@ -31,6 +32,25 @@ fn repair(store: &FilesystemContent, id: ContentId) {
 
 async fn write(store: &FilesystemContent, id: ContentId) -> Result<(), Error> {
     store.write(&call(), id, 0, Bytes::from_static(b"data")).await
+}
+
+#[test]
+fn max_open_files_follows_the_limit_and_what_is_left_of_it() {
+    let files = |given, stores, left| {
+        let mut settings = FilesystemSettings { max_open_files: given, ..Default::default() };
+        settings.limit_open_files(stores, left);
+        settings.max_open_files.unwrap()
+    };
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+    let half = (limit.current.unwrap_or(u64::MAX) / 2).min(32_768);
+    assert!(half >= 512, "the case needs a limit of 1,024 open files");
+    assert_eq!(files(None, 1, usize::MAX), half);
+    assert_eq!(files(None, 4, usize::MAX), half / 4);
+    assert_eq!(files(None, 1, 100), 164);
+    assert_eq!(files(None, 2, 100), 114);
+    assert_eq!(files(None, 1, 0), 64);
+    assert_eq!(files(None, 100_000, usize::MAX), 64);
+    assert_eq!(files(Some(7), 1, usize::MAX), 7);
 }
 
 #[tokio::test]

@@ -28,7 +28,7 @@ fn path_of(base: &Path, id: ContentId) -> PathBuf {
 }
 
 async fn try_open(base_path: PathBuf) -> Result<FilesystemContent, OpenError> {
-    FilesystemContent::open(FilesystemSettings { base_path, max_open_files: 4 }).await
+    FilesystemContent::open(FilesystemSettings { base_path, max_open_files: Some(4) }).await
 }
 
 #[tokio::test]
@@ -98,7 +98,7 @@ async fn calls_that_are_given_up_leave_no_descriptor_open() {
     const MAX: usize = 4;
     let folder = tempdir().unwrap();
     let base = base(&folder).canonicalize().unwrap_or_else(|_| base(&folder));
-    let store = open_filesystem(&folder, MAX).await;
+    let store = open_filesystem(&folder, MAX as u64).await;
     given_up::every_operation_is_cancelled_wherever_it_waits(&store).await;
     given_up::every_operation_is_dropped_wherever_it_waits(&store).await;
     assert!(open_contents(&base) <= MAX);
@@ -122,7 +122,7 @@ async fn open_descriptors_are_bounded() {
     const MAX: usize = 8;
     let folder = tempdir().unwrap();
     let base = base(&folder).canonicalize().unwrap_or_else(|_| base(&folder));
-    let store = Arc::new(open_filesystem(&folder, MAX).await);
+    let store = Arc::new(open_filesystem(&folder, MAX as u64).await);
     let ids: Vec<_> = (0..300).map(|_| id()).collect();
     let over = Arc::new(AtomicBool::new(false));
     let watcher = std::thread::spawn({

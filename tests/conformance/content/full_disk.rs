@@ -11,7 +11,7 @@ use super::support::{call, id, put, whole};
 use crate::small_disk::small_disk;
 
 async fn open(base_path: PathBuf) -> FilesystemContent {
-    let settings = FilesystemSettings { base_path, max_open_files: 4 };
+    let settings = FilesystemSettings { base_path, max_open_files: Some(4) };
     FilesystemContent::open(settings).await.unwrap()
 }
 
@@ -81,7 +81,7 @@ async fn take_no_changes(disk: PathBuf) {
     store.commit(&call(), first).await.unwrap();
     // A backup or a check reads it; whatever would write is refused before it begins.
     let opened = |making| {
-        let settings = FilesystemSettings { base_path: disk.clone(), max_open_files: 4 };
+        let settings = FilesystemSettings { base_path: disk.clone(), max_open_files: Some(4) };
         FilesystemContent::open_or_make(settings, making)
     };
     let reader = opened(CreateMode::ReadOnly).await.unwrap();

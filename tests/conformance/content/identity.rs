@@ -14,7 +14,7 @@ fn base(folder: &TempDir) -> PathBuf {
 }
 
 async fn open(base_path: PathBuf, making: CreateMode) -> Result<ContentIdentity, OpenError> {
-    let settings = FilesystemSettings { base_path, max_open_files: 4 };
+    let settings = FilesystemSettings { base_path, max_open_files: Some(4) };
     let store = FilesystemContent::open_or_make(settings, making).await?;
     Ok(store.identity().unwrap())
 }

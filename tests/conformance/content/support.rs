@@ -35,7 +35,7 @@ pub(crate) async fn filesystem_crowded() -> Fixture {
     filesystem_with(2).await
 }
 
-async fn filesystem_with(max_open_files: usize) -> Fixture {
+async fn filesystem_with(max_open_files: u64) -> Fixture {
     let folder = tempfile::tempdir().unwrap();
     let store = open_filesystem(&folder, max_open_files).await;
     Fixture { store: Arc::new(store), _folder: Some(folder), _server: None }
@@ -57,9 +57,11 @@ async fn object_with(chunk_size: u32, memory: usize) -> Fixture {
     Fixture { store: Arc::new(store), _folder: None, _server: Some(server) }
 }
 
-pub(crate) async fn open_filesystem(folder: &TempDir, max_open_files: usize) -> FilesystemContent {
+pub(crate) async fn open_filesystem(folder: &TempDir, max_open_files: u64) -> FilesystemContent {
     let base_path = folder.path().join("content");
-    FilesystemContent::open(FilesystemSettings { base_path, max_open_files }).await.unwrap()
+    FilesystemContent::open(FilesystemSettings { base_path, max_open_files: Some(max_open_files) })
+        .await
+        .unwrap()
 }
 
 /// A call that nothing ends.

@@ -217,7 +217,7 @@ impl Stores {
             Some(bucket) => Arc::new(bucket.open().await),
             None => {
                 let base_path = durable.folder.path().join("content");
-                let settings = FilesystemSettings { base_path, max_open_files: 256 };
+                let settings = FilesystemSettings { base_path, max_open_files: Some(256) };
                 Arc::new(FilesystemContent::open(settings).await.unwrap())
             }
         };
