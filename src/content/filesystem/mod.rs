@@ -19,6 +19,7 @@ mod identity;
 mod leftovers;
 mod owners;
 mod permissions;
+mod removals;
 
 pub use error::OpenError;
 pub use folder::Look;
@@ -37,6 +38,7 @@ use self::descriptors::{Descriptors, Permit};
 use self::file::OpenFile;
 use self::folder::{FOLDERS, Folder, Opening};
 use self::fsync_errors::Syncs;
+use self::removals::Removals;
 use super::{
     Capacity, ContentStore, CreateMode, Error, Footprint, MAX_LENGTH, end_of, still_wanted,
 };
@@ -109,6 +111,7 @@ struct Shared {
     folder: Folder,
     descriptors: Descriptors,
     syncs: Syncs,
+    removals: Removals,
     room: Availability,
 }
 
@@ -147,7 +150,8 @@ impl FilesystemContent {
             };
             let descriptors = Descriptors::new(max_open_files);
             let room = Availability::new(Outage::Room, folder.shown());
-            let shared = Shared { folder, descriptors, syncs: Syncs::default(), room };
+            let (syncs, removals) = (Syncs::default(), Removals::default());
+            let shared = Shared { folder, descriptors, syncs, removals, room };
             Ok(Self { shared: Arc::new(shared), nowait, counts_blocks, max_length, identity })
         });
         opened.await.map_err(OpenError::Interrupted)?
@@ -425,16 +429,7 @@ impl ContentStore for FilesystemContent {
     }
 
     async fn remove(&self, id: ContentId) -> Result<(), Error> {
-        let permit = self.shared.descriptors.permit(None).await?;
-        let shared = Arc::clone(&self.shared);
-        let removed = tokio::task::spawn_blocking(move || {
-            shared.folder.unlink(id)?;
-            shared.syncs.forget(id);
-            let discarded = shared.descriptors.discard_removed(&shared.folder, id);
-            drop(permit);
-            discarded
-        });
-        settle(removed.await)
+        self.shared.remove(id).await
     }
 
     async fn list(&self, after: Option<ContentId>, limit: usize) -> Result<Vec<ContentId>, Error> {

@@ -65,6 +65,25 @@ async fn a_full_device_is_no_space() {
 }
 
 #[tokio::test]
+async fn removals_at_once_are_done_by_few_threads_and_each_is_answered() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(&folder, 256).await;
+    let ids: Vec<_> = (0..200).map(|_| ContentId::generate()).collect();
+    for id in &ids {
+        write(&store, *id).await.unwrap();
+    }
+    // One that cannot be removed fails alone: a directory.
+    let stuck = ContentId::generate();
+    std::fs::create_dir(store.shared.folder.path(stuck)).unwrap();
+    let removing = ids.iter().chain([&stuck]).map(|id| store.remove(*id));
+    let (done, failed): (Vec<_>, Vec<_>) =
+        futures_util::future::join_all(removing).await.into_iter().partition(Result::is_ok);
+    assert_eq!((done.len(), failed.len()), (200, 1));
+    assert_eq!(store.list(None, 1000).await.unwrap(), [stuck]);
+    assert_eq!(store.shared.descriptors.free_permits(), 256);
+}
+
+#[tokio::test]
 async fn a_failed_sync_stays_failed() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(&folder, 8).await;
