@@ -163,6 +163,9 @@ pub trait ContentStore: std::fmt::Debug + Send + Sync + 'static {
     /// the content.
     fn has_dirty(&self, id: ContentId) -> bool;
 
+    /// Whether every process reads what was written from then on, before [`Self::commit`] makes it durable.
+    fn shares_uncommitted(&self) -> bool;
+
     /// Forgets such bytes, as if they had not been written. The caller sees to it that nothing is written
     /// to `id` meanwhile.
     fn discard_dirty(&self, id: ContentId);

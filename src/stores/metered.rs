@@ -185,6 +185,10 @@ impl ContentStore for MeteredContent {
         self.inner.has_dirty(id)
     }
 
+    fn shares_uncommitted(&self) -> bool {
+        self.inner.shares_uncommitted()
+    }
+
     fn discard_dirty(&self, id: ContentId) {
         self.inner.discard_dirty(id);
     }

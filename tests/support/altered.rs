@@ -78,6 +78,7 @@ altered! {
         fn identity() -> Option<ContentIdentity>;
         fn observed(id: ContentId, state: Timestamp);
         fn has_dirty(id: ContentId) -> bool;
+        fn shares_uncommitted() -> bool;
         fn discard_dirty(id: ContentId);
         fn with_chunk_size(chunk_size: u32) -> Option<Arc<dyn ContentStore>>;
     }

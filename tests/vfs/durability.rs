@@ -66,6 +66,103 @@ async fn a_failed_commit_changes_the_verifier() {
     assert_eq!(fixture.committed(&file).await.size, 5);
 }
 
+/// The fixture's instance one has a durable file `f` of eight bytes, and its commits wait from now on.
+async fn committed_file_with_held_commits(fixture: &Fixture) -> FileHandle {
+    let file = fixture.file("f").await;
+    write(&fixture.one, &file, 0, b"old data", Stability::FileSync).await.unwrap();
+    fixture.content.hold_commits.store(true, Ordering::SeqCst);
+    file
+}
+
+/// Waits until `done` holds; a call that is never made lets the test's time run out.
+async fn until(mut done: impl AsyncFnMut() -> bool) {
+    let waiting = async {
+        while !done().await {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), waiting).await.expect("it does not happen");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_write_inside_a_file_is_synced_and_recorded_side_by_side_and_answered_after_both() {
+    let fixture = Fixture::new().await;
+    let file = committed_file_with_held_commits(&fixture).await;
+    let before = fixture.committed(&file).await;
+    let writing = write(&fixture.one, &file, 2, b"new", Stability::FileSync);
+    let mut writing = std::pin::pin!(writing);
+    let recorded = until(async || fixture.committed(&file).await.mtime > before.mtime);
+    tokio::select! {
+        done = &mut writing => panic!("answered before its sync: {done:?}"),
+        () = recorded => {}
+    }
+    assert!(tokio::time::timeout(Duration::from_secs(5), &mut writing).await.is_err());
+    fixture.content.gate.add_permits(1);
+    let after = writing.await.unwrap().change.after;
+    assert_eq!(fixture.committed(&file).await, after);
+    assert_eq!((after.size, after.used), (before.size, before.used));
+    assert_eq!(read(&fixture.one, &file).await, b"olnewata");
+}
+
+/// A write that grows the file, one into a hole, and one after either that waits to be flushed with it.
+#[tokio::test(start_paused = true)]
+async fn what_changes_size_or_blocks_is_recorded_after_its_sync() {
+    for (earlier, offset) in [(None, 6), (None, 8), (Some(100), 2), (Some(8), 2)] {
+        let fixture = Fixture::new().await;
+        let file = committed_file_with_held_commits(&fixture).await;
+        if let Some(earlier) = earlier {
+            unstable(&fixture.one, &file, earlier, b"x").await;
+        }
+        holds_record_until_synced(&fixture, &file, offset).await;
+    }
+    let fixture = Fixture::new().await;
+    let file = fixture.file("f").await;
+    set_size(&fixture.one, &file, 1 << 20).await;
+    assert!(fixture.committed(&file).await.used < 1 << 20, "it has a hole");
+    fixture.content.hold_commits.store(true, Ordering::SeqCst);
+    holds_record_until_synced(&fixture, &file, 5000).await;
+}
+
+async fn holds_record_until_synced(fixture: &Fixture, file: &FileHandle, offset: u64) {
+    let before = fixture.committed(file).await;
+    let commits = fixture.content.commits.load(Ordering::SeqCst);
+    let mut writing =
+        std::pin::pin!(write(&fixture.one, file, offset, b"new", Stability::FileSync));
+    // Time goes on where everything waits: for the gate.
+    assert!(tokio::time::timeout(Duration::from_secs(5), &mut writing).await.is_err());
+    assert_eq!(fixture.content.commits.load(Ordering::SeqCst), commits + 1);
+    assert_eq!(fixture.committed(file).await, before);
+    fixture.content.gate.add_permits(1);
+    let after = writing.await.unwrap().change.after;
+    assert_eq!(fixture.committed(file).await, after);
+}
+
+#[tokio::test]
+async fn a_sync_that_fails_beside_its_record_keeps_the_write_and_changes_the_verifier() {
+    let fixture = Fixture::new().await;
+    let file = fixture.file("f").await;
+    let first = write(&fixture.one, &file, 0, b"old data", Stability::FileSync).await.unwrap();
+    let waiting = unstable(&fixture.one, &file, 2, b"new").await;
+    assert_eq!(waiting.verifier, first.verifier);
+    fixture.content.fail_commit.store(true, Ordering::SeqCst);
+    for _ in 0..2 {
+        let failed = write(&fixture.one, &file, 0, b"OL", Stability::FileSync).await.unwrap_err();
+        assert!(matches!(failed.error, Error::Content(_)), "{failed:?}");
+        let failed = commit(&fixture.one, &file).await.unwrap_err();
+        assert!(matches!(failed.error, Error::Content(_)), "{failed:?}");
+    }
+    let commits = fixture.content.commits.load(Ordering::SeqCst);
+    assert_eq!(commits, 5, "each sync was tried anew");
+    fixture.content.fail_commit.store(false, Ordering::SeqCst);
+    let seen = fixture.one.getattr(&caller(0), &file).await.unwrap();
+    let done = commit(&fixture.one, &file).await.unwrap();
+    assert_ne!(done.verifier, waiting.verifier, "clients send their unstable data again");
+    assert_eq!(done.change.after.mtime, seen.mtime);
+    assert_eq!(fixture.content.commits.load(Ordering::SeqCst), commits + 1, "it had waited");
+    assert_eq!(fixture.committed(&file).await, done.change.after);
+    assert_eq!(read(&fixture.one, &file).await, b"OLnewata");
+}
+
 #[tokio::test]
 async fn many_unflushed_bytes_are_flushed_by_the_write_that_brings_them() {
     let limits = WriteBehind { max_bytes: 10, ..WriteBehind::default() };

@@ -493,6 +493,10 @@ impl ContentStore for FilesystemContent {
         false
     }
 
+    fn shares_uncommitted(&self) -> bool {
+        true
+    }
+
     fn discard_dirty(&self, _id: ContentId) {}
 
     fn with_chunk_size(&self, _chunk_size: u32) -> Option<Arc<dyn ContentStore>> {

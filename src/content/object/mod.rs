@@ -248,6 +248,10 @@ impl ContentStore for ObjectContent {
         file.is_some_and(|file| !file.state.lock().is_clean())
     }
 
+    fn shares_uncommitted(&self) -> bool {
+        false
+    }
+
     fn discard_dirty(&self, id: ContentId) {
         if let Some(file) = self.shared.files.existing(id) {
             self.shared.discard_dirty(&file);

@@ -1,4 +1,6 @@
-//! Flushing: content first, then one narrow update of the size and the times.
+//! Flushing: content first, then one narrow update of the size and the times. Both at once where the update
+//! changes nothing but times and mode, and every process reads the bytes already: a crash between the two
+//! leaves times of a write that was never acknowledged.
 
 use std::sync::Arc;
 
@@ -127,12 +129,40 @@ impl Export {
                     self.drop_superseded(cx, file, state, &snapshot);
                     return Ok(Some(Flushed::Superseded(Some(attributes))));
                 }
-                None => self.commit_content(cx, content.id).await?,
+                None => {
+                    if let Some(used) = snapshot.settled
+                        && self.content.shares_uncommitted()
+                    {
+                        snapshot.flush.written = Some(Written { used, ..written });
+                        return self.commit_both(cx, file, state, &snapshot, content.id).await;
+                    }
+                    self.commit_content(cx, content.id).await?;
+                }
             }
             let used = self.measure(cx, content.id, &snapshot).await;
             snapshot.flush.written = Some(Written { used, ..written });
         }
         self.record(cx, file, state, &snapshot).await.map(Some)
+    }
+
+    /// Makes content and metadata durable side by side. The overlay hears of it when both are.
+    async fn commit_both(
+        &self,
+        cx: &Context,
+        file: ObjectId,
+        state: &FileState,
+        snapshot: &Snapshot,
+        content: ContentId,
+    ) -> std::result::Result<Option<Flushed>, Error> {
+        let (committed, recorded) = tokio::join!(
+            self.commit_content(cx, content),
+            self.metadata.flush(cx, file, &snapshot.flush)
+        );
+        let recorded = recorded.map_err(|refusal| refusal.error);
+        if let (Ok(FlushOutcome::Recorded(_)), Err(error)) = (&recorded, committed) {
+            return Err(error);
+        }
+        self.settle(cx, file, state, snapshot, recorded).map(Some)
     }
 
     /// What a file takes whose writes are durable, in whole blocks. Where its content cannot be measured it
@@ -184,8 +214,20 @@ impl Export {
         state: &FileState,
         snapshot: &Snapshot,
     ) -> std::result::Result<Flushed, Error> {
-        match self.metadata.flush(cx, file, &snapshot.flush).await.map_err(|refusal| refusal.error)
-        {
+        let recorded = self.metadata.flush(cx, file, &snapshot.flush).await;
+        self.settle(cx, file, state, snapshot, recorded.map_err(|refusal| refusal.error))
+    }
+
+    /// Tells the overlay what the metadata store made of a flush whose content is durable.
+    fn settle(
+        &self,
+        cx: &Context,
+        file: ObjectId,
+        state: &FileState,
+        snapshot: &Snapshot,
+        recorded: std::result::Result<FlushOutcome, metadata::Error>,
+    ) -> std::result::Result<Flushed, Error> {
+        match recorded {
             Ok(FlushOutcome::Recorded(change)) => {
                 state.overlay.lock().flushed(snapshot, &change.after);
                 Ok(Flushed::Recorded(Box::new(change.after)))

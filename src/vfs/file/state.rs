@@ -44,6 +44,10 @@ struct Unflushed {
     size: u64,
     /// Whether the file may have holes.
     holes: bool,
+    /// Whether all of them lie within the committed size.
+    inside: bool,
+    /// What the content took as the last of them found it.
+    used: u64,
     since: Instant,
 }
 
@@ -71,6 +75,9 @@ pub(super) struct Snapshot {
     /// The file's size and whether it may have holes, where something was written.
     pub(super) size: u64,
     pub(super) holes: bool,
+    /// What the file takes, where the writes are known to leave that and the size as they are: they lie
+    /// within a file without holes.
+    pub(super) settled: Option<u64>,
 }
 
 /// What a flush has to do.
@@ -196,6 +203,8 @@ impl Overlay {
             holes: earlier.is_some_and(|pending| pending.holes)
                 || committed.used < committed.size
                 || end - length > before.size,
+            inside: end <= committed.size && earlier.is_none_or(|pending| pending.inside),
+            used: committed.used,
             since: earlier.map_or_else(Instant::now, |pending| pending.since),
         });
         self.generation += 1;
@@ -244,6 +253,7 @@ impl Overlay {
             bytes: self.unflushed_bytes(),
             size: self.pending.map_or(0, |pending| pending.size),
             holes: self.pending.is_some_and(|pending| pending.holes),
+            settled: self.pending.and_then(|it| (it.inside && !it.holes).then_some(it.used)),
         })
     }
 
