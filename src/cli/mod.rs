@@ -284,6 +284,7 @@ impl Failure {
 /// Runs the command that the process was started with.
 #[must_use]
 pub fn run() -> ExitCode {
+    avoid_huge_pages();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) if error.use_stderr() && fsck::is_asked_for() => {
@@ -322,4 +323,12 @@ pub fn run() -> ExitCode {
             ExitCode::from(failure.status())
         }
     }
+}
+
+/// mimalloc asks for huge pages where the system has them. With them the process takes up to two and a half
+/// times the memory, and no call is faster (BENCHMARKS.md).
+fn avoid_huge_pages() {
+    #[cfg(target_os = "linux")]
+    // A kernel without huge pages gives none.
+    rustix::thread::disable_transparent_huge_pages(true).ok();
 }
