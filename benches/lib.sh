@@ -10,7 +10,7 @@
 # shellcheck source=tests/lib/postgres.sh
 source tests/lib/postgres.sh
 
-declare -A URL=()
+declare -gA URL=()
 serve_pids=()
 
 # The last process that was started answers on a port.

@@ -16,16 +16,21 @@ source "$REPO/e2e/lib/server.sh"
 source "$REPO/e2e/lib/client.sh"
 # shellcheck source=e2e/lib/qemu.sh
 source "$REPO/e2e/lib/qemu.sh"
+# shellcheck source=e2e/lib/soak.sh
+source "$REPO/e2e/lib/soak.sh"
 
 ALL_SUITES=(basic permissions links-special rename bigdir io git tar pjdfstest crash full move)
-CONFIGS=(memory-memory memory-filesystem memory-s3 sqlite-memory sqlite-filesystem sqlite-s3 postgres-memory postgres-filesystem postgres-s3 knfsd)
+# Not run unless they are named: what e2e/soak.sh and benches/kernel-client.sh run.
+OTHER_SUITES=(soak client-times)
+CONFIGS=(memory-memory memory-filesystem memory-s3 sqlite-memory sqlite-filesystem sqlite-s3 postgres-memory postgres-filesystem postgres-s3 ganesha knfsd)
 
 usage() {
     cat <<TEXT
 usage: sudo e2e/run.sh --config NAME [--suite NAME]… [--case NAME]… [--kills N] [--binary PATH] [--client KIND]
 
   --config NAME   metadata and content store: memory, sqlite or postgres, and memory, filesystem or s3, as
-                  sqlite-filesystem; or knfsd, the Linux kernel's own server, as the reference
+                  sqlite-filesystem; or a reference: ganesha (NFS-Ganesha on this machine's disk) or knfsd, the
+                  Linux kernel's own server
   --suite NAME    only this suite (may be repeated): ${ALL_SUITES[*]}
   --case NAME     only this case of the suite (may be repeated; suites in Python)
   --kills N       how often the crash suite kills the server at random (default: 8; 4 in emulation)
@@ -66,7 +71,7 @@ contains() { # contains WORD LIST…
 contains "$CONFIG" "${CONFIGS[@]}" || { usage >&2 && exit 2; }
 ((${#SUITES[@]})) || SUITES=("${ALL_SUITES[@]}")
 for SUITE in "${SUITES[@]}"; do
-    contains "$SUITE" "${ALL_SUITES[@]}" || { usage >&2 && exit 2; }
+    contains "$SUITE" "${ALL_SUITES[@]}" "${OTHER_SUITES[@]}" || { usage >&2 && exit 2; }
 done
 
 # The outer half makes the run's folder, does all that needs the machine's own network, and runs the inner half
@@ -89,6 +94,10 @@ outer() {
     if [[ $CONFIG == knfsd ]]; then
         knfsd_fetch
         [[ $WANTED_CLIENT != auto ]] || WANTED_CLIENT=uml
+        BINARY=none
+    elif [[ $CONFIG == ganesha ]]; then
+        need ganesha.nfsd nfs-ganesha
+        need rpcbind rpcbind
         BINARY=none
     elif [[ -z $BINARY ]]; then
         BINARY=$TARGET/debug/trunkfs
@@ -156,9 +165,11 @@ inner() {
 # shellcheck disable=SC2317 # called by the trap
 inner_end() {
     client_kill
+    soak_stop
     server_stop 2>/dev/null || true
     s3_stop
     disks_drop
+    references_stop
     postgres_stop
     client_drop_tap
 }
@@ -192,7 +203,7 @@ suite_applies() {
         case $CONFIG in
         memory-*) why="metadata in memory ends with the process" ;;
         *-memory) why="content in memory ends with the process" ;;
-        knfsd) why="the guest's kernel cannot be killed alone" ;;
+        ganesha | knfsd) why="it kills TrunkFS" ;;
         esac
     fi
     if [[ $SUITE == full ]]; then
@@ -200,6 +211,11 @@ suite_applies() {
         sqlite-filesystem | postgres-filesystem) ((EUID == 0)) || why="small disks are mounted by root" ;;
         *) why="it is for sqlite and postgres with content in files" ;;
         esac
+    fi
+    if [[ $SUITE == soak && -z ${E2E_SECONDS:-} ]]; then
+        why="e2e/soak.sh says for how long"
+    elif [[ $SUITE == soak && $CONFIG != sqlite-filesystem && $CONFIG != postgres-filesystem ]]; then
+        why="it is for sqlite and postgres with content in files"
     fi
     if [[ $SUITE == move ]]; then why=$(move_excluded); fi
     [[ -z $why ]] && return
@@ -213,6 +229,8 @@ suite_seconds() { # the most a suite may take, in seconds
     bigdir | pjdfstest) seconds=720 ;;
     crash) seconds=$((300 + KILLS * 15)) ;;
     move) seconds=$((seconds + ${E2E_FILES:-0} / 50)) ;;
+    soak) seconds=$((seconds + E2E_SECONDS + E2E_SECONDS / 4)) ;;
+    client-times) seconds=1800 ;;
     esac
     if [[ $CLIENT == qemu ]]; then seconds=$((seconds * 4)); fi
     echo "$seconds"
@@ -233,7 +251,9 @@ run_suite() {
         server_start || return 1
     fi
     client_start
+    if [[ $SUITE == soak ]]; then soak_start; fi
     client_wait "$(suite_seconds)" || echo "e2e: $SUITE took more than $(suite_seconds) s and was ended"
+    soak_stop
     server_stop || status=1
     stores_check || status=1
     end=$(date +%s%N)
@@ -242,6 +262,7 @@ run_suite() {
     done
     awk -v suite="$SUITE" -v known="$known" -v seconds="$(((end - begin) / 1000000))e-3" \
         -f "$REPO/e2e/lib/verdict.awk" "$LOGS/output" || status=1
+    if [[ $SUITE == soak ]] && ! soak_verdict; then status=1; fi
     if ((status)); then show_logs; fi
     keep_logs
     return "$status"
@@ -262,7 +283,7 @@ show_logs() {
         echo "--- the end of console"
         tail -n 15 "$LOGS/console"
     fi
-    if [[ $CONFIG != knfsd ]]; then server_log_tail; fi
+    if [[ $CONFIG != knfsd && $CONFIG != ganesha ]]; then server_log_tail; fi
     echo "---"
 }
 

@@ -104,7 +104,7 @@ client_start() {
         printf 'export %s=%q\n' E2E_EMULATED "$emulated" \
             E2E_SUITE "$SUITE_FILE" E2E_SOURCE "$source" E2E_OPTIONS "$MOUNT_OPTIONS" \
             E2E_CASES "$CASES" E2E_CONFIG "$CONFIG" E2E_KILLS "$KILLS" \
-            E2E_FILES "${E2E_FILES:-}"
+            E2E_FILES "${E2E_FILES:-}" E2E_SECONDS "${E2E_SECONDS:-}"
     } >"$RUN/control/environment"
     : >"$LOGS/output"
     : >"$LOGS/console"

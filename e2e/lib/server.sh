@@ -71,9 +71,14 @@ server_move() {
 
 # Starts the server and waits for the mount command it prints when it is ready; the suites mount by it.
 server_start() {
+    if [[ $CONFIG == ganesha ]]; then
+        reference_start
+        return
+    fi
     : >"$RUN/server.out"
     "$BINARY" serve --config "$RUN/config.yaml" >"$RUN/server.out" 2>>"$LOGS/server.log" </dev/null &
     SERVER_PID=$!
+    echo "$SERVER_PID" >"$RUN/server.pid"
     local line
     for _ in {1..2400}; do
         line=$(grep -m 1 -oE 'mount -t nfs -o [^ ]+ [^ ]+:/export( |$)' "$RUN/server.out") && break
@@ -86,6 +91,22 @@ server_start() {
         return 1
     fi
     read -r _ _ _ _ MOUNT_OPTIONS MOUNT_SOURCE <<<"$line"
+}
+
+# NFS-Ganesha on a folder of this run, for comparison.
+reference_start() {
+    # shellcheck source=benches/lib.sh
+    cd "$REPO" && source benches/lib.sh
+    local work=$RUN
+    ganesha_start ganesha || return 1
+    SERVER_PID=${serve_pids[-1]}
+    local port=${URL[ganesha]#nfs://127.0.0.1:}
+    MOUNT_OPTIONS=vers=3,proto=tcp,port=${port%%/*},mountport=$GANESHA_MOUNT_PORT,mountproto=tcp,nolock,noacl # its ACL protocol answers cp -a with EIO
+    MOUNT_SOURCE=${SERVER_ADDRESS%:*}:/${port#*/}
+}
+
+references_stop() {
+    if [[ $CONFIG == ganesha ]]; then serve_stop; fi
 }
 
 S3_PID='' S3_URL=''
@@ -137,7 +158,7 @@ server_stop() {
 stores_check() {
     local left_out=()
     case $CONFIG in
-    memory-* | knfsd) return ;;
+    memory-* | ganesha | knfsd) return ;;
     *-memory) left_out=(--no-content) ;;
     esac
     "$BINARY" fsck --config "$RUN/config.yaml" "${left_out[@]}" >"$LOGS/fsck" 2>&1 </dev/null && return

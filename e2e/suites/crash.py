@@ -11,9 +11,9 @@ import subprocess
 import threading
 import time
 
-from cases import EMULATED, MOUNT, Failed, case, check, equal, folder, join, main, note, read, remount
+from cases import EMULATED, MOUNT, case, check, equal, folder, join, main, note, read, remount
 from cases import server, wait_for, write
-from kill_writers import pattern, save, tolerant, writers
+from kill_writers import Work, pattern, save, tolerant, writers
 
 TIMES = 2 if EMULATED else 3
 KILLS = int(os.environ["E2E_KILLS"])
@@ -22,37 +22,6 @@ KILLS = int(os.environ["E2E_KILLS"])
 def restart():
     server("kill")
     server("start")
-
-
-class Work(threading.Thread):
-    """Does step(0), step(1), … until told to stop; `acknowledged` counts those that returned."""
-
-    def __init__(self, step):
-        super().__init__(daemon=True)
-        self.step, self.acknowledged, self.error, self.ended = step, 0, None, False
-        self.start()
-
-    def run(self):
-        try:
-            while not self.ended:
-                self.step(self.acknowledged)
-                self.acknowledged += 1
-        except Exception as error:
-            self.error = error
-
-    def proceed(self, steps, seconds=60):
-        """Waits for so many more steps."""
-        goal = self.acknowledged + steps
-        wait_for(lambda: self.acknowledged >= goal or self.error, seconds, "%d more steps of the writer" % steps)
-        if self.error:
-            raise Failed("the writer failed: %s: %s" % (type(self.error).__name__, self.error))
-
-    def finish(self):
-        self.ended = True
-        self.join(60)
-        check(not self.is_alive(), "the writer hangs")
-        if self.error:
-            raise Failed("the writer failed: %s: %s" % (type(self.error).__name__, self.error))
 
 
 def crash_under(*workers, times=TIMES):

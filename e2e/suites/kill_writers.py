@@ -4,8 +4,9 @@ of it, byte for byte. Every step ends with fsync, fdatasync or close, so that a 
 import errno
 import os
 import random
+import threading
 
-from cases import Failed, check, equal, folder, join, read, write
+from cases import Failed, check, equal, folder, join, read, wait_for, write
 
 MAX_FILE = 9 << 20
 
@@ -46,6 +47,37 @@ def write_all(descriptor, data, offset):
     while data:
         count = os.pwrite(descriptor, data, offset)
         data, offset = data[count:], offset + count
+
+
+class Work(threading.Thread):
+    """Does step(0), step(1), … until told to stop; `acknowledged` counts those that returned."""
+
+    def __init__(self, step):
+        super().__init__(daemon=True)
+        self.step, self.acknowledged, self.error, self.ended = step, 0, None, False
+        self.start()
+
+    def run(self):
+        try:
+            while not self.ended:
+                self.step(self.acknowledged)
+                self.acknowledged += 1
+        except Exception as error:
+            self.error = error
+
+    def proceed(self, steps, seconds=60):
+        """Waits for so many more steps."""
+        goal = self.acknowledged + steps
+        wait_for(lambda: self.acknowledged >= goal or self.error, seconds, "%d more steps of the writer" % steps)
+        if self.error:
+            raise Failed("the writer failed: %s: %s" % (type(self.error).__name__, self.error))
+
+    def finish(self):
+        self.ended = True
+        self.join(60)
+        check(not self.is_alive(), "the writer hangs")
+        if self.error:
+            raise Failed("the writer failed: %s: %s" % (type(self.error).__name__, self.error))
 
 
 class Writer:
