@@ -12,7 +12,7 @@ use tokio::process::Command;
 use super::backup::went_well;
 use super::client::Connection;
 use super::database::TestDatabase;
-use super::process::{Finished, Running, run};
+use super::process::{ADMIN, Finished, Running, run};
 use super::scene::root;
 use super::tree::{create, furnish, remove};
 
@@ -104,6 +104,7 @@ impl Installed {
                 "PATH",
                 format!("{root}/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"),
             )
+            .env(ADMIN, "off")
             .env("CREDENTIALS_DIRECTORY", self.folder.path().join("credentials"))
             .stdin(Stdio::null())
             .kill_on_drop(true);
