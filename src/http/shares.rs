@@ -35,7 +35,9 @@ impl Shares {
         for share in self.0.lock().iter() {
             let labels = [("share", share.name.as_str())];
             let mut level = |name, help, level: Option<u64>| {
-                level.map(|level| to.level(name, help, &labels, level));
+                if let Some(level) = level {
+                    to.level(name, help, &labels, level);
+                }
             };
             level("trunkfs_share_used_bytes", "Bytes that files take", share.used_bytes);
             level("trunkfs_share_objects", "Files, directories and others", share.objects);

@@ -60,7 +60,7 @@ impl Fixture {
         let export = || ExportSettings {
             groups: GroupSource::Client,
             share: share.clone(),
-            rules: vec![rule.clone()],
+            rules: vec![rule],
             metadata: Arc::clone(&metadata) as _,
             content: Arc::clone(&content) as _,
             write_behind,

@@ -24,7 +24,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use self::poll::{Changes, Poller};
 use super::PostgresStore;
@@ -45,6 +45,8 @@ const FEWEST: usize = 4;
 const MOST_WAITING: usize = 1 << 14;
 /// How long nobody is to have joined a poll before its connection is closed.
 const IDLE: Duration = Duration::from_secs(60);
+/// How long results wait for a poll that no call joins.
+const LINGER: Duration = Duration::from_millis(10);
 /// How long reads ask for themselves after a connection was lost, before another is made.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -175,6 +177,7 @@ impl ReadIndex {
     /// Polls as long as calls join.
     async fn poll_all(&self) -> Result<(), PostgresError> {
         let mut poller = Box::pin(Poller::open(&self.connector, &self.session)).await?;
+        let mut idle = Instant::now() + IDLE;
         loop {
             let (sent, fills) = {
                 let mut state = self.state.lock();
@@ -191,10 +194,31 @@ impl ReadIndex {
             }
             self.state.lock().server = Some(poller.server());
             sent.0.end(true);
-            while Arc::strong_count(&self.state.lock().next) == 1 {
-                if tokio::time::timeout(IDLE, self.joined.notified()).await.is_err() {
-                    return Ok(());
+            if !self.is_wanted(&mut idle).await {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Waits until a call joins the next poll, or results have waited long enough for it. `false` where no call
+    /// has joined until `idle`, which each that does moves on.
+    async fn is_wanted(&self, idle: &mut Instant) -> bool {
+        loop {
+            let waits = {
+                let state = self.state.lock();
+                if Arc::strong_count(&state.next) > 1 {
+                    *idle = Instant::now() + IDLE;
+                    return true;
                 }
+                !state.waiting.is_empty()
+            };
+            let now = Instant::now();
+            if now >= *idle {
+                return false;
+            }
+            let until = if waits { (now + LINGER).min(*idle) } else { *idle };
+            if timeout_at(until, self.joined.notified()).await.is_err() && waits {
+                return true;
             }
         }
     }
@@ -205,6 +229,9 @@ impl ReadIndex {
         if state.server == Some(server) && state.weight + weight <= MOST_WAITING {
             state.weight += weight;
             state.waiting.push(fill);
+            if state.waiting.len() == 1 {
+                self.joined.notify_one();
+            }
         }
     }
 }

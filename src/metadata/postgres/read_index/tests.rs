@@ -67,6 +67,9 @@ enum Rule {
     Later,
 }
 
+/// A statement: when the cache was asked before it, and what it saw.
+type Asked = (Since, Snapshot);
+
 struct World {
     without: Option<Rule>,
     changes: Vec<Change>,
@@ -79,9 +82,9 @@ struct World {
     /// Numbers of rows that are there, and whether they are seen.
     rows: Vec<(i64, bool)>,
     cache: Cache,
-    asked: Option<(Since, Snapshot)>,
-    answered: Vec<(Since, Snapshot)>,
-    sent: Option<(Snapshot, Vec<i64>, Vec<(Since, Snapshot)>)>,
+    asked: Option<Asked>,
+    answered: Vec<Asked>,
+    sent: Option<(Snapshot, Vec<i64>, Vec<Asked>)>,
     last: Option<Seen>,
     left: [usize; 4],
     hits: usize,
