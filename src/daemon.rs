@@ -1,8 +1,8 @@
 //! A whole server from a configuration: stores, exports, programs, the listening server, and their
 //! orderly end.
 
+mod admin_view;
 mod ports;
-mod seen;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -13,8 +13,8 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
+use self::admin_view::AdminView;
 use self::ports::{PortMapperError, Ports};
-use self::seen::Seen;
 use crate::config::{Config, Loaded};
 use crate::http::{About, Port, PortError, Subject};
 use crate::mount::{Mount, MountVersion1};
@@ -109,8 +109,8 @@ impl Daemon {
                 nfs: server.local_addr(),
                 started,
             };
-            let seen = Seen::new(about, config, &stores, server.handle(), vfs.clone());
-            (port, Arc::new(seen) as Arc<dyn Subject>)
+            let view = AdminView::new(about, config, &stores, server.handle(), vfs.clone());
+            (port, Arc::new(view) as Arc<dyn Subject>)
         });
         Ok(Self { server, ports, vfs, stores, port })
     }

@@ -18,7 +18,7 @@ use crate::vfs::{ShareOverview, Vfs};
 const ANSWER_TIME: Duration = Duration::from_secs(3);
 
 /// What the port shows.
-pub(super) struct Seen {
+pub(super) struct AdminView {
     about: About,
     server: ServerHandle,
     vfs: Arc<Vfs>,
@@ -28,7 +28,7 @@ pub(super) struct Seen {
     stores: BTreeMap<String, (String, String)>,
 }
 
-impl Seen {
+impl AdminView {
     pub(super) fn new(
         about: About,
         config: &Config,
@@ -50,7 +50,7 @@ impl Seen {
 }
 
 #[async_trait::async_trait]
-impl Subject for Seen {
+impl Subject for AdminView {
     fn about(&self) -> &About {
         &self.about
     }
