@@ -154,7 +154,8 @@ impl Vfs {
         let attaches = intent == Intent::Attach && handle.object == export.share.root;
         let credentials = match (export.groups, &caller.credentials) {
             (GroupSource::Server, Some(sent)) if rule.squash != Squash::All => {
-                rule.squashed(Some(&self.groups.of(sent, &caller.call).await?))
+                // On the heap: every call would carry the room for the look-up along.
+                rule.squashed(Some(&Box::pin(self.groups.of(sent, &caller.call)).await?))
             }
             (GroupSource::Client | GroupSource::Server, sent) => rule.squashed(sent.as_ref()),
         };
