@@ -269,7 +269,9 @@ impl ReplyQueue {
             }
             self.ready.notified().await;
             // Calls that were woken together answer before the first of their replies is written.
-            tokio::task::yield_now().await;
+            if self.account.counts.lock().running > 0 {
+                tokio::task::yield_now().await;
+            }
         }
     }
 }
