@@ -1,6 +1,5 @@
 //! Accepting connections, and their bounds.
 
-use std::collections::HashMap;
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -11,7 +10,6 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{sleep, timeout};
@@ -22,7 +20,7 @@ use super::pace::Pace;
 use super::routes::Routes;
 use super::tls::Tls;
 use crate::log_limit::{About, limited};
-use crate::types::ClientAddress;
+use crate::types::ClientPlaces;
 
 /// Connections that may be open in all.
 pub const MAX_CONNECTIONS: usize = 64;
@@ -46,27 +44,9 @@ pub(super) struct Listener {
     listener: TcpListener,
     tls: Option<Tls>,
     routes: Arc<Routes>,
-    open: Arc<Mutex<HashMap<ClientAddress, usize>>>,
+    places: Arc<ClientPlaces>,
     pace: Pace,
     end: CancellationToken,
-}
-
-/// A connection among those that are open.
-struct Place {
-    client: ClientAddress,
-    open: Arc<Mutex<HashMap<ClientAddress, usize>>>,
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let mut open = self.open.lock();
-        if let Some(count) = open.get_mut(&self.client) {
-            *count -= 1;
-            if *count == 0 {
-                open.remove(&self.client);
-            }
-        }
-    }
 }
 
 impl Listener {
@@ -77,7 +57,8 @@ impl Listener {
         end: CancellationToken,
     ) -> Self {
         let pace = Pace::per_second(CONNECTIONS_PER_SECOND);
-        Self { listener, tls, routes, open: Arc::default(), pace, end }
+        let places = ClientPlaces::new(MAX_CONNECTIONS, MAX_CONNECTIONS_PER_CLIENT);
+        Self { listener, tls, routes, places, pace, end }
     }
 
     /// Accepts connections until the end.
@@ -103,7 +84,7 @@ impl Listener {
     }
 
     fn admit(&self, stream: TcpStream, peer: SocketAddr) {
-        let Some(place) = self.place(peer) else {
+        let Some(place) = self.places.take(peer.ip()) else {
             limited!(warn, peer, "admin: refused: too many connections are open", %peer);
             return;
         };
@@ -125,20 +106,6 @@ impl Listener {
                 },
             }
         });
-    }
-
-    fn place(&self, peer: SocketAddr) -> Option<Place> {
-        let client = ClientAddress::of(peer.ip());
-        let mut open = self.open.lock();
-        if open.values().sum::<usize>() >= MAX_CONNECTIONS {
-            return None;
-        }
-        let count = open.entry(client).or_default();
-        if *count >= MAX_CONNECTIONS_PER_CLIENT {
-            return None;
-        }
-        *count += 1;
-        Some(Place { client, open: self.open.clone() })
     }
 }
 

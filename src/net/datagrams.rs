@@ -4,13 +4,11 @@
 //! The sender of a datagram may be forged. So only addresses that may connect are answered, a reply is short,
 //! and calls in flight are few. What is not served is dropped: clients repeat a call over UDP.
 
-use std::collections::BTreeMap;
 use std::io::{self, IoSliceMut};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use parking_lot::Mutex;
 use quinn_udp::{RecvMeta, Transmit, UdpSockRef, UdpSocketState};
 use tokio::io::Interest;
 use tokio::net::UdpSocket;
@@ -21,7 +19,7 @@ use super::Shared;
 use super::listener::Pauses;
 use crate::log_limit::{About, limited};
 use crate::rpc::{Arrival, Dispatcher, Origin, Protocol, Standing};
-use crate::types::ClientAddress;
+use crate::types::ClientPlaces;
 
 /// The longest call that is taken, in bytes.
 const MAX_CALL_BYTES: usize = 8 << 10;
@@ -96,7 +94,7 @@ pub(super) async fn serve(
     dispatcher: Arc<Dispatcher>,
     shared: Arc<Shared>,
 ) {
-    let (socket, places) = (Arc::new(socket), Arc::new(Places::default()));
+    let (socket, places) = (Arc::new(socket), ClientPlaces::new(MAX_CALLS, MAX_CALLS_PER_CLIENT));
     let mut calls = JoinSet::new();
     let mut input = vec![0; INPUT_BYTES];
     let mut pauses = Pauses::default();
@@ -126,7 +124,7 @@ pub(super) async fn serve(
             continue;
         }
         for call in input[..bytes].chunks(stride).filter(|call| call.len() <= MAX_CALL_BYTES) {
-            let Some(place) = places.take(peer) else {
+            let Some(place) = places.take(peer.ip()) else {
                 limited!(warn, peer, "calls over UDP are dropped: too many are in flight", client = %peer);
                 break;
             };
@@ -163,62 +161,4 @@ fn is_answered(received: &Received, shared: &Shared) -> bool {
         tracing::debug!(client = %peer, %local, "a datagram was dropped: no share admits its sender");
     }
     answered
-}
-
-/// The calls in flight of each client.
-#[derive(Debug, Default)]
-struct Places {
-    taken: Mutex<BTreeMap<ClientAddress, usize>>,
-}
-
-/// One call's place, given back when it is dropped.
-struct Place {
-    places: Arc<Places>,
-    client: ClientAddress,
-}
-
-impl Places {
-    fn take(self: &Arc<Self>, peer: SocketAddr) -> Option<Place> {
-        let client = ClientAddress::of(peer.ip());
-        let mut taken = self.taken.lock();
-        let of_client = taken.get(&client).copied().unwrap_or(0);
-        if of_client >= MAX_CALLS_PER_CLIENT || taken.values().sum::<usize>() >= MAX_CALLS {
-            return None;
-        }
-        taken.insert(client, of_client + 1);
-        Some(Place { places: self.clone(), client })
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let mut taken = self.places.taken.lock();
-        if let Some(calls) = taken.get_mut(&self.client) {
-            *calls -= 1;
-            if *calls == 0 {
-                taken.remove(&self.client);
-            }
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn places_are_bounded_for_a_client_and_for_all() {
-        let places = Arc::new(Places::default());
-        let client = |last: u8| SocketAddr::from(([10, 0, 0, last], 700));
-        let mut held: Vec<_> = (0..MAX_CALLS_PER_CLIENT).map(|_| places.take(client(1))).collect();
-        assert!(held.iter().all(Option::is_some));
-        assert!(places.take(client(1)).is_none());
-        for last in 2.. {
-            let Some(place) = places.take(client(last)) else { break };
-            held.push(Some(place));
-        }
-        assert_eq!(held.len(), MAX_CALLS);
-        held.clear();
-        assert!(places.taken.lock().is_empty() && places.take(client(1)).is_some());
-    }
 }

@@ -13,7 +13,7 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::{MAX_STRING_BYTES, Mapping, Netid, OWNER, PORT, PROGRAM};
+use super::{MAX_STRING_BYTES, Mapping, OWNER, PORT, PROGRAM};
 use crate::rpc::client::{CallError, Procedure, call};
 use crate::rpc::null_probe::own_address;
 use crate::types::Chain;
@@ -120,21 +120,25 @@ impl Rpcbind {
         timeout(CALL_TIME, connect).await.unwrap_or_else(|_| Err(timed_out()))
     }
 
-    /// Registers programs. Entries that are there already stay; one whose program is not served any more is
-    /// replaced.
+    /// Registers programs, all or none. Entries that are there already stay; one whose program is not served
+    /// any more is replaced.
     ///
     /// # Errors
-    /// [`RpcbindError`]; the programs before the one that it names are registered.
+    /// [`RpcbindError`].
     pub async fn register(&self, mappings: &[Mapping]) -> Result<(), RpcbindError> {
+        let registered = self.set(mappings).await;
+        if registered.is_err() {
+            // Where rpcbind does not answer there is nothing to take back.
+            self.unregister(mappings).await.ok();
+        }
+        registered
+    }
+
+    async fn set(&self, mappings: &[Mapping]) -> Result<(), RpcbindError> {
         let mut connection = self.connect().await?;
         let entries = connection.dump().await?;
-        for (mapping, netid) in each(mappings) {
-            let Mapping { program, version, .. } = *mapping;
-            let address = mapping.address_for(netid);
-            let netid = netid.name();
-            let known = entries.iter().find(|it| {
-                (it.program, it.version, it.netid.as_str()) == (program, version, netid)
-            });
+        for (Service { program, version, netid }, address) in each(mappings) {
+            let known = entries.iter().find(|it| it.is(program, version, netid));
             if let Some(known) = known.filter(|known| known.address != address) {
                 if is_served(known).await {
                     let (address, owner) = (known.address.clone(), known.owner.clone());
@@ -156,14 +160,8 @@ impl Rpcbind {
     pub async fn unregister(&self, mappings: &[Mapping]) -> Result<(), RpcbindError> {
         let mut connection = self.connect().await?;
         let entries = connection.dump().await?;
-        for (mapping, netid) in each(mappings) {
-            let Mapping { program, version, .. } = *mapping;
-            let address = mapping.address_for(netid);
-            let netid = netid.name();
-            let own = |it: &Entry| {
-                (it.program, it.version, it.netid.as_str(), it.address.as_str())
-                    == (program, version, netid, address.as_str())
-            };
+        for (Service { program, version, netid }, address) in each(mappings) {
+            let own = |it: &Entry| it.is(program, version, netid) && it.address == address;
             if entries.iter().any(own) {
                 connection.change(UNSET, program, version, netid, "").await?;
             }
@@ -239,6 +237,10 @@ impl Connection {
 }
 
 impl Entry {
+    fn is(&self, program: u32, version: u32, netid: &str) -> bool {
+        (self.program, self.version, self.netid.as_str()) == (program, version, netid)
+    }
+
     fn decode(from: &mut Decoder) -> Result<Self, DecodeError> {
         let (program, version) = (from.u32()?, from.u32()?);
         let mut text = || {
@@ -253,9 +255,21 @@ fn timed_out() -> CallError {
     CallError::Connection(io::ErrorKind::TimedOut.into())
 }
 
-/// The mappings by each netid.
-fn each(mappings: &[Mapping]) -> impl Iterator<Item = (&Mapping, Netid)> {
-    mappings.iter().flat_map(|mapping| mapping.netids().map(move |netid| (mapping, netid)))
+/// A program by one netid.
+struct Service {
+    program: u32,
+    version: u32,
+    netid: &'static str,
+}
+
+/// The mappings by each netid, with their universal addresses.
+fn each(mappings: &[Mapping]) -> impl Iterator<Item = (Service, String)> {
+    mappings.iter().flat_map(|mapping| {
+        let Mapping { program, version, .. } = *mapping;
+        mapping.netids().map(move |netid| {
+            (Service { program, version, netid: netid.name() }, mapping.address_for(netid))
+        })
+    })
 }
 
 /// Whether an entry's program answers at its port, over TCP whatever the entry says: programs that are

@@ -156,7 +156,10 @@ async fn an_entry_that_is_served_stays() {
             stream.write_all(reply).await.unwrap();
         }
     });
-    let error = fixture.rpcbind().register(&mappings("0.0.0.0:2049")).await.unwrap_err();
+    let mut mappings = mappings("0.0.0.0:2049");
+    mappings.insert(0, Mapping { program: 100_003, ..mappings[0] });
+    let error = fixture.rpcbind().register(&mappings).await.unwrap_err();
+    assert_eq!(fixture.server.entries(), [format!("100005 3 tcp {served}")], "none or all");
     let RpcbindError::Taken { address, owner, netid, .. } = error else { panic!("{error}") };
     assert_eq!((address, owner.as_str(), netid), (served, "superuser", "tcp"));
 }
