@@ -209,4 +209,4 @@ client_kill() {
     CLIENT_PID=
     rm -rf "$RUN/uml"
     if [[ $CLIENT == here ]]; then umount -f -l "$RUN/mnt" || true; fi
-} 2>/dev/null # bash's word on what was killed
+} 2>/dev/null # bash reports killed jobs

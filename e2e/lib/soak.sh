@@ -19,7 +19,7 @@ soak_stop() {
         wait "$pid" 2>/dev/null || true
     done
     SOAK_PIDS=()
-} 2>/dev/null # bash's word on what was killed
+} 2>/dev/null # bash reports killed jobs
 
 # A round that a kill ends leaves its directory to the suite, which removes it.
 soak_load() {

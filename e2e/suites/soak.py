@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Rounds of mixed work for as long as E2E_SECONDS says: programs write, save, copy and name files, all of it is compared, a tree is
 walked and removed. In the first half the server is killed at random moments; the second half is without kills, so that what one server
-takes can be watched. Whatever a round made it removes: the share holds no more at the end than at the beginning."""
+takes can be watched. Each round removes its files: the share holds no more at the end than at the beginning."""
 
 import os
 import random
