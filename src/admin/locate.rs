@@ -1,5 +1,5 @@
-//! From an object to its path and back, by the records of a store: it has each name beside its directory alone,
-//! so that they are gone through once or a few times.
+//! From an object to its path and back, by the records of a store: it has each name beside its directory
+//! alone, so that they are gone through once or a few times.
 
 use tokio::sync::mpsc;
 

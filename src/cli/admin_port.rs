@@ -28,8 +28,8 @@ const MAX_ANSWER_BYTES: usize = 16 << 20;
 pub(super) struct Server {
     #[command(flatten)]
     configured: Configured,
-    /// Admin port of the server, as HOST:PORT or https://HOST:PORT [default: admin.listen of the configuration,
-    /// on this machine]
+    /// Admin port of the server, as HOST:PORT or https://HOST:PORT [default: admin.listen of the
+    /// configuration, on this machine]
     #[arg(value_name = "HOST:PORT")]
     address: Option<String>,
     /// File with the token of a server that HOST:PORT names

@@ -1,4 +1,5 @@
-//! `trunkfs completion` and `trunkfs man`: what packages install beside the program, made from its own options.
+//! `trunkfs completion` and `trunkfs man`: what packages install beside the program, made from its own
+//! options.
 
 use std::path::PathBuf;
 

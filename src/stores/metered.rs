@@ -45,7 +45,8 @@ impl Operation {
         let began = Instant::now();
         let done = work.await;
         self.took.wait(began.elapsed());
-        // Neither is the store's fault: a file whose content is missing is read as one where none was written.
+        // Neither is the store's fault: a file whose content is missing is read as one where none was
+        // written.
         if done.as_ref().is_err_and(|error| !matches!(error, Error::Cancelled | Error::Missing(_)))
         {
             self.failed.increment();

@@ -1,8 +1,8 @@
 //! The groups of a user as the system knows them (nsswitch.conf(5)), for shares with `groups: server`:
 //! AUTH_SYS carries 16 groups at most, and what the client says of them.
 //!
-//! An answer is used for [`FRESH`], and then while the next is looked for. Where the directory is away, or does
-//! not know the user any more, the last good answer is used for [`KEPT`].
+//! An answer is used for [`FRESH`], and then while the next is looked for. Where the directory is away, or
+//! does not know the user any more, the last good answer is used for [`KEPT`].
 
 use std::fmt;
 use std::io;

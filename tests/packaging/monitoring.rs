@@ -1,5 +1,5 @@
-//! The Grafana board and the alert rules: their syntax. That every figure exists which they name is tested beside
-//! a server (`tests/cli/admin.rs`).
+//! The Grafana board and the alert rules: their syntax. That every figure exists which they name is tested
+//! beside a server (`tests/cli/admin.rs`).
 
 use std::collections::BTreeSet;
 use std::process::Command;

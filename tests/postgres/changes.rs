@@ -1,5 +1,5 @@
-//! The list of changes: every function of shared mode names what it changes, and whatever lists nothing begins
-//! a term.
+//! The list of changes: every function of shared mode names what it changes, and whatever lists nothing
+//! begins a term.
 
 use tokio_postgres::Client;
 use trunkfs::metadata::postgres::{PostgresStore, Presence, Settings};

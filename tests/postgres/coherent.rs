@@ -338,8 +338,8 @@ async fn polls_that_are_cut_leave_no_call_without_an_answer() {
     }
 }
 
-/// One task: its own names in directories that all share, changed through one server and looked at through the
-/// other, which shows the very attributes that the change was answered with.
+/// One task: its own names in directories that all share, changed through one server and looked at through
+/// the other, which shows the very attributes that the change was answered with.
 async fn work(
     stores: [Arc<PostgresStore>; 2],
     share: ShareId,

@@ -1,9 +1,9 @@
 //! What shares hold, by directory, owner, age or name: answered from the metadata store, without a walk over
 //! NFS, while servers go on.
 //!
-//! All entries are read in pages, each as of one moment, in the order of their directories' ids. So no snapshot
-//! lasts, and changes meanwhile may be seen or not. Memory is taken for directories, for the ids of files with
-//! several names, and for the answer.
+//! All entries are read in pages, each as of one moment, in the order of their directories' ids. So no
+//! snapshot lasts, and changes meanwhile may be seen or not. Memory is taken for directories, for the ids of
+//! files with several names, and for the answer.
 
 mod report;
 mod tree;
@@ -232,7 +232,8 @@ impl<'a> Survey<'a> {
         .await
     }
 
-    /// The `most` largest files below the places, the largest first; a file with several names by one of them.
+    /// The `most` largest files below the places, the largest first; a file with several names by one of
+    /// them.
     ///
     /// # Errors
     /// [`SurveyError`].

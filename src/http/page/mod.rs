@@ -1,5 +1,5 @@
-//! The status page: HTML as it is, of one piece, with nothing that is loaded from elsewhere. Without scripts it
-//! is loaded anew by the browser; with them its content is replaced.
+//! The status page: HTML as it is, of one piece, with nothing that is loaded from elsewhere. Without scripts
+//! it is loaded anew by the browser; with them its content is replaced.
 
 mod chart;
 mod html;

@@ -1,10 +1,10 @@
 //! Reads from memory while several servers change the database.
 //!
-//! A call joins the next poll: one statement that gives the changes which were committed since the poll before
-//! it ([`poll`]). What they touch is dropped from the cache, which then holds what the poll's snapshot holds.
-//! The snapshot is younger than the call: the call is answered from the cache, or by a statement of its own
-//! where the cache has no answer. One poll is under way at most, and one is waited for, so that the database
-//! sees polls and not calls. While few calls are under way, each asks for itself.
+//! A call joins the next poll: one statement that gives the changes which were committed since the poll
+//! before it ([`poll`]). What they touch is dropped from the cache, which then holds what the poll's snapshot
+//! holds. The snapshot is younger than the call: the call is answered from the cache, or by a statement of
+//! its own where the cache has no answer. One poll is under way at most, and one is waited for, so that the
+//! database sees polls and not calls. While few calls are under way, each asks for itself.
 //!
 //! The result of a statement is kept at a poll that was sent after the statement was answered, and only where
 //! no change of its keys was listed since the statement was sent. So everything in the cache holds at the
@@ -200,8 +200,8 @@ impl ReadIndex {
         }
     }
 
-    /// Waits until a call joins the next poll, or results have waited long enough for it. `false` where no call
-    /// has joined until `idle`, which each that does moves on.
+    /// Waits until a call joins the next poll, or results have waited long enough for it. `false` where no
+    /// call has joined until `idle`, which each that does moves on.
     async fn is_wanted(&self, idle: &mut Instant) -> bool {
         loop {
             let waits = {
