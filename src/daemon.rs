@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use ipnet::IpNet;
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
@@ -72,6 +73,7 @@ pub struct Daemon {
     vfs: Arc<Vfs>,
     stores: Stores,
     port: Option<(Port, Arc<dyn Subject>)>,
+    reload: Arc<Notify>,
 }
 
 impl std::fmt::Debug for Daemon {
@@ -92,7 +94,7 @@ impl Daemon {
         let started = SystemTime::now();
         // Before anything is created.
         let port = Port::bind(&config.admin).await?;
-        let mut stores = Stores::default();
+        let (mut stores, reload) = (Stores::default(), Arc::<Notify>::default());
         let (server, ports, vfs) = match Self::assemble(config, &mut stores).await {
             Ok(assembled) => assembled,
             Err(error) => {
@@ -109,10 +111,11 @@ impl Daemon {
                 nfs: server.local_addr(),
                 started,
             };
-            let view = AdminView::new(about, config, &stores, server.handle(), vfs.clone());
+            let (server, vfs, reload) = (server.handle(), vfs.clone(), reload.clone());
+            let view = AdminView::new(about, config, &stores, server, vfs, reload);
             (port, Arc::new(view) as Arc<dyn Subject>)
         });
-        Ok(Self { server, ports, vfs, stores, port })
+        Ok(Self { server, ports, vfs, stores, port, reload })
     }
 
     async fn assemble(
@@ -163,7 +166,8 @@ impl Daemon {
     /// A hold on the server while it runs.
     #[must_use]
     pub fn control(&self) -> Control {
-        Control { server: self.server.handle(), vfs: self.vfs.clone() }
+        let (server, vfs, reload) = (self.server.handle(), self.vfs.clone(), self.reload.clone());
+        Control { server, vfs, reload }
     }
 
     /// Serves until `shutdown` fires; then requests in flight are finished within the drain timeout,
@@ -173,7 +177,7 @@ impl Daemon {
     /// [`TaskFailed`] where a task of the server panicked; `shutdown` has fired then, and the end was as
     /// orderly as without.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), TaskFailed> {
-        let Self { server, ports, vfs, stores, port } = self;
+        let Self { server, ports, vfs, stores, port, reload: _ } = self;
         let stopped = CancellationToken::new();
         let _port_ends = stopped.clone().drop_guard();
         if let Some((port, subject)) = port {
@@ -216,9 +220,15 @@ impl Daemon {
 pub struct Control {
     server: ServerHandle,
     vfs: Arc<Vfs>,
+    reload: Arc<Notify>,
 }
 
 impl Control {
+    /// Waits until the admin port is asked to have the configuration read again.
+    pub async fn reload_asked(&self) {
+        self.reload.notified().await;
+    }
+
     /// Takes over what another configuration says of the clients of shares that there are and of the times of
     /// calls, from the next call on. Nothing else of it counts.
     pub fn apply(&self, config: &Config) {

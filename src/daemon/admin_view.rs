@@ -5,6 +5,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::Notify;
+
 use crate::config::Config;
 use crate::counters::{Clients, Measured, Readings, SlowCall};
 use crate::http::{About, Part, ShareState, Subject};
@@ -26,6 +28,7 @@ pub(super) struct AdminView {
     parts: Vec<Arc<dyn Part>>,
     /// The names of each share's stores, by the share's name.
     stores: BTreeMap<String, (String, String)>,
+    reload: Arc<Notify>,
 }
 
 impl AdminView {
@@ -35,6 +38,7 @@ impl AdminView {
         stores: &Stores,
         server: ServerHandle,
         vfs: Arc<Vfs>,
+        reload: Arc<Notify>,
     ) -> Self {
         let mut parts: Vec<Arc<dyn Part>> = vec![Arc::new(Nfs(own_address(about.nfs)))];
         for store in stores.probes(config) {
@@ -45,7 +49,7 @@ impl AdminView {
             let stores = (share.metadata_store.clone(), share.content_store.clone());
             (share.name.to_string(), stores)
         });
-        Self { about, server, vfs, measured, parts, stores: names.collect() }
+        Self { about, server, vfs, measured, parts, stores: names.collect(), reload }
     }
 }
 
@@ -53,6 +57,10 @@ impl AdminView {
 impl Subject for AdminView {
     fn about(&self) -> &About {
         &self.about
+    }
+
+    fn reload(&self) {
+        self.reload.notify_one();
     }
 
     fn parts(&self) -> Vec<Arc<dyn Part>> {

@@ -86,9 +86,13 @@ impl Routes {
         let path = request.uri.path();
         let known = Route::of(path);
         let Some(route) = known else { return text(StatusCode::NOT_FOUND, "no such page") };
-        if !matches!(request.method, Method::GET | Method::HEAD) {
+        let changes = route == Route::Reload;
+        if changes != (request.method == Method::POST)
+            || !changes && !matches!(request.method, Method::GET | Method::HEAD)
+        {
             let mut reply = text(StatusCode::METHOD_NOT_ALLOWED, "the method is not allowed here");
-            reply.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+            let allowed = if changes { "POST" } else { "GET, HEAD" };
+            reply.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
             return reply;
         }
         match (route, trust) {
@@ -101,6 +105,14 @@ impl Routes {
                 StatusCode::UNAUTHORIZED,
                 "this needs the header Authorization: Bearer TOKEN, or a client certificate",
             ),
+            (Route::Reload, Trust::Reader) => {
+                tracing::info!("admin: the configuration is read again");
+                self.subject.reload();
+                text(
+                    StatusCode::ACCEPTED,
+                    "the configuration is read again; the log has the outcome",
+                )
+            }
             (Route::Ready, Trust::Reader) => self.ready(),
             (Route::Metrics, Trust::Reader) => self.metrics(),
             (Route::Status, Trust::Reader) => self.status(),
@@ -208,6 +220,7 @@ enum Route {
     SlowCalls,
     History,
     Configuration,
+    Reload,
 }
 
 impl Route {
@@ -223,6 +236,7 @@ impl Route {
             "/api/v1/slow-calls" => Self::SlowCalls,
             "/api/v1/history" => Self::History,
             "/api/v1/configuration" => Self::Configuration,
+            "/api/v1/reload" => Self::Reload,
             _ => return None,
         })
     }

@@ -33,6 +33,9 @@ pub trait Subject: Send + Sync + 'static {
 
     /// The shares, with what they use; within a few seconds, also where a store is away.
     async fn shares(&self) -> Vec<ShareState>;
+
+    /// Has the server read its configuration again, as on SIGHUP; the log has the outcome.
+    fn reload(&self);
 }
 
 /// What a server is.
