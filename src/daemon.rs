@@ -3,6 +3,7 @@
 
 mod admin_view;
 mod ports;
+mod upkeep;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -18,6 +19,7 @@ use self::admin_view::AdminView;
 use self::ports::{PortMapperError, Ports};
 use crate::config::{Config, Loaded};
 use crate::http::{About, Port, PortError, Subject};
+use crate::maintenance::{Executable, Maintenance};
 use crate::mount::{Mount, MountVersion1};
 use crate::net::{
     Admission, BindError, LAST_GRACE, Server, ServerHandle, ServerSettings, Service, TaskFailed,
@@ -74,6 +76,7 @@ pub struct Daemon {
     stores: Stores,
     port: Option<(Port, Arc<dyn Subject>)>,
     reload: Arc<Notify>,
+    maintenance: Option<Arc<Maintenance>>,
 }
 
 impl std::fmt::Debug for Daemon {
@@ -84,12 +87,18 @@ impl std::fmt::Debug for Daemon {
 
 impl Daemon {
     /// Listens on the admin port, opens the stores and shares, then listens. Clients that connect wait until
-    /// [`Daemon::run`]. `source` is what the configuration was read from.
+    /// [`Daemon::run`]. `source` is what the configuration was read from, `program` runs the jobs of its
+    /// maintenance.
     ///
     /// # Errors
     /// The first store, share or address that cannot be had; what was open is closed again, and nothing
     /// listens.
-    pub async fn start(loaded: &Loaded, source: &str, build: Build) -> Result<Self, StartError> {
+    pub async fn start(
+        loaded: &Loaded,
+        source: &str,
+        build: Build,
+        program: Executable,
+    ) -> Result<Self, StartError> {
         let config = &loaded.config;
         let started = SystemTime::now();
         // Before anything is created.
@@ -102,6 +111,7 @@ impl Daemon {
                 return Err(error);
             }
         };
+        let maintenance = upkeep::maintenance(config, &stores, program);
         let port = port.map(|port| {
             let about = About {
                 version: build.version,
@@ -112,10 +122,11 @@ impl Daemon {
                 started,
             };
             let (server, vfs, reload) = (server.handle(), vfs.clone(), reload.clone());
-            let view = AdminView::new(about, config, &stores, server, vfs, reload);
+            let view =
+                AdminView::new(about, config, &stores, server, vfs, reload, maintenance.clone());
             (port, Arc::new(view) as Arc<dyn Subject>)
         });
-        Ok(Self { server, ports, vfs, stores, port, reload })
+        Ok(Self { server, ports, vfs, stores, port, reload, maintenance })
     }
 
     async fn assemble(
@@ -177,7 +188,7 @@ impl Daemon {
     /// [`TaskFailed`] where a task of the server panicked; `shutdown` has fired then, and the end was as
     /// orderly as without.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), TaskFailed> {
-        let Self { server, ports, vfs, stores, port, reload: _ } = self;
+        let Self { server, ports, vfs, stores, port, reload: _, maintenance } = self;
         let stopped = CancellationToken::new();
         let _port_ends = stopped.clone().drop_guard();
         if let Some((port, subject)) = port {
@@ -189,6 +200,13 @@ impl Daemon {
             async move { vfs.maintain(stopped).await }
         };
         let mut tasks = JoinSet::new();
+        let capacity = upkeep::watch_capacity(vfs.clone(), stopped.clone());
+        tasks.spawn(supervised("watching the capacity", shutdown.clone(), capacity));
+        if let Some(maintenance) = maintenance {
+            // A job that runs ends while requests are drained.
+            let rounds = maintenance.run(shutdown.clone());
+            tasks.spawn(supervised("maintenance", shutdown.clone(), rounds));
+        }
         tasks.spawn(supervised("flushing files by age", shutdown.clone(), maintain));
         if let Ports::Registered { rpcbind, mappings, registered } = ports {
             let keep = rpcbind.keep(mappings, registered, shutdown.clone());

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use clap::Args;
 
-use super::job::{finding, human, run_error, run_job, summarise};
+use super::job::{Speed, finding, human, run_error, run_job, run_job_at, summarise};
 use super::{Configured, FAILED, Failure};
 use crate::admin::backup::{self, Added, Created, Finding, Inventory, Plan, Wanted};
 use crate::config::Config;
@@ -20,6 +20,8 @@ pub(super) struct Options {
     configured: Configured,
     #[command(flatten)]
     wanted: Wanted,
+    #[command(flatten)]
+    speed: Speed,
     /// Print a JSON summary on standard output, and no progress
     #[arg(long)]
     json: bool,
@@ -46,7 +48,7 @@ pub(super) fn run(options: &Options) -> Result<(), Failure> {
 
 fn create(config: &Config, options: &Options, folder: &Path) -> Result<(), Failure> {
     let start = Instant::now();
-    let created = run_job(options.json, FAILED, async |job| {
+    let created = run_job_at(options.speed, options.json, FAILED, async |job| {
         backup::create(config, &options.wanted, folder, &job.progress).await
     })?;
     let created = created.map_err(|error| match error {
@@ -83,7 +85,7 @@ fn without_content(lost: u64, findings: &[Finding]) -> Result<(), Failure> {
 /// Adds to a series of backups.
 fn add(config: &Config, options: &Options, series: &Path) -> Result<(), Failure> {
     let start = Instant::now();
-    let added = run_job(options.json, FAILED, async |job| {
+    let added = run_job_at(options.speed, options.json, FAILED, async |job| {
         backup::add(config, &options.wanted, options.plan, series, &job.progress).await
     })?;
     let added = match added {

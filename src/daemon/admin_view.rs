@@ -7,9 +7,11 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
+use super::upkeep;
 use crate::config::Config;
 use crate::counters::{Clients, Measured, Readings, SlowCall};
-use crate::http::{About, Part, ShareState, Subject};
+use crate::http::{About, MaintenanceState, Part, ShareState, Subject};
+use crate::maintenance::Maintenance;
 use crate::net::ServerHandle;
 use crate::rpc::null_probe::{Service, own_address, probe};
 use crate::stores::{StoreProbe, Stores};
@@ -29,6 +31,7 @@ pub(super) struct AdminView {
     /// The names of each share's stores, by the share's name.
     stores: BTreeMap<String, (String, String)>,
     reload: Arc<Notify>,
+    maintenance: Option<Arc<Maintenance>>,
 }
 
 impl AdminView {
@@ -39,6 +42,7 @@ impl AdminView {
         server: ServerHandle,
         vfs: Arc<Vfs>,
         reload: Arc<Notify>,
+        maintenance: Option<Arc<Maintenance>>,
     ) -> Self {
         let mut parts: Vec<Arc<dyn Part>> = vec![Arc::new(Nfs(own_address(about.nfs)))];
         for store in stores.probes(config) {
@@ -49,7 +53,7 @@ impl AdminView {
             let stores = (share.metadata_store.clone(), share.content_store.clone());
             (share.name.to_string(), stores)
         });
-        Self { about, server, vfs, measured, parts, stores: names.collect(), reload }
+        Self { about, server, vfs, measured, parts, stores: names.collect(), reload, maintenance }
     }
 }
 
@@ -61,6 +65,15 @@ impl Subject for AdminView {
 
     fn reload(&self) {
         self.reload.notify_one();
+    }
+
+    fn maintenance(&self) -> MaintenanceState {
+        upkeep::state(self.maintenance.as_deref())
+    }
+
+    fn begin_maintenance(&self) -> bool {
+        self.maintenance.iter().for_each(|it| it.begin());
+        self.maintenance.is_some()
     }
 
     fn parts(&self) -> Vec<Arc<dyn Part>> {
@@ -83,6 +96,9 @@ impl Subject for AdminView {
         let mut readings = Readings::default();
         self.server.read(&mut readings);
         Measured::read(&*self.vfs, &mut readings);
+        if let Some(maintenance) = &self.maintenance {
+            Measured::read(&**maintenance, &mut readings);
+        }
         for (store, part) in &self.measured {
             readings.of_store(store, &**part);
         }

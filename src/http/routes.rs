@@ -86,12 +86,9 @@ impl Routes {
         let path = request.uri.path();
         let known = Route::of(path);
         let Some(route) = known else { return text(StatusCode::NOT_FOUND, "no such page") };
-        let changes = route == Route::Reload;
-        if changes != (request.method == Method::POST)
-            || !changes && !matches!(request.method, Method::GET | Method::HEAD)
-        {
+        let allowed = route.methods();
+        if !allowed.split(", ").any(|allowed| allowed == request.method.as_str()) {
             let mut reply = text(StatusCode::METHOD_NOT_ALLOWED, "the method is not allowed here");
-            let allowed = if changes { "POST" } else { "GET, HEAD" };
             reply.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
             return reply;
         }
@@ -112,6 +109,18 @@ impl Routes {
                     StatusCode::ACCEPTED,
                     "the configuration is read again; the log has the outcome",
                 )
+            }
+            (Route::Maintenance, Trust::Reader) if request.method == Method::POST => {
+                match self.subject.begin_maintenance() {
+                    true => text(StatusCode::ACCEPTED, "the jobs that are due begin"),
+                    false => text(
+                        StatusCode::CONFLICT,
+                        "there is nothing to maintain: every share is in memory",
+                    ),
+                }
+            }
+            (Route::Maintenance, Trust::Reader) => {
+                json(StatusCode::OK, &self.subject.maintenance())
             }
             (Route::Ready, Trust::Reader) => self.ready(),
             (Route::Metrics, Trust::Reader) => self.metrics(),
@@ -221,6 +230,7 @@ enum Route {
     History,
     Configuration,
     Reload,
+    Maintenance,
 }
 
 impl Route {
@@ -237,8 +247,27 @@ impl Route {
             "/api/v1/history" => Self::History,
             "/api/v1/configuration" => Self::Configuration,
             "/api/v1/reload" => Self::Reload,
+            "/api/v1/maintenance" => Self::Maintenance,
             _ => return None,
         })
+    }
+
+    /// As `Allow` has them (RFC 9110, 10.2.1).
+    fn methods(self) -> &'static str {
+        match self {
+            Self::Reload => "POST",
+            Self::Maintenance => "GET, HEAD, POST",
+            Self::Live
+            | Self::Ready
+            | Self::Metrics
+            | Self::Page
+            | Self::Status
+            | Self::Shares
+            | Self::Clients
+            | Self::SlowCalls
+            | Self::History
+            | Self::Configuration => "GET, HEAD",
+        }
     }
 }
 

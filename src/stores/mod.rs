@@ -179,6 +179,11 @@ impl Stores {
         self.measured.push((name.to_owned(), part));
     }
 
+    /// A metadata store that is open.
+    pub(crate) fn open_metadata(&self, name: &str) -> Option<Arc<dyn MetadataStore>> {
+        self.metadata.get(name).cloned()
+    }
+
     /// A metadata store, opened where it is not open yet.
     pub(super) async fn metadata(
         &mut self,

@@ -230,7 +230,9 @@ async fn the_board_and_the_alerts_name_figures_that_there_are() {
          auto_migrate: true }} }}, file: {{ type: sqlite, sqlite: {{ path: names.sqlite }}",
         cluster.port
     );
-    let served = Served::with_another_share("", &metadata).await;
+    let served = Served::with_another_share(&format!("token: {TOKEN}"), &metadata).await;
+    let headers = format!("Host: localhost\r\nAuthorization: Bearer {TOKEN}\r\n");
+    ask(served.admin, "POST /api/v1/maintenance", &headers).await;
     let mut connection = Connection::open(served.server.address).await;
     let top = root(&mut connection).await;
     // LOOKUP of a name that there is not, and a word that is no handle.
@@ -241,8 +243,9 @@ async fn the_board_and_the_alerts_name_figures_that_there_are() {
     let text = loop {
         let (status, text) = get(served.admin, "/metrics").await;
         assert_eq!(status, 200, "{text}");
-        // The shares were asked.
-        if text.contains("trunkfs_share_total_bytes{share=\"/e/f\"}") {
+        // The shares were asked, and a job has ended.
+        let share = text.contains("trunkfs_share_total_bytes{share=\"/e/f\"}");
+        if share && text.contains("trunkfs_job_last_failed{job=\"fsck\"}") {
             break text;
         }
         assert!(Instant::now() < until, "{text}");

@@ -67,6 +67,7 @@ mod logging;
 #[cfg(test)]
 mod logins;
 #[cfg(test)]
+mod maintenance;
 mod migrate;
 #[cfg(test)]
 mod notices;
