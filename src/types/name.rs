@@ -167,11 +167,11 @@ pub enum ShareNameError {
 impl ShareName {
     /// The share whose name `path` begins with, of several the one of the longest name, and the components of the
     /// path below its root. Repeated and trailing slashes, and `.`, count for nothing.
-    pub fn longest_in<'p, S>(
-        path: &'p [u8],
+    pub fn longest_in<S>(
+        path: &[u8],
         shares: impl IntoIterator<Item = S>,
         name: impl Fn(&S) -> &Self,
-    ) -> Option<(S, Vec<&'p [u8]>)> {
+    ) -> Option<(S, Vec<&[u8]>)> {
         let path = components(path);
         let named = shares.into_iter().filter_map(|share| {
             let depth = {

@@ -68,6 +68,7 @@ mod logging;
 mod logins;
 #[cfg(test)]
 mod maintenance;
+#[cfg(test)]
 mod migrate;
 #[cfg(test)]
 mod notices;
