@@ -1,3 +1,5 @@
+-- Destroys all locks and share reservations of NLM clients, who go on believing that they hold them. No file or name is lost.
+
 DROP FUNCTION tidy_locks(timestamptz, double precision, uuid);
 DROP FUNCTION unshare_file(timestamptz, uuid, text, bytea, text, bytea);
 DROP FUNCTION share_file(timestamptz, uuid, text, bytea, text, bytea, smallint, smallint, bigint, bigint);
