@@ -231,7 +231,7 @@ LANGUAGE sql STABLE AS $$
 $$;
 
 -- Whether a client may have one row more. All rows of one client are counted at one call in 32 where they are more than 1000,
--- and those of all clients are what the statistics of the tables say.
+-- and those of all clients, with the clients themselves, are what the statistics of the tables say.
 CREATE FUNCTION has_lock_room(p_client integer, p_waits boolean, p_most bigint, p_all bigint) RETURNS boolean
 LANGUAGE plpgsql AS $$
 DECLARE
@@ -239,7 +239,8 @@ DECLARE
     near    bigint := LEAST(p_most, 1000);
 BEGIN
     IF (SELECT sum(GREATEST(c.reltuples, 0)) FROM pg_class c
-         WHERE c.oid = ANY (ARRAY['locks'::regclass, 'lock_waiters'::regclass, 'lock_shares'::regclass]::oid[])) >= p_all THEN
+         WHERE c.oid = ANY (ARRAY['locks'::regclass, 'lock_waiters'::regclass, 'lock_shares'::regclass,
+                                   'lock_clients'::regclass]::oid[])) >= p_all THEN
         RETURN false;
     END IF;
     FOR turn IN 1 .. 2 LOOP
@@ -449,8 +450,10 @@ BEGIN
     RETURN NEXT lock_verdict(7);
 END $$;
 
--- Tries the waiters of an instance on a file, the oldest first; answers with those that have got their lock.
-CREATE FUNCTION reserve_waiters(p_before timestamptz, p_file uuid, p_instance uuid, p_limit integer) RETURNS SETOF lock_answer
+-- Tries the waiters of an instance on a file, the oldest first; answers with those that have got their lock, with p_again also
+-- with those that had it before: their answer may have been lost.
+CREATE FUNCTION reserve_waiters(p_before timestamptz, p_file uuid, p_instance uuid, p_limit integer, p_again boolean)
+RETURNS SETOF lock_answer
 LANGUAGE plpgsql AS $$
 DECLARE
     w    lock_waiters;
@@ -464,6 +467,12 @@ BEGIN
     IF NOT EXISTS (SELECT FROM files f WHERE f.id = p_file) THEN
         RETURN;
     END IF;
+    FOR w IN
+        SELECT o.* FROM lock_waiters o
+         WHERE p_again AND o.file_id = p_file AND o.instance = p_instance AND o.cookie IS NOT NULL ORDER BY o.since
+    LOOP
+        RETURN NEXT lock_reservation(w);
+    END LOOP;
     FOR w IN
         SELECT o.* FROM lock_waiters o WHERE o.file_id = p_file AND o.instance = p_instance AND o.cookie IS NULL ORDER BY o.since
     LOOP
