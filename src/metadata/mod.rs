@@ -22,6 +22,7 @@ mod check;
 mod decide;
 mod error;
 mod known_shares;
+mod locks;
 pub mod memory;
 mod namespace;
 mod paths;
@@ -42,6 +43,12 @@ pub use check::{
     Repair, Repairable, Repaired, Repairer, Totals, UsageState,
 };
 pub use error::{Answer, Error, Refusal, Source};
+pub use locks::{
+    Cancelled, Freed, LockBytes, LockClient, LockFilter, LockHolder, LockKind, LockLimits,
+    LockOutcome, LockOwner, LockRange, LockRecord, LockRecords, LockRequest, LockStanding,
+    LockTotals, Locks, RangeTooLarge, Reservation, ReservationCookie, Settled, ShareOutcome,
+    ShareRequest, Tidied, Transport, Unlocked, WaitHow, WhichClients,
+};
 pub use namespace::Namespace;
 pub use paths::PathFinder;
 pub use summary::Summary;
@@ -58,7 +65,7 @@ pub use types::{
 
 /// A store that is served. See the module for the contract.
 #[async_trait::async_trait]
-pub trait MetadataStore: Namespace + Catalog {
+pub trait MetadataStore: Namespace + Catalog + Locks {
     /// Opens a share, making it and its root on first use. What `spec` says of the root and the
     /// chunk size counts only then; it is never changed silently afterwards.
     async fn open_share(&self, spec: &ShareSpec) -> Result<Share, Error>;
