@@ -2,7 +2,7 @@
 
 use super::{
     Answer, CreateHow, Created, Error, Flush, FlushOutcome, Link, LinkTarget, Lookup, Page,
-    Removed, Renamed, SetAttributes, SettingDone, Usage, ZeroingOutcome,
+    Removed, Renamed, SetAttributes, SettingDone, Sole, Usage, ZeroingOutcome,
 };
 use crate::types::{
     Attributes, ContentRef, Context, Cookie, DeviceNumbers, FileType, Name, ObjectId, ShareId,
@@ -40,7 +40,7 @@ pub trait Namespace: std::fmt::Debug + Send + Sync + 'static {
 
     /// Sets attributes (section 3.3.2). A guard that does not equal the ctime is [`Error::NotSync`].
     /// A size of 0 gives the file new, empty content and frees the old; another size bumps the content's
-    /// version and leaves the bytes to the caller. Size: directories [`Error::IsDirectory`], what is no
+    /// version and leaves the bytes to the caller, or gives the file [`SetAttributes::content`]. Size: directories [`Error::IsDirectory`], what is no
     /// regular file [`Error::Invalid`].
     async fn setattr(
         &self,
@@ -130,6 +130,10 @@ pub trait Namespace: std::fmt::Debug + Send + Sync + 'static {
         file: ObjectId,
         content: ContentRef,
     ) -> Answer<ZeroingOutcome>;
+
+    /// That this process alone changes files now; `None` where others may. No other begins for as long as it
+    /// is held.
+    fn sole(&self) -> Option<Sole>;
 
     /// What the share uses; at most five seconds old.
     async fn usage(&self, share: ShareId) -> Result<Usage, Error>;

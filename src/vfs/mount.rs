@@ -125,6 +125,7 @@ fn refused(error: metadata::Error) -> MountError {
         | metadata::Error::ReadOnly(_)
         | metadata::Error::Damaged(_)
         | metadata::Error::Schema(_)
+        | metadata::Error::Superseded
         | metadata::Error::Backend(_)) => MountError::Failed(error),
     }
 }

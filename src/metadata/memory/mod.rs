@@ -29,7 +29,7 @@ use super::single_writer::{self, OpError};
 use super::{
     Answer, Catalog, CreateHow, Created, Error, Flush, FlushOutcome, Invariants, Link, LinkTarget,
     Lookup, MetadataStore, Namespace, Page, Removed, Renamed, SetAttributes, SettingDone, Share,
-    ShareSpec, StorePlace, Usage, ZeroingOutcome,
+    ShareSpec, Sole, StorePlace, Usage, ZeroingOutcome,
 };
 
 /// A namespace in memory. Durable for as long as the value lives.
@@ -209,6 +209,10 @@ impl Namespace for MemoryStore {
         content: ContentRef,
     ) -> Answer<ZeroingOutcome> {
         self.change(cx, |tables| single_writer::begin_zeroing(tables, cx, file, content))
+    }
+
+    fn sole(&self) -> Option<Sole> {
+        Some(Sole::always())
     }
 
     async fn usage(&self, share: ShareId) -> Result<Usage, Error> {

@@ -73,7 +73,7 @@ use super::known_shares::KnownShares;
 use super::{
     Answer, CreateHow, Created, Error, Flush, FlushOutcome, Link, LinkTarget, Lookup,
     MetadataStore, Namespace, Page, Removed, Renamed, SetAttributes, SettingDone, Share, ShareSpec,
-    StorePlace, Summary, Usage, ZeroingOutcome,
+    Sole, StorePlace, Summary, Usage, ZeroingOutcome,
 };
 use crate::counters::{Measured, Readings};
 use crate::types::{
@@ -439,6 +439,12 @@ impl Namespace for PostgresStore {
             |writer| writer.begin_zeroing(cx, file, content),
             flush::begin_zeroing(self, cx, file, content)
         )
+    }
+
+    fn sole(&self) -> Option<Sole> {
+        let hold = self.alone.hold()?;
+        // Asked with the hold: a lease that is given up from here on is given up after it.
+        self.is_alone().then(|| Sole::licensed(Arc::clone(&self.lease) as _, hold))
     }
 
     async fn usage(&self, share: ShareId) -> Result<Usage, Error> {

@@ -30,7 +30,7 @@ pub(super) async fn setattr(
                 cx.now.0,
                 before.id.0,
                 guard(&before),
-                set.guard.map(|_| before.ctime.0),
+                (set.guard.is_some() || set.content.is_some()).then_some(before.ctime.0),
                 after.mode.cast_signed(),
                 i64::from(after.uid),
                 i64::from(after.gid),

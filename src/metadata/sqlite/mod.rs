@@ -61,7 +61,7 @@ use super::locks::table::LockTable;
 use super::{
     Answer, Catalog, CreateHow, Created, Error, Flush, FlushOutcome, Link, LinkTarget, Lookup,
     MetadataStore, Namespace, Page, Removed, Renamed, SetAttributes, SettingDone, Share, ShareSpec,
-    StorePlace, Summary, Usage, ZeroingOutcome,
+    Sole, StorePlace, Summary, Usage, ZeroingOutcome,
 };
 use crate::counters::{Measured, Readings};
 use crate::types::{
@@ -429,6 +429,10 @@ impl Namespace for SqliteStore {
         content: ContentRef,
     ) -> Answer<ZeroingOutcome> {
         carried_out(self.writer(cx)?.begin_zeroing(cx, file, content).await)
+    }
+
+    fn sole(&self) -> Option<Sole> {
+        Some(Sole::always())
     }
 
     async fn usage(&self, share: ShareId) -> Result<Usage, Error> {

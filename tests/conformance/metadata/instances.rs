@@ -8,7 +8,7 @@ use trunkfs::metadata::{
     Link, LinkTarget, LockBytes, LockClient, LockFilter, LockHolder, LockKind, LockOutcome,
     LockOwner, LockRange, LockRecord, LockRecords, LockRequest, LockTotals, Locks, Lookup,
     MetadataStore, Namespace, Page, Removed, Renamed, Reservation, ReservationCookie,
-    SetAttributes, SettingDone, Settled, Share, ShareOutcome, ShareRequest, ShareSpec, StorePlace,
+    SetAttributes, SettingDone, Settled, Share, ShareOutcome, ShareRequest, ShareSpec, Sole, StorePlace,
     Tidied, Unlocked, Usage, WaitHow, WhichClients, ZeroingOutcome,
 };
 use trunkfs::types::{
@@ -154,6 +154,10 @@ impl<S: Namespace> Namespace for Instances<S> {
         content: ContentRef,
     ) -> Answer<ZeroingOutcome> {
         self.next().begin_zeroing(cx, file, content).await
+    }
+
+    fn sole(&self) -> Option<Sole> {
+        None
     }
 
     async fn usage(&self, share: ShareId) -> Result<Usage, Error> {

@@ -31,7 +31,7 @@ use super::Settings;
 use super::connect::Connector;
 use super::error::PostgresError;
 use super::settings::{Cache, LeaseTimes};
-use crate::metadata::Source;
+use crate::metadata::{Licence, Source};
 
 /// Keeps the lease from being taken until the transaction ends, of an instance that has joined. For those
 /// that change rows without a writer slot.
@@ -289,6 +289,13 @@ impl Lease {
             Ok(answer) => answer,
             Err(late) => Err(PostgresError::NotJoined(Box::new(late))),
         }
+    }
+}
+
+impl Licence for Lease {
+    fn left(&self) -> Option<Duration> {
+        let end = Duration::from_nanos(self.inner.licence.load(Ordering::Acquire));
+        end.checked_sub(self.inner.clock.now()).filter(|left| !left.is_zero())
     }
 }
 
