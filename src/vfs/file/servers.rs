@@ -206,19 +206,23 @@ impl Export {
                 if length < self.content_length(file.size) {
                     return Ok(Made::Short);
                 }
-                let extended = length == self.content_length(file.size) && {
-                    let extended = self.content.extend(&cx.call, content.id, wanted);
-                    let extended = cx.call.timing.timed(Phase::Content, extended).await;
-                    extended.map_err(|error| Failure::of(error, file))?
-                };
-                if !extended {
+                if length > self.content_length(file.size) {
                     return self.copy_of(cx, file, size).await;
                 }
-                // The size must not become durable before the bytes that it speaks of.
-                let committed = self.content.commit(&cx.call, content.id);
-                let committed = cx.call.timing.timed(Phase::Content, committed).await;
-                committed.map_err(|error| Failure::of(error, file))?;
-                Ok(Made::Ready(Some(same)))
+                let extended = async {
+                    let extended = self.content.extend(&cx.call, content.id, wanted).await?;
+                    // The size must not become durable before the bytes that it speaks of.
+                    if extended {
+                        self.content.commit(&cx.call, content.id).await?;
+                    }
+                    Ok(extended)
+                };
+                match cx.call.timing.timed(Phase::Content, extended).await {
+                    Ok(true) => Ok(Made::Ready(Some(same))),
+                    Ok(false) => self.copy_of(cx, file, size).await,
+                    Err(content::Error::Missing(_)) => Ok(Made::Short),
+                    Err(error) => Err(Failure::of(error, file)),
+                }
             }
         }
     }

@@ -5,6 +5,7 @@ use bytes::Bytes;
 use super::flush::{FlushFor, Flushed, after_with_overlay};
 use super::read::content_of;
 use super::state::{FileState, Recorded};
+use crate::content;
 use crate::metadata::{self, Change, rules};
 use crate::types::{Attributes, Caller, Context, FileHandle, ObjectId, Phase};
 use crate::vfs::export::{Export, Intent};
@@ -97,7 +98,12 @@ impl Export {
                 self.content.write(&cx.call, content.id, write.offset, write.data.clone()),
             )
             .await;
-        written.map_err(|error| Failure::of(error, &seen))?;
+        match written {
+            Ok(()) => {}
+            // Another server has given the file other content, and removed this.
+            Err(content::Error::Missing(_)) if !self.is_alone() => return Ok(Attempt::Superseded),
+            Err(error) => return Err(Failure::of(error, &seen)),
+        }
         unfinished.finish();
         let lost = rules::bits_lost_by_write(&cx.credentials, &seen);
         let mut stability = write.stability;
