@@ -30,6 +30,7 @@ pub mod postgres;
 mod repair;
 pub mod rules;
 pub mod schema;
+mod server;
 mod single_writer;
 mod sole;
 pub mod sqlite;
@@ -52,6 +53,7 @@ pub use locks::{
 };
 pub use namespace::Namespace;
 pub use paths::PathFinder;
+pub use server::Server;
 pub use sole::{Licence, Sole};
 pub use summary::Summary;
 use transfer::FENCED;

@@ -40,6 +40,7 @@ mod repair;
 mod retry;
 mod rows;
 mod server_check;
+mod servers;
 mod session;
 mod setattr;
 mod settings;
@@ -97,7 +98,7 @@ pub struct PostgresStore {
     /// What its connections call themselves in their writer slots.
     instance: Uuid,
     lock_wakes: LockWakes,
-    _pruning: Option<Pruning>,
+    pruning: Option<Pruning>,
 }
 
 impl PostgresStore {
@@ -154,7 +155,7 @@ impl PostgresStore {
             usages,
             instance,
             lock_wakes: LockWakes::default(),
-            _pruning: pruning,
+            pruning,
         })
     }
 
@@ -202,6 +203,14 @@ impl Measured for PostgresStore {
         self.usages.read(to);
         let help = "1 while this server is alone with the database and decides changes itself";
         to.level("trunkfs_postgres_alone", help, &[], u64::from(self.is_alone()));
+        let help = "Servers that use the database, this one among them, and tools that change rows";
+        to.level("trunkfs_postgres_servers", help, &[], self.lease.instances());
+        let help = "Seconds that this machine's clock is ahead of the database's";
+        to.gauge("trunkfs_postgres_clock_ahead_seconds", help, &[], self.lease.clock_ahead());
+        if let Some(pruning) = &self.pruning {
+            let help = "Bytes of the list of changes that servers of one database keep";
+            to.level("trunkfs_postgres_changes_bytes", help, &[], pruning.bytes());
+        }
         let waiting = self.alone.queue().map_or(0, |queue| queue.len()) as u64;
         let help = "Changes that wait for this server's own writer";
         to.level("trunkfs_postgres_waiting_changes", help, &[], waiting);
