@@ -93,6 +93,8 @@ mod s3;
 #[cfg(test)]
 mod scene;
 #[cfg(test)]
+mod servers;
+#[cfg(test)]
 mod service_user;
 #[cfg(test)]
 mod serving;
