@@ -28,6 +28,7 @@ mod namespace;
 mod paths;
 pub mod postgres;
 mod repair;
+mod replies;
 pub mod rules;
 pub mod schema;
 mod server;
@@ -53,6 +54,7 @@ pub use locks::{
 };
 pub use namespace::Namespace;
 pub use paths::PathFinder;
+pub use replies::Replayed;
 pub use server::Server;
 pub use sole::{Licence, Sole};
 pub use summary::Summary;

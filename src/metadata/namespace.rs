@@ -2,11 +2,11 @@
 
 use super::{
     Answer, CreateHow, Created, Error, Flush, FlushOutcome, Link, LinkTarget, Lookup, Page,
-    Removed, Renamed, SetAttributes, SettingDone, Sole, Usage, ZeroingOutcome,
+    Removed, Renamed, Replayed, SetAttributes, SettingDone, Sole, Usage, ZeroingOutcome,
 };
 use crate::types::{
-    Attributes, ContentRef, Context, Cookie, DeviceNumbers, FileType, Name, ObjectId, ShareId,
-    SymlinkTarget,
+    Attributes, ContentRef, Context, Cookie, DeviceNumbers, FileType, Name, ObjectId, Replay,
+    ShareId, SymlinkTarget,
 };
 
 /// Objects and their names: the operations of POSIX that NFSv3 has a procedure for, and what writes need.
@@ -130,6 +130,10 @@ pub trait Namespace: std::fmt::Debug + Send + Sync + 'static {
         file: ObjectId,
         content: ContentRef,
     ) -> Answer<ZeroingOutcome>;
+
+    /// Whether a call was done before, by a server that recorded it with its change no more than two minutes
+    /// ago. What it came to is durable.
+    async fn replayed(&self, cx: &Context, call: &Replay) -> Result<Option<Replayed>, Error>;
 
     /// That this process alone changes files now; `None` where others may. No other begins for as long as it
     /// is held.

@@ -25,7 +25,7 @@ use super::reply_cache::{Begin, ClientCache, Handoff, InProgress, ReplyCache, Re
 use super::reply_stream::{Delivery, ReplyStream};
 use super::{Arrival, CallMessage, Program, Reply, Standing};
 use crate::counters::{Calls, Clients, Measured, Meter, Readings, SlowCalls};
-use crate::types::{AtomicDuration, Call, CallTiming, Caller, ClientAddress};
+use crate::types::{AtomicDuration, Call, CallTiming, Caller, ClientAddress, Replay};
 use crate::xdr::{DecodeError, Decoder};
 
 /// How long a call may go on after its time is over, to undo or to finish what is under way. Then
@@ -211,7 +211,7 @@ impl Dispatcher {
             Err(answer) => return Some(answer),
         };
         let span = self.span(&header, &procedure, origin, &arguments);
-        let call = self.call(origin, header, arguments);
+        let call = self.call(origin, header, arguments, None);
         let meter = self.meter(origin.peer);
         self.execution(procedure, meter, call, None, None).run().instrument(span).await
     }
@@ -234,7 +234,13 @@ impl Dispatcher {
         )
     }
 
-    fn call(&self, origin: &Origin, header: CallHeader, arguments: Decoder) -> CallMessage {
+    fn call(
+        &self,
+        origin: &Origin,
+        header: CallHeader,
+        arguments: Decoder,
+        replay: Option<Replay>,
+    ) -> CallMessage {
         let call = Call {
             claimant: Some(ClientAddress::of(origin.peer.ip())),
             cancel: origin.cancel.child_token(),
@@ -243,7 +249,7 @@ impl Dispatcher {
         };
         let credentials = header.identity.credentials;
         CallMessage {
-            caller: Caller { address: origin.peer, credentials, call },
+            caller: Caller { address: origin.peer, credentials, call, replay },
             arrival: origin.arrival,
             standing: origin.standing.clone(),
             procedure: header.procedure,
@@ -366,8 +372,10 @@ impl Session {
             .is_replayed(header.procedure)
             // A clone shares the bytes.
             .then(|| self.replies.id(&header, &arguments.clone().rest()));
+        let replay = (id.is_some() && program.is_recorded(header.procedure))
+            .then(|| self.replies.replay(&header, &arguments.clone().rest()));
         let (xid, large) = (header.xid, arguments.remaining() > POLL_AT_ONCE_BYTES);
-        let call = self.dispatcher.call(&self.origin, header, arguments);
+        let call = self.dispatcher.call(&self.origin, header, arguments, replay);
         let begin = id.map(|id| self.replies.begin(id, || program.is_admitted(&call)));
         let (running, delivery) = match begin {
             Some(Begin::Run(running, delivery)) => (Some(running), Some(delivery)),

@@ -175,6 +175,7 @@ impl Vfs {
             share: export.share.id,
             now: Timestamp::now(),
             call: caller.call.clone(),
+            replay: None,
         };
         Ok((export, context))
     }

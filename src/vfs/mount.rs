@@ -57,6 +57,7 @@ impl Vfs {
         let mut call = caller.call.clone();
         call.deadline = call.deadline.max(Instant::now());
         let context = Context {
+            replay: None,
             credentials: Credentials::ROOT,
             client: caller.address,
             share: export.share.id,

@@ -8,11 +8,11 @@ use trunkfs::content::ContentStore;
 use trunkfs::metadata::memory::MemoryStore;
 use trunkfs::metadata::{
     Answer, CreateHow, Created, Error, Flush, FlushOutcome, Link, LinkTarget, Lookup, Namespace,
-    Page, Removed, Renamed, SetAttributes, SettingDone, Sole, Usage, ZeroingOutcome,
+    Page, Removed, Renamed, Replayed, SetAttributes, SettingDone, Sole, Usage, ZeroingOutcome,
 };
 use trunkfs::types::{
-    Attributes, ContentRef, Context, Cookie, DeviceNumbers, FileType, Name, ObjectId, ShareId,
-    SymlinkTarget,
+    Attributes, ContentRef, Context, Cookie, DeviceNumbers, FileType, Name, ObjectId, Replay,
+    ShareId, SymlinkTarget,
 };
 
 use crate::altered::Alter;
@@ -88,6 +88,7 @@ macro_rules! namespace {
             async fn begin_zeroing(cx: &Context, file: ObjectId, content: ContentRef)
                 -> Answer<ZeroingOutcome>;
             async fn usage(share: ShareId) -> Result<Usage, Error>;
+            async fn replayed(cx: &Context, call: &Replay) -> Result<Option<Replayed>, Error>;
         } }
     };
 }

@@ -10,6 +10,7 @@ use super::error::PostgresError;
 use super::execute::query_once;
 use super::lease::Lease;
 use super::pool::Pool;
+use super::replies;
 use crate::types::Vital;
 
 /// For a transaction that changes rows which it does not list, as its last statement.
@@ -71,6 +72,9 @@ async fn run(pool: Weak<Pool>, lease: Arc<Lease>, bytes: Arc<AtomicU64>) {
                 );
             }
             large &= size > LARGE / 2;
+        }
+        if let Err(failure) = replies::prune(&pool).await {
+            tracing::debug!(?failure, "replies are not pruned");
         }
         if !lease.is_joined() {
             earlier = None;

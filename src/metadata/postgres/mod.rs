@@ -37,6 +37,7 @@ mod readers;
 mod remove;
 mod rename;
 mod repair;
+mod replies;
 mod retry;
 mod rows;
 mod server_check;
@@ -73,13 +74,13 @@ use super::decide::{New, RemoveKind};
 use super::known_shares::KnownShares;
 use super::{
     Answer, CreateHow, Created, Error, Flush, FlushOutcome, Link, LinkTarget, Lookup,
-    MetadataStore, Namespace, Page, Removed, Renamed, SetAttributes, SettingDone, Share, ShareSpec,
-    Sole, StorePlace, Summary, Usage, ZeroingOutcome,
+    MetadataStore, Namespace, Page, Removed, Renamed, Replayed, SetAttributes, SettingDone, Share,
+    ShareSpec, Sole, StorePlace, Summary, Usage, ZeroingOutcome,
 };
 use crate::counters::{Measured, Readings};
 use crate::types::{
     Attributes, ContentRef, Context, Cookie, DeviceNumbers, FileType, Name, ObjectId, Phase,
-    ShareId, SymlinkTarget,
+    Replay, ShareId, SymlinkTarget,
 };
 
 /// A namespace in a PostgreSQL database. Durable as far as the server's `synchronous_commit` and `fsync` are
@@ -448,6 +449,10 @@ impl Namespace for PostgresStore {
             |writer| writer.begin_zeroing(cx, file, content),
             flush::begin_zeroing(self, cx, file, content)
         )
+    }
+
+    async fn replayed(&self, cx: &Context, call: &Replay) -> Result<Option<Replayed>, Error> {
+        replies::replayed(self, cx, call).await
     }
 
     fn sole(&self) -> Option<Sole> {
