@@ -203,7 +203,12 @@ impl Writable {
             counted.tally.write(&self.connection, *share)?;
             counted.changed = false;
         }
-        self.replies.write(&self.connection)?;
+        // The last of the disk is for removals themselves.
+        if self.room {
+            self.replies.write(&self.connection)?;
+        } else {
+            self.replies.forget();
+        }
         lock_rows::write(&self.connection, &self.locks)
     }
 
