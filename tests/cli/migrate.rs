@@ -17,6 +17,9 @@ use super::process::{Finished, Running, folder, patiently, run, trunkfs};
 
 /// The newest version; a new one must be looked at here.
 const NEWEST: i32 = 10;
+const NEWEST_OF_SQLITE: i32 = 4;
+/// That of a migration that waits, in a folder of its own.
+const SLOW: i32 = NEWEST + 1;
 
 /// A configuration with a store `main` in the database and one in memory, for `role`.
 fn configured(settings: &Settings, role: &str, more: &str) -> TempDir {
@@ -109,7 +112,9 @@ async fn a_schema_is_made_served_and_taken_back() {
         0,
         &["store main, the database", "applied V1 tables in ", "the schema has version 1"],
     );
-    serve(&folder).await.failed_with(1, &["the schema has version 1, this program needs 10; ", up]);
+    serve(&folder)
+        .await
+        .failed_with(1, &[&format!("the schema has version 1, this program needs {NEWEST}; "), up]);
     said(
         &migrate(&folder, &["status"]).await,
         3,
@@ -118,16 +123,25 @@ async fn a_schema_is_made_served_and_taken_back() {
     said(
         &migrate(&folder, &["up"]).await,
         0,
-        &["applied V2 operations in ", "applied V10 servers in ", "the schema has version 10"],
+        &[
+            "applied V2 operations in ",
+            "applied V9 locks in ",
+            "applied V10 servers in ",
+            &format!("the schema has version {NEWEST}"),
+        ],
     );
-    said(&migrate(&folder, &["up"]).await, 0, &["nothing to do: the schema has version 10"]);
-    said(&migrate(&folder, &["status"]).await, 0, &["up to date: version 10"]);
+    said(
+        &migrate(&folder, &["up"]).await,
+        0,
+        &[&format!("nothing to do: the schema has version {NEWEST}")],
+    );
+    said(&migrate(&folder, &["status"]).await, 0, &[&format!("up to date: version {NEWEST}")]);
 
     // While it is served nothing is taken back.
     let server = Running::start(folder.path(), &["--config", "t.yaml"], 1).await;
     let all = ["down", "--to", "0"];
     let words = [
-        "from version 10 to 0",
+        &format!("from version {NEWEST} to 0"),
         "V1 tables: Destroys",
         "shares: 1; files, directories and links: 1",
         "The store is in use: ",
@@ -170,19 +184,24 @@ async fn a_schema_of_another_program_is_refused() {
     let (database, folder) = scene().await;
     said(&migrate(&folder, &["up"]).await, 0, &[]);
     let client = connect(&database.settings()).await;
-    let later =
-        "INSERT INTO refinery_schema_history VALUES (11, 'later', '2030-01-01T00:00:00Z', '1')";
+    let later = &format!(
+        "INSERT INTO refinery_schema_history VALUES ({}, 'later', '2030-01-01T00:00:00Z', '1')",
+        NEWEST + 1
+    );
     client.batch_execute(later).await.unwrap();
-    let words = ["the schema has version 11, newer than version 10", "upgrade TrunkFS"];
+    let newer = format!("the schema has version {}, newer than version {NEWEST}", NEWEST + 1);
+    let words = [&*newer, "upgrade TrunkFS"];
     serve(&folder).await.failed_with(1, &words);
     for words_of in [&["up"][..], &["down", "--yes"], &["down"]] {
         refused(&migrate(&folder, words_of).await, 1, &words);
     }
     said(&migrate(&folder, &["status"]).await, 4, &["later       foreign  2030", "unsupported: "]);
 
-    let other = "DELETE FROM refinery_schema_history WHERE version = 10;
-                 UPDATE refinery_schema_history SET checksum = '12' WHERE version = 1";
-    client.batch_execute(other).await.unwrap();
+    let other = format!(
+        "DELETE FROM refinery_schema_history WHERE version > {NEWEST};
+         UPDATE refinery_schema_history SET checksum = '12' WHERE version = 1"
+    );
+    client.batch_execute(&other).await.unwrap();
     let words =
         ["version 1 (tables) was applied from another text (checksum 12 there", "migrations_path"];
     serve(&folder).await.failed_with(1, &words);
@@ -242,7 +261,7 @@ async fn the_database_is_found_in_the_order_that_is_said() {
     std::fs::write(folder.path().join("t.yaml"), two).unwrap();
     run(with(&[], "")).await.failed_with(2, &["several metadata stores", "--store: main, other"]);
     let none = run(trunkfs(folder.path(), &["migrate", "status", "--data", "new"])).await;
-    said(&none, 3, &["new/metadata.sqlite\n", "1        tables  pending"]);
+    said(&none, 3, &["new/metadata.sqlite\n", "1        tables   pending"]);
     assert!(!folder.path().join("new").exists(), "status makes nothing");
     let (mut silent, closed) = (here.clone(), Reserved::new());
     silent.target.hosts[0].port = closed.port;
@@ -263,12 +282,19 @@ async fn a_sqlite_file_is_looked_at_and_brought_up_to_date() {
     said(
         &migrate(&["up"]).await,
         0,
-        &[file, "applied V1 tables in ", "applied V3 locks in ", "the schema has version 3"],
+        &[
+            file,
+            "applied V1 tables in ",
+            "applied V4 replies in ",
+            &format!("the schema has version {NEWEST_OF_SQLITE}"),
+        ],
     );
-    said(&migrate(&["up"]).await, 0, &[file, "nothing to do: the schema has version 3"]);
+    let nothing = format!("nothing to do: the schema has version {NEWEST_OF_SQLITE}");
+    said(&migrate(&["up"]).await, 0, &[file, &nothing]);
     let serve = ["--listen", "127.0.0.1:0", "--data", "data"];
     let server = Running::start(folder.path(), &serve, 1).await;
-    said(&migrate(&["status"]).await, 0, &["1        tables  applied  2", "up to date: version 3"]);
+    let current = format!("up to date: version {NEWEST_OF_SQLITE}");
+    said(&migrate(&["status"]).await, 0, &["1        tables   applied  2", &current]);
     let json = migrate(&["status", "--json"]).await;
     said(&json, 0, &["\"state\":\"current\""]);
     migrate(&["down", "--yes"]).await.failed_with(1, &["metadata.sqlite", "a copy of the file"]);
@@ -333,7 +359,7 @@ async fn a_role_that_may_not_make_tables_serves_those_of_another() {
         ],
     );
     let migrating = configured(&settings, &owner.name, "");
-    said(&migrate(&migrating, &["up"]).await, 0, &["the schema has version 10"]);
+    said(&migrate(&migrating, &["up"]).await, 0, &[&format!("the schema has version {NEWEST}")]);
     let grants = format!(
         "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {0};
          GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO {0}",
@@ -389,7 +415,7 @@ fn waiting_folder() -> TempDir {
         std::fs::copy(entry.path(), folder.path().join(entry.file_name())).unwrap();
     }
     let waiting = "CREATE TABLE slow (n integer); SELECT pg_advisory_xact_lock(4711, 4711);";
-    std::fs::write(folder.path().join(format!("V{}__slow.sql", NEWEST + 1)), waiting).unwrap();
+    std::fs::write(folder.path().join(format!("V{SLOW}__slow.sql")), waiting).unwrap();
     folder
 }
 
@@ -453,10 +479,15 @@ async fn migrations_take_turns() {
     said(
         &first,
         0,
-        &["applied V1", "applied V9", "applied V10 slow in ", "the schema has version 10"],
+        &[
+            "applied V1",
+            &format!("applied V{NEWEST}"),
+            &format!("applied V{SLOW} slow in "),
+            &format!("the schema has version {SLOW}"),
+        ],
     );
     let second = ended(second).await;
-    said(&second, 0, &["nothing to do: the schema has version 10"]);
+    said(&second, 0, &[&format!("nothing to do: the schema has version {SLOW}")]);
     assert!(!second.out.contains("applied V"), "{second:?}");
 }
 
@@ -483,7 +514,11 @@ async fn a_migration_that_is_killed_or_stopped_leaves_the_version_before() {
         let slow = watch.query_one("SELECT to_regclass('slow') IS NULL", &[]).await.unwrap();
         assert!(slow.get::<_, bool>(0));
     }
-    said(&migrate(&folder, &words).await, 0, &["applied V10 slow", "the schema has version 10"]);
+    said(
+        &migrate(&folder, &words).await,
+        0,
+        &[&format!("applied V{SLOW} slow"), &format!("the schema has version {SLOW}")],
+    );
 }
 
 #[tokio::test]
@@ -499,8 +534,11 @@ async fn a_folder_of_migrations_is_named_where_it_is_wrong() {
     let settings = database.settings();
     let more = format!(", auto_migrate: true, migrations_path: {:?}", migrations.path());
     let newer = configured(&settings, &settings.target.user, &more);
-    serve(&newer).await.failed_with(1, &["newest version is 11, this program needs version 10"]);
+    serve(&newer).await.failed_with(
+        1,
+        &[&format!("newest version is {}, this program needs version {NEWEST}", NEWEST + 1)],
+    );
     said(&migrate(&folder, &["status"]).await, 3, &["operations  pending"]);
-    std::fs::remove_file(migrations.path().join(format!("V{}__slow.sql", NEWEST + 1))).unwrap();
+    std::fs::remove_file(migrations.path().join(format!("V{SLOW}__slow.sql"))).unwrap();
     Running::start(newer.path(), &["--config", "t.yaml"], 1).await.stop().await;
 }

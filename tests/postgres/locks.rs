@@ -136,9 +136,8 @@ async fn what_one_server_frees_wakes_waiters_of_another() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn of_two_that_cross_one_is_refused() {
     let (fixture, other, f) = two().await;
-    let (store, g) = (Arc::new(fixture.store), ObjectId::generate());
+    let store = Arc::new(fixture.store);
     let other = Arc::new(other);
-    drop(g);
     let how = trunkfs::metadata::CreateHow::Guarded(crate::support::mode(0o644));
     let cx = crate::support::context(fixture.share.id);
     let g = store.create(&cx, fixture.share.root, &name("g"), &how).await.unwrap().object.id;
