@@ -163,8 +163,8 @@ impl LockTable {
     pub(in crate::metadata) fn to_search(&mut self) -> Vec<ObjectId> {
         use std::ops::Bound::{Excluded, Unbounded};
         let after = self.searched.map_or(Unbounded, Excluded);
-        let files: Vec<_> = self.files.range((after, Unbounded)).map(|(file, _)| *file).collect();
-        let files: Vec<_> = files.into_iter().take(SEARCHED).collect();
+        let files = self.files.range((after, Unbounded)).map(|(file, _)| *file);
+        let files: Vec<_> = files.take(SEARCHED).collect();
         self.searched = files.last().copied().filter(|_| files.len() == SEARCHED);
         files
     }
