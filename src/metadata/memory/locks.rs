@@ -169,7 +169,7 @@ impl Locks for MemoryStore {
 
     async fn tidy_locks(&self, call: &Call, unseen: Duration) -> Result<Tidied, Error> {
         Ok(self.change_locks(&mut *self.admit_call(call)?, |tables| {
-            for file in tables.locks.to_search() {
+            for file in tables.locks.next_searched() {
                 if !tables.objects.contains_key(&file) {
                     tables.locks.drop_file(file);
                 }

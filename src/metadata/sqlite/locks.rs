@@ -57,7 +57,7 @@ impl Writable {
     }
 
     fn tidy_locks(&mut self, unseen: Duration) -> Outcome<Tidied, Self> {
-        for file in self.locks.to_search() {
+        for file in self.locks.next_searched() {
             if !self.is_file(file)? {
                 self.locks.drop_file(file);
             }

@@ -160,7 +160,7 @@ impl LockTable {
     }
 
     /// Files to look for whether they are still there: others at each call.
-    pub(in crate::metadata) fn to_search(&mut self) -> Vec<ObjectId> {
+    pub(in crate::metadata) fn next_searched(&mut self) -> Vec<ObjectId> {
         use std::ops::Bound::{Excluded, Unbounded};
         let after = self.searched.map_or(Unbounded, Excluded);
         let files = self.files.range((after, Unbounded)).map(|(file, _)| *file);
