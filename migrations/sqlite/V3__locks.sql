@@ -1,6 +1,6 @@
 -- Byte-range locks and share reservations of NLM clients. The server keeps all of them in memory (src/metadata/locks/table)
 -- and reads these rows when it opens the file, or when another process has written to it. Rows of removed files stay until
--- somebody looks for them (LockTable::next_searched).
+-- somebody looks for them (LockTable::to_search).
 
 -- A client: its address, the caller_name of its calls, the address of the server that they came to. Times are nanoseconds
 -- since 1970.
