@@ -129,6 +129,10 @@ pub trait Program: std::fmt::Debug + Send + Sync + 'static {
         true
     }
 
+    /// A copy of an earlier call is answered from the reply cache. A program whose work does not end with its
+    /// reply does the rest again.
+    fn repeated(&self, _call: CallMessage) {}
+
     /// How many bytes of memory a call may take beside its arguments: the largest reply, and all that it is
     /// made from. Asked for before the call runs, which waits for so much. Small calls, which give a few
     /// hundred bytes, say 0. Of the arguments of the others no more than [`super::FREE_BYTES`] are decoded.
