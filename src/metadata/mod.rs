@@ -22,6 +22,7 @@ mod check;
 mod decide;
 mod error;
 mod known_shares;
+mod locks;
 pub mod memory;
 mod namespace;
 mod paths;
@@ -42,6 +43,12 @@ pub use check::{
     Repair, Repairable, Repaired, Repairer, Totals, UsageState,
 };
 pub use error::{Answer, Error, Refusal, Source};
+pub use locks::{
+    Cancelled, Freed, LockBytes, LockClient, LockFilter, LockHolder, LockKind, LockLimits,
+    LockOutcome, LockOwner, LockRange, LockRecord, LockRecords, LockRequest, LockStanding,
+    LockTotals, Locks, RangeTooLarge, Reservation, ReservationCookie, Settled, ShareOutcome,
+    ShareRequest, Tidied, Transport, Unlocked, WaitHow, WhichClients,
+};
 pub use namespace::Namespace;
 pub use paths::PathFinder;
 pub use summary::Summary;

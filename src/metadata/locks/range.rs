@@ -1,0 +1,105 @@
+//! Ranges of bytes, and their forms on the wire.
+
+/// A range of bytes of a file, both ends included. The last byte of any file is [`LockRange::END`]; a range
+/// that ends there reaches to the end, however far the file grows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LockRange {
+    first: u64,
+    last: u64,
+}
+
+/// The range begins beyond the last byte that a file can have (NLM4_FBIG).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a range of bytes begins beyond 2^63 - 1")]
+pub struct RangeTooLarge;
+
+impl LockRange {
+    /// The last byte that a file can have.
+    pub const END: u64 = i64::MAX as u64;
+    /// Every byte of a file.
+    pub const WHOLE: Self = Self { first: 0, last: Self::END };
+
+    /// The bytes from `first` to `last`; `None` where that is none, or beyond [`LockRange::END`].
+    #[must_use]
+    pub fn new(first: u64, last: u64) -> Option<Self> {
+        (first <= last && last <= Self::END).then_some(Self { first, last })
+    }
+
+    /// The range of NLM version 4 (XNFS 14.1, nlm4_lock): a length of 0, and one that reaches beyond the last
+    /// byte, go to the end.
+    ///
+    /// # Errors
+    /// Where the offset is beyond the last byte.
+    pub fn from_wire(offset: u64, length: u64) -> Result<Self, RangeTooLarge> {
+        if offset > Self::END {
+            return Err(RangeTooLarge);
+        }
+        let last = match length {
+            0 => Self::END,
+            length => offset.saturating_add(length - 1).min(Self::END),
+        };
+        Ok(Self { first: offset, last })
+    }
+
+    /// The range of NLM versions 1 and 3 (XNFS 10.2, nlm_lock): lengths of 0 and of all ones go to the end.
+    #[must_use]
+    pub fn from_wire_32(offset: u32, length: u32) -> Self {
+        let first = u64::from(offset);
+        let last = match length {
+            0 | u32::MAX => Self::END,
+            length => first + u64::from(length) - 1,
+        };
+        Self { first, last }
+    }
+
+    /// Offset and length as version 4 writes them; 0 is to the end.
+    #[must_use]
+    pub fn to_wire(self) -> (u64, u64) {
+        let length = if self.last == Self::END { 0 } else { self.last - self.first + 1 };
+        (self.first, length)
+    }
+
+    /// Offset and length as versions 1 and 3 write them: what lies beyond their 32 bits is shown as their last
+    /// byte.
+    #[must_use]
+    pub fn to_wire_32(self) -> (u32, u32) {
+        let offset = u32::try_from(self.first).unwrap_or(u32::MAX);
+        let length = self.last - self.first + 1;
+        let length = match self.last {
+            Self::END => 0,
+            // All ones mean the end, as 0 does.
+            _ => u32::try_from(length).unwrap_or(0),
+        };
+        (offset, length)
+    }
+
+    /// Its first byte.
+    #[must_use]
+    pub fn first(self) -> u64 {
+        self.first
+    }
+
+    /// Its last byte.
+    #[must_use]
+    pub fn last(self) -> u64 {
+        self.last
+    }
+
+    /// Whether the two have a byte in common.
+    #[must_use]
+    pub fn overlaps(self, other: Self) -> bool {
+        self.first <= other.last && other.first <= self.last
+    }
+
+    /// Whether the two overlap or one begins behind the other's last byte.
+    #[must_use]
+    pub fn touches(self, other: Self) -> bool {
+        self.first <= other.last.saturating_add(1) && other.first <= self.last.saturating_add(1)
+    }
+
+    /// Whether every byte of `other` is in it.
+    #[must_use]
+    pub fn holds(self, other: Self) -> bool {
+        self.first <= other.first && other.last <= self.last
+    }
+}
