@@ -12,7 +12,7 @@ use crate::net::ServerSettings;
 use crate::types::settings::Time;
 
 /// The program's own modules, as log lines name them behind `trunkfs::`.
-const MODULES: [&str; 20] = [
+const MODULES: [&str; 22] = [
     "admin",
     "bench",
     "cli",
@@ -25,6 +25,8 @@ const MODULES: [&str; 20] = [
     "mount",
     "net",
     "nfs3",
+    "nlm",
+    "nsm",
     "ownership",
     "portmap",
     "rpc",

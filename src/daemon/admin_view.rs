@@ -9,6 +9,7 @@ use crate::config::Config;
 use crate::counters::{Clients, Measured, Readings, SlowCall};
 use crate::http::{About, Part, ShareState, Subject};
 use crate::net::ServerHandle;
+use crate::nlm::LockService;
 use crate::rpc::null_probe::{Service, own_address, probe};
 use crate::stores::{StoreProbe, Stores};
 use crate::types::Chain;
@@ -17,11 +18,17 @@ use crate::vfs::{ShareOverview, Vfs};
 /// How long the server may take to answer on its own port.
 const ANSWER_TIME: Duration = Duration::from_secs(3);
 
+/// What serves.
+pub(super) struct Serving {
+    pub(super) server: ServerHandle,
+    pub(super) vfs: Arc<Vfs>,
+    pub(super) locks: Option<Arc<LockService>>,
+}
+
 /// What the port shows.
 pub(super) struct AdminView {
     about: About,
-    server: ServerHandle,
-    vfs: Arc<Vfs>,
+    serving: Serving,
     measured: Vec<(String, Arc<dyn Measured>)>,
     parts: Vec<Arc<dyn Part>>,
     /// The names of each share's stores, by the share's name.
@@ -33,8 +40,7 @@ impl AdminView {
         about: About,
         config: &Config,
         stores: &Stores,
-        server: ServerHandle,
-        vfs: Arc<Vfs>,
+        serving: Serving,
     ) -> Self {
         let mut parts: Vec<Arc<dyn Part>> = vec![Arc::new(Nfs(own_address(about.nfs)))];
         for store in stores.probes(config) {
@@ -45,7 +51,7 @@ impl AdminView {
             let stores = (share.metadata_store.clone(), share.content_store.clone());
             (share.name.to_string(), stores)
         });
-        Self { about, server, vfs, measured, parts, stores: names.collect() }
+        Self { about, serving, measured, parts, stores: names.collect() }
     }
 }
 
@@ -60,21 +66,24 @@ impl Subject for AdminView {
     }
 
     fn clients(&self) -> &Arc<Clients> {
-        self.server.clients()
+        self.serving.server.clients()
     }
 
     fn slow(&self) -> Vec<SlowCall> {
-        self.server.slow().read()
+        self.serving.server.slow().read()
     }
 
     fn share_name(&self, number: u32) -> Option<String> {
-        self.vfs.share_name(number).map(ToString::to_string)
+        self.serving.vfs.share_name(number).map(ToString::to_string)
     }
 
     fn measure(&self) -> Readings {
         let mut readings = Readings::default();
-        self.server.read(&mut readings);
-        Measured::read(&*self.vfs, &mut readings);
+        self.serving.server.read(&mut readings);
+        Measured::read(&*self.serving.vfs, &mut readings);
+        if let Some(locks) = &self.serving.locks {
+            Measured::read(&**locks, &mut readings);
+        }
         for (store, part) in &self.measured {
             readings.of_store(store, &**part);
         }
@@ -82,7 +91,7 @@ impl Subject for AdminView {
     }
 
     async fn shares(&self) -> Vec<ShareState> {
-        let shares = self.vfs.overview().await.into_iter();
+        let shares = self.serving.vfs.overview().await.into_iter();
         shares.map(|share| state(share, &self.stores)).collect()
     }
 }

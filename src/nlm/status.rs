@@ -4,6 +4,8 @@
 //! Linux takes for ENOLCK; DENIED_NOLOCKS or FAILED for what passes, after which an UNLOCK is not repeated.
 
 use super::wire::Version;
+use crate::metadata::{self, RangeTooLarge};
+use crate::{availability, vfs};
 
 /// A status of version 4.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,8 +60,100 @@ impl Status {
         }
     }
 
+    /// Whether the file is there, and the caller may lock it.
+    pub(super) fn is_about_a_file(self) -> bool {
+        match self {
+            Self::Granted | Self::Denied | Self::Blocked | Self::Deadlock => true,
+            Self::DeniedNoLocks
+            | Self::DeniedGracePeriod
+            | Self::ReadOnly
+            | Self::StaleHandle
+            | Self::TooBig
+            | Self::Failed => false,
+        }
+    }
+
     /// The name of a status by its number.
     pub(super) fn name(number: u32) -> Option<&'static str> {
         Self::ALL.iter().find(|(status, _)| *status as u32 == number).map(|(_, name)| *name)
+    }
+}
+
+/// Why a call does not get what it asks for.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Error {
+    /// The share's rules, the file's permissions or the store said no, or the store failed.
+    #[error(transparent)]
+    Vfs(#[from] vfs::Error),
+    /// The bytes of a handle are none that this server made.
+    #[error("not a handle of this server")]
+    BadHandle,
+    #[error(transparent)]
+    Range(#[from] RangeTooLarge),
+}
+
+impl From<metadata::Error> for Error {
+    fn from(error: metadata::Error) -> Self {
+        Self::Vfs(error.into())
+    }
+}
+
+/// How much of the operator's attention an error deserves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Notice {
+    Refusal,
+    /// The store is full, read-only or away.
+    Outage,
+    Fault,
+}
+
+/// The status of an error, and how it is told. DENIED_GRACE_PERIOD for what passes.
+pub(super) fn verdict(error: &Error) -> (Status, Notice) {
+    let (status, notice) = match error {
+        Error::BadHandle => (Status::StaleHandle, Notice::Refusal),
+        Error::Range(RangeTooLarge) => (Status::TooBig, Notice::Refusal),
+        Error::Vfs(error) => match error {
+            vfs::Error::Metadata(error) => of_metadata(error),
+            // As NFS answers.
+            vfs::Error::UnknownShare | vfs::Error::ClientRefused => {
+                (Status::StaleHandle, Notice::Refusal)
+            }
+            vfs::Error::Busy => (Status::DeniedGracePeriod, Notice::Refusal),
+            vfs::Error::PortRefused
+            | vfs::Error::ReadOnly
+            | vfs::Error::TooWeak
+            | vfs::Error::CrossShare => (Status::Failed, Notice::Refusal),
+            vfs::Error::Content(_) | vfs::Error::ContentLost { .. } => {
+                (Status::Failed, Notice::Fault)
+            }
+        },
+    };
+    (status, if availability::is_told(error) { Notice::Refusal } else { notice })
+}
+
+/// FAILED and not DENIED for who may not: programs take DENIED for "held", and try again.
+fn of_metadata(error: &metadata::Error) -> (Status, Notice) {
+    match error {
+        metadata::Error::Stale | metadata::Error::NotFound => {
+            (Status::StaleHandle, Notice::Refusal)
+        }
+        metadata::Error::Unavailable(_) => (Status::DeniedGracePeriod, Notice::Outage),
+        metadata::Error::Cancelled => (Status::DeniedGracePeriod, Notice::Refusal),
+        metadata::Error::ReadOnly(_) => (Status::ReadOnly, Notice::Outage),
+        metadata::Error::NoSpace(_) => (Status::DeniedNoLocks, Notice::Outage),
+        metadata::Error::TooLarge => (Status::TooBig, Notice::Refusal),
+        metadata::Error::Exists
+        | metadata::Error::NotDirectory
+        | metadata::Error::IsDirectory
+        | metadata::Error::NotEmpty
+        | metadata::Error::AccessDenied
+        | metadata::Error::NotPermitted
+        | metadata::Error::Invalid
+        | metadata::Error::BadType
+        | metadata::Error::TooManyLinks
+        | metadata::Error::NotSync => (Status::Failed, Notice::Refusal),
+        metadata::Error::Damaged(_) | metadata::Error::Schema(_) | metadata::Error::Backend(_) => {
+            (Status::Failed, Notice::Fault)
+        }
     }
 }

@@ -7,12 +7,11 @@
 use bytes::Bytes;
 
 use super::status::Status;
+use crate::metadata::{LockBytes, LockHolder, LockRange, RangeTooLarge};
 use crate::xdr::{DecodeError, Decoder, Encoder, Message};
 
 /// The longest string, cookie, handle or owner handle, in bytes (LM_MAXSTRLEN, MAXNETOBJ_SZ).
-pub(super) const MAX_BYTES: usize = 1024;
-/// The last byte that a range can have.
-pub(super) const LAST_BYTE: u64 = i64::MAX as u64;
+const MAX_BYTES: usize = LockBytes::MOST;
 
 /// A version of the protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -52,9 +51,9 @@ impl Version {
 /// A range of a file that is to be locked, and whose (nlm_lock).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Lock {
-    pub(super) caller_name: Bytes,
-    pub(super) handle: Bytes,
-    pub(super) oh: Bytes,
+    pub(super) caller_name: LockBytes,
+    pub(super) handle: LockBytes,
+    pub(super) oh: LockBytes,
     pub(super) svid: i32,
     pub(super) offset: u64,
     /// 0 for all up to the end of what can be locked.
@@ -64,9 +63,9 @@ pub(super) struct Lock {
 impl Lock {
     fn decode(from: &mut Decoder, version: Version) -> Result<Self, DecodeError> {
         Ok(Self {
-            caller_name: from.opaque(MAX_BYTES)?,
-            handle: from.opaque(MAX_BYTES)?,
-            oh: from.opaque(MAX_BYTES)?,
+            caller_name: bytes(from)?,
+            handle: bytes(from)?,
+            oh: bytes(from)?,
             svid: signed(from)?,
             offset: version.decode(from)?,
             length: match (version.is_wide(), version.decode(from)?) {
@@ -79,9 +78,9 @@ impl Lock {
 
     /// As it came, for GRANTED.
     fn encode(&self, to: &mut Encoder, version: Version) {
-        to.opaque(&self.caller_name);
-        to.opaque(&self.handle);
-        to.opaque(&self.oh);
+        to.opaque(self.caller_name.as_bytes());
+        to.opaque(self.handle.as_bytes());
+        to.opaque(self.oh.as_bytes());
         put_signed(to, self.svid);
         if version.is_wide() {
             to.u64(self.offset);
@@ -93,13 +92,9 @@ impl Lock {
         }
     }
 
-    /// The first and the last byte; `None` where the first is beyond what can be locked.
-    pub(super) fn range(&self) -> Option<(u64, u64)> {
-        if self.offset > LAST_BYTE {
-            return None;
-        }
-        let end = self.length.checked_sub(1).and_then(|more| self.offset.checked_add(more));
-        Some((self.offset, end.unwrap_or(LAST_BYTE).min(LAST_BYTE)))
+    /// The bytes that it is about.
+    pub(super) fn range(&self) -> Result<LockRange, RangeTooLarge> {
+        LockRange::from_wire(self.offset, self.length)
     }
 }
 
@@ -187,9 +182,9 @@ impl UnlockArguments {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct ShareArguments {
     pub(super) cookie: Bytes,
-    pub(super) caller_name: Bytes,
-    pub(super) handle: Bytes,
-    pub(super) oh: Bytes,
+    pub(super) caller_name: LockBytes,
+    pub(super) handle: LockBytes,
+    pub(super) oh: LockBytes,
     /// What others may not do: 1 read, 2 write, a sum of them (fsh_mode).
     pub(super) mode: u8,
     /// What this one does (fsh_access).
@@ -199,8 +194,7 @@ pub(super) struct ShareArguments {
 impl ShareArguments {
     pub(super) fn decode(from: &mut Decoder) -> Result<Self, DecodeError> {
         let cookie = from.opaque(MAX_BYTES)?;
-        let caller_name = from.opaque(MAX_BYTES)?;
-        let (handle, oh) = (from.opaque(MAX_BYTES)?, from.opaque(MAX_BYTES)?);
+        let (caller_name, handle, oh) = (bytes(from)?, bytes(from)?, bytes(from)?);
         let (mode, access) = (two_bits(from)?, two_bits(from)?);
         // Reclaim: a share that is there, or free, is granted anyway.
         flag(from)?;
@@ -209,43 +203,31 @@ impl ShareArguments {
 }
 
 /// FREE_ALL's arguments (nlm_notify). The state is not looked at.
-pub(super) fn decode_free_all(from: &mut Decoder) -> Result<Bytes, DecodeError> {
-    let name = from.opaque(MAX_BYTES)?;
+pub(super) fn decode_free_all(from: &mut Decoder) -> Result<LockBytes, DecodeError> {
+    let name = bytes(from)?;
     signed(from)?;
     Ok(name)
 }
 
 /// What the statd of the machine calls with: the client's name, its new state, and what was noted for it.
-pub(super) fn decode_rebooted(from: &mut Decoder) -> Result<(Bytes, i32, [u8; 16]), DecodeError> {
-    Ok((from.opaque(MAX_BYTES)?, signed(from)?, from.fixed()?))
+pub(super) fn decode_rebooted(
+    from: &mut Decoder,
+) -> Result<(LockBytes, i32, [u8; 16]), DecodeError> {
+    Ok((bytes(from)?, signed(from)?, from.fixed()?))
 }
 
-/// Who holds what is in the way of a lock (nlm_holder).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Holder {
-    pub(super) exclusive: bool,
-    pub(super) svid: i32,
-    pub(super) oh: Bytes,
-    pub(super) first: u64,
-    pub(super) last: u64,
-}
-
-impl Holder {
-    /// A range beyond 32 bits is clamped where there are no more.
-    fn encode(&self, to: &mut Encoder, version: Version) {
-        to.boolean(self.exclusive);
-        put_signed(to, self.svid);
-        to.opaque(&self.oh);
-        if version.is_wide() {
-            to.u64(self.first);
-            to.u64(if self.last >= LAST_BYTE { 0 } else { self.last - self.first + 1 });
-            return;
-        }
-        to.u32(u32::try_from(self.first).unwrap_or(u32::MAX));
-        let length = u32::try_from(self.last).map_or(0, |last| {
-            // The whole of 32 bits is up to the end.
-            u32::try_from(u64::from(last) - self.first + 1).unwrap_or(0)
-        });
+/// Writes who holds what is in the way of a lock (nlm_holder).
+fn put_holder(to: &mut Encoder, holder: &LockHolder, version: Version) {
+    to.boolean(holder.kind.is_exclusive());
+    put_signed(to, holder.svid);
+    to.opaque(holder.oh.as_bytes());
+    if version.is_wide() {
+        let (offset, length) = holder.range.to_wire();
+        to.u64(offset);
+        to.u64(length);
+    } else {
+        let (offset, length) = holder.range.to_wire_32();
+        to.u32(offset);
         to.u32(length);
     }
 }
@@ -264,7 +246,7 @@ pub(super) enum Answer {
 /// Why TEST does not say GRANTED.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum TestFailure {
-    Held(Holder),
+    Held(LockHolder),
     Other(Status),
 }
 
@@ -285,7 +267,7 @@ impl Answer {
         to.u32(self.status().number(version));
         match self {
             Self::Plain(_) | Self::Test(Ok(()) | Err(TestFailure::Other(_))) => {}
-            Self::Test(Err(TestFailure::Held(holder))) => holder.encode(&mut to, version),
+            Self::Test(Err(TestFailure::Held(holder))) => put_holder(&mut to, holder, version),
             // The sequence.
             Self::Share(_) => to.u32(0),
         }
@@ -296,6 +278,10 @@ impl Answer {
 /// GRANTED's results, and GRANTED_RES's arguments (nlm_res).
 pub(super) fn decode_result(from: &mut Decoder) -> Result<(Bytes, u32), DecodeError> {
     Ok((from.opaque(MAX_BYTES)?, from.u32()?))
+}
+
+fn bytes(from: &mut Decoder) -> Result<LockBytes, DecodeError> {
+    LockBytes::new(&from.opaque(MAX_BYTES)?).ok_or(DecodeError::TooLong)
 }
 
 fn flag(from: &mut Decoder) -> Result<bool, DecodeError> {
@@ -322,18 +308,8 @@ mod tests {
     use super::*;
 
     fn lock(offset: u64, length: u64) -> Lock {
-        let empty = Bytes::new;
+        let empty = || LockBytes::new(b"").unwrap();
         Lock { caller_name: empty(), handle: empty(), oh: empty(), svid: -1, offset, length }
-    }
-
-    #[test]
-    fn ranges_end_where_files_may() {
-        assert_eq!(lock(0, 0).range(), Some((0, LAST_BYTE)));
-        assert_eq!(lock(10, 1).range(), Some((10, 10)));
-        assert_eq!(lock(10, u64::MAX - 1).range(), Some((10, LAST_BYTE)));
-        assert_eq!(lock(LAST_BYTE, 1).range(), Some((LAST_BYTE, LAST_BYTE)));
-        assert_eq!(lock(LAST_BYTE, 5).range(), Some((LAST_BYTE, LAST_BYTE)));
-        assert_eq!(lock(LAST_BYTE + 1, 1).range(), None);
     }
 
     fn round(version: Version, offset: u64, length: u64) -> Lock {
@@ -349,30 +325,13 @@ mod tests {
 
     #[test]
     fn all_ones_are_the_end_in_each_width() {
-        let whole = |lock: Lock| (lock.offset, lock.range().map(|(_, last)| last));
-        let end = Some(LAST_BYTE);
+        let whole = |lock: Lock| (lock.offset, lock.range().unwrap().last());
+        let end = LockRange::END;
         assert_eq!(whole(round(Version::Four, 10, u64::MAX)), (10, end));
-        assert_eq!(whole(round(Version::Four, 10, 0xffff_ffff)), (10, Some(10 + 0xffff_fffe)));
+        assert_eq!(whole(round(Version::Four, 10, 0xffff_ffff)), (10, 10 + 0xffff_fffe));
         assert_eq!(whole(round(Version::Three, 0xffff_ffff, 0xffff_ffff)), (0xffff_ffff, end));
         assert_eq!(whole(round(Version::One, 7, 0)), (7, end));
-        assert_eq!(whole(round(Version::Three, 7, 3)), (7, Some(9)));
-    }
-
-    #[test]
-    fn a_holder_beyond_32_bits_is_clamped() {
-        let encoded = |version, first, last| {
-            let holder = Holder { exclusive: false, svid: 3, oh: Bytes::new(), first, last };
-            let mut to = Encoder::new();
-            holder.encode(&mut to, version);
-            let mut from = Decoder::new(to.finish().segments().concat().into());
-            from.fixed::<12>().unwrap();
-            (version.decode(&mut from).unwrap(), version.decode(&mut from).unwrap())
-        };
-        assert_eq!(encoded(Version::Four, 5, LAST_BYTE), (5, 0));
-        assert_eq!(encoded(Version::Four, 5, 1 << 40), (5, (1 << 40) - 4));
-        assert_eq!(encoded(Version::Three, 5, 9), (5, 5));
-        assert_eq!(encoded(Version::Three, 5, 1 << 40), (5, 0));
-        assert_eq!(encoded(Version::Three, 1 << 40, 1 << 41), (0xffff_ffff, 0));
-        assert_eq!(encoded(Version::One, 0, 0xffff_ffff), (0, 0));
+        assert_eq!(whole(round(Version::Three, 7, 3)), (7, 9));
+        assert!(lock(LockRange::END + 1, 1).range().is_err());
     }
 }
