@@ -12,7 +12,7 @@ use tokio::sync::{Notify, oneshot};
 use super::single_writer::{OpError, Outcome, Tables};
 use super::{Answer, Error};
 use crate::counters::Histogram;
-use crate::types::{Bounds, Claimant, Context, FairQueue, Ticket};
+use crate::types::{Bounds, Call, Claimant, Context, FairQueue, Ticket};
 
 /// A call, whatever it answers.
 pub(super) trait Job<T: Tables>: Send {
@@ -48,14 +48,14 @@ impl<R, T: Tables> Drop for Pending<R, T> {
     }
 }
 
-struct Call<R, F> {
-    cx: Option<Context>,
+struct Waits<R, F> {
+    call: Option<Call>,
     work: F,
     outcome: Option<Answer<R>>,
     reply: Option<oneshot::Sender<Answer<R>>>,
 }
 
-impl<R, F> Call<R, F> {
+impl<R, F> Waits<R, F> {
     fn send(&mut self, answer: Answer<R>) {
         if let Some(reply) = self.reply.take() {
             // A caller may have gone since the call was taken.
@@ -64,14 +64,14 @@ impl<R, F> Call<R, F> {
     }
 }
 
-impl<R, T, F> Job<T> for Call<R, F>
+impl<R, T, F> Job<T> for Waits<R, F>
 where
     R: Send,
     T: Tables,
     F: FnMut(&mut T) -> Outcome<R, T> + Send,
 {
     fn is_wanted(&mut self) -> bool {
-        let over = self.cx.as_ref().is_some_and(|cx| cx.call.is_over());
+        let over = self.call.as_ref().is_some_and(Call::is_over);
         if over {
             self.fail(Error::Cancelled);
         }
@@ -142,17 +142,17 @@ impl<T: Tables + 'static> Queue<T> {
     /// [`Error::Unavailable`] where too many calls wait, or the queue is closed.
     pub(super) fn add<R: Send + 'static>(
         self: &Arc<Self>,
-        cx: Option<&Context>,
+        call: Option<&Call>,
         work: impl FnMut(&mut T) -> Outcome<R, T> + Send + 'static,
     ) -> Result<Pending<R, T>, Error> {
         let (reply, answer) = oneshot::channel();
-        let call = Call { cx: cx.cloned(), work, outcome: None, reply: Some(reply) };
+        let waits = Waits { call: call.cloned(), work, outcome: None, reply: Some(reply) };
         let mut waiting = self.waiting.lock();
         if waiting.closed {
             return Err(closed());
         }
-        let claimant = cx.and_then(|cx| cx.call.claimant);
-        let ticket = waiting.jobs.push(claimant, Box::new(call));
+        let claimant = call.and_then(|call| call.claimant);
+        let ticket = waiting.jobs.push(claimant, Box::new(waits));
         let ticket = ticket.map_err(|full| Error::Unavailable(Box::new(full)))?;
         let wakes_task = waiting.jobs.len() >= waiting.awaited;
         drop(waiting);
@@ -170,7 +170,16 @@ impl<T: Tables + 'static> Queue<T> {
         mut work: impl FnMut(&mut T, &Context) -> Outcome<R, T> + Send + 'static,
     ) -> Option<Answer<R>> {
         let context = cx.clone();
-        let mut pending = match self.add(Some(cx), move |tables| work(tables, &context)) {
+        self.carry_out(&cx.call, move |tables| work(tables, &context)).await
+    }
+
+    /// The same for what asks for no more than the call's limits.
+    pub(super) async fn carry_out<R: Send + 'static>(
+        self: &Arc<Self>,
+        call: &Call,
+        work: impl FnMut(&mut T) -> Outcome<R, T> + Send + 'static,
+    ) -> Option<Answer<R>> {
+        let mut pending = match self.add(Some(call), work) {
             Ok(pending) => pending,
             Err(_) if self.is_closed() => return None,
             Err(error) => return Some(Err(error.into())),
@@ -178,8 +187,8 @@ impl<T: Tables + 'static> Queue<T> {
         tokio::select! {
             biased;
             answer = &mut pending.answer => return answer.ok(),
-            () = cx.call.cancel.cancelled() => {}
-            () = tokio::time::sleep_until(cx.call.deadline) => {}
+            () = call.cancel.cancelled() => {}
+            () = tokio::time::sleep_until(call.deadline) => {}
         }
         if pending.leave() {
             return Some(Err(Error::Cancelled.into()));

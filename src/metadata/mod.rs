@@ -65,7 +65,7 @@ pub use types::{
 
 /// A store that is served. See the module for the contract.
 #[async_trait::async_trait]
-pub trait MetadataStore: Namespace + Catalog {
+pub trait MetadataStore: Namespace + Catalog + Locks {
     /// Opens a share, making it and its root on first use. What `spec` says of the root and the
     /// chunk size counts only then; it is never changed silently afterwards.
     async fn open_share(&self, spec: &ShareSpec) -> Result<Share, Error>;

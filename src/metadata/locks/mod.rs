@@ -20,11 +20,16 @@
 //! [`Locks::settle`] for its answer to a callback, [`Locks::lock`] for its poll, [`Locks::unlock`] and
 //! [`Locks::cancel_lock`] of the very range.
 
+mod names;
 mod range;
+pub(super) mod table;
 mod types;
+mod wakes;
 
 use std::time::Duration;
 
+pub(super) use self::names::{is_name_of, only_name};
+pub(super) use self::wakes::Wakes;
 pub use range::{LockRange, RangeTooLarge};
 pub use types::{
     Cancelled, Freed, LockBytes, LockClient, LockFilter, LockHolder, LockKind, LockLimits,

@@ -68,7 +68,7 @@ impl LockRange {
         let length = match self.last {
             Self::END => 0,
             // All ones mean the end, as 0 does.
-            _ => u32::try_from(length).unwrap_or(0),
+            _ => u32::try_from(length).ok().filter(|length| *length != u32::MAX).unwrap_or(0),
         };
         (offset, length)
     }
@@ -97,9 +97,78 @@ impl LockRange {
         self.first <= other.last.saturating_add(1) && other.first <= self.last.saturating_add(1)
     }
 
+    /// The least range that holds both.
+    #[must_use]
+    pub(super) fn hull(self, other: Self) -> Self {
+        Self { first: self.first.min(other.first), last: self.last.max(other.last) }
+    }
+
     /// Whether every byte of `other` is in it.
     #[must_use]
     pub fn holds(self, other: Self) -> bool {
         self.first <= other.first && other.last <= self.last
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const END: u64 = LockRange::END;
+
+    fn range(first: u64, last: u64) -> LockRange {
+        LockRange::new(first, last).unwrap()
+    }
+
+    #[test]
+    fn ranges_of_version_4_go_over_the_wire_and_back() {
+        for (wire, expected, back) in [
+            ((0, 0), (0, END), (0, 0)),
+            ((0, 1), (0, 0), (0, 1)),
+            ((10, 20), (10, 29), (10, 20)),
+            ((10, 0), (10, END), (10, 0)),
+            ((10, u64::MAX), (10, END), (10, 0)),
+            ((END, 1), (END, END), (END, 0)),
+            ((END, 2), (END, END), (END, 0)),
+            ((END - 1, 1), (END - 1, END - 1), (END - 1, 1)),
+            ((0, END), (0, END - 1), (0, END)),
+        ] {
+            let found = LockRange::from_wire(wire.0, wire.1);
+            assert_eq!(found, Ok(range(expected.0, expected.1)), "{wire:?}");
+            assert_eq!(found.unwrap().to_wire(), back, "{wire:?}");
+        }
+        assert_eq!(LockRange::from_wire(END + 1, 1), Err(RangeTooLarge));
+        assert_eq!(LockRange::from_wire(u64::MAX, 0), Err(RangeTooLarge));
+    }
+
+    #[test]
+    fn ranges_of_version_3_go_over_the_wire_and_back() {
+        for (wire, expected, back) in [
+            ((0, 0), (0, END), (0, 0)),
+            ((7, u32::MAX), (7, END), (7, 0)),
+            ((u32::MAX, u32::MAX), (u64::from(u32::MAX), END), (u32::MAX, 0)),
+            ((u32::MAX, 1), (u64::from(u32::MAX), u64::from(u32::MAX)), (u32::MAX, 1)),
+            ((5, 5), (5, 9), (5, 5)),
+        ] {
+            let found = LockRange::from_wire_32(wire.0, wire.1);
+            assert_eq!(found, range(expected.0, expected.1), "{wire:?}");
+            assert_eq!(found.to_wire_32(), back, "{wire:?}");
+        }
+        // A holder beyond 32 bits.
+        assert_eq!(range(1 << 40, (1 << 40) + 9).to_wire_32(), (u32::MAX, 10));
+        assert_eq!(range(0, 1 << 40).to_wire_32(), (0, 0));
+        assert_eq!(range(0, u64::from(u32::MAX) - 1).to_wire_32(), (0, 0));
+    }
+
+    #[test]
+    fn neighbours_touch_and_do_not_overlap() {
+        assert!(range(0, 4).overlaps(range(4, 9)));
+        assert!(!range(0, 4).overlaps(range(5, 9)));
+        assert!(range(0, 4).touches(range(5, 9)));
+        assert!(range(5, 9).touches(range(0, 4)));
+        assert!(!range(0, 4).touches(range(6, 9)));
+        assert!(range(0, END).touches(range(END, END)));
+        assert!(range(0, 9).holds(range(9, 9)));
+        assert!(!range(0, 9).holds(range(9, 10)));
     }
 }

@@ -226,7 +226,7 @@ pub enum WhichClients {
 /// What was freed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Freed {
-    /// Clients that were meant, whether they had something or not.
+    /// Clients that were meant.
     pub clients: u64,
     pub locks: u64,
     pub waiters: u64,
@@ -287,7 +287,10 @@ pub enum LockStanding {
     Reserved,
     Waiting,
     /// A share reservation, which has no range, no kind and no svid.
-    Share { mode: u8, access: u8 },
+    Share {
+        mode: u8,
+        access: u8,
+    },
 }
 
 /// One lock, waiter, reservation or share reservation.

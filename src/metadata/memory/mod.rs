@@ -5,6 +5,7 @@
 //! writer.
 
 mod invariants;
+mod locks;
 mod read;
 mod state;
 mod tables;
@@ -23,6 +24,7 @@ use crate::types::{
 };
 
 use self::state::MemoryTables;
+use super::locks::Wakes;
 use super::single_writer::{self, OpError};
 use super::{
     Answer, Catalog, CreateHow, Created, Error, Flush, FlushOutcome, Invariants, Link, LinkTarget,
@@ -36,6 +38,7 @@ pub struct MemoryStore {
     state: Arc<Mutex<MemoryTables>>,
     /// Shared by those that keep loads away.
     loads: Arc<tokio::sync::RwLock<()>>,
+    wakes: Wakes,
 }
 
 impl MemoryStore {
@@ -249,6 +252,7 @@ impl MetadataStore for MemoryStore {
 
     async fn close(&self) {
         self.state.lock().closed = true;
+        self.wakes.close();
     }
 }
 

@@ -3,8 +3,13 @@
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
 
+use uuid::Uuid;
+
+use crate::metadata::locks::table::LockTable;
 use crate::metadata::single_writer::{Edge, counted_bytes};
-use crate::metadata::{Answer, Capabilities, Error, Share, ShareSpec, Usage, decide, rules};
+use crate::metadata::{
+    Answer, Capabilities, Error, LockLimits, Share, ShareSpec, Usage, decide, rules,
+};
 use crate::types::{
     Attributes, Context, Cookie, Fileid, Fsid, Name, ObjectId, ShareId, SymlinkTarget, Timestamp,
 };
@@ -27,6 +32,7 @@ pub(super) struct MemoryTables {
     pub(super) verifiers: HashMap<ObjectId, u64>,
     /// What all instances would share.
     pub(super) settings: HashMap<String, String>,
+    pub(super) locks: LockTable,
     /// How many objects there may be, each further name of a file counted as one.
     pub(super) max_objects: u64,
     last_share: i16,
@@ -45,6 +51,7 @@ impl Default for MemoryTables {
             targets: HashMap::new(),
             verifiers: HashMap::new(),
             settings: HashMap::new(),
+            locks: LockTable::new(Uuid::new_v4(), LockLimits::default()),
             max_objects: u64::MAX,
             last_share: 0,
             last_fileid: Fileid(0),

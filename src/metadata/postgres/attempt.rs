@@ -48,7 +48,7 @@ impl Attempt {
             return Err(Error::Unavailable(text.into()));
         }
         self.passes.iter().for_each(Pass::narrow);
-        admit(cx)
+        admit(&cx.call)
     }
 }
 
@@ -72,7 +72,7 @@ impl PostgresStore {
     /// Waits for the objects' turn, where the attempt has it not already.
     pub(super) async fn pass(&self, cx: &Context, attempt: &mut Attempt) -> Result<(), Error> {
         for &object in attempt.objects.iter().skip(attempt.passes.len()) {
-            let passing = within(cx, self.gates.pass(cx.call.claimant, object));
+            let passing = within(&cx.call, self.gates.pass(cx.call.claimant, object));
             let passed = cx.call.timing.timed(Phase::Connection, passing).await?;
             attempt.passes.push(passed.map_err(|full| Error::Unavailable(full.into()))?);
         }

@@ -167,11 +167,16 @@ impl PostgresStore {
         let arguments = Arc::new(arguments);
         let mut backoff = Backoff::new();
         loop {
-            let connecting = within(cx, self.pool.get(cx.call.claimant));
+            let connecting = within(&cx.call, self.pool.get(cx.call.claimant));
             let failure = match self.connected(cx, connecting).await? {
                 Ok(connection) => {
                     let task = query(connection, statement, Arc::clone(&arguments));
-                    match cx.call.timing.timed(Phase::Database, within(cx, finished(task))).await? {
+                    match cx
+                        .call
+                        .timing
+                        .timed(Phase::Database, within(&cx.call, finished(task)))
+                        .await?
+                    {
                         Ok((connection, value)) => {
                             return Ok(Read { value, server: connection.server });
                         }
@@ -180,7 +185,7 @@ impl PostgresStore {
                 }
                 Err(failure) => failure,
             };
-            backoff.pause(cx, failure).await?;
+            backoff.pause(&cx.call, failure).await?;
         }
     }
 
@@ -206,7 +211,12 @@ impl PostgresStore {
             let failure = match self.connection(cx, attempt).await? {
                 Ok(connection) => {
                     let task = query(connection, statement, Arc::clone(&arguments));
-                    match cx.call.timing.timed(Phase::Database, within(cx, finished(task))).await? {
+                    match cx
+                        .call
+                        .timing
+                        .timed(Phase::Database, within(&cx.call, finished(task)))
+                        .await?
+                    {
                         Ok((connection, rows)) => {
                             attempt.connection = Some(connection);
                             return Ok(rows);
@@ -216,7 +226,7 @@ impl PostgresStore {
                 }
                 Err(failure) => failure,
             };
-            attempt.backoff.pause(cx, failure).await?;
+            attempt.backoff.pause(&cx.call, failure).await?;
         }
     }
 
@@ -230,7 +240,7 @@ impl PostgresStore {
             return Ok(Ok(connection));
         }
         self.pass(cx, attempt).await?;
-        let connecting = within(cx, self.pool.get_for_mutation(cx.call.claimant));
+        let connecting = within(&cx.call, self.pool.get_for_mutation(cx.call.claimant));
         self.connected(cx, connecting).await
     }
 
@@ -255,7 +265,7 @@ impl PostgresStore {
         let claiming = async {
             claiming.await.unwrap_or_else(|panicked| Err(PostgresError::Lost(Box::new(panicked))))
         };
-        Ok(match cx.call.timing.timed(Phase::Connection, within(cx, claiming)).await? {
+        Ok(match cx.call.timing.timed(Phase::Connection, within(&cx.call, claiming)).await? {
             Err(PostgresError::ReadOnly(source)) => Err(self.refused(reason, source)),
             claimed => claimed,
         })
@@ -328,7 +338,7 @@ impl PostgresStore {
                 },
                 other => other,
             };
-            attempt.backoff.pause(cx, failure).await?;
+            attempt.backoff.pause(&cx.call, failure).await?;
         }
     }
 
@@ -341,12 +351,19 @@ impl PostgresStore {
         source: Source,
     ) -> Result<Result<(), PostgresError>, Error> {
         attempt.backoff.after(PostgresError::NotJoined(source))?;
-        Ok(match cx.call.timing.timed(Phase::Database, within(cx, self.lease.enter())).await? {
-            Ok(Mode::Shared) => Ok(()),
-            Ok(Mode::Alone) => return Err(Error::Unavailable(Box::new(HeldHere))),
-            Err(PostgresError::NotJoined(source)) => return Err(Error::Unavailable(source)),
-            Err(failure) => Err(failure),
-        })
+        Ok(
+            match cx
+                .call
+                .timing
+                .timed(Phase::Database, within(&cx.call, self.lease.enter()))
+                .await?
+            {
+                Ok(Mode::Shared) => Ok(()),
+                Ok(Mode::Alone) => return Err(Error::Unavailable(Box::new(HeldHere))),
+                Err(PostgresError::NotJoined(source)) => return Err(Error::Unavailable(source)),
+                Err(failure) => Err(failure),
+            },
+        )
     }
 
     /// Runs a statement that may be repeated, for a caller without a context.
@@ -445,7 +462,9 @@ fn query(
     tokio::spawn(async move { execute(connection, statement, &borrowed(&arguments)).await })
 }
 
-async fn finished<T>(task: JoinHandle<Result<T, PostgresError>>) -> Result<T, PostgresError> {
+pub(super) async fn finished<T>(
+    task: JoinHandle<Result<T, PostgresError>>,
+) -> Result<T, PostgresError> {
     task.await.unwrap_or_else(|panicked| Err(PostgresError::Lost(Box::new(panicked))))
 }
 

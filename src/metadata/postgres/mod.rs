@@ -25,6 +25,7 @@ mod lease;
 mod link;
 mod load;
 mod load_fence;
+mod locks;
 mod maintenance;
 mod migrations;
 mod other_service;
@@ -58,6 +59,7 @@ use self::change_log::Pruning;
 use self::error::PostgresError;
 use self::gates::Gates;
 use self::lease::{HeldHere, Lease};
+use self::locks::LockWakes;
 pub use self::migrations::PostgresSchema;
 use self::pool::Pool;
 use self::read_index::ReadIndex;
@@ -94,6 +96,7 @@ pub struct PostgresStore {
     usages: Usages,
     /// What its connections call themselves in their writer slots.
     instance: Uuid,
+    lock_wakes: LockWakes,
     _pruning: Option<Pruning>,
 }
 
@@ -150,6 +153,7 @@ impl PostgresStore {
             shares,
             usages,
             instance,
+            lock_wakes: LockWakes::default(),
             _pruning: pruning,
         })
     }
@@ -464,6 +468,7 @@ impl MetadataStore for PostgresStore {
     async fn close(&self) {
         self.alone.close().await;
         self.index.close();
+        self.lock_wakes.close();
         self.pool.close();
         self.lease.leave().await;
     }

@@ -17,6 +17,7 @@ use super::connect::{Connected, Connector};
 use super::error::PostgresError;
 use super::execute::FLUSH;
 use super::lease::Lease;
+use super::locks::Mark;
 use super::maintenance;
 use super::session::{self, Place, ServerRole, ServerStart, Slot};
 use super::statements::Statements;
@@ -37,6 +38,8 @@ pub(super) struct Connection {
     pub(super) client: Arc<ClientWrapper>,
     /// Its writer slot, which a connection that only reads may lack.
     pub(super) slot: Option<Slot>,
+    /// What the lock functions must know of it, once one was called on it.
+    pub(super) mark: Option<Mark>,
     /// Counts what runs on the connections of its pool.
     pub(super) statements: Arc<Statements>,
     /// It was made while its instance had not joined.
@@ -232,7 +235,18 @@ impl managed::Manager for Manager {
             Place::Outside => (None, true),
         };
         let statements = self.statements.clone();
-        Ok(Connection { client, slot, statements, outside, role, server, since, end, call_limit })
+        Ok(Connection {
+            client,
+            slot,
+            mark: None,
+            statements,
+            outside,
+            role,
+            server,
+            since,
+            end,
+            call_limit,
+        })
     }
 
     async fn recycle(

@@ -169,7 +169,7 @@ impl PostgresStore {
                 tokio::spawn(read_all(reader, Arc::clone(&self.pool)));
             }
         }
-        let answered = cx.call.timing.timed(Phase::Database, within(cx, answered)).await?;
+        let answered = cx.call.timing.timed(Phase::Database, within(&cx.call, answered)).await?;
         Ok(answered.ok().flatten())
     }
 }

@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use super::error::PostgresError;
 use crate::metadata::Error;
-use crate::types::{Context, Phase};
+use crate::types::{Call, Phase};
 
 /// How long a database that is away is waited for; then the caller is told, who may ask again.
 pub(super) const PATIENCE: Duration = Duration::from_secs(2);
@@ -14,14 +14,14 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(2);
 pub(super) const TRANSIENT_REPEATS: u32 = 16;
 
 /// Ends with [`Error::Cancelled`] where the call is over.
-pub(super) fn admit(cx: &Context) -> Result<(), Error> {
-    if cx.call.is_over() { Err(Error::Cancelled) } else { Ok(()) }
+pub(super) fn admit(call: &Call) -> Result<(), Error> {
+    if call.is_over() { Err(Error::Cancelled) } else { Ok(()) }
 }
 
 /// Waits for `work`, or until the call is over. Only for what may be dropped half done.
-pub(super) async fn within<T>(cx: &Context, work: impl Future<Output = T>) -> Result<T, Error> {
-    admit(cx)?;
-    cx.call.within(work).await.ok_or(Error::Cancelled)
+pub(super) async fn within<T>(call: &Call, work: impl Future<Output = T>) -> Result<T, Error> {
+    admit(call)?;
+    call.within(work).await.ok_or(Error::Cancelled)
 }
 
 /// A call's repeats.
@@ -55,11 +55,7 @@ impl Backoff {
     }
 
     /// Pauses, unless the call is over.
-    pub(super) async fn pause(
-        &mut self,
-        cx: &Context,
-        failure: PostgresError,
-    ) -> Result<(), Error> {
+    pub(super) async fn pause(&mut self, call: &Call, failure: PostgresError) -> Result<(), Error> {
         let phase = match &failure {
             PostgresError::Lost(_) => Phase::Away,
             PostgresError::Transient(_)
@@ -69,7 +65,7 @@ impl Backoff {
             | PostgresError::Refused(_) => Phase::Database,
         };
         let pause = self.after(failure)?;
-        cx.call.timing.timed(phase, within(cx, tokio::time::sleep(pause))).await
+        call.timing.timed(phase, within(call, tokio::time::sleep(pause))).await
     }
 }
 

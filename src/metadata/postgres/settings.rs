@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::target::{ConnectOptions, Parameters};
-use crate::metadata::Source;
+use crate::metadata::{LockLimits, Source};
 use crate::types::settings::{MOST, Number, Time, WrongSetting};
 
 /// Whether an instance that is alone on the database may decide changes in its memory, and answer reads from
@@ -105,6 +105,9 @@ pub struct Settings {
     /// How long a lease lasts.
     #[serde(skip)]
     pub lease: LeaseTimes,
+    /// How many locks there may be.
+    #[serde(skip)]
+    pub lock_limits: LockLimits,
 }
 
 /// The longest that a statement may run: what became of a call is known to the database for some minutes
@@ -132,6 +135,7 @@ impl Default for Settings {
             cache: Cache::Auto,
             presence: Presence::Server,
             lease: LeaseTimes::default(),
+            lock_limits: LockLimits::default(),
         }
     }
 }

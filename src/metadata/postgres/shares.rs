@@ -100,7 +100,7 @@ pub(super) async fn set_setting(
 impl PostgresStore {
     /// The share that a call is about; [`Error::Stale`] where there is none.
     pub(super) async fn share(&self, cx: &Context) -> Result<Share, Error> {
-        super::retry::admit(cx)?;
+        super::retry::admit(&cx.call)?;
         match self.shares.find(cx.share).filter(|_| !self.pool.is_closed()) {
             Some(share) => Ok(share),
             // On the heap: every call would carry the room for it along.

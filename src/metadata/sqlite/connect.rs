@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::error::{REMEDY, SqliteError};
 use super::{migrations, shares};
 use crate::metadata::schema::Applied;
-use crate::metadata::{Error, Summary};
+use crate::metadata::{Error, LockLimits, Summary};
 use crate::ownership::{self, above};
 use crate::types::settings::{Size, WrongSetting};
 
@@ -33,11 +33,20 @@ pub struct Settings {
     /// How many bytes the write-ahead log may take before changes are refused: a reader holds it.
     #[serde(skip)]
     pub log_limit: u64,
+    /// How many locks there may be.
+    #[serde(skip)]
+    pub lock_limits: LockLimits,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { path: PathBuf::new(), quick_check: false, cache_size: 64 << 20, log_limit: 1 << 30 }
+        Self {
+            path: PathBuf::new(),
+            quick_check: false,
+            cache_size: 64 << 20,
+            log_limit: 1 << 30,
+            lock_limits: LockLimits::default(),
+        }
     }
 }
 
@@ -162,6 +171,15 @@ fn immutable(path: &Path) -> String {
 pub(super) fn reader(path: &Path, cache_size: usize) -> Result<Connection, Error> {
     let connection = open(path, cache_size)?;
     connection.execute_batch("PRAGMA query_only = ON").map_err(failed)?;
+    Ok(connection)
+}
+
+/// Opens a connection that writes a little beside the server's.
+pub(super) fn beside_writer(path: &Path) -> Result<Connection, Error> {
+    let connection = open(path, 1 << 20)?;
+    connection
+        .execute_batch("PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 0")
+        .map_err(failed)?;
     Ok(connection)
 }
 

@@ -15,6 +15,8 @@ mod invariants;
 mod load;
 mod load_fence;
 mod lock;
+mod lock_rows;
+mod locks;
 mod migrations;
 mod place;
 mod read;
@@ -38,6 +40,7 @@ use std::thread::JoinHandle;
 use parking_lot::Mutex;
 use rusqlite::Connection;
 use rusqlite::config::DbConfig;
+use uuid::Uuid;
 
 pub use self::connect::Settings;
 use self::disk_reserve::DiskReserve;
@@ -53,6 +56,8 @@ use self::writer::Writer;
 use super::batch::{Pending, Queue, closed};
 use super::cache::Cache;
 use super::known_shares::KnownShares;
+use super::locks::Wakes;
+use super::locks::table::LockTable;
 use super::{
     Answer, Catalog, CreateHow, Created, Error, Flush, FlushOutcome, Link, LinkTarget, Lookup,
     MetadataStore, Namespace, Page, Removed, Renamed, SetAttributes, SettingDone, Share, ShareSpec,
@@ -61,7 +66,7 @@ use super::{
 use crate::counters::{Measured, Readings};
 use crate::types::{
     Attributes, ContentRef, Context, Cookie, DeviceNumbers, FileType, Name, ObjectId, ShareId,
-    SymlinkTarget, Vital,
+    SymlinkTarget, Timestamp, Vital,
 };
 
 /// A namespace in a SQLite file. A change is on the disk before its answer, as far as the disk does what
@@ -75,6 +80,7 @@ pub struct SqliteStore {
     queue: Arc<Queue<Writable>>,
     wal: Arc<Wal>,
     health: Arc<Health>,
+    wakes: Arc<Wakes>,
     threads: Mutex<Option<Threads>>,
 }
 
@@ -127,6 +133,12 @@ impl SqliteStore {
         let wal = Arc::new(Wal::new(settings.log_limit, disk_reserve::kept(&settings.path)));
         wal.watch(&mut connection).map_err(|error| SqliteError::from(error).into_error())?;
         let cache = Arc::new(Cache::default());
+        let wakes = Arc::new(Wakes::default());
+        let version = writer::data_version(&connection).map_err(SqliteError::into_error)?;
+        let mut table = LockTable::new(Uuid::new_v4(), settings.lock_limits);
+        lock_rows::load(&connection, &mut table).map_err(SqliteError::into_error)?;
+        // Written with the first change: until then every start comes to the same.
+        table.merge_abandoned(Timestamp::now());
         let writer = Writer {
             queue: queue.clone(),
             cache: cache.clone(),
@@ -135,10 +147,11 @@ impl SqliteStore {
             health: health.clone(),
             lock: lock.clone(),
             reserve,
+            wakes: wakes.clone(),
         };
         let (moved, moving_health) = (wal.clone(), health.clone());
         let threads = Threads {
-            writer: spawn("sqlite-writer", move || writer.run(connection))?,
+            writer: spawn("sqlite-writer", move || writer.run(connection, table, version))?,
             mover: spawn("sqlite-log", move || moved.keep_moving(&mover, &moving_health))?,
             readers: readers.clone(),
             health: health.clone(),
@@ -152,6 +165,7 @@ impl SqliteStore {
             queue,
             wal,
             health,
+            wakes,
             threads: Mutex::new(Some(threads)),
         })
     }
@@ -191,6 +205,7 @@ impl SqliteStore {
     fn end(&self) -> Option<Threads> {
         self.queue.close();
         self.wal.close();
+        self.wakes.close();
         self.threads.lock().take()
     }
 }

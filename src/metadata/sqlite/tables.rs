@@ -10,12 +10,14 @@ use std::sync::Arc;
 use rusqlite::{Connection, params};
 
 use super::error::SqliteError;
+use super::lock_rows;
 use super::read::OBJECT;
 use super::rows::{self, Stored, damaged};
 use super::shares;
 use super::usage::Tally;
 use crate::metadata::cache::{ChangedEntry, Touched};
 use crate::metadata::known_shares::KnownShares;
+use crate::metadata::locks::table::LockTable;
 use crate::metadata::single_writer::{Edge, OpError, Outcome, Tables};
 use crate::metadata::{Capabilities, Error, ShareSpec};
 use crate::types::{Attributes, Cookie, Fileid, Fsid, Name, ObjectId, ShareId, SymlinkTarget};
@@ -118,10 +120,12 @@ pub(super) struct Writable {
     cookies: Run,
     /// Whether the disk has room for something new.
     room: bool,
+    /// Locks, all of them.
+    pub(super) locks: LockTable,
 }
 
 impl Writable {
-    pub(super) fn new(connection: Connection, shares: Arc<KnownShares>) -> Self {
+    pub(super) fn new(connection: Connection, shares: Arc<KnownShares>, locks: LockTable) -> Self {
         Self {
             connection,
             shares,
@@ -133,6 +137,7 @@ impl Writable {
             fileids: Run::default(),
             cookies: Run::default(),
             room: true,
+            locks,
         }
     }
 
@@ -142,6 +147,16 @@ impl Writable {
         (self.changed, self.touched) = (Vec::new(), Touched::default());
         self.usage = HashMap::new();
         (self.fileids, self.cookies) = (Run::default(), Run::default());
+        self.locks.undo();
+    }
+
+    /// Reads the locks again: another connection may have changed them.
+    pub(super) fn read_locks_again(&mut self) -> Result<(), SqliteError> {
+        let mut locks = self.locks.emptied();
+        lock_rows::load(&self.connection, &mut locks)?;
+        locks.wake_all();
+        self.locks = locks;
+        Ok(())
     }
 
     /// The connection, for what is no change of the tables.
@@ -177,7 +192,7 @@ impl Writable {
             counted.tally.write(&self.connection, *share)?;
             counted.changed = false;
         }
-        Ok(())
+        lock_rows::write(&self.connection, &self.locks)
     }
 
     /// What the transaction has changed; the next begins with nothing.

@@ -5,7 +5,7 @@ use super::*;
 /// Every statement of a call, but the one that lists the shares.
 fn statements() -> Vec<&'static str> {
     let reads = [read::OBJECT, read::ENTRY, read::PARENT, read::LINK, read::PAGE];
-    reads.into_iter().chain(tables::STATEMENTS).collect()
+    reads.into_iter().chain(tables::STATEMENTS).chain(lock_rows::STATEMENTS).collect()
 }
 
 #[test]
@@ -59,7 +59,7 @@ async fn clients_take_turns_at_the_writer() {
             order.lock().push(name);
             Ok(())
         };
-        store.queue.add(Some(&from(host, port)), call).unwrap()
+        store.queue.add(Some(&from(host, port).call), call).unwrap()
     };
     // One client's calls come from many ports.
     let crowd: Vec<_> = (0..CALLS).map(|it| call(1, 700 + (it % 100) as u16, "crowd")).collect();

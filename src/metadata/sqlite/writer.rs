@@ -15,6 +15,8 @@ use crate::metadata::Error;
 use crate::metadata::batch::{Job, Queue};
 use crate::metadata::cache::Cache;
 use crate::metadata::known_shares::KnownShares;
+use crate::metadata::locks::Wakes;
+use crate::metadata::locks::table::LockTable;
 
 /// How many calls go into one transaction.
 const MOST: usize = 1024;
@@ -28,6 +30,7 @@ pub(super) struct Writer {
     pub(super) health: Arc<Health>,
     pub(super) lock: Arc<Lock>,
     pub(super) reserve: Mutex<DiskReserve>,
+    pub(super) wakes: Arc<Wakes>,
 }
 
 /// Drops the calls that will not be carried out, however the thread ends.
@@ -40,11 +43,12 @@ impl Drop for Abandon {
 }
 
 impl Writer {
-    /// Carries calls out until the queue is closed; gives the connection back.
-    pub(super) fn run(self, connection: Connection) -> Connection {
+    /// Carries calls out until the queue is closed; gives the connection back. `locks` were read since the
+    /// file had the version `version`.
+    pub(super) fn run(self, connection: Connection, locks: LockTable, version: i64) -> Connection {
         let _abandon = Abandon(self.queue.clone());
-        let mut tables = Writable::new(connection, self.shares.clone());
-        let mut version = None;
+        let mut tables = Writable::new(connection, self.shares.clone(), locks);
+        let mut version = Some(version);
         let mut moved_at = 0;
         while let Some(mut batch) = self.queue.take(MOST) {
             batch.retain_mut(|job| job.is_wanted());
@@ -159,13 +163,12 @@ impl Writer {
     ) -> Result<(), SqliteError> {
         tables.run("BEGIN IMMEDIATE")?;
         // It changes where another process has written to the file: what is known of it holds no more.
-        let now = tables
-            .connection()
-            .prepare_cached("PRAGMA data_version")?
-            .query_row([], |row| row.get::<_, i64>(0))?;
-        if version.replace(now).is_some_and(|before| before != now) {
+        let now = data_version(tables.connection())?;
+        if *version != Some(now) {
             tables.forget();
             drop(self.cache.forget());
+            tables.read_locks_again()?;
+            *version = Some(now);
         }
         let room = self.has_room(tables.connection())?;
         tables.set_room(room);
@@ -178,6 +181,8 @@ impl Writer {
         let left = committed.is_ok().then(|| tables.still_there(begun.touched()));
         self.cache.end(&begun, left);
         committed?;
+        tables.locks.committed();
+        self.wakes.wake(tables.locks.take_woken());
         Ok(())
     }
 
@@ -192,6 +197,11 @@ impl Writer {
         let unused = || bytes("PRAGMA freelist_count").unwrap_or(0);
         Ok(self.reserve.lock().replenish(self.wal.end(), length, unused))
     }
+}
+
+/// Changes where another connection has written to the file.
+pub(super) fn data_version(connection: &Connection) -> Result<i64, SqliteError> {
+    Ok(connection.prepare_cached("PRAGMA data_version")?.query_row([], |row| row.get(0))?)
 }
 
 /// Ends the transaction without a trace, where SQLite has not done so itself.

@@ -1,15 +1,19 @@
 //! Several instances of one store, which get the calls in turn: what one answers holds on the other.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use trunkfs::metadata::{
-    Answer, Catalog, CreateHow, Created, Error, Flush, FlushOutcome, Invariants, Link, LinkTarget,
-    Lookup, MetadataStore, Namespace, Page, Removed, Renamed, SetAttributes, SettingDone, Share,
-    ShareSpec, StorePlace, Usage, ZeroingOutcome,
+    Answer, Cancelled, Catalog, CreateHow, Created, Error, Flush, FlushOutcome, Freed, Invariants,
+    Link, LinkTarget, LockBytes, LockClient, LockFilter, LockHolder, LockKind, LockOutcome,
+    LockOwner, LockRange, LockRecord, LockRecords, LockRequest, LockTotals, Locks, Lookup,
+    MetadataStore, Namespace, Page, Removed, Renamed, Reservation, ReservationCookie,
+    SetAttributes, SettingDone, Settled, Share, ShareOutcome, ShareRequest, ShareSpec, StorePlace,
+    Tidied, Unlocked, Usage, WaitHow, WhichClients, ZeroingOutcome,
 };
 use trunkfs::types::{
-    Attributes, ContentRef, Context, Cookie, DeviceNumbers, FileType, Name, ObjectId, ShareId,
-    SymlinkTarget,
+    Attributes, Call, ContentRef, Context, Cookie, DeviceNumbers, FileType, Name, ObjectId,
+    ShareId, SymlinkTarget,
 };
 
 /// The instances as one store.
@@ -169,6 +173,120 @@ impl<S: Catalog> Catalog for Instances<S> {
 
     async fn place(&self) -> Result<Option<StorePlace>, Error> {
         self.next().place().await
+    }
+}
+
+/// Files wake in either instance, and each tries its own waiters.
+#[async_trait::async_trait]
+impl<S: Locks> Locks for Instances<S> {
+    async fn test_lock(
+        &self,
+        call: &Call,
+        request: &LockRequest,
+    ) -> Result<Option<LockHolder>, Error> {
+        self.next().test_lock(call, request).await
+    }
+
+    async fn lock(
+        &self,
+        call: &Call,
+        request: &LockRequest,
+        wait: Option<&WaitHow>,
+    ) -> Result<LockOutcome, Error> {
+        self.next().lock(call, request, wait).await
+    }
+
+    async fn unlock(
+        &self,
+        call: &Call,
+        file: ObjectId,
+        owner: &LockOwner,
+        range: LockRange,
+    ) -> Result<Unlocked, Error> {
+        self.next().unlock(call, file, owner, range).await
+    }
+
+    async fn cancel_lock(
+        &self,
+        call: &Call,
+        file: ObjectId,
+        owner: &LockOwner,
+        range: LockRange,
+        kind: LockKind,
+    ) -> Result<Cancelled, Error> {
+        self.next().cancel_lock(call, file, owner, range, kind).await
+    }
+
+    async fn woken(&self) -> Vec<ObjectId> {
+        let [one, other] = &self.instances;
+        tokio::select! {
+            files = one.woken() => files,
+            files = other.woken() => files,
+        }
+    }
+
+    async fn reserve(
+        &self,
+        call: &Call,
+        file: ObjectId,
+        limit: usize,
+    ) -> Result<Vec<Reservation>, Error> {
+        let mut reserved = Vec::new();
+        for instance in &self.instances {
+            reserved.extend(instance.reserve(call, file, limit - reserved.len()).await?);
+        }
+        Ok(reserved)
+    }
+
+    async fn settle(
+        &self,
+        call: &Call,
+        cookie: ReservationCookie,
+        accepted: bool,
+    ) -> Result<Settled, Error> {
+        self.next().settle(call, cookie, accepted).await
+    }
+
+    async fn free_client(&self, call: &Call, which: &WhichClients) -> Result<Freed, Error> {
+        self.next().free_client(call, which).await
+    }
+
+    async fn share_file(&self, call: &Call, request: &ShareRequest) -> Result<ShareOutcome, Error> {
+        self.next().share_file(call, request).await
+    }
+
+    async fn unshare_file(
+        &self,
+        call: &Call,
+        file: ObjectId,
+        client: &LockClient,
+        oh: &LockBytes,
+    ) -> Result<(), Error> {
+        self.next().unshare_file(call, file, client, oh).await
+    }
+
+    async fn tidy_locks(&self, call: &Call, unseen: Duration) -> Result<Tidied, Error> {
+        self.next().tidy_locks(call, unseen).await
+    }
+}
+
+#[async_trait::async_trait]
+impl<S: LockRecords> LockRecords for Instances<S> {
+    async fn list_locks(
+        &self,
+        filter: &LockFilter,
+        after: Option<&LockRecord>,
+        limit: usize,
+    ) -> Result<Vec<LockRecord>, Error> {
+        self.next().list_locks(filter, after, limit).await
+    }
+
+    async fn break_locks(&self, filter: &LockFilter) -> Result<Freed, Error> {
+        self.next().break_locks(filter).await
+    }
+
+    async fn lock_totals(&self) -> Result<LockTotals, Error> {
+        self.next().lock_totals().await
     }
 }
 

@@ -101,7 +101,7 @@ impl Alone {
         let mut repeat = 0;
         while !self.is_writing() {
             repeat += 1;
-            let pause = within(cx, tokio::time::sleep(jittered(repeat))).await;
+            let pause = within(&cx.call, tokio::time::sleep(jittered(repeat))).await;
             if pause.is_err() || since.elapsed() >= PATIENCE {
                 return false;
             }

@@ -157,7 +157,7 @@ impl ReadIndex {
             Arc::clone(&state.next)
         };
         self.joined.notify_one();
-        cx.call.timing.timed(Phase::Database, within(cx, round.wait())).await
+        cx.call.timing.timed(Phase::Database, within(&cx.call, round.wait())).await
     }
 
     /// Has polls begin, unless a task is about to.
