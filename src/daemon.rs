@@ -104,13 +104,14 @@ impl Daemon {
         // Before anything is created.
         let port = Port::bind(&config.admin).await?;
         let mut stores = Stores::default();
-        let Assembled { server, ports, vfs, locks } = match Self::assemble(config, &mut stores).await {
-            Ok(assembled) => assembled,
-            Err(error) => {
-                stores.close().await;
-                return Err(error);
-            }
-        };
+        let Assembled { server, ports, vfs, locks } =
+            match Self::assemble(config, &mut stores).await {
+                Ok(assembled) => assembled,
+                Err(error) => {
+                    stores.close().await;
+                    return Err(error);
+                }
+            };
         let port = port.map(|port| {
             let about = About {
                 version: build.version,
@@ -120,7 +121,8 @@ impl Daemon {
                 nfs: server.local_addr(),
                 started,
             };
-            let serving = Serving { server: server.handle(), vfs: vfs.clone(), locks: locks.clone() };
+            let serving =
+                Serving { server: server.handle(), vfs: vfs.clone(), locks: locks.clone() };
             let view = AdminView::new(about, config, &stores, serving);
             (port, Arc::new(view) as Arc<dyn Subject>)
         });
@@ -133,12 +135,12 @@ impl Daemon {
         let exports = exports::open(stores, config).await?;
         let vfs = Vfs::new(exports).map_err(StartError::Random)?;
         let mount = Arc::new(Mount::new(vfs.clone()));
-        let locks = config.locks.enabled.then(|| {
-            LockService::new(vfs.clone(), stores.locks(&config.shares), &config.locks)
-        });
+        let locks = config
+            .locks
+            .enabled
+            .then(|| LockService::new(vfs.clone(), stores.locks(&config.shares), &config.locks));
         // What is served over UDP too: NFS is not.
-        let mut beside: Vec<Arc<dyn Program>> =
-            vec![mount.clone(), Arc::new(MountVersion1(mount))];
+        let mut beside: Vec<Arc<dyn Program>> = vec![mount.clone(), Arc::new(MountVersion1(mount))];
         if let Some(locks) = &locks {
             let versions = Nlm::versions(locks);
             beside.extend(versions.into_iter().map(|it| Arc::new(it) as Arc<dyn Program>));

@@ -36,12 +36,7 @@ pub(super) struct AdminView {
 }
 
 impl AdminView {
-    pub(super) fn new(
-        about: About,
-        config: &Config,
-        stores: &Stores,
-        serving: Serving,
-    ) -> Self {
+    pub(super) fn new(about: About, config: &Config, stores: &Stores, serving: Serving) -> Self {
         let mut parts: Vec<Arc<dyn Part>> = vec![Arc::new(Nfs(own_address(about.nfs)))];
         for store in stores.probes(config) {
             parts.push(Arc::new(store));

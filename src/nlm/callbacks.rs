@@ -177,7 +177,9 @@ impl Callbacks {
         let waited = Waited::of(&reservation);
         let key = base(reservation.cookie);
         if place.is_some() {
-            self.active.lock().insert(key, Active { waited: waited.clone(), tell, over: over.clone() });
+            self.active
+                .lock()
+                .insert(key, Active { waited: waited.clone(), tell, over: over.clone() });
         }
         let after = self.blocked.lock().remove(&waited).map(|since| since + AFTER_BLOCKED);
         let callbacks = self.clone();

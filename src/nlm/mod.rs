@@ -38,9 +38,7 @@ use procedures::{Operation, Procedure};
 use responses::CallKey;
 use service::{Outcome, Request};
 use status::Status;
-use wire::{
-    Answer, CancelArguments, LockArguments, ShareArguments, TestArguments, UnlockArguments,
-};
+use wire::{CancelArguments, LockArguments, ShareArguments, TestArguments, UnlockArguments};
 
 /// The lowest port that a process without privileges may use.
 const FIRST_FREE_PORT: u16 = 1024;

@@ -174,7 +174,11 @@ impl Ports {
             Err(_) if to.client.is_ipv4() && reason.is_empty() => Err(NoPort::NotRegistered),
             Err(error) => Err(NoPort::Silent {
                 mapper: self.mapper,
-                reason: if reason.is_empty() { error.to_string() } else { format!("{reason}; {error}") },
+                reason: if reason.is_empty() {
+                    error.to_string()
+                } else {
+                    format!("{reason}; {error}")
+                },
             }),
         }
     }
@@ -183,16 +187,12 @@ impl Ports {
 async fn get_port_by_datagram(to: Destination, mapper: SocketAddr) -> Result<u16, CallError> {
     let socket = UdpSocket::bind(SocketAddr::new(to.local, 0)).await?;
     socket.connect(mapper).await?;
-    let mut results =
-        call_by_datagram(&socket, GET_PORT, get_port(to), DATAGRAM_INTERVAL).await?;
+    let mut results = call_by_datagram(&socket, GET_PORT, get_port(to), DATAGRAM_INTERVAL).await?;
     Ok(port_of(results.u32()?))
 }
 
 /// `None` where no lock manager is registered.
-async fn get_port_over_tcp(
-    to: Destination,
-    mapper: SocketAddr,
-) -> Result<Option<u16>, CallError> {
+async fn get_port_over_tcp(to: Destination, mapper: SocketAddr) -> Result<Option<u16>, CallError> {
     if to.client.is_ipv4() {
         let mut stream = connect(to.local, mapper).await?;
         // A server of the newer versions alone refuses this one.

@@ -139,10 +139,25 @@ mod tests {
     fn names_and_numbers_belong_together() {
         let name = |number| Procedure::of(Version::Four, number).map(Procedure::name);
         for (number, expected) in [
-            (0, "NULL"), (1, "TEST"), (2, "LOCK"), (3, "CANCEL"), (4, "UNLOCK"), (6, "TEST_MSG"),
-            (7, "LOCK_MSG"), (8, "CANCEL_MSG"), (9, "UNLOCK_MSG"), (11, "TEST_RES"), (12, "LOCK_RES"),
-            (13, "CANCEL_RES"), (14, "UNLOCK_RES"), (15, "GRANTED_RES"), (16, "SM_NOTIFY"), (20, "SHARE"),
-            (21, "UNSHARE"), (22, "NM_LOCK"), (23, "FREE_ALL"),
+            (0, "NULL"),
+            (1, "TEST"),
+            (2, "LOCK"),
+            (3, "CANCEL"),
+            (4, "UNLOCK"),
+            (6, "TEST_MSG"),
+            (7, "LOCK_MSG"),
+            (8, "CANCEL_MSG"),
+            (9, "UNLOCK_MSG"),
+            (11, "TEST_RES"),
+            (12, "LOCK_RES"),
+            (13, "CANCEL_RES"),
+            (14, "UNLOCK_RES"),
+            (15, "GRANTED_RES"),
+            (16, "SM_NOTIFY"),
+            (20, "SHARE"),
+            (21, "UNSHARE"),
+            (22, "NM_LOCK"),
+            (23, "FREE_ALL"),
         ] {
             assert_eq!(name(number), Some(expected));
             let in_one = Procedure::of(Version::One, number).is_some();

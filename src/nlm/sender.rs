@@ -83,7 +83,9 @@ impl Sender {
         let address = SocketAddr::new(to.client, port);
         let procedure = Procedure { program: NLM, version: to.version.number(), number };
         let sent = match to.protocol {
-            Protocol::Udp => self.by_datagram(to.local, address, procedure, arguments, patience).await,
+            Protocol::Udp => {
+                self.by_datagram(to.local, address, procedure, arguments, patience).await
+            }
             Protocol::Tcp => self.over_tcp(to.local, address, procedure, arguments, patience).await,
         };
         if matches!(sent, Sent::Unsent(_) | Sent::Refused) {

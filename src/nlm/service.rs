@@ -238,7 +238,9 @@ impl LockService {
 
     pub(super) async fn cancel(&self, request: &Request<'_>, it: &CancelArguments) -> Outcome {
         let given = async {
-            let Ok(handle) = FileHandle::parse(it.lock.handle.as_bytes()) else { return Ok(Status::Granted) };
+            let Ok(handle) = FileHandle::parse(it.lock.handle.as_bytes()) else {
+                return Ok(Status::Granted);
+            };
             let Ok(range) = it.lock.range() else { return Ok(Status::Granted) };
             let (owner, kind) = (self.owner(request, &it.lock), LockKind::of(it.exclusive));
             let call = limited_to(request.caller, GIVING_TIME).call;
@@ -288,7 +290,9 @@ impl LockService {
 
     pub(super) async fn unshare(&self, request: &Request<'_>, it: &ShareArguments) -> Outcome {
         let given = async {
-            let Ok(handle) = FileHandle::parse(it.handle.as_bytes()) else { return Ok(Status::Granted) };
+            let Ok(handle) = FileHandle::parse(it.handle.as_bytes()) else {
+                return Ok(Status::Granted);
+            };
             let (client, oh) = (self.client(request, &it.caller_name), it.oh.clone());
             let call = limited_to(request.caller, GIVING_TIME).call;
             for store in self.stores_of(&handle) {
@@ -367,9 +371,10 @@ impl LockService {
     }
 
     fn client(&self, request: &Request<'_>, caller_name: &LockBytes) -> Arc<LockClient> {
-        let server = self.service.clone().unwrap_or_else(|| {
-            request.arrival.address.to_canonical().to_string().into()
-        });
+        let server = self
+            .service
+            .clone()
+            .unwrap_or_else(|| request.arrival.address.to_canonical().to_string().into());
         Arc::new(LockClient::new(request.address(), caller_name.clone(), server))
     }
 

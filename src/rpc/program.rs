@@ -7,7 +7,7 @@ use crate::types::{CallTiming, Caller};
 use crate::xdr::{Decoder, Message};
 
 /// How calls come: a record of a stream, or a datagram (RFC 5531 section 11).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Protocol {
     /// TCP.
     Tcp,

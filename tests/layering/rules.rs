@@ -27,10 +27,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("vfs", &["counters", "metadata", "content", "log_limit", "types"]),
     ("mount", &["vfs", "rpc", "xdr", "log_limit", "types"]),
     // metadata: the locks, which it decodes, encodes and wakes.
-    (
-        "nlm",
-        &["vfs", "metadata", "rpc", "xdr", "availability", "counters", "log_limit", "types"],
-    ),
+    ("nlm", &["vfs", "metadata", "rpc", "xdr", "availability", "counters", "log_limit", "types"]),
     // nlm: whose locks it frees.
     ("nsm", &["nlm", "metadata", "rpc", "xdr", "types"]),
     // metadata: what the operations that it decodes and encodes take and answer.

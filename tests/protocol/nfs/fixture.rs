@@ -354,7 +354,8 @@ impl TestServer {
         let mut beside = [("127.0.0.9:0", Protocol::Tcp), ("127.0.0.1:0", Protocol::Udp)]
             .map(|(address, protocol)| (address.parse().unwrap(), protocol));
         for (address, protocol) in &mut beside {
-            let service = Service { address: *address, protocol: *protocol, programs: of_locks.clone() };
+            let service =
+                Service { address: *address, protocol: *protocol, programs: of_locks.clone() };
             *address = server.also(service).await.unwrap();
         }
         let [(other, _), (udp, _)] = beside;
@@ -362,7 +363,8 @@ impl TestServer {
         let token = shutdown.clone();
         let task = tokio::spawn(async move {
             let locking = locks.run(token.clone());
-            let (ran, (), ()) = tokio::join!(server.run(token.clone()), vfs.maintain(token), locking);
+            let (ran, (), ()) =
+                tokio::join!(server.run(token.clone()), vfs.maintain(token), locking);
             ran.unwrap();
         });
         Self { address, other, udp, roots, stores: Some(stores), shutdown, task: Some(task) }

@@ -214,7 +214,8 @@ impl State {
             call.u32();
             call.opaque();
         }
-        let reply = |status| [1, 0, 0, 0, status].into_iter().fold(Writer::new().u32(xid), Writer::u32);
+        let reply =
+            |status| [1, 0, 0, 0, status].into_iter().fold(Writer::new().u32(xid), Writer::u32);
         if is_mapper {
             return Some(self.port(program, version, procedure, &mut call, reply(0)));
         }
@@ -226,9 +227,7 @@ impl State {
         self.arrived.notify_one();
         let says = *self.says.lock().unwrap();
         match (procedure, says) {
-            (5, Says::Status(status)) => {
-                Some(reply(0).opaque(&cookie).u32(status).into_bytes())
-            }
+            (5, Says::Status(status)) => Some(reply(0).opaque(&cookie).u32(status).into_bytes()),
             (5, Says::Unavailable) => Some(reply(PROC_UNAVAIL).into_bytes()),
             (5, Says::Nothing) => None,
             _ => Some(reply(0).into_bytes()),

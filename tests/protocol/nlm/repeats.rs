@@ -61,7 +61,8 @@ fn a_late_share_is_nothing(t: &Fs) {
     let over = host.over(Way::Udp);
     assert_eq!(over.ask(&file).share(20, 2, 1), GRANTED);
     let port = Port::new(&host);
-    let free = |xid| host.prepare(23, crate::client::Writer::new().opaque(&host.name).u32(0)).xid(xid);
+    let free =
+        |xid| host.prepare(23, crate::client::Writer::new().opaque(&host.name).u32(0)).xid(xid);
     assert_eq!(port.call(&free(9)), Outcome::Success(Vec::new()));
     assert_eq!(over.ask(&file).share(20, 2, 1), GRANTED);
     assert_eq!(port.call(&free(9)), Outcome::Success(Vec::new()));
