@@ -273,7 +273,8 @@ fn a_read_only_share_has_locks(t: &Fs) {
     assert_eq!(host.ask(&file).lock(), GRANTED);
     let mut local = crate::nfs::client::Client::connect(t.server.address, user(1000, 1000, &[]));
     local = local.reconnect();
-    let other = host.named(b"local").ask(&file).svid(9);
+    let named = host.named(b"local");
+    let other = named.ask(&file).svid(9);
     let reply = local.raw(NLM, 4, TEST, &Vec::from(other.arguments(TEST)));
     let Outcome::Success(results) = reply else { panic!("{reply:?}") };
     let mut results = crate::client::Reader::new(results);
