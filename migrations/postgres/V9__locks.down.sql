@@ -1,10 +1,12 @@
+-- Destroys all locks and share reservations of NLM clients, who go on believing that they hold them. No file or name is lost.
+
 DROP FUNCTION tidy_locks(timestamptz, double precision, uuid);
 DROP FUNCTION unshare_file(timestamptz, uuid, text, bytea, text, bytea);
 DROP FUNCTION share_file(timestamptz, uuid, text, bytea, text, bytea, smallint, smallint, bigint, bigint);
 DROP FUNCTION free_locks(timestamptz, integer[], uuid, integer, integer, boolean);
 DROP FUNCTION settle_reservation(timestamptz, uuid, boolean);
 DROP FUNCTION merge_reservation(uuid);
-DROP FUNCTION reserve_waiters(timestamptz, uuid, uuid, integer);
+DROP FUNCTION reserve_waiters(timestamptz, uuid, uuid, integer, boolean);
 DROP FUNCTION cancel_waiter(timestamptz, uuid, text, bytea, text, integer, bigint, bigint, boolean);
 DROP FUNCTION unlock_range(timestamptz, uuid, text, bytea, text, integer, bigint, bigint, uuid);
 DROP FUNCTION lock_reservation(lock_waiters);

@@ -29,7 +29,7 @@ CREATE TABLE locks (
     CHECK (first <= last)
 ) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000, autovacuum_analyze_scale_factor = 0,
         autovacuum_analyze_threshold = 1000);
-CREATE INDEX locks_client ON locks (client_id);
+CREATE INDEX locks_client ON locks (client_id, file_id, svid);
 
 -- What waits; with a cookie it has got the lock, and the client does not know yet. `instance` calls the client back.
 CREATE TABLE lock_waiters (
@@ -53,8 +53,9 @@ CREATE TABLE lock_waiters (
     CHECK (first <= last)
 ) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000, autovacuum_analyze_scale_factor = 0,
         autovacuum_analyze_threshold = 1000);
-CREATE INDEX lock_waiters_owner ON lock_waiters (client_id, svid);
-CREATE INDEX lock_waiters_instance ON lock_waiters (instance);
+-- Whichever index a plan takes that was made on small tables, it finds the rows of one file by it.
+CREATE INDEX lock_waiters_owner ON lock_waiters (client_id, svid, file_id);
+CREATE INDEX lock_waiters_instance ON lock_waiters (instance, file_id);
 CREATE UNIQUE INDEX lock_waiters_cookie ON lock_waiters (cookie) WHERE cookie IS NOT NULL;
 
 -- Share reservations: what others may not do (mode), what the client does (access); 1 reads, 2 writes, 3 both.
@@ -67,7 +68,7 @@ CREATE TABLE lock_shares (
     since     timestamptz NOT NULL DEFAULT clock_timestamp(),
     PRIMARY KEY (file_id, client_id, oh)
 );
-CREATE INDEX lock_shares_client ON lock_shares (client_id);
+CREATE INDEX lock_shares_client ON lock_shares (client_id, file_id);
 
 -- What a function answers. One row; `reserve_waiters` and `unlock_range` add one for each reservation, with its cookie.
 -- Verdicts: 0 done; 1 another owner has it; 2 as much as there may be; 3 waits; 4 the file is gone; 5 would wait for itself;
@@ -229,8 +230,8 @@ LANGUAGE sql STABLE AS $$
     SELECT array_agg(DISTINCT w.instance) FROM lock_waiters w WHERE w.file_id = p_file AND w.cookie IS NULL
 $$;
 
--- Whether a client may have one row more. All rows of one client are counted at one call in 32 where they are more than 1000, and those
--- of all clients are what the statistics of the tables say.
+-- Whether a client may have one row more. All rows of one client are counted at one call in 32 where they are more than 1000,
+-- and those of all clients, with the clients themselves, are what the statistics of the tables say.
 CREATE FUNCTION has_lock_room(p_client integer, p_waits boolean, p_most bigint, p_all bigint) RETURNS boolean
 LANGUAGE plpgsql AS $$
 DECLARE
@@ -238,7 +239,8 @@ DECLARE
     near    bigint := LEAST(p_most, 1000);
 BEGIN
     IF (SELECT sum(GREATEST(c.reltuples, 0)) FROM pg_class c
-         WHERE c.oid = ANY (ARRAY['locks'::regclass, 'lock_waiters'::regclass, 'lock_shares'::regclass]::oid[])) >= p_all THEN
+         WHERE c.oid = ANY (ARRAY['locks'::regclass, 'lock_waiters'::regclass, 'lock_shares'::regclass,
+                                   'lock_clients'::regclass]::oid[])) >= p_all THEN
         RETURN false;
     END IF;
     FOR turn IN 1 .. 2 LOOP
@@ -448,8 +450,10 @@ BEGIN
     RETURN NEXT lock_verdict(7);
 END $$;
 
--- Tries the waiters of an instance on a file, the oldest first; answers with those that have got their lock.
-CREATE FUNCTION reserve_waiters(p_before timestamptz, p_file uuid, p_instance uuid, p_limit integer) RETURNS SETOF lock_answer
+-- Tries the waiters of an instance on a file, the oldest first; answers with those that have got their lock, with p_again also
+-- with those that had it before: their answer may have been lost.
+CREATE FUNCTION reserve_waiters(p_before timestamptz, p_file uuid, p_instance uuid, p_limit integer, p_again boolean)
+RETURNS SETOF lock_answer
 LANGUAGE plpgsql AS $$
 DECLARE
     w    lock_waiters;
@@ -463,6 +467,12 @@ BEGIN
     IF NOT EXISTS (SELECT FROM files f WHERE f.id = p_file) THEN
         RETURN;
     END IF;
+    FOR w IN
+        SELECT o.* FROM lock_waiters o
+         WHERE p_again AND o.file_id = p_file AND o.instance = p_instance AND o.cookie IS NOT NULL ORDER BY o.since
+    LOOP
+        RETURN NEXT lock_reservation(w);
+    END LOOP;
     FOR w IN
         SELECT o.* FROM lock_waiters o WHERE o.file_id = p_file AND o.instance = p_instance AND o.cookie IS NULL ORDER BY o.since
     LOOP
@@ -637,9 +647,10 @@ BEGIN
     RETURN NEXT lock_verdict(0);
 END $$;
 
--- Drops waiters that were not seen for p_unseen seconds, makes the reservations of servers that have ended locks, forgets clients that
--- have had nothing for a day, and drops what is left of removed files among 1000 behind p_after. Answers with waiters, reserved
--- and files (the clients) that are gone, and the last of those files, NULL where there are no more.
+-- Drops waiters that were not seen for p_unseen seconds, makes the reservations of servers that have ended locks, forgets
+-- clients that have had nothing for a day, and drops what is left of removed files among 1000 behind p_after. Answers with the
+-- waiters, reservations (reserved) and clients (files) that are gone, and with the last of those files, NULL where there are no
+-- more.
 CREATE FUNCTION tidy_locks(p_before timestamptz, p_unseen double precision, p_after uuid) RETURNS SETOF lock_answer
 LANGUAGE plpgsql AS $$
 DECLARE
@@ -680,7 +691,8 @@ BEGIN
               ORDER BY s.file_id LIMIT 1000)) n
          ORDER BY n.file_id LIMIT 1000);
     answer.file_id := searched[1000];
-    searched := ARRAY(SELECT s.file_id FROM unnest(searched) s (file_id) WHERE NOT EXISTS (SELECT FROM files f WHERE f.id = s.file_id));
+    searched := ARRAY(SELECT s.file_id FROM unnest(searched) s (file_id)
+                       WHERE NOT EXISTS (SELECT FROM files f WHERE f.id = s.file_id));
     DELETE FROM locks l WHERE l.file_id = ANY (searched);
     DELETE FROM lock_waiters w WHERE w.file_id = ANY (searched);
     DELETE FROM lock_shares s WHERE s.file_id = ANY (searched);

@@ -16,7 +16,7 @@ use super::port::Reserved;
 use super::process::{Finished, Running, folder, patiently, run, trunkfs};
 
 /// The newest version; a new one must be looked at here.
-const NEWEST: i32 = 8;
+const NEWEST: i32 = 9;
 
 /// A configuration with a store `main` in the database and one in memory, for `role`.
 fn configured(settings: &Settings, role: &str, more: &str) -> TempDir {
@@ -109,7 +109,7 @@ async fn a_schema_is_made_served_and_taken_back() {
         0,
         &["store main, the database", "applied V1 tables in ", "the schema has version 1"],
     );
-    serve(&folder).await.failed_with(1, &["the schema has version 1, this program needs 8; ", up]);
+    serve(&folder).await.failed_with(1, &["the schema has version 1, this program needs 9; ", up]);
     said(
         &migrate(&folder, &["status"]).await,
         3,
@@ -118,16 +118,16 @@ async fn a_schema_is_made_served_and_taken_back() {
     said(
         &migrate(&folder, &["up"]).await,
         0,
-        &["applied V2 operations in ", "applied V8 changes in ", "the schema has version 8"],
+        &["applied V2 operations in ", "applied V9 locks in ", "the schema has version 9"],
     );
-    said(&migrate(&folder, &["up"]).await, 0, &["nothing to do: the schema has version 8"]);
-    said(&migrate(&folder, &["status"]).await, 0, &["up to date: version 8"]);
+    said(&migrate(&folder, &["up"]).await, 0, &["nothing to do: the schema has version 9"]);
+    said(&migrate(&folder, &["status"]).await, 0, &["up to date: version 9"]);
 
     // While it is served nothing is taken back.
     let server = Running::start(folder.path(), &["--config", "t.yaml"], 1).await;
     let all = ["down", "--to", "0"];
     let words = [
-        "from version 8 to 0",
+        "from version 9 to 0",
         "V1 tables: Destroys",
         "shares: 1; files, directories and links: 1",
         "The store is in use: ",
@@ -143,13 +143,19 @@ async fn a_schema_is_made_served_and_taken_back() {
     refused(
         &asked,
         1,
-        &["from version 8 to 7", "V8 changes: Servers", "No data is lost", "pg_dump"],
+        &[
+            "from version 9 to 8",
+            "V9 locks: Destroys all locks",
+            "No file or name is lost",
+            "pg_dump",
+        ],
     );
     assert!(!asked.err.contains("in use") && !asked.err.contains("V3"), "{asked:?}");
     said(
         &migrate(&folder, &yes).await,
         0,
         &[
+            "reverted V9",
             "reverted V8",
             "reverted V7",
             "reverted V6",
@@ -170,16 +176,16 @@ async fn a_schema_of_another_program_is_refused() {
     said(&migrate(&folder, &["up"]).await, 0, &[]);
     let client = connect(&database.settings()).await;
     let later =
-        "INSERT INTO refinery_schema_history VALUES (9, 'later', '2030-01-01T00:00:00Z', '1')";
+        "INSERT INTO refinery_schema_history VALUES (10, 'later', '2030-01-01T00:00:00Z', '1')";
     client.batch_execute(later).await.unwrap();
-    let words = ["the schema has version 9, newer than version 8", "upgrade TrunkFS"];
+    let words = ["the schema has version 10, newer than version 9", "upgrade TrunkFS"];
     serve(&folder).await.failed_with(1, &words);
     for words_of in [&["up"][..], &["down", "--yes"], &["down"]] {
         refused(&migrate(&folder, words_of).await, 1, &words);
     }
     said(&migrate(&folder, &["status"]).await, 4, &["later       foreign  2030", "unsupported: "]);
 
-    let other = "DELETE FROM refinery_schema_history WHERE version = 9;
+    let other = "DELETE FROM refinery_schema_history WHERE version = 10;
                  UPDATE refinery_schema_history SET checksum = '12' WHERE version = 1";
     client.batch_execute(other).await.unwrap();
     let words =
@@ -262,12 +268,12 @@ async fn a_sqlite_file_is_looked_at_and_brought_up_to_date() {
     said(
         &migrate(&["up"]).await,
         0,
-        &[file, "applied V1 tables in ", "applied V2 used in ", "the schema has version 2"],
+        &[file, "applied V1 tables in ", "applied V3 locks in ", "the schema has version 3"],
     );
-    said(&migrate(&["up"]).await, 0, &[file, "nothing to do: the schema has version 2"]);
+    said(&migrate(&["up"]).await, 0, &[file, "nothing to do: the schema has version 3"]);
     let serve = ["--listen", "127.0.0.1:0", "--data", "data"];
     let server = Running::start(folder.path(), &serve, 1).await;
-    said(&migrate(&["status"]).await, 0, &["1        tables  applied  2", "up to date: version 2"]);
+    said(&migrate(&["status"]).await, 0, &["1        tables  applied  2", "up to date: version 3"]);
     let json = migrate(&["status", "--json"]).await;
     said(&json, 0, &["\"state\":\"current\""]);
     migrate(&["down", "--yes"]).await.failed_with(1, &["metadata.sqlite", "a copy of the file"]);
@@ -332,7 +338,7 @@ async fn a_role_that_may_not_make_tables_serves_those_of_another() {
         ],
     );
     let migrating = configured(&settings, &owner.name, "");
-    said(&migrate(&migrating, &["up"]).await, 0, &["the schema has version 8"]);
+    said(&migrate(&migrating, &["up"]).await, 0, &["the schema has version 9"]);
     let grants = format!(
         "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {0};
          GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO {0}",
@@ -452,10 +458,10 @@ async fn migrations_take_turns() {
     said(
         &first,
         0,
-        &["applied V1", "applied V8", "applied V9 slow in ", "the schema has version 9"],
+        &["applied V1", "applied V9", "applied V10 slow in ", "the schema has version 10"],
     );
     let second = ended(second).await;
-    said(&second, 0, &["nothing to do: the schema has version 9"]);
+    said(&second, 0, &["nothing to do: the schema has version 10"]);
     assert!(!second.out.contains("applied V"), "{second:?}");
 }
 
@@ -482,7 +488,7 @@ async fn a_migration_that_is_killed_or_stopped_leaves_the_version_before() {
         let slow = watch.query_one("SELECT to_regclass('slow') IS NULL", &[]).await.unwrap();
         assert!(slow.get::<_, bool>(0));
     }
-    said(&migrate(&folder, &words).await, 0, &["applied V9 slow", "the schema has version 9"]);
+    said(&migrate(&folder, &words).await, 0, &["applied V10 slow", "the schema has version 10"]);
 }
 
 #[tokio::test]
@@ -498,7 +504,7 @@ async fn a_folder_of_migrations_is_named_where_it_is_wrong() {
     let settings = database.settings();
     let more = format!(", auto_migrate: true, migrations_path: {:?}", migrations.path());
     let newer = configured(&settings, &settings.target.user, &more);
-    serve(&newer).await.failed_with(1, &["newest version is 9, this program needs version 8"]);
+    serve(&newer).await.failed_with(1, &["newest version is 10, this program needs version 9"]);
     said(&migrate(&folder, &["status"]).await, 3, &["operations  pending"]);
     std::fs::remove_file(migrations.path().join(format!("V{}__slow.sql", NEWEST + 1))).unwrap();
     Running::start(newer.path(), &["--config", "t.yaml"], 1).await.stop().await;

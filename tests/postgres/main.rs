@@ -55,6 +55,8 @@ mod loading;
 #[path = "../support/loading.rs"]
 mod loading_support;
 #[cfg(test)]
+mod locks;
+#[cfg(test)]
 mod merged;
 #[cfg(test)]
 mod migrations;

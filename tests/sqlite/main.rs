@@ -23,6 +23,8 @@ mod loading;
 #[path = "../support/loading.rs"]
 mod loading_support;
 #[cfg(test)]
+mod locks;
+#[cfg(test)]
 mod log;
 #[cfg(test)]
 mod replaced;

@@ -107,7 +107,8 @@ pub trait Locks: LockRecords {
     ) -> Result<Settled, Error>;
 
     /// Frees the locks, waiters, reservations and share reservations of clients that have rebooted (SM_NOTIFY)
-    /// or say so themselves (FREE_ALL).
+    /// or say so themselves (FREE_ALL). A store may do so in portions of some hundred files, each wholly or not
+    /// at all; a repeat frees the rest.
     async fn free_client(&self, call: &Call, which: &WhichClients) -> Result<Freed, Error>;
 
     /// Takes a share reservation (X/Open XNFS 14.1, NLM_SHARE); one of the same file, client and oh gives

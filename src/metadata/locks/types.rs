@@ -333,7 +333,7 @@ pub struct LockLimits {
     pub locks: u64,
     /// Waiters and reservations of one client.
     pub waiters: u64,
-    /// Locks, waiters, reservations and share reservations of all clients.
+    /// Locks, waiters, reservations and share reservations of all clients, and the clients.
     pub all: u64,
 }
 

@@ -273,7 +273,7 @@ impl PostgresStore {
 
     /// The failure of a change that a server refused because it is read-only. Where it may be otherwise by
     /// now, every idle connection is as old as that, and is given up.
-    fn refused(&self, reason: ReadOnlyReason, source: Source) -> PostgresError {
+    pub(super) fn refused(&self, reason: ReadOnlyReason, source: Source) -> PostgresError {
         match reason {
             ReadOnlyReason::Configured => PostgresError::ReadOnly(source),
             ReadOnlyReason::Failover => {

@@ -12,6 +12,21 @@ macro_rules! tests {
     )* };
 }
 
+/// What needs a store of its own.
+macro_rules! own_cases {
+    ($open:path) => {
+        tests! { $open;
+            lock_limits {
+                an_owner_has_so_many_ranges_of_a_file
+                a_client_has_so_many_locks
+                a_client_has_so_many_waiters
+                waiters_that_nobody_polls_for_go
+                what_is_left_of_removed_files_goes
+            }
+        }
+    };
+}
+
 /// What one caller at a time sees.
 macro_rules! single_cases {
     ($open:path) => {
@@ -175,6 +190,11 @@ macro_rules! single_cases {
                 the_list_names_every_share
                 one_share_is_made_by_many
             }
+            lock_order {
+                the_oldest_waiter_is_first
+                a_waiter_passes_those_that_are_in_the_way
+                a_portion_of_waiters_is_tried_at_a_time
+            }
             usage {
                 a_new_share_has_its_root
                 every_kind_counts_and_links_have_bytes
@@ -270,6 +290,47 @@ macro_rules! meeting_cases {
             settings {
                 a_setting_changes_from_what_was_seen_only
                 one_setting_is_made_by_many
+            }
+            locks {
+                an_unlock_splits_a_range
+                neighbours_become_one
+                another_kind_takes_the_place_of_its_range
+                an_upgrade_is_all_or_nothing
+                a_range_reaches_to_the_end
+                owners_are_told_apart_by_all_they_have
+                a_test_names_the_first_holder
+                repeats_change_nothing
+                a_removed_file_has_no_locks
+                other_operations_do_not_look_at_locks
+            }
+            lock_waits {
+                a_waiter_gets_its_lock
+                waiters_take_turns
+                readers_get_their_locks_together
+                a_poll_confirms_a_reservation
+                a_poll_may_be_sooner_than_the_callback
+                a_refused_callback_lets_the_next_in
+                a_cancel_takes_back_what_waits
+                a_cancel_never_unlocks
+                an_unlock_takes_back_waiters_of_its_range
+                a_reservation_merges_when_it_is_confirmed
+                two_that_wait_for_each_other
+                three_that_wait_in_a_ring
+                a_poll_looks_for_deadlocks_too
+            }
+            lock_clients {
+                a_reboot_frees_what_was_before_it
+                a_reboot_is_of_one_host
+                a_client_frees_all_it_has
+                many_files_of_a_client_are_freed
+                share_reservations_exclude_each_other
+                a_share_reservation_gives_way_to_its_own
+                a_list_has_everything_once
+                an_administrator_breaks_locks
+            }
+            lock_load {
+                random_calls_are_answered_as_a_model_does
+                two_owners_never_have_one_byte
             }
             load {
                 creates_in_one_directory_form_one_chain

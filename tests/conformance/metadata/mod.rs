@@ -10,6 +10,7 @@ mod list;
 
 mod cases;
 mod instances;
+mod lockers;
 mod model;
 mod stores;
 mod transfer;
@@ -39,16 +40,19 @@ async fn run<F: Future<Output = ()>>(opened: Opened, case: impl FnOnce(World) ->
 mod memory {
     single_cases!(crate::metadata::stores::memory);
     meeting_cases!(crate::metadata::stores::memory);
+    own_cases!(crate::metadata::stores::limited_memory);
 }
 
 mod sqlite {
     single_cases!(crate::metadata::stores::sqlite);
     meeting_cases!(crate::metadata::stores::sqlite);
+    own_cases!(crate::metadata::stores::limited_sqlite);
 }
 
 mod postgres {
     single_cases!(crate::metadata::stores::postgres);
     meeting_cases!(crate::metadata::stores::postgres);
+    own_cases!(crate::metadata::stores::limited_postgres);
 }
 
 /// One instance alone with its database.

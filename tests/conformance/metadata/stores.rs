@@ -12,6 +12,7 @@ use trunkfs::metadata::postgres::{Cache, PostgresStore, Settings as PostgresSett
 use trunkfs::metadata::sqlite::{Settings, SqliteStore};
 use trunkfs::metadata::{Invariants, Load, MetadataStore as _};
 
+use super::cases::lock_limits::LIMITS;
 use super::instances::Instances;
 use crate::database::TestDatabase;
 
@@ -84,6 +85,25 @@ struct SharedDatabase {
 
 /// A database takes no more users, since every connection looks at the slots of all before it.
 const MOST_USERS: usize = 40;
+
+/// Stores of their own that have the limits of [`lock_limits`](super::cases::lock_limits).
+pub(crate) async fn limited_memory() -> Opened {
+    Opened { store: Arc::new(MemoryStore::with_lock_limits(LIMITS)), guard: Box::new(()) }
+}
+
+pub(crate) async fn limited_sqlite() -> Opened {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = Settings::new(folder.path().join("metadata.sqlite"));
+    let store = SqliteStore::open(Settings { lock_limits: LIMITS, ..settings }).await.unwrap();
+    Opened { store: Arc::new(store), guard: Box::new(folder) }
+}
+
+pub(crate) async fn limited_postgres() -> Opened {
+    let database = TestDatabase::create().await;
+    let settings = PostgresSettings { lock_limits: LIMITS, ..database.settings() };
+    let store = PostgresStore::connect(settings).await.unwrap();
+    Opened { store: Arc::new(store), guard: Box::new(database) }
+}
 
 /// A store that can be dumped, loaded and checked.
 pub(crate) trait KeptStore: Load + Invariants {}

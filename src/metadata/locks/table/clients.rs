@@ -59,7 +59,7 @@ impl LockTable {
         }
         let is_new = !shares.into_iter().flatten().any(|(key, _)| is_own(key));
         let locks = client.and_then(|id| self.clients.get(&id)).map_or(0, |row| row.locks);
-        if is_new && (locks >= self.limits.locks || self.totals.rows() >= self.limits.all) {
+        if is_new && (locks >= self.limits.locks || self.totals.all() >= self.limits.all) {
             return ShareOutcome::NoLocks;
         }
         let client = self.seen_client(&request.client, now);

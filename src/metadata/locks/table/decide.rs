@@ -142,7 +142,7 @@ impl LockTable {
             owner.and_then(|owner| self.clients.get(&owner.client)).map_or(0, |it| it.locks);
         ranges + more <= self.limits.ranges
             && locks + more <= self.limits.locks
-            && self.totals.rows() + more <= self.limits.all
+            && self.totals.all() + more <= self.limits.all
     }
 
     /// A lock that conflicts and may wait.
@@ -154,7 +154,7 @@ impl LockTable {
         if known.is_none() {
             let client = owner.and_then(|owner| self.clients.get(&owner.client));
             let waiters = client.map_or(0, |client| client.waiters);
-            if waiters >= self.limits.waiters || self.totals.rows() >= self.limits.all {
+            if waiters >= self.limits.waiters || self.totals.all() >= self.limits.all {
                 return LockOutcome::NoLocks;
             }
         }

@@ -40,9 +40,9 @@ impl LockRecord {
 }
 
 impl LockTotals {
-    /// All rows but those of clients.
-    pub(in crate::metadata) fn rows(&self) -> u64 {
-        self.locks + self.waiters + self.reservations + self.shares
+    /// All rows, those of clients too.
+    pub(super) fn all(&self) -> u64 {
+        self.clients + self.locks + self.waiters + self.reservations + self.shares
     }
 }
 

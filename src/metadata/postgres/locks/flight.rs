@@ -12,7 +12,7 @@ use crate::metadata::Error;
 use crate::metadata::postgres::PostgresStore;
 use crate::metadata::postgres::error::PostgresError;
 use crate::metadata::postgres::execute::{Argument, FLUSH, borrowed, finished, query_once};
-use crate::metadata::postgres::pool::{Pool, Pooled};
+use crate::metadata::postgres::pool::{Pool, Pooled, ReadOnlyReason};
 use crate::metadata::postgres::retry::{Backoff, jittered, within};
 use crate::types::{Call, Phase};
 
@@ -21,7 +21,8 @@ use crate::types::{Call, Phase};
 const OLDEST: Duration = Duration::from_secs(8);
 
 /// Marks the session, and asks for its time.
-const MARK: &str = "SELECT pg_advisory_lock(19797, $1), clock_timestamp()";
+/// Shared, so that two sessions with one number do not wait for each other.
+const MARK: &str = "SELECT pg_advisory_lock_shared(19797, $1), clock_timestamp()";
 /// Whether the marked session has ended. A standby does not have the locks of its primary.
 const HAS_ENDED: &str = "SELECT NOT pg_is_in_recovery() AND pg_try_advisory_xact_lock(19797, $1)";
 
@@ -44,16 +45,13 @@ impl Mark {
     }
 }
 
-/// A call that failed, and the mark of the session that may still carry it out.
+/// A call that failed.
 struct Failed {
     failure: PostgresError,
+    /// Of the session that may still carry it out.
     mark: Option<Mark>,
-}
-
-impl From<PostgresError> for Failed {
-    fn from(failure: PostgresError) -> Self {
-        Self { failure, mark: None }
-    }
+    /// Why its server takes no changes, where it does not.
+    reason: ReadOnlyReason,
 }
 
 impl PostgresStore {
@@ -65,35 +63,49 @@ impl PostgresStore {
         statement: &'static str,
         arguments: Vec<Argument>,
     ) -> Result<Vec<Row>, Error> {
+        self.call_locks_again(call, statement, arguments, None).await
+    }
+
+    /// The same for a function whose repeat, after an answer that was lost, has arguments of its own.
+    pub(super) async fn call_locks_again(
+        &self,
+        call: &Call,
+        statement: &'static str,
+        arguments: Vec<Argument>,
+        mut again: Option<Vec<Argument>>,
+    ) -> Result<Vec<Row>, Error> {
         let until = call.deadline.min(Instant::now() + OLDEST);
-        let arguments = Arc::new(arguments);
+        let mut arguments = Arc::new(arguments);
         let mut backoff = Backoff::new();
         loop {
             let connecting = within(call, self.pool.get_for_mutation(call.claimant));
-            let failed = match call.timing.timed(Phase::Connection, connecting).await? {
+            let failure = match call.timing.timed(Phase::Connection, connecting).await? {
                 Ok(connection) => {
                     let arguments = Arc::clone(&arguments);
                     let task = tokio::spawn(async move {
                         send(connection, statement, &arguments, until).await
                     });
-                    let sent = async {
-                        task.await.unwrap_or_else(|panicked| {
-                            Err(PostgresError::Lost(Box::new(panicked)).into())
-                        })
-                    };
-                    match call.timing.timed(Phase::Database, sent).await {
+                    let sent =
+                        async { task.await.map_err(|error| Error::Backend(Box::new(error))) };
+                    match call.timing.timed(Phase::Database, sent).await? {
                         Ok(rows) => return Ok(rows),
-                        Err(failed) => failed,
+                        Err(Failed {
+                            failure: PostgresError::ReadOnly(source), reason, ..
+                        }) => self.refused(reason, source),
+                        Err(Failed { failure, mark, .. }) => {
+                            if let (PostgresError::Lost(source), Some(mark)) = (&failure, mark) {
+                                tracing::debug!(error = %source, "the outcome of a lock call is not known");
+                                let ending = ended(&self.pool, mark, until);
+                                call.timing.timed(Phase::Away, ending).await?;
+                                arguments = again.take().map_or(arguments, Arc::new);
+                            }
+                            failure
+                        }
                     }
                 }
-                Err(failure) => failure.into(),
+                Err(failure) => failure,
             };
-            if let (PostgresError::Lost(source), Some(mark)) = (&failed.failure, failed.mark) {
-                tracing::debug!(error = %source, "the outcome of a lock call is not known");
-                let ending = ended(&self.pool, mark, until);
-                call.timing.timed(Phase::Away, ending).await?;
-            }
-            backoff.pause(call, failed.failure).await?;
+            backoff.pause(call, failure).await?;
         }
     }
 }
@@ -105,9 +117,18 @@ async fn send(
     arguments: &[Argument],
     until: Instant,
 ) -> Result<Vec<Row>, Failed> {
+    let reason = connection.read_only_reason();
     let mark = match connection.mark {
         Some(mark) => mark,
-        None => marked(&mut connection).await?,
+        None => match marked(&mut connection).await {
+            Ok(mark) => mark,
+            Err(failure) => {
+                if failure.ends_connection() {
+                    drop(Pooled::take(connection));
+                }
+                return Err(Failed { failure, mark: None, reason });
+            }
+        },
     };
     let before = mark.time_of(until);
     let mut all: Vec<&(dyn tokio_postgres::types::ToSql + Sync)> = vec![&before];
@@ -135,7 +156,7 @@ async fn send(
         if failure.ends_connection() {
             drop(Pooled::take(connection));
         }
-        Failed { failure, mark: Some(mark) }
+        Failed { failure, mark: Some(mark), reason }
     })
 }
 

@@ -32,7 +32,7 @@ const LOCK: &str = function!(
 );
 const UNLOCK: &str = function!("unlock_range($1, $2, $3, $4, $5, $6, $7, $8, $9)");
 const CANCEL: &str = function!("cancel_waiter($1, $2, $3, $4, $5, $6, $7, $8, $9)");
-const RESERVE: &str = function!("reserve_waiters($1, $2, $3, $4)");
+const RESERVE: &str = function!("reserve_waiters($1, $2, $3, $4, $5)");
 const SETTLE: &str = function!("settle_reservation($1, $2, $3)");
 const SHARE: &str = function!("share_file($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)");
 const UNSHARE: &str = function!("unshare_file($1, $2, $3, $4, $5, $6)");
@@ -193,7 +193,10 @@ impl Locks for PostgresStore {
         limit: usize,
     ) -> Result<Vec<Reservation>, Error> {
         let limit = i32::try_from(limit).unwrap_or(i32::MAX);
-        let rows = self.call_locks(call, RESERVE, arguments![file.0, self.instance, limit]).await?;
+        // A repeat answers with reservations of the lost answer too.
+        let [once, again] =
+            [false, true].map(|again| arguments![file.0, self.instance, limit, again]);
+        let rows = self.call_locks_again(call, RESERVE, once, Some(again)).await?;
         Answer::of(&rows)?;
         reservations(&rows)
     }

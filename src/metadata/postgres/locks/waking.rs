@@ -18,7 +18,7 @@ use crate::types::ObjectId;
 
 /// How often is asked at first, and at last where nothing comes of it.
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
-const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 
 /// The files on which the instance `$1` has waiters, and whether one of them is in nobody's way.
 const WAITING: &str = "

@@ -1,0 +1,327 @@
+//! Locks of several servers on one database, and calls whose connection is lost.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use trunkfs::metadata::postgres::{PostgresStore, Settings};
+use trunkfs::metadata::{
+    Error, LockBytes, LockClient, LockFilter, LockHolder, LockKind, LockOutcome, LockOwner,
+    LockRange, LockRecord, LockRecords as _, LockRequest, LockStanding, Locks as _,
+    MetadataStore as _, Namespace as _, Settled, Tidied, Transport, WaitHow,
+};
+use trunkfs::types::{Call, ObjectId};
+
+use crate::database::connect;
+use crate::proxy::{Cut, Proxy};
+use crate::support::{CALL_LIMIT, Fixture, name, until};
+
+/// Waits for a file's turn, as `pg_stat_activity` has it.
+const WAITS: &str = "wait_event_type = 'Lock' AND wait_event = 'advisory'";
+/// How many times two calls meet.
+const CROSSINGS: usize = 25;
+
+fn call() -> Call {
+    Call::internal(CALL_LIMIT)
+}
+
+fn bytes(text: &str) -> LockBytes {
+    LockBytes::new(text.as_bytes()).unwrap()
+}
+
+fn owner(svid: i32) -> LockOwner {
+    let address = IpAddr::from([192, 0, 2, 1]);
+    LockOwner { client: Arc::new(LockClient::new(address, bytes("c"), "s".into())), svid }
+}
+
+fn request(file: ObjectId, svid: i32) -> LockRequest {
+    LockRequest {
+        file,
+        owner: owner(svid),
+        range: LockRange::WHOLE,
+        kind: LockKind::Exclusive,
+        oh: bytes("oh"),
+        state: 7,
+    }
+}
+
+fn how() -> WaitHow {
+    let local = IpAddr::from([192, 0, 2, 9]);
+    WaitHow { handle: bytes("handle"), version: 4, transport: Transport::Udp, local }
+}
+
+async fn lock(store: &PostgresStore, file: ObjectId, svid: i32) -> LockOutcome {
+    store.lock(&call(), &request(file, svid), None).await.unwrap()
+}
+
+async fn wait(store: &PostgresStore, file: ObjectId, svid: i32) -> LockOutcome {
+    store.lock(&call(), &request(file, svid), Some(&how())).await.unwrap()
+}
+
+async fn unlock(store: &PostgresStore, file: ObjectId, svid: i32) {
+    store.unlock(&call(), file, &owner(svid), LockRange::WHOLE).await.unwrap();
+}
+
+async fn records(store: &PostgresStore) -> Vec<LockRecord> {
+    store.list_locks(&LockFilter::default(), None, 1000).await.unwrap()
+}
+
+/// A store, another of the same database, and a file.
+async fn two() -> (Fixture, PostgresStore, ObjectId) {
+    let fixture = Fixture::new().await;
+    let other = PostgresStore::connect(fixture.database.settings()).await.unwrap();
+    let file = fixture.file(fixture.root(), "f").await.id;
+    (fixture, other, file)
+}
+
+/// A connection that has a file's turn.
+async fn turn(settings: &Settings, file: ObjectId) -> tokio_postgres::Client {
+    let client = connect(settings).await;
+    let held = "SELECT pg_advisory_lock(19795, uuid_hash($1))";
+    client.execute(held, &[&file.0]).await.unwrap();
+    client
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn servers_see_each_others_locks() {
+    let (fixture, other, file) = two().await;
+    let store = &fixture.store;
+    assert_eq!(lock(store, file, 1).await, LockOutcome::Granted);
+    assert_eq!(lock(&other, file, 2).await, LockOutcome::Denied);
+    let holder =
+        LockHolder { kind: LockKind::Exclusive, svid: 1, oh: bytes("oh"), range: LockRange::WHOLE };
+    assert_eq!(other.test_lock(&call(), &request(file, 2)).await.unwrap(), Some(holder));
+    // The same owner by the other server: it has taken over the address.
+    assert_eq!(lock(&other, file, 1).await, LockOutcome::Granted);
+    assert_eq!(records(store).await, records(&other).await);
+    assert_eq!(records(store).await.len(), 1);
+    unlock(&other, file, 1).await;
+    assert_eq!(lock(&other, file, 2).await, LockOutcome::Granted);
+    assert_eq!(lock(store, file, 1).await, LockOutcome::Denied);
+    other.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_one_server_frees_wakes_waiters_of_another() {
+    let (fixture, other, file) = two().await;
+    let store = &fixture.store;
+    for round in 0..3 {
+        assert_eq!(lock(store, file, 1).await, LockOutcome::Granted, "round {round}");
+        assert_eq!(wait(&other, file, 2).await, LockOutcome::Blocked);
+        assert_eq!(store.reserve(&call(), file, 10).await.unwrap(), [], "they are another's");
+        unlock(store, file, 1).await;
+        let began = Instant::now();
+        assert_eq!(other.woken().await, [file]);
+        assert!(began.elapsed() < Duration::from_secs(30), "{:?}", began.elapsed());
+        let reserved = other.reserve(&call(), file, 10).await.unwrap().remove(0);
+        assert_eq!(reserved.owner, owner(2));
+        // Whichever server the client's answer comes to.
+        let settled = store.settle(&call(), reserved.cookie, true).await.unwrap();
+        assert_eq!(settled, Settled::Merged);
+        unlock(store, file, 2).await;
+    }
+    // A poll to the first takes the waiter over.
+    assert_eq!(lock(store, file, 1).await, LockOutcome::Granted);
+    assert_eq!(wait(&other, file, 2).await, LockOutcome::Blocked);
+    assert_eq!(wait(store, file, 2).await, LockOutcome::Blocked);
+    unlock(&other, file, 1).await;
+    assert_eq!(store.woken().await, [file]);
+    assert_eq!(other.reserve(&call(), file, 10).await.unwrap(), []);
+    assert_eq!(store.reserve(&call(), file, 10).await.unwrap().len(), 1);
+    other.close().await;
+    assert_eq!(other.woken().await, [], "a closed store says so");
+}
+
+/// Two that begin to wait for each other at once, on two servers and two files: one waits, one is refused.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn of_two_that_cross_one_is_refused() {
+    let (fixture, other, f) = two().await;
+    let (store, g) = (Arc::new(fixture.store), ObjectId::generate());
+    let other = Arc::new(other);
+    drop(g);
+    let how = trunkfs::metadata::CreateHow::Guarded(crate::support::mode(0o644));
+    let cx = crate::support::context(fixture.share.id);
+    let g = store.create(&cx, fixture.share.root, &name("g"), &how).await.unwrap().object.id;
+    for round in 0..CROSSINGS {
+        assert_eq!(lock(&store, f, 1).await, LockOutcome::Granted);
+        assert_eq!(lock(&other, g, 2).await, LockOutcome::Granted);
+        let (one, two) = (Arc::clone(&store), Arc::clone(&other));
+        let one = tokio::spawn(async move { wait(&one, g, 1).await });
+        let two = tokio::spawn(async move { wait(&two, f, 2).await });
+        let mut outcomes = [one.await.unwrap(), two.await.unwrap()];
+        outcomes.sort_by_key(|outcome| *outcome == LockOutcome::Deadlock);
+        assert_eq!(outcomes, [LockOutcome::Blocked, LockOutcome::Deadlock], "round {round}");
+        for (file, svid) in [(f, 1), (f, 2), (g, 1), (g, 2)] {
+            unlock(&store, file, svid).await;
+        }
+        assert_eq!(records(&store).await, []);
+    }
+    other.close().await;
+    store.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn locks_outlive_connections_and_servers() {
+    let (fixture, other, file) = two().await;
+    let store = &fixture.store;
+    assert_eq!(lock(&other, file, 1).await, LockOutcome::Granted);
+    assert_eq!(wait(&other, file, 2).await, LockOutcome::Blocked);
+    let client = connect(&fixture.database.settings()).await;
+    let all = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+                WHERE datname = current_database() AND pid <> pg_backend_pid()";
+    client.execute(all, &[]).await.unwrap();
+    assert_eq!(lock(store, file, 3).await, LockOutcome::Denied);
+    unlock(&other, file, 1).await;
+    assert_eq!(other.woken().await, [file]);
+    let reserved = other.reserve(&call(), file, 10).await.unwrap().remove(0);
+    // Its server ends before the client has answered: the client may have taken it.
+    let nothing = store.tidy_locks(&call(), CALL_LIMIT).await.unwrap();
+    assert_eq!(nothing, Tidied::default(), "the server is there");
+    other.close().await;
+    let merged = store.tidy_locks(&call(), CALL_LIMIT).await.unwrap();
+    assert_eq!(merged, Tidied { merged: 1, ..Tidied::default() });
+    let records = records(store).await;
+    assert_eq!(records.len(), 1);
+    assert_eq!((records[0].standing, &records[0].owner), (LockStanding::Held, &owner(2)));
+    let late = store.settle(&call(), reserved.cookie, false).await.unwrap();
+    assert_eq!(late, Settled::Unknown);
+}
+
+/// An UNLOCK whose session is lost is made again once that has ended, and not before.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_whose_session_is_lost_is_made_again() {
+    let fixture = Fixture::new().await;
+    let (store, file) = (&fixture.store, fixture.file(fixture.root(), "f").await.id);
+    assert_eq!(lock(store, file, 1).await, LockOutcome::Granted);
+    let turn = turn(&fixture.database.settings(), file).await;
+    let unlocking = unlock(store, file, 1);
+    tokio::pin!(unlocking);
+    let lost = async {
+        until(&fixture.database, "the unlock waits", WAITS, 1).await;
+        let waiting = format!(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+              WHERE datname = current_database() AND {WAITS}"
+        );
+        turn.execute(&waiting, &[]).await.unwrap();
+        until(&fixture.database, "it waits again", WAITS, 1).await;
+    };
+    tokio::select! {
+        () = &mut unlocking => panic!("it did not wait for its turn"),
+        () = lost => {}
+    }
+    assert_eq!(records(store).await.len(), 1);
+    drop(turn);
+    unlocking.await;
+    assert_eq!(records(store).await, []);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_whose_answer_is_lost_is_answered_as_it_was() {
+    let plain = Fixture::new().await;
+    let file = plain.file(plain.root(), "f").await.id;
+    for cut in [Cut::BeforeTheCall, Cut::BeforeTheAnswer] {
+        let proxy = Proxy::before(&plain.database.settings()).await;
+        let mut settings = proxy.settings(&plain.database.settings());
+        settings.max_connections = 2;
+        let store = PostgresStore::connect(settings).await.unwrap();
+        // What the connections have to prepare.
+        for _ in 0..8 {
+            assert_eq!(lock(&store, file, 1).await, LockOutcome::Granted);
+            unlock(&store, file, 1).await;
+        }
+        proxy.arm(0, cut);
+        assert_eq!(lock(&store, file, 1).await, LockOutcome::Granted);
+        assert_eq!(proxy.cuts(), 1);
+        assert_eq!(records(&plain.store).await.len(), 1);
+        proxy.arm(0, cut);
+        unlock(&store, file, 1).await;
+        assert_eq!(records(&plain.store).await, []);
+        store.close().await;
+    }
+}
+
+/// A call that is over before it has its turn changes nothing, by the database's clock.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_that_is_late_changes_nothing() {
+    let fixture = Fixture::new().await;
+    let (store, file) = (&fixture.store, fixture.file(fixture.root(), "f").await.id);
+    assert_eq!(lock(store, file, 1).await, LockOutcome::Granted);
+    let turn = turn(&fixture.database.settings(), file).await;
+    let limit = Duration::from_secs(1);
+    let short = Call::internal(limit);
+    let (owner, began) = (owner(1), Instant::now());
+    let unlocking = store.unlock(&short, file, &owner, LockRange::WHOLE);
+    let late = async {
+        until(&fixture.database, "the unlock waits", WAITS, 1).await;
+        tokio::time::sleep(limit.saturating_sub(began.elapsed())).await;
+        drop(turn);
+    };
+    let (unlocked, ()) = tokio::join!(unlocking, late);
+    assert!(matches!(unlocked, Err(Error::Cancelled)), "{unlocked:?}");
+    assert_eq!(records(store).await.len(), 1);
+}
+
+/// Plans that were made on empty tables read no more than they must when these are full.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_plan_reads_all_locks() {
+    const ROWS: i64 = 100_000;
+    const MOST_READ: i64 = 3_000;
+    let fixture = Fixture::new().await;
+    let client = connect(&fixture.database.settings()).await;
+    let (store, file) = (&fixture.store, fixture.file(fixture.root(), "f").await.id);
+    let round = async || {
+        assert_eq!(lock(store, file, 1).await, LockOutcome::Granted);
+        assert_eq!(wait(store, file, 2).await, LockOutcome::Blocked);
+        store.test_lock(&call(), &request(file, 3)).await.unwrap();
+        unlock(store, file, 1).await;
+        let reserved = store.reserve(&call(), file, 10).await.unwrap().remove(0);
+        store.settle(&call(), reserved.cookie, true).await.unwrap();
+        unlock(store, file, 2).await;
+    };
+    client.batch_execute("ANALYZE").await.unwrap();
+    // As often as it takes for every session to have its plans.
+    for _ in 0..8 {
+        round().await;
+    }
+    client
+        .batch_execute(&format!(
+            "INSERT INTO locks (file_id, client_id, svid, first, last, exclusive, oh, state)
+             SELECT md5('f' || i)::uuid, (SELECT min(id) FROM lock_clients), 1, 0, 9, true, 'oh', 7
+               FROM generate_series(1, {ROWS}) i;
+             INSERT INTO lock_waiters (file_id, client_id, svid, first, last, exclusive, oh, state, handle, version, transport,
+                                       local, instance)
+             SELECT md5('f' || i)::uuid, (SELECT min(id) FROM lock_clients), 1, i, i, true, 'oh', 7, 'h', 4, 'tcp', '::1',
+                    md5('i' || i % 2)::uuid
+               FROM generate_series(1, {ROWS}) i"
+        ))
+        .await
+        .unwrap();
+    let read = async || {
+        let sum =
+            "SELECT COALESCE(sum(seq_tup_read + idx_tup_fetch), 0)::bigint FROM pg_stat_user_tables
+                    WHERE relname LIKE 'lock%'";
+        client.execute("SELECT pg_stat_clear_snapshot()", &[]).await.unwrap();
+        client.query_one(sum, &[]).await.unwrap().get::<_, i64>(0)
+    };
+    // Sessions report what they have read once they are idle for a while: all of it, when they end.
+    let settle = async || {
+        let all = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+                    WHERE datname = current_database() AND pid <> pg_backend_pid()
+                      AND backend_type = 'client backend'";
+        client.execute(all, &[]).await.unwrap();
+        let others = "pid <> pg_backend_pid() AND backend_type = 'client backend'";
+        let began = Instant::now();
+        let left = format!(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND {others}"
+        );
+        while client.query_one(&left, &[]).await.unwrap().get::<_, i64>(0) > 0 {
+            assert!(began.elapsed() < CALL_LIMIT, "sessions do not end");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    let before = read().await;
+    round().await;
+    settle().await;
+    let first = read().await - before;
+    assert!(first < MOST_READ, "{first} rows were read by plans of empty tables");
+}
