@@ -16,6 +16,8 @@ mod waiting;
 macro_rules! cases {
     ($($case:ident),* $(,)?) => {
         crate::nlm::cases! { memory Memory: $($case),* }
+        crate::nlm::cases! { sqlite Sqlite: $($case),* }
+        crate::nlm::cases! { postgres Postgres: $($case),* }
     };
     ($module:ident $pair:ident: $($case:ident),*) => {
         mod $module {
