@@ -8,6 +8,8 @@
 //! - DENIED drops it, unless another attempt had no answer: a client that took that one refuses the next, and
 //!   holds the lock. Then nothing is sent any more, and the reservation stays until the client's poll, CANCEL,
 //!   UNLOCK or reboot.
+//! - An UNLOCK of more than the reservation asks anew: of the attempts before it GRANTED still counts, DENIED does
+//!   not. An answer that came before the UNLOCK is settled before it.
 //! - DENIED_GRACE_PERIOD: again in a while.
 //! - Where nothing reached the client the reservation is dropped, and others have their turn; the client's poll
 //!   takes its place among the waiters anew.
@@ -19,7 +21,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use tokio::sync::mpsc;
+use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -55,6 +57,11 @@ const MOST_ATTEMPTS: u16 = 16;
 const PATIENCE: Duration = Duration::from_secs(20);
 /// How long GRANTED_MSG waits for its own reply, which says nothing but that it came.
 const MESSAGE_PATIENCE: Duration = Duration::from_secs(5);
+/// How long the word on attempts before an UNLOCK is waited for.
+const EARLIER_ANSWERS: Duration = Duration::from_secs(2);
+/// GRANTED and DENIED_GRACE_PERIOD. Whatever else a client says, it has not taken the lock.
+const GRANTED_STATUS: u32 = 0;
+const GRACE_STATUS: u32 = 4;
 /// After DENIED_GRACE_PERIOD.
 const GRACE: Duration = Duration::from_secs(10);
 /// How long after BLOCKED a call may follow, so that it does not overtake that reply.
@@ -83,18 +90,23 @@ pub(super) struct Waited {
 }
 
 /// What a reservation's task is told.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 enum Told {
     /// GRANTED_RES of an attempt.
-    Answer { attempt: u16, status: u32 },
+    Answer { attempt: u16, status: u32, turn: Turn },
     /// The owner has given back bytes of it: all of them, or some.
     Again { whole: bool },
 }
+
+/// Held from an answer until it is settled, and by calls of the owner that meet the reservation: what came first
+/// is done first.
+type Turn = OwnedMutexGuard<()>;
 
 #[derive(Debug)]
 struct Active {
     waited: Waited,
     tell: mpsc::Sender<Told>,
+    turn: Arc<AsyncMutex<()>>,
     /// Fires when the reservation was settled otherwise.
     over: CancellationToken,
 }
@@ -173,18 +185,17 @@ impl Callbacks {
         }
         let place = self.reservations.take(reservation.owner.client.address());
         let (tell, told) = mpsc::channel(8);
-        let over = CancellationToken::new();
+        let (over, turn) = (CancellationToken::new(), Arc::<AsyncMutex<()>>::default());
         let waited = Waited::of(&reservation);
         let key = base(reservation.cookie);
         if place.is_some() {
-            self.active
-                .lock()
-                .insert(key, Active { waited: waited.clone(), tell, over: over.clone() });
+            let (waited, turn, over) = (waited.clone(), turn.clone(), over.clone());
+            self.active.lock().insert(key, Active { waited, tell, turn, over });
         }
         let after = self.blocked.lock().remove(&waited).map(|since| since + AFTER_BLOCKED);
         let callbacks = self.clone();
         self.tasks.spawn(async move {
-            let task = Task { callbacks: callbacks.clone(), reservation, over: over.clone(), told };
+            let task = Task { callbacks: callbacks.clone(), reservation, over, turn, told };
             if let Some(place) = place {
                 task.run(&*store, place, after).await;
                 callbacks.active.lock().remove(&key);
@@ -233,16 +244,45 @@ impl Callbacks {
     }
 
     /// GRANTED_RES of a client. One that is about nothing, or about another client's lock, is nothing.
-    pub(super) fn answered(&self, client: IpAddr, cookie: &[u8], status: u32) {
+    pub(super) async fn answered(&self, client: IpAddr, cookie: &[u8], status: u32) {
         let Ok(cookie) = <[u8; 16]>::try_from(cookie) else { return };
         let cookie = u128::from_be_bytes(cookie);
-        let active = self.active.lock();
-        let Some(it) = active.get(&(cookie & BASE)) else { return };
-        if it.waited.owner.client.address() == client.to_canonical() {
-            let attempt = u16::try_from(cookie & !BASE).unwrap_or(0);
-            // A task that is told so much has something to act on.
-            it.tell.try_send(Told::Answer { attempt, status }).ok();
+        let (tell, turn) = {
+            let active = self.active.lock();
+            let Some(it) = active.get(&(cookie & BASE)) else { return };
+            if it.waited.owner.client.address() != client.to_canonical() {
+                return;
+            }
+            (it.tell.clone(), it.turn.clone())
+        };
+        let turn = turn.lock_owned().await;
+        let attempt = u16::try_from(cookie & !BASE).unwrap_or(0);
+        // A task that is told so much has something to act on.
+        tell.try_send(Told::Answer { attempt, status, turn }).ok();
+    }
+
+    /// The turns of the reservations that a call of their owner meets: answers that came before the call are
+    /// settled then.
+    pub(super) async fn turns(
+        &self,
+        file: ObjectId,
+        owner: &LockOwner,
+        range: LockRange,
+    ) -> Vec<Turn> {
+        let mut met: Vec<_> = {
+            let active = self.active.lock();
+            let meets =
+                |it: &Waited| it.file == file && it.range.overlaps(range) && it.owner == *owner;
+            let met = active.iter().filter(|(_, it)| meets(&it.waited));
+            met.map(|(key, it)| (*key, it.turn.clone())).collect()
+        };
+        // All who take several do so in one order.
+        met.sort_unstable_by_key(|(key, _)| *key);
+        let mut turns = Vec::with_capacity(met.len());
+        for (_, turn) in met {
+            turns.push(turn.lock_owned().await);
         }
+        turns
     }
 
     /// How many reservations are called about.
@@ -289,7 +329,18 @@ struct Task {
     callbacks: Arc<Callbacks>,
     reservation: Reservation,
     over: CancellationToken,
+    turn: Arc<AsyncMutex<()>>,
     told: mpsc::Receiver<Told>,
+}
+
+/// An attempt's call and what became of it.
+#[derive(Debug)]
+struct Attempted {
+    attempt: u16,
+    is_message: bool,
+    sent: Sent,
+    /// From its reply on.
+    turn: Option<Turn>,
 }
 
 /// The attempts so far.
@@ -299,7 +350,7 @@ struct Attempts {
     next: u16,
     /// Those of which it is not known whether the client took them.
     open: Vec<u16>,
-    /// The first that counts: the owner has given everything back since the earlier ones.
+    /// The first since the owner has given everything back.
     first: u16,
 }
 
@@ -313,19 +364,26 @@ impl Attempts {
 
     /// What an answer comes to.
     fn answered(&mut self, attempt: u16, status: u32) -> Outcome {
-        if attempt < self.first || attempt >= self.next {
+        if attempt >= self.next {
             return Outcome::Nothing;
         }
-        match status {
-            0 => Outcome::End(End::Accepted),
-            4 => {
-                self.open.retain(|it| *it != attempt);
-                Outcome::Later
-            }
-            _ => {
-                self.open.retain(|it| *it != attempt);
-                Outcome::End(if self.open.is_empty() { End::Dropped } else { End::Unknown })
-            }
+        if status == GRANTED_STATUS {
+            return Outcome::End(End::Accepted);
+        }
+        let known = self.open.len();
+        self.open.retain(|it| *it != attempt);
+        if attempt < self.first || self.open.len() == known {
+            return Outcome::Nothing;
+        }
+        if status == GRACE_STATUS {
+            return Outcome::Later;
+        }
+        if self.open.iter().any(|it| *it >= self.first) {
+            Outcome::End(End::Unknown)
+        } else if self.open.is_empty() {
+            Outcome::End(End::Dropped)
+        } else {
+            Outcome::DroppedSoon
         }
     }
 
@@ -335,8 +393,8 @@ impl Attempts {
         !self.open.is_empty()
     }
 
+    /// The owner has given everything back: what it says to earlier attempts is no refusal.
     fn anew(&mut self) {
-        self.open.clear();
         self.first = self.next;
     }
 
@@ -350,6 +408,8 @@ enum Outcome {
     Nothing,
     /// The client asks for patience.
     Later,
+    /// It is refused, unless the word on an attempt before an UNLOCK is still on its way.
+    DroppedSoon,
     End(End),
 }
 
@@ -363,7 +423,8 @@ impl Task {
             }
             self.call().await
         };
-        let end = tokio::select! {
+        // The turn is held until the reservation is settled.
+        let (end, _turn) = tokio::select! {
             biased;
             () = over.cancelled() => return,
             () = stop.cancelled() => return,
@@ -371,14 +432,15 @@ impl Task {
         };
         let counted = &self.callbacks.counted;
         match end {
-            End::Accepted => counted.accepted.increment(),
-            End::Dropped => counted.refused.increment(),
+            End::Accepted => {
+                counted.accepted.increment();
+                self.settle(store, true).await;
+            }
+            End::Dropped => {
+                counted.refused.increment();
+                self.settle(store, false).await;
+            }
             End::Unknown => counted.unanswered.increment(),
-        }
-        match end {
-            End::Accepted => self.settle(store, true).await,
-            End::Dropped => self.settle(store, false).await,
-            End::Unknown => {}
         }
     }
 
@@ -408,65 +470,75 @@ impl Task {
         }
     }
 
-    async fn call(&mut self) -> End {
+    async fn call(&mut self) -> (End, Option<Turn>) {
         let mut attempts = Attempts::default();
         let mut replies = JoinSet::new();
-        let mut refused = false;
+        // How it ends, where nothing more is sent.
+        let mut last = None;
         loop {
             let place = self.place().await;
             let attempt = attempts.begin();
-            let is_message = (attempt - attempts.first) % 2 == 1;
+            let is_message = attempts.of_round() % 2 == 0;
             self.callbacks.counted.sent.increment();
             replies.spawn(self.attempt(attempt, is_message, place));
             let round = usize::from(attempts.of_round() - 1).min(PAUSES.len() - 1);
             let mut next = Instant::now() + PAUSES[round];
             loop {
-                let outcome = tokio::select! {
+                let (outcome, turn) = tokio::select! {
                     biased;
+                    Some(done) = replies.join_next() => {
+                        let Ok(mut done) = done else { continue };
+                        let turn = done.turn.take();
+                        match self.outcome(&mut attempts, done) {
+                            Ok(outcome) => (outcome, turn),
+                            Err(Next::AtOnce) => break,
+                            Err(Next::InTime) => continue,
+                        }
+                    }
                     told = self.told.recv() => match told {
-                        Some(Told::Answer { attempt, status }) => attempts.answered(attempt, status),
+                        Some(Told::Answer { attempt, status, turn }) => {
+                            (attempts.answered(attempt, status), Some(turn))
+                        }
                         Some(Told::Again { whole }) => {
                             if whole {
                                 attempts.anew();
-                                replies.abort_all();
                             }
-                            refused = false;
+                            last = None;
                             break;
                         }
-                        None => return End::Unknown,
-                    },
-                    Some(done) = replies.join_next() => match done {
-                        Ok((attempt, sent)) => match self.outcome(&mut attempts, attempt, sent) {
-                            Ok(outcome) => outcome,
-                            Err(Next::AtOnce) => break,
-                            Err(Next::InTime) => continue,
-                        },
-                        // One that was aborted.
-                        Err(_) => continue,
+                        None => return (End::Unknown, None),
                     },
                     () = sleep_until(next) => break,
                 };
                 match outcome {
                     Outcome::Nothing => {}
                     Outcome::Later => next = Instant::now() + GRACE,
+                    Outcome::DroppedSoon => {
+                        last = Some(End::Dropped);
+                        next = Instant::now() + EARLIER_ANSWERS;
+                    }
                     Outcome::End(End::Unknown) => {
                         // The word on an earlier attempt may still come.
-                        refused = true;
+                        last = Some(End::Unknown);
                         next = Instant::now() + PATIENCE;
                     }
-                    Outcome::End(end) => return end,
+                    Outcome::End(end @ (End::Accepted | End::Dropped)) => return (end, turn),
                 }
             }
-            if refused || attempts.of_round() >= MOST_ATTEMPTS {
-                return End::Unknown;
+            if let Some(end) = last {
+                return (end, None);
+            }
+            if attempts.of_round() >= MOST_ATTEMPTS {
+                return (End::Unknown, None);
             }
         }
     }
 
     /// What an attempt's call comes to, or when the next one follows.
-    fn outcome(&self, attempts: &mut Attempts, attempt: u16, sent: Sent) -> Result<Outcome, Next> {
-        let is_message = attempt >= attempts.first && (attempt - attempts.first) % 2 == 1;
+    fn outcome(&self, attempts: &mut Attempts, done: Attempted) -> Result<Outcome, Next> {
+        let Attempted { attempt, is_message, sent, .. } = done;
         let taken = match sent {
+            // GRANTED_MSG's own reply says nothing but that it came.
             Sent::Answered(_) if is_message => return Err(Next::InTime),
             Sent::Answered(mut results) => match wire::decode_result(&mut results) {
                 Ok((_, status)) => return Ok(attempts.answered(attempt, status)),
@@ -514,15 +586,25 @@ impl Task {
         attempt: u16,
         is_message: bool,
         place: ClientPlace,
-    ) -> impl Future<Output = (u16, Sent)> + Send + use<> {
-        let sender = self.callbacks.sender.clone();
+    ) -> impl Future<Output = Attempted> + Send + use<> {
+        let (sender, turn) = (self.callbacks.sender.clone(), self.turn.clone());
         let (to, arguments) = (destination(&self.reservation), self.arguments(attempt));
         let (number, patience) =
             if is_message { (GRANTED_MSG, MESSAGE_PATIENCE) } else { (GRANTED, PATIENCE) };
         async move {
             let _place = place;
-            let Some(to) = to else { return (attempt, Sent::Silent) };
-            (attempt, sender.call(to, number, arguments.encode(to.version), patience).await)
+            let sent = match to {
+                Some(to) => {
+                    let arguments = arguments.encode(to.version);
+                    sender.call(to, number, arguments, patience).await
+                }
+                None => Sent::Refused,
+            };
+            let turn = match &sent {
+                Sent::Answered(_) => Some(turn.lock_owned().await),
+                Sent::Refused | Sent::Unsent(_) | Sent::Silent => None,
+            };
+            Attempted { attempt, is_message, sent, turn }
         }
     }
 
@@ -588,15 +670,20 @@ mod tests {
     }
 
     #[test]
-    fn answers_to_attempts_before_an_unlock_say_nothing() {
+    fn refusals_of_attempts_before_an_unlock_say_nothing() {
         let mut attempts = Attempts::default();
         let old = attempts.begin();
         attempts.anew();
         let new = attempts.begin();
-        for status in [0, 1] {
-            assert_eq!(attempts.answered(old, status), Outcome::Nothing);
-        }
         assert_eq!(attempts.answered(7, 0), Outcome::Nothing, "never sent");
+        assert_eq!(attempts.answered(old, 1), Outcome::Nothing);
         assert_eq!(attempts.answered(new, 1), Outcome::End(End::Dropped));
+        let mut attempts = Attempts::default();
+        let old = attempts.begin();
+        attempts.anew();
+        let new = attempts.begin();
+        assert_eq!(attempts.answered(new, 1), Outcome::DroppedSoon);
+        assert_eq!(attempts.answered(new, 1), Outcome::Nothing, "said already");
+        assert_eq!(attempts.answered(old, 0), Outcome::End(End::Accepted), "it came late");
     }
 }

@@ -102,7 +102,8 @@ impl Nlm {
             Procedure::Response(_) => Ok(void()),
             Procedure::GrantedResponse => {
                 let (cookie, status) = wire::decode_result(from)?;
-                self.service.callbacks.answered(call.caller.address.ip(), &cookie, status);
+                let client = call.caller.address.ip();
+                self.service.callbacks.answered(client, &cookie, status).await;
                 Ok(void())
             }
             Procedure::Rebooted => {

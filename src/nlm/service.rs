@@ -170,6 +170,10 @@ impl LockService {
             let (handle, store) = self.file(it.lock.handle.as_bytes())?;
             let wanted = self.wanted(request, &handle, &it.lock, it.exclusive, it.state)?;
             let caller = limited_to(request.caller, TAKING_TIME);
+            let turns = self.callbacks.turns(wanted.file, &wanted.owner, wanted.range);
+            let Some(_turns) = caller.call.within(turns).await else {
+                return Err(metadata::Error::Cancelled.into());
+            };
             let outcome = patiently(&caller.call, || async {
                 self.vfs.may_lock(&caller, &handle).await?;
                 Ok(store.lock(&caller.call, &wanted, how.as_ref()).await?)
@@ -221,6 +225,11 @@ impl LockService {
             let Ok(range) = it.lock.range() else { return Ok(()) };
             let owner = self.owner(request, &it.lock);
             let call = limited_to(request.caller, GIVING_TIME).call;
+            let turns = self.callbacks.turns(handle.object, &owner, range);
+            // Where an answer cannot be settled, the store is away.
+            let Some(_turns) = call.within(turns).await else {
+                return Err(metadata::Error::Cancelled.into());
+            };
             for store in self.stores_of(&handle) {
                 let unlocked = patiently(&call, || async {
                     Ok(store.unlock(&call, handle.object, &owner, range).await?)

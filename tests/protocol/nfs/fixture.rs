@@ -201,6 +201,11 @@ impl Stores {
         Self { metadata: Arc::new(MemoryStore::new()), content, durable: None }
     }
 
+    /// The locks, as administrators see them.
+    pub(crate) fn locks(&self) -> Arc<dyn Locks> {
+        self.metadata.clone()
+    }
+
     /// How to reach the database of durable ones.
     pub(crate) fn database(&self) -> Settings {
         let durable = self.durable.as_ref().expect("durable stores");

@@ -223,9 +223,10 @@ impl State {
         let arguments = call.fixed(call.remaining());
         let received = Received { way, version, procedure, from, arguments };
         let cookie = Reader::new(received.arguments.clone()).opaque();
+        // What is said from now on is for later calls.
+        let says = *self.says.lock().unwrap();
         self.received.lock().unwrap().push_back(received);
         self.arrived.notify_one();
-        let says = *self.says.lock().unwrap();
         match (procedure, says) {
             (5, Says::Status(status)) => Some(reply(0).opaque(&cookie).u32(status).into_bytes()),
             (5, Says::Unavailable) => Some(reply(PROC_UNAVAIL).into_bytes()),

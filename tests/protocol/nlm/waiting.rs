@@ -1,10 +1,16 @@
 //! Locks that are waited for, and GRANTED.
 
+use std::time::Duration;
+
+use trunkfs::metadata::LockFilter;
+use trunkfs::types::FileHandle;
+
 use super::cases;
 use super::host::*;
 use super::manager::{Received, Says, Way};
 use crate::client::{Outcome, Writer};
 use crate::nfs::fixture::Fs;
+use crate::nfs::rpc::wait;
 
 cases! {
     who_waits_is_called, it_is_called_the_way_it_came, a_poll_is_one_waiter, waiters_have_turns,
@@ -20,6 +26,18 @@ cases! {
 /// The arguments of the reply to GRANTED_MSG.
 fn response(cookie: &[u8], status: u32) -> Writer {
     Writer::new().opaque(cookie).u32(status)
+}
+
+/// Waits until the clients' word on a file's locks has been taken.
+fn confirmed(t: &Fs, file: &[u8]) {
+    let handle = FileHandle::parse(file).unwrap();
+    let filter = LockFilter { file: Some(handle.object), waiting: true, ..LockFilter::default() };
+    let store = t.server.stores().locks();
+    wait(async {
+        while !store.list_locks(&filter, None, 10).await.unwrap().is_empty() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    });
 }
 
 fn is_from(call: &Received, t: &Fs) -> bool {
@@ -42,6 +60,7 @@ fn who_waits_is_called(t: &Fs) {
     assert_ne!(granted.cookie, ask.cookie, "a cookie of the server's own");
     assert_eq!(granted.cookie.len(), 16);
     assert_eq!(holder.ask(&file).range(14, 1).test().unwrap_err().svid, 7);
+    confirmed(t, &file);
     // The client has it: it can give back a part, and the rest stays.
     assert_eq!(waiter.ask(&file).range(10, 2).svid(7).unlock(), GRANTED);
     assert_eq!(holder.ask(&file).test().unwrap_err().range.0, 12);
@@ -65,6 +84,7 @@ fn it_is_called_the_way_it_came(t: &Fs) {
             _ => assert_eq!(tail, [0, 0, 0, 3, 0, 0, 0, 0]),
         }
         assert_eq!(holder.ask(&file).svid(2).test().unwrap_err().range, (3, 0));
+        confirmed(t, &file);
         assert_eq!(waiter.ask(&file).unlock(), GRANTED);
     }
 }
@@ -77,6 +97,7 @@ fn a_poll_is_one_waiter(t: &Fs) {
     }
     assert_eq!(holder.ask(&file).unlock(), GRANTED);
     waiter.manager.called();
+    confirmed(t, &file);
     assert_eq!(waiter.ask(&file).unlock(), GRANTED);
     // Another lock that is waited for is the next call.
     assert_eq!(holder.ask(&file).lock(), GRANTED);
