@@ -81,10 +81,11 @@ impl PostgresStore {
             let connecting = within(call, self.pool.get_for_mutation(call.claimant));
             let failure = match call.timing.timed(Phase::Connection, connecting).await? {
                 Ok(connection) => {
-                    let arguments = Arc::clone(&arguments);
-                    let task = tokio::spawn(async move {
-                        send(connection, statement, &arguments, until).await
-                    });
+                    let sent = Arc::clone(&arguments);
+                    let task =
+                        tokio::spawn(
+                            async move { send(connection, statement, &sent, until).await },
+                        );
                     let sent =
                         async { task.await.map_err(|error| Error::Backend(Box::new(error))) };
                     match call.timing.timed(Phase::Database, sent).await? {
@@ -97,7 +98,9 @@ impl PostgresStore {
                                 tracing::debug!(error = %source, "the outcome of a lock call is not known");
                                 let ending = ended(&self.pool, mark, until);
                                 call.timing.timed(Phase::Away, ending).await?;
-                                arguments = again.take().map_or(arguments, Arc::new);
+                                if let Some(again) = again.take() {
+                                    arguments = Arc::new(again);
+                                }
                             }
                             failure
                         }
