@@ -32,6 +32,7 @@ pub use self::wire::Version;
 use crate::metadata::LockBytes;
 use crate::rpc::{CallMessage, Program, Reply};
 use crate::types::FileHandle;
+use crate::types::settings::WrongSetting;
 use crate::xdr::{DecodeError, Decoder, Message};
 use ports::{MAPPER_PORT, NLM};
 use procedures::{Operation, Procedure};
@@ -40,6 +41,8 @@ use service::{Outcome, Request};
 use status::Status;
 use wire::{CancelArguments, LockArguments, ShareArguments, TestArguments, UnlockArguments};
 
+/// The longest name that stands for the server, in bytes.
+const MAX_SERVICE_BYTES: usize = 255;
 /// The lowest port that a process without privileges may use.
 const FIRST_FREE_PORT: u16 = 1024;
 
@@ -59,6 +62,21 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self { enabled: true, service: None, mapper_port: MAPPER_PORT }
+    }
+}
+
+impl Settings {
+    /// What does not fit.
+    ///
+    /// # Errors
+    /// The key, and what is wrong.
+    pub fn check(&self) -> Result<(), WrongSetting> {
+        match &self.service {
+            Some(name) if name.len() > MAX_SERVICE_BYTES => {
+                Err(WrongSetting::new("service", "longer than 255 bytes"))
+            }
+            Some(_) | None => Ok(()),
+        }
     }
 }
 
