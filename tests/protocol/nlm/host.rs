@@ -10,7 +10,7 @@ use tokio::time::timeout;
 
 use super::manager::{Manager, Way};
 use crate::client::{Auth, Call, Outcome, PATIENCE, Reader, Reply, Writer};
-use crate::nfs::fixture::Fs;
+use crate::nfs::fixture::{Fs, TestServer};
 use crate::nfs::rpc::{Wire, user, wait};
 
 pub(crate) const NLM: u32 = 100_021;
@@ -51,11 +51,16 @@ pub(crate) struct Host {
 
 impl Host {
     pub(crate) fn new(t: &Fs) -> Self {
+        Self::of(&t.server)
+    }
+
+    /// A client of any server.
+    pub(crate) fn of(of: &TestServer) -> Self {
         let manager = Arc::new(Manager::start());
-        let server = t.server.address;
+        let server = of.address;
         let wire = Wire::open_from(manager.address, server);
         let name = format!("host{}", manager.address).into_bytes();
-        let (udp, auth) = (t.server.udp, user(1000, 1000, &[]));
+        let (udp, auth) = (of.udp, user(1000, 1000, &[]));
         Self { manager, name, version: 4, way: Way::Tcp, auth, server, udp, wire }
     }
 

@@ -9,6 +9,7 @@ mod locks;
 mod manager;
 mod reboots;
 mod repeats;
+mod servers;
 mod shares;
 mod waiting;
 
