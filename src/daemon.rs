@@ -3,12 +3,14 @@
 
 mod admin_view;
 mod ports;
+mod upkeep;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use ipnet::IpNet;
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
@@ -17,6 +19,7 @@ use self::admin_view::{AdminView, Serving};
 use self::ports::{PortMapperError, Ports};
 use crate::config::{Config, Loaded};
 use crate::http::{About, Port, PortError, Subject};
+use crate::maintenance::{Executable, Maintenance};
 use crate::mount::{Mount, MountVersion1};
 use crate::net::{
     Admission, BindError, LAST_GRACE, Server, ServerHandle, ServerSettings, Service, TaskFailed,
@@ -75,6 +78,8 @@ pub struct Daemon {
     locks: Option<Arc<LockService>>,
     stores: Stores,
     port: Option<(Port, Arc<dyn Subject>)>,
+    reload: Arc<Notify>,
+    maintenance: Option<Arc<Maintenance>>,
 }
 
 /// What serves.
@@ -93,17 +98,23 @@ impl std::fmt::Debug for Daemon {
 
 impl Daemon {
     /// Listens on the admin port, opens the stores and shares, then listens. Clients that connect wait until
-    /// [`Daemon::run`]. `source` is what the configuration was read from.
+    /// [`Daemon::run`]. `source` is what the configuration was read from, `program` runs the jobs of its
+    /// maintenance.
     ///
     /// # Errors
     /// The first store, share or address that cannot be had; what was open is closed again, and nothing
     /// listens.
-    pub async fn start(loaded: &Loaded, source: &str, build: Build) -> Result<Self, StartError> {
+    pub async fn start(
+        loaded: &Loaded,
+        source: &str,
+        build: Build,
+        program: Executable,
+    ) -> Result<Self, StartError> {
         let config = &loaded.config;
         let started = SystemTime::now();
         // Before anything is created.
         let port = Port::bind(&config.admin).await?;
-        let mut stores = Stores::default();
+        let (mut stores, reload) = (Stores::default(), Arc::<Notify>::default());
         let Assembled { server, ports, vfs, locks } =
             match Self::assemble(config, &mut stores).await {
                 Ok(assembled) => assembled,
@@ -112,6 +123,7 @@ impl Daemon {
                     return Err(error);
                 }
             };
+        let maintenance = upkeep::maintenance(config, &stores, program);
         let port = port.map(|port| {
             let about = About {
                 version: build.version,
@@ -121,12 +133,17 @@ impl Daemon {
                 nfs: server.local_addr(),
                 started,
             };
-            let serving =
-                Serving { server: server.handle(), vfs: vfs.clone(), locks: locks.clone() };
+            let serving = Serving {
+                server: server.handle(),
+                vfs: vfs.clone(),
+                locks: locks.clone(),
+                reload: reload.clone(),
+                maintenance: maintenance.clone(),
+            };
             let view = AdminView::new(about, config, &stores, serving);
             (port, Arc::new(view) as Arc<dyn Subject>)
         });
-        Ok(Self { server, ports, vfs, locks, stores, port })
+        Ok(Self { server, ports, vfs, locks, stores, port, reload, maintenance })
     }
 
     async fn assemble(config: &Config, stores: &mut Stores) -> Result<Assembled, StartError> {
@@ -186,7 +203,8 @@ impl Daemon {
     /// A hold on the server while it runs.
     #[must_use]
     pub fn control(&self) -> Control {
-        Control { server: self.server.handle(), vfs: self.vfs.clone() }
+        let (server, vfs, reload) = (self.server.handle(), self.vfs.clone(), self.reload.clone());
+        Control { server, vfs, reload }
     }
 
     /// Serves until `shutdown` fires; then requests in flight are finished within the drain timeout,
@@ -196,7 +214,7 @@ impl Daemon {
     /// [`TaskFailed`] where a task of the server panicked; `shutdown` has fired then, and the end was as
     /// orderly as without.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), TaskFailed> {
-        let Self { server, ports, vfs, locks, stores, port } = self;
+        let Self { server, ports, vfs, locks, stores, port, reload: _, maintenance } = self;
         let stopped = CancellationToken::new();
         let _port_ends = stopped.clone().drop_guard();
         if let Some((port, subject)) = port {
@@ -208,6 +226,13 @@ impl Daemon {
             async move { vfs.maintain(stopped).await }
         };
         let mut tasks = JoinSet::new();
+        let capacity = upkeep::watch_capacity(vfs.clone(), stopped.clone());
+        tasks.spawn(supervised("watching the capacity", shutdown.clone(), capacity));
+        if let Some(maintenance) = maintenance {
+            // A job that runs ends while requests are drained.
+            let rounds = maintenance.run(shutdown.clone());
+            tasks.spawn(supervised("maintenance", shutdown.clone(), rounds));
+        }
         tasks.spawn(supervised("flushing files by age", shutdown.clone(), maintain));
         if let Some(locks) = locks {
             tasks.spawn(supervised("waking locks", shutdown.clone(), locks.run(shutdown.clone())));
@@ -242,9 +267,15 @@ impl Daemon {
 pub struct Control {
     server: ServerHandle,
     vfs: Arc<Vfs>,
+    reload: Arc<Notify>,
 }
 
 impl Control {
+    /// Waits until the admin port is asked to have the configuration read again.
+    pub async fn reload_asked(&self) {
+        self.reload.notified().await;
+    }
+
     /// Takes over what another configuration says of the clients of shares that there are and of the times of
     /// calls, from the next call on. Nothing else of it counts.
     pub fn apply(&self, config: &Config) {

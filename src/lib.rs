@@ -23,6 +23,7 @@ pub mod counters;
 pub mod daemon;
 pub mod http;
 mod log_limit;
+pub mod maintenance;
 pub mod metadata;
 pub mod mount;
 pub mod net;

@@ -1,9 +1,13 @@
 //! How far a job is, and the token that ends it: one for every command that works for long.
 
 use std::fmt;
+use std::num::NonZeroU64;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use parking_lot::Mutex;
+use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 /// The job was told to end.
@@ -22,6 +26,28 @@ pub struct Progress {
     /// Lines that were not taken yet.
     notes: Mutex<Vec<String>>,
     observer: Option<Observer>,
+    pace: Option<Arc<Pace>>,
+}
+
+/// How fast a job may read.
+#[derive(Debug)]
+struct Pace {
+    bytes_per_second: NonZeroU64,
+    /// When all bytes that were let through are paid for.
+    paid: Mutex<Instant>,
+}
+
+impl Pace {
+    /// The moment until which a reader of so many more bytes waits.
+    fn next(&self, bytes: u64, now: Instant) -> Instant {
+        let nanoseconds =
+            u128::from(bytes) * 1_000_000_000 / u128::from(self.bytes_per_second.get());
+        let cost = Duration::from_nanos(u64::try_from(nanoseconds).unwrap_or(u64::MAX));
+        let mut paid = self.paid.lock();
+        let begin = (*paid).max(now);
+        *paid = begin.checked_add(cost).unwrap_or(begin);
+        begin
+    }
 }
 
 /// Called at every step.
@@ -82,6 +108,26 @@ impl Progress {
         Self { observer: Some(Observer(Box::new(observer))), ..self }
     }
 
+    /// The same job, which reads no more than so many bytes a second.
+    #[must_use]
+    pub fn paced(self, bytes_per_second: Option<NonZeroU64>) -> Self {
+        let pace = |bytes_per_second| Pace { bytes_per_second, paid: Mutex::new(Instant::now()) };
+        Self { pace: bytes_per_second.map(pace).map(Arc::new), ..self }
+    }
+
+    /// Waits for the turn of so many more bytes.
+    ///
+    /// # Errors
+    /// [`Interrupted`] once the token has fired.
+    pub async fn pace(&self, bytes: u64) -> Result<(), Interrupted> {
+        if let Some(pace) = &self.pace {
+            let turn = pace.next(bytes, Instant::now());
+            let waited = self.cancel.run_until_cancelled(sleep_until(turn)).await;
+            waited.ok_or(Interrupted)?;
+        }
+        self.check()
+    }
+
     fn step(&self) {
         if let Some(Observer(observer)) = &self.observer {
             observer();
@@ -126,7 +172,7 @@ impl Progress {
     /// A part of the job that is not counted.
     #[must_use]
     pub fn silent(&self) -> Self {
-        Self::new(self.cancel.clone())
+        Self { pace: self.pace.clone(), ..Self::new(self.cancel.clone()) }
     }
 
     /// Begins a stage.
@@ -153,5 +199,33 @@ impl Progress {
     /// So many units of the total need no work.
     pub fn skip(&self, by: u64) {
         self.skipped.fetch_add(by, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_paced_job_reads_no_more_than_it_may() {
+        let cancel = CancellationToken::new();
+        let job = Progress::new(cancel.clone()).paced(NonZeroU64::new(1000));
+        let start = Instant::now();
+        for _ in 0..5 {
+            job.pace(500).await.unwrap();
+        }
+        assert_eq!(start.elapsed(), Duration::from_secs(2));
+        // Time that passed without reading is not made up for.
+        tokio::time::advance(Duration::from_secs(60)).await;
+        let start = Instant::now();
+        for _ in 0..3 {
+            job.pace(1000).await.unwrap();
+        }
+        assert_eq!(start.elapsed(), Duration::from_secs(2));
+        job.pace(u64::MAX).await.unwrap();
+        let waiting = job.pace(1);
+        cancel.cancel();
+        assert_eq!(waiting.await, Err(Interrupted));
+        assert_eq!(Progress::default().pace(u64::MAX).await, Ok(()));
     }
 }

@@ -1,9 +1,11 @@
 //! A long command under way: its progress is shown, and Ctrl-C and SIGTERM end it in order.
 
 use std::io::Write as _;
+use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use clap::Args;
 use indicatif::HumanBytes;
 use parking_lot::Mutex;
 use serde::Serialize;
@@ -15,6 +17,20 @@ use crate::admin::backup::Finding;
 
 /// The time between two looks at the progress.
 const PERIOD: Duration = Duration::from_millis(200);
+
+/// How fast a command works.
+#[derive(Clone, Copy, Debug, Default, Args)]
+pub(super) struct Speed {
+    /// Read at most so much per second, such as 64MiB, so that servers have the rest of the disk
+    #[arg(long, value_name = "SIZE", value_parser = rate)]
+    rate: Option<NonZeroU64>,
+}
+
+fn rate(text: &str) -> Result<NonZeroU64, String> {
+    let bytes = text.parse().ok().or_else(|| crate::types::settings::bytes(text));
+    let rate = bytes.and_then(NonZeroU64::new);
+    rate.ok_or_else(|| "not a size; write an integer and a unit, such as 64MiB".to_owned())
+}
 
 /// What a command's work has in hand.
 #[derive(Clone, Debug)]
@@ -75,9 +91,20 @@ pub(super) fn run_job<T>(
     interrupted: u8,
     work: impl AsyncFnOnce(Job) -> T,
 ) -> Result<T, Failure> {
+    run_job_at(Speed::default(), quiet, interrupted, work)
+}
+
+/// The same at a speed.
+pub(super) fn run_job_at<T>(
+    speed: Speed,
+    quiet: bool,
+    interrupted: u8,
+    work: impl AsyncFnOnce(Job) -> T,
+) -> Result<T, Failure> {
     run_async(async {
         let cancel = interrupt::token(interrupted).map_err(run_error)?;
-        let job = Job { progress: Arc::new(Progress::new(cancel)), bar: Arc::default() };
+        let progress = Progress::new(cancel).paced(speed.rate);
+        let job = Job { progress: Arc::new(progress), bar: Arc::default() };
         Ok(job.watch(work(job.clone()), quiet).await)
     })
 }

@@ -9,7 +9,7 @@ use crate::admin::locate;
 use crate::config::Config;
 use crate::metadata::{Checkable, Share};
 use crate::stores::open_for_reading;
-use crate::types::{FileHandle, Name, ShareName};
+use crate::types::{FileHandle, ShareName};
 
 /// What `locate` takes.
 #[derive(Debug, Args)]
@@ -65,25 +65,20 @@ async fn by_handle(config: &Config, options: &Options, text: &str) -> Result<Loc
 }
 
 async fn by_path(config: &Config, options: &Options, text: &str) -> Result<Located, Failure> {
-    let below = |share: &ShareName| {
-        let rest = text.strip_prefix(share.as_str())?;
-        (rest.is_empty() || rest.starts_with('/') || share.as_str() == "/").then_some(rest)
-    };
-    let found = config.shares.iter().filter_map(|it| below(&it.name).map(|rest| (&it.name, rest)));
-    let Some((name, rest)) = found.max_by_key(|(name, _)| name.as_str().len()) else {
+    let found = ShareName::longest_in(text.as_bytes(), &config.shares, |it| &it.name);
+    let Some((served, names)) = found else {
         return Err(Failure::Run(
             format!("{text}: no share of the configuration has this path").into(),
         ));
     };
-    let names = rest.split('/').filter(|part| !part.is_empty()).map(|part| {
-        Name::parse(part.as_bytes())
-            .map_err(|_| Failure::Wrong(format!("{text}: {part:?} is no name of a file")))
-    });
-    let names: Vec<_> = names.collect::<Result<_, _>>()?;
+    let name = &served.name;
     let (store, share) = open(config, options, name).await?;
-    let object = locate::object(&*store, &share, &names).await.map_err(run_error)?;
-    let object = object.ok_or_else(|| Failure::Run(format!("{text}: no such file").into()))?;
-    let parts = names.iter().map(|name| format!("/{name}"));
+    let checker = store.checker().await.map_err(run_error)?;
+    let found = locate::object(&*checker, share.root, &names).await.map_err(run_error)?;
+    let Some((object, _)) = found else {
+        return Err(Failure::Run(format!("{text}: no such file").into()));
+    };
+    let parts = names.iter().map(|name| format!("/{}", String::from_utf8_lossy(name)));
     let path = format!("{name}{}", parts.collect::<String>());
     Ok(located(FileHandle { share: name.clone(), object }, Some(path)))
 }

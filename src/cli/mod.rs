@@ -25,6 +25,7 @@ mod ready;
 mod reload;
 mod restore;
 mod serve;
+mod servers;
 mod status;
 mod survey;
 mod systemd;
@@ -80,6 +81,8 @@ enum Command {
     Status(status::Options),
     /// Show the clients of a server and what they do now
     Clients(clients::Options),
+    /// List the servers that share a PostgreSQL database
+    Servers(servers::Options),
     /// Show live which client calls what on which share, the busiest first
     Top(top::Options),
     /// Find the path of a file handle, or the handle of a path
@@ -301,6 +304,7 @@ pub fn run() -> ExitCode {
         Command::CheckConfig(options) => check_config::run(&options),
         Command::Status(options) => status::run(&options),
         Command::Clients(options) => clients::run(&options),
+        Command::Servers(options) => servers::run(&options),
         Command::Top(options) => top::run(&options),
         Command::Locate(options) => locate::run(&options),
         Command::Locks(options) => locks::run(&options),

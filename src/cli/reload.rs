@@ -1,4 +1,4 @@
-//! SIGHUP: the configuration is read again, and what can change while the server runs is taken over.
+//! SIGHUP, or the admin port: the configuration is read again, and what can change while the server runs is taken over.
 
 use std::io::IsTerminal;
 use std::net::SocketAddr;
@@ -36,13 +36,18 @@ pub(super) struct Reload {
 }
 
 impl Reload {
-    /// Reads the configuration again on every SIGHUP. One that comes because the terminal of a server in the
-    /// foreground is gone fires `shutdown`.
+    /// Reads the configuration again on every SIGHUP, and where the admin port is asked to. A SIGHUP that
+    /// comes because the terminal of a server in the foreground is gone fires `shutdown`.
     pub(super) async fn on_hangups(mut self, mut hangups: Signal, shutdown: CancellationToken) {
-        while hangups.recv().await.is_some() {
-            if self.in_foreground && !std::io::stdin().is_terminal() {
-                tracing::info!("the terminal is gone");
-                return shutdown.cancel();
+        loop {
+            tokio::select! {
+                Some(()) = hangups.recv() => {
+                    if self.in_foreground && !std::io::stdin().is_terminal() {
+                        tracing::info!("the terminal is gone");
+                        return shutdown.cancel();
+                    }
+                }
+                () = self.control.reload_asked() => {}
             }
             self.notifier.reloading();
             let source = self.source.clone();

@@ -8,7 +8,7 @@ use clap::Args;
 use super::backup::contained;
 use super::job::{finding, human, run_error, run_job, summarise, write};
 use super::{Configured, FAILED, Failure};
-use crate::admin::backup::{self, Proof, RestoreWanted, Restored};
+use crate::admin::backup::{self, Portion, Proof, RestoreWanted, Restored};
 
 /// What `restore` takes.
 #[derive(Debug, Args)]
@@ -44,7 +44,7 @@ pub(super) fn run(options: &Options) -> Result<(), Failure> {
     };
     if options.verify_only {
         let proof = run_job(options.json, FAILED, async |job| {
-            backup::prove(&options.folder, &job.progress).await
+            backup::prove(&options.folder, Portion::ALL, &job.progress).await
         })?;
         let proof = proof.map_err(failed)?;
         return proved(options.json, &proof, start);

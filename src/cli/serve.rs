@@ -18,6 +18,7 @@ use super::{Configured, Failure, descriptors, ready};
 use crate::config::{Config, Content, Loaded, LogFormat, Metadata, Source};
 use crate::daemon::{AFTER_DRAIN, Build, Daemon, StartError};
 use crate::http::PortError;
+use crate::maintenance::Executable;
 use crate::net::{BindError, TaskFailed, supervised};
 use crate::rpc::null_probe::{Service, own_address, probe};
 use crate::stores::StoreError;
@@ -41,6 +42,9 @@ pub(super) struct Options {
 
 /// This program.
 const BUILD: Build = Build { version: env!("CARGO_PKG_VERSION"), commit: env!("TRUNKFS_COMMIT") };
+
+/// The file of this process, also where another one has its name by now.
+const THIS_PROGRAM: &str = "/proc/self/exe";
 
 /// Serves until a signal. Every line has the form of the log, as far as it is known: that of a start that
 /// fails too.
@@ -102,7 +106,8 @@ async fn serve(
     let hangups = signal(SignalKind::hangup()).map_err(failed)?;
     notifier.status("opening stores");
     let name = source.to_string();
-    let starting = shutdown.run_until_cancelled(Daemon::start(running, &name, BUILD));
+    let program = Executable { path: THIS_PROGRAM.into(), configuration: source.arguments() };
+    let starting = shutdown.run_until_cancelled(Daemon::start(running, &name, BUILD, program));
     let Some(started) = starting.await else { return ended(&mut tasks) };
     let instance = started.map_err(|error| explained(error, &options.configured))?;
     let (address, control) = (instance.address(), instance.control());

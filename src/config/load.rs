@@ -32,6 +32,17 @@ pub enum Source {
     },
 }
 
+impl Source {
+    /// The arguments with which a command has the same configuration.
+    #[must_use]
+    pub fn arguments(&self) -> Vec<OsString> {
+        match self {
+            Self::File(path) => vec!["--config".into(), path.into()],
+            Self::Local { data, .. } => vec!["--data".into(), data.into()],
+        }
+    }
+}
+
 /// A configuration, and what is to be said of it.
 #[derive(Clone, Debug)]
 pub struct Loaded {

@@ -12,7 +12,7 @@ use crate::net::ServerSettings;
 use crate::types::settings::Time;
 
 /// The program's own modules, as log lines name them behind `trunkfs::`.
-const MODULES: [&str; 22] = [
+const MODULES: [&str; 23] = [
     "admin",
     "bench",
     "cli",
@@ -21,6 +21,7 @@ const MODULES: [&str; 22] = [
     "counters",
     "daemon",
     "http",
+    "maintenance",
     "metadata",
     "mount",
     "net",

@@ -40,7 +40,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use self::document::Document;
-use crate::{http, nlm};
+use crate::{http, maintenance, nlm};
 
 /// A whole configuration. Every store that a share names is there.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
@@ -54,6 +54,8 @@ pub struct Config {
     pub logging: Logging,
     /// Locks of clients.
     pub locks: nlm::Settings,
+    /// What the server does for its stores by itself.
+    pub maintenance: maintenance::Settings,
     /// Metadata stores by name, at least one.
     #[serde(with = "stores")]
     pub metadata: BTreeMap<String, Metadata>,

@@ -201,6 +201,27 @@ fn refused(from: &str, to: &str, words: &[&str]) {
 }
 
 #[test]
+fn deep_nesting_is_refused_before_the_stack_ends() {
+    let aliases = (0..30).fold(String::from("a0: &a0 [x]\n"), |text, level| {
+        text + &format!("a{}: &a{} [[[*a{level}]]]\n", level + 1, level + 1)
+    });
+    let cases = [
+        "[".repeat(10_000),
+        "[".repeat(60) + &"]".repeat(60),
+        "{a: ".repeat(60) + &"}".repeat(60),
+        "- ".repeat(60) + "x",
+        aliases,
+    ];
+    let parsed = std::thread::Builder::new().stack_size(1 << 20).spawn(move || {
+        for text in cases {
+            let shown = parse(&text).unwrap_err().to_string();
+            assert!(shown.starts_with("t.yaml:") && shown.contains("more than 16"), "{shown}");
+        }
+    });
+    parsed.unwrap().join().unwrap();
+}
+
+#[test]
 fn wrong_keys_name_the_nearest() {
     refused("name: /e", "nmae: /e", &["t.yaml:4:13: shares[0].nmae: unknown key", "'name'"]);
     refused("\nmetadata", "\nmetadta: 1\nmetadata", &["t.yaml:2:1: metadta", "'metadata'"]);

@@ -84,6 +84,8 @@ pub(super) struct SyntaxError {
 
 /// The most parts of the document that aliases may repeat: about 1 MB of memory.
 const MOST_REPLAYED: usize = 10_000;
+/// The most mappings and lists inside each other: a level takes up to 30 KB of the stack. Keys lie six deep.
+const DEEPEST: usize = 16;
 
 /// Parses one document.
 ///
@@ -93,6 +95,7 @@ pub(super) fn parse(text: &str) -> Result<Node, SyntaxError> {
     let options = serde_saphyr::options! {
         strict_booleans: true,
         with_snippet: false,
+        budget: serde_saphyr::budget! { max_depth: DEEPEST },
         alias_limits: serde_saphyr::alias_limits! { max_total_replayed_events: MOST_REPLAYED },
     };
     serde_saphyr::from_str_with_options(text, options).map_err(|error| SyntaxError {
@@ -129,6 +132,9 @@ fn plain(message: &str) -> String {
         let key = key.split(',').next().unwrap_or_default().trim_start_matches([':', ' ']);
         let key = if key.is_empty() { "a key" } else { key };
         return format!("{key}: duplicate key in this mapping; keep one");
+    }
+    if message.contains("Depth {") || message.contains("recursion limit") {
+        return format!("more than {DEEPEST} mappings and lists inside each other; remove a level");
     }
     let remedy = if message.contains("tabs disallowed") {
         "indent with spaces"

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use parking_lot::RwLock;
 
 use super::data_extents::DataExtents;
-use super::{Capacity, ContentStore, Error, Footprint, MAX_LENGTH, end_of, still_wanted};
+use super::{Capacity, ContentStore, Error, Footprint, MAX_LENGTH, copy, end_of, still_wanted};
 use crate::types::{Call, ContentId, ContentIdentity, Timestamp};
 
 /// Bytes in a full block.
@@ -161,6 +161,27 @@ impl ContentStore for MemoryContent {
         let freed = self.change(id, |content| Ok(content.truncate(length)))?;
         self.release(freed);
         Ok(())
+    }
+
+    async fn extend(&self, call: &Call, id: ContentId, length: u64) -> Result<bool, Error> {
+        still_wanted(call)?;
+        if length > MAX_LENGTH {
+            return Err(Error::TooLarge);
+        }
+        self.change(id, |content| {
+            content.length = content.length.max(length);
+            Ok(true)
+        })
+    }
+
+    async fn copy(
+        &self,
+        call: &Call,
+        from: ContentId,
+        to: ContentId,
+        length: u64,
+    ) -> Result<u64, Error> {
+        copy::through(self, call, from, to, length).await
     }
 
     fn max_length(&self) -> u64 {

@@ -12,6 +12,7 @@
 //! - When [`Call::cancel`] fires, an operation may end with [`Error::Cancelled`]; what a write or a truncate
 //!   had begun may then be there in part, and a repeat makes it whole.
 
+mod copy;
 mod data_extents;
 mod error;
 mod filesystem;
@@ -89,6 +90,20 @@ pub trait ContentStore: std::fmt::Debug + Send + Sync + 'static {
     /// Makes the content exactly `length` bytes long, making it where it is missing: cuts what is
     /// beyond, adds zeros up to it.
     async fn truncate(&self, call: &Call, id: ContentId, length: u64) -> Result<(), Error>;
+
+    /// Makes the content at least `length` bytes long, making it where it is missing: adds zeros up to it, and
+    /// cuts off nothing that anybody writes meanwhile. `false` where the store cannot do that.
+    async fn extend(&self, call: &Call, id: ContentId, length: u64) -> Result<bool, Error>;
+
+    /// Gives `to`, which nobody knows yet, the first `length` bytes of `from`, durably. Answers with how many
+    /// `from` had of them.
+    async fn copy(
+        &self,
+        call: &Call,
+        from: ContentId,
+        to: ContentId,
+        length: u64,
+    ) -> Result<u64, Error>;
 
     /// How long the content is; [`Error::Missing`] where there is none.
     async fn length(&self, call: &Call, id: ContentId) -> Result<u64, Error>;

@@ -5,9 +5,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::Notify;
+
+use super::upkeep;
 use crate::config::Config;
 use crate::counters::{Clients, Measured, Readings, SlowCall};
-use crate::http::{About, Part, ShareState, Subject};
+use crate::http::{About, MaintenanceState, Part, ShareState, Subject};
+use crate::maintenance::Maintenance;
 use crate::net::ServerHandle;
 use crate::nlm::LockService;
 use crate::rpc::null_probe::{Service, own_address, probe};
@@ -23,6 +27,8 @@ pub(super) struct Serving {
     pub(super) server: ServerHandle,
     pub(super) vfs: Arc<Vfs>,
     pub(super) locks: Option<Arc<LockService>>,
+    pub(super) reload: Arc<Notify>,
+    pub(super) maintenance: Option<Arc<Maintenance>>,
 }
 
 /// What the port shows.
@@ -56,6 +62,19 @@ impl Subject for AdminView {
         &self.about
     }
 
+    fn reload(&self) {
+        self.serving.reload.notify_one();
+    }
+
+    fn maintenance(&self) -> MaintenanceState {
+        upkeep::state(self.serving.maintenance.as_deref())
+    }
+
+    fn begin_maintenance(&self) -> bool {
+        self.serving.maintenance.iter().for_each(|it| it.begin());
+        self.serving.maintenance.is_some()
+    }
+
     fn parts(&self) -> Vec<Arc<dyn Part>> {
         self.parts.clone()
     }
@@ -78,6 +97,9 @@ impl Subject for AdminView {
         Measured::read(&*self.serving.vfs, &mut readings);
         if let Some(locks) = &self.serving.locks {
             Measured::read(&**locks, &mut readings);
+        }
+        if let Some(maintenance) = &self.serving.maintenance {
+            Measured::read(&**maintenance, &mut readings);
         }
         for (store, part) in &self.measured {
             readings.of_store(store, &**part);

@@ -37,7 +37,7 @@ use self::routes::Routes;
 pub(crate) use self::settings::listen;
 pub use self::settings::{DEFAULT_ADMIN_PORT, Settings};
 use self::shares::Shares;
-pub use self::subject::{About, ShareState, Subject};
+pub use self::subject::{About, JobState, MaintenanceState, ShareState, Subject};
 use self::tls::Tls;
 pub use self::tls::TlsError;
 

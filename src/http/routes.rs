@@ -86,9 +86,10 @@ impl Routes {
         let path = request.uri.path();
         let known = Route::of(path);
         let Some(route) = known else { return text(StatusCode::NOT_FOUND, "no such page") };
-        if !matches!(request.method, Method::GET | Method::HEAD) {
+        let allowed = route.methods();
+        if !allowed.split(", ").any(|allowed| allowed == request.method.as_str()) {
             let mut reply = text(StatusCode::METHOD_NOT_ALLOWED, "the method is not allowed here");
-            reply.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+            reply.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
             return reply;
         }
         match (route, trust) {
@@ -101,6 +102,26 @@ impl Routes {
                 StatusCode::UNAUTHORIZED,
                 "this needs the header Authorization: Bearer TOKEN, or a client certificate",
             ),
+            (Route::Reload, Trust::Reader) => {
+                tracing::info!("admin: the configuration is read again");
+                self.subject.reload();
+                text(
+                    StatusCode::ACCEPTED,
+                    "the configuration is read again; the log has the outcome",
+                )
+            }
+            (Route::Maintenance, Trust::Reader) if request.method == Method::POST => {
+                match self.subject.begin_maintenance() {
+                    true => text(StatusCode::ACCEPTED, "the jobs that are due begin"),
+                    false => text(
+                        StatusCode::CONFLICT,
+                        "there is nothing to maintain: every share is in memory",
+                    ),
+                }
+            }
+            (Route::Maintenance, Trust::Reader) => {
+                json(StatusCode::OK, &self.subject.maintenance())
+            }
             (Route::Ready, Trust::Reader) => self.ready(),
             (Route::Metrics, Trust::Reader) => self.metrics(),
             (Route::Status, Trust::Reader) => self.status(),
@@ -208,6 +229,8 @@ enum Route {
     SlowCalls,
     History,
     Configuration,
+    Reload,
+    Maintenance,
 }
 
 impl Route {
@@ -223,8 +246,28 @@ impl Route {
             "/api/v1/slow-calls" => Self::SlowCalls,
             "/api/v1/history" => Self::History,
             "/api/v1/configuration" => Self::Configuration,
+            "/api/v1/reload" => Self::Reload,
+            "/api/v1/maintenance" => Self::Maintenance,
             _ => return None,
         })
+    }
+
+    /// As `Allow` has them (RFC 9110, 10.2.1).
+    fn methods(self) -> &'static str {
+        match self {
+            Self::Reload => "POST",
+            Self::Maintenance => "GET, HEAD, POST",
+            Self::Live
+            | Self::Ready
+            | Self::Metrics
+            | Self::Page
+            | Self::Status
+            | Self::Shares
+            | Self::Clients
+            | Self::SlowCalls
+            | Self::History
+            | Self::Configuration => "GET, HEAD",
+        }
     }
 }
 

@@ -33,6 +33,43 @@ pub trait Subject: Send + Sync + 'static {
 
     /// The shares, with what they use; within a few seconds, also where a store is away.
     async fn shares(&self) -> Vec<ShareState>;
+
+    /// Has the server read its configuration again, as on SIGHUP; the log has the outcome.
+    fn reload(&self);
+
+    /// The jobs that the server runs by itself.
+    fn maintenance(&self) -> MaintenanceState;
+
+    /// Has a round of jobs begin now; false where the server has none.
+    fn begin_maintenance(&self) -> bool;
+}
+
+/// The jobs of a server. Times are seconds since 1970.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct MaintenanceState {
+    /// When the next round begins; none where none does by itself.
+    pub next: Option<u64>,
+    /// The last run of each job, by this or another server of the metadata store.
+    pub jobs: Vec<JobState>,
+}
+
+/// The last run of a job.
+#[derive(Clone, Debug, Serialize)]
+pub struct JobState {
+    /// The name of its command.
+    pub job: &'static str,
+    pub running: bool,
+    /// The machine of the server that ran it.
+    pub host: String,
+    pub begun: u64,
+    pub seconds: u64,
+    /// `done`, `findings`, `failed` or `interrupted`; none while it runs.
+    pub outcome: Option<&'static str>,
+    pub findings: u64,
+    /// What it came to.
+    pub text: String,
+    /// When a run without findings began last.
+    pub last_success: Option<u64>,
 }
 
 /// What a server is.

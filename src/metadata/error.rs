@@ -45,6 +45,10 @@ pub enum Error {
     /// The guard does not equal the ctime (NFS3ERR_NOT_SYNC).
     #[error("the object was changed meanwhile (ctime guard)")]
     NotSync,
+    /// Another has changed the file since the caller read what it makes in its place
+    /// ([`super::SetAttributes::content`]).
+    #[error("the file was changed by another server meanwhile")]
+    Superseded,
     /// Beyond the largest size (EFBIG).
     #[error("file too large")]
     TooLarge,

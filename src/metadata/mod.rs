@@ -28,9 +28,12 @@ mod namespace;
 mod paths;
 pub mod postgres;
 mod repair;
+mod replies;
 pub mod rules;
 pub mod schema;
+mod server;
 mod single_writer;
+mod sole;
 pub mod sqlite;
 mod summary;
 mod transfer;
@@ -51,6 +54,9 @@ pub use locks::{
 };
 pub use namespace::Namespace;
 pub use paths::PathFinder;
+pub use replies::Replayed;
+pub use server::Server;
+pub use sole::{Licence, Sole};
 pub use summary::Summary;
 use transfer::FENCED;
 pub use transfer::{
@@ -59,8 +65,8 @@ pub use transfer::{
 };
 pub use types::{
     Capabilities, Change, CreateHow, Created, DirectoryEntry, Flush, FlushOutcome, Link,
-    LinkTarget, Lookup, Page, Removed, Renamed, Replaced, RootSpec, SetAttributes, SetTime,
-    SettingDone, Share, ShareSpec, StorePlace, Usage, Written, ZeroingOutcome,
+    LinkTarget, Lookup, NewContent, Page, Removed, Renamed, Replaced, RootSpec, SetAttributes,
+    SetTime, SettingDone, Share, ShareSpec, StorePlace, Usage, Written, ZeroingOutcome,
 };
 
 /// A store that is served. See the module for the contract.

@@ -2,11 +2,11 @@
 
 use super::{
     Answer, CreateHow, Created, Error, Flush, FlushOutcome, Link, LinkTarget, Lookup, Page,
-    Removed, Renamed, SetAttributes, SettingDone, Usage, ZeroingOutcome,
+    Removed, Renamed, Replayed, SetAttributes, SettingDone, Sole, Usage, ZeroingOutcome,
 };
 use crate::types::{
-    Attributes, ContentRef, Context, Cookie, DeviceNumbers, FileType, Name, ObjectId, ShareId,
-    SymlinkTarget,
+    Attributes, ContentRef, Context, Cookie, DeviceNumbers, FileType, Name, ObjectId, Replay,
+    ShareId, SymlinkTarget,
 };
 
 /// Objects and their names: the operations of POSIX that NFSv3 has a procedure for, and what writes need.
@@ -40,7 +40,7 @@ pub trait Namespace: std::fmt::Debug + Send + Sync + 'static {
 
     /// Sets attributes (section 3.3.2). A guard that does not equal the ctime is [`Error::NotSync`].
     /// A size of 0 gives the file new, empty content and frees the old; another size bumps the content's
-    /// version and leaves the bytes to the caller. Size: directories [`Error::IsDirectory`], what is no
+    /// version and leaves the bytes to the caller, or gives the file [`SetAttributes::content`]. Size: directories [`Error::IsDirectory`], what is no
     /// regular file [`Error::Invalid`].
     async fn setattr(
         &self,
@@ -130,6 +130,14 @@ pub trait Namespace: std::fmt::Debug + Send + Sync + 'static {
         file: ObjectId,
         content: ContentRef,
     ) -> Answer<ZeroingOutcome>;
+
+    /// Whether a call was done before, by a server that recorded it with its change no more than two minutes
+    /// ago. What it came to is durable.
+    async fn replayed(&self, cx: &Context, call: &Replay) -> Result<Option<Replayed>, Error>;
+
+    /// That this process alone changes files now; `None` where others may. No other begins for as long as it
+    /// is held.
+    fn sole(&self) -> Option<Sole>;
 
     /// What the share uses; at most five seconds old.
     async fn usage(&self, share: ShareId) -> Result<Usage, Error>;

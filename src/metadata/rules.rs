@@ -3,7 +3,7 @@
 
 use crate::types::{Attributes, Credentials, DeviceNumbers, FileType, ObjectId, Timestamp};
 
-use super::{Error, SetAttributes, SetTime};
+use super::{Error, NewContent, SetAttributes, SetTime};
 
 /// Set-user-id on execution.
 pub const S_ISUID: u32 = 0o4000;
@@ -435,6 +435,11 @@ fn set_size(
 ) -> Result<(), Error> {
     let Some(size) = set.size else { return Ok(()) };
     may_write(credentials, object)?;
+    let overtaken =
+        |new: &NewContent| object.content != Some(new.replaces) || object.ctime != new.ctime;
+    if set.content.as_ref().is_some_and(overtaken) {
+        return Err(Error::Superseded);
+    }
     // A file that is larger already may be made shorter.
     if size > max_size.max(object.size) {
         return Err(Error::TooLarge);
@@ -451,6 +456,8 @@ fn set_size(
         content.version.0 += 1;
         if size == 0 {
             content.id = fresh;
+        } else if let Some(new) = set.content {
+            content.id = new.id;
         }
     }
     Ok(())

@@ -132,6 +132,21 @@ pub struct SetAttributes {
     pub mtime: SetTime,
     /// The ctime that the object must have.
     pub guard: Option<Timestamp>,
+    /// The content that the file has from then on, where the size is not 0 and the caller has made it ready.
+    pub content: Option<NewContent>,
+}
+
+/// Content for a file whose size is set, made from the file as the caller has read it. Where it has changed
+/// since, the operation is refused with [`super::Error::Superseded`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NewContent {
+    /// The content that the file had.
+    pub replaces: ContentRef,
+    /// The ctime that the file had.
+    pub ctime: Timestamp,
+    /// The content that has the file's bytes up to the size; the id that the file has already, where its
+    /// content is as long as that.
+    pub id: ContentId,
 }
 
 /// SETATTR's answer.

@@ -108,7 +108,7 @@ pub(super) fn decode_set(arguments: &mut Decoder) -> Decoded<SetAttributes> {
     let atime = set_time(arguments)?;
     let mtime = set_time(arguments)?;
     Ok(atime.and_then(|atime| {
-        Ok(SetAttributes { mode, uid, gid, size, atime, mtime: mtime?, guard: None })
+        Ok(SetAttributes { mode, uid, gid, size, atime, mtime: mtime?, guard: None, content: None })
     }))
 }
 
@@ -212,6 +212,7 @@ mod tests {
             atime: SetTime::Now,
             mtime: SetTime::To(Timestamp(4_294_967_295_999_999_999)),
             guard: None,
+            content: None,
         };
         assert_eq!(set(&all).unwrap().unwrap(), expected);
         assert_eq!(set(&[0; 6]).unwrap().unwrap(), SetAttributes::default());

@@ -148,6 +148,11 @@ impl Program for Nfs3 {
         procedure(number).is_some_and(|procedure| procedure.repeat == Replayed)
     }
 
+    /// Of WRITE a repeat writes the same bytes.
+    fn is_recorded(&self, number: u32) -> bool {
+        procedure(number).is_some_and(|it| it.repeat == Replayed && it.name != "WRITE")
+    }
+
     /// Asked of the share of the first handle; RENAME and LINK refuse handles of two shares. A call without a
     /// handle that this server made is refused for that.
     fn is_admitted(&self, call: &CallMessage) -> bool {

@@ -2,7 +2,7 @@
 
 use super::request::{Failure, Request};
 use super::{attributes, handle, names};
-use crate::metadata::Removed;
+use crate::metadata::Change;
 use crate::rpc::Reply;
 use crate::xdr::{DecodeError, Decoder, Encoder};
 
@@ -13,7 +13,6 @@ pub(super) async fn handle(
     let directory = handle::decode(&mut arguments)?;
     let name = names::to_take(&mut arguments)?;
     let work = async { Ok(request.vfs.remove(&request.caller, &directory?, &name?).await?) };
-    let success =
-        |reply: &mut Encoder, removed: Removed| attributes::wcc(reply, &removed.directory);
+    let success = |reply: &mut Encoder, directory: Change| attributes::wcc(reply, &directory);
     Ok(request.answer(work, success, Failure::unchanged).await)
 }

@@ -2,7 +2,7 @@
 
 use super::request::{Failure, Request};
 use super::{attributes, handle, names};
-use crate::metadata::Renamed;
+use crate::metadata::Change;
 use crate::rpc::Reply;
 use crate::xdr::{DecodeError, Decoder, Encoder};
 
@@ -18,9 +18,9 @@ pub(super) async fn handle(
         let ((from, from_name), (to, to_name)) = ((from?, from_name?), (to?, to_name?));
         Ok(request.vfs.rename(&request.caller, &from, &from_name, &to, &to_name).await?)
     };
-    let success = |reply: &mut Encoder, renamed: Renamed| {
-        attributes::wcc(reply, &renamed.from);
-        attributes::wcc(reply, &renamed.to);
+    let success = |reply: &mut Encoder, [from, to]: [Change; 2]| {
+        attributes::wcc(reply, &from);
+        attributes::wcc(reply, &to);
     };
     Ok(request.answer(work, success, Failure::both_unchanged).await)
 }

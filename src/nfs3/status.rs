@@ -115,7 +115,9 @@ fn of_metadata(error: &metadata::Error) -> nfsstat3 {
         metadata::Error::TooLarge => nfsstat3::NFS3ERR_FBIG,
         metadata::Error::NoSpace(_) => nfsstat3::NFS3ERR_NOSPC,
         metadata::Error::ReadOnly(_) => nfsstat3::NFS3ERR_ROFS,
-        metadata::Error::Unavailable(_) | metadata::Error::Cancelled => nfsstat3::NFS3ERR_JUKEBOX,
+        metadata::Error::Unavailable(_)
+        | metadata::Error::Cancelled
+        | metadata::Error::Superseded => nfsstat3::NFS3ERR_JUKEBOX,
         metadata::Error::Damaged(_) => nfsstat3::NFS3ERR_SERVERFAULT,
         metadata::Error::Schema(_) | metadata::Error::Backend(_) => nfsstat3::NFS3ERR_IO,
     }
@@ -187,6 +189,7 @@ fn notice_of_metadata(error: &metadata::Error) -> Notice {
         | metadata::Error::TooManyLinks
         | metadata::Error::NotSync
         | metadata::Error::TooLarge
+        | metadata::Error::Superseded
         | metadata::Error::Cancelled => Notice::Refusal,
         metadata::Error::NoSpace(_)
         | metadata::Error::ReadOnly(_)

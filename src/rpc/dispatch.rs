@@ -25,7 +25,7 @@ use super::reply_cache::{Begin, ClientCache, Handoff, InProgress, ReplyCache, Re
 use super::reply_stream::{Delivery, ReplyStream};
 use super::{Arrival, CallMessage, Program, Reply, Standing};
 use crate::counters::{Calls, Clients, Measured, Meter, Readings, SlowCalls};
-use crate::types::{AtomicDuration, Call, CallTiming, Caller, ClientAddress};
+use crate::types::{AtomicDuration, Call, CallTiming, Caller, ClientAddress, Replay};
 use crate::xdr::{DecodeError, Decoder};
 
 /// How long a call may go on after its time is over, to undo or to finish what is under way. Then
@@ -247,9 +247,12 @@ impl Dispatcher {
     ) -> Begun {
         // A clone shares the bytes.
         let id = replies.map(|it| (it, it.id(&header, &arguments.clone().rest())));
-        let xid = header.xid;
-        let call = self.call(origin, header, arguments);
         let program = procedure.program.clone();
+        let replay = replies
+            .filter(|_| program.is_recorded(header.procedure))
+            .map(|it| it.replay(&header, &arguments.clone().rest()));
+        let xid = header.xid;
+        let call = self.call(origin, header, arguments, replay);
         let begin = id.map(|(replies, id)| replies.begin(id, || program.is_admitted(&call)));
         let (running, delivery) = match begin {
             Some(Begin::Run(running, delivery)) => (Some(running), Some(delivery)),
@@ -290,7 +293,13 @@ impl Dispatcher {
         )
     }
 
-    fn call(&self, origin: &Origin, header: CallHeader, arguments: Decoder) -> CallMessage {
+    fn call(
+        &self,
+        origin: &Origin,
+        header: CallHeader,
+        arguments: Decoder,
+        replay: Option<Replay>,
+    ) -> CallMessage {
         let call = Call {
             claimant: Some(ClientAddress::of(origin.peer.ip())),
             cancel: origin.cancel.child_token(),
@@ -299,7 +308,7 @@ impl Dispatcher {
         };
         let credentials = header.identity.credentials;
         CallMessage {
-            caller: Caller { address: origin.peer, credentials, call },
+            caller: Caller { address: origin.peer, credentials, call, replay },
             arrival: origin.arrival,
             standing: origin.standing.clone(),
             procedure: header.procedure,

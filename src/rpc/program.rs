@@ -123,6 +123,11 @@ pub trait Program: std::fmt::Debug + Send + Sync + 'static {
     /// once.
     fn is_replayed(&self, procedure: u32) -> bool;
 
+    /// Whether the program records a call with what it changes, so that another server may answer a repeat.
+    fn is_recorded(&self, _procedure: u32) -> bool {
+        false
+    }
+
     /// Whether the rules of what the call names admit its caller. A copy of an earlier call from a caller
     /// that they do not admit is not answered from the cache: it runs, and is refused.
     fn is_admitted(&self, _call: &CallMessage) -> bool {

@@ -22,6 +22,7 @@ struct Counted {
     read: Operation,
     write: Operation,
     truncate: Operation,
+    copy: Operation,
     commit: Operation,
     remove: Operation,
     bytes_read: Counter,
@@ -63,12 +64,13 @@ impl MeteredContent {
 
 impl Measured for MeteredContent {
     fn read(&self, to: &mut Readings) {
-        let Counted { read, write, truncate, commit, remove, bytes_read, bytes_written } =
+        let Counted { read, write, truncate, copy, commit, remove, bytes_read, bytes_written } =
             &*self.counted;
         for (name, operation) in [
             ("read", read),
             ("write", write),
             ("truncate", truncate),
+            ("copy", copy),
             ("commit", commit),
             ("remove", remove),
         ] {
@@ -118,6 +120,20 @@ impl ContentStore for MeteredContent {
 
     async fn truncate(&self, call: &Call, id: ContentId, length: u64) -> Result<(), Error> {
         self.counted.truncate.timed(self.inner.truncate(call, id, length)).await
+    }
+
+    async fn extend(&self, call: &Call, id: ContentId, length: u64) -> Result<bool, Error> {
+        self.counted.truncate.timed(self.inner.extend(call, id, length)).await
+    }
+
+    async fn copy(
+        &self,
+        call: &Call,
+        from: ContentId,
+        to: ContentId,
+        length: u64,
+    ) -> Result<u64, Error> {
+        self.counted.copy.timed(self.inner.copy(call, from, to, length)).await
     }
 
     async fn length(&self, call: &Call, id: ContentId) -> Result<u64, Error> {

@@ -24,7 +24,7 @@ pub(crate) use self::health::StoreProbe;
 use self::metered::MeteredContent;
 pub use self::offline::{
     BoundShare, LockAdmin, OfflineError, OfflineStores, lasting_metadata, open_for_load,
-    open_for_locks, open_for_reading, open_for_repair,
+    open_for_locks, open_for_reading, open_for_repair, servers,
 };
 use self::open_retry::{Failed, opened};
 use self::preflight::summary;
@@ -188,6 +188,11 @@ impl Stores {
         self.measured.push((name.to_owned(), part));
     }
 
+    /// A metadata store that is open.
+    pub(crate) fn open_metadata(&self, name: &str) -> Option<Arc<dyn MetadataStore>> {
+        self.metadata.get(name).cloned()
+    }
+
     /// A metadata store, opened where it is not open yet.
     pub(super) async fn metadata(
         &mut self,
@@ -216,7 +221,9 @@ impl Stores {
             }
             config::Metadata::Postgres(settings) => {
                 let place = settings.target.to_string();
-                let open = async || PostgresStore::connect((**settings).clone()).await;
+                let address = Some(config.server.listener.listen.to_string());
+                let settings = Settings { address, ..(**settings).clone() };
+                let open = async || PostgresStore::connect(settings.clone()).await;
                 let store = opened(&place, settings.connect_retry, open, is_away).await;
                 let store = store.map_err(|Failed { error, waited }| StoreError::Metadata {
                     name: name.clone(),

@@ -9,7 +9,9 @@ use crate::config::{self, Config};
 use crate::content::{ContentStore, CreateMode};
 use crate::metadata::postgres::{PostgresStore, Presence, Settings};
 use crate::metadata::sqlite::{self, SqliteFile, SqliteStore};
-use crate::metadata::{self, Catalog as _, Checkable, Dump, Load, LockRecords, Repairable, Share};
+use crate::metadata::{
+    self, Catalog as _, Checkable, Dump, Load, LockRecords, Repairable, Server, Share,
+};
 use crate::types::ShareName;
 
 /// Why a store cannot be looked after.
@@ -115,6 +117,17 @@ pub async fn open_for_repair(
         }
         config::Metadata::Postgres(settings) => Box::new(connect(name, settings).await?),
     })
+}
+
+/// The servers of a PostgreSQL database; `None` of a store that is one process's.
+pub async fn servers(config: &Config, name: &str) -> Result<Option<Vec<Server>>, OfflineError> {
+    match named(config, name)? {
+        config::Metadata::Memory { .. } | config::Metadata::Sqlite(_) => Ok(None),
+        config::Metadata::Postgres(settings) => {
+            let servers = PostgresStore::servers(settings).await;
+            servers.map(Some).map_err(|error| closed(name, &settings.target, error))
+        }
+    }
 }
 
 /// A SQLite file as others than its server see it.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
-use super::{CallTiming, Claimant, ClientAddress, Credentials, ShareId, Timestamp};
+use super::{CallTiming, Claimant, ClientAddress, Credentials, Replay, ShareId, Timestamp};
 
 /// How long a call may take, and whose it is: all that a content store has to know of it.
 #[derive(Clone, Debug)]
@@ -62,13 +62,15 @@ pub struct Caller {
     pub credentials: Option<Credentials>,
     /// The call's limits.
     pub call: Call,
+    /// By what the call is known, where it must not be done twice and other servers may get a repeat.
+    pub replay: Option<Replay>,
 }
 
 impl Caller {
     /// A caller whose call begins now.
     #[must_use]
     pub fn new(address: SocketAddr, credentials: Option<Credentials>, limit: Duration) -> Self {
-        Self { address, credentials, call: Call::of_client(address, limit) }
+        Self { address, credentials, call: Call::of_client(address, limit), replay: None }
     }
 }
 
@@ -85,6 +87,8 @@ pub struct Context {
     pub share: ShareId,
     /// The time of the call: the base of every time it sets.
     pub now: Timestamp,
+    /// By what the change is recorded, so that a repeat of the call is not done.
+    pub replay: Option<Replay>,
 }
 
 impl Context {
@@ -97,7 +101,14 @@ impl Context {
             client: (Ipv4Addr::UNSPECIFIED, 0).into(),
             share,
             now: Timestamp::now(),
+            replay: None,
         }
+    }
+
+    /// The context of the one change by which the caller's call is done.
+    #[must_use]
+    pub fn recorded(&self, caller: &Caller) -> Self {
+        Self { replay: caller.replay, ..self.clone() }
     }
 
     /// The context in which a call finishes that has changed something already. What told the call to end
@@ -105,6 +116,10 @@ impl Context {
     #[must_use]
     pub fn detached(&self, limit: Duration) -> Self {
         let Call { claimant, timing, .. } = self.call.clone();
-        Self { call: Call { claimant, timing, ..Call::internal(limit) }, ..self.clone() }
+        Self {
+            call: Call { claimant, timing, ..Call::internal(limit) },
+            replay: None,
+            ..self.clone()
+        }
     }
 }

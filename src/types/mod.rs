@@ -16,6 +16,7 @@ mod file_facts;
 mod handle;
 mod ids;
 mod name;
+mod replay;
 mod secret_file;
 pub mod settings;
 mod time;
@@ -42,6 +43,7 @@ pub use name::{
     Component, MAX_NAME_BYTES, MAX_SHARE_NAME_BYTES, MAX_TARGET_BYTES, Name, NameError, ShareName,
     ShareNameError, SymlinkTarget, TargetError,
 };
+pub use replay::Replay;
 pub use secret_file::{SecretFile, SecretFileError};
 pub use timing::{CallTiming, Phase};
 pub use vital::Vital;

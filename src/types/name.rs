@@ -165,6 +165,25 @@ pub enum ShareNameError {
 }
 
 impl ShareName {
+    /// The share whose name `path` begins with, of several the one of the longest name, and the components of the
+    /// path below its root. Repeated and trailing slashes, and `.`, count for nothing.
+    pub fn longest_in<S>(
+        path: &[u8],
+        shares: impl IntoIterator<Item = S>,
+        name: impl Fn(&S) -> &Self,
+    ) -> Option<(S, Vec<&[u8]>)> {
+        let path = components(path);
+        let named = shares.into_iter().filter_map(|share| {
+            let depth = {
+                let name = components(name(&share).as_str().as_bytes());
+                path.starts_with(&name).then_some(name.len())
+            };
+            depth.map(|depth| (share, depth))
+        });
+        let (share, depth) = named.max_by_key(|(_, depth)| *depth)?;
+        Some((share, path[depth..].to_vec()))
+    }
+
     /// Parses a share's name.
     pub fn parse(name: &str) -> Result<Self, ShareNameError> {
         let Some(path) = name.strip_prefix('/') else {
@@ -187,6 +206,10 @@ impl ShareName {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+}
+
+fn components(path: &[u8]) -> Vec<&[u8]> {
+    path.split(|&byte| byte == b'/').filter(|part| !part.is_empty() && *part != b".").collect()
 }
 
 impl fmt::Debug for ShareName {

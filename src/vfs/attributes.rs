@@ -1,7 +1,7 @@
 //! Attributes: GETATTR, SETATTR, ACCESS and the calls about the file system.
 
 use super::export::{Export, Intent};
-use super::{AccessDone, Failure, Result, Vfs};
+use super::{AccessDone, Error, Failure, Result, Vfs};
 use crate::content::Capacity;
 use crate::metadata::{Capabilities, Change, SetAttributes, rules};
 use crate::types::{Attributes, Caller, Context, FileHandle, ObjectId};
@@ -44,7 +44,23 @@ impl Vfs {
         set: &SetAttributes,
     ) -> Result<Change> {
         let (export, cx) = self.enter(caller, handle, Intent::Write).await?;
-        export.setattr(&cx, handle.object, set).await
+        if set.guard.is_none() {
+            return export.setattr(&cx, handle.object, set).await;
+        }
+        let cx = cx.recorded(caller);
+        if export.done_before(&cx, None).await?.is_some() {
+            return export.present(&cx, handle).await;
+        }
+        let failure = match export.setattr(&cx, handle.object, set).await {
+            Ok(change) => return Ok(change),
+            Err(failure) => failure,
+        };
+        if let Error::Metadata(refused) = &failure.error
+            && export.done_before(&cx, Some(refused)).await?.is_some()
+        {
+            return export.present(&cx, handle).await;
+        }
+        Err(failure)
     }
 
     /// ACCESS (section 3.3.4): what the mode bits grant, nothing of it that writes on a read-only

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::RwLock;
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use super::file::Files;
@@ -123,16 +124,21 @@ impl Export {
     /// or away, which goes on by itself. A failure leaves garbage and no harm.
     pub(super) async fn discard(&self, cx: &Context, content: Option<ContentId>) {
         let Some(id) = content else { return };
+        let removing = self.discard_later(cx, id);
+        // Whether it has ended counts for nothing.
+        let _ = cx.call.timing.timed(Phase::Content, timeout(DISCARD_TIME, removing)).await;
+    }
+
+    /// The same for a caller that does not wait.
+    pub(super) fn discard_later(&self, cx: &Context, id: ContentId) -> JoinHandle<()> {
         let (store, share) = (self.content.clone(), self.share.name.clone());
         let (xid, client) = (cx.call.timing.xid, cx.client);
-        let removing = tokio::spawn(async move {
+        tokio::spawn(async move {
             if let Err(error) = store.remove(id).await {
                 limited!(warn, client, "unused content could not be removed; trunkfs gc removes it",
                     xid, client = %client, share = %share, content = %id, error = %BoundedChain(&error));
             }
-        });
-        // Whether it has ended counts for nothing.
-        let _ = cx.call.timing.timed(Phase::Content, timeout(DISCARD_TIME, removing)).await;
+        })
     }
 }
 
@@ -171,6 +177,7 @@ impl Vfs {
             share: export.share.id,
             now: Timestamp::now(),
             call: caller.call.clone(),
+            replay: None,
         };
         Ok((export, context))
     }

@@ -45,8 +45,8 @@ impl Vfs {
     /// step by step with root's rights. No symbolic link is followed. A directory inside a share is no
     /// security border.
     pub async fn mount(&self, caller: &Caller, path: &[u8]) -> Result<FileHandle, MountError> {
-        let steps = steps(path);
-        let (export, depth) = self.longest_share(&steps).ok_or(MountError::NotFound)?;
+        let found = ShareName::longest_in(path, self.exports.values(), |it| &it.share.name);
+        let (export, below) = found.ok_or(MountError::NotFound)?;
         caller.call.timing.set_share(export.number);
         {
             let rules = export.rules.read();
@@ -57,13 +57,14 @@ impl Vfs {
         let mut call = caller.call.clone();
         call.deadline = call.deadline.max(Instant::now());
         let context = Context {
+            replay: None,
             credentials: Credentials::ROOT,
             client: caller.address,
             share: export.share.id,
             now: Timestamp::now(),
             call,
         };
-        let object = walk(export, &context, &steps[depth..]).await?;
+        let object = walk(export, &context, &below).await?;
         Ok(FileHandle { share: export.share.name.clone(), object })
     }
 
@@ -78,20 +79,6 @@ impl Vfs {
             })
             .collect()
     }
-
-    /// The share with the longest name that the path starts with, and that name's number of steps.
-    fn longest_share(&self, path: &[&[u8]]) -> Option<(&Export, usize)> {
-        let named = self.exports.values().filter_map(|export| {
-            let name = steps(export.share.name.as_str().as_bytes());
-            path.starts_with(&name).then_some((export.as_ref(), name.len()))
-        });
-        named.max_by_key(|&(_, depth)| depth)
-    }
-}
-
-/// A path's components; repeated and trailing slashes count for nothing.
-fn steps(path: &[u8]) -> Vec<&[u8]> {
-    path.split(|&byte| byte == b'/').filter(|step| !step.is_empty() && *step != b".").collect()
 }
 
 async fn walk(export: &Export, context: &Context, path: &[&[u8]]) -> Result<ObjectId, MountError> {
@@ -139,6 +126,7 @@ fn refused(error: metadata::Error) -> MountError {
         | metadata::Error::ReadOnly(_)
         | metadata::Error::Damaged(_)
         | metadata::Error::Schema(_)
+        | metadata::Error::Superseded
         | metadata::Error::Backend(_)) => MountError::Failed(error),
     }
 }

@@ -3,7 +3,7 @@
 use super::export::{BACKGROUND_TIME, Export, Intent};
 use super::{Error, Failure, ReadDirDone, Result, Vfs};
 use crate::metadata::{
-    self, CreateHow, Created, Link, LinkTarget, Lookup, Removed, Renamed, Replaced, SetAttributes,
+    self, Change, CreateHow, Created, Link, LinkTarget, Lookup, Replaced, Replayed, SetAttributes,
     rules,
 };
 use crate::types::{
@@ -90,8 +90,16 @@ impl Vfs {
         if size_asked_for(how).is_some_and(|size| size > export.share.capabilities.max_file_size) {
             return Err(metadata::Error::TooLarge.into());
         }
-        let mut created = export
-            .refusal_with_overlay(export.metadata.create(&cx, directory.object, name, how).await)?;
+        // The others may be done again: they find the file.
+        let recorded = match how {
+            CreateHow::Guarded(set) if set.size.is_none() => cx.recorded(caller),
+            CreateHow::Guarded(_) | CreateHow::Unchecked(_) | CreateHow::Exclusive(_) => cx.clone(),
+        };
+        let created = export.metadata.create(&recorded, directory.object, name, how);
+        let mut created = match export.once(&recorded, created).await? {
+            Once::Done(created) => created,
+            Once::Before(call) => return export.created_before(&cx, directory, call).await,
+        };
         // A write ends the verifier, which the store hears of with the flush.
         if matches!(how, CreateHow::Exclusive(_))
             && !created.made
@@ -123,7 +131,12 @@ impl Vfs {
         set: &SetAttributes,
     ) -> Result<Created> {
         let (export, cx) = self.enter(caller, directory, Intent::Write).await?;
-        export.refusal_with_overlay(export.metadata.mkdir(&cx, directory.object, name, set).await)
+        let cx = cx.recorded(caller);
+        let made = export.metadata.mkdir(&cx, directory.object, name, set);
+        match export.once(&cx, made).await? {
+            Once::Done(created) => Ok(created),
+            Once::Before(call) => export.created_before(&cx, directory, call).await,
+        }
     }
 
     /// SYMLINK (section 3.3.10).
@@ -136,9 +149,12 @@ impl Vfs {
         set: &SetAttributes,
     ) -> Result<Created> {
         let (export, cx) = self.enter(caller, directory, Intent::Write).await?;
-        export.refusal_with_overlay(
-            export.metadata.symlink(&cx, directory.object, name, target, set).await,
-        )
+        let cx = cx.recorded(caller);
+        let made = export.metadata.symlink(&cx, directory.object, name, target, set);
+        match export.once(&cx, made).await? {
+            Once::Done(created) => Ok(created),
+            Once::Before(call) => export.created_before(&cx, directory, call).await,
+        }
     }
 
     /// MKNOD (section 3.3.11).
@@ -152,37 +168,49 @@ impl Vfs {
         set: &SetAttributes,
     ) -> Result<Created> {
         let (export, cx) = self.enter(caller, directory, Intent::Write).await?;
-        export.refusal_with_overlay(
-            export.metadata.mknod(&cx, directory.object, name, kind, rdev, set).await,
-        )
+        let cx = cx.recorded(caller);
+        let made = export.metadata.mknod(&cx, directory.object, name, kind, rdev, set);
+        match export.once(&cx, made).await? {
+            Once::Done(created) => Ok(created),
+            Once::Before(call) => export.created_before(&cx, directory, call).await,
+        }
     }
 
-    /// REMOVE (section 3.3.12).
+    /// REMOVE (section 3.3.12): the directory.
     pub async fn remove(
         &self,
         caller: &Caller,
         directory: &FileHandle,
         name: &Name,
-    ) -> Result<Removed> {
+    ) -> Result<Change> {
         let (export, cx) = self.enter(caller, directory, Intent::Write).await?;
-        let mut removed = export
-            .refusal_with_overlay(export.metadata.remove(&cx, directory.object, name).await)?;
-        removed.object = export.after_unlink(&cx, removed.object).await;
-        Ok(removed)
+        let recorded = cx.recorded(caller);
+        let removed = export.metadata.remove(&recorded, directory.object, name);
+        match export.once(&recorded, removed).await? {
+            Once::Done(removed) => {
+                export.after_unlink(&cx, removed.object).await;
+                Ok(removed.directory)
+            }
+            Once::Before(_) => export.present(&cx, directory).await,
+        }
     }
 
-    /// RMDIR (section 3.3.13).
+    /// RMDIR (section 3.3.13): the directory.
     pub async fn rmdir(
         &self,
         caller: &Caller,
         directory: &FileHandle,
         name: &Name,
-    ) -> Result<Removed> {
+    ) -> Result<Change> {
         let (export, cx) = self.enter(caller, directory, Intent::Write).await?;
-        export.refusal_with_overlay(export.metadata.rmdir(&cx, directory.object, name).await)
+        let cx = cx.recorded(caller);
+        match export.once(&cx, export.metadata.rmdir(&cx, directory.object, name)).await? {
+            Once::Done(removed) => Ok(removed.directory),
+            Once::Before(_) => export.present(&cx, directory).await,
+        }
     }
 
-    /// RENAME (section 3.3.14).
+    /// RENAME (section 3.3.14): the two directories.
     pub async fn rename(
         &self,
         caller: &Caller,
@@ -190,19 +218,27 @@ impl Vfs {
         from_name: &Name,
         to: &FileHandle,
         to_name: &Name,
-    ) -> Result<Renamed> {
+    ) -> Result<[Change; 2]> {
         let (export, cx) = self.enter(caller, from, Intent::Write).await?;
         if from.share != to.share {
             self.enter(caller, to, Intent::Write).await?;
             return Err(super::Error::CrossShare.into());
         }
-        let renamed = export.metadata.rename(&cx, from.object, from_name, to.object, to_name).await;
-        let mut renamed = export.refusal_with_overlay(renamed)?;
-        if let Some(replaced) = renamed.replaced.take() {
-            renamed.replaced = Some(export.after_unlink(&cx, replaced).await);
+        let recorded = cx.recorded(caller);
+        let (object, target) = (from.object, to.object);
+        let renamed = export.metadata.rename(&recorded, object, from_name, target, to_name);
+        match export.once(&recorded, renamed).await? {
+            Once::Done(renamed) => {
+                if let Some(replaced) = renamed.replaced {
+                    export.after_unlink(&cx, replaced).await;
+                }
+                export.flush_after_change(&cx, renamed.object).await;
+                Ok([renamed.from, renamed.to])
+            }
+            Once::Before(_) => {
+                Ok([export.present(&cx, from).await?, export.present(&cx, to).await?])
+            }
         }
-        renamed.object = export.flush_after_change(&cx, renamed.object).await;
-        Ok(renamed)
     }
 
     /// LINK (section 3.3.15).
@@ -219,8 +255,15 @@ impl Vfs {
             return Err(super::Error::CrossShare.into());
         }
         export.flush_before_change(&cx, object.object).await?;
-        let linked = export.metadata.link(&cx, object.object, directory.object, name).await;
-        let mut linked = export.refusal_with_overlay(linked)?;
+        let cx = cx.recorded(caller);
+        let linked = export.metadata.link(&cx, object.object, directory.object, name);
+        let mut linked = match export.once(&cx, linked).await? {
+            Once::Done(linked) => linked,
+            Once::Before(_) => LinkTarget {
+                object: export.metadata.getattr(&cx, object.object).await?,
+                directory: export.present(&cx, directory).await?,
+            },
+        };
         linked.object = export.with_overlay(linked.object);
         Ok(linked)
     }
@@ -269,7 +312,92 @@ fn size_asked_for(how: &CreateHow) -> Option<u64> {
     }
 }
 
+/// What came of a change that must not be done twice.
+enum Once<T> {
+    Done(T),
+    /// Another server has done it, or this one before its last start.
+    Before(Replayed),
+}
+
 impl Export {
+    /// Does a change, unless it is known to have been done for the same call before.
+    async fn once<T>(
+        &self,
+        cx: &Context,
+        change: impl Future<Output = metadata::Answer<T>>,
+    ) -> Result<Once<T>> {
+        if let Some(call) = self.done_before(cx, None).await? {
+            return Ok(Once::Before(call));
+        }
+        let refusal = match change.await {
+            Ok(done) => return Ok(Once::Done(done)),
+            Err(refusal) => refusal,
+        };
+        match self.done_before(cx, Some(&refusal.error)).await? {
+            Some(call) => Ok(Once::Before(call)),
+            None => self.refusal_with_overlay(Err(refusal)),
+        }
+    }
+
+    /// What a call came to that is known to have been done before it was begun, or before it was refused.
+    pub(super) async fn done_before(
+        &self,
+        cx: &Context,
+        refused: Option<&metadata::Error>,
+    ) -> Result<Option<Replayed>> {
+        let Some(call) = &cx.replay else { return Ok(None) };
+        let asks = match refused {
+            None => call.looks_first,
+            // As the rules do to a call that finds its own work done.
+            Some(
+                metadata::Error::NotFound
+                | metadata::Error::Exists
+                | metadata::Error::NotDirectory
+                | metadata::Error::IsDirectory
+                | metadata::Error::NotEmpty
+                | metadata::Error::Stale
+                | metadata::Error::AccessDenied
+                | metadata::Error::NotPermitted
+                | metadata::Error::Invalid
+                | metadata::Error::TooManyLinks
+                | metadata::Error::NotSync,
+            ) => call.may_be_repeat,
+            Some(
+                metadata::Error::BadType
+                | metadata::Error::Superseded
+                | metadata::Error::TooLarge
+                | metadata::Error::NoSpace(_)
+                | metadata::Error::ReadOnly(_)
+                | metadata::Error::Unavailable(_)
+                | metadata::Error::Cancelled
+                | metadata::Error::Damaged(_)
+                | metadata::Error::Schema(_)
+                | metadata::Error::Backend(_),
+            ) => false,
+        };
+        if !asks {
+            return Ok(None);
+        }
+        Ok(self.metadata.replayed(cx, call).await?)
+    }
+
+    /// An object as it is, for a reply to a change that was made before: no attributes of then are known.
+    pub(super) async fn present(&self, cx: &Context, object: &FileHandle) -> Result<Change> {
+        let present = self.metadata.getattr(cx, object.object).await?;
+        Ok(Change::none(self.with_overlay(present)))
+    }
+
+    async fn created_before(
+        &self,
+        cx: &Context,
+        directory: &FileHandle,
+        call: Replayed,
+    ) -> Result<Created> {
+        let made = call.made.ok_or(metadata::Error::Stale)?;
+        let object = self.with_overlay(self.metadata.getattr(cx, made).await?);
+        Ok(Created { directory: self.present(cx, directory).await?, object, made: true })
+    }
+
     /// What the store answered. Where it refused, the objects it shows may be files with unflushed state: one
     /// that stands where a directory or a link was asked for.
     fn refusal_with_overlay<T>(&self, answer: metadata::Answer<T>) -> Result<T> {

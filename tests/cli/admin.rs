@@ -164,6 +164,31 @@ async fn pages_of_other_sites_and_changes_without_a_token_are_refused() {
 }
 
 #[tokio::test]
+async fn the_configuration_is_read_again_where_the_token_asks_for_it() {
+    let served = Served::with(&format!("token: {TOKEN}"), "type: memory").await;
+    let mut connection = Connection::open(served.server.address).await;
+    root(&mut connection).await;
+    let file = served.folder.path().join("t.yaml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    let other = text.replace("network: 127.0.0.0/8", "network: 192.0.2.1");
+    assert_ne!(text, other);
+    std::fs::write(&file, other).unwrap();
+    let reload = "POST /api/v1/reload";
+    let (status, answer) = ask(served.admin, reload, "Host: localhost\r\n").await;
+    assert_eq!(status, 401, "{answer}");
+    let (status, answer) = get(served.admin, "/api/v1/reload").await;
+    assert!(status == 405 && answer.contains("allow: POST"), "{status} {answer}");
+    root(&mut connection).await;
+    let headers = format!("Host: localhost\r\nAuthorization: Bearer {TOKEN}\r\n");
+    let (status, answer) = ask(served.admin, reload, &headers).await;
+    assert_eq!(status, 202, "{answer}");
+    // No rule admits the client any more: its connection ends.
+    patiently(connection.closed()).await;
+    let finished = served.server.stop().await;
+    assert!(finished.err.contains("admin: the configuration is read again"), "{finished:?}");
+}
+
+#[tokio::test]
 async fn a_stopped_database_is_seen_and_so_is_its_return() {
     let mut cluster = Cluster::start(&[]).await;
     let metadata = format!(
@@ -205,7 +230,9 @@ async fn the_board_and_the_alerts_name_figures_that_there_are() {
          auto_migrate: true }} }}, file: {{ type: sqlite, sqlite: {{ path: names.sqlite }}",
         cluster.port
     );
-    let served = Served::with_another_share("", &metadata).await;
+    let served = Served::with_another_share(&format!("token: {TOKEN}"), &metadata).await;
+    let headers = format!("Host: localhost\r\nAuthorization: Bearer {TOKEN}\r\n");
+    ask(served.admin, "POST /api/v1/maintenance", &headers).await;
     let mut connection = Connection::open(served.server.address).await;
     let top = root(&mut connection).await;
     // LOOKUP of a name that there is not, and a word that is no handle.
@@ -216,8 +243,9 @@ async fn the_board_and_the_alerts_name_figures_that_there_are() {
     let text = loop {
         let (status, text) = get(served.admin, "/metrics").await;
         assert_eq!(status, 200, "{text}");
-        // The shares were asked.
-        if text.contains("trunkfs_share_total_bytes{share=\"/e/f\"}") {
+        // The shares were asked, and a job has ended.
+        let share = text.contains("trunkfs_share_total_bytes{share=\"/e/f\"}");
+        if share && text.contains("trunkfs_job_last_failed{job=\"fsck\"}") {
             break text;
         }
         assert!(Instant::now() < until, "{text}");

@@ -1,11 +1,11 @@
-//! packaging/trunkfs-backup, night after night: complete, interrupted, killed, damaged.
+//! `trunkfs backup --into`, night after night: complete, interrupted, killed, damaged.
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{ExitStatus, Stdio};
+use std::process::ExitStatus;
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep};
@@ -16,7 +16,8 @@ use super::s3::{Fate, S3Server};
 use super::scene::root;
 use super::tree::{create, furnish, write};
 
-const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/packaging/trunkfs-backup");
+/// Keeps the newest backups alone.
+const NONE_BY_AGE: [&str; 6] = ["--keep-daily", "0", "--keep-weekly", "0", "--keep-monthly", "0"];
 /// Contents that [`furnish`] makes.
 const FURNISHED: usize = 3;
 const FILES: usize = 60;
@@ -39,35 +40,23 @@ impl Nights {
         self.backups.path().join(name)
     }
 
-    fn script(&self, arguments: &[&str]) -> Command {
-        // For the environment.
-        let mut command = trunkfs(self.machine.path(), &[]);
-        let program = Path::new(command.as_std().get_program()).to_path_buf();
-        command = Command::new(SCRIPT);
-        let path = std::env::var("PATH").unwrap();
-        command
-            .current_dir(self.machine.path())
-            .args(["--config", "t.yaml", self.backups.path().to_str().unwrap()])
-            .args(arguments)
-            .env("PATH", format!("{}:{path}", program.parent().unwrap().display()))
-            .env_remove("TRUNKFS_CONFIG")
-            .env_remove("DATABASE_URL")
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .kill_on_drop(true);
-        command
+    fn run(&self, arguments: &[&str]) -> Command {
+        let into = self.backups.path().to_str().unwrap();
+        let command = ["backup", "--config", "t.yaml", "--into", into];
+        let kept: &[&str] =
+            if arguments.contains(&"--keep-last") { &[] } else { &["--keep-last", "14"] };
+        trunkfs(self.machine.path(), &[&command, &NONE_BY_AGE[..], kept, arguments].concat())
     }
 
     async fn night(&self, arguments: &[&str]) -> Finished {
-        run(self.script(arguments)).await
+        run(self.run(arguments)).await
     }
 
     /// A night that brings a complete backup, and no leftovers: the name of the newest.
     async fn good(&self, arguments: &[&str]) -> String {
         let night = self.night(arguments).await;
         went_well(&night);
-        assert!(night.err.contains("complete and verified"), "{night:?}");
+        assert!(night.out.contains("complete and verified"), "{night:?}");
         assert!(!self.names().iter().any(|name| name.contains("unfinished")), "{:?}", self.names());
         self.complete().pop().unwrap()
     }
@@ -102,7 +91,7 @@ impl Nights {
         let below = self.path("unfinished/db/contents");
         let there = || if below.exists() { contents(&below).len() } else { 0 };
         let before = there();
-        let child = self.script(&[]).process_group(0).spawn().unwrap();
+        let child = self.run(&[]).spawn().unwrap();
         let start = Instant::now();
         while there() < before + 4 {
             assert!(start.elapsed() < PATIENCE, "nothing is copied");
@@ -115,7 +104,7 @@ impl Nights {
     /// A night that is killed in the middle, as by the loss of power.
     async fn killed(&self, bucket: &S3Server) {
         let child = self.begun(bucket).await;
-        kill_process_group(pid(&child), Signal::KILL).unwrap();
+        kill_process(pid(&child), Signal::KILL).unwrap();
         assert!(!ended(child).await.success());
         bucket.heal();
         assert!(!self.path("unfinished/backup.json").exists(), "it was killed in the middle");
@@ -136,10 +125,6 @@ fn pid(child: &Child) -> Pid {
 /// Waits for a program and for whatever has its standard output.
 async fn ended(child: Child) -> ExitStatus {
     patiently(child.wait_with_output()).await.unwrap().status
-}
-
-fn manifest(backup: &Path) -> serde_json::Value {
-    serde_json::from_slice(&fs::read(backup.join("backup.json")).unwrap()).unwrap()
 }
 
 fn inode(path: &Path) -> u64 {
@@ -174,7 +159,7 @@ async fn each_night_costs_its_changes_and_the_newest_are_kept() {
         assert_eq!(inode(&content), inode(&again), "an unchanged content is a hard link");
     }
     nights.restores(&second).await;
-    // An interrupted removal leaves no half of a backup, and other folders are not the script's to remove.
+    // An interrupted removal leaves no half of a backup, and other folders are not its own to remove.
     fs::rename(nights.path(&first), nights.path(&format!("removing.{first}"))).unwrap();
     for other in ["2001-01-01", "2001-01-01T000000Z-before-the-upgrade", "notes"] {
         fs::create_dir(nights.path(other)).unwrap();
@@ -182,7 +167,7 @@ async fn each_night_costs_its_changes_and_the_newest_are_kept() {
     }
     let mut expected = vec![second];
     for _ in 0..2 {
-        expected.push(nights.good(&["--keep", "2"]).await);
+        expected.push(nights.good(&["--keep-last", "2"]).await);
     }
     assert_eq!(nights.complete(), expected[1..]);
     let others = ["2001-01-01", "2001-01-01T000000Z-before-the-upgrade", "notes"];
@@ -217,26 +202,51 @@ async fn killed_nights_are_resumed_as_often_as_it_takes() {
 }
 
 #[tokio::test]
-async fn two_runs_do_not_meet_and_an_orphan_is_not_lost() {
+async fn two_runs_do_not_meet() {
     let server = S3Server::start().await;
     let nights = slow(&server).await;
-    let mut child = nights.begun(&server).await;
-    // The script alone dies; trunkfs goes on.
-    kill_process(pid(&child), Signal::KILL).unwrap();
-    patiently(child.wait()).await.unwrap();
+    let child = nights.begun(&server).await;
     let second = nights.night(&[]).await;
-    assert_eq!(second.status, Some(75), "{second:?}");
-    assert!(second.err.contains("another run is working"), "{second:?}");
+    second.failed_with(75, &["another trunkfs backup is writing"]);
     server.heal();
-    ended(child).await;
-    assert!(nights.path("unfinished/backup.json").exists());
-    let name = nights.good(&[]).await;
+    assert!(ended(child).await.success());
+    nights.good(&[]).await;
     let complete = nights.complete();
-    assert_eq!(complete.len(), 2, "the orphan's backup and one of its own: {complete:?}");
-    let begun =
-        |name: &str| manifest(&nights.path(name))["backup"]["begun"].as_str().unwrap().to_owned();
-    assert!(begun(&complete[0]) < begun(&name));
+    assert_eq!(complete.len(), 2, "twice a day makes two: {complete:?}");
+    nights.restores(&complete[0]).await;
+}
+
+#[tokio::test]
+async fn a_stopped_night_is_resumed() {
+    let server = S3Server::start().await;
+    let nights = slow(&server).await;
+    let child = nights.begun(&server).await;
+    kill_process(pid(&child), Signal::TERM).unwrap();
+    server.heal();
+    assert_eq!(ended(child).await.code(), Some(1));
+    assert!(nights.path("unfinished/unfinished").exists());
+    let name = nights.good(&[]).await;
     nights.restores(&name).await;
+}
+
+/// Files that no earlier backup has are verified each time, the others by turns.
+#[tokio::test]
+async fn a_part_of_the_old_files_is_verified() {
+    let nights = Nights::of(Machine::local()).await;
+    let first = nights.good(&[]).await;
+    nights.add("new", b"new").await;
+    let content = contents(&nights.path(&first).join("db/contents")).remove(0);
+    let mut bytes = fs::read(&content).unwrap();
+    bytes[0] ^= 1;
+    damage(&content, &bytes);
+    // One file of so many parts has no turn before its day.
+    let night = nights.night(&["--verify-parts", "4294967295"]).await;
+    went_well(&night);
+    assert!(night.out.contains("1 files, 3 B read"), "{night:?}");
+    let verified = nights.night(&["--json"]).await;
+    assert_eq!(verified.status, Some(1), "{verified:?}");
+    let summary: serde_json::Value = serde_json::from_str(&verified.out).unwrap();
+    assert_eq!((&summary["damaged"], &summary["verified"]["wrong"]), (&true.into(), &1.into()));
 }
 
 /// An interruption between any two steps of a run leaves one of these.
@@ -261,15 +271,7 @@ async fn every_leftover_is_resumed_or_removed() {
         assert_eq!(nights.complete().len(), before + 2);
         assert!(!nights.path(&name).join("unfinished").exists());
     }
-    // Unfinished under the name of a day, as runs without the script left it: no base, and resumed or
-    // removed.
-    for day in ["2026-01-01", "2026-01-02"] {
-        fs::create_dir(nights.path(day)).unwrap();
-        fs::write(nights.path(day).join("unfinished"), "").unwrap();
-    }
-    let name = nights.good(&[]).await;
-    assert_eq!(nights.names(), nights.complete());
-    nights.restores(&name).await;
+    nights.restores(nights.complete().last().unwrap()).await;
 }
 
 #[tokio::test]
@@ -283,7 +285,7 @@ async fn damage_and_failures_end_with_a_whole_backup() {
     damage(&content, &bytes);
     let damaged = nights.night(&[]).await;
     assert_eq!(damaged.status, Some(1), "{damaged:?}");
-    assert!(damaged.err.contains("damaged"), "{damaged:?}");
+    assert!(damaged.err.contains("failed its verification"), "{damaged:?}");
     assert_eq!(nights.complete(), [first.as_str()], "it is no base");
     let second = nights.good(&[]).await;
     assert_eq!(nights.complete(), [first, second.clone()]);
@@ -336,21 +338,20 @@ async fn a_lost_content_is_an_error_and_no_end_of_backups() {
 async fn wrong_usage_is_refused_before_anything_is_touched() {
     let nights = Nights::of(Machine::local()).await;
     for (arguments, word) in [
-        (&["--keep", "0"][..], "--keep 0"),
-        (&["--keep", "many"], "--keep many"),
-        (&["--keep"], "--keep needs a value"),
-        (&["--quick"], "unknown option --quick"),
-        (&["more"], "DIR is given twice"),
+        (&["--keep-last", "0"][..], "--keep-last"),
+        (&["--keep-daily", "many"], "--keep-daily"),
+        (&["--verify-parts", "0"], "--verify-parts"),
+        (&["more"], "DIR"),
+        (&["--base", "more"], "--base"),
+        (&["--resume"], "--resume"),
     ] {
         let refused = nights.night(arguments).await;
         assert_eq!(refused.status, Some(2), "{refused:?}");
         assert!(refused.err.contains(word), "{refused:?}");
     }
-    let mut command = nights.script(&[]);
+    let command = nights.run(&[]);
     fs::remove_dir(nights.backups.path()).unwrap();
-    command.stdout(Stdio::piped());
-    let refused = run(command).await;
-    refused.failed_with(1, &["create it, and give it to that user with chown"]);
+    run(command).await.failed_with(1, &["create it, and give it to the server's user with chown"]);
     fs::create_dir(nights.backups.path()).unwrap();
     assert_eq!(nights.names(), [""; 0]);
 }

@@ -69,6 +69,8 @@ mod logging;
 #[cfg(test)]
 mod logins;
 #[cfg(test)]
+mod maintenance;
+#[cfg(test)]
 mod migrate;
 #[cfg(test)]
 mod notices;
@@ -92,6 +94,8 @@ mod root_commands;
 mod s3;
 #[cfg(test)]
 mod scene;
+#[cfg(test)]
+mod servers;
 #[cfg(test)]
 mod service_user;
 #[cfg(test)]

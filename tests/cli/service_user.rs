@@ -1,4 +1,4 @@
-//! The commands of packaging/'s units as systemd runs them: one user without privileges, credentials in a
+//! The server of packaging/'s unit as systemd runs it, and maintenance commands beside it: one user without privileges, credentials in a
 //! folder, the unit's folders, and everything else read-only.
 
 use std::fs;
@@ -12,25 +12,26 @@ use tokio::process::Command;
 use super::backup::went_well;
 use super::client::Connection;
 use super::database::TestDatabase;
-use super::process::{ADMIN, Finished, Running, run};
+use super::process::{ADMIN, Running, run};
 use super::scene::root;
 use super::tree::{create, furnish, remove};
 
 const SERVER: &str = include_str!("../../packaging/trunkfs.service");
-const MAINTENANCE: &str = include_str!("../../packaging/trunkfs-.service.d/maintenance.conf");
-const GC: &str = include_str!("../../packaging/trunkfs-gc.service");
-const FSCK: &str = include_str!("../../packaging/trunkfs-fsck.service");
-const BACKUP: &str = include_str!("../../packaging/trunkfs-backup.service");
+const JOBS: [&str; 3] = [
+    "/usr/local/bin/trunkfs gc --config /etc/trunkfs/config.yaml",
+    "/usr/local/bin/trunkfs fsck --config /etc/trunkfs/config.yaml",
+    "/usr/local/bin/trunkfs backup --keep-last 9 --config /etc/trunkfs/config.yaml --into \
+     /var/lib/trunkfs-backup",
+];
 
 /// The service's user and group: nobody's on the machine.
 const USER: u32 = 61_049;
-/// With bind mounts: the programs where the user can run them, the folders of the unit writable, and the rest
+/// With bind mounts: the program where the user can run it, the folders of the unit writable, and the rest
 /// not.
 const SANDBOX: &str = r#"
 set -e
 root=$1; shift
 mount --bind "$1" "$root/bin/trunkfs"; shift
-mount --bind "$1" "$root/bin/trunkfs-backup"; shift
 user=$1; shift
 for folder in trunkfs trunkfs-backup; do mount --bind "$root/lib/$folder" "$root/lib/$folder"; done
 mount -o remount,bind,ro /
@@ -58,11 +59,8 @@ impl Installed {
         for folder in ["bin", "etc", "lib", "credentials"] {
             fs::create_dir(root.join(folder)).unwrap();
         }
-        for program in ["trunkfs", "trunkfs-backup"] {
-            fs::write(root.join("bin").join(program), "").unwrap();
-        }
-        let state =
-            value(MAINTENANCE, "StateDirectory").split(' ').map(|it| root.join("lib").join(it));
+        fs::write(root.join("bin/trunkfs"), "").unwrap();
+        let state = value(SERVER, "StateDirectory").split(' ').map(|it| root.join("lib").join(it));
         let credential = root.join("credentials/postgres");
         fs::write(&credential, "secret\n").unwrap();
         mode(&credential, 0o400).unwrap();
@@ -83,20 +81,19 @@ impl Installed {
         installed
     }
 
-    /// The command of a unit. Its paths are below the folder.
-    fn command(&self, unit: &str) -> Command {
+    /// A command of the unit's user. Its paths are below the folder.
+    fn command(&self, start: &str) -> Command {
         let root = self.folder.path().to_str().unwrap();
-        let start = value(unit, "ExecStart")
+        let start = start
             .replace("/usr/local/bin/", &format!("{root}/bin/"))
             .replace("/etc/trunkfs/", &format!("{root}/etc/"))
             .replace("/var/lib/", &format!("{root}/lib/"));
         let folder =
-            value(MAINTENANCE, "WorkingDirectory").replace("/var/lib/", &format!("{root}/lib/"));
-        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/packaging/trunkfs-backup");
+            value(SERVER, "WorkingDirectory").replace("/var/lib/", &format!("{root}/lib/"));
         let mut command = Command::new("unshare");
         command
             .args(["--mount", "--propagation", "private", "sh", "-c", SANDBOX, "sandbox"])
-            .args([root, env!("CARGO_BIN_EXE_trunkfs"), script, &USER.to_string()])
+            .args([root, env!("CARGO_BIN_EXE_trunkfs"), &USER.to_string()])
             .args(start.split(' '))
             .current_dir(folder)
             .env_clear()
@@ -109,10 +106,6 @@ impl Installed {
             .stdin(Stdio::null())
             .kill_on_drop(true);
         command
-    }
-
-    async fn job(&self, unit: &str) -> Finished {
-        run(self.command(unit)).await
     }
 
     /// Every file below a folder of the state.
@@ -137,7 +130,7 @@ impl Installed {
     /// The server and each maintenance command, together and alone.
     async fn works(&self) {
         for round in 1..=2 {
-            let server = Running::spawn(self.command(SERVER), 1).await;
+            let server = Running::spawn(self.command(value(SERVER, "ExecStart")), 1).await;
             let mut connection = Connection::open(server.address).await;
             let top = root(&mut connection).await;
             if round == 1 {
@@ -159,8 +152,8 @@ impl Installed {
     }
 
     async fn maintained(&self, backups: usize) {
-        for unit in [GC, FSCK, BACKUP] {
-            went_well(&self.job(unit).await);
+        for job in JOBS {
+            went_well(&run(self.command(job)).await);
         }
         let complete = self.files().into_iter().filter(|file| file.ends_with("backup.json"));
         assert_eq!(complete.count(), backups);
@@ -179,8 +172,8 @@ async fn server_and_maintenance_work_on_a_database_with_a_credential() {
          password_credential: postgres, auto_migrate: true }}"
     ));
     installed.works().await;
-    for unit in [SERVER, GC, FSCK, BACKUP] {
-        let mut command = installed.command(unit);
+    for start in [value(SERVER, "ExecStart")].into_iter().chain(JOBS) {
+        let mut command = installed.command(start);
         command.env_remove("CREDENTIALS_DIRECTORY");
         let refused = run(command).await;
         assert!(refused.status.is_some_and(|status| status != 0), "{refused:?}");
@@ -195,16 +188,15 @@ async fn server_and_maintenance_work_on_sqlite() {
     installed.works().await;
     // Root runs a maintenance command by hand, a failing one too, and the service goes on.
     let root = installed.folder.path();
-    for (more, status) in [(&["--", "--share", "/none"][..], 1), (&[], 0)] {
-        let mut by_root =
-            Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/packaging/trunkfs-backup"));
-        let programs = Path::new(env!("CARGO_BIN_EXE_trunkfs")).parent().unwrap().display();
+    for (more, status) in [(&["--share", "/none"][..], 1), (&[], 0)] {
+        let mut by_root = Command::new(env!("CARGO_BIN_EXE_trunkfs"));
         by_root
-            .arg("--config")
-            .args([root.join("etc/config.yaml"), root.join("lib/trunkfs-backup")])
+            .args(["backup", "--keep-last", "9", "--config"])
+            .arg(root.join("etc/config.yaml"))
+            .arg("--into")
+            .arg(root.join("lib/trunkfs-backup"))
             .args(more)
             .current_dir(root.join("lib/trunkfs"))
-            .env("PATH", format!("{programs}:{}", std::env::var("PATH").unwrap()))
             .env_remove("TRUNKFS_CONFIG")
             .stdin(Stdio::null());
         let finished = run(by_root).await;

@@ -15,7 +15,10 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("ownership", &[]),
     ("availability", &["log_limit", "types"]),
     // The settings that it fills.
-    ("config", &["metadata", "content", "vfs", "net", "nlm", "portmap", "http", "types"]),
+    (
+        "config",
+        &["metadata", "content", "vfs", "net", "nlm", "portmap", "http", "maintenance", "types"],
+    ),
     ("telemetry", &["config", "log_limit", "types"]),
     ("xdr", &["types"]),
     ("rpc", &["counters", "xdr", "log_limit", "types"]),
@@ -33,6 +36,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     // metadata: what the operations that it decodes and encodes take and answer.
     ("nfs3", &["vfs", "metadata", "rpc", "xdr", "availability", "log_limit", "types"]),
     ("net", &["counters", "rpc", "xdr", "log_limit", "types"]),
+    // Its jobs are processes of their own.
+    ("maintenance", &["counters", "metadata", "types"]),
     // What it shows is given to it.
     ("http", &["counters", "log_limit", "types"]),
     // vfs: the settings of an export.
@@ -44,6 +49,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "counters",
             "net",
             "http",
+            "maintenance",
             "stores",
             "portmap",
             "nlm",
@@ -67,6 +73,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "daemon",
             "net",
             "http",
+            "maintenance",
             "rpc",
             "stores",
             "config",

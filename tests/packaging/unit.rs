@@ -1,4 +1,4 @@
-//! The units of packaging/ as systemd-analyze sees them (systemd.unit(5), systemd-analyze(1)).
+//! The unit of packaging/ as systemd-analyze sees them (systemd.unit(5), systemd-analyze(1)).
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -8,26 +8,7 @@ use tempfile::TempDir;
 use trunkfs::daemon::AFTER_DRAIN;
 
 const SERVER: &str = include_str!("../../packaging/trunkfs.service");
-const MAINTENANCE: &str = include_str!("../../packaging/trunkfs-.service.d/maintenance.conf");
-const DROP_IN: &str = "trunkfs-.service.d/maintenance.conf";
-/// The maintenance commands: unit, and its timer.
-const JOBS: [(&str, &str, &str); 3] = [
-    (
-        "gc",
-        include_str!("../../packaging/trunkfs-gc.service"),
-        include_str!("../../packaging/trunkfs-gc.timer"),
-    ),
-    (
-        "fsck",
-        include_str!("../../packaging/trunkfs-fsck.service"),
-        include_str!("../../packaging/trunkfs-fsck.timer"),
-    ),
-    (
-        "backup",
-        include_str!("../../packaging/trunkfs-backup.service"),
-        include_str!("../../packaging/trunkfs-backup.timer"),
-    ),
-];
+const UNIT: &str = "trunkfs.service";
 const SYSUSERS: &str = include_str!("../../packaging/sysusers.d/trunkfs.conf");
 /// The most of exposure, in tenths, that the sandbox may leave: 10 is the least that is called OK, 100 is
 /// none.
@@ -44,40 +25,22 @@ fn value<'a>(unit: &'a str, key: &str) -> &'a str {
     value
 }
 
-/// All units, to be started from where this build's programs are. `change` is made to each file.
-fn units(change: impl Fn(String) -> String) -> TempDir {
+/// The unit, to be started from where this build's program is, with a change.
+fn unit(change: impl Fn(String) -> String) -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     let binary = env!("CARGO_BIN_EXE_trunkfs");
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/packaging/trunkfs-backup");
-    let write = |name: &str, text: &str| {
-        let text = text
-            .replace("/usr/local/bin/trunkfs-backup", script)
-            .replace("/usr/local/bin/trunkfs ", &format!("{binary} "));
-        let path = folder.path().join(name);
-        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        std::fs::write(path, change(text)).unwrap();
-    };
-    write("trunkfs.service", SERVER);
-    write(DROP_IN, MAINTENANCE);
-    for (job, service, timer) in JOBS {
-        write(&format!("trunkfs-{job}.service"), service);
-        write(&format!("trunkfs-{job}.timer"), timer);
-    }
+    let text = SERVER.replace("/usr/local/bin/trunkfs ", &format!("{binary} "));
+    std::fs::write(folder.path().join(UNIT), change(text)).unwrap();
     folder
 }
 
-fn services() -> impl Iterator<Item = String> {
-    let jobs = JOBS.iter().map(|(job, ..)| format!("trunkfs-{job}.service"));
-    std::iter::once("trunkfs.service".to_owned()).chain(jobs)
-}
-
 /// What systemd-analyze says of a unit: whether all is well, and its words.
-fn analyze(arguments: &[&str], folder: &TempDir, unit: &str) -> (bool, String) {
+fn analyze(arguments: &[&str], folder: &TempDir) -> (bool, String) {
     let mut command = Command::new("systemd-analyze");
     let output = command
         .env("SYSTEMD_UNIT_PATH", format!("{}:", folder.path().display()))
         .args(arguments)
-        .arg(folder.path().join(unit))
+        .arg(folder.path().join(UNIT))
         .output()
         .expect("systemd-analyze is there");
     let words = [output.stdout, output.stderr].concat();
@@ -87,19 +50,13 @@ fn analyze(arguments: &[&str], folder: &TempDir, unit: &str) -> (bool, String) {
 #[test]
 #[ignore = "needs systemd-analyze: tests/run.sh runs it where there is one"]
 fn systemd_takes_every_line() {
-    let folder = units(|text| text);
-    let timers = JOBS.iter().map(|(job, ..)| format!("trunkfs-{job}.timer"));
-    for unit in services().chain(timers) {
-        let (well, words) = analyze(&["verify", "--man=no"], &folder, &unit);
-        // Other units of the machine may be wrong.
-        let about: Vec<_> = words.lines().filter(|line| line.contains("trunkfs")).collect();
-        assert!(well && about.is_empty(), "{unit}: {words}");
-    }
-    let folder = units(|text| text.replace("ProtectHome=", "ProtectHom="));
-    for unit in services() {
-        let (_, words) = analyze(&["verify", "--man=no"], &folder, &unit);
-        assert!(words.contains("ProtectHom"), "{unit}: a mistake would be seen: {words}");
-    }
+    let verify = ["verify", "--man=no"];
+    let (well, words) = analyze(&verify, &unit(|text| text));
+    // Other units of the machine may be wrong.
+    let about: Vec<_> = words.lines().filter(|line| line.contains("trunkfs")).collect();
+    assert!(well && about.is_empty(), "{words}");
+    let (_, words) = analyze(&verify, &unit(|text| text.replace("ProtectHome=", "ProtectHom=")));
+    assert!(words.contains("ProtectHom"), "a mistake would be seen: {words}");
 }
 
 #[test]
@@ -107,49 +64,10 @@ fn systemd_takes_every_line() {
 fn the_sandbox_is_tight() {
     let threshold = format!("--threshold={MOST_EXPOSURE}");
     let arguments = ["security", "--offline=true", "--no-pager", &threshold];
-    let folder = units(|text| text);
-    for unit in services() {
-        let (well, words) = analyze(&arguments, &folder, &unit);
-        assert!(well, "{unit}: {words}");
-    }
-    let folder = units(|text| text.replace("CapabilityBoundingSet=\n", "\n"));
-    for unit in services() {
-        assert!(!analyze(&arguments, &folder, &unit).0, "{unit}: a wider one would be seen");
-    }
-}
-
-/// The lines that decide who a command is, and what it may touch.
-fn sandbox(unit: &str) -> Vec<&str> {
-    let differs = |line: &str| {
-        ["StateDirectory=", "Type=", "Exec", "Nice=", "IO", "Wants=", "#", "["]
-            .iter()
-            .any(|start| line.starts_with(start))
-    };
-    let lines = unit.lines().skip_while(|line| *line != "[Service]");
-    let lines = lines.take_while(|line| *line != "[Install]");
-    lines.filter(|line| !line.is_empty() && !differs(line)).collect()
-}
-
-#[test]
-fn maintenance_has_the_user_the_folders_and_the_sandbox_of_the_server() {
-    let server = sandbox(SERVER);
-    let maintenance = sandbox(MAINTENANCE);
-    for line in &maintenance {
-        assert!(server.contains(line), "trunkfs.service has no {line}");
-    }
-    let own = ["NotifyAccess", "Restart", "WatchdogSec", "Timeout"];
-    for line in server.iter().filter(|line| !own.iter().any(|key| line.starts_with(key))) {
-        assert!(maintenance.contains(line), "{DROP_IN} has no {line}");
-    }
-    for (job, service, _) in JOBS {
-        assert_eq!(sandbox(service), [""; 0], "{job} has all of it from {DROP_IN}");
-        assert_eq!(value(service, "Type"), "oneshot");
-    }
-    let folders: Vec<_> = value(MAINTENANCE, "StateDirectory").split(' ').collect();
-    assert!(folders.contains(&value(SERVER, "StateDirectory")));
-    // The same line names the credentials of both.
-    let credential = "#LoadCredential=postgres:/etc/trunkfs/postgres.password";
-    assert!([SERVER, MAINTENANCE].iter().all(|unit| unit.lines().any(|line| line == credential)));
+    let (well, words) = analyze(&arguments, &unit(|text| text));
+    assert!(well, "{words}");
+    let wider = unit(|text| text.replace("CapabilityBoundingSet=\n", "\n"));
+    assert!(!analyze(&arguments, &wider).0, "a wider one would be seen");
 }
 
 #[test]

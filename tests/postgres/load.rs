@@ -83,6 +83,7 @@ pub(crate) async fn step(
             | Error::BadType
             | Error::TooManyLinks
             | Error::NotSync
+            | Error::Superseded
             | Error::TooLarge
             | Error::Unavailable(_)
             | Error::Cancelled,

@@ -4,17 +4,18 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use trunkfs::metadata::postgres::{PostgresStore, Settings};
+use trunkfs::metadata::postgres::{Cache, PostgresStore, Settings};
 use trunkfs::metadata::{
-    Error, LockBytes, LockClient, LockFilter, LockHolder, LockKind, LockOutcome, LockOwner,
-    LockRange, LockRecord, LockRecords as _, LockRequest, LockStanding, Locks as _,
+    CreateHow, Error, LockBytes, LockClient, LockFilter, LockHolder, LockKind, LockOutcome,
+    LockOwner, LockRange, LockRecord, LockRecords as _, LockRequest, LockStanding, Locks as _,
     MetadataStore as _, Namespace as _, Settled, Tidied, Transport, WaitHow,
 };
 use trunkfs::types::{Call, ObjectId};
 
+use crate::cluster::Cluster;
 use crate::database::connect;
 use crate::proxy::{Cut, Proxy};
-use crate::support::{CALL_LIMIT, Fixture, name, until};
+use crate::support::{CALL_LIMIT, Fixture, context, mode, name, share_spec, until};
 
 /// Waits for a file's turn, as `pg_stat_activity` has it.
 const WAITS: &str = "wait_event_type = 'Lock' AND wait_event = 'advisory'";
@@ -136,12 +137,8 @@ async fn what_one_server_frees_wakes_waiters_of_another() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn of_two_that_cross_one_is_refused() {
     let (fixture, other, f) = two().await;
-    let (store, g) = (Arc::new(fixture.store), ObjectId::generate());
-    let other = Arc::new(other);
-    drop(g);
-    let how = trunkfs::metadata::CreateHow::Guarded(crate::support::mode(0o644));
-    let cx = crate::support::context(fixture.share.id);
-    let g = store.create(&cx, fixture.share.root, &name("g"), &how).await.unwrap().object.id;
+    let g = fixture.file(fixture.root(), "g").await.id;
+    let (store, other) = (Arc::new(fixture.store), Arc::new(other));
     for round in 0..CROSSINGS {
         assert_eq!(lock(&store, f, 1).await, LockOutcome::Granted);
         assert_eq!(lock(&other, g, 2).await, LockOutcome::Granted);
@@ -262,6 +259,59 @@ async fn a_call_that_is_late_changes_nothing() {
     let (unlocked, ()) = tokio::join!(unlocking, late);
     assert!(matches!(unlocked, Err(Error::Cancelled)), "{unlocked:?}");
     assert_eq!(records(store).await.len(), 1);
+}
+
+/// On a server that writes its log to the disk when it is told to only.
+#[tokio::test(flavor = "multi_thread")]
+async fn acknowledged_locks_outlive_a_crash_of_the_database() {
+    let mut cluster = Cluster::start(&["wal_writer_delay=10s", "autovacuum=off"]).await;
+    let url = format!("postgres://postgres@127.0.0.1:{}/postgres", cluster.port);
+    let settings =
+        Settings { auto_migrate: true, cache: Cache::Off, ..Settings::from_url(&url).unwrap() };
+    let store = PostgresStore::connect(settings).await.unwrap();
+    let share = store.open_share(&share_spec()).await.unwrap();
+    let how_made = CreateHow::Guarded(mode(0o644));
+    let mut files = Vec::new();
+    for text in ["f", "g"] {
+        let cx = context(share.id);
+        let made = store.create(&cx, share.root, &name(text), &how_made).await.unwrap();
+        files.push(made.object.id);
+    }
+    for (file, svid) in [(files[0], 1), (files[1], 2)] {
+        assert_eq!(lock(&store, file, svid).await, LockOutcome::Granted);
+    }
+    assert_eq!(wait(&store, files[1], 3).await, LockOutcome::Blocked);
+    for restart in 0..3 {
+        cluster.stop();
+        cluster.run().await;
+        let there: Vec<_> = records(&store)
+            .await
+            .iter()
+            .map(|record| (record.file, record.owner.svid, record.standing))
+            .collect();
+        let [f, g] = files[..] else { panic!("two files") };
+        // What was acknowledged last before each crash.
+        match restart {
+            0 => {
+                let all = [
+                    (f, 1, LockStanding::Held),
+                    (g, 2, LockStanding::Held),
+                    (g, 3, LockStanding::Waiting),
+                ];
+                assert_eq!(there, all);
+                unlock(&store, f, 1).await;
+                unlock(&store, g, 2).await;
+            }
+            1 => {
+                assert_eq!(there, [(g, 3, LockStanding::Waiting)]);
+                assert_eq!(store.woken().await, [g]);
+                let reserved = store.reserve(&call(), g, 10).await.unwrap();
+                assert_eq!(reserved.len(), 1);
+            }
+            _ => assert_eq!(there, [(g, 3, LockStanding::Reserved)]),
+        }
+    }
+    store.close().await;
 }
 
 /// Plans that were made on empty tables read no more than they must when these are full.

@@ -84,7 +84,12 @@ mod roles;
 #[cfg(test)]
 mod round_trips;
 #[cfg(test)]
+mod servers;
+#[cfg(test)]
 mod session;
+#[cfg(test)]
+#[path = "../support/spread.rs"]
+mod spread;
 #[cfg(test)]
 mod standby;
 #[cfg(test)]

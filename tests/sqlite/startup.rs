@@ -52,7 +52,7 @@ async fn a_second_server_is_told_who_has_it() {
     // The refused one has taken nothing from the first.
     fixture.file(fixture.root(), "f").await;
     fixture.store.close().await;
-    open(&folder).await.unwrap();
+    Fixture::in_folder(&folder).await;
 }
 
 async fn refused(folder: &tempfile::TempDir, words: &[&str]) -> Error {

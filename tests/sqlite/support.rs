@@ -1,7 +1,7 @@
 //! A store in a folder of its own, and calls on it.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 use trunkfs::metadata::sqlite::{Settings, SqliteStore};
@@ -45,7 +45,18 @@ impl Fixture {
     }
 
     pub(crate) async fn with(settings: Settings) -> Self {
-        let store = SqliteStore::open(settings).await.unwrap();
+        // A process that another test starts has the lock's file until it runs its own program.
+        let until = Instant::now() + Duration::from_secs(60);
+        let store = loop {
+            match SqliteStore::open(settings.clone()).await {
+                Ok(store) => break store,
+                Err(error @ Error::Unavailable(_)) => {
+                    assert!(Instant::now() < until, "{error:?}");
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+                Err(error) => panic!("{error:?}"),
+            }
+        };
         let share = store.open_share(&share_spec()).await.unwrap();
         Self { store, share }
     }

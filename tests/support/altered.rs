@@ -90,6 +90,8 @@ altered! {
     }
     inner {
         async fn truncate(call: &Call, id: ContentId, length: u64) -> ();
+        async fn extend(call: &Call, id: ContentId, length: u64) -> bool;
+        async fn copy(call: &Call, from: ContentId, to: ContentId, length: u64) -> u64;
         async fn length(call: &Call, id: ContentId) -> u64;
         async fn data_extents(call: &Call, id: ContentId) -> Vec<Range<u64>>;
         async fn list(after: Option<ContentId>, limit: usize) -> Vec<ContentId>;

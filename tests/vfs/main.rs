@@ -25,6 +25,11 @@ mod rules;
 #[path = "../support/s3/mod.rs"]
 mod s3;
 #[cfg(test)]
+mod servers;
+#[cfg(test)]
+#[path = "../support/spread.rs"]
+mod spread;
+#[cfg(test)]
 mod stepping;
 #[cfg(test)]
 #[path = "../support/steps.rs"]

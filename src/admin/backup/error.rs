@@ -37,6 +37,12 @@ pub enum Error {
     /// Another process is at it.
     #[error("{}: another trunkfs backup is writing to this folder", .0.display())]
     Busy(PathBuf),
+    /// There is no folder for a series of backups.
+    #[error(
+        "{} is not a folder: create it, and give it to the server's user with chown",
+        .0.display()
+    )]
+    NoSeries(PathBuf),
     /// The folder is no backup.
     #[error("{}: not a backup: {}", path.display(), if !path.is_dir() {
         "not a folder"

@@ -36,13 +36,15 @@ mod locate;
 mod manifest;
 mod paths;
 mod restore;
+mod series;
 
-pub use check::{Finding, Proof, lost, prove};
+pub use check::{Finding, Portion, Proof, lost, prove};
 pub use create::{Created, Wanted, create};
 pub use error::Error;
 pub use list::State;
 pub use manifest::{Inventory, Manifest, StoreManifest};
 pub use restore::{Restored, Wanted as RestoreWanted, restore};
+pub use series::{Added, Keep, Plan, add};
 
 /// The version of the format that is written.
 pub const FORMAT: u32 = 2;

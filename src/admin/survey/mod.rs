@@ -91,12 +91,7 @@ struct Below<'a> {
     last: Option<(ObjectId, bool)>,
 }
 
-impl<'a> Below<'a> {
-    fn new(tree: &'a Tree, places: &[Place]) -> Result<Self, SurveyError> {
-        let tops = places.iter().map(|place| tree.find(place)).collect::<Result<_, _>>()?;
-        Ok(Self { tree, tops, last: None })
-    }
-
+impl Below<'_> {
     fn holds(&mut self, directory: ObjectId) -> bool {
         match self.last {
             Some((last, holds)) if last == directory => holds,
@@ -114,6 +109,14 @@ impl<'a> Survey<'a> {
     #[must_use]
     pub fn new(checker: &'a dyn Checker, shares: Vec<Share>, progress: &'a Progress) -> Self {
         Self { checker, shares, progress }
+    }
+
+    async fn find_all(&self, places: &[Place]) -> Result<Vec<ObjectId>, SurveyError> {
+        let mut tops = Vec::with_capacity(places.len());
+        for place in places {
+            tops.push(place.find(self.checker).await?);
+        }
+        Ok(tops)
     }
 
     /// Shows every entry of the shares, with the object that it names.
@@ -172,6 +175,7 @@ impl<'a> Survey<'a> {
         places: &[Place],
         depth: usize,
     ) -> Result<Vec<(String, Totals)>, SurveyError> {
+        let tops = self.find_all(places).await?;
         let (mut own, mut counted) = (HashMap::<ObjectId, Totals>::new(), Counted::default());
         let tree = self
             .gather(|entry, object| {
@@ -181,8 +185,7 @@ impl<'a> Survey<'a> {
             })
             .await?;
         let mut rows = Vec::new();
-        for place in places {
-            let top = tree.find(place)?;
+        for top in tops {
             let mut sums = HashMap::<ObjectId, Totals>::new();
             sums.insert(top, Totals { directories: 1, ..Totals::default() });
             for (&directory, &totals) in &own {
@@ -222,8 +225,9 @@ impl<'a> Survey<'a> {
         wants: impl Fn(&[u8], &ObjectState) -> bool,
         mut show: impl FnMut(String, &ObjectState),
     ) -> Result<(), SurveyError> {
+        let tops = self.find_all(places).await?;
         let tree = self.gather(|_, _| {}).await?;
-        let mut below = Below::new(&tree, places)?;
+        let mut below = Below { tree: &tree, tops, last: None };
         self.entries(|entry, object| {
             if wants(&entry.name, object) && below.holds(entry.directory) {
                 show(tree.path_in(entry.directory, &entry.name), object);
@@ -243,8 +247,9 @@ impl<'a> Survey<'a> {
         most: usize,
     ) -> Result<Vec<(String, ObjectState)>, SurveyError> {
         // The tree first, so that no file outside the places takes one's place.
+        let tops = self.find_all(places).await?;
         let tree = self.gather(|_, _| {}).await?;
-        let mut below = Below::new(&tree, places)?;
+        let mut below = Below { tree: &tree, tops, last: None };
         let mut largest = BinaryHeap::new();
         let mut kept = HashMap::<ObjectId, (String, ObjectState)>::new();
         let mut counted = Counted::default();
@@ -275,8 +280,9 @@ impl<'a> Survey<'a> {
     /// # Errors
     /// [`SurveyError`].
     pub async fn report(&self, places: &[Place], by: GroupBy) -> Result<Vec<Group>, SurveyError> {
+        let tops = self.find_all(places).await?;
         let tree = self.gather(|_, _| {}).await?;
-        let mut below = Below::new(&tree, places)?;
+        let mut below = Below { tree: &tree, tops, last: None };
         let (mut report, mut counted) = (Report::new(by), Counted::default());
         self.entries(|entry, object| {
             let is_file = !object.file_type.is_directory();

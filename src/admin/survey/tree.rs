@@ -3,8 +3,9 @@
 use std::collections::HashMap;
 
 use super::SurveyError;
-use crate::metadata::Share;
-use crate::types::{ObjectId, ShareName};
+use crate::admin::locate;
+use crate::metadata::{Checker, Share};
+use crate::types::{FileType, ObjectId, ShareName};
 
 /// A directory by its path.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,22 +22,23 @@ impl Place {
     /// the longest name.
     #[must_use]
     pub fn parse(path: &str, shares: &[Share]) -> Option<Self> {
-        let path = path.trim_end_matches('/');
-        let rest = |share: &Share| {
-            let rest = path.strip_prefix(share.name.as_str().trim_end_matches('/'))?;
-            (rest.is_empty() || rest.starts_with('/')).then(|| (share.root, rest.to_owned()))
-        };
-        let holders = shares.iter().filter_map(|share| Some((share, rest(share)?)));
-        let (_, (root, rest)) = holders.max_by_key(|(share, _)| share.name.as_str().len())?;
-        let names = rest.split('/').filter(|name| !name.is_empty());
-        let names = names.map(|name| name.as_bytes().to_vec()).collect();
-        Some(Self { root, names, path: path.to_owned() })
+        let (share, names) = ShareName::longest_in(path.as_bytes(), shares, |it| &it.name)?;
+        let names = names.into_iter().map(<[u8]>::to_vec).collect();
+        Some(Self { root: share.root, names, path: path.to_owned() })
     }
 
     /// A share's root.
     #[must_use]
     pub fn of(share: &Share) -> Self {
         Self { root: share.root, names: Vec::new(), path: share.name.to_string() }
+    }
+
+    /// The directory that it is now.
+    pub(super) async fn find(&self, checker: &dyn Checker) -> Result<ObjectId, SurveyError> {
+        match locate::object(checker, self.root, &self.names).await? {
+            Some((directory, FileType::Directory)) => Ok(directory),
+            Some(_) | None => Err(SurveyError::NoDirectory(self.path.clone())),
+        }
     }
 
     /// Whether it is in this share.
@@ -69,16 +71,6 @@ impl Tree {
     /// Every directory but the roots.
     pub(super) fn directories(&self) -> impl Iterator<Item = ObjectId> {
         self.directories.keys().copied()
-    }
-
-    pub(super) fn find(&self, place: &Place) -> Result<ObjectId, SurveyError> {
-        let step = |at: ObjectId, name: &Vec<u8>| {
-            let mut all = self.directories.iter();
-            let found = all.find(|(_, (parent, own))| *parent == at && **own == **name);
-            found.map(|(id, _)| *id)
-        };
-        let found = place.names.iter().try_fold(place.root, step);
-        found.ok_or_else(|| SurveyError::NoDirectory(place.path.clone()))
     }
 
     /// The directories from one up to another, both included; `None` where the second is not above the first.

@@ -170,7 +170,7 @@ impl Transfers {
     ) -> Result<Found, Error> {
         let mut counter = Counter::new(coverage, &self.progress);
         while let Some(Piece { at, bytes, _permit }) = source.next().await? {
-            self.progress.check()?;
+            self.progress.pace(bytes.len() as u64).await?;
             let (counted, written) =
                 tokio::join!(counter.add(at, bytes.clone()), sink.write(at, &bytes));
             counter = counted?;

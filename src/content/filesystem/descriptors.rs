@@ -51,14 +51,20 @@ enum Room {
 
 impl Descriptors {
     pub(super) fn new(max: usize) -> Self {
-        let max = max.max(1);
+        // A copy uses two.
+        let max = max.max(2);
         let permits = FairPermits::new(max.min(MOST_IN_USE), Bounds::CALLS);
         Self { max, permits, table: Mutex::default() }
     }
 
     /// Waits for the right to use a file. A caller has one at most.
     pub(super) async fn permit(&self, claimant: Claimant) -> Result<Permit, Error> {
-        self.permits.acquire(claimant, 1).await.map_err(|reason| match reason {
+        self.permits(claimant, 1).await
+    }
+
+    /// The same for a caller that uses several descriptors at once.
+    pub(super) async fn permits(&self, claimant: Claimant, count: usize) -> Result<Permit, Error> {
+        self.permits.acquire(claimant, count).await.map_err(|reason| match reason {
             NoPermit::Full(full) => Error::Unavailable(std::io::Error::other(full)),
             NoPermit::Closed => Error::Io(std::io::Error::other(reason)),
         })

@@ -6,13 +6,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::fd::OwnedFd;
-use rustix::fs::{SeekFrom, seek};
+use rustix::fs::{FallocateFlags, SeekFrom, copy_file_range, fallocate, ioctl_ficlone, seek};
 use rustix::io::{Errno, ReadWriteFlags};
 
 use super::folder::{Access, Folder};
 use crate::content::Error;
 use crate::content::data_extents::DataExtents;
 use crate::types::{ContentId, FileFacts};
+
+/// How many bytes are copied before the caller is asked again, and how many of them through memory.
+const PIECE: u64 = 16 << 20;
+const BUFFER: usize = 1 << 20;
 
 /// One descriptor, shared by everybody who uses that id.
 #[derive(Debug)]
@@ -127,6 +131,71 @@ impl OpenFile {
         let cut = rustix::io::retry_on_intr(|| rustix::fs::ftruncate(&self.descriptor, length));
         self.changed();
         cut.map_err(|errno| self.failed("truncate", folder, errno))
+    }
+
+    /// Makes the file at least `length` bytes long, whoever writes to it meanwhile: fallocate(2) of its last
+    /// byte changes no byte that is there. `false` where the file system does not know it.
+    pub(super) fn extend(&self, folder: &Folder, length: u64) -> Result<bool, Error> {
+        let Some(last) = length.checked_sub(1) else { return Ok(true) };
+        let extended = rustix::io::retry_on_intr(|| {
+            fallocate(&self.descriptor, FallocateFlags::empty(), last, 1)
+        });
+        self.changed();
+        match extended {
+            Ok(()) => Ok(true),
+            Err(Errno::OPNOTSUPP | Errno::NOSYS) => Ok(false),
+            Err(errno) => Err(self.failed("fallocate", folder, errno)),
+        }
+    }
+
+    /// Takes the first `length` bytes of `source`, which has as many, into this file, which is new: by sharing
+    /// its blocks where the file system can (ioctl_ficlone(2)), else its extents one after the other. `wanted`
+    /// is asked in between.
+    pub(super) fn copy_from(
+        &self,
+        folder: &Folder,
+        source: &Self,
+        length: u64,
+        wanted: impl Fn() -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        if ioctl_ficlone(&self.descriptor, &source.descriptor).is_err() {
+            for extent in source.data_extents(folder, &wanted)? {
+                let (mut at, end) = (extent.start, extent.end.min(length));
+                while at < end {
+                    wanted()?;
+                    let copied = self.copy_piece(folder, source, at, (end - at).min(PIECE))?;
+                    if copied == 0 {
+                        break;
+                    }
+                    at += copied;
+                }
+            }
+        }
+        self.truncate(folder, length)
+    }
+
+    /// How many bytes from `at` were copied, in the kernel where it can; none where the source ends.
+    fn copy_piece(
+        &self,
+        folder: &Folder,
+        source: &Self,
+        at: u64,
+        length: u64,
+    ) -> Result<u64, Error> {
+        let (mut from, mut to) = (at, at);
+        let length = usize::try_from(length).unwrap_or(usize::MAX);
+        let copied = rustix::io::retry_on_intr(|| {
+            let (from, to) = (Some(&mut from), Some(&mut to));
+            copy_file_range(&source.descriptor, from, &self.descriptor, to, length)
+        });
+        if let Ok(copied) = copied {
+            return Ok(copied as u64);
+        }
+        // The file system does not know it: whatever else is wrong, the read or the write says.
+        let mut buffer = vec![0; length.min(BUFFER)];
+        let count = source.read(folder, &mut buffer, at)?;
+        self.write(folder, &buffer[..count], at)?;
+        Ok(count as u64)
     }
 
     /// Counted when it is over: a sync that began in its middle does not cover it.

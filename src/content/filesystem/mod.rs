@@ -362,9 +362,12 @@ impl ContentStore for FilesystemContent {
         if length > self.max_length {
             return Err(Error::TooLarge);
         }
+        let caller = call.clone();
         self.run(call, permit, move |shared, permit| {
             let file = shared.writing(|| {
                 let (file, _) = shared.open(id, Opening::Create, permit)?;
+                // The last moment: what is cut off late may be another server's.
+                still_wanted(&caller)?;
                 file.truncate(&shared.folder, length)?;
                 Ok(file)
             })?;
@@ -373,6 +376,48 @@ impl ContentStore for FilesystemContent {
                 shared.syncs.forget(id);
             }
             Ok(())
+        })
+        .await
+    }
+
+    async fn extend(&self, call: &Call, id: ContentId, length: u64) -> Result<bool, Error> {
+        let permit = self.permit(call).await?;
+        if length > self.max_length {
+            return Err(Error::TooLarge);
+        }
+        self.run(call, permit, move |shared, permit| {
+            shared.writing(|| {
+                let (file, facts) = shared.open(id, Opening::Create, permit)?;
+                if facts.length >= length { Ok(true) } else { file.extend(&shared.folder, length) }
+            })
+        })
+        .await
+    }
+
+    async fn copy(
+        &self,
+        call: &Call,
+        from: ContentId,
+        to: ContentId,
+        length: u64,
+    ) -> Result<u64, Error> {
+        still_wanted(call)?;
+        // Of two files.
+        let permit = self.shared.descriptors.permits(call.claimant, 2);
+        let permit = call.within(permit).await.unwrap_or(Err(Error::Cancelled))?;
+        let caller = call.clone();
+        self.run(call, permit, move |shared, permit| {
+            shared.syncs.check(&shared.folder, from)?;
+            let (source, facts) = shared.open(from, Opening::Existing, permit)?;
+            let length = length.min(facts.length);
+            let target = shared.writing(|| {
+                let (target, _) = shared.open(to, Opening::Create, permit)?;
+                let wanted = || still_wanted(&caller);
+                target.copy_from(&shared.folder, &source, length, wanted)?;
+                Ok(target)
+            })?;
+            shared.syncs.sync(&shared.folder, &target)?;
+            Ok(length)
         })
         .await
     }

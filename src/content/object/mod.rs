@@ -52,7 +52,7 @@ pub use self::open::ObjectOpenError;
 pub use self::settings::{Azure, Encryption, Gcs, ObjectSettings, S3, Service};
 use self::state::{File, Files};
 use self::upload::Trouble;
-use super::{Capacity, ContentStore, Error, Footprint, MAX_LENGTH, end_of, still_wanted};
+use super::{Capacity, ContentStore, Error, Footprint, MAX_LENGTH, copy, end_of, still_wanted};
 use crate::types::{Call, ContentId, ContentIdentity, FairPermits, Timestamp};
 
 /// A content store in a bucket. See the module.
@@ -161,6 +161,26 @@ impl ContentStore for ObjectContent {
             return Err(Error::TooLarge);
         }
         self.shared.truncate(call, &self.file(id), length).await
+    }
+
+    async fn extend(&self, call: &Call, id: ContentId, length: u64) -> Result<bool, Error> {
+        still_wanted(call)?;
+        if length > self.max_length() {
+            return Err(Error::TooLarge);
+        }
+        let charge = self.shared.budget.nothing();
+        self.file(id).state.lock().extend(self.chunk_size, length, charge);
+        Ok(true)
+    }
+
+    async fn copy(
+        &self,
+        call: &Call,
+        from: ContentId,
+        to: ContentId,
+        length: u64,
+    ) -> Result<u64, Error> {
+        copy::through(self, call, from, to, length).await
     }
 
     fn max_length(&self) -> u64 {

@@ -15,7 +15,7 @@ use self::html::{Escaped, bytes, milliseconds, number, span};
 use super::api::{self, Client, Now, Slow};
 use super::health::PartHealth;
 use super::history::{History, Point};
-use super::subject::{About, ShareState, Subject};
+use super::subject::{About, JobState, MaintenanceState, ShareState, Subject};
 
 const STYLE: &str = include_str!("style.css");
 const SCRIPT: &str = include_str!("page.js");
@@ -54,6 +54,7 @@ pub(super) fn page(
         share_table(shares),
         client_table(&clients),
         slow_table(&slow),
+        job_table(&subject.maintenance()),
         configuration(about),
     ]
     .concat();
@@ -237,6 +238,37 @@ fn slow_table(slow: &[Slow]) -> String {
         table(head, &rows)
     };
     section("Slow calls", &body)
+}
+
+fn job_table(maintenance: &MaintenanceState) -> String {
+    let ago = |then: u64| since(UNIX_EPOCH + Duration::from_secs(then));
+    let row = |it: &JobState| {
+        let (class, word) = match it.outcome {
+            _ if it.running => ("", "runs"),
+            Some("done") => ("good", "done"),
+            Some("interrupted") => ("", "interrupted"),
+            Some(outcome) => ("bad", outcome),
+            None => ("bad", "lost"),
+        };
+        let success = it.last_success.map_or("never".to_owned(), |then| ago(then) + " ago");
+        format!(
+            "<tr><td class=\"fit\">{}</td><td class=\"{class}\">{word}</td><td class=\"n\">{} ago</td>\
+             <td class=\"n\">{}</td><td class=\"n\">{success}</td><td class=\"why\">{}</td><td>{}</td></tr>",
+            Escaped(it.job),
+            ago(it.begun),
+            span(Duration::from_secs(it.seconds)),
+            Escaped(&it.text),
+            Escaped(&it.host),
+        )
+    };
+    let rows: String = maintenance.jobs.iter().map(row).collect();
+    let head = "<th>job</th><th></th><th class=\"n\">begun</th><th class=\"n\">took</th>\
+                <th class=\"n\">last success</th><th></th><th>server</th>";
+    let body = if rows.is_empty() { none("no job has run yet") } else { table(head, &rows) };
+    let left = |next: u64| UNIX_EPOCH + Duration::from_secs(next);
+    let left = maintenance.next.and_then(|next| left(next).duration_since(SystemTime::now()).ok());
+    let next = left.map_or("off".to_owned(), |left| format!("in {}", span(left)));
+    section(&format!("Maintenance <span class=\"soft\">{next}</span>"), &body)
 }
 
 fn configuration(about: &About) -> String {

@@ -7,7 +7,7 @@ use super::Queue;
 use crate::metadata::single_writer::{self, Tables};
 use crate::metadata::{
     Answer, CreateHow, Created, Flush, FlushOutcome, LinkTarget, Removed, Renamed, SetAttributes,
-    SettingDone, ZeroingOutcome,
+    SettingDone, ZeroingOutcome, replies,
 };
 use crate::types::{ContentRef, Context, DeviceNumbers, FileType, Name, ObjectId, SymlinkTarget};
 
@@ -23,7 +23,9 @@ macro_rules! operations {
             ) -> Option<Answer<$done>> {
                 $(let $lent = $lent.clone();)*
                 self.change(cx, move |tables, cx| {
-                    single_writer::$name(tables, cx, $($value,)* $(&$lent,)*)
+                    let done = single_writer::$name(tables, cx, $($value,)* $(&$lent,)*)?;
+                    replies::record(tables, cx, &done);
+                    Ok(done)
                 })
                 .await
             })*

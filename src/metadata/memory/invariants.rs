@@ -27,6 +27,7 @@ impl MemoryTables {
         self.check_reachable(&mut found);
         self.check_usage(&mut found);
         self.check_fileids(&mut found);
+        found.extend(self.locks.inconsistencies());
         found.sort();
         found
     }

@@ -169,11 +169,10 @@ impl Locks for MemoryStore {
 
     async fn tidy_locks(&self, call: &Call, unseen: Duration) -> Result<Tidied, Error> {
         Ok(self.change_locks(&mut *self.admit_call(call)?, |tables| {
-            for file in tables.locks.to_search() {
-                if !tables.objects.contains_key(&file) {
-                    tables.locks.drop_file(file);
-                }
-            }
+            let files = tables.locks.to_search();
+            let mut gone = files.clone();
+            gone.retain(|file| !tables.objects.contains_key(file));
+            tables.locks.searched(&files, &gone);
             tables.locks.tidy(Timestamp::now(), unseen)
         }))
     }

@@ -19,8 +19,8 @@ use std::sync::Arc;
 use parking_lot::{Mutex, MutexGuard};
 
 use crate::types::{
-    Attributes, ContentRef, Context, Cookie, DeviceNumbers, FileType, Name, ObjectId, ShareId,
-    SymlinkTarget,
+    Attributes, ContentRef, Context, Cookie, DeviceNumbers, FileType, Name, ObjectId, Replay,
+    ShareId, SymlinkTarget,
 };
 
 use self::state::MemoryTables;
@@ -28,8 +28,8 @@ use super::locks::Wakes;
 use super::single_writer::{self, OpError};
 use super::{
     Answer, Catalog, CreateHow, Created, Error, Flush, FlushOutcome, Invariants, Link, LinkTarget,
-    Lookup, MetadataStore, Namespace, Page, Removed, Renamed, SetAttributes, SettingDone, Share,
-    ShareSpec, StorePlace, Usage, ZeroingOutcome,
+    Lookup, MetadataStore, Namespace, Page, Removed, Renamed, Replayed, SetAttributes, SettingDone,
+    Share, ShareSpec, Sole, StorePlace, Usage, ZeroingOutcome,
 };
 
 /// A namespace in memory. Durable for as long as the value lives.
@@ -209,6 +209,15 @@ impl Namespace for MemoryStore {
         content: ContentRef,
     ) -> Answer<ZeroingOutcome> {
         self.change(cx, |tables| single_writer::begin_zeroing(tables, cx, file, content))
+    }
+
+    /// It goes with the process, as those do that it could tell.
+    async fn replayed(&self, _: &Context, _: &Replay) -> Result<Option<Replayed>, Error> {
+        Ok(None)
+    }
+
+    fn sole(&self) -> Option<Sole> {
+        Some(Sole::always())
     }
 
     async fn usage(&self, share: ShareId) -> Result<Usage, Error> {

@@ -5,7 +5,9 @@ use std::convert::Infallible;
 use super::state::{Entries, MemoryTables};
 use crate::metadata::single_writer::{Edge, Outcome, Tables};
 use crate::metadata::{Capabilities, Error};
-use crate::types::{Attributes, Cookie, Fileid, Fsid, Name, ObjectId, ShareId, SymlinkTarget};
+use crate::types::{
+    Attributes, Cookie, Fileid, Fsid, Name, ObjectId, Replay, ShareId, SymlinkTarget,
+};
 
 impl Tables for MemoryTables {
     type Failure = Infallible;
@@ -42,6 +44,9 @@ impl Tables for MemoryTables {
     fn next_cookie(&mut self) -> Outcome<Cookie, Self> {
         Ok(MemoryTables::next_cookie(self))
     }
+
+    /// It goes with the process, as the replies do that are kept there.
+    fn record(&mut self, _: &Replay, _: Option<ObjectId>) {}
 
     fn insert(
         &mut self,

@@ -6,12 +6,20 @@ use super::PostgresStore;
 use super::change::{Prefetch, Step, guard};
 use super::execute::{Mutation, arguments};
 use super::read::{LOOKUP, View};
+use super::replies::recorded;
 use crate::metadata::decide::{self, New};
 use crate::metadata::{Answer, Created, Share};
 use crate::types::{Attributes, Context, Name, ObjectId};
 
 const MAKE: &str = "SELECT * FROM make_object($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, \
                     $14, $15, $16, $17, $18, $19, $20)";
+const RECORDED_MAKE: &str = recorded!(
+    "make_object($1, $2, $3, $4, $5, $6, $7, $8, \
+     $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)",
+    "$21",
+    "$22",
+    "$23"
+);
 
 pub(super) async fn make(
     store: &PostgresStore,
@@ -43,6 +51,8 @@ pub(super) async fn make(
 fn making(parent: &Attributes, name: &Name, object: &Attributes, new: New<'_>) -> Mutation {
     Mutation {
         statement: MAKE,
+        recorded: Some(RECORDED_MAKE),
+        made: Some(object.id),
         arguments: arguments![
             object.ctime.0,
             parent.id.0,

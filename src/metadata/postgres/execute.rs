@@ -24,7 +24,7 @@ use super::rows::{self, Stored};
 use super::session::{self, ServerStart, Slot};
 use super::settle::Question;
 use crate::metadata::{Change, Error, Source};
-use crate::types::{Context, Fsid, Phase, ShareId};
+use crate::types::{Context, Fsid, ObjectId, Phase, ShareId};
 
 /// An argument of a statement.
 pub(super) type Argument = Box<dyn ToSql + Send + Sync>;
@@ -145,7 +145,11 @@ impl Reply {
 #[derive(Debug)]
 pub(super) struct Mutation {
     pub(super) statement: &'static str,
+    /// The same with three parameters more, by which the call is recorded where it may be repeated.
+    pub(super) recorded: Option<&'static str>,
     pub(super) arguments: Vec<Argument>,
+    /// What it makes.
+    pub(super) made: Option<ObjectId>,
 }
 
 /// What is needed to find out what became of a call.
@@ -154,6 +158,18 @@ struct Ticket {
     share: ShareId,
     slot: Slot,
     batch: i64,
+}
+
+impl Mutation {
+    /// Records the call, where it is one that may be repeated.
+    fn for_call(mut self, cx: &Context) -> Self {
+        if let (Some(statement), Some(call)) = (self.recorded, &cx.replay) {
+            self.statement = statement;
+            let made = self.made.map(|made| made.0);
+            self.arguments.extend(arguments![call.peer, call.key, made]);
+        }
+        self
+    }
 }
 
 impl PostgresStore {
@@ -294,7 +310,7 @@ impl PostgresStore {
         fsid: Fsid,
         mutation: Mutation,
     ) -> Result<Reply, Error> {
-        let mutation = Arc::new(mutation);
+        let mutation = Arc::new(mutation.for_call(cx));
         let share = cx.share;
         attempt.unflushed = false;
         loop {

@@ -32,6 +32,8 @@ pub(super) async fn flush(
     }
     let mutation = Mutation {
         statement: RECORD,
+        recorded: None,
+        made: None,
         arguments: arguments![
             file.0,
             flush.atime.map(|atime| atime.0),
@@ -68,6 +70,8 @@ pub(super) async fn begin_zeroing(
     let share = store.share(cx).await?;
     let mutation = Mutation {
         statement: ZERO,
+        recorded: None,
+        made: None,
         arguments: arguments![file.0, content.id.0, content.version.0],
     };
     let mut attempt = store.attempt([file]);

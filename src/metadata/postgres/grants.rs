@@ -19,7 +19,7 @@ const LACKING: &str = "
           FROM pg_catalog.pg_class WHERE relnamespace = (SELECT oid FROM place) AND relkind = 'r'
            AND relname IN ('shares', 'filesystem_capabilities', 'server_config', 'files', 'parent_child_map', 'link_counts',
                            'writer_slots', 'writers', 'instances', 'lease', 'changes', 'change_log', 'lock_clients', 'locks', 'lock_waiters',
-                           'lock_shares')
+                           'lock_shares', 'replies')
            AND NOT (has_table_privilege(oid, 'SELECT') AND has_table_privilege(oid, 'INSERT')
                     AND has_table_privilege(oid, 'UPDATE') AND has_table_privilege(oid, 'DELETE'))
         UNION ALL

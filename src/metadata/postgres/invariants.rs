@@ -8,6 +8,27 @@ use super::rows::column;
 use crate::metadata::{Error, Invariants, Loaded};
 
 const CHECK: &str = include_str!("invariants.sql");
+/// What breaks the invariants of locks: ranges of one owner that overlap or are one, and ranges that two
+/// owners have and may not, be they held or reserved.
+const LOCKS: &str = "
+    WITH held AS (
+        SELECT file_id, client_id, svid, first, last, exclusive, state FROM locks
+        UNION ALL
+        SELECT file_id, client_id, svid, first, last, exclusive, NULL FROM lock_waiters WHERE cookie IS NOT NULL
+    )
+    SELECT format('the owner %s, %s has the ranges from %s and from %s of %s', a.client_id, a.svid, a.first, b.first, a.file_id)
+      FROM locks a JOIN locks b ON b.file_id = a.file_id AND b.client_id = a.client_id AND b.svid = a.svid
+     WHERE b.first > a.first
+       AND (b.first <= a.last OR b.first - 1 = a.last AND b.exclusive = a.exclusive AND b.state = a.state)
+    UNION ALL
+    SELECT format('two owners, %s, %s and %s, %s, have the range from %s of %s', a.client_id, a.svid, b.client_id, b.svid, b.first,
+                  a.file_id)
+      FROM held a JOIN held b ON b.file_id = a.file_id
+     WHERE (a.client_id, a.svid) < (b.client_id, b.svid) AND a.first <= b.last AND b.first <= a.last
+       AND (a.exclusive OR b.exclusive)
+    UNION ALL
+    SELECT format('a lock of %s is of client %s, which is not there', h.file_id, h.client_id)
+      FROM held h LEFT JOIN lock_clients c ON c.id = h.client_id WHERE c.id IS NULL";
 /// Everything is joined with everything: a nested loop that looked cheap on old statistics would take hours.
 const SESSION: &str = "SET enable_nestloop = off; SET jit = off";
 
@@ -63,7 +84,8 @@ impl Invariants for PostgresStore {
 /// What is broken as `client` sees it.
 pub(super) async fn broken(client: &impl GenericClient) -> Result<Vec<String>, Error> {
     client.batch_execute(SESSION).await.map_err(fatal)?;
-    let rows = client.query(CHECK, &[]).await.map_err(fatal)?;
+    let mut rows = client.query(CHECK, &[]).await.map_err(fatal)?;
+    rows.extend(client.query(LOCKS, &[]).await.map_err(fatal)?);
     rows.iter().map(|row| column(row, 0)).collect()
 }
 

@@ -4,10 +4,13 @@ use super::PostgresStore;
 use super::change::{Prefetch, Step, guard};
 use super::execute::{Mutation, arguments};
 use super::read::{LOOK_LINK, View};
+use super::replies::recorded;
 use crate::metadata::{Answer, LinkTarget, Share, decide};
 use crate::types::{Context, Name, ObjectId};
 
 const LINK: &str = "SELECT * FROM link_object($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
+const RECORDED_LINK: &str =
+    recorded!("link_object($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)", "$11", "$12", "$13");
 
 pub(super) async fn link(
     store: &PostgresStore,
@@ -25,6 +28,8 @@ pub(super) async fn link(
         decide::link(cx, &object, &parent, view.take(1).is_some(), &share.capabilities)?;
         let mutation = Mutation {
             statement: LINK,
+            recorded: Some(RECORDED_LINK),
+            made: None,
             arguments: arguments![
                 cx.now.0,
                 parent.id.0,

@@ -37,9 +37,11 @@ mod readers;
 mod remove;
 mod rename;
 mod repair;
+mod replies;
 mod retry;
 mod rows;
 mod server_check;
+mod servers;
 mod session;
 mod setattr;
 mod settings;
@@ -72,13 +74,13 @@ use super::decide::{New, RemoveKind};
 use super::known_shares::KnownShares;
 use super::{
     Answer, CreateHow, Created, Error, Flush, FlushOutcome, Link, LinkTarget, Lookup,
-    MetadataStore, Namespace, Page, Removed, Renamed, SetAttributes, SettingDone, Share, ShareSpec,
-    StorePlace, Summary, Usage, ZeroingOutcome,
+    MetadataStore, Namespace, Page, Removed, Renamed, Replayed, SetAttributes, SettingDone, Share,
+    ShareSpec, Sole, StorePlace, Summary, Usage, ZeroingOutcome,
 };
 use crate::counters::{Measured, Readings};
 use crate::types::{
     Attributes, ContentRef, Context, Cookie, DeviceNumbers, FileType, Name, ObjectId, Phase,
-    ShareId, SymlinkTarget,
+    Replay, ShareId, SymlinkTarget,
 };
 
 /// A namespace in a PostgreSQL database. Durable as far as the server's `synchronous_commit` and `fsync` are
@@ -97,7 +99,7 @@ pub struct PostgresStore {
     /// What its connections call themselves in their writer slots.
     instance: Uuid,
     lock_wakes: LockWakes,
-    _pruning: Option<Pruning>,
+    pruning: Option<Pruning>,
 }
 
 impl PostgresStore {
@@ -154,7 +156,7 @@ impl PostgresStore {
             usages,
             instance,
             lock_wakes: LockWakes::default(),
-            _pruning: pruning,
+            pruning,
         })
     }
 
@@ -202,6 +204,14 @@ impl Measured for PostgresStore {
         self.usages.read(to);
         let help = "1 while this server is alone with the database and decides changes itself";
         to.level("trunkfs_postgres_alone", help, &[], u64::from(self.is_alone()));
+        let help = "Servers that use the database, this one among them, and tools that change rows";
+        to.level("trunkfs_postgres_servers", help, &[], self.lease.instances());
+        let help = "Seconds that this machine's clock is ahead of the database's";
+        to.gauge("trunkfs_postgres_clock_ahead_seconds", help, &[], self.lease.clock_ahead());
+        if let Some(pruning) = &self.pruning {
+            let help = "Bytes of the list of changes that servers of one database keep";
+            to.level("trunkfs_postgres_changes_bytes", help, &[], pruning.bytes());
+        }
         let waiting = self.alone.queue().map_or(0, |queue| queue.len()) as u64;
         let help = "Changes that wait for this server's own writer";
         to.level("trunkfs_postgres_waiting_changes", help, &[], waiting);
@@ -439,6 +449,16 @@ impl Namespace for PostgresStore {
             |writer| writer.begin_zeroing(cx, file, content),
             flush::begin_zeroing(self, cx, file, content)
         )
+    }
+
+    async fn replayed(&self, cx: &Context, call: &Replay) -> Result<Option<Replayed>, Error> {
+        replies::replayed(self, cx, call).await
+    }
+
+    fn sole(&self) -> Option<Sole> {
+        let hold = self.alone.hold()?;
+        // Asked with the hold: a lease that is given up from here on is given up after it.
+        self.is_alone().then(|| Sole::licensed(Arc::clone(&self.lease) as _, hold))
     }
 
     async fn usage(&self, share: ShareId) -> Result<Usage, Error> {

@@ -4,12 +4,17 @@ use super::PostgresStore;
 use super::change::{Prefetch, Step, guard};
 use super::execute::{Mutation, arguments};
 use super::read::{LOOKUP, View};
+use super::replies::recorded;
 use crate::metadata::decide::{self, RemoveKind};
 use crate::metadata::{Answer, Removed, Replaced, Share};
 use crate::types::{Context, Name, ObjectId};
 
 const REMOVE: &str = "SELECT * FROM remove_name($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
 const RMDIR: &str = "SELECT * FROM remove_directory($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
+const RECORDED_REMOVE: &str =
+    recorded!("remove_name($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)", "$11", "$12", "$13");
+const RECORDED_RMDIR: &str =
+    recorded!("remove_directory($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)", "$11", "$12", "$13");
 
 pub(super) async fn remove(
     store: &PostgresStore,
@@ -25,11 +30,14 @@ pub(super) async fn remove(
     let decide = |mut view: View, _: &Share| {
         let parent = decide::directory(view.attributes(0))?;
         let object = decide::remove(cx, &parent, view.attributes(1), kind)?;
+        let (statement, recorded) = match kind {
+            RemoveKind::Directory => (RMDIR, RECORDED_RMDIR),
+            RemoveKind::Other => (REMOVE, RECORDED_REMOVE),
+        };
         let mutation = Mutation {
-            statement: match kind {
-                RemoveKind::Directory => RMDIR,
-                RemoveKind::Other => REMOVE,
-            },
+            statement,
+            recorded: Some(recorded),
+            made: None,
             arguments: arguments![
                 cx.now.0,
                 parent.id.0,

@@ -6,12 +6,19 @@ use super::PostgresStore;
 use super::change::{Prefetch, Step, guard};
 use super::execute::{Mutation, arguments};
 use super::read::{LOOK_RENAME, View};
+use super::replies::recorded;
 use crate::metadata::decide::{self, Move};
 use crate::metadata::{Answer, Renamed, Replaced, Share};
 use crate::types::{Context, Name, ObjectId};
 
 const RENAME: &str = "SELECT * FROM rename_entry($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, \
                       $14, $15, $16)";
+const RECORDED_RENAME: &str = recorded!(
+    "rename_entry($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)",
+    "$17",
+    "$18",
+    "$19"
+);
 
 pub(super) async fn rename(
     store: &PostgresStore,
@@ -60,6 +67,8 @@ fn moving(cx: &Context, step: &Move, from_name: &Name, to_name: &Name) -> Mutati
     let Move { from, to, object, replaced } = step;
     Mutation {
         statement: RENAME,
+        recorded: Some(RECORDED_RENAME),
+        made: None,
         arguments: arguments![
             cx.now.0,
             from.id.0,

@@ -4,11 +4,19 @@ use super::PostgresStore;
 use super::change::{Prefetch, Step, guard};
 use super::execute::{Mutation, arguments};
 use super::read::{GETATTR, View};
+use super::replies::recorded;
 use crate::metadata::{Answer, SetAttributes, SetTime, SettingDone, Share, decide};
 use crate::types::{Context, ObjectId};
 
 const SET: &str = "SELECT * FROM set_attributes($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, \
                    $14, $15, $16)";
+const RECORDED_SET: &str = recorded!(
+    "set_attributes($1, $2, $3, $4, $5, $6, $7, $8, \
+     $9, $10, $11, $12, $13, $14, $15, $16)",
+    "$17",
+    "$18",
+    "$19"
+);
 
 pub(super) async fn setattr(
     store: &PostgresStore,
@@ -26,11 +34,13 @@ pub(super) async fn setattr(
         let new_content = after.content.filter(|_| done.freed.is_some());
         let mutation = Mutation {
             statement: SET,
+            recorded: Some(RECORDED_SET),
+            made: None,
             arguments: arguments![
                 cx.now.0,
                 before.id.0,
                 guard(&before),
-                set.guard.map(|_| before.ctime.0),
+                (set.guard.is_some() || set.content.is_some()).then_some(before.ctime.0),
                 after.mode.cast_signed(),
                 i64::from(after.uid),
                 i64::from(after.gid),

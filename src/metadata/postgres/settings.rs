@@ -102,6 +102,9 @@ pub struct Settings {
     /// What the store is opened for.
     #[serde(skip)]
     pub presence: Presence,
+    /// Where a server serves, for those who list servers.
+    #[serde(skip)]
+    pub address: Option<String>,
     /// How long a lease lasts.
     #[serde(skip)]
     pub lease: LeaseTimes,
@@ -134,6 +137,7 @@ impl Default for Settings {
             migrations_path: None,
             cache: Cache::Auto,
             presence: Presence::Server,
+            address: None,
             lease: LeaseTimes::default(),
             lock_limits: LockLimits::default(),
         }

@@ -16,7 +16,9 @@ pub(super) use rename::rename;
 pub(super) use steps::counted_bytes;
 
 use super::{Capabilities, Error, Refusal};
-use crate::types::{Attributes, Cookie, Fileid, Fsid, Name, ObjectId, ShareId, SymlinkTarget};
+use crate::types::{
+    Attributes, Cookie, Fileid, Fsid, Name, ObjectId, Replay, ShareId, SymlinkTarget,
+};
 
 /// Why an operation ends without a result.
 #[derive(Debug)]
@@ -77,6 +79,9 @@ pub(super) trait Tables {
     fn next_fileid(&mut self) -> Outcome<Fileid, Self>;
     /// A place that no entry ever had.
     fn next_cookie(&mut self) -> Outcome<Cookie, Self>;
+
+    /// Notes a call that was done, with what it has made, to be kept with the changes.
+    fn record(&mut self, call: &Replay, made: Option<ObjectId>);
 
     /// Adds an object and what its kind has beside attributes.
     fn insert(

@@ -1,15 +1,18 @@
 //! The invariants, checked by reading everything.
 
 use rusqlite::{Connection, OptionalExtension as _, params};
+use uuid::Uuid;
 
 use super::SqliteStore;
 use super::connect::reader;
 use super::dump::blocking;
 use super::error::SqliteError;
+use super::lock_rows;
 use super::rows::number;
 use super::usage::Tally;
 use crate::metadata::batch::closed;
-use crate::metadata::{Error, Invariants, Loaded};
+use crate::metadata::locks::table::LockTable;
+use crate::metadata::{Error, Invariants, Loaded, LockLimits};
 use crate::types::ShareId;
 
 const CHECK: &str = include_str!("invariants.sql");
@@ -134,6 +137,9 @@ pub(super) fn broken(connection: &Connection) -> Result<Vec<String>, SqliteError
             ));
         }
     }
+    let mut locks = LockTable::new(Uuid::nil(), LockLimits::default());
+    lock_rows::load(connection, &mut locks)?;
+    found.extend(locks.inconsistencies());
     found.sort();
     Ok(found)
 }

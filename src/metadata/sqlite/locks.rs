@@ -57,11 +57,14 @@ impl Writable {
     }
 
     fn tidy_locks(&mut self, unseen: Duration) -> Outcome<Tidied, Self> {
-        for file in self.locks.to_search() {
-            if !self.is_file(file)? {
-                self.locks.drop_file(file);
+        let files = self.locks.to_search();
+        let mut gone = Vec::new();
+        for file in &files {
+            if !self.is_file(*file)? {
+                gone.push(*file);
             }
         }
+        self.locks.searched(&files, &gone);
         Ok(self.locks.tidy(Timestamp::now(), unseen))
     }
 }

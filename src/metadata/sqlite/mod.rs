@@ -23,6 +23,7 @@ mod read;
 mod readers;
 mod repair;
 mod replaced;
+mod replies;
 mod rows;
 mod schema;
 mod shares;
@@ -49,6 +50,7 @@ use self::error::SqliteError;
 use self::health::Health;
 use self::lock::Lock;
 use self::readers::Readers;
+use self::replies::Earlier;
 pub use self::schema::SqliteSchema;
 use self::tables::Writable;
 use self::wal::Wal;
@@ -60,13 +62,13 @@ use super::locks::Wakes;
 use super::locks::table::LockTable;
 use super::{
     Answer, Catalog, CreateHow, Created, Error, Flush, FlushOutcome, Link, LinkTarget, Lookup,
-    MetadataStore, Namespace, Page, Removed, Renamed, SetAttributes, SettingDone, Share, ShareSpec,
-    StorePlace, Summary, Usage, ZeroingOutcome,
+    MetadataStore, Namespace, Page, Removed, Renamed, Replayed, SetAttributes, SettingDone, Share,
+    ShareSpec, Sole, StorePlace, Summary, Usage, ZeroingOutcome,
 };
 use crate::counters::{Measured, Readings};
 use crate::types::{
-    Attributes, ContentRef, Context, Cookie, DeviceNumbers, FileType, Name, ObjectId, ShareId,
-    SymlinkTarget, Timestamp, Vital,
+    Attributes, ContentRef, Context, Cookie, DeviceNumbers, FileType, Name, ObjectId, Replay,
+    ShareId, SymlinkTarget, Timestamp, Vital,
 };
 
 /// A namespace in a SQLite file. A change is on the disk before its answer, as far as the disk does what
@@ -81,6 +83,8 @@ pub struct SqliteStore {
     wal: Arc<Wal>,
     health: Arc<Health>,
     wakes: Arc<Wakes>,
+    /// Calls that were done before this start.
+    earlier: Earlier,
     threads: Mutex<Option<Threads>>,
 }
 
@@ -126,6 +130,7 @@ impl SqliteStore {
         let mut connection = connect::writer(&settings)?;
         let shares = Arc::new(KnownShares::default());
         shares::load(&shares, &connection).map_err(SqliteError::into_error)?;
+        let earlier = Earlier::read(&connection).map_err(SqliteError::into_error)?;
         let readers = Arc::new(Readers::open(&settings)?);
         let mover = connect::mover(&settings.path)?;
         let reserve = Mutex::new(DiskReserve::open(&settings.path)?);
@@ -166,6 +171,7 @@ impl SqliteStore {
             wal,
             health,
             wakes,
+            earlier,
             threads: Mutex::new(Some(threads)),
         })
     }
@@ -429,6 +435,15 @@ impl Namespace for SqliteStore {
         content: ContentRef,
     ) -> Answer<ZeroingOutcome> {
         carried_out(self.writer(cx)?.begin_zeroing(cx, file, content).await)
+    }
+
+    async fn replayed(&self, cx: &Context, call: &Replay) -> Result<Option<Replayed>, Error> {
+        self.admit(cx)?;
+        Ok(self.earlier.find(call))
+    }
+
+    fn sole(&self) -> Option<Sole> {
+        Some(Sole::always())
     }
 
     async fn usage(&self, share: ShareId) -> Result<Usage, Error> {

@@ -12,6 +12,9 @@ use rusqlite::{Connection, params};
 use super::error::SqliteError;
 use super::lock_rows;
 use super::read::OBJECT;
+#[cfg(test)]
+use super::replies;
+use super::replies::Replies;
 use super::rows::{self, Stored, damaged};
 use super::shares;
 use super::usage::Tally;
@@ -20,7 +23,9 @@ use crate::metadata::known_shares::KnownShares;
 use crate::metadata::locks::table::LockTable;
 use crate::metadata::single_writer::{Edge, OpError, Outcome, Tables};
 use crate::metadata::{Capabilities, Error, ShareSpec};
-use crate::types::{Attributes, Cookie, Fileid, Fsid, Name, ObjectId, ShareId, SymlinkTarget};
+use crate::types::{
+    Attributes, Cookie, Fileid, Fsid, Name, ObjectId, Replay, ShareId, SymlinkTarget,
+};
 
 /// How many objects are kept at least, where that many were met.
 const KEPT: usize = 1 << 15;
@@ -54,7 +59,7 @@ const DELETE_LINKS: &str = "DELETE FROM link_counts WHERE file_id = ?1";
 
 /// Every statement of the writer that takes parameters, for the test of their plans.
 #[cfg(test)]
-pub(super) const STATEMENTS: [&str; 10] = [
+pub(super) const STATEMENTS: [&str; 12] = [
     TAKE_RUN,
     INSERT,
     UPDATE,
@@ -65,6 +70,8 @@ pub(super) const STATEMENTS: [&str; 10] = [
     DELETE_EDGE,
     PUT_LINKS,
     DELETE_LINKS,
+    replies::INSERT,
+    replies::PRUNE,
 ];
 
 /// The numbers of a sequence that were taken and not given out.
@@ -122,6 +129,8 @@ pub(super) struct Writable {
     room: bool,
     /// Locks, all of them.
     pub(super) locks: LockTable,
+    /// Calls that were done.
+    replies: Replies,
 }
 
 impl Writable {
@@ -138,6 +147,7 @@ impl Writable {
             cookies: Run::default(),
             room: true,
             locks,
+            replies: Replies::default(),
         }
     }
 
@@ -147,6 +157,7 @@ impl Writable {
         (self.changed, self.touched) = (Vec::new(), Touched::default());
         self.usage = HashMap::new();
         (self.fileids, self.cookies) = (Run::default(), Run::default());
+        self.replies.forget();
         self.locks.undo();
     }
 
@@ -191,6 +202,12 @@ impl Writable {
         for (share, counted) in self.usage.iter_mut().filter(|(_, counted)| counted.changed) {
             counted.tally.write(&self.connection, *share)?;
             counted.changed = false;
+        }
+        // The last of the disk is for removals themselves.
+        if self.room {
+            self.replies.write(&self.connection)?;
+        } else {
+            self.replies.forget();
         }
         lock_rows::write(&self.connection, &self.locks)
     }
@@ -354,6 +371,10 @@ impl Tables for Writable {
 
     fn next_cookie(&mut self) -> Outcome<Cookie, Self> {
         Ok(Cookie(self.cookies.next(&self.connection, "cookies")?))
+    }
+
+    fn record(&mut self, call: &Replay, made: Option<ObjectId>) {
+        self.replies.add(call, made);
     }
 
     fn insert(

@@ -1,8 +1,13 @@
 //! What makes two calls of one client the same.
 
 use std::hash::{BuildHasher as _, RandomState};
+use std::net::{IpAddr, SocketAddr};
+
+use sha2::{Digest as _, Sha256};
+use uuid::Uuid;
 
 use crate::rpc::message::CallHeader;
+use crate::types::Replay;
 
 /// Arguments of up to this length are covered by the checksum as a whole: those of every call but WRITE, as
 /// long as names and targets are not too long anyway.
@@ -39,6 +44,49 @@ impl CallId {
             checksum: checksum(arguments),
         }
     }
+}
+
+/// What the same call has in every process. Only the arguments of WRITE are longer than what is covered.
+pub(super) fn replay(peer: SocketAddr, header: &CallHeader, arguments: &[u8]) -> Replay {
+    let mut address = Sha256::new();
+    match peer.ip() {
+        IpAddr::V4(ip) => address.update(ip.to_ipv6_mapped().octets()),
+        IpAddr::V6(ip) => address.update(ip.octets()),
+    }
+    address.update(peer.port().to_be_bytes());
+    let mut call = address.clone();
+    for number in [header.xid, header.program, header.version, header.procedure] {
+        call.update(number.to_be_bytes());
+    }
+    match &header.identity.credentials {
+        Some(sent) => {
+            call.update([1]);
+            call.update(sent.uid.to_be_bytes());
+            call.update(sent.gid.to_be_bytes());
+        }
+        None => call.update([0]),
+    }
+    let machine = &header.identity.machine[..];
+    call.update((machine.len() as u64).to_be_bytes());
+    call.update(machine);
+    call.update((arguments.len() as u64).to_be_bytes());
+    call.update(arguments);
+    let (peer, key) = (first_bytes(address), first_bytes(call));
+    Replay {
+        key: Uuid::from_bytes(key),
+        peer: i64::from_be_bytes(first_half(peer)),
+        may_be_repeat: false,
+        looks_first: false,
+    }
+}
+
+fn first_bytes(hash: Sha256) -> [u8; 16] {
+    let digest = hash.finalize();
+    std::array::from_fn(|at| digest[at])
+}
+
+fn first_half(bytes: [u8; 16]) -> [u8; 8] {
+    std::array::from_fn(|at| bytes[at])
 }
 
 fn checksum(arguments: &[u8]) -> u32 {

@@ -20,6 +20,9 @@
 //!   outcome is unknown.
 //! - A client that the rules do not admit gets no recorded reply.
 //!
+//! What another server has answered, or this one before its last start, is no matter of the cache: such calls
+//! carry a [`Replay`], by which the store that they change has recorded them.
+//!
 //! Each client has a cache of its own, so that none evicts another's replies; so has each IPv6 network of 64
 //! bits. It is kept for a while after the client's last connection.
 
@@ -41,10 +44,15 @@ use super::Reply;
 use super::message::CallHeader;
 use super::reply_stream::{Delivery, PeerState, ReplyStream, Transport};
 use crate::counters::{Counter, Measured, Readings};
-use crate::types::ClientAddress;
+use crate::types::{ClientAddress, Replay};
 use crate::xdr::Message;
 use call_id::CallId;
 use calls::{Calls, Found, Key};
+
+/// So long a client repeats on a connection the calls that it has no reply to from the one before.
+const YOUNG: Duration = Duration::from_secs(60);
+/// So many of a connection's calls are looked up before they are done; those after them where they fail.
+const FIRST_CALLS: usize = 64;
 
 /// The cache's bounds.
 #[derive(Clone, Copy, Debug)]
@@ -160,6 +168,10 @@ pub(super) struct ClientCache {
     client: ClientAddress,
     connection: Connection,
     calls: Arc<Mutex<Calls>>,
+    peer: SocketAddr,
+    begun: Instant,
+    /// How many calls were recorded by the connection.
+    recorded: AtomicUsize,
 }
 
 /// The right to run a call. Dropping it without [`InProgress::finish`] makes the call one that never
@@ -218,7 +230,15 @@ impl ReplyCache {
         let calls = presence.calls.clone();
         let number = self.connected.fetch_add(1, Ordering::Relaxed);
         let connection = Connection { address, port: peer.port(), number, stream, datagram };
-        ClientCache { cache: self.clone(), client, connection, calls }
+        ClientCache {
+            cache: self.clone(),
+            client,
+            connection,
+            calls,
+            peer: SocketAddr::new(address, peer.port()),
+            begun: Instant::now(),
+            recorded: AtomicUsize::new(0),
+        }
     }
 
     fn forget_absent(&self, clients: &mut HashMap<ClientAddress, Presence>) {
@@ -276,6 +296,17 @@ impl ClientCache {
     /// What a call is known by, beside its connection; its arguments are all of them, undecoded.
     pub(super) fn id(&self, header: &CallHeader, arguments: &[u8]) -> CallId {
         CallId::new(&self.cache.machines, header, arguments)
+    }
+
+    /// By what other servers know a call that is no copy of one that this server knows.
+    pub(super) fn replay(&self, header: &CallHeader, arguments: &[u8]) -> Replay {
+        let earlier = self.recorded.fetch_add(1, Ordering::Relaxed);
+        let may_be_repeat = self.begun.elapsed() < YOUNG;
+        Replay {
+            looks_first: may_be_repeat && earlier < FIRST_CALLS,
+            may_be_repeat,
+            ..call_id::replay(self.peer, header, arguments)
+        }
     }
 
     /// Asks what a call is. `admitted` is asked about copies.

@@ -14,8 +14,7 @@ use crate::log_limit::{About, limited};
 use crate::metadata::{self, FlushOutcome, Written};
 use crate::metadata::{Change, rules};
 use crate::types::{
-    Attributes, BoundedChain, Caller, ContentId, ContentRef, Context, FileHandle, ObjectId, Phase,
-    Timestamp,
+    Attributes, BoundedChain, Caller, ContentId, Context, FileHandle, ObjectId, Phase,
 };
 use crate::vfs::export::{Export, Intent, MAINTENANCE_PERIOD};
 use crate::vfs::{CommitDone, Error, Failure, Result, Vfs};
@@ -64,6 +63,9 @@ impl Vfs {
         let seen = export.seen(&cx, handle.object).await?;
         if let Err(error) = rules::may_write(&cx.credentials, &seen) {
             return Err(Failure::of(error, &seen));
+        }
+        if !export.is_alone() {
+            export.tell_of_missed_writes(&cx, &seen).await?;
         }
         if let Some(state) = export.files.existing(handle.object) {
             let upto = state.overlay.lock().generation();
@@ -117,7 +119,7 @@ impl Export {
         };
         if let Some(written) = snapshot.flush.written {
             let content = written.content;
-            match self.outdated(cx, file, content, written.seen, flush_for).await? {
+            match self.outdated(cx, file, state, written, flush_for).await? {
                 Some(_) if !alone => return Ok(None),
                 Some(Outdated::Gone) => {
                     self.content.discard_dirty(content.id);
@@ -189,21 +191,26 @@ impl Export {
         &self,
         cx: &Context,
         file: ObjectId,
-        content: ContentRef,
-        seen: Timestamp,
+        state: &FileState,
+        Written { content, seen, .. }: Written,
         flush_for: FlushFor,
     ) -> std::result::Result<Option<Outdated>, Error> {
         if !self.content.has_dirty(content.id) {
             return Ok(None);
         }
+        let (unattended, abandoned) = {
+            let overlay = state.overlay.lock();
+            (overlay.is_unattended(), overlay.is_abandoned())
+        };
+        let shared = (unattended || abandoned) && !self.is_alone();
         let present = match self.metadata.getattr(cx, file).await {
             Ok(present) => present,
             Err(metadata::Error::Stale) => return Ok(Some(Outdated::Gone)),
             Err(error) => return Err(error.into()),
         };
         let cut = present.content != Some(content);
-        let elsewhere = flush_for == FlushFor::Age && seen != present.ctime;
-        Ok((cut || elsewhere).then(|| Outdated::Changed(Box::new(present))))
+        let elsewhere = (flush_for == FlushFor::Age || shared) && seen != present.ctime;
+        Ok((cut || elsewhere || shared && abandoned).then(|| Outdated::Changed(Box::new(present))))
     }
 
     /// Records what is durable.
@@ -230,6 +237,10 @@ impl Export {
         match recorded {
             Ok(FlushOutcome::Recorded(change)) => {
                 state.overlay.lock().flushed(snapshot, &change.after);
+                let seen = snapshot.flush.written.map(|written| written.seen);
+                if seen.is_some_and(|seen| seen != change.before.ctime) {
+                    self.note_spread(state);
+                }
                 Ok(Flushed::Recorded(Box::new(change.after)))
             }
             Ok(FlushOutcome::Superseded(attributes)) => {
@@ -271,6 +282,7 @@ impl Export {
             xid = cx.call.timing.xid, client = %cx.client, share = %self.share.name, object = %file);
         // First the verifier: a client that sees the overlay without these writes must see it changed.
         self.change_verifier();
+        self.note_spread(state);
         state.overlay.lock().superseded(snapshot);
     }
 

@@ -1,13 +1,15 @@
 //! SETATTR, and the bytes beyond a file's end.
 
+use tokio::time::Instant;
+
 use super::flush::FlushFor;
 use super::read::{content_lost, content_of};
 use super::state::FileState;
 use crate::content;
 use crate::log_limit::limited;
-use crate::metadata::{Change, SetAttributes, ZeroingOutcome, rules};
+use crate::metadata::{Change, SetAttributes, Sole, ZeroingOutcome, rules};
 use crate::types::{
-    Attributes, BoundedChain, ContentId, ContentRef, Context, FileType, ObjectId, Phase,
+    Attributes, BoundedChain, Call, ContentId, ContentRef, Context, FileType, ObjectId, Phase,
 };
 use crate::vfs::export::{BACKGROUND_TIME, Export};
 use crate::vfs::{Error, Failure, Result};
@@ -25,7 +27,10 @@ impl Export {
                 let state = self.files.hold(object);
                 let _alone = state.io.write().await;
                 self.flush(cx, object, &state, None, FlushFor::ExclusiveCall).await?;
-                self.set_size(cx, object, &state, set, size).await
+                match self.metadata.sole() {
+                    Some(sole) => self.set_size(cx, object, &state, set, size, &sole).await,
+                    None => Box::pin(self.replace_to_size(cx, object, &state, set, size)).await,
+                }
             }
             None => {
                 let state = self.files.existing(object);
@@ -41,7 +46,7 @@ impl Export {
         }
     }
 
-    /// Growing: content first, then size. Shrinking: size first, then content.
+    /// Growing: content first, then size. Shrinking: size first, then content. For a process that is alone.
     async fn set_size(
         &self,
         cx: &Context,
@@ -49,9 +54,10 @@ impl Export {
         state: &FileState,
         set: &SetAttributes,
         size: u64,
+        sole: &Sole,
     ) -> Result<Change> {
         if size > 0 {
-            self.grow_content(cx, object, state, set, size).await?;
+            self.grow_content(cx, object, state, set, size, sole).await?;
         }
         let known = state.overlay.lock().take_clean_tail();
         let done = self.metadata.setattr(cx, object, set).await?;
@@ -59,7 +65,7 @@ impl Export {
         let content = content_of(&done.change.after)?;
         if size > 0 && size < before.size {
             let past = cx.detached(BACKGROUND_TIME);
-            let cut = self.content.truncate(&past.call, content.id, self.content_length(size));
+            let cut = self.truncate_alone(sole, &past.call, content.id, self.content_length(size));
             match cx.call.timing.timed(Phase::Content, cut).await {
                 Ok(()) => state.overlay.lock().set_clean_tail(Some(content)),
                 // The size holds already, and nothing beyond it is trusted.
@@ -85,6 +91,7 @@ impl Export {
         state: &FileState,
         set: &SetAttributes,
         size: u64,
+        sole: &Sole,
     ) -> Result<()> {
         let file = self.metadata.getattr(cx, object).await?;
         let max_size = self.share.capabilities.max_file_size;
@@ -102,15 +109,10 @@ impl Export {
         if file.file_type != FileType::Regular || size <= file.size {
             return Ok(());
         }
-        let content = self.cut_tail(cx, &file, state).await?;
-        let grown = cx
-            .call
-            .timing
-            .timed(
-                Phase::Content,
-                self.content.truncate(&cx.call, content.id, self.content_length(size)),
-            )
-            .await;
+        let content = self.cut_tail(cx, &file, state, sole).await?;
+        let length = self.content_length(size);
+        let grown = self.truncate_alone(sole, &cx.call, content.id, length);
+        let grown = cx.call.timing.timed(Phase::Content, grown).await;
         grown.map_err(|error| Failure::of(error, &file))?;
         // The size must not become durable before the bytes that it speaks of.
         cx.call
@@ -128,10 +130,13 @@ impl Export {
         object: ObjectId,
         state: &FileState,
     ) -> Result<()> {
+        let Some(sole) = self.metadata.sole() else {
+            return Box::pin(self.replace_tail(cx, object, state)).await;
+        };
         let _alone = state.io.write().await;
         let mut file = self.committed(cx, object, state).await?;
         state.overlay.lock().lay(&mut file);
-        let content = self.cut_tail(cx, &file, state).await?;
+        let content = self.cut_tail(cx, &file, state, &sole).await?;
         state.overlay.lock().set_clean_tail(Some(content));
         Ok(())
     }
@@ -143,21 +148,13 @@ impl Export {
         cx: &Context,
         file: &Attributes,
         state: &FileState,
+        sole: &Sole,
     ) -> Result<ContentRef> {
         let content = content_of(file)?;
         if state.overlay.lock().has_clean_tail(content) {
             return Ok(content);
         }
-        let length = match cx
-            .call
-            .timing
-            .timed(Phase::Content, self.content.length(&cx.call, content.id))
-            .await
-        {
-            Ok(length) => length,
-            Err(content::Error::Missing(_)) => 0,
-            Err(error) => return Err(Failure::of(error, file)),
-        };
+        let length = self.length_of(cx, file, content.id).await?;
         let wanted = self.content_length(file.size);
         if length < wanted {
             return Err(content_lost(file));
@@ -170,13 +167,45 @@ impl Export {
             ZeroingOutcome::Superseded(_) => return Err(Failure::of(Error::Busy, file)),
         };
         state.overlay.lock().moved(content, begun);
-        let cut = cx
-            .call
-            .timing
-            .timed(Phase::Content, self.content.truncate(&cx.call, content.id, wanted))
-            .await;
+        let cut = self.truncate_alone(sole, &cx.call, content.id, wanted);
+        let cut = cx.call.timing.timed(Phase::Content, cut).await;
         cut.map_err(|error| Failure::of(error, file))?;
         Ok(begun)
+    }
+
+    /// Cuts or extends content where it is, for as long as this process is alone. A repeat makes whole what the
+    /// end of a licence has stopped.
+    async fn truncate_alone(
+        &self,
+        sole: &Sole,
+        call: &Call,
+        content: ContentId,
+        length: u64,
+    ) -> std::result::Result<(), content::Error> {
+        loop {
+            let left = sole.left().ok_or(content::Error::Cancelled)?;
+            let licensed = Instant::now().checked_add(left).unwrap_or(call.deadline);
+            let within = Call { deadline: call.deadline.min(licensed), ..call.clone() };
+            match self.content.truncate(&within, content, length).await {
+                Err(content::Error::Cancelled) if !call.is_over() => {}
+                done => return done,
+            }
+        }
+    }
+
+    /// How long content is; nothing where there is none yet.
+    pub(super) async fn length_of(
+        &self,
+        cx: &Context,
+        file: &Attributes,
+        content: ContentId,
+    ) -> Result<u64> {
+        let length = self.content.length(&cx.call, content);
+        match cx.call.timing.timed(Phase::Content, length).await {
+            Ok(length) => Ok(length),
+            Err(content::Error::Missing(_)) => Ok(0),
+            Err(error) => Err(Failure::of(error, file)),
+        }
     }
 
     /// How long the content of a file of `size` bytes is: where the store's longest is shorter, nothing

@@ -1,11 +1,18 @@
 //! What this process knows of files that the metadata store does not know yet: the overlay.
 
+use std::time::Duration;
+
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use crate::metadata::{Change, Flush, Written, rules};
 use crate::types::{Attributes, ContentRef, FileType, ObjectId, Timestamp};
 use crate::vfs::export::{Export, WriteBehind};
+
+/// How long a file counts as one whose calls come to several servers.
+const SPREAD_TIME: Duration = Duration::from_secs(60);
+/// How often at most other servers are told that a client misses writes here.
+const MISSED_PAUSE: Duration = Duration::from_secs(1);
 
 /// One file's state.
 #[derive(Debug, Default)]
@@ -34,6 +41,12 @@ pub(super) struct Overlay {
     /// The content that is known to have nothing but zeros beyond the size that clients see.
     clean_tail: Option<ContentRef>,
     used: Instant,
+    /// Until when the file counts as one whose calls come to several servers.
+    spread: Option<Instant>,
+    /// When a client last wanted writes durable that this server does not have.
+    missed: Option<Instant>,
+    /// The last write that a COMMIT here came after.
+    committed: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -49,6 +62,10 @@ struct Unflushed {
     /// What the content took as the last of them found it.
     used: u64,
     since: Instant,
+    /// Whether some of them have no call that waits until they are durable.
+    unattended: bool,
+    /// Whether the call of some of them has ended without an answer.
+    abandoned: bool,
 }
 
 impl Default for Overlay {
@@ -62,6 +79,9 @@ impl Default for Overlay {
             atime: None,
             clean_tail: None,
             used: Instant::now(),
+            spread: None,
+            missed: None,
+            committed: 0,
         }
     }
 }
@@ -98,7 +118,7 @@ impl Overlay {
 
     /// Whether it is as one that was just made.
     pub(super) fn is_empty(&self) -> bool {
-        self.is_clean() && self.clean_tail.is_none()
+        self.is_clean() && self.clean_tail.is_none() && !self.is_spread()
     }
 
     /// Since when an access time waits, where nothing else does.
@@ -108,7 +128,7 @@ impl Overlay {
 
     /// Whether it was not used for as long as unflushed data may wait.
     pub(super) fn is_idle(&self, limits: &WriteBehind) -> bool {
-        self.used.elapsed() >= limits.max_age
+        self.used.elapsed() >= limits.max_age && !self.is_spread()
     }
 
     /// Whether something has waited for too long.
@@ -166,6 +186,49 @@ impl Overlay {
         self.clean_tail = content;
     }
 
+    /// Notes that calls for the file come to several servers, or that a client lost writes to one of them.
+    pub(super) fn set_spread(&mut self) {
+        self.spread = Some(Instant::now() + SPREAD_TIME);
+    }
+
+    /// Whether calls for the file come to several servers, as far as is known here. Its writes are durable
+    /// before they are answered: a client whose COMMIT comes to another server than its WRITE would send the
+    /// same data for ever.
+    pub(super) fn is_spread(&self) -> bool {
+        self.spread.is_some_and(|until| Instant::now() < until)
+    }
+
+    /// Notes a COMMIT; whether none of the writes that it is for can have come here, and this was not said a
+    /// moment ago.
+    pub(super) fn misses_writes(&mut self) -> bool {
+        let missing = self.committed == self.generation;
+        self.committed = self.generation;
+        let lately = self.missed.is_some_and(|since| since.elapsed() < MISSED_PAUSE);
+        if !missing || lately {
+            return false;
+        }
+        self.missed = Some(Instant::now());
+        true
+    }
+
+    /// Notes that a call that waited for its write has ended without an answer.
+    pub(super) fn abandon(&mut self) {
+        if let Some(pending) = &mut self.pending {
+            pending.abandoned = true;
+        }
+    }
+
+    /// Whether a call for some of the unflushed writes has ended without an answer: its client may have sent
+    /// them again, to another server.
+    pub(super) fn is_abandoned(&self) -> bool {
+        self.pending.is_some_and(|pending| pending.abandoned)
+    }
+
+    /// Whether some of the unflushed writes have no call that waits until they are durable.
+    pub(super) fn is_unattended(&self) -> bool {
+        self.pending.is_some_and(|pending| pending.unattended)
+    }
+
     /// Notes a write up to `end` at `now`: what the file was seen as before and is seen as from now
     /// on, the number of the write, and whether unflushed writes to other content were dropped.
     pub(super) fn record(
@@ -176,6 +239,7 @@ impl Overlay {
         length: u64,
         now: Timestamp,
         clear_mode: u32,
+        attended: bool,
     ) -> Recorded {
         let mut before = committed.clone();
         self.lay(&mut before);
@@ -206,6 +270,8 @@ impl Overlay {
             inside: end <= committed.size && earlier.is_none_or(|pending| pending.inside),
             used: committed.used,
             since: earlier.map_or_else(Instant::now, |pending| pending.since),
+            unattended: !attended || earlier.is_some_and(|pending| pending.unattended),
+            abandoned: earlier.is_some_and(|pending| pending.abandoned),
         });
         self.generation += 1;
         self.used = Instant::now();

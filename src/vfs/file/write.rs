@@ -5,6 +5,7 @@ use bytes::Bytes;
 use super::flush::{FlushFor, Flushed, after_with_overlay};
 use super::read::content_of;
 use super::state::{FileState, Recorded};
+use crate::content;
 use crate::metadata::{self, Change, rules};
 use crate::types::{Attributes, Caller, Context, FileHandle, ObjectId, Phase};
 use crate::vfs::export::{Export, Intent};
@@ -70,6 +71,7 @@ impl Export {
         // Before anything is written: data that a later loss takes must not carry the verifier that tells of
         // it.
         let verifier = self.verifier();
+        let through = self.writes_through(state);
         let sharing = state.io.read().await;
         let committed = self.committed(cx, file, state).await?;
         let mut seen = committed.clone();
@@ -96,28 +98,46 @@ impl Export {
                 self.content.write(&cx.call, content.id, write.offset, write.data.clone()),
             )
             .await;
-        written.map_err(|error| Failure::of(error, &seen))?;
+        match written {
+            Ok(()) => {}
+            // Another server has given the file other content, and removed this.
+            Err(content::Error::Missing(_)) if !self.is_alone() => return Ok(Attempt::Superseded),
+            Err(error) => return Err(Failure::of(error, &seen)),
+        }
         unfinished.finish();
         let lost = rules::bits_lost_by_write(&cx.credentials, &seen);
+        let mut stability = write.stability;
+        if through {
+            stability = Stability::FileSync;
+        }
+        let attended = stability > Stability::Unstable;
         let Recorded { change, generation, dropped } =
-            state.overlay.lock().record(&committed, content, end, length, cx.now, lost);
+            state.overlay.lock().record(&committed, content, end, length, cx.now, lost, attended);
         if dropped {
             self.change_verifier();
+            self.note_spread(state);
+            if !self.is_alone() {
+                stability = Stability::FileSync;
+            }
         }
         drop(sharing);
-        let mut stability = write.stability;
         let mut after = change;
         if stability > Stability::Unstable || self.is_over_limit(file, state) {
             stability = stability.max(Stability::DataSync);
+            let unanswered = Unanswered(state);
             match self.flush(cx, file, state, Some(generation), FlushFor::Call).await {
-                Ok(Flushed::Already) => {}
+                Ok(Flushed::Already) => unanswered.end(),
                 Ok(Flushed::Recorded(recorded)) => {
+                    unanswered.end();
                     after = after_with_overlay(
                         Change { before: after.before, after: *recorded },
                         state,
                     );
                 }
-                Ok(Flushed::Superseded(_)) => return Ok(Attempt::Superseded),
+                Ok(Flushed::Superseded(_)) => {
+                    unanswered.end();
+                    return Ok(Attempt::Superseded);
+                }
                 Err(error) => return Err(Failure::of(error, &seen)),
             }
         }
@@ -157,6 +177,22 @@ impl Export {
     fn is_over_limit(&self, file: ObjectId, state: &FileState) -> bool {
         let bytes = state.overlay.lock().unflushed_bytes();
         bytes >= self.write_behind.max_bytes || self.files.is_crowded(file)
+    }
+}
+
+/// A write whose call waits until it is durable. Where the call ends before that, the client may send it again
+/// to another server, and this one must not store it over what comes after.
+struct Unanswered<'a>(&'a FileState);
+
+impl Unanswered<'_> {
+    fn end(self) {
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for Unanswered<'_> {
+    fn drop(&mut self) {
+        self.0.overlay.lock().abandon();
     }
 }
 

@@ -7,12 +7,12 @@ use trunkfs::metadata::{
     Answer, Cancelled, Catalog, CreateHow, Created, Error, Flush, FlushOutcome, Freed, Invariants,
     Link, LinkTarget, LockBytes, LockClient, LockFilter, LockHolder, LockKind, LockOutcome,
     LockOwner, LockRange, LockRecord, LockRecords, LockRequest, LockTotals, Locks, Lookup,
-    MetadataStore, Namespace, Page, Removed, Renamed, Reservation, ReservationCookie,
-    SetAttributes, SettingDone, Settled, Share, ShareOutcome, ShareRequest, ShareSpec, StorePlace,
-    Tidied, Unlocked, Usage, WaitHow, WhichClients, ZeroingOutcome,
+    MetadataStore, Namespace, Page, Removed, Renamed, Replayed, Reservation, ReservationCookie,
+    SetAttributes, SettingDone, Settled, Share, ShareOutcome, ShareRequest, ShareSpec, Sole,
+    StorePlace, Tidied, Unlocked, Usage, WaitHow, WhichClients, ZeroingOutcome,
 };
 use trunkfs::types::{
-    Attributes, Call, ContentRef, Context, Cookie, DeviceNumbers, FileType, Name, ObjectId,
+    Attributes, Call, ContentRef, Context, Cookie, DeviceNumbers, FileType, Name, ObjectId, Replay,
     ShareId, SymlinkTarget,
 };
 
@@ -154,6 +154,14 @@ impl<S: Namespace> Namespace for Instances<S> {
         content: ContentRef,
     ) -> Answer<ZeroingOutcome> {
         self.next().begin_zeroing(cx, file, content).await
+    }
+
+    async fn replayed(&self, cx: &Context, call: &Replay) -> Result<Option<Replayed>, Error> {
+        self.next().replayed(cx, call).await
+    }
+
+    fn sole(&self) -> Option<Sole> {
+        None
     }
 
     async fn usage(&self, share: ShareId) -> Result<Usage, Error> {

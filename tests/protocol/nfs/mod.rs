@@ -21,6 +21,7 @@ mod lookup;
 mod memory;
 mod mkdir;
 mod mount;
+mod moved;
 mod names;
 mod programs;
 mod read;

@@ -42,6 +42,11 @@ impl Wire {
         Self(Arc::new(Mutex::new(wait(Connection::open_from(client, address)))))
     }
 
+    /// A connection from a port of one's own, which no open connection has.
+    pub(crate) fn open_at(client: SocketAddr, address: SocketAddr) -> Self {
+        Self(Arc::new(Mutex::new(wait(Connection::open_at(client, address)))))
+    }
+
     /// One call, and how it ended.
     pub(crate) fn call(&self, call: Call) -> Reply {
         wait(self.0.lock().unwrap().call(call)).outcome

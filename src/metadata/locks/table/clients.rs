@@ -159,14 +159,20 @@ impl LockTable {
         self.woken.remove(&file);
     }
 
-    /// Files to look for whether they are still there: others at each call.
-    pub(in crate::metadata) fn to_search(&mut self) -> Vec<ObjectId> {
+    /// Files to look for whether they are still there: others after each [`LockTable::searched`].
+    pub(in crate::metadata) fn to_search(&self) -> Vec<ObjectId> {
         use std::ops::Bound::{Excluded, Unbounded};
         let after = self.searched.map_or(Unbounded, Excluded);
-        let files: Vec<_> = self.files.range((after, Unbounded)).map(|(file, _)| *file).collect();
-        let files: Vec<_> = files.into_iter().take(SEARCHED).collect();
+        let files = self.files.range((after, Unbounded)).map(|(file, _)| *file);
+        files.take(SEARCHED).collect()
+    }
+
+    /// These files were looked for; those that are gone, have nothing from now on.
+    pub(in crate::metadata) fn searched(&mut self, files: &[ObjectId], gone: &[ObjectId]) {
         self.searched = files.last().copied().filter(|_| files.len() == SEARCHED);
-        files
+        for file in gone {
+            self.drop_file(*file);
+        }
     }
 
     /// See [`crate::metadata::Locks::tidy_locks`].

@@ -183,6 +183,42 @@ impl LockTable {
         }
     }
 
+    /// What breaks the invariants: ranges of one owner that overlap or are one, and ranges that two owners
+    /// have and may not, be they held or reserved.
+    pub(in crate::metadata) fn inconsistencies(&self) -> Vec<String> {
+        let mut found = Vec::new();
+        let mut counted = 0;
+        for (file, locks) in &self.files {
+            for (owner, rows) in &locks.held {
+                counted += rows.len() as u64;
+                for (row, next) in rows.values().zip(rows.values().skip(1)) {
+                    let is_one = row.kind == next.kind && row.state == next.state;
+                    if row.range.overlaps(next.range) || is_one && row.range.touches(next.range) {
+                        found.push(format!(
+                            "{owner:?} has {:?}, {:?} of {file}",
+                            row.range, next.range
+                        ));
+                    }
+                }
+                for row in rows.values() {
+                    if locks.in_the_way(Some(*owner), row.range, row.kind).next().is_some() {
+                        found.push(format!(
+                            "{owner:?} has {:?} of {file} beside another",
+                            row.range
+                        ));
+                    }
+                }
+                if !self.clients.contains_key(&owner.client) {
+                    found.push(format!("{owner:?}, which is not there, has locks of {file}"));
+                }
+            }
+        }
+        if counted != self.totals.locks {
+            found.push(format!("{counted} locks are counted as {}", self.totals.locks));
+        }
+        found
+    }
+
     /// See [`crate::metadata::LockRecords::lock_totals`].
     pub(in crate::metadata) fn totals(&self) -> LockTotals {
         self.totals

@@ -191,3 +191,48 @@ fn a_repeat_of_a_lock_changes_no_row() {
     }
     assert_eq!(table.changes().count(), 0);
 }
+
+#[test]
+fn a_store_has_so_many_rows() {
+    let limits = LockLimits { all: 4, ..LockLimits::default() };
+    let (mut table, file) = (LockTable::new(Uuid::new_v4(), limits), ObjectId::generate());
+    let lock = |table: &mut LockTable, svid, at| {
+        let request = request(file, svid, range(at, at), LockKind::Exclusive);
+        table.lock(Timestamp(1), &request, Some(&how()))
+    };
+    // The client counts too.
+    assert_eq!(lock(&mut table, 1, 0), LockOutcome::Granted);
+    assert_eq!(lock(&mut table, 2, 2), LockOutcome::Granted);
+    assert_eq!(lock(&mut table, 3, 0), LockOutcome::Blocked);
+    assert_eq!(lock(&mut table, 3, 2), LockOutcome::NoLocks);
+    assert_eq!(lock(&mut table, 3, 4), LockOutcome::NoLocks);
+    assert_eq!(lock(&mut table, 3, 0), LockOutcome::Blocked, "a poll");
+    assert_eq!(lock(&mut table, 1, 0), LockOutcome::Granted, "a repeat");
+    assert_eq!(lock(&mut table, 1, 1), LockOutcome::Granted, "no row more");
+    table.unlock(Timestamp(1), file, &owner(2), LockRange::WHOLE);
+    assert_eq!(lock(&mut table, 3, 4), LockOutcome::Granted);
+}
+
+#[test]
+fn waiters_and_clients_that_are_not_seen_go_in_time() {
+    const MINUTE: i64 = 60_000_000_000;
+    let (mut table, file) = (table(), ObjectId::generate());
+    let ask = |table: &mut LockTable, svid, now| {
+        let request = request(file, svid, LockRange::WHOLE, LockKind::Exclusive);
+        table.lock(Timestamp(now), &request, Some(&how()))
+    };
+    let limit = std::time::Duration::from_secs(150);
+    assert_eq!(ask(&mut table, 1, 0), LockOutcome::Granted);
+    assert_eq!(ask(&mut table, 2, 0), LockOutcome::Blocked);
+    assert_eq!(ask(&mut table, 3, 0), LockOutcome::Blocked);
+    assert_eq!(ask(&mut table, 3, 2 * MINUTE), LockOutcome::Blocked);
+    assert_eq!(table.tidy(Timestamp(3 * MINUTE), limit).waiters, 1);
+    assert_eq!(table.tidy(Timestamp(3 * MINUTE), limit).waiters, 0);
+    for svid in [1, 3] {
+        table.unlock(Timestamp(3 * MINUTE), file, &owner(svid), LockRange::WHOLE);
+    }
+    let day = 24 * 60 * MINUTE;
+    assert_eq!(table.tidy(Timestamp(day), limit).clients, 0, "seen a day ago, but for a while");
+    assert_eq!(table.tidy(Timestamp(day + 3 * MINUTE), limit).clients, 1);
+    assert_eq!(table.totals(), crate::metadata::LockTotals::default());
+}

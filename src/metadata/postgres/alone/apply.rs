@@ -12,8 +12,9 @@ use crate::metadata::postgres::rows::{Stored, damaged};
 use crate::metadata::single_writer::{Edge, counted_bytes};
 use crate::types::{Attributes, FileType, ObjectId, SymlinkTarget};
 
-/// The arguments `$1` to `$55`.
+/// The arguments `$1` to `$58`.
 pub(super) const APPLY: &str = "
+    WITH kept AS (INSERT INTO replies (peer, key, made) SELECT * FROM unnest($56::bigint[], $57::uuid[], $58::uuid[]))
     SELECT apply_rows($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22,
                       $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35, $36, $37, $38, $39, $40, $41, $42,
                       $43, $44, $45, $46, $47, $48, $49, $50, $51, $52, $53, $54, $55)";
@@ -98,6 +99,9 @@ pub(super) struct Batch {
     linked: Vec<Uuid>,
     link_count: Vec<i32>,
     unlinked: Vec<Uuid>,
+    reply_peer: Vec<i64>,
+    reply_key: Vec<Uuid>,
+    reply_made: Vec<Option<Uuid>>,
 }
 
 impl Batch {
@@ -136,6 +140,11 @@ impl Batch {
             batch.shares.push(share);
             batch.files.push(files);
             batch.bytes.push(bytes.to_string());
+        }
+        for (call, made) in &changes.replies {
+            batch.reply_peer.push(call.peer);
+            batch.reply_key.push(call.key);
+            batch.reply_made.push(made.map(|made| made.0));
         }
         batch.add_entries(changes, overlay);
         Ok(batch)
@@ -186,7 +195,7 @@ impl Batch {
         &'a self,
         slot: &'a Slot,
         number: &'a i64,
-    ) -> [&'a (dyn ToSql + Sync); 55] {
+    ) -> [&'a (dyn ToSql + Sync); 58] {
         let (d, m, e) = (&self.gone_entries, &self.moved_entries, &self.new_entries);
         let (f, u) = (&self.new, &self.changed);
         [
@@ -245,6 +254,9 @@ impl Batch {
             &self.linked,
             &self.link_count,
             &self.unlinked,
+            &self.reply_peer,
+            &self.reply_key,
+            &self.reply_made,
         ]
     }
 }

@@ -12,6 +12,7 @@ mod writer;
 use std::sync::{Arc, Weak};
 
 use parking_lot::{Mutex, RwLock};
+use tokio::sync::OwnedRwLockReadGuard;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -46,6 +47,9 @@ pub(super) struct Alone {
     /// The calls that wait for the writer, while there is one.
     queue: RwLock<Option<Arc<Queue<Overlay>>>>,
     task: Mutex<Option<(CancellationToken, JoinHandle<()>)>>,
+    /// Shared by calls that rely on it that this process alone changes files: the lease is given up after
+    /// them.
+    holds: Arc<tokio::sync::RwLock<()>>,
     /// The last writer's connection, whose lock of its slot shows that this server is there (`load`).
     last: Mutex<Option<Line>>,
 }
@@ -68,6 +72,7 @@ impl Alone {
             batches: Arc::new(Histogram::of_batches()),
             queue: RwLock::default(),
             task: Mutex::default(),
+            holds: Arc::default(),
             last: Mutex::default(),
         })
     }
@@ -80,6 +85,11 @@ impl Alone {
     /// Whether this process decides and remembers.
     pub(super) fn is_writing(&self) -> bool {
         self.queue.read().is_some()
+    }
+
+    /// Keeps the lease from being given up, unless that is under way.
+    pub(super) fn hold(&self) -> Option<OwnedRwLockReadGuard<()>> {
+        Arc::clone(&self.holds).try_read_owned().ok()
     }
 
     /// Ends the writer for good.
@@ -170,5 +180,7 @@ impl Holder for Alone {
             // A panic there ends the process.
             task.await.ok();
         }
+        // None begins from now on: there is no writer.
+        drop(self.holds.write().await);
     }
 }

@@ -15,7 +15,9 @@ use crate::metadata::known_shares::KnownShares;
 use crate::metadata::postgres::rows::Stored;
 use crate::metadata::single_writer::{Edge, OpError, Outcome, Tables};
 use crate::metadata::{Capabilities, Error};
-use crate::types::{Attributes, Cookie, Fileid, Fsid, Name, ObjectId, ShareId, SymlinkTarget};
+use crate::types::{
+    Attributes, Cookie, Fileid, Fsid, Name, ObjectId, Replay, ShareId, SymlinkTarget,
+};
 
 /// How many rows of a kind are kept at least, where that many were met. Far more than the batches under way
 /// can change.
@@ -113,6 +115,8 @@ pub(super) struct Changes {
     pub(super) objects: HashMap<ObjectId, Option<Attributes>>,
     pub(super) entries: HashMap<Place, Option<Edge>>,
     pub(super) targets: HashMap<ObjectId, SymlinkTarget>,
+    /// Calls that were done, each with what it has made.
+    pub(super) replies: Vec<(Replay, Option<ObjectId>)>,
 }
 
 /// The tables of a writer that is alone.
@@ -256,6 +260,11 @@ impl Overlay {
             || self.changes.entries.keys().any(|(parent, _)| *parent == directory)
     }
 
+    /// Forgets which calls were done: they have changed nothing.
+    pub(super) fn drop_replies(&mut self) {
+        self.changes.replies.clear();
+    }
+
     /// Whether the batch changes anything so far.
     pub(super) fn has_changes(&self) -> bool {
         !self.changes.objects.is_empty() || !self.changes.entries.is_empty()
@@ -396,6 +405,10 @@ impl Tables for Overlay {
             Some(cookie) => Ok(cookie),
             None => missing(Missing { numbers: true, ..Missing::default() }),
         }
+    }
+
+    fn record(&mut self, call: &Replay, made: Option<ObjectId>) {
+        self.changes.replies.push((*call, made));
     }
 
     fn insert(

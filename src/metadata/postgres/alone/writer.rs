@@ -229,6 +229,7 @@ impl<'a> Writer<'a> {
     /// somebody can, and they go the shared path.
     fn send(&mut self, mut decided: Vec<Waiting>) {
         if !self.overlay.has_changes() {
+            self.overlay.drop_replies();
             match self.flights.back_mut() {
                 Some(flight) => flight.calls.append(&mut decided),
                 None if self.alone.lease.is_licensed() => {

@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use super::observed::Observed;
 use super::session::{Seen, Session};
-use super::{Holder, Inner, LeaseState};
+use super::{Holder, Inner, LeaseState, wall_clock};
 use crate::metadata::Source;
 use crate::metadata::postgres::connect::Connector;
 use crate::metadata::postgres::error::PostgresError;
@@ -80,7 +80,8 @@ impl Keeper {
         let inner = Arc::clone(&self.inner);
         // A renewal that comes so late finds the licence over.
         let limit = inner.times.ttl / 2;
-        let session = Box::pin(Session::open(&self.connector, inner.instance, limit)).await?;
+        let session = Session::open(&self.connector, inner.instance, limit);
+        let session = Box::pin(session).await?;
         self.keep(&session).await
     }
 
@@ -114,7 +115,11 @@ impl Keeper {
     /// One look, which extends the licence where it renews and the lease is this instance's.
     async fn look(&mut self, session: &Session, renews: bool) -> Result<Seen, PostgresError> {
         let (sent, began) = (self.inner.clock.now(), Instant::now());
-        let seen = session.look(renews).await?;
+        let (asked, ahead) = (wall_clock::now(), self.inner.wall_clock.ahead());
+        let seen = session.look(renews.then_some(ahead)).await?;
+        self.inner.wall_clock.note(asked, seen.time, wall_clock::now());
+        let others = u64::try_from(seen.others.len()).unwrap_or(u64::MAX);
+        self.inner.others.store(others, Ordering::Relaxed);
         if renews {
             self.next_renewal = began + self.inner.times.ttl / 3;
             if self.holds && self.is_own(&seen) {
@@ -143,7 +148,7 @@ impl Keeper {
             self.gives_up = false;
         }
         if !seen.registered {
-            session.register().await?;
+            session.register(self.inner.address.as_deref()).await?;
             self.next_renewal = Instant::now() + ttl / 3;
             return Ok(Duration::ZERO);
         }
@@ -220,7 +225,8 @@ impl Keeper {
         self.inner.generation.fetch_add(1, Ordering::AcqRel);
         self.report(LeaseState::Between, 0);
         let sent = self.inner.clock.now();
-        if !self.is_own(&session.look(true).await?) {
+        let ahead = self.inner.wall_clock.ahead();
+        if !self.is_own(&session.look(Some(ahead)).await?) {
             self.holds = false;
             return Ok(());
         }

@@ -14,6 +14,7 @@ mod observed;
 mod session;
 #[cfg(test)]
 mod tests;
+mod wall_clock;
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -27,11 +28,12 @@ use uuid::Uuid;
 
 use self::clock::Clock;
 use self::keeper::Keeper;
+use self::wall_clock::WallClock;
 use super::Settings;
 use super::connect::Connector;
 use super::error::PostgresError;
 use super::settings::{Cache, LeaseTimes};
-use crate::metadata::Source;
+use crate::metadata::{Licence, Source};
 
 /// Keeps the lease from being taken until the transaction ends, of an instance that has joined. For those
 /// that change rows without a writer slot.
@@ -100,6 +102,11 @@ struct Inner {
     instance: Uuid,
     times: LeaseTimes,
     clock: Clock,
+    wall_clock: WallClock,
+    /// Where it serves, for those who list servers.
+    address: Option<String>,
+    /// How many others were there at the last look.
+    others: AtomicU64,
     /// Until when the holder may answer from its memory, in nanoseconds of the clock. 0: not at all.
     licence: AtomicU64,
     /// How many times the lease was taken.
@@ -141,6 +148,9 @@ impl Lease {
             instance,
             times: settings.lease,
             clock,
+            wall_clock: WallClock::default(),
+            address: settings.address.clone(),
+            others: AtomicU64::new(0),
             licence: AtomicU64::new(0),
             generation: AtomicU64::new(0),
             requests: AtomicU64::new(0),
@@ -176,6 +186,16 @@ impl Lease {
     /// fenced.
     pub(super) fn generation(&self) -> u64 {
         self.inner.generation.load(Ordering::Acquire)
+    }
+
+    /// How many instances use the database, this one among them.
+    pub(super) fn instances(&self) -> u64 {
+        self.inner.others.load(Ordering::Relaxed) + 1
+    }
+
+    /// Seconds that this machine's clock is ahead of the database's.
+    pub(super) fn clock_ahead(&self) -> f64 {
+        self.inner.wall_clock.ahead()
     }
 
     /// Whose part it is.
@@ -289,6 +309,13 @@ impl Lease {
             Ok(answer) => answer,
             Err(late) => Err(PostgresError::NotJoined(Box::new(late))),
         }
+    }
+}
+
+impl Licence for Lease {
+    fn left(&self) -> Option<Duration> {
+        let end = Duration::from_nanos(self.inner.licence.load(Ordering::Acquire));
+        end.checked_sub(self.inner.clock.now()).filter(|left| !left.is_zero())
     }
 }
 

@@ -32,7 +32,8 @@ macro_rules! seen {
             $mine,
             "),
                     ARRAY(SELECT i.instance FROM instances i WHERE i.instance <> $1 ORDER BY i.instance LIMIT 257),
-                    ARRAY(SELECT i.count FROM instances i WHERE i.instance <> $1 ORDER BY i.instance LIMIT 257)
+                    ARRAY(SELECT i.count FROM instances i WHERE i.instance <> $1 ORDER BY i.instance LIMIT 257),
+                    extract(epoch FROM clock_timestamp())::float8
                FROM lease l"
         )
     };
@@ -40,12 +41,13 @@ macro_rules! seen {
 const LOOK: &str = seen!("", "instances WHERE instance = $1");
 /// A row that another session deletes meanwhile is waited for and not renewed.
 const RENEW: &str = seen!(
-    "WITH renewed AS (UPDATE instances SET count = count + 1 WHERE instance = $1 RETURNING instance) ",
+    "WITH renewed AS (UPDATE instances SET count = count + 1, seen = clock_timestamp(), ahead = $2
+                     WHERE instance = $1 RETURNING instance) ",
     "renewed"
 );
 const REGISTER: &str = "
-    INSERT INTO instances (instance, host, version) VALUES ($1, $2, $3)
-        ON CONFLICT (instance) DO UPDATE SET count = instances.count + 1";
+    INSERT INTO instances (instance, host, version, pid, address) VALUES ($1, $2, $3, $4, $5)
+        ON CONFLICT (instance) DO UPDATE SET count = instances.count + 1, seen = clock_timestamp()";
 const LEAVE: &str = "DELETE FROM instances WHERE instance = $1";
 const WANT: &str = "UPDATE lease SET wanted = true WHERE holder = $1 AND NOT wanted";
 const TAKE: &str = "SELECT take_lease($1, $2, $3, $4)";
@@ -63,6 +65,8 @@ pub(super) struct Seen {
     pub(super) registered: bool,
     /// The other instances and their counts.
     pub(super) others: Vec<(Uuid, i64)>,
+    /// What the database's clock said, in seconds since 1970.
+    pub(super) time: f64,
     /// There are more of them.
     pub(super) crowded: bool,
 }
@@ -95,17 +99,23 @@ impl Session {
     }
 
     /// Notes that the instance lives.
-    pub(super) async fn register(&self) -> Result<(), PostgresError> {
+    pub(super) async fn register(&self, address: Option<&str>) -> Result<(), PostgresError> {
         let machine = rustix::system::uname();
         let host = machine.nodename().to_string_lossy();
         let version = env!("CARGO_PKG_VERSION");
-        self.run(REGISTER, &[&self.instance, &host.as_ref(), &version]).await.map(drop)
+        let pid = std::process::id().cast_signed();
+        let row: [&(dyn ToSql + Sync); 5] =
+            [&self.instance, &host.as_ref(), &version, &pid, &address];
+        self.run(REGISTER, &row).await.map(drop)
     }
 
-    /// Looks at the lease and at the others; with `renews` the own count moves too.
-    pub(super) async fn look(&self, renews: bool) -> Result<Seen, PostgresError> {
-        let statement = if renews { RENEW } else { LOOK };
-        let rows = self.run(statement, &[&self.instance]).await?;
+    /// Looks at the lease and at the others. With `renews`, how far the own clock is ahead, the own count moves
+    /// too.
+    pub(super) async fn look(&self, renews: Option<f64>) -> Result<Seen, PostgresError> {
+        let rows = match renews {
+            Some(ahead) => self.run(RENEW, &[&self.instance, &ahead]).await?,
+            None => self.run(LOOK, &[&self.instance]).await?,
+        };
         let row =
             rows.first().ok_or_else(|| PostgresError::Lost("the table lease has no row".into()))?;
         let (others, counts): (Vec<Uuid>, Vec<i64>) = (column(row, 3)?, column(row, 4)?);
@@ -113,6 +123,7 @@ impl Session {
             holder: column(row, 0)?,
             wanted: column(row, 1)?,
             registered: column(row, 2)?,
+            time: column(row, 5)?,
             crowded: others.len() > MOST_INSTANCES,
             others: others.into_iter().zip(counts).collect(),
         })

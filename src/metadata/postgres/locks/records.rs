@@ -66,9 +66,9 @@ const LIST: &str = r#"
               FROM lock_shares s WHERE NOT $17 AND $4::int IS NULL) r
       JOIN lock_clients c ON c.id = r.client_id
       LEFT JOIN files f ON f.id = r.file_id
-     WHERE ($1::uuid IS NULL OR r.file_id = $1) AND ($2::text IS NULL OR c.address = $2)
-       AND ($3::bytea IS NULL OR c.caller_name = $3)
-       AND (NOT $5 OR r.file_id >= $6)
+     WHERE r.file_id >= COALESCE($1, $6, '00000000-0000-0000-0000-000000000000'::uuid)
+       AND r.file_id <= COALESCE($1, 'ffffffff-ffff-ffff-ffff-ffffffffffff'::uuid)
+       AND ($2::text IS NULL OR c.address = $2) AND ($3::bytea IS NULL OR c.caller_name = $3)
        AND (NOT $5 OR (r.file_id, c.address COLLATE "C", c.caller_name, c.server COLLATE "C", r.svid, r.class, r.first, r.last,
                        r.exclusive, r.oh) > ($6, $7, $8, $9, $10, $11, $12, $13, $14, $15))
      ORDER BY r.file_id, c.address COLLATE "C", c.caller_name, c.server COLLATE "C", r.svid, r.class, r.first, r.last,

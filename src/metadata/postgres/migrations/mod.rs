@@ -32,6 +32,7 @@ const DOWNS: &[(i32, &str)] = &[
     (7, include_str!("../../../../migrations/postgres/V7__keys.down.sql")),
     (8, include_str!("../../../../migrations/postgres/V8__changes.down.sql")),
     (9, include_str!("../../../../migrations/postgres/V9__locks.down.sql")),
+    (10, include_str!("../../../../migrations/postgres/V10__servers.down.sql")),
 ];
 
 /// Refinery's table, as it makes it.

@@ -197,7 +197,7 @@ pub(crate) async fn an_unlock_takes_back_waiters_of_its_range(world: World) {
     if overlapping.is_empty() {
         overlapping = it.unlock(file, 2, (0, END)).await.overlapping;
     }
-    assert_eq!(overlapping, [reservation.clone()]);
+    assert_eq!(overlapping, std::slice::from_ref(&reservation));
     assert_eq!(it.unlock(file, 2, (7, END)).await.overlapping, []);
     assert_eq!(it.on(file).await, [(2, (5, 6), EXCLUSIVE, Reserved)]);
     it.unlock(file, 2, (5, 6)).await;

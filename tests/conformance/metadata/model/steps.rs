@@ -115,6 +115,7 @@ fn set(random: &mut StdRng) -> SetAttributes {
         atime: time(random),
         mtime: time(random),
         guard: None,
+        content: None,
     }
 }
 
@@ -183,6 +184,7 @@ impl Step {
             atime: time(random),
             mtime: time(random),
             guard: maybe(random, |random| Timestamp(ctime.0 - random.random_range(0..2))),
+            content: None,
         };
         Self::Setattr(object, set)
     }

@@ -1,0 +1,44 @@
+//! That one process alone changes a store's files.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::OwnedRwLockReadGuard;
+
+/// How long nobody else may take a process for dead.
+pub trait Licence: fmt::Debug + Send + Sync {
+    /// The time that is left; `None` where it is over.
+    fn left(&self) -> Option<Duration>;
+}
+
+/// This process alone changes a store's files: bytes may be cut off and zeroed where they are. Who hands the
+/// store over to others waits until it is dropped. A process that stood still may have been taken for dead
+/// meanwhile, so what is done under it is done within [`Sole::left`].
+#[derive(Debug)]
+pub struct Sole(Option<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    licence: Arc<dyn Licence>,
+    _hold: OwnedRwLockReadGuard<()>,
+}
+
+impl Sole {
+    /// Of a store that no other process ever changes.
+    #[must_use]
+    pub fn always() -> Self {
+        Self(None)
+    }
+
+    /// For as long as `licence` lasts; `hold` keeps the store from being handed over.
+    pub(super) fn licensed(licence: Arc<dyn Licence>, hold: OwnedRwLockReadGuard<()>) -> Self {
+        Self(Some(Shared { licence, _hold: hold }))
+    }
+
+    /// How long it lasts, unless it is renewed meanwhile; `None` where it is over.
+    #[must_use]
+    pub fn left(&self) -> Option<Duration> {
+        self.0.as_ref().map_or(Some(Duration::MAX), |shared| shared.licence.left())
+    }
+}

@@ -1,0 +1,103 @@
+//! Replies that outlive the server that gave them (`metadata/replies.rs`). No other process changes the file,
+//! so what a repeat may ask for was recorded before this start: it is read once. What this process records
+//! is for the next.
+
+use std::collections::{HashMap, VecDeque};
+use std::time::{Duration, Instant};
+
+use rusqlite::{Connection, params};
+use uuid::Uuid;
+
+use super::error::SqliteError;
+use super::rows::uuid;
+use crate::metadata::Replayed;
+use crate::metadata::replies::KEPT_SECONDS;
+use crate::types::{ObjectId, Replay, Timestamp};
+
+/// Calls that were done before are told apart for the newest of so many.
+const MOST: i64 = 1 << 20;
+/// How often old rows are removed.
+const ROUND: Duration = Duration::from_secs(30);
+const KEPT: Duration = Duration::from_secs(KEPT_SECONDS.unsigned_abs());
+
+pub(super) const INSERT: &str = "INSERT INTO replies (key, made, at) VALUES (?1, ?2, ?3)";
+/// Rows are in the order of their numbers.
+pub(super) const PRUNE: &str = "DELETE FROM replies WHERE rowid <= ?1";
+const NEWEST: &str = "SELECT max(rowid) FROM replies";
+const READ: &str = "SELECT key, made FROM replies WHERE at > ?1 ORDER BY rowid DESC LIMIT ?2";
+
+/// What the batch under way records, and how long what is recorded stays.
+#[derive(Debug, Default)]
+pub(super) struct Replies {
+    new: Vec<(Uuid, Option<ObjectId>)>,
+    /// The newest row at some times, the oldest first.
+    marks: VecDeque<(Instant, i64)>,
+}
+
+impl Replies {
+    pub(super) fn add(&mut self, call: &Replay, made: Option<ObjectId>) {
+        self.new.push((call.key, made));
+    }
+
+    /// The transaction was undone.
+    pub(super) fn forget(&mut self) {
+        self.new.clear();
+    }
+
+    /// Writes what the batch records, and removes what is old.
+    pub(super) fn write(&mut self, connection: &Connection) -> Result<(), SqliteError> {
+        if self.new.is_empty() {
+            return Ok(());
+        }
+        let at = Timestamp::now().0;
+        let mut insert = connection.prepare_cached(INSERT)?;
+        for (key, made) in self.new.drain(..) {
+            let made = made.map(|made| made.0);
+            insert.execute(params![key.as_bytes(), made.as_ref().map(Uuid::as_bytes), at])?;
+        }
+        let now = Instant::now();
+        if self.marks.back().is_some_and(|(last, _)| now - *last < ROUND) {
+            return Ok(());
+        }
+        let newest: Option<i64> =
+            connection.prepare_cached(NEWEST)?.query_row([], |row| row.get(0))?;
+        self.marks.push_back((now, newest.unwrap_or(0)));
+        while let Some((_, row)) = self.marks.pop_front_if(|(then, _)| now - *then > KEPT) {
+            connection.prepare_cached(PRUNE)?.execute([row])?;
+        }
+        Ok(())
+    }
+}
+
+/// The calls that were done before this start.
+#[derive(Debug)]
+pub(super) struct Earlier {
+    calls: HashMap<Uuid, Replayed>,
+    until: Instant,
+}
+
+impl Earlier {
+    /// Reads them.
+    pub(super) fn read(connection: &Connection) -> Result<Self, SqliteError> {
+        let since = Timestamp::now().0.saturating_sub(KEPT_SECONDS * 1_000_000_000);
+        let mut asked = connection.prepare(READ)?;
+        let mut rows = asked.query(params![since, MOST])?;
+        let mut calls = HashMap::new();
+        while let Some(row) = rows.next()? {
+            let made = match row.get_ref(1)? {
+                rusqlite::types::ValueRef::Null => None,
+                _ => Some(ObjectId(uuid(row, 1)?)),
+            };
+            calls.insert(uuid(row, 0)?, Replayed { made });
+        }
+        Ok(Self { calls, until: Instant::now() + KEPT })
+    }
+
+    /// What a call came to that was done before.
+    pub(super) fn find(&self, call: &Replay) -> Option<Replayed> {
+        if self.calls.is_empty() || Instant::now() > self.until {
+            return None;
+        }
+        self.calls.get(&call.key).copied()
+    }
+}
