@@ -138,7 +138,9 @@ fn of_metadata(error: &metadata::Error) -> (Status, Notice) {
             (Status::StaleHandle, Notice::Refusal)
         }
         metadata::Error::Unavailable(_) => (Status::DeniedGracePeriod, Notice::Outage),
-        metadata::Error::Cancelled => (Status::DeniedGracePeriod, Notice::Refusal),
+        metadata::Error::Cancelled | metadata::Error::Superseded => {
+            (Status::DeniedGracePeriod, Notice::Refusal)
+        }
         metadata::Error::ReadOnly(_) => (Status::ReadOnly, Notice::Outage),
         metadata::Error::NoSpace(_) => (Status::DeniedNoLocks, Notice::Outage),
         metadata::Error::TooLarge => (Status::TooBig, Notice::Refusal),

@@ -43,8 +43,7 @@ pub(crate) struct Host {
     pub(crate) version: u32,
     pub(crate) way: Way,
     pub(crate) auth: Auth,
-    /// The server's TCP address, and its UDP one.
-    pub(crate) server: SocketAddr,
+    /// Where the server takes calls as datagrams.
     pub(crate) udp: SocketAddr,
     wire: Wire,
 }
@@ -57,11 +56,10 @@ impl Host {
     /// A client of any server.
     pub(crate) fn of(of: &TestServer) -> Self {
         let manager = Arc::new(Manager::start());
-        let server = of.address;
-        let wire = Wire::open_from(manager.address, server);
+        let wire = Wire::open_from(manager.address, of.address);
         let name = format!("host{}", manager.address).into_bytes();
         let (udp, auth) = (of.udp, user(1000, 1000, &[]));
-        Self { manager, name, version: 4, way: Way::Tcp, auth, server, udp, wire }
+        Self { manager, name, version: 4, way: Way::Tcp, auth, udp, wire }
     }
 
     pub(crate) fn address(&self) -> IpAddr {
@@ -71,7 +69,7 @@ impl Host {
     /// The same by another address of the server.
     pub(crate) fn by(&self, server: SocketAddr) -> Self {
         let wire = Wire::open_from(self.address(), server);
-        Self { server, wire, ..self.clone() }
+        Self { wire, ..self.clone() }
     }
 
     pub(crate) fn named(&self, name: &[u8]) -> Self {
