@@ -19,7 +19,7 @@ source "$REPO/e2e/lib/qemu.sh"
 # shellcheck source=e2e/lib/soak.sh
 source "$REPO/e2e/lib/soak.sh"
 
-ALL_SUITES=(basic permissions links-special rename bigdir io git tar pjdfstest crash full move)
+ALL_SUITES=(basic permissions links-special rename bigdir io locks git tar pjdfstest crash full move)
 # Not run unless they are named: what e2e/soak.sh and benches/kernel-client.sh run.
 OTHER_SUITES=(soak client-times)
 CONFIGS=(memory-memory memory-filesystem memory-s3 sqlite-memory sqlite-filesystem sqlite-s3 postgres-memory postgres-filesystem postgres-s3 ganesha knfsd)
@@ -212,6 +212,12 @@ suite_applies() {
         *) why="it is for sqlite and postgres with content in files" ;;
         esac
     fi
+    if [[ $SUITE == locks ]]; then
+        case $CONFIG in
+        ganesha | knfsd) why="it mounts TrunkFS by two addresses" ;;
+        *) [[ $CLIENT == uml* ]] || why="the server calls the client, which has an address of its own with User Mode Linux alone" ;;
+        esac
+    fi
     if [[ $SUITE == soak && -z ${E2E_SECONDS:-} ]]; then
         why="e2e/soak.sh says for how long"
     elif [[ $SUITE == soak && $CONFIG != sqlite-filesystem && $CONFIG != postgres-filesystem ]]; then
@@ -247,7 +253,9 @@ run_suite() {
     if [[ $CONFIG == knfsd ]]; then
         MOUNT_SOURCE=knfsd
     else
-        server_configure "$SERVER_ADDRESS" || return 1
+        local listen=$SERVER_ADDRESS
+        if [[ $SUITE == locks ]]; then listen=0.0.0.0:${SERVER_ADDRESS##*:}; fi
+        server_configure "$listen" || return 1
         server_start || return 1
     fi
     client_start

@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
-use self::admin_view::AdminView;
+use self::admin_view::{AdminView, Serving};
 use self::ports::{PortMapperError, Ports};
 use crate::config::{Config, Loaded};
 use crate::http::{About, Port, PortError, Subject};
@@ -26,6 +26,8 @@ use crate::net::{
     supervised,
 };
 use crate::nfs3::Nfs3;
+use crate::nlm::{LockService, Nlm};
+use crate::nsm::Nsm;
 use crate::portmap::Mapping;
 use crate::rpc::{Program, Protocol};
 use crate::stores::{self, StoreError, Stores, exports};
@@ -73,10 +75,19 @@ pub struct Daemon {
     server: Server,
     ports: Ports,
     vfs: Arc<Vfs>,
+    locks: Option<Arc<LockService>>,
     stores: Stores,
     port: Option<(Port, Arc<dyn Subject>)>,
     reload: Arc<Notify>,
     maintenance: Option<Arc<Maintenance>>,
+}
+
+/// What serves.
+struct Assembled {
+    server: Server,
+    ports: Ports,
+    vfs: Arc<Vfs>,
+    locks: Option<Arc<LockService>>,
 }
 
 impl std::fmt::Debug for Daemon {
@@ -104,13 +115,14 @@ impl Daemon {
         // Before anything is created.
         let port = Port::bind(&config.admin).await?;
         let (mut stores, reload) = (Stores::default(), Arc::<Notify>::default());
-        let (server, ports, vfs) = match Self::assemble(config, &mut stores).await {
-            Ok(assembled) => assembled,
-            Err(error) => {
-                stores.close().await;
-                return Err(error);
-            }
-        };
+        let Assembled { server, ports, vfs, locks } =
+            match Self::assemble(config, &mut stores).await {
+                Ok(assembled) => assembled,
+                Err(error) => {
+                    stores.close().await;
+                    return Err(error);
+                }
+            };
         let maintenance = upkeep::maintenance(config, &stores, program);
         let port = port.map(|port| {
             let about = About {
@@ -121,39 +133,53 @@ impl Daemon {
                 nfs: server.local_addr(),
                 started,
             };
-            let (server, vfs, reload) = (server.handle(), vfs.clone(), reload.clone());
-            let view =
-                AdminView::new(about, config, &stores, server, vfs, reload, maintenance.clone());
+            let serving = Serving {
+                server: server.handle(),
+                vfs: vfs.clone(),
+                locks: locks.clone(),
+                reload: reload.clone(),
+                maintenance: maintenance.clone(),
+            };
+            let view = AdminView::new(about, config, &stores, serving);
             (port, Arc::new(view) as Arc<dyn Subject>)
         });
-        Ok(Self { server, ports, vfs, stores, port, reload, maintenance })
+        Ok(Self { server, ports, vfs, locks, stores, port, reload, maintenance })
     }
 
-    async fn assemble(
-        config: &Config,
-        stores: &mut Stores,
-    ) -> Result<(Server, Ports, Arc<Vfs>), StartError> {
+    async fn assemble(config: &Config, stores: &mut Stores) -> Result<Assembled, StartError> {
         // Before anything is created. Connections are refused until the shares are open.
         Server::look_at(config.server.listener.listen)?;
         let exports = exports::open(stores, config).await?;
         let vfs = Vfs::new(exports).map_err(StartError::Random)?;
         let mount = Arc::new(Mount::new(vfs.clone()));
-        let mounts: [Arc<dyn Program>; 2] = [mount.clone(), Arc::new(MountVersion1(mount))];
+        let locks = config
+            .locks
+            .enabled
+            .then(|| LockService::new(vfs.clone(), stores.locks(&config.shares), &config.locks));
+        // What is served over UDP too: NFS is not.
+        let mut beside: Vec<Arc<dyn Program>> = vec![mount.clone(), Arc::new(MountVersion1(mount))];
+        if let Some(locks) = &locks {
+            let versions = Nlm::versions(locks);
+            beside.extend(versions.into_iter().map(|it| Arc::new(it) as Arc<dyn Program>));
+            beside.push(Arc::new(Nsm::new(locks.clone())));
+        }
         let mut programs: Vec<Arc<dyn Program>> = vec![Arc::new(Nfs3::new(vfs.clone()))];
-        programs.extend_from_slice(&mounts);
+        programs.extend_from_slice(&beside);
         let mut server = Server::bind(settings(config), programs.clone()).await?;
         let address = server.local_addr();
         let mut mappings = mappings(&programs, Protocol::Tcp, address);
-        // mount(8) and umount(8) ask for MOUNT over UDP first, and wait where that is not there.
-        let datagrams = Service { address, protocol: Protocol::Udp, programs: mounts.to_vec() };
+        // mount(8) and umount(8) ask for MOUNT over UDP first, and wait where that is not there. Clients that
+        // have rebooted send their notices over UDP alone.
+        let datagrams = Service { address, protocol: Protocol::Udp, programs: beside.clone() };
         match server.also(datagrams).await {
-            Ok(address) => mappings.extend(self::mappings(&mounts, Protocol::Udp, address)),
+            Ok(address) => mappings.extend(self::mappings(&beside, Protocol::Udp, address)),
             Err(error) => {
-                tracing::warn!(error = %Chain(&error), "MOUNT is not served over UDP, only over TCP");
+                tracing::warn!(error = %Chain(&error),
+                    "MOUNT and locks are not served over UDP, only over TCP");
             }
         }
         let ports = Ports::open(&mut server, &config.server.listener, mappings).await?;
-        Ok((server, ports, vfs))
+        Ok(Assembled { server, ports, vfs, locks })
     }
 
     /// Where the admin port is, unless it is off.
@@ -188,7 +214,7 @@ impl Daemon {
     /// [`TaskFailed`] where a task of the server panicked; `shutdown` has fired then, and the end was as
     /// orderly as without.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), TaskFailed> {
-        let Self { server, ports, vfs, stores, port, reload: _, maintenance } = self;
+        let Self { server, ports, vfs, locks, stores, port, reload: _, maintenance } = self;
         let stopped = CancellationToken::new();
         let _port_ends = stopped.clone().drop_guard();
         if let Some((port, subject)) = port {
@@ -208,6 +234,9 @@ impl Daemon {
             tasks.spawn(supervised("maintenance", shutdown.clone(), rounds));
         }
         tasks.spawn(supervised("flushing files by age", shutdown.clone(), maintain));
+        if let Some(locks) = locks {
+            tasks.spawn(supervised("waking locks", shutdown.clone(), locks.run(shutdown.clone())));
+        }
         if let Ports::Registered { rpcbind, mappings, registered } = ports {
             let keep = rpcbind.keep(mappings, registered, shutdown.clone());
             tasks.spawn(supervised("keeping the ports registered", shutdown.clone(), keep));

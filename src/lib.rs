@@ -28,6 +28,8 @@ pub mod metadata;
 pub mod mount;
 pub mod net;
 pub mod nfs3;
+pub mod nlm;
+pub mod nsm;
 pub mod ownership;
 pub mod portmap;
 pub mod rpc;

@@ -69,7 +69,9 @@ client_make_tap() {
     TAP=e2e$$ HOST_ADDRESS=10.$((64 + $$ / 254 % 128)).$(($$ % 254)).1
     GUEST_ADDRESS=${HOST_ADDRESS%.1}.2
     ip tuntap add dev "$TAP" mode tap || return 1
-    ip address add "$HOST_ADDRESS/24" dev "$TAP" && ip link set "$TAP" up
+    # The second address is the server's too.
+    ip address add "$HOST_ADDRESS/24" dev "$TAP" && ip address add "${HOST_ADDRESS%.1}.3/24" dev "$TAP" &&
+        ip link set "$TAP" up
 }
 
 client_drop_tap() {
@@ -104,7 +106,7 @@ client_start() {
         printf 'export %s=%q\n' E2E_EMULATED "$emulated" \
             E2E_SUITE "$SUITE_FILE" E2E_SOURCE "$source" E2E_OPTIONS "$MOUNT_OPTIONS" \
             E2E_CASES "$CASES" E2E_CONFIG "$CONFIG" E2E_KILLS "$KILLS" \
-            E2E_FILES "${E2E_FILES:-}" E2E_SECONDS "${E2E_SECONDS:-}"
+            E2E_SECOND "${HOST_ADDRESS%.1}.3:/export" E2E_FILES "${E2E_FILES:-}" E2E_SECONDS "${E2E_SECONDS:-}"
     } >"$RUN/control/environment"
     : >"$LOGS/output"
     : >"$LOGS/console"

@@ -25,7 +25,7 @@ as_invoker() {
 
 packages_for_suites() {
     local wanted missing=()
-    local all=(mount.nfs:nfs-common ip:iproute2 setpriv:util-linux python3:python3 git:git tar:tar modprobe:kmod)
+    local all=(mount.nfs:nfs-common ip:iproute2 setpriv:util-linux python3:python3 git:git tar:tar modprobe:kmod rpcbind:rpcbind)
     for wanted in "${all[@]}"; do
         command -v "${wanted%:*}" >/dev/null || missing+=("${wanted#*:}")
     done

@@ -9,7 +9,7 @@ server_configure() {
     local metadata='{ type: memory }' content='{ type: memory }' other='' tablespace=''
     local metadata_folder=$RUN/metadata content_folder=$RUN/content portmap=off
     # Port 111 is the run's own where its network is.
-    if [[ $SUITE == basic && $CLIENT == uml* ]]; then portmap=serve; fi
+    if [[ $SUITE == basic && $CLIENT == uml* || $SUITE == locks ]]; then portmap=serve; fi
     disks_drop
     rm -rf "$RUN/content" "$RUN/metadata"
     if [[ $SUITE == full ]]; then
@@ -81,7 +81,7 @@ server_start() {
     echo "$SERVER_PID" >"$RUN/server.pid"
     local line
     for _ in {1..2400}; do
-        line=$(grep -m 1 -oE 'mount -t nfs -o [^ ]+ [^ ]+:/export( |$)' "$RUN/server.out") && break
+        line=$(grep -m 1 -oE 'mount -t nfs (-o [^ ]+ )?[^ ]+:/export( |$)' "$RUN/server.out") && break
         kill -0 "$SERVER_PID" 2>/dev/null || break
         sleep 0.05
     done
@@ -90,7 +90,14 @@ server_start() {
         server_log_tail
         return 1
     fi
-    read -r _ _ _ _ MOUNT_OPTIONS MOUNT_SOURCE <<<"$line"
+    MOUNT_OPTIONS=
+    if [[ $line == *' -o '* ]]; then
+        read -r _ _ _ _ MOUNT_OPTIONS MOUNT_SOURCE <<<"$line"
+    else
+        read -r _ _ _ MOUNT_SOURCE <<<"$line"
+    fi
+    # A server of every address prints the machine's name, which the guest does not know.
+    if [[ $SUITE == locks ]]; then MOUNT_SOURCE=$HOST_ADDRESS:/export; fi
 }
 
 # NFS-Ganesha on a folder of this run, for comparison.

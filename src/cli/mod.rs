@@ -18,6 +18,7 @@ mod interrupt;
 mod job;
 mod load;
 mod locate;
+mod locks;
 mod migrate;
 mod progress;
 mod ready;
@@ -86,6 +87,8 @@ enum Command {
     Top(top::Options),
     /// Find the path of a file handle, or the handle of a path
     Locate(locate::Options),
+    /// Show the locks of clients, or free those of a client that is gone
+    Locks(locks::Options),
     /// Export a metadata store to a file as a consistent snapshot, while servers run
     Dump(dump::Options),
     /// Import a dump into a metadata store, all or nothing
@@ -304,6 +307,7 @@ pub fn run() -> ExitCode {
         Command::Servers(options) => servers::run(&options),
         Command::Top(options) => top::run(&options),
         Command::Locate(options) => locate::run(&options),
+        Command::Locks(options) => locks::run(&options),
         Command::Dump(options) => dump::run(&options),
         Command::Load(options) => load::run(&options),
         Command::Content(options) => content::run(&options),

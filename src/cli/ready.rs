@@ -40,7 +40,8 @@ pub(super) fn message(config: &Config, place: Place) -> String {
 
 /// The command that mounts each share.
 pub(super) fn mount_commands(config: &Config, place: Place) -> impl Iterator<Item = String> {
-    config.shares.iter().map(move |share| mount_command(share, place))
+    let locks = config.locks.enabled;
+    config.shares.iter().map(move |share| mount_command(share, place, locks))
 }
 
 /// The same in a few words.
@@ -49,12 +50,14 @@ pub(super) fn status(config: &Config, address: SocketAddr) -> String {
     format!("serving {} on {address}", names.join(", "))
 }
 
-/// The command of mount(8) for a Linux client (nfs(5)).
-fn mount_command(share: &Share, place: Place) -> String {
+/// The command of mount(8) for a Linux client (nfs(5)). A client asks a port mapper for the lock manager, and
+/// for nothing else.
+fn mount_command(share: &Share, place: Place, locks: bool) -> String {
     let Place { address, hostname, ports_are_known } = place;
     let host = host(share, address, hostname);
     if ports_are_known {
-        return format!("mount -t nfs -o nolock {host}:{} /mnt", share.name);
+        let options = if locks { "" } else { "-o nolock " };
+        return format!("mount -t nfs {options}{host}:{} /mnt", share.name);
     }
     let proto = if host.starts_with('[') { "tcp6" } else { "tcp" };
     let port = address.port();
@@ -119,7 +122,11 @@ shares: [ {{ name: /e, metadata_store: m, content_store: c, clients: [ {} ] }} ]
         );
         let text = message(&config(&["::/0"]), Place { ports_are_known: true, ..place });
         let commands = text.lines().skip(1).collect::<Vec<_>>();
-        assert_eq!(commands, ["mount -t nfs -o nolock 192.168.1.2:/e /mnt"]);
+        assert_eq!(commands, ["mount -t nfs 192.168.1.2:/e /mnt"]);
+        let mut config = config(&["::/0"]);
+        config.locks.enabled = false;
+        let text = message(&config, Place { ports_are_known: true, ..place });
+        assert!(text.ends_with("\nmount -t nfs -o nolock 192.168.1.2:/e /mnt\n"), "{text}");
     }
 
     #[test]
@@ -151,7 +158,7 @@ shares: [ {{ name: /e, metadata_store: m, content_store: c, clients: [ {} ] }} ]
             let host = host(&config.shares[0], listen.parse().unwrap(), "box");
             assert_eq!(host, expected, "{listen} {networks:?}");
         }
-        let command = mount_command(&config(&["::1"]).shares[0], place("[::1]:1"));
+        let command = mount_command(&config(&["::1"]).shares[0], place("[::1]:1"), true);
         assert!(command.contains("proto=tcp6,") && command.contains(" [::1]:/e "), "{command}");
     }
 }

@@ -62,6 +62,12 @@ pub(super) fn check(document: &Document<'_>, config: &mut Config) {
     {
         document.break_at(&admin.key(wrong.key), wrong.message);
     }
+    let locks = Path::of(["locks"]);
+    if !document.has_broken(&locks)
+        && let Err(wrong) = config.locks.check()
+    {
+        document.break_at(&locks.key(wrong.key), wrong.message);
+    }
     check_places(document, config, &metadata, &content);
     check_shares(document, config);
 }

@@ -12,7 +12,7 @@ use crate::net::ServerSettings;
 use crate::types::settings::Time;
 
 /// The program's own modules, as log lines name them behind `trunkfs::`.
-const MODULES: [&str; 21] = [
+const MODULES: [&str; 23] = [
     "admin",
     "bench",
     "cli",
@@ -26,6 +26,8 @@ const MODULES: [&str; 21] = [
     "mount",
     "net",
     "nfs3",
+    "nlm",
+    "nsm",
     "ownership",
     "portmap",
     "rpc",

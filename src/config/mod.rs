@@ -40,7 +40,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use self::document::Document;
-use crate::{http, maintenance};
+use crate::{http, maintenance, nlm};
 
 /// A whole configuration. Every store that a share names is there.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
@@ -52,6 +52,8 @@ pub struct Config {
     pub admin: http::Settings,
     /// What is logged, and how.
     pub logging: Logging,
+    /// Locks of clients.
+    pub locks: nlm::Settings,
     /// What the server does for its stores by itself.
     pub maintenance: maintenance::Settings,
     /// Metadata stores by name, at least one.

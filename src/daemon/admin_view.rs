@@ -13,6 +13,7 @@ use crate::counters::{Clients, Measured, Readings, SlowCall};
 use crate::http::{About, MaintenanceState, Part, ShareState, Subject};
 use crate::maintenance::Maintenance;
 use crate::net::ServerHandle;
+use crate::nlm::LockService;
 use crate::rpc::null_probe::{Service, own_address, probe};
 use crate::stores::{StoreProbe, Stores};
 use crate::types::Chain;
@@ -21,29 +22,27 @@ use crate::vfs::{ShareOverview, Vfs};
 /// How long the server may take to answer on its own port.
 const ANSWER_TIME: Duration = Duration::from_secs(3);
 
+/// What serves.
+pub(super) struct Serving {
+    pub(super) server: ServerHandle,
+    pub(super) vfs: Arc<Vfs>,
+    pub(super) locks: Option<Arc<LockService>>,
+    pub(super) reload: Arc<Notify>,
+    pub(super) maintenance: Option<Arc<Maintenance>>,
+}
+
 /// What the port shows.
 pub(super) struct AdminView {
     about: About,
-    server: ServerHandle,
-    vfs: Arc<Vfs>,
+    serving: Serving,
     measured: Vec<(String, Arc<dyn Measured>)>,
     parts: Vec<Arc<dyn Part>>,
     /// The names of each share's stores, by the share's name.
     stores: BTreeMap<String, (String, String)>,
-    reload: Arc<Notify>,
-    maintenance: Option<Arc<Maintenance>>,
 }
 
 impl AdminView {
-    pub(super) fn new(
-        about: About,
-        config: &Config,
-        stores: &Stores,
-        server: ServerHandle,
-        vfs: Arc<Vfs>,
-        reload: Arc<Notify>,
-        maintenance: Option<Arc<Maintenance>>,
-    ) -> Self {
+    pub(super) fn new(about: About, config: &Config, stores: &Stores, serving: Serving) -> Self {
         let mut parts: Vec<Arc<dyn Part>> = vec![Arc::new(Nfs(own_address(about.nfs)))];
         for store in stores.probes(config) {
             parts.push(Arc::new(store));
@@ -53,7 +52,7 @@ impl AdminView {
             let stores = (share.metadata_store.clone(), share.content_store.clone());
             (share.name.to_string(), stores)
         });
-        Self { about, server, vfs, measured, parts, stores: names.collect(), reload, maintenance }
+        Self { about, serving, measured, parts, stores: names.collect() }
     }
 }
 
@@ -64,16 +63,16 @@ impl Subject for AdminView {
     }
 
     fn reload(&self) {
-        self.reload.notify_one();
+        self.serving.reload.notify_one();
     }
 
     fn maintenance(&self) -> MaintenanceState {
-        upkeep::state(self.maintenance.as_deref())
+        upkeep::state(self.serving.maintenance.as_deref())
     }
 
     fn begin_maintenance(&self) -> bool {
-        self.maintenance.iter().for_each(|it| it.begin());
-        self.maintenance.is_some()
+        self.serving.maintenance.iter().for_each(|it| it.begin());
+        self.serving.maintenance.is_some()
     }
 
     fn parts(&self) -> Vec<Arc<dyn Part>> {
@@ -81,22 +80,25 @@ impl Subject for AdminView {
     }
 
     fn clients(&self) -> &Arc<Clients> {
-        self.server.clients()
+        self.serving.server.clients()
     }
 
     fn slow(&self) -> Vec<SlowCall> {
-        self.server.slow().read()
+        self.serving.server.slow().read()
     }
 
     fn share_name(&self, number: u32) -> Option<String> {
-        self.vfs.share_name(number).map(ToString::to_string)
+        self.serving.vfs.share_name(number).map(ToString::to_string)
     }
 
     fn measure(&self) -> Readings {
         let mut readings = Readings::default();
-        self.server.read(&mut readings);
-        Measured::read(&*self.vfs, &mut readings);
-        if let Some(maintenance) = &self.maintenance {
+        self.serving.server.read(&mut readings);
+        Measured::read(&*self.serving.vfs, &mut readings);
+        if let Some(locks) = &self.serving.locks {
+            Measured::read(&**locks, &mut readings);
+        }
+        if let Some(maintenance) = &self.serving.maintenance {
             Measured::read(&**maintenance, &mut readings);
         }
         for (store, part) in &self.measured {
@@ -106,7 +108,7 @@ impl Subject for AdminView {
     }
 
     async fn shares(&self) -> Vec<ShareState> {
-        let shares = self.vfs.overview().await.into_iter();
+        let shares = self.serving.vfs.overview().await.into_iter();
         shares.map(|share| state(share, &self.stores)).collect()
     }
 }

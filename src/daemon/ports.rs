@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::config::Listener;
 use crate::net::{BindError, Server, Service};
-use crate::portmap::{Mapping, PortMapper, PortmapMode, Rpcbind, RpcbindError};
+use crate::portmap::{Elsewhere, Mapping, PortMapper, PortmapMode, Rpcbind};
 use crate::rpc::{Program, Protocol};
 use crate::types::Chain;
 
@@ -35,8 +35,8 @@ pub(super) enum Ports {
         rpcbind: Rpcbind,
         /// What is registered with it.
         mappings: Vec<Mapping>,
-        /// Whether it is so from the start.
-        registered: bool,
+        /// What of it is elsewhere, where it is so from the start.
+        registered: Option<Elsewhere>,
     },
 }
 
@@ -58,20 +58,14 @@ impl Ports {
                 Ok(Self::Served)
             }
             PortmapMode::Rpcbind => {
-                let error = rpcbind.register(&mappings).await.err();
-                if let Some(error) = &error {
-                    log(error);
-                }
-                Ok(Self::Registered { rpcbind, mappings, registered: error.is_none() })
+                let registered = register(&rpcbind, &mappings).await;
+                Ok(Self::Registered { rpcbind, mappings, registered })
             }
             PortmapMode::Auto if rpcbind.answers().await => {
-                match rpcbind.register(&mappings).await {
-                    Ok(()) => Ok(Self::Registered { rpcbind, mappings, registered: true }),
-                    Err(error) => {
-                        log(&error);
-                        Ok(Self::Named)
-                    }
-                }
+                Ok(match register(&rpcbind, &mappings).await {
+                    None => Self::Named,
+                    registered => Self::Registered { rpcbind, mappings, registered },
+                })
             }
             PortmapMode::Auto => match serve(server, listener, &mappings).await {
                 Ok(()) => Ok(Self::Served),
@@ -92,13 +86,24 @@ impl Ports {
         match self {
             Self::Named => false,
             Self::Served => true,
-            Self::Registered { registered, .. } => *registered,
+            Self::Registered { registered, .. } => registered.is_some(),
         }
     }
 }
 
-fn log(error: &RpcbindError) {
-    tracing::error!(error = %Chain(error), "clients must name the ports, as the mount command does");
+/// Registers the programs, and says what became of it.
+async fn register(rpcbind: &Rpcbind, mappings: &[Mapping]) -> Option<Elsewhere> {
+    match rpcbind.register(mappings).await {
+        Ok(elsewhere) => {
+            elsewhere.log(Elsewhere::default());
+            Some(elsewhere)
+        }
+        Err(error) => {
+            let error = Chain(&error);
+            tracing::error!(%error, "clients must name the ports, as the mount command does");
+            None
+        }
+    }
 }
 
 /// Serves the port mapper beside the other programs.

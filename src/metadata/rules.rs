@@ -121,6 +121,20 @@ pub fn may_read(credentials: &Credentials, file: &Attributes) -> Result<(), Erro
     )
 }
 
+/// Locks of either kind: read or write permission, or ownership. flock(2) takes an exclusive one on a file that
+/// was opened to read.
+///
+/// # Errors
+/// [`Error::IsDirectory`], [`Error::Invalid`] for other kinds, [`Error::AccessDenied`].
+pub fn may_lock(credentials: &Credentials, file: &Attributes) -> Result<(), Error> {
+    require_regular(file)?;
+    require(
+        owns(credentials, file)
+            || grants(credentials, file, READ)
+            || grants(credentials, file, WRITE),
+    )
+}
+
 /// WRITE, and SETATTR of the size: write permission; the owner always, since NFSv3 has no open.
 ///
 /// # Errors

@@ -9,7 +9,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
-pub use self::rpcbind::{Rpcbind, RpcbindError};
+pub use self::rpcbind::{Elsewhere, Rpcbind, RpcbindError};
 use crate::rpc::{Arrival, CallMessage, Program, Protocol, Reply};
 use crate::xdr::{DecodeError, Decoder, Encoder};
 

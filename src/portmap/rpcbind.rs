@@ -34,6 +34,51 @@ const CALL_TIME: Duration = Duration::from_secs(2);
 const LOOK_UP: Duration = Duration::from_secs(60);
 const LOOK_UP_AGAIN: Duration = Duration::from_secs(10);
 
+/// The lock manager and the status monitor. The kernel of a machine that mounts NFS itself has registered its
+/// own lock manager, and with it comes rpc.statd(8): those stay, and everything else is registered all the same.
+const LOCK_MANAGER: u32 = 100_021;
+const STATUS_MONITOR: u32 = 100_024;
+
+/// What is not registered, since another program of the machine serves it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Elsewhere {
+    /// The lock manager.
+    locks: bool,
+    /// The status monitor.
+    status: bool,
+}
+
+impl Elsewhere {
+    fn note(&mut self, program: u32) -> bool {
+        match program {
+            LOCK_MANAGER => self.locks = true,
+            STATUS_MONITOR => self.status = true,
+            _ => return false,
+        }
+        true
+    }
+
+    /// Says what has changed since `before`.
+    pub(crate) fn log(self, before: Self) {
+        if self.locks && !before.locks {
+            tracing::error!(
+                "another lock manager is registered with rpcbind, and clients' locks go there: this machine's kernel \
+                 registers its own where it mounts NFS; mount with nolock here, or run the server in a network \
+                 namespace with an address of its own"
+            );
+        }
+        if before.locks && !self.locks {
+            tracing::info!("the lock manager is registered with rpcbind");
+        }
+        if self.status && !before.status {
+            tracing::info!(
+                "rpc.statd of this machine stays registered with rpcbind: clients that reboot tell it, and not this \
+                 server, whose locks of theirs are freed by trunkfs locks break"
+            );
+        }
+    }
+}
+
 /// Why a program is not registered.
 #[derive(Debug, thiserror::Error)]
 pub enum RpcbindError {
@@ -120,12 +165,12 @@ impl Rpcbind {
         timeout(CALL_TIME, connect).await.unwrap_or_else(|_| Err(timed_out()))
     }
 
-    /// Registers programs, all or none. Entries that are there already stay; one whose program is not served
-    /// any more is replaced.
+    /// Registers programs, all or none but those of [`Elsewhere`]. Entries that are there already stay; one whose
+    /// program is not served any more is replaced.
     ///
     /// # Errors
     /// [`RpcbindError`].
-    pub async fn register(&self, mappings: &[Mapping]) -> Result<(), RpcbindError> {
+    pub async fn register(&self, mappings: &[Mapping]) -> Result<Elsewhere, RpcbindError> {
         let registered = self.set(mappings).await;
         if registered.is_err() {
             // Where rpcbind does not answer there is nothing to take back.
@@ -134,23 +179,28 @@ impl Rpcbind {
         registered
     }
 
-    async fn set(&self, mappings: &[Mapping]) -> Result<(), RpcbindError> {
+    async fn set(&self, mappings: &[Mapping]) -> Result<Elsewhere, RpcbindError> {
+        let mut elsewhere = Elsewhere::default();
         let mut connection = self.connect().await?;
         let entries = connection.dump().await?;
         for (Service { program, version, netid }, address) in each(mappings) {
             let known = entries.iter().find(|it| it.is(program, version, netid));
             if let Some(known) = known.filter(|known| known.address != address) {
                 if is_served(known).await {
+                    if elsewhere.note(program) {
+                        continue;
+                    }
                     let (address, owner) = (known.address.clone(), known.owner.clone());
                     return Err(RpcbindError::Taken { program, version, netid, address, owner });
                 }
                 connection.change(UNSET, program, version, netid, "").await?;
             }
-            if !connection.change(SET, program, version, netid, &address).await? {
+            let set = connection.change(SET, program, version, netid, &address).await?;
+            if !set && !elsewhere.note(program) {
                 return Err(RpcbindError::Refused { program, version, netid });
             }
         }
-        Ok(())
+        Ok(elsewhere)
     }
 
     /// Takes the entries of programs back, those of the server alone.
@@ -170,8 +220,15 @@ impl Rpcbind {
     }
 
     /// Keeps programs registered until `stop` fires, and takes their entries back then. `registered` says
-    /// whether they are so.
-    pub async fn keep(self, mappings: Vec<Mapping>, mut registered: bool, stop: CancellationToken) {
+    /// what of them is elsewhere, where they are so.
+    pub async fn keep(
+        self,
+        mappings: Vec<Mapping>,
+        registered: Option<Elsewhere>,
+        stop: CancellationToken,
+    ) {
+        let mut elsewhere = registered.unwrap_or_default();
+        let mut registered = registered.is_some();
         loop {
             let pause = if registered { LOOK_UP } else { LOOK_UP_AGAIN };
             tokio::select! {
@@ -182,7 +239,7 @@ impl Rpcbind {
             let result = self.register(&mappings).await;
             if result.is_ok() != registered {
                 match &result {
-                    Ok(()) => tracing::info!("the programs are registered with rpcbind"),
+                    Ok(_) => tracing::info!("the programs are registered with rpcbind"),
                     Err(error) => {
                         let error = Chain(error);
                         tracing::error!(%error, "clients cannot find the server's ports");
@@ -190,6 +247,10 @@ impl Rpcbind {
                 }
             }
             registered = result.is_ok();
+            if let Ok(now) = result {
+                now.log(elsewhere);
+                elsewhere = now;
+            }
         }
         if let Err(error) = self.unregister(&mappings).await {
             let error = Chain(&error);

@@ -147,6 +147,15 @@ pub struct Lacking {
     span: Span,
 }
 
+/// What the reply cache makes of a call.
+enum Begun {
+    Run(Execution),
+    /// A copy of a call in progress.
+    Wait(Execution, oneshot::Receiver<Handoff>),
+    Answered(Answer),
+    Nothing,
+}
+
 /// One call on its way through a program.
 struct Execution {
     program: Arc<dyn Program>,
@@ -198,8 +207,8 @@ impl Dispatcher {
         Arc::new(self.times.clients.connect(ClientAddress::of(peer.ip())))
     }
 
-    /// Answers a call that came as a datagram. There is no reply cache: a program that is served this way has
-    /// no procedure that needs one. `None` where no answer is due.
+    /// Answers a call that came as a datagram; `None` where no answer is due. A datagram arrives twice more
+    /// easily than a record, so the reply cache is asked too.
     pub async fn datagram(&self, origin: &Origin, call: Bytes) -> Option<Answer> {
         let (header, arguments) = match Incoming::decode(call).ok()? {
             Incoming::Call(header, arguments) => (header, arguments),
@@ -211,9 +220,59 @@ impl Dispatcher {
             Err(answer) => return Some(answer),
         };
         let span = self.span(&header, &procedure, origin, &arguments);
-        let call = self.call(origin, header, arguments, None);
+        let replies = procedure
+            .program
+            .is_replayed(header.procedure)
+            .then(|| self.replies.datagram(origin.peer));
         let meter = self.meter(origin.peer);
-        self.execution(procedure, meter, call, None, None).run().instrument(span).await
+        match self.begin(origin, meter, replies.as_ref(), procedure, header, arguments, &span) {
+            Begun::Run(execution) => execution.run().instrument(span).await,
+            Begun::Wait(execution, turn) => execution.wait_for(turn).instrument(span).await,
+            Begun::Answered(answer) => Some(answer),
+            Begun::Nothing => None,
+        }
+    }
+
+    /// Asks the reply cache what a call is; without one it is new.
+    #[allow(clippy::too_many_arguments, reason = "the parts of one call")]
+    fn begin(
+        &self,
+        origin: &Origin,
+        meter: Arc<Meter>,
+        replies: Option<&ClientCache>,
+        procedure: Procedure,
+        header: CallHeader,
+        arguments: Decoder,
+        span: &Span,
+    ) -> Begun {
+        // A clone shares the bytes.
+        let id = replies.map(|it| (it, it.id(&header, &arguments.clone().rest())));
+        let program = procedure.program.clone();
+        let replay = replies
+            .filter(|_| program.is_recorded(header.procedure))
+            .map(|it| it.replay(&header, &arguments.clone().rest()));
+        let xid = header.xid;
+        let call = self.call(origin, header, arguments, replay);
+        let begin = id.map(|(replies, id)| replies.begin(id, || program.is_admitted(&call)));
+        let (running, delivery) = match begin {
+            Some(Begin::Run(running, delivery)) => (Some(running), Some(delivery)),
+            Some(Begin::NotAdmitted) | None => (None, None),
+            Some(Begin::Late) => {
+                tracing::debug!(parent: span, "a repeat came first, by a newer connection");
+                return Begun::Nothing;
+            }
+            Some(Begin::Recorded(results, delivery)) => {
+                tracing::debug!(parent: span, "a repeat: the recorded reply");
+                program.repeated(call);
+                return Begun::Answered(Answer::success(xid, results).followed(Some(delivery)));
+            }
+            Some(Begin::Wait(turn, delivery)) => {
+                tracing::debug!(parent: span, "a repeat of a call in progress");
+                let execution = self.execution(procedure, meter, call, None, Some(delivery));
+                return Begun::Wait(execution, turn);
+            }
+        };
+        Begun::Run(self.execution(procedure, meter, call, running, delivery))
     }
 
     /// What is logged at a higher level names the call itself: a span costs nothing where debug is off.
@@ -325,6 +384,8 @@ fn program_name(number: u32) -> &'static str {
         100_000 => "portmap",
         100_003 => "nfs",
         100_005 => "mount",
+        100_021 => "nlm",
+        100_024 => "nsm",
         _ => "other",
     }
 }
@@ -368,48 +429,23 @@ impl Session {
             // No memory is held while more is waited for.
             arguments = Decoder::new(Bytes::copy_from_slice(&arguments.rest()[..FREE_BYTES]));
         }
-        let id = program
-            .is_replayed(header.procedure)
-            // A clone shares the bytes.
-            .then(|| self.replies.id(&header, &arguments.clone().rest()));
-        let replay = (id.is_some() && program.is_recorded(header.procedure))
-            .then(|| self.replies.replay(&header, &arguments.clone().rest()));
-        let (xid, large) = (header.xid, arguments.remaining() > POLL_AT_ONCE_BYTES);
-        let call = self.dispatcher.call(&self.origin, header, arguments, replay);
-        let begin = id.map(|id| self.replies.begin(id, || program.is_admitted(&call)));
-        let (running, delivery) = match begin {
-            Some(Begin::Run(running, delivery)) => (Some(running), Some(delivery)),
-            Some(Begin::NotAdmitted) | None => (None, None),
-            Some(Begin::Late) => {
-                tracing::debug!(parent: &span, "a repeat came first, by a newer connection");
-                return Ok(Started::Nothing);
-            }
-            Some(Begin::Recorded(results, delivery)) => {
-                tracing::debug!(parent: &span, "a repeat: the recorded reply");
-                let answer = Answer::success(xid, results).followed(Some(delivery));
-                return Ok(Started::Answered(answer));
-            }
-            Some(Begin::Wait(turn, delivery)) => {
-                tracing::debug!(parent: &span, "a repeat of a call in progress");
-                let execution = self.execution(procedure, call, None, Some(delivery));
+        let replies = program.is_replayed(header.procedure).then_some(&self.replies);
+        let large = arguments.remaining() > POLL_AT_ONCE_BYTES;
+        let (dispatcher, meter) = (&self.dispatcher, self.meter.clone());
+        let begun =
+            dispatcher.begin(&self.origin, meter, replies, procedure, header, arguments, &span);
+        let execution = match begun {
+            Begun::Run(execution) => execution,
+            Begun::Wait(execution, turn) => {
                 return Ok(Started::Waiting(Box::pin(execution.wait_for(turn).instrument(span))));
             }
+            Begun::Answered(answer) => return Ok(Started::Answered(answer)),
+            Begun::Nothing => return Ok(Started::Nothing),
         };
-        let execution = self.execution(procedure, call, running, delivery);
         if memory > 0 && !takes(memory) {
             return Ok(Started::Lacking(Box::new(Lacking { execution, span })));
         }
         Ok(poll_at_once(execution, span, large))
-    }
-
-    fn execution(
-        &self,
-        procedure: Procedure,
-        call: CallMessage,
-        running: Option<InProgress>,
-        delivery: Option<Arc<Delivery>>,
-    ) -> Execution {
-        self.dispatcher.execution(procedure, self.meter.clone(), call, running, delivery)
     }
 }
 

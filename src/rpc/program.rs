@@ -7,7 +7,7 @@ use crate::types::{CallTiming, Caller};
 use crate::xdr::{Decoder, Message};
 
 /// How calls come: a record of a stream, or a datagram (RFC 5531 section 11).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Protocol {
     /// TCP.
     Tcp,
@@ -133,6 +133,10 @@ pub trait Program: std::fmt::Debug + Send + Sync + 'static {
     fn is_admitted(&self, _call: &CallMessage) -> bool {
         true
     }
+
+    /// A copy of an earlier call is answered from the reply cache. A program whose work does not end with its
+    /// reply does the rest again.
+    fn repeated(&self, _call: CallMessage) {}
 
     /// How many bytes of memory a call may take beside its arguments: the largest reply, and all that it is
     /// made from. Asked for before the call runs, which waits for so much. Small calls, which give a few

@@ -23,8 +23,8 @@ pub use self::binding_error::BindingError;
 pub(crate) use self::health::StoreProbe;
 use self::metered::MeteredContent;
 pub use self::offline::{
-    BoundShare, OfflineError, OfflineStores, lasting_metadata, open_for_load, open_for_reading,
-    open_for_repair, servers,
+    BoundShare, LockAdmin, OfflineError, OfflineStores, lasting_metadata, open_for_load,
+    open_for_locks, open_for_reading, open_for_repair, servers,
 };
 use self::open_retry::{Failed, opened};
 use self::preflight::summary;
@@ -40,7 +40,7 @@ use crate::metadata::memory::MemoryStore;
 use crate::metadata::postgres::{PostgresSchema, PostgresStore, Settings};
 use crate::metadata::schema::Schema;
 use crate::metadata::sqlite::{SqliteSchema, SqliteStore};
-use crate::metadata::{self, MetadataStore, RootSpec, ShareSpec};
+use crate::metadata::{self, Locks, MetadataStore, RootSpec, ShareSpec};
 use crate::types::ShareName;
 use crate::vfs::{ExportSettings, WriteBehind};
 
@@ -167,6 +167,15 @@ impl Stores {
             groups: share.groups,
             write_behind: WriteBehind::default(),
         })
+    }
+
+    /// The stores of shares that are open, for their locks.
+    pub(crate) fn locks(&self, shares: &[config::Share]) -> BTreeMap<ShareName, Arc<dyn Locks>> {
+        let store = |share: &config::Share| {
+            let store: Arc<dyn Locks> = self.metadata.get(&share.metadata_store)?.clone();
+            Some((share.name.clone(), store))
+        };
+        shares.iter().filter_map(store).collect()
     }
 
     /// What counts, by the store's name.

@@ -9,7 +9,9 @@ use crate::config::{self, Config};
 use crate::content::{ContentStore, CreateMode};
 use crate::metadata::postgres::{PostgresStore, Presence, Settings};
 use crate::metadata::sqlite::{self, SqliteFile, SqliteStore};
-use crate::metadata::{self, Checkable, Dump, Load, Repairable, Server, Share};
+use crate::metadata::{
+    self, Catalog as _, Checkable, Dump, Load, LockRecords, Repairable, Server, Share,
+};
 use crate::types::ShareName;
 
 /// Why a store cannot be looked after.
@@ -66,6 +68,33 @@ pub async fn open_for_reading(
         config::Metadata::Sqlite(settings) => Box::new(look(name, settings).await?),
         config::Metadata::Postgres(settings) => Box::new(connect(name, settings).await?),
     })
+}
+
+/// The locks of a metadata store, whether servers have it open or not.
+#[derive(Debug)]
+pub struct LockAdmin {
+    pub records: Box<dyn LockRecords>,
+    /// The store's shares.
+    pub shares: Vec<Share>,
+}
+
+/// A metadata store whose locks are to be listed or broken.
+pub async fn open_for_locks(config: &Config, name: &str) -> Result<LockAdmin, OfflineError> {
+    let unread = |source| OfflineError::Unread { name: name.to_owned(), source };
+    let (records, shares): (Box<dyn LockRecords>, _) = match named(config, name)? {
+        config::Metadata::Memory { .. } => return Err(OfflineError::InMemory(name.to_owned())),
+        config::Metadata::Sqlite(settings) => {
+            let file = look(name, settings).await?;
+            let shares = file.shares().await;
+            (Box::new(file), shares)
+        }
+        config::Metadata::Postgres(settings) => {
+            let store = connect(name, settings).await?;
+            let shares = store.shares().await;
+            (Box::new(store), shares)
+        }
+    };
+    Ok(LockAdmin { records, shares: shares.map_err(unread)? })
 }
 
 /// A metadata store to be repaired. A database may be served meanwhile; a SQLite file must have no server.

@@ -6,6 +6,7 @@ mod error;
 mod export;
 mod file;
 mod groups;
+mod locks;
 mod mount;
 mod namespace;
 mod overview;

@@ -61,6 +61,8 @@ mod limits;
 #[cfg(test)]
 mod locate;
 #[cfg(test)]
+mod locks;
+#[cfg(test)]
 mod log_limit;
 #[cfg(test)]
 mod logging;

@@ -13,6 +13,8 @@ use super::process::{Running, folder, patiently, run, trunkfs};
 const PORTMAP: u32 = 100_000;
 const NFS: u32 = 100_003;
 const MOUNT: u32 = 100_005;
+const NLM: u32 = 100_021;
+const NSM: u32 = 100_024;
 const TCP: u32 = 6;
 const UDP: u32 = 17;
 
@@ -71,13 +73,13 @@ async fn a_server_that_is_the_port_mapper_is_mounted_without_ports() {
     let reserved = Reserved::new();
     let folder = folder(&configuration("serve", reserved.port));
     let server = Running::start(folder.path(), &["--config", "t.yaml"], 1).await;
-    assert_eq!(server.mounts, ["mount -t nfs -o nolock 127.0.0.1:/e /mnt"]);
+    assert_eq!(server.mounts, ["mount -t nfs 127.0.0.1:/e /mnt"]);
     let port = u32::from(server.address.port());
 
     let mut mapper = Connection::open(reserved.address()).await;
     let datagrams = Datagrams::open(reserved.address()).await;
     for (program, protocol, expected) in
-        [(NFS, TCP, port), (NFS, UDP, 0), (MOUNT, TCP, port), (100_021, TCP, 0)]
+        [(NFS, TCP, port), (NFS, UDP, 0), (MOUNT, TCP, port), (NLM, TCP, port), (100_011, TCP, 0)]
     {
         assert_eq!(mapper.call(getport(program, protocol)).await.results().u32(), expected);
         assert_eq!(datagrams.call(getport(program, protocol)).await.results().u32(), expected);
@@ -98,6 +100,9 @@ async fn a_server_that_is_the_port_mapper_is_mounted_without_ports() {
         let mut mounts = mount.call(Call::new(MOUNT, version, 2)).await.results();
         assert!(mounts.boolean());
         assert_eq!((mounts.opaque(), mounts.opaque()), (b"127.0.0.1".into(), b"/e".into()));
+    }
+    for (program, version) in [(NLM, 1), (NLM, 3), (NLM, 4), (NSM, 1)] {
+        mount.call(Call::new(program, version, 0)).await.results().end();
     }
     let nfs = mount.call(Call::new(NFS, 3, 0)).await;
     assert!(nfs.outcome == Outcome::ProgramUnavailable, "NFS is served over TCP alone: {nfs:?}");

@@ -15,7 +15,10 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("ownership", &[]),
     ("availability", &["log_limit", "types"]),
     // The settings that it fills.
-    ("config", &["metadata", "content", "vfs", "net", "portmap", "http", "maintenance", "types"]),
+    (
+        "config",
+        &["metadata", "content", "vfs", "net", "nlm", "portmap", "http", "maintenance", "types"],
+    ),
     ("telemetry", &["config", "log_limit", "types"]),
     ("xdr", &["types"]),
     ("rpc", &["counters", "xdr", "log_limit", "types"]),
@@ -26,7 +29,10 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("content", &["counters", "availability", "log_limit", "ownership", "types"]),
     ("vfs", &["counters", "metadata", "content", "log_limit", "types"]),
     ("mount", &["vfs", "rpc", "xdr", "log_limit", "types"]),
-    ("nlm", &["vfs", "rpc", "xdr", "log_limit", "types"]),
+    // metadata: the locks, which it decodes, encodes and wakes.
+    ("nlm", &["vfs", "metadata", "rpc", "xdr", "availability", "counters", "log_limit", "types"]),
+    // nlm: whose locks it frees.
+    ("nsm", &["nlm", "metadata", "rpc", "xdr", "types"]),
     // metadata: what the operations that it decodes and encodes take and answer.
     ("nfs3", &["vfs", "metadata", "rpc", "xdr", "availability", "log_limit", "types"]),
     ("net", &["counters", "rpc", "xdr", "log_limit", "types"]),
@@ -47,6 +53,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "stores",
             "portmap",
             "nlm",
+            "nsm",
             "mount",
             "nfs3",
             "vfs",

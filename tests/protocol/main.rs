@@ -18,6 +18,8 @@ mod gate;
 #[cfg(test)]
 mod nfs;
 #[cfg(test)]
+mod nlm;
+#[cfg(test)]
 #[path = "../support/port.rs"]
 mod port;
 #[cfg(test)]

@@ -140,13 +140,10 @@ async fn a_stale_entry_gives_way() {
     assert_eq!(fixture.server.entries(), ["100005 3 tcp 0.0.0.0.8.1"]);
 }
 
-#[tokio::test]
-async fn an_entry_that_is_served_stays() {
-    let fixture = Fixture::new();
+/// The universal address of a program that answers any call.
+async fn served() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let [high, low] = listener.local_addr().unwrap().port().to_be_bytes();
-    let served = format!("0.0.0.0.{high}.{low}");
-    fixture.server.set("tcp", &served);
     tokio::spawn(async move {
         loop {
             let (mut stream, _) = listener.accept().await.unwrap();
@@ -156,6 +153,35 @@ async fn an_entry_that_is_served_stays() {
             stream.write_all(reply).await.unwrap();
         }
     });
+    format!("0.0.0.0.{high}.{low}")
+}
+
+#[tokio::test]
+async fn the_machines_own_lock_manager_and_statd_stay() {
+    let fixture = Fixture::new();
+    let served = served().await;
+    let own = [(LOCK_MANAGER, 4), (STATUS_MONITOR, 1)];
+    for (program, version) in own {
+        fixture.server.0.lock().insert((program, version, "tcp".into()), served.clone());
+    }
+    let mut mappings = mappings("0.0.0.0:2049")[..1].to_vec();
+    mappings.extend(own.map(|(program, version)| Mapping { program, version, ..mappings[0] }));
+    let elsewhere = fixture.rpcbind().register(&mappings).await.unwrap();
+    assert_eq!(elsewhere, Elsewhere { locks: true, status: true });
+    assert!(fixture.server.entries().contains(&"100005 3 tcp 0.0.0.0.8.1".to_owned()));
+    fixture.rpcbind().unregister(&mappings).await.unwrap();
+    let left = own.map(|(program, version)| format!("{program} {version} tcp {served}"));
+    assert_eq!(fixture.server.entries(), left);
+    fixture.server.0.lock().clear();
+    let elsewhere = fixture.rpcbind().register(&mappings).await.unwrap();
+    assert_eq!((elsewhere, fixture.server.entries().len()), (Elsewhere::default(), 3));
+}
+
+#[tokio::test]
+async fn an_entry_that_is_served_stays() {
+    let fixture = Fixture::new();
+    let served = served().await;
+    fixture.server.set("tcp", &served);
     let mut mappings = mappings("0.0.0.0:2049");
     mappings.insert(0, Mapping { program: 100_003, ..mappings[0] });
     let error = fixture.rpcbind().register(&mappings).await.unwrap_err();
@@ -168,7 +194,7 @@ async fn an_entry_that_is_served_stays() {
 async fn what_rpcbind_has_forgotten_is_registered_again() {
     let fixture = Fixture::new();
     let stop = CancellationToken::new();
-    let keeping = fixture.rpcbind().keep(mappings("0.0.0.0:2049"), false, stop.clone());
+    let keeping = fixture.rpcbind().keep(mappings("0.0.0.0:2049"), None, stop.clone());
     let keeping = tokio::spawn(keeping);
     for _ in 0..2 {
         while fixture.server.entries().len() < 2 {

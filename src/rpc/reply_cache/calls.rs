@@ -212,6 +212,7 @@ impl CachedCall {
     /// first connection.
     fn may_be_lost_to(&self, connection: &Connection, limits: &ReplyCacheLimits) -> bool {
         self.address == connection.address
+            && !connection.datagram
             && match &self.state {
                 CallState::InProgress { .. } => self.first_is_silent(),
                 CallState::Done { at, .. } => {
@@ -283,6 +284,9 @@ impl CachedCall {
 impl Home {
     fn new(connection: &Connection) -> Self {
         let delivery = Arc::new(Delivery::new(connection.stream.clone()));
+        if connection.datagram {
+            delivery.queued(0);
+        }
         Self { port: connection.port, connection: connection.number, delivery }
     }
 }

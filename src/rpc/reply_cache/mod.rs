@@ -9,7 +9,7 @@
 //! - A call is known by its client's address and port, and its [`CallId`].
 //! - From another port of the address a call is a copy only where the client may have lost the first
 //!   connection: the call is in progress, and that connection has ended or is silent; or it is done, and its
-//!   reply may be unread ([`super::reply_stream`]).
+//!   reply may be unread ([`super::reply_stream`]). A datagram's copies come from its own port alone.
 //! - While a call is in progress its newest copy waits, and the reply goes to it: the older connection may be
 //!   dead. A copy that an even newer one displaces is never answered, nor is one that comes by a connection
 //!   older than the one to be answered: it was sent before, and only read later.
@@ -42,7 +42,7 @@ use tokio::time::Instant;
 
 use super::Reply;
 use super::message::CallHeader;
-use super::reply_stream::{Delivery, ReplyStream};
+use super::reply_stream::{Delivery, PeerState, ReplyStream, Transport};
 use crate::counters::{Counter, Measured, Readings};
 use crate::types::{ClientAddress, Replay};
 use crate::xdr::Message;
@@ -143,6 +143,22 @@ struct Connection {
     port: u16,
     number: u64,
     stream: Arc<ReplyStream>,
+    /// Of a datagram, which is a connection of its own.
+    datagram: bool,
+}
+
+/// Of a datagram: nothing is known of its way.
+#[derive(Debug)]
+struct NoTransport;
+
+impl Transport for NoTransport {
+    fn unacknowledged(&self) -> u64 {
+        0
+    }
+
+    fn peer(&self) -> PeerState {
+        PeerState::Connected
+    }
 }
 
 /// One connection's way to its client's cache.
@@ -186,6 +202,21 @@ impl ReplyCache {
         peer: SocketAddr,
         stream: Arc<ReplyStream>,
     ) -> ClientCache {
+        self.enter(peer, stream, false)
+    }
+
+    /// The same for the one call of a datagram. Its copies come from the same port, and its reply counts as
+    /// read.
+    pub(super) fn datagram(self: &Arc<Self>, peer: SocketAddr) -> ClientCache {
+        self.enter(peer, Arc::new(ReplyStream::new(Box::new(NoTransport))), true)
+    }
+
+    fn enter(
+        self: &Arc<Self>,
+        peer: SocketAddr,
+        stream: Arc<ReplyStream>,
+        datagram: bool,
+    ) -> ClientCache {
         // An IPv4 client is the same by whichever listener it comes.
         let (client, address) = (ClientAddress::of(peer.ip()), peer.ip().to_canonical());
         let mut clients = self.clients.lock();
@@ -198,7 +229,7 @@ impl ReplyCache {
         presence.connections += 1;
         let calls = presence.calls.clone();
         let number = self.connected.fetch_add(1, Ordering::Relaxed);
-        let connection = Connection { address, port: peer.port(), number, stream };
+        let connection = Connection { address, port: peer.port(), number, stream, datagram };
         ClientCache {
             cache: self.clone(),
             client,

@@ -514,3 +514,27 @@ async fn a_call_that_ended_without_a_record_is_not_ended_twice() {
     let _second = peer.run(1);
     assert!(matches!(peer.begin(1), Begin::Wait(..)));
 }
+
+/// A datagram from a port: what the cache makes of it.
+fn datagram(cache: &Arc<ReplyCache>, peer: &str, xid: u32) -> Begin {
+    let client = cache.datagram(peer.parse().unwrap());
+    client.begin(client.id(&header(xid), &[]), || true)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_datagram_is_a_copy_of_those_from_its_port_alone() {
+    let cache = cache();
+    let Begin::Run(first, _) = datagram(&cache, "10.0.0.1:700", 1) else { panic!("it is new") };
+    let Begin::Wait(turn, _) = datagram(&cache, "10.0.0.1:700", 1) else { panic!("a copy") };
+    pass(LONG).await;
+    let Begin::Run(other, _) = datagram(&cache, "10.0.0.1:701", 1) else { panic!("another") };
+    assert!(other.finish(reply(4), false).is_some());
+    assert!(first.finish(reply(4), false).is_none(), "its copy is answered");
+    assert!(matches!(turn.await, Ok(Handoff::Reply(_))));
+    pass(LONG).await;
+    assert!(matches!(datagram(&cache, "10.0.0.1:700", 1), Begin::Recorded(..)));
+    assert!(matches!(datagram(&cache, "10.0.0.1:702", 1), Begin::Run(..)));
+    assert!(matches!(datagram(&cache, "10.0.0.2:700", 1), Begin::Run(..)));
+    pass(READ).await;
+    assert!(matches!(datagram(&cache, "10.0.0.1:700", 1), Begin::Run(..)));
+}

@@ -16,10 +16,13 @@ use trunkfs::content::{
 use trunkfs::metadata::memory::MemoryStore;
 use trunkfs::metadata::postgres::{PostgresStore, Settings};
 use trunkfs::metadata::sqlite::{self, SqliteStore};
-use trunkfs::metadata::{Invariants, RootSpec, ShareSpec};
+use trunkfs::metadata::{Invariants, Locks, RootSpec, ShareSpec};
 use trunkfs::mount::Mount;
-use trunkfs::net::{Server, ServerSettings};
+use trunkfs::net::{Server, ServerSettings, Service};
 use trunkfs::nfs3::Nfs3;
+use trunkfs::nlm::{self, LockService, LockStores, Nlm};
+use trunkfs::nsm::Nsm;
+use trunkfs::rpc::{Program, Protocol};
 use trunkfs::types::{FileHandle, ShareName};
 use trunkfs::vfs::{Access, ClientRule, ExportSettings, GroupSource, Squash, Vfs, WriteBehind};
 use uuid::Uuid;
@@ -34,6 +37,9 @@ use crate::s3::S3Server;
 
 /// Whom squashed callers are taken for: uid and gid.
 pub(crate) const ANONYMOUS: (u32, u32) = (65_534, 65_533);
+
+/// Where the server looks for clients' port mappers.
+pub(crate) const MAPPER_PORT: u16 = 10_111;
 
 /// A share whose name is as long as may be, so that its handles have 64 bytes.
 pub(crate) const LONG_SHARE: &str = "/a-share-whose-name-has-32-bytes";
@@ -195,6 +201,11 @@ impl Stores {
         Self { metadata: Arc::new(MemoryStore::new()), content, durable: None }
     }
 
+    /// The locks, as administrators see them.
+    pub(crate) fn locks(&self) -> Arc<dyn Locks> {
+        self.metadata.clone()
+    }
+
     /// How to reach the database of durable ones.
     pub(crate) fn database(&self) -> Settings {
         let durable = self.durable.as_ref().expect("durable stores");
@@ -260,6 +271,10 @@ impl Durable {
 #[derive(Debug)]
 pub(crate) struct TestServer {
     pub(crate) address: SocketAddr,
+    /// Another address of the server, which has locks alone.
+    pub(crate) other: SocketAddr,
+    /// Where locks are served over UDP.
+    pub(crate) udp: SocketAddr,
     roots: Vec<(&'static str, Handle)>,
     stores: Option<Stores>,
     shutdown: CancellationToken,
@@ -323,22 +338,41 @@ impl TestServer {
             });
         }
         let vfs = Vfs::new(exports).unwrap();
+        let store = |(name, ..): (&str, u32, Vec<ClientRule>)| {
+            let store: Arc<dyn Locks> = stores.metadata.clone();
+            (ShareName::parse(name).unwrap(), store)
+        };
+        let locks: LockStores = shares().into_iter().map(store).collect();
+        let lock_settings = nlm::Settings { mapper_port: MAPPER_PORT, ..nlm::Settings::default() };
+        let locks = LockService::new(vfs.clone(), locks, &lock_settings);
+        let mut of_locks: Vec<Arc<dyn Program>> = vec![Arc::new(Nsm::new(locks.clone()))];
+        let versions = Nlm::versions(&locks);
+        of_locks.extend(versions.into_iter().map(|it| Arc::new(it) as Arc<dyn Program>));
         let mut settings = ServerSettings::new(vec!["127.0.0.1:0".parse().unwrap()]);
         // A busy machine is no reason to ask for patience.
         settings.request_timeout = PATIENCE;
         change(&mut settings);
-        let server = Server::bind(
-            settings,
-            vec![Arc::new(Nfs3::new(vfs.clone())), Arc::new(Mount::new(vfs.clone()))],
-        );
-        let server = server.await.unwrap();
+        let mut programs: Vec<Arc<dyn Program>> =
+            vec![Arc::new(Nfs3::new(vfs.clone())), Arc::new(Mount::new(vfs.clone()))];
+        programs.extend_from_slice(&of_locks);
+        let mut server = Server::bind(settings, programs).await.unwrap();
+        let mut beside = [("127.0.0.9:0", Protocol::Tcp), ("127.0.0.1:0", Protocol::Udp)]
+            .map(|(address, protocol)| (address.parse().unwrap(), protocol));
+        for (address, protocol) in &mut beside {
+            let service =
+                Service { address: *address, protocol: *protocol, programs: of_locks.clone() };
+            *address = server.also(service).await.unwrap();
+        }
+        let [(other, _), (udp, _)] = beside;
         let (address, shutdown) = (server.local_addr(), CancellationToken::new());
         let token = shutdown.clone();
         let task = tokio::spawn(async move {
-            let (ran, ()) = tokio::join!(server.run(token.clone()), vfs.maintain(token));
+            let locking = locks.run(token.clone());
+            let (ran, (), ()) =
+                tokio::join!(server.run(token.clone()), vfs.maintain(token), locking);
             ran.unwrap();
         });
-        Self { address, roots, stores: Some(stores), shutdown, task: Some(task) }
+        Self { address, other, udp, roots, stores: Some(stores), shutdown, task: Some(task) }
     }
 
     /// Ends the server without flushing anything, as a crash does, and gives back what it stood on.

@@ -5,12 +5,12 @@
 //! `nfs::<file>::<pair>::<case>`.
 
 mod args;
-mod client;
+pub(crate) mod client;
 mod create;
 mod exclusive;
 mod exports;
 mod filesystem;
-mod fixture;
+pub(crate) mod fixture;
 mod getattr;
 mod given_up;
 mod handles;
@@ -32,10 +32,10 @@ mod rename;
 mod replay;
 mod restart;
 mod results;
-mod rpc;
+pub(crate) mod rpc;
 mod setattr;
 mod times;
-mod types;
+pub(crate) mod types;
 mod used;
 mod wcc;
 mod write;
