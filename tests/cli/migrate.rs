@@ -180,7 +180,7 @@ async fn a_schema_of_another_program_is_refused() {
     }
     said(&migrate(&folder, &["status"]).await, 4, &["later       foreign  2030", "unsupported: "]);
 
-    let other = "DELETE FROM refinery_schema_history WHERE version = 10;
+    let other = "DELETE FROM refinery_schema_history WHERE version = 11;
                  UPDATE refinery_schema_history SET checksum = '12' WHERE version = 1";
     client.batch_execute(other).await.unwrap();
     let words =
@@ -242,7 +242,7 @@ async fn the_database_is_found_in_the_order_that_is_said() {
     std::fs::write(folder.path().join("t.yaml"), two).unwrap();
     run(with(&[], "")).await.failed_with(2, &["several metadata stores", "--store: main, other"]);
     let none = run(trunkfs(folder.path(), &["migrate", "status", "--data", "new"])).await;
-    said(&none, 3, &["new/metadata.sqlite\n", "1        tables  pending"]);
+    said(&none, 3, &["new/metadata.sqlite\n", "1        tables   pending"]);
     assert!(!folder.path().join("new").exists(), "status makes nothing");
     let (mut silent, closed) = (here.clone(), Reserved::new());
     silent.target.hosts[0].port = closed.port;
@@ -263,12 +263,12 @@ async fn a_sqlite_file_is_looked_at_and_brought_up_to_date() {
     said(
         &migrate(&["up"]).await,
         0,
-        &[file, "applied V1 tables in ", "applied V3 locks in ", "the schema has version 3"],
+        &[file, "applied V1 tables in ", "applied V4 replies in ", "the schema has version 4"],
     );
-    said(&migrate(&["up"]).await, 0, &[file, "nothing to do: the schema has version 3"]);
+    said(&migrate(&["up"]).await, 0, &[file, "nothing to do: the schema has version 4"]);
     let serve = ["--listen", "127.0.0.1:0", "--data", "data"];
     let server = Running::start(folder.path(), &serve, 1).await;
-    said(&migrate(&["status"]).await, 0, &["1        tables  applied  2", "up to date: version 3"]);
+    said(&migrate(&["status"]).await, 0, &["1        tables   applied  2", "up to date: version 4"]);
     let json = migrate(&["status", "--json"]).await;
     said(&json, 0, &["\"state\":\"current\""]);
     migrate(&["down", "--yes"]).await.failed_with(1, &["metadata.sqlite", "a copy of the file"]);
@@ -453,10 +453,10 @@ async fn migrations_take_turns() {
     said(
         &first,
         0,
-        &["applied V1", "applied V9", "applied V10 slow in ", "the schema has version 10"],
+        &["applied V1", "applied V10", "applied V11 slow in ", "the schema has version 11"],
     );
     let second = ended(second).await;
-    said(&second, 0, &["nothing to do: the schema has version 10"]);
+    said(&second, 0, &["nothing to do: the schema has version 11"]);
     assert!(!second.out.contains("applied V"), "{second:?}");
 }
 
@@ -483,7 +483,7 @@ async fn a_migration_that_is_killed_or_stopped_leaves_the_version_before() {
         let slow = watch.query_one("SELECT to_regclass('slow') IS NULL", &[]).await.unwrap();
         assert!(slow.get::<_, bool>(0));
     }
-    said(&migrate(&folder, &words).await, 0, &["applied V10 slow", "the schema has version 10"]);
+    said(&migrate(&folder, &words).await, 0, &["applied V11 slow", "the schema has version 11"]);
 }
 
 #[tokio::test]

@@ -372,14 +372,14 @@ async fn a_folder_is_checked() {
     let settings = database.settings();
     up(&settings, None).await;
     let cases: [(&[(&str, &str)], &str); 6] = [
-        (&[("V9.5__half.sql", "SELECT 1;")], "V9.5__half.sql is not of the form"),
-        (&[("U9__loose.sql", "SELECT 1;")], "U9__loose.sql is not of the form"),
-        (&[("V9__a-b.sql", "SELECT 1;")], "V9__a-b.sql is not of the form"),
+        (&[("V90.5__half.sql", "SELECT 1;")], "V90.5__half.sql is not of the form"),
+        (&[("U90__loose.sql", "SELECT 1;")], "U90__loose.sql is not of the form"),
+        (&[("V90__a-b.sql", "SELECT 1;")], "V90__a-b.sql is not of the form"),
         (&[("V02__again.sql", "SELECT 1;")], "two files have version 2"),
-        (&[("V9__more.down.sql", "SELECT 1;")], "version 9 has a .down.sql but no .sql"),
+        (&[("V90__more.down.sql", "SELECT 1;")], "version 90 has a .down.sql but no .sql"),
         (
-            &[("V9__a.sql", "SELECT 1;"), ("V9__b.down.sql", "SELECT 1;")],
-            "the two files of version 9 have different names",
+            &[("V90__a.sql", "SELECT 1;"), ("V90__b.down.sql", "SELECT 1;")],
+            "the two files of version 90 have different names",
         ),
     ];
     for (files, word) in cases {
