@@ -10,6 +10,7 @@
 //! - UNLOCK, CANCEL and FREE_ALL act on what the caller's own address has. A name alone gives nothing back.
 //! - A connection that ends gives nothing back: clients close idle ones.
 
+mod attempts;
 mod callbacks;
 mod ports;
 mod procedures;

@@ -14,11 +14,13 @@ use tokio_util::sync::CancellationToken;
 use trunkfs::content::{FilesystemContent, FilesystemSettings};
 use trunkfs::metadata::memory::MemoryStore;
 use trunkfs::metadata::{
-    CreateHow, MetadataStore as _, Namespace as _, RootSpec, SetAttributes, ShareSpec,
+    CreateHow, Locks, MetadataStore as _, Namespace as _, RootSpec, SetAttributes, ShareSpec,
 };
 use trunkfs::mount::Mount;
 use trunkfs::net::{Server, ServerSettings};
 use trunkfs::nfs3::Nfs3;
+use trunkfs::nlm::{self, LockService, LockStores, Nlm};
+use trunkfs::nsm::Nsm;
 use trunkfs::types::{Context, FileHandle, Name, ObjectId, ShareName, SymlinkTarget};
 use trunkfs::vfs::{Access, ClientRule, ExportSettings, GroupSource, Squash, Vfs, WriteBehind};
 
@@ -28,6 +30,8 @@ use crate::mutate::mutated;
 
 /// Calls of a Linux client on a mount of `/export`, one a line in hexadecimal digits.
 const CORPUS: &str = include_str!("corpus/linux.records");
+/// Calls of lock managers and status monitors.
+const LOCKS: &str = include_str!("corpus/locks.records");
 /// How a handle of `/export` begins, and its length.
 const HANDLE_START: &[u8] = b"L2V4cG9yd";
 const HANDLE_BYTES: usize = 32;
@@ -35,6 +39,8 @@ const HANDLE_BYTES: usize = 32;
 const BOUND: usize = 64 << 20;
 const NFS: u32 = 100_003;
 const MOUNT: u32 = 100_005;
+const NLM: u32 = 100_021;
+const NSM: u32 = 100_024;
 
 /// RFC 1813 section 2.6.
 const NFS_STATUS: [u32; 29] = [
@@ -92,20 +98,31 @@ impl Fixture {
             groups: GroupSource::Client,
             share,
             rules: vec![rule],
-            metadata,
+            metadata: metadata.clone(),
             content,
             write_behind: WriteBehind::default(),
         };
         let vfs = Vfs::new(vec![export]).unwrap();
         let mut settings = ServerSettings::new(vec!["127.0.0.1:0".parse().unwrap()]);
         settings.request_timeout = PATIENCE;
-        let programs: Vec<Arc<dyn trunkfs::rpc::Program>> =
+        let mut programs: Vec<Arc<dyn trunkfs::rpc::Program>> =
             vec![Arc::new(Nfs3::new(vfs.clone())), Arc::new(Mount::new(vfs.clone()))];
+        let store: Arc<dyn Locks> = metadata;
+        let stores = LockStores::from([(ShareName::parse("/export").unwrap(), store)]);
+        // No client has a port mapper at that port.
+        let settings_of_locks = nlm::Settings { mapper_port: 1, ..nlm::Settings::default() };
+        let locks = LockService::new(vfs.clone(), stores, &settings_of_locks);
+        programs.push(Arc::new(Nsm::new(locks.clone())));
+        for version in Nlm::versions(&locks) {
+            programs.push(Arc::new(version));
+        }
         let server = Server::bind(settings, programs).await.unwrap();
         let (address, shutdown) = (server.local_addr(), CancellationToken::new());
         let token = shutdown.clone();
         let task = tokio::spawn(async move {
-            let (ran, ()) = tokio::join!(server.run(token.clone()), vfs.maintain(token));
+            let locking = locks.run(token.clone());
+            let (ran, (), ()) =
+                tokio::join!(server.run(token.clone()), vfs.maintain(token), locking);
             ran.unwrap();
         });
         Self { address, handles, shutdown, task, _folder: folder }
@@ -136,7 +153,7 @@ impl Fixture {
 
 fn records() -> Vec<Vec<u8>> {
     let digit = |byte: u8| char::from(byte).to_digit(16).unwrap() as u8;
-    let lines = CORPUS.lines().filter(|line| !line.starts_with('#'));
+    let lines = CORPUS.lines().chain(LOCKS.lines()).filter(|line| !line.starts_with('#'));
     lines
         .map(|line| {
             line.as_bytes().chunks(2).map(|two| digit(two[0]) * 16 + digit(two[1])).collect()
@@ -159,10 +176,18 @@ fn check(record: &[u8], reply: &Reply) {
     let status = match (program, procedure) {
         (NFS, 1..) => &NFS_STATUS[..],
         (MOUNT, 1) => &MOUNT_STATUS[..],
+        (NLM, 1..=4 | 20..=22) => return check_lock(word(record, 4).unwrap(), results),
         _ => return,
     };
     let answered = word(results, 0).expect("a status");
     assert!(status.contains(&answered), "status {answered} of procedure {procedure}");
+}
+
+/// A cookie, and a status that the version has.
+fn check_lock(version: u32, results: &[u8]) {
+    let cookie = word(results, 0).expect("a cookie").div_ceil(4) as usize;
+    let status = word(results, 1 + cookie).expect("a status");
+    assert!(status <= if version == 4 { 9 } else { 4 }, "status {status} of version {version}");
 }
 
 /// The record in fragments.
@@ -188,7 +213,9 @@ fn the_corpus_has_every_procedure_that_a_mount_calls() {
         .map(|record| (word(record, 3).unwrap(), word(record, 5).unwrap()))
         .collect();
     let nfs = (1..=21).map(|procedure| (NFS, procedure));
-    let missing: Vec<_> = nfs.chain([(MOUNT, 1)]).filter(|it| !called.contains(it)).collect();
+    let locks = (0..=4).chain(6..=9).chain(11..=16).chain(20..=23).map(|it| (NLM, it));
+    let all = nfs.chain([(MOUNT, 1)]).chain(locks).chain((0..=6).map(|it| (NSM, it)));
+    let missing: Vec<_> = all.filter(|it| !called.contains(it)).collect();
     assert_eq!(missing, []);
 }
 

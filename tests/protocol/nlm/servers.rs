@@ -27,7 +27,8 @@ fn locks_outlive_their_server(t: &Fs) {
     let holder = Host::of(&server);
     assert_eq!(holder.ask(&file).range(0, 10).lock(), GRANTED);
     assert_eq!(holder.ask(&file).range(20, 10).shared().lock(), GRANTED);
-    let server = wait(async { TestServer::start(server.stop().reopened().await).await });
+    let stores = server.stop();
+    let server = wait(async { TestServer::start(stores.reopened().await).await });
     let holder = holder.by(server.address);
     let other = Host::of(&server);
     assert_eq!(other.ask(&file).range(9, 1).lock(), DENIED);
@@ -46,7 +47,8 @@ fn a_reservation_is_a_lock_after_a_restart(t: &Fs) {
     assert_eq!(waiter.ask(&file).block().lock(), BLOCKED);
     assert_eq!(holder.ask(&file).unlock(), GRANTED);
     waiter.manager.called();
-    let server = wait(async { TestServer::start(server.stop().reopened().await).await });
+    let stores = server.stop();
+    let server = wait(async { TestServer::start(stores.reopened().await).await });
     let (holder, waiter) = (holder.by(server.address), waiter.by(server.address));
     assert_eq!(holder.ask(&file).lock(), DENIED);
     assert_eq!(waiter.ask(&file).block().lock(), GRANTED);
