@@ -1,5 +1,5 @@
-//! From an object to its path, by the records of its share, which have each name beside its directory alone and
-//! are gone through once or a few times; and from a path to its object, by the keys of entries.
+//! From an object to its path, by the records of its share, which have each name beside its directory alone
+//! and are gone through once or a few times; and from a path to its object, by the keys of entries.
 
 use tokio::sync::mpsc;
 

@@ -1,5 +1,5 @@
-//! `trunkfs locks`: the locks of clients, asked of the metadata stores, and how to free those of a client that is
-//! gone for good.
+//! `trunkfs locks`: the locks of clients, asked of the metadata stores, and how to free those of a client
+//! that is gone for good.
 
 use std::net::IpAddr;
 

@@ -1,4 +1,5 @@
-//! SIGHUP, or the admin port: the configuration is read again, and what can change while the server runs is taken over.
+//! SIGHUP, or the admin port: the configuration is read again, and what can change while the server runs is
+//! taken over.
 
 use std::io::IsTerminal;
 use std::net::SocketAddr;

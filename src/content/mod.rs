@@ -91,8 +91,8 @@ pub trait ContentStore: std::fmt::Debug + Send + Sync + 'static {
     /// beyond, adds zeros up to it.
     async fn truncate(&self, call: &Call, id: ContentId, length: u64) -> Result<(), Error>;
 
-    /// Makes the content at least `length` bytes long, making it where it is missing: adds zeros up to it, and
-    /// cuts off nothing that anybody writes meanwhile. `false` where the store cannot do that.
+    /// Makes the content at least `length` bytes long, making it where it is missing: adds zeros up to it,
+    /// and cuts off nothing that anybody writes meanwhile. `false` where the store cannot do that.
     async fn extend(&self, call: &Call, id: ContentId, length: u64) -> Result<bool, Error>;
 
     /// Gives `to`, which nobody knows yet, the first `length` bytes of `from`, durably. Answers with how many

@@ -1,8 +1,9 @@
 //! Maintenance by itself: a round of jobs each day, each by one of the servers of a metadata store.
 //!
-//! A job is a command of this program in a process of its own, with the server's configuration and a low priority:
-//! a job that needs much memory, or fails, takes nothing from the server. What became of it is a setting of a
-//! metadata store, which all its servers read, and which a server writes before it begins: so one of them runs it.
+//! A job is a command of this program in a process of its own, with the server's configuration and a low
+//! priority: a job that needs much memory, or fails, takes nothing from the server. What became of it is a
+//! setting of a metadata store, which all its servers read, and which a server writes before it begins: so
+//! one of them runs it.
 
 mod command;
 mod outcome;
@@ -109,8 +110,8 @@ impl Maintenance {
         }
     }
 
-    /// Waits for the next round, and answers with its time: where a round was missed, or was interrupted, a few
-    /// minutes after the start.
+    /// Waits for the next round, and answers with its time: where a round was missed, or was interrupted, a
+    /// few minutes after the start.
     async fn wait(&self, is_first: bool) -> u64 {
         let mut at = self.settings.start.map(|start| start.next(schedule::now()));
         self.look().await;

@@ -60,8 +60,8 @@ pub(super) fn day(seconds: u64) -> u64 {
     seconds / DAY
 }
 
-/// Whether a job is due in the round that began at `round`, by what is recorded of it. `days` are those between two
-/// successes.
+/// Whether a job is due in the round that began at `round`, by what is recorded of it. `days` are those
+/// between two successes.
 pub(super) fn is_due(record: Option<&Record>, round: u64, days: u32, now: u64) -> bool {
     let Some(record) = record else { return true };
     if record.is_running(now) {

@@ -40,8 +40,8 @@ pub trait Namespace: std::fmt::Debug + Send + Sync + 'static {
 
     /// Sets attributes (section 3.3.2). A guard that does not equal the ctime is [`Error::NotSync`].
     /// A size of 0 gives the file new, empty content and frees the old; another size bumps the content's
-    /// version and leaves the bytes to the caller, or gives the file [`SetAttributes::content`]. Size: directories [`Error::IsDirectory`], what is no
-    /// regular file [`Error::Invalid`].
+    /// version and leaves the bytes to the caller, or gives the file [`SetAttributes::content`]. Size:
+    /// directories [`Error::IsDirectory`], what is no regular file [`Error::Invalid`].
     async fn setattr(
         &self,
         cx: &Context,

@@ -1,8 +1,8 @@
 //! Replies that outlive the server that gave them. A change records the call that asked for it, in its own
 //! transaction: a repeat that another server gets, or the next start, is told what the call came to.
 //!
-//! Only success is recorded, with the object that the call has made: the reply's other attributes are those of
-//! the time of the repeat.
+//! Only success is recorded, with the object that the call has made: the reply's other attributes are those
+//! of the time of the repeat.
 
 use super::single_writer::Tables;
 use super::{Created, FlushOutcome, LinkTarget, Removed, Renamed, SettingDone, ZeroingOutcome};

@@ -121,8 +121,8 @@ pub fn may_read(credentials: &Credentials, file: &Attributes) -> Result<(), Erro
     )
 }
 
-/// Locks of either kind: read or write permission, or ownership. flock(2) takes an exclusive one on a file that
-/// was opened to read.
+/// Locks of either kind: read or write permission, or ownership. flock(2) takes an exclusive one on a file
+/// that was opened to read.
 ///
 /// # Errors
 /// [`Error::IsDirectory`], [`Error::Invalid`] for other kinds, [`Error::AccessDenied`].

@@ -6,13 +6,13 @@
 //!
 //! - GRANTED makes the reservation a lock.
 //! - DENIED drops it, unless another attempt had no answer: a client that took that one refuses the next, and
-//!   holds the lock. Then nothing is sent any more, and the reservation stays until the client's poll, CANCEL,
-//!   UNLOCK or reboot.
-//! - An UNLOCK of more than the reservation asks anew: of the attempts before it GRANTED still counts, DENIED does
-//!   not. An answer that came before the UNLOCK is settled before it.
+//!   holds the lock. Then nothing is sent any more, and the reservation stays until the client's poll,
+//!   CANCEL, UNLOCK or reboot.
+//! - An UNLOCK of more than the reservation asks anew: of the attempts before it GRANTED still counts, DENIED
+//!   does not. An answer that came before the UNLOCK is settled before it.
 //! - DENIED_GRACE_PERIOD: again in a while.
-//! - Where nothing reached the client the reservation is dropped, and others have their turn; the client's poll
-//!   takes its place among the waiters anew.
+//! - Where nothing reached the client the reservation is dropped, and others have their turn; the client's
+//!   poll takes its place among the waiters anew.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -96,8 +96,8 @@ enum Told {
     Again { whole: bool },
 }
 
-/// Held from an answer until it is settled, and by calls of the owner that meet the reservation: what came first
-/// is done first.
+/// Held from an answer until it is settled, and by calls of the owner that meet the reservation: what came
+/// first is done first.
 type Turn = OwnedMutexGuard<()>;
 
 #[derive(Debug)]

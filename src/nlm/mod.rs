@@ -1,10 +1,10 @@
-//! The network lock manager (X/Open XNFS chapters 10 and 14), versions 1, 3 and 4: locks on ranges of files, as
-//! fcntl(2) and flock(2) of clients take them. NFS version 3 has none of its own.
+//! The network lock manager (X/Open XNFS chapters 10 and 14), versions 1, 3 and 4: locks on ranges of files,
+//! as fcntl(2) and flock(2) of clients take them. NFS version 3 has none of its own.
 //!
 //! - A lock's owner is the client's address and name, the address of ours that it called, and the svid. Two
 //!   mounts of one client by two of our addresses are two clients: both count their svids from 0.
-//! - Locks are rows of the metadata store, durable before the reply: they outlive the server, and no client has
-//!   to reclaim anything.
+//! - Locks are rows of the metadata store, durable before the reply: they outlive the server, and no client
+//!   has to reclaim anything.
 //! - UNLOCK never fails, and LOCK with block never answers DENIED. What passes is DENIED_GRACE_PERIOD; to a
 //!   reclaim, which clients try but once, there is no reply.
 //! - UNLOCK, CANCEL and FREE_ALL act on what the caller's own address has. A name alone gives nothing back.

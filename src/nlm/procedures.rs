@@ -92,8 +92,8 @@ impl Procedure {
         }
     }
 
-    /// Whether it takes or asks for something of a file, for which its caller must be admitted. Giving back is
-    /// open to all.
+    /// Whether it takes or asks for something of a file, for which its caller must be admitted. Giving back
+    /// is open to all.
     pub(super) fn looks_at_file(self) -> bool {
         match self {
             Self::Synchronous(Operation::Test | Operation::Lock)
@@ -111,8 +111,8 @@ impl Procedure {
         }
     }
 
-    /// All are idempotent, but a late copy is not: a LOCK that comes after its owner's UNLOCK takes a lock that
-    /// nobody gives back, and a late UNLOCK gives a new lock back.
+    /// All are idempotent, but a late copy is not: a LOCK that comes after its owner's UNLOCK takes a lock
+    /// that nobody gives back, and a late UNLOCK gives a new lock back.
     pub(super) fn is_replayed(self) -> bool {
         match self {
             Self::Null

@@ -1,8 +1,8 @@
 //! The `_RES` calls: a client that sends a procedure's `_MSG` form gets the results by a call of its lock
 //! manager, at the port that its port mapper names. The source port of its own call is a throw-away socket.
 //!
-//! A result is sent once. A client that has not got it sends its call again; a copy that the reply cache knows
-//! sends the result again.
+//! A result is sent once. A client that has not got it sends its call again; a copy that the reply cache
+//! knows sends the result again.
 
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;

@@ -1,5 +1,5 @@
-//! What the procedures do, apart from their form on the wire: checks, one operation of a store, and what follows
-//! from it.
+//! What the procedures do, apart from their form on the wire: checks, one operation of a store, and what
+//! follows from it.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;

@@ -1,8 +1,8 @@
 //! Arguments and results on the wire (X/Open XNFS chapter 14): `nlm_*` of versions 1 and 3, whose offsets and
 //! lengths have 32 bits, and `nlm4_*` of version 4, where they have 64.
 //!
-//! A string or netobj of more than 1,024 bytes cannot be decoded. A boolean is true unless it is 0, since some
-//! clients send other values than 1.
+//! A string or netobj of more than 1,024 bytes cannot be decoded. A boolean is true unless it is 0, since
+//! some clients send other values than 1.
 
 use bytes::Bytes;
 

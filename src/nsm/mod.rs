@@ -1,12 +1,12 @@
 //! The network status monitor (X/Open XNFS chapter 11), version 1: clients that have rebooted say so by
 //! SM_NOTIFY, and their locks are freed.
 //!
-//! Nothing else is done for anybody: a client's SM_MON is for its own status monitor, so that this one answers
-//! that it fails, records nothing and calls nobody. The server's own state does not change at a restart, which
-//! loses no lock.
+//! Nothing else is done for anybody: a client's SM_MON is for its own status monitor, so that this one
+//! answers that it fails, records nothing and calls nobody. The server's own state does not change at a
+//! restart, which loses no lock.
 //!
-//! A notice counts for the address that it comes from. UDP can be forged by who is in the path, as every call of
-//! NFS can be that carries a uid: the networks of the shares are the border.
+//! A notice counts for the address that it comes from. UDP can be forged by who is in the path, as every call
+//! of NFS can be that carries a uid: the networks of the shares are the border.
 
 use std::sync::Arc;
 

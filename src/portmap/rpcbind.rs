@@ -35,7 +35,8 @@ const LOOK_UP: Duration = Duration::from_secs(60);
 const LOOK_UP_AGAIN: Duration = Duration::from_secs(10);
 
 /// The lock manager and the status monitor. The kernel of a machine that mounts NFS itself has registered its
-/// own lock manager, and with it comes rpc.statd(8): those stay, and everything else is registered all the same.
+/// own lock manager, and with it comes rpc.statd(8): those stay, and everything else is registered all the
+/// same.
 const LOCK_MANAGER: u32 = 100_021;
 const STATUS_MONITOR: u32 = 100_024;
 
@@ -165,8 +166,8 @@ impl Rpcbind {
         timeout(CALL_TIME, connect).await.unwrap_or_else(|_| Err(timed_out()))
     }
 
-    /// Registers programs, all or none but those of [`Elsewhere`]. Entries that are there already stay; one whose
-    /// program is not served any more is replaced.
+    /// Registers programs, all or none but those of [`Elsewhere`]. Entries that are there already stay; one
+    /// whose program is not served any more is replaced.
     ///
     /// # Errors
     /// [`RpcbindError`].

@@ -165,8 +165,8 @@ pub enum ShareNameError {
 }
 
 impl ShareName {
-    /// The share whose name `path` begins with, of several the one of the longest name, and the components of the
-    /// path below its root. Repeated and trailing slashes, and `.`, count for nothing.
+    /// The share whose name `path` begins with, of several the one of the longest name, and the components of
+    /// the path below its root. Repeated and trailing slashes, and `.`, count for nothing.
     pub fn longest_in<S>(
         path: &[u8],
         shares: impl IntoIterator<Item = S>,

@@ -6,8 +6,8 @@ use crate::metadata::rules;
 use crate::types::{Caller, FileHandle};
 
 impl Vfs {
-    /// Whether the caller may lock a file, or ask for its locks: the share's rules, then permission. A share that
-    /// is read-only has locks too.
+    /// Whether the caller may lock a file, or ask for its locks: the share's rules, then permission. A share
+    /// that is read-only has locks too.
     ///
     /// # Errors
     /// Those of the rules, of GETATTR, and of [`rules::may_lock`].

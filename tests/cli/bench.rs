@@ -93,17 +93,14 @@ async fn every_workload_runs_on(metadata: &str) {
             assert!(number("client_cpu_us_per_call") >= 0.0, "{it}");
         }
         let name = it["workload"].as_str().unwrap();
+        // On a busy machine a short run of the mix may have no call of a kind.
+        let calls = |of: [&str; 2]| of.iter().any(|call| !it["procedures"][call].is_null());
         let has_data = name.starts_with("read-") || name.starts_with("write-");
-        assert_eq!(
-            number("bytes") > 0.0,
-            has_data || ["mixed", "small-files"].contains(&name),
-            "{it}"
-        );
-        assert_eq!(
-            name == "readdir" || name == "readdirplus" || name == "mixed",
-            number("entries") > 0.0,
-            "{it}"
-        );
+        let mixed_data = name == "mixed" && calls(["READ", "WRITE"]);
+        assert_eq!(number("bytes") > 0.0, has_data || mixed_data || name == "small-files", "{it}");
+        let lists = name.starts_with("readdir");
+        let mixed_lists = name == "mixed" && calls(["READDIR", "READDIRPLUS"]);
+        assert_eq!(number("entries") > 0.0, lists || mixed_lists, "{it}");
         // Unstable writes are durable at the end.
         let commits = it["procedures"]["COMMIT"]["calls"].as_u64().unwrap_or(0);
         let unstable = name.starts_with("write-") && !name.ends_with("-sync");

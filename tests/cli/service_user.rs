@@ -1,5 +1,5 @@
-//! The server of packaging/'s unit as systemd runs it, and maintenance commands beside it: one user without privileges, credentials in a
-//! folder, the unit's folders, and everything else read-only.
+//! The server of packaging/'s unit as systemd runs it, and maintenance commands beside it: one user without
+//! privileges, credentials in a folder, the unit's folders, and everything else read-only.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};

@@ -203,8 +203,8 @@ pub(crate) async fn one_client(mut client: Client, rounds: usize, span: u64, see
     }
 }
 
-/// Clients of one file, each with a part of its own, and one that changes the size behind all parts: each finds
-/// in its part what it has written.
+/// Clients of one file, each with a part of its own, and one that changes the size behind all parts: each
+/// finds in its part what it has written.
 pub(crate) async fn many_clients(
     servers: Vec<Arc<Vfs>>,
     file: FileHandle,

@@ -148,9 +148,9 @@ impl OpenFile {
         }
     }
 
-    /// Takes the first `length` bytes of `source`, which has as many, into this file, which is new: by sharing
-    /// its blocks where the file system can (ioctl_ficlone(2)), else its extents one after the other. `wanted`
-    /// is asked in between.
+    /// Takes the first `length` bytes of `source`, which has as many, into this file, which is new: by
+    /// sharing its blocks where the file system can (ioctl_ficlone(2)), else its extents one after the other.
+    /// `wanted` is asked in between.
     pub(super) fn copy_from(
         &self,
         folder: &Folder,

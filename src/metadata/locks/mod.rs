@@ -3,14 +3,15 @@
 //!
 //! # Contract
 //! - Locks are advisory: no operation of [`super::Namespace`] looks at them.
-//! - One method is one operation: wholly done or not at all, durable before it returns. A repeat of a call whose
-//!   answer was lost gives the same answer and the same state, as long as its owner has not called otherwise
-//!   since.
+//! - One method is one operation: wholly done or not at all, durable before it returns. A repeat of a call
+//!   whose answer was lost gives the same answer and the same state, as long as its owner has not called
+//!   otherwise since.
 //! - Two owners never hold an overlapping range, unless both hold it shared. A reservation counts as held.
 //! - The rows of one owner and file do not overlap, and neighbours are of different kinds.
-//! - A removed file has no locks: [`Locks::lock`] and [`Locks::share_file`] answer [`Error::Stale`]; what takes
-//!   something back succeeds.
-//! - [`Error::Unavailable`] and [`Error::Cancelled`] say that nothing was changed, or that a repeat finds out.
+//! - A removed file has no locks: [`Locks::lock`] and [`Locks::share_file`] answer [`Error::Stale`]; what
+//!   takes something back succeeds.
+//! - [`Error::Unavailable`] and [`Error::Cancelled`] say that nothing was changed, or that a repeat finds
+//!   out.
 //!
 //! # Waiting
 //! A lock that conflicts and may block becomes a *waiter* of the process whose store took it. What frees a
@@ -106,9 +107,9 @@ pub trait Locks: LockRecords {
         accepted: bool,
     ) -> Result<Settled, Error>;
 
-    /// Frees the locks, waiters, reservations and share reservations of clients that have rebooted (SM_NOTIFY)
-    /// or say so themselves (FREE_ALL). A store may do so in portions of some hundred files, each wholly or not
-    /// at all; a repeat frees the rest.
+    /// Frees the locks, waiters, reservations and share reservations of clients that have rebooted
+    /// (SM_NOTIFY) or say so themselves (FREE_ALL). A store may do so in portions of some hundred files, each
+    /// wholly or not at all; a repeat frees the rest.
     async fn free_client(&self, call: &Call, which: &WhichClients) -> Result<Freed, Error>;
 
     /// Takes a share reservation (X/Open XNFS 14.1, NLM_SHARE); one of the same file, client and oh gives

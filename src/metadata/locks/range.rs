@@ -59,8 +59,8 @@ impl LockRange {
         (self.first, length)
     }
 
-    /// Offset and length as versions 1 and 3 write them: what lies beyond their 32 bits is shown as their last
-    /// byte.
+    /// Offset and length as versions 1 and 3 write them: what lies beyond their 32 bits is shown as their
+    /// last byte.
     #[must_use]
     pub fn to_wire_32(self) -> (u32, u32) {
         let offset = u32::try_from(self.first).unwrap_or(u32::MAX);

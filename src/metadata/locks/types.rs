@@ -42,8 +42,8 @@ impl fmt::Debug for LockBytes {
     }
 }
 
-/// A client as owners of locks know it. Two mounts of one client by two addresses of ours are two clients: both
-/// count their svids from 0.
+/// A client as owners of locks know it. Two mounts of one client by two addresses of ours are two clients:
+/// both count their svids from 0.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LockClient {
     /// The client's address, canonical.

@@ -1,15 +1,15 @@
 //! Files that several servers may write to.
 //!
 //! A server that stands still for a while may do at any later time what it was about to do, and nothing keeps
-//! its bytes from a shared folder. So nothing is cut off or zeroed where it is: a file that becomes shorter gets
-//! other content, a copy of its first bytes, in the one update that sets the size, and only if the file is
-//! still what the copy was made from. What is written late to the content of before is nobody's. Beyond the
-//! end of such content lies only what was written to this file, there, since it got that content.
+//! its bytes from a shared folder. So nothing is cut off or zeroed where it is: a file that becomes shorter
+//! gets other content, a copy of its first bytes, in the one update that sets the size, and only if the file
+//! is still what the copy was made from. What is written late to the content of before is nobody's. Beyond
+//! the end of such content lies only what was written to this file, there, since it got that content.
 //!
 //! A server knows of the writes that came to itself. A COMMIT that comes to another one is answered with
-//! another verifier, so the client sends its data again; a client whose calls are spread over servers for good
-//! would never end. A server that finds signs of that answers writes to the file when they are durable, and a
-//! COMMIT for writes that are all unknown moves the content's version, which every server sees.
+//! another verifier, so the client sends its data again; a client whose calls are spread over servers for
+//! good would never end. A server that finds signs of that answers writes to the file when they are durable,
+//! and a COMMIT for writes that are all unknown moves the content's version, which every server sees.
 
 use std::time::Duration;
 
@@ -162,8 +162,8 @@ impl Export {
         Ok(clean)
     }
 
-    /// Sets attributes with the size of `file`, for which content may have been made; `None` where the file is
-    /// another by now.
+    /// Sets attributes with the size of `file`, for which content may have been made; `None` where the file
+    /// is another by now.
     async fn set_content(
         &self,
         cx: &Context,

@@ -173,8 +173,8 @@ impl Export {
         Ok(begun)
     }
 
-    /// Cuts or extends content where it is, for as long as this process is alone. A repeat makes whole what the
-    /// end of a licence has stopped.
+    /// Cuts or extends content where it is, for as long as this process is alone. A repeat makes whole what
+    /// the end of a licence has stopped.
     async fn truncate_alone(
         &self,
         sole: &Sole,

@@ -229,7 +229,8 @@ impl Overlay {
         self.pending.is_some_and(|pending| pending.unattended)
     }
 
-    /// Notes a write: what the file was seen as before and is seen as from now on, the number of the write, and whether unflushed writes to other content were dropped.
+    /// Notes a write: what the file was seen as before and is seen as from now on, the number of the write,
+    /// and whether unflushed writes to other content were dropped.
     pub(super) fn record(
         &mut self,
         committed: &Attributes,

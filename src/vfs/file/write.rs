@@ -181,8 +181,8 @@ impl Export {
     }
 }
 
-/// A write whose call waits until it is durable. Where the call ends before that, the client may send it again
-/// to another server, and this one must not store it over what comes after.
+/// A write whose call waits until it is durable. Where the call ends before that, the client may send it
+/// again to another server, and this one must not store it over what comes after.
 struct Unanswered<'a>(&'a FileState);
 
 impl Unanswered<'_> {

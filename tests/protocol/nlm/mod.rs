@@ -1,5 +1,5 @@
-//! The lock manager and the status monitor over the wire (X/Open XNFS chapters 10, 11 and 14), on every kind of
-//! metadata store, with clients that have a port mapper and a lock manager of their own.
+//! The lock manager and the status monitor over the wire (X/Open XNFS chapters 10, 11 and 14), on every kind
+//! of metadata store, with clients that have a port mapper and a lock manager of their own.
 //!
 //! Cases are named `nlm::<file>::<pair>::<case>`.
 

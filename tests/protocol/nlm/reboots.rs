@@ -1,4 +1,5 @@
-//! Clients that have rebooted, and those that give everything back: SM_NOTIFY, FREE_ALL, and what else NSM has.
+//! Clients that have rebooted, and those that give everything back: SM_NOTIFY, FREE_ALL, and what else NSM
+//! has.
 
 use super::cases;
 use super::host::*;

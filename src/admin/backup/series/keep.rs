@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 use time::{Date, Month, OffsetDateTime};
 
-/// The newest backups that are kept, and the newest one of each of the last days, weeks (ISO 8601) and months that
-/// have one. Days are those of UTC.
+/// The newest backups that are kept, and the newest one of each of the last days, weeks (ISO 8601) and months
+/// that have one. Days are those of UTC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::Args, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Keep {

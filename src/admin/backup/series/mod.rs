@@ -1,4 +1,5 @@
-//! A folder of backups that follow each other: each is made, verified and named by its time, and goes by its age.
+//! A folder of backups that follow each other: each is made, verified and named by its time, and goes by its
+//! age.
 //!
 //! ```text
 //! 2026-03-01T020000Z          a complete backup that was verified; the newest is the base of the next one
@@ -42,7 +43,8 @@ const PATIENCE: u64 = 3;
 pub struct Plan {
     #[command(flatten)]
     pub keep: Keep,
-    /// With --into: verify the new files, and one N-th of those that earlier backups have too, another one each day
+    /// With --into: verify the new files, and one N-th of those that earlier backups have too, another one
+    /// each day
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     pub verify_parts: u32,
 }

@@ -1,6 +1,6 @@
-//! The table of stores with one writer, in memory and in SQLite: every lock, waiter and share reservation, and
-//! the decisions on them. No I/O: SQLite writes the rows that an operation has changed ([`LockTable::changes`])
-//! in its transaction, and takes them back where that fails ([`LockTable::undo`]).
+//! The table of stores with one writer, in memory and in SQLite: every lock, waiter and share reservation,
+//! and the decisions on them. No I/O: SQLite writes the rows that an operation has changed
+//! ([`LockTable::changes`]) in its transaction, and takes them back where that fails ([`LockTable::undo`]).
 
 mod carve;
 mod clients;

@@ -109,8 +109,8 @@ impl Session {
         self.run(REGISTER, &row).await.map(drop)
     }
 
-    /// Looks at the lease and at the others. With `renews`, how far the own clock is ahead, the own count moves
-    /// too.
+    /// Looks at the lease and at the others. With `renews`, how far the own clock is ahead, the own count
+    /// moves too.
     pub(super) async fn look(&self, renews: Option<f64>) -> Result<Seen, PostgresError> {
         let rows = match renews {
             Some(ahead) => self.run(RENEW, &[&self.instance, &ahead]).await?,

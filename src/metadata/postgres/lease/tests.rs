@@ -206,10 +206,12 @@ async fn the_only_instance_takes_the_lease_at_once_and_fences_all_slots() {
     let epochs = client.query_one(epochs, &[&slot]).await.unwrap();
     let own = alone.holder.slot.lock().await.as_ref().unwrap().2;
     assert_eq!((epochs.get(0), epochs.get(1), epochs.get(2)), (-epoch, -7_i64, own));
-    // Nobody gets a slot, its own instance included.
+    // Nobody gets a slot, its own instance included, until it has ended, for which another one asks.
+    let hindrance = alone.holder.ends.acquire().await.unwrap();
     for instance in [alone.lease.instance(), register(&client).await] {
         assert!(is_refused(client.query_one(CLAIM, &[&instance]).await));
     }
+    drop(hindrance);
     alone.lease.leave().await;
 }
 

@@ -1,5 +1,5 @@
-//! How far this machine's wall clock is from the database's. Nothing is decided by it: times of files come from
-//! the servers' clocks, and clients of several servers see them side by side.
+//! How far this machine's wall clock is from the database's. Nothing is decided by it: times of files come
+//! from the servers' clocks, and clients of several servers see them side by side.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
