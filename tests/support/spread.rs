@@ -213,7 +213,7 @@ pub(crate) async fn many_clients(
 ) {
     let mut tasks = JoinSet::new();
     for number in 0..clients {
-        let mut client = Client::new(servers.clone(), file.clone(), seed ^ number << 8);
+        let mut client = Client::new(servers.clone(), file.clone(), seed ^ (number << 8));
         let mut random = StdRng::seed_from_u64(seed ^ number);
         tasks.spawn(async move {
             let mut model = vec![0; part as usize];
