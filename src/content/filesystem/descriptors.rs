@@ -51,18 +51,22 @@ enum Room {
 
 impl Descriptors {
     pub(super) fn new(max: usize) -> Self {
-        // A copy uses two.
-        let max = max.max(2);
+        let max = max.max(1);
         let permits = FairPermits::new(max.min(MOST_IN_USE), Bounds::CALLS);
         Self { max, permits, table: Mutex::default() }
     }
 
-    /// Waits for the right to use a file. A caller has one at most.
+    /// Waits for the right to use a file. A caller asks once.
     pub(super) async fn permit(&self, claimant: Claimant) -> Result<Permit, Error> {
         self.permits(claimant, 1).await
     }
 
-    /// The same for a caller that uses several descriptors at once.
+    /// Whether a caller may use two files at once.
+    pub(super) fn has_two(&self) -> bool {
+        self.max > 1
+    }
+
+    /// The same for a caller that uses several files at once.
     pub(super) async fn permits(&self, claimant: Claimant, count: usize) -> Result<Permit, Error> {
         self.permits.acquire(claimant, count).await.map_err(|reason| match reason {
             NoPermit::Full(full) => Error::Unavailable(std::io::Error::other(full)),

@@ -40,7 +40,7 @@ use self::folder::{FOLDERS, Folder, Opening};
 use self::fsync_errors::Syncs;
 use self::removals::Removals;
 use super::{
-    Capacity, ContentStore, CreateMode, Error, Footprint, MAX_LENGTH, end_of, still_wanted,
+    Capacity, ContentStore, CreateMode, Error, Footprint, MAX_LENGTH, copy, end_of, still_wanted,
 };
 use crate::availability::{Availability, Outage};
 use crate::types::settings::{MOST, Number, WrongSetting};
@@ -402,7 +402,9 @@ impl ContentStore for FilesystemContent {
         length: u64,
     ) -> Result<u64, Error> {
         still_wanted(call)?;
-        // Of two files.
+        if !self.shared.descriptors.has_two() {
+            return copy::through(self, call, from, to, length).await;
+        }
         let permit = self.shared.descriptors.permits(call.claimant, 2);
         let permit = call.within(permit).await.unwrap_or(Err(Error::Cancelled))?;
         let caller = call.clone();

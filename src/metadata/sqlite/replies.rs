@@ -9,34 +9,36 @@ use rusqlite::{Connection, params};
 use uuid::Uuid;
 
 use super::error::SqliteError;
-use super::rows::uuid;
 use crate::metadata::Replayed;
 use crate::metadata::replies::KEPT_SECONDS;
 use crate::types::{ObjectId, Replay, Timestamp};
 
 /// Calls that were done before are told apart for the newest of so many.
-const MOST: i64 = 1 << 20;
+const MOST: usize = 1 << 20;
+/// What a call takes of a row: its key, and what it has made.
+const CALL_BYTES: usize = 32;
 /// How often old rows are removed.
 const ROUND: Duration = Duration::from_secs(30);
 const KEPT: Duration = Duration::from_secs(KEPT_SECONDS.unsigned_abs());
 
-pub(super) const INSERT: &str = "INSERT INTO replies (key, made, at) VALUES (?1, ?2, ?3)";
+pub(super) const INSERT: &str = "INSERT INTO replies (at, calls) VALUES (?1, ?2)";
 /// Rows are in the order of their numbers.
 pub(super) const PRUNE: &str = "DELETE FROM replies WHERE rowid <= ?1";
 const NEWEST: &str = "SELECT max(rowid) FROM replies";
-const READ: &str = "SELECT key, made FROM replies WHERE at > ?1 ORDER BY rowid DESC LIMIT ?2";
+const READ: &str = "SELECT calls FROM replies WHERE at > ?1 ORDER BY rowid DESC";
 
 /// What the batch under way records, and how long what is recorded stays.
 #[derive(Debug, Default)]
 pub(super) struct Replies {
-    new: Vec<(Uuid, Option<ObjectId>)>,
+    new: Vec<u8>,
     /// The newest row at some times, the oldest first.
     marks: VecDeque<(Instant, i64)>,
 }
 
 impl Replies {
     pub(super) fn add(&mut self, call: &Replay, made: Option<ObjectId>) {
-        self.new.push((call.key, made));
+        self.new.extend(call.key.as_bytes());
+        self.new.extend(made.map_or(Uuid::nil(), |made| made.0).as_bytes());
     }
 
     /// The transaction was undone.
@@ -49,12 +51,8 @@ impl Replies {
         if self.new.is_empty() {
             return Ok(());
         }
-        let at = Timestamp::now().0;
-        let mut insert = connection.prepare_cached(INSERT)?;
-        for (key, made) in self.new.drain(..) {
-            let made = made.map(|made| made.0);
-            insert.execute(params![key.as_bytes(), made.as_ref().map(Uuid::as_bytes), at])?;
-        }
+        connection.prepare_cached(INSERT)?.execute(params![Timestamp::now().0, self.new])?;
+        self.new.clear();
         let now = Instant::now();
         if self.marks.back().is_some_and(|(last, _)| now - *last < ROUND) {
             return Ok(());
@@ -62,8 +60,11 @@ impl Replies {
         let newest: Option<i64> =
             connection.prepare_cached(NEWEST)?.query_row([], |row| row.get(0))?;
         self.marks.push_back((now, newest.unwrap_or(0)));
-        while let Some((_, row)) = self.marks.pop_front_if(|(then, _)| now - *then > KEPT) {
+        while let Some((then, row)) = self.marks.front()
+            && now - *then > KEPT
+        {
             connection.prepare_cached(PRUNE)?.execute([row])?;
+            self.marks.pop_front();
         }
         Ok(())
     }
@@ -81,14 +82,18 @@ impl Earlier {
     pub(super) fn read(connection: &Connection) -> Result<Self, SqliteError> {
         let since = Timestamp::now().0.saturating_sub(KEPT_SECONDS * 1_000_000_000);
         let mut asked = connection.prepare(READ)?;
-        let mut rows = asked.query(params![since, MOST])?;
+        let mut rows = asked.query(params![since])?;
         let mut calls = HashMap::new();
-        while let Some(row) = rows.next()? {
-            let made = match row.get_ref(1)? {
-                rusqlite::types::ValueRef::Null => None,
-                _ => Some(ObjectId(uuid(row, 1)?)),
-            };
-            calls.insert(uuid(row, 0)?, Replayed { made });
+        while let Some(row) = rows.next()?
+            && calls.len() < MOST
+        {
+            let row: Vec<u8> = row.get(0)?;
+            for call in row.chunks_exact(CALL_BYTES) {
+                let (key, made) = call.split_at(CALL_BYTES / 2);
+                let id = |bytes| Uuid::from_slice(bytes).unwrap_or_default();
+                let made = Some(ObjectId(id(made))).filter(|made| !made.0.is_nil());
+                calls.insert(id(key), Replayed { made });
+            }
         }
         Ok(Self { calls, until: Instant::now() + KEPT })
     }

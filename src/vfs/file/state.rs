@@ -229,17 +229,11 @@ impl Overlay {
         self.pending.is_some_and(|pending| pending.unattended)
     }
 
-    /// Notes a write up to `end` at `now`: what the file was seen as before and is seen as from now
-    /// on, the number of the write, and whether unflushed writes to other content were dropped.
+    /// Notes a write: what the file was seen as before and is seen as from now on, the number of the write, and whether unflushed writes to other content were dropped.
     pub(super) fn record(
         &mut self,
         committed: &Attributes,
-        content: ContentRef,
-        end: u64,
-        length: u64,
-        now: Timestamp,
-        clear_mode: u32,
-        attended: bool,
+        NewWrite { content, end, length, now, clear_mode, attended }: NewWrite,
     ) -> Recorded {
         let mut before = committed.clone();
         self.lay(&mut before);
@@ -362,6 +356,21 @@ impl Overlay {
         self.atime = None;
         self.clean_tail = None;
     }
+}
+
+/// A write to be noted.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct NewWrite {
+    pub(super) content: ContentRef,
+    /// Where it ends.
+    pub(super) end: u64,
+    pub(super) length: u64,
+    /// When it was made.
+    pub(super) now: Timestamp,
+    /// Mode bits that it clears.
+    pub(super) clear_mode: u32,
+    /// Whether its call waits until it is durable.
+    pub(super) attended: bool,
 }
 
 /// What came of noting a write.

@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::flush::{FlushFor, Flushed, after_with_overlay};
 use super::read::content_of;
-use super::state::{FileState, Recorded};
+use super::state::{FileState, NewWrite, Recorded};
 use crate::content;
 use crate::metadata::{self, Change, rules};
 use crate::types::{Attributes, Caller, Context, FileHandle, ObjectId, Phase};
@@ -111,8 +111,9 @@ impl Export {
             stability = Stability::FileSync;
         }
         let attended = stability > Stability::Unstable;
+        let noted = NewWrite { content, end, length, now: cx.now, clear_mode: lost, attended };
         let Recorded { change, generation, dropped } =
-            state.overlay.lock().record(&committed, content, end, length, cx.now, lost, attended);
+            state.overlay.lock().record(&committed, noted);
         if dropped {
             self.change_verifier();
             self.note_spread(state);

@@ -7,6 +7,7 @@
 mod bounds;
 mod cancelling;
 mod concurrent;
+mod copies;
 mod data_extents;
 mod footprints;
 mod given_up;
@@ -99,6 +100,13 @@ macro_rules! every_case {
                 what_was_written_lies_in_a_region,
                 holes_lie_in_none,
                 what_is_missing_has_no_regions;
+            copies:
+                an_extension_cuts_nothing,
+                an_extension_adds_zeros,
+                extensions_and_writes_run_together,
+                a_copy_has_the_first_bytes,
+                a_copy_has_the_holes,
+                a_copy_of_too_little_says_so;
             concurrent:
                 writers_of_different_ranges_do_not_disturb_each_other,
                 writers_of_different_contents_do_not_disturb_each_other,
