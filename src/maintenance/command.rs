@@ -34,9 +34,10 @@ pub(super) struct Lines {
 
 impl Lines {
     async fn of(output: impl AsyncRead + Unpin) -> Self {
-        let (mut read, mut lines) = (BufReader::new(output).lines(), Self::default());
-        while let Ok(Some(line)) = read.next_line().await {
-            lines.push(line);
+        let (mut read, mut lines) = (BufReader::new(output).split(b'\n'), Self::default());
+        // A pipe that is not read to its end would end the job.
+        while let Ok(Some(line)) = read.next_segment().await {
+            lines.push(String::from_utf8_lossy(&line).into_owned());
         }
         lines
     }
@@ -141,7 +142,7 @@ mod tests {
     #[tokio::test]
     async fn long_output_is_kept_in_part() {
         let shell = Executable { path: "/bin/sh".into(), configuration: vec!["-c".into()] };
-        let script = "i=0; while [ $i -lt 100 ]; do echo $i; i=$((i+1)); done; echo error: why >&2; echo how >&2; exit 3";
+        let script = "printf '\\377\\n'; i=1; while [ $i -lt 100 ]; do echo $i; i=$((i+1)); done; echo error: why >&2; echo how >&2; exit 3";
         // The arguments of the configuration come last.
         let program = Executable { configuration: vec![script.into()], ..shell };
         let mut running = Running::start(&program, &["-c".into()]).unwrap();
