@@ -11,8 +11,8 @@ use trunkfs::content::{
     ContentStore, FilesystemContent, FilesystemSettings, MemoryContent, ObjectContent,
 };
 use trunkfs::metadata::memory::MemoryStore;
-use trunkfs::metadata::{MetadataStore as _, RootSpec, Share, ShareSpec};
-use trunkfs::types::{FileHandle, ShareName};
+use trunkfs::metadata::{MetadataStore as _, Namespace as _, RootSpec, Share, ShareSpec};
+use trunkfs::types::{Context, FileHandle, ShareName};
 use trunkfs::vfs::{ExportSettings, GroupSource, Stability, Vfs, WriteBehind};
 
 use crate::altered::Altered;
@@ -35,6 +35,8 @@ const PLACES: [Place; 3] = [Place::Memory, Place::Folder, Place::Bucket];
 /// Servers of one share.
 struct Scene {
     servers: Vec<Arc<Vfs>>,
+    metadata: Arc<MemoryStore>,
+    share: Share,
     root: FileHandle,
     _folder: TempDir,
     _bucket: Option<S3Server>,
@@ -79,7 +81,8 @@ impl Scene {
         let (first, second) = (around(open().await), open().await);
         let servers = [first, second].map(|content| server(&share, &metadata, content));
         let root = FileHandle { share: share.name.clone(), object: share.root };
-        Self { servers: servers.to_vec(), root, _folder: folder, _bucket: bucket }
+        let servers = servers.to_vec();
+        Self { servers, metadata, share, root, _folder: folder, _bucket: bucket }
     }
 
     async fn file(&self) -> FileHandle {
@@ -121,6 +124,31 @@ async fn clients_of_one_file_lose_nothing_to_each_other() {
         println!("{place:?}: seed {seed}");
         let extent = if place == Place::Bucket { (4, 8, 40_000) } else { (4, 30, 40_000) };
         many_clients(scene.servers.clone(), scene.file().await, extent, seed).await;
+    }
+}
+
+/// A server that was alone recorded the size and died before it cut the content; the client repeats the call
+/// while its successor is not alone yet.
+#[tokio::test]
+async fn a_truncation_that_is_repeated_after_a_crash_leaves_nothing_to_see() {
+    for place in PLACES {
+        let mut kept = None;
+        let scene = Scene::around(place, |content| {
+            kept = Some(Arc::clone(&content));
+            content
+        });
+        let scene = scene.await;
+        let (kept, server) = (kept.unwrap(), &scene.servers[1]);
+        let file = scene.file().await;
+        write(server, &file, 0, b"abc", Stability::FileSync).await.unwrap();
+        let cx = Context::internal(scene.share.id, Duration::from_secs(60));
+        let content = scene.metadata.getattr(&cx, file.object).await.unwrap().content.unwrap();
+        let kept = kept.in_chunks(scene.share.chunk_size);
+        kept.write(&cx.call, content.id, 3, Bytes::from_static(b"old old old")).await.unwrap();
+        kept.commit(&cx.call, content.id).await.unwrap();
+        set_size(server, &file, 3).await;
+        unstable(server, &file, 6, b"xyz").await;
+        assert_eq!(read(server, &file).await, b"abc\0\0\0xyz", "{place:?}");
     }
 }
 

@@ -197,8 +197,15 @@ impl Export {
         let same = NewContent { replaces: content, ctime: file.ctime, id: content.id };
         self.content.observed(content.id, file.ctime);
         match size.cmp(&file.size) {
-            std::cmp::Ordering::Equal => Ok(Made::Ready(Some(same))),
             _ if size == 0 => Ok(Made::Ready(None)),
+            // A server that was alone may have recorded this size and died before it cut the content.
+            std::cmp::Ordering::Equal => {
+                let length = self.length_of(cx, file, content.id).await?;
+                match length > self.content_length(size) {
+                    true => self.copy_of(cx, file, size).await,
+                    false => Ok(Made::Ready(Some(same))),
+                }
+            }
             std::cmp::Ordering::Less => self.copy_of(cx, file, size).await,
             std::cmp::Ordering::Greater => {
                 let length = self.length_of(cx, file, content.id).await?;
