@@ -15,6 +15,7 @@ DROP FUNCTION lock_holders(uuid, integer, integer, bigint, bigint, boolean);
 DROP FUNCTION lock_adds_rows(uuid, integer, integer, bigint, bigint, boolean, integer);
 DROP FUNCTION lock_range(timestamptz, uuid, text, bytea, text, integer, bigint, bigint, boolean, bytea, integer, uuid, bytea, bigint,
                          text, text, bigint, bigint, bigint, bigint);
+DROP FUNCTION lock_file_is_gone(uuid);
 DROP FUNCTION has_lock_room(integer, boolean, bigint, bigint);
 DROP FUNCTION lock_instances(uuid);
 DROP FUNCTION carve_locks(uuid, integer, integer, bigint, bigint, boolean, bytea, integer);

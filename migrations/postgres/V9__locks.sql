@@ -261,6 +261,19 @@ BEGIN
     RETURN true;
 END $$;
 
+-- Whether a file is not there; the rows of one that is gone go.
+CREATE FUNCTION lock_file_is_gone(p_file uuid) RETURNS boolean
+LANGUAGE plpgsql AS $$
+BEGIN
+    IF EXISTS (SELECT FROM files f WHERE f.id = p_file) THEN
+        RETURN false;
+    END IF;
+    DELETE FROM locks l WHERE l.file_id = p_file;
+    DELETE FROM lock_waiters w WHERE w.file_id = p_file;
+    DELETE FROM lock_shares s WHERE s.file_id = p_file;
+    RETURN true;
+END $$;
+
 -- Takes a range, or waits for it.
 CREATE FUNCTION lock_range(p_before timestamptz, p_file uuid, p_address text, p_name bytea, p_server text, p_svid integer,
                            p_first bigint, p_last bigint, p_exclusive boolean, p_oh bytea, p_state integer,
@@ -277,10 +290,7 @@ BEGIN
         RETURN NEXT lock_verdict(6);
         RETURN;
     END IF;
-    IF NOT EXISTS (SELECT FROM files f WHERE f.id = p_file) THEN
-        DELETE FROM locks l WHERE l.file_id = p_file;
-        DELETE FROM lock_waiters w WHERE w.file_id = p_file;
-        DELETE FROM lock_shares s WHERE s.file_id = p_file;
+    IF lock_file_is_gone(p_file) THEN
         RETURN NEXT lock_verdict(4);
         RETURN;
     END IF;
@@ -609,10 +619,7 @@ BEGIN
         RETURN NEXT lock_verdict(6);
         RETURN;
     END IF;
-    IF NOT EXISTS (SELECT FROM files f WHERE f.id = p_file) THEN
-        DELETE FROM locks l WHERE l.file_id = p_file;
-        DELETE FROM lock_waiters w WHERE w.file_id = p_file;
-        DELETE FROM lock_shares s WHERE s.file_id = p_file;
+    IF lock_file_is_gone(p_file) THEN
         RETURN NEXT lock_verdict(4);
         RETURN;
     END IF;

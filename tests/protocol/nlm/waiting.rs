@@ -40,6 +40,16 @@ fn confirmed(t: &Fs, file: &[u8]) {
     });
 }
 
+/// A lock that its holder has given back to a waiter, whose lock manager answers so.
+fn handed_over(t: &Fs, says: Says) -> (Host, Host, Vec<u8>) {
+    let (holder, waiter, file) = (Host::new(t), Host::new(t), t.alice.file(&t.dir, b"f"));
+    waiter.manager.says(says);
+    assert_eq!(holder.ask(&file).lock(), GRANTED);
+    assert_eq!(waiter.ask(&file).block().lock(), BLOCKED);
+    assert_eq!(holder.ask(&file).unlock(), GRANTED);
+    (holder, waiter, file)
+}
+
 fn is_from(call: &Received, t: &Fs) -> bool {
     call.from.ip() == t.server.address.ip()
 }
@@ -126,11 +136,7 @@ fn waiters_have_turns(t: &Fs) {
 }
 
 fn a_poll_confirms_and_ends_the_calls(t: &Fs) {
-    let (holder, waiter, file) = (Host::new(t), Host::new(t), t.alice.file(&t.dir, b"f"));
-    waiter.manager.says(Says::Nothing);
-    assert_eq!(holder.ask(&file).lock(), GRANTED);
-    assert_eq!(waiter.ask(&file).block().lock(), BLOCKED);
-    assert_eq!(holder.ask(&file).unlock(), GRANTED);
+    let (holder, waiter, file) = handed_over(t, Says::Nothing);
     let first = waiter.manager.called();
     let second = waiter.manager.called();
     assert_eq!((first.procedure, second.procedure), (5, 10), "by turns");
@@ -144,11 +150,7 @@ fn a_poll_confirms_and_ends_the_calls(t: &Fs) {
 }
 
 fn a_late_refusal_takes_nothing(t: &Fs) {
-    let (holder, waiter, file) = (Host::new(t), Host::new(t), t.alice.file(&t.dir, b"f"));
-    waiter.manager.says(Says::Nothing);
-    assert_eq!(holder.ask(&file).lock(), GRANTED);
-    assert_eq!(waiter.ask(&file).block().lock(), BLOCKED);
-    assert_eq!(holder.ask(&file).unlock(), GRANTED);
+    let (holder, waiter, file) = handed_over(t, Says::Nothing);
     let call = waiter.manager.called();
     assert_eq!(waiter.ask(&file).block().lock(), GRANTED);
     waiter.call(15, response(&call.granted().cookie, DENIED));
@@ -169,11 +171,7 @@ fn a_refusal_gives_the_next_its_turn(t: &Fs) {
 }
 
 fn a_client_that_knows_the_message_alone(t: &Fs) {
-    let (holder, waiter, file) = (Host::new(t), Host::new(t), t.alice.file(&t.dir, b"f"));
-    waiter.manager.says(Says::Unavailable);
-    assert_eq!(holder.ask(&file).lock(), GRANTED);
-    assert_eq!(waiter.ask(&file).block().lock(), BLOCKED);
-    assert_eq!(holder.ask(&file).unlock(), GRANTED);
+    let (holder, waiter, file) = handed_over(t, Says::Unavailable);
     assert_eq!(waiter.manager.called().procedure, 5);
     let message = waiter.manager.called();
     assert_eq!(message.procedure, 10);
@@ -188,11 +186,7 @@ fn a_client_that_knows_the_message_alone(t: &Fs) {
 }
 
 fn an_answer_by_another_client_is_nothing(t: &Fs) {
-    let (holder, waiter, file) = (Host::new(t), Host::new(t), t.alice.file(&t.dir, b"f"));
-    waiter.manager.says(Says::Nothing);
-    assert_eq!(holder.ask(&file).lock(), GRANTED);
-    assert_eq!(waiter.ask(&file).block().lock(), BLOCKED);
-    assert_eq!(holder.ask(&file).unlock(), GRANTED);
+    let (holder, waiter, file) = handed_over(t, Says::Nothing);
     let cookie = waiter.manager.called().granted().cookie;
     for cookie in [&cookie[..], b"", b"unknown", &[7; 16]] {
         let reply = holder.call(15, response(cookie, DENIED));
@@ -207,11 +201,7 @@ fn an_answer_by_another_client_is_nothing(t: &Fs) {
 }
 
 fn a_refusal_after_silence_may_be_a_holders(t: &Fs) {
-    let (holder, waiter, file) = (Host::new(t), Host::new(t), t.alice.file(&t.dir, b"f"));
-    waiter.manager.says(Says::Nothing);
-    assert_eq!(holder.ask(&file).lock(), GRANTED);
-    assert_eq!(waiter.ask(&file).block().lock(), BLOCKED);
-    assert_eq!(holder.ask(&file).unlock(), GRANTED);
+    let (holder, waiter, file) = handed_over(t, Says::Nothing);
     // It takes the first, and its reply is lost: so it refuses the second.
     waiter.manager.called();
     let message = waiter.manager.called();
@@ -234,11 +224,7 @@ fn a_cancelled_waiter_is_not_called(t: &Fs) {
 }
 
 fn a_cancelled_reservation_is_free(t: &Fs) {
-    let (holder, waiter, file) = (Host::new(t), Host::new(t), t.alice.file(&t.dir, b"f"));
-    waiter.manager.says(Says::Nothing);
-    assert_eq!(holder.ask(&file).lock(), GRANTED);
-    assert_eq!(waiter.ask(&file).block().lock(), BLOCKED);
-    assert_eq!(holder.ask(&file).unlock(), GRANTED);
+    let (holder, waiter, file) = handed_over(t, Says::Nothing);
     waiter.manager.called();
     assert_eq!(waiter.ask(&file).block().cancel(), GRANTED);
     assert_eq!(holder.ask(&file).lock(), GRANTED);
