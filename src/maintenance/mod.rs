@@ -246,10 +246,10 @@ impl Maintenance {
                 add("--into", &backup.into);
                 add("--rate", &self.settings.rate.to_string());
                 for (option, number) in [
-                    ("--keep-last", backup.keep_last),
-                    ("--keep-daily", backup.keep_daily),
-                    ("--keep-weekly", backup.keep_weekly),
-                    ("--keep-monthly", backup.keep_monthly),
+                    ("--keep-last", backup.keep.last),
+                    ("--keep-daily", backup.keep.daily),
+                    ("--keep-weekly", backup.keep.weekly),
+                    ("--keep-monthly", backup.keep.monthly),
                     ("--verify-parts", backup.verify_parts),
                 ] {
                     add(option, &number.to_string());

@@ -7,6 +7,7 @@ use serde::de::{Deserializer, Error, Unexpected, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
 
 use super::schedule::TimeOfDay;
+use crate::types::Retention;
 use crate::types::settings::{Number, Size};
 
 /// What turns maintenance off.
@@ -48,33 +49,12 @@ impl Default for Settings {
 pub struct Backup {
     /// The folder of the backups.
     pub into: PathBuf,
-    /// Backups that are kept, whatever their times.
-    #[serde(default = "two", with = "Number::<1, 10000>")]
-    pub keep_last: u32,
-    /// Days, weeks and months of which the newest backup is kept.
-    #[serde(default = "seven", with = "Number::<0, 10000>")]
-    pub keep_daily: u32,
-    /// See `keep_daily`.
-    #[serde(default = "four", with = "Number::<0, 10000>")]
-    pub keep_weekly: u32,
-    /// See `keep_daily`.
-    #[serde(default = "six", with = "Number::<0, 10000>")]
-    pub keep_monthly: u32,
+    /// Which of them are kept.
+    #[serde(default)]
+    pub keep: Retention,
     /// Days in which each file of the backups is verified once.
     #[serde(default = "seven", with = "Number::<1, 10000>")]
     pub verify_parts: u32,
-}
-
-fn two() -> u32 {
-    2
-}
-
-fn four() -> u32 {
-    4
-}
-
-fn six() -> u32 {
-    6
 }
 
 fn seven() -> u32 {

@@ -17,6 +17,7 @@ mod handle;
 mod ids;
 mod name;
 mod replay;
+mod retention;
 mod secret_file;
 pub mod settings;
 mod time;
@@ -44,6 +45,7 @@ pub use name::{
     ShareNameError, SymlinkTarget, TargetError,
 };
 pub use replay::Replay;
+pub use retention::Retention;
 pub use secret_file::{SecretFile, SecretFileError};
 pub use timing::{CallTiming, Phase};
 pub use vital::Vital;

@@ -44,7 +44,7 @@ pub use error::Error;
 pub use list::State;
 pub use manifest::{Inventory, Manifest, StoreManifest};
 pub use restore::{Restored, Wanted as RestoreWanted, restore};
-pub use series::{Added, Keep, Plan, add};
+pub use series::{Added, Plan, add};
 
 /// The version of the format that is written.
 pub const FORMAT: u32 = 2;

@@ -1,55 +1,29 @@
 //! Which backups of a series are kept.
 
-use serde::{Deserialize, Serialize};
 use time::{Date, Month, OffsetDateTime};
 
-/// The newest backups that are kept, and the newest one of each of the last days, weeks (ISO 8601) and months
-/// that have one. Days are those of UTC.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::Args, Deserialize, Serialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Keep {
-    /// With --into: the newest backups that are kept, whatever their times
-    #[arg(long, value_name = "N", default_value_t = Keep::default().keep_last, value_parser = clap::value_parser!(u32).range(1..))]
-    pub keep_last: u32,
-    /// With --into: days of which the newest backup is kept
-    #[arg(long, value_name = "N", default_value_t = Keep::default().keep_daily)]
-    pub keep_daily: u32,
-    /// With --into: weeks of which the newest backup is kept
-    #[arg(long, value_name = "N", default_value_t = Keep::default().keep_weekly)]
-    pub keep_weekly: u32,
-    /// With --into: months of which the newest backup is kept
-    #[arg(long, value_name = "N", default_value_t = Keep::default().keep_monthly)]
-    pub keep_monthly: u32,
-}
+use crate::types::Retention;
 
-impl Default for Keep {
-    fn default() -> Self {
-        Self { keep_last: 2, keep_daily: 7, keep_weekly: 4, keep_monthly: 6 }
-    }
-}
-
-impl Keep {
-    /// The backups that go, of names from the newest to the oldest.
-    pub(super) fn outdated(self, names: &[String]) -> Vec<&str> {
-        let mut days = Newest::of(self.keep_daily);
-        let mut weeks = Newest::of(self.keep_weekly);
-        let mut months = Newest::of(self.keep_monthly);
-        let mut outdated = Vec::new();
-        for (number, name) in (0_u32..).zip(names) {
-            let Some(day) = day(name) else { continue };
-            let (year, week, _) = day.to_iso_week_date();
-            let kept = [
-                number < self.keep_last,
-                days.keeps(i64::from(day.to_julian_day())),
-                weeks.keeps(i64::from(year) * 100 + i64::from(week)),
-                months.keeps(i64::from(day.year()) * 100 + i64::from(u8::from(day.month()))),
-            ];
-            if !kept.contains(&true) {
-                outdated.push(name.as_str());
-            }
+/// The backups that go, of names from the newest to the oldest.
+pub(super) fn outdated(keep: Retention, names: &[String]) -> Vec<&str> {
+    let mut days = Newest::of(keep.daily);
+    let mut weeks = Newest::of(keep.weekly);
+    let mut months = Newest::of(keep.monthly);
+    let mut outdated = Vec::new();
+    for (number, name) in (0_u32..).zip(names) {
+        let Some(day) = day(name) else { continue };
+        let (year, week, _) = day.to_iso_week_date();
+        let kept = [
+            number < keep.last,
+            days.keeps(i64::from(day.to_julian_day())),
+            weeks.keeps(i64::from(year) * 100 + i64::from(week)),
+            months.keeps(i64::from(day.year()) * 100 + i64::from(u8::from(day.month()))),
+        ];
+        if !kept.contains(&true) {
+            outdated.push(name.as_str());
         }
-        outdated
     }
+    outdated
 }
 
 /// The newest backup of each of the last periods.
@@ -95,10 +69,10 @@ pub(super) fn day(name: &str) -> Option<Date> {
 mod tests {
     use super::*;
 
-    fn kept(keep: Keep, mut names: Vec<String>) -> Vec<String> {
+    fn kept(keep: Retention, mut names: Vec<String>) -> Vec<String> {
         names.sort_unstable_by(|a, b| b.cmp(a));
-        let outdated: Vec<_> = keep.outdated(&names).into_iter().map(str::to_owned).collect();
-        names.retain(|name| !outdated.contains(name));
+        let gone: Vec<_> = outdated(keep, &names).into_iter().map(str::to_owned).collect();
+        names.retain(|name| !gone.contains(name));
         names
     }
 
@@ -125,7 +99,7 @@ mod tests {
 
     #[test]
     fn days_weeks_and_months_have_their_newest() {
-        let keep = Keep { keep_last: 1, keep_daily: 3, keep_weekly: 3, keep_monthly: 3 };
+        let keep = Retention { last: 1, daily: 3, weekly: 3, monthly: 3 };
         // 2026-03-01 is a Sunday, the last day of its week.
         let expected =
             ["2026-03-01", "2026-02-28", "2026-02-27", "2026-02-22", "2026-02-15", "2026-01-31"];
@@ -136,7 +110,7 @@ mod tests {
     #[test]
     fn periods_without_a_backup_count_for_nothing() {
         let names: Vec<_> = nightly(700).into_iter().step_by(100).collect();
-        let keep = Keep { keep_last: 1, keep_daily: 2, keep_weekly: 3, keep_monthly: 4 };
+        let keep = Retention { last: 1, daily: 2, weekly: 3, monthly: 4 };
         assert_eq!(kept(keep, names.clone()), names[..4]);
     }
 
@@ -144,9 +118,9 @@ mod tests {
     fn two_of_a_day_are_two_where_the_newest_are_kept() {
         let names =
             ["2026-03-01T020000Z", "2026-03-01T010000Z", "2026-03-01T000000Z"].map(str::to_owned);
-        let none = Keep { keep_last: 2, keep_daily: 0, keep_weekly: 0, keep_monthly: 0 };
+        let none = Retention { last: 2, daily: 0, weekly: 0, monthly: 0 };
         assert_eq!(kept(none, names.to_vec()), names[..2]);
-        assert_eq!(kept(Keep { keep_last: 1, keep_daily: 5, ..none }, names.to_vec()), names[..1]);
+        assert_eq!(kept(Retention { last: 1, daily: 5, ..none }, names.to_vec()), names[..1]);
         // A name that is no time stays, and counts for nothing.
         assert_eq!(kept(none, vec!["2026-99-01T020000Z".to_owned()]).len(), 1);
     }

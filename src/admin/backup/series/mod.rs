@@ -21,7 +21,6 @@ use serde::Serialize;
 use time::OffsetDateTime;
 use tokio::task::spawn_blocking;
 
-pub use self::keep::Keep;
 use super::Error;
 use super::check::{Portion, Proof, prove};
 use super::create::{Created, Wanted, create};
@@ -29,6 +28,7 @@ use super::manifest::{MANIFEST, UNFINISHED};
 use crate::admin::Progress;
 use crate::config::Config;
 use crate::ownership;
+use crate::types::Retention;
 
 const LOCK: &str = ".lock";
 /// How many runs in a row have failed.
@@ -42,7 +42,7 @@ const PATIENCE: u64 = 3;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::Args)]
 pub struct Plan {
     #[command(flatten)]
-    pub keep: Keep,
+    pub keep: Retention,
     /// With --into: verify the new files, and one N-th of those that earlier backups have too, another one
     /// each day
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
@@ -183,10 +183,10 @@ impl Series {
     }
 
     /// Removes the backups that are outdated. Folders with names of other forms are not touched.
-    fn prune(&self, keep: Keep) -> Result<Vec<PathBuf>, Error> {
+    fn prune(&self, keep: Retention) -> Result<Vec<PathBuf>, Error> {
         let (complete, damaged) = (self.complete()?, self.named(DAMAGED)?);
         let damaged = damaged.iter().skip(1).map(String::as_str);
-        let outdated: Vec<_> = keep.outdated(&complete).into_iter().chain(damaged).collect();
+        let outdated: Vec<_> = keep::outdated(keep, &complete).into_iter().chain(damaged).collect();
         for name in &outdated {
             self.remove(name)?;
         }
