@@ -1,4 +1,4 @@
--- Destroys all locks and share reservations of NLM clients, who go on believing that they hold them. No file or name is lost.
+-- Destroys all locks and share reservations of NLM clients. The clients are not told. No file or name is lost.
 
 DROP FUNCTION tidy_locks(timestamptz, double precision, uuid);
 DROP FUNCTION unshare_file(timestamptz, uuid, text, bytea, text, bytea);

@@ -42,7 +42,7 @@ pub(super) struct Options {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Free locks whose client is gone for good; a client that is there goes on believing that it holds them
+    /// Free the locks of a client that is gone for good; a running client is not told
     Break(BreakOptions),
 }
 
@@ -218,8 +218,8 @@ fn run_break(options: &BreakOptions) -> Result<(), Failure> {
             return write("no such locks\n");
         }
         if !options.yes {
-            text += "dry run, without --yes: nothing was freed. A client that is there goes on believing that it \
-                     holds these locks; to free them, repeat the command with --yes.\n";
+            text += "dry run, without --yes: nothing was freed. A running client is not told that its \
+                     locks were freed; to free them, repeat the command with --yes.\n";
             return write(&text);
         }
         let mut all = Freed::default();

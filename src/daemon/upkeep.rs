@@ -73,7 +73,8 @@ pub(super) async fn watch_capacity(vfs: Arc<Vfs>, stopped: CancellationToken) {
             let percent = u64::try_from(percent).unwrap_or(100);
             if rises(level, percent) {
                 tracing::warn!(
-                    "{}: its content store is {percent} % full: {} bytes are free; remove files, or enlarge it",
+                    "{}: its content store is {percent} % full: {} bytes are free; remove files, or \
+                     enlarge it",
                     share.name,
                     capacity.available
                 );

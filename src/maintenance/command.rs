@@ -142,7 +142,8 @@ mod tests {
     #[tokio::test]
     async fn long_output_is_kept_in_part() {
         let shell = Executable { path: "/bin/sh".into(), configuration: vec!["-c".into()] };
-        let script = "printf '\\377\\n'; i=1; while [ $i -lt 100 ]; do echo $i; i=$((i+1)); done; echo error: why >&2; echo how >&2; exit 3";
+        let script = "printf '\\377\\n'; i=1; while [ $i -lt 100 ]; do echo $i; i=$((i+1)); done
+                      echo error: why >&2; echo how >&2; exit 3";
         // The arguments of the configuration come last.
         let program = Executable { configuration: vec![script.into()], ..shell };
         let mut running = Running::start(&program, &["-c".into()]).unwrap();

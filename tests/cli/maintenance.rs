@@ -3,7 +3,7 @@
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -19,7 +19,7 @@ use super::tree::{create, write};
 const TOKEN: &str = "a token of the tests";
 const SQLITE: &str = "type: sqlite, sqlite: { path: names.db }";
 
-/// A server that begins no round by itself.
+/// A server that begins no round by itself, unless it has a time for that.
 struct Served {
     server: Running,
     admin: SocketAddr,
@@ -28,6 +28,11 @@ struct Served {
 
 impl Served {
     async fn start(place: &Path, metadata: &str, maintenance: &str) -> Self {
+        Self::at("off", place, metadata, maintenance).await
+    }
+
+    /// One that begins its rounds at a time of day.
+    async fn at(start: &str, place: &Path, metadata: &str, maintenance: &str) -> Self {
         let port = Reserved::new();
         let admin = port.address();
         let file = format!("{}.yaml", admin.port());
@@ -35,7 +40,7 @@ impl Served {
             "
 server: {{ listen: '127.0.0.1:0' }}
 admin: {{ listen: '{admin}', token: {TOKEN} }}
-maintenance: {{ start: off, {maintenance} }}
+maintenance: {{ start: {start}, {maintenance} }}
 metadata: {{ stores: {{ names: {{ {metadata} }} }} }}
 content: {{ stores: {{ bytes: {{ type: filesystem, filesystem: {{ base_path: bytes }} }} }} }}
 shares:
@@ -64,7 +69,6 @@ shares:
         assert_eq!(status, 200, "{answer}");
         let (_, body) = answer.split_once("\r\n\r\n").unwrap();
         let state: Value = serde_json::from_str(body).unwrap();
-        assert!(state["next"].is_null(), "none begins by itself: {state}");
         state["jobs"].as_array().unwrap().clone()
     }
 
@@ -151,6 +155,22 @@ async fn the_jobs_of_a_round_run_once_and_are_shown() {
     assert_eq!(again.until(|jobs| jobs.len() == 3).await, jobs);
     again.server.stop().await;
     assert_eq!(backups(place.path()).len(), 1);
+}
+
+#[tokio::test]
+async fn a_round_begins_at_its_time() {
+    let place = place();
+    // The next minute, and not one that is over before the server has started.
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    let minute = (since + 20) / 60 + 1;
+    let start = format!("{:02}:{:02}", minute / 60 % 24, minute % 60);
+    let served = Served::at(&start, place.path(), SQLITE, "gc_days: 0").await;
+    let (_, answer) = get(served.admin, "/api/v1/maintenance").await;
+    assert!(answer.contains(&format!("{{\"next\":{}", minute * 60)), "{answer}");
+    let jobs = served.ended(1).await;
+    assert_eq!(outcomes(&jobs), [("fsck", "done")]);
+    assert!(jobs[0]["begun"].as_u64().unwrap() >= minute * 60, "{jobs:?}");
+    served.server.stop().await;
 }
 
 #[tokio::test]

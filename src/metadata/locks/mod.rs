@@ -143,7 +143,7 @@ pub trait LockRecords: std::fmt::Debug + Send + Sync + 'static {
     ) -> Result<Vec<LockRecord>, Error>;
 
     /// Frees whatever the filter takes. [`Error::Invalid`] for a filter without a file or an address. The
-    /// clients go on believing that they hold it.
+    /// clients are not told.
     async fn break_locks(&self, filter: &LockFilter) -> Result<Freed, Error>;
 
     /// How much there is of everything.
