@@ -6,9 +6,9 @@ use clap::Args;
 
 use super::job::{human, run_error, run_job, summarise};
 use super::{Configured, FAILED, Failure};
-use crate::admin::gc::{Collected, GcHow, Outcome, collect, lasting_content};
+use crate::admin::gc::{Collected, GcHow, Outcome, collect};
 use crate::config::Config;
-use crate::stores::OfflineStores;
+use crate::stores::{OfflineStores, lasting_content};
 
 /// What `gc` takes.
 #[derive(Debug, Args)]

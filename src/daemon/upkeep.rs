@@ -9,8 +9,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
 use crate::http::{JobState, MaintenanceState};
-use crate::maintenance::{Executable, Maintenance, Outcome};
-use crate::stores::{Stores, lasting_metadata};
+use crate::maintenance::{Executable, Maintenance, Outcome, Settings};
+use crate::stores::{Stores, lasting_content, lasting_metadata};
 use crate::vfs::Vfs;
 
 /// Between two looks at how full the stores are.
@@ -34,7 +34,16 @@ pub(super) fn maintenance(
     shares.sort();
     let home = shares.iter().map(|(_, store)| store).min()?;
     let home = stores.open_metadata(home)?;
-    Some(Arc::new(Maintenance::new(config.maintenance.clone(), program, home, shares)))
+    Some(Arc::new(Maintenance::new(jobs(config), program, home, shares)))
+}
+
+/// The jobs that are of use: content in memory goes with the server.
+fn jobs(config: &Config) -> Settings {
+    let gc_days = match lasting_content(config).is_empty() {
+        true => 0,
+        false => config.maintenance.gc_days,
+    };
+    Settings { gc_days, ..config.maintenance.clone() }
 }
 
 /// The jobs as the admin port shows them.
@@ -96,6 +105,19 @@ fn rises(level: &mut u64, percent: u64) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn content_in_memory_is_not_collected() {
+        for (content, days) in [("memory", 0), ("filesystem, filesystem: { base_path: c }", 7)] {
+            let text = format!(
+                "metadata: {{ stores: {{ m: {{ type: memory }} }} }}
+content: {{ stores: {{ c: {{ type: {content} }}, unused: {{ type: filesystem, filesystem: {{ base_path: u }} }} }} }}
+shares: [ {{ name: /e, metadata_store: m, content_store: c, clients: [ {{ network: '::/0' }} ] }} ]"
+            );
+            let config = Config::parse("t.yaml", &text, &|_| None).unwrap();
+            assert_eq!(jobs(&config).gc_days, days, "{content}");
+        }
+    }
 
     #[test]
     fn each_level_is_told_once() {

@@ -90,6 +90,8 @@ pub(super) struct Kept<'s> {
     store: &'s dyn MetadataStore,
     job: Job,
     seen: Option<String>,
+    /// Another server has written it: it is not this one's any more.
+    is_lost: bool,
 }
 
 impl<'s> Kept<'s> {
@@ -101,16 +103,19 @@ impl<'s> Kept<'s> {
         let seen = store.setting(&job.key()).await?;
         // A later version's record is one that this server knows nothing of.
         let record = seen.as_deref().and_then(|text| serde_json::from_str(text).ok());
-        Ok((Self { store, job, seen }, record))
+        Ok((Self { store, job, seen, is_lost: false }, record))
     }
 
-    /// Writes it, unless another server has done so meanwhile; answers whether it was written.
+    /// Writes it, unless another server has done so since it was read; answers whether it was written.
     pub(super) async fn write(&mut self, record: &Record) -> Result<bool, Error> {
+        if self.is_lost {
+            return Ok(false);
+        }
         let text = serde_json::to_string(record).unwrap_or_default();
         let now = self.store.set_setting(&self.job.key(), self.seen.as_deref(), &text).await?;
-        let is_ours = now.as_deref() == Some(&*text);
+        self.is_lost = now.as_deref() != Some(&*text);
         self.seen = now;
-        Ok(is_ours)
+        Ok(!self.is_lost)
     }
 }
 
@@ -124,5 +129,29 @@ pub(super) fn begun(server: Uuid, host: &str, last: Option<&Record>) -> Record {
         seen: now,
         last_success: last.and_then(|last| last.last_success),
         ..Record::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metadata::memory::MemoryStore;
+
+    #[tokio::test]
+    async fn a_server_that_was_taken_for_dead_leaves_the_record_to_its_successor() {
+        let store = MemoryStore::new();
+        let (mut one, none) = Kept::read(&store, Job::Gc).await.unwrap();
+        assert_eq!(none, None);
+        let first = begun(Uuid::new_v4(), "one", None);
+        assert!(one.write(&first).await.unwrap());
+        let (mut other, seen) = Kept::read(&store, Job::Gc).await.unwrap();
+        assert_eq!(seen.as_ref(), Some(&first));
+        let second = begun(Uuid::new_v4(), "other", seen.as_ref());
+        assert!(other.write(&second).await.unwrap());
+        for _ in 0..2 {
+            let ended = Record { outcome: Some(Outcome::Interrupted), ..first.clone() };
+            assert!(!one.write(&ended).await.unwrap());
+        }
+        assert_eq!(Kept::read(&store, Job::Gc).await.unwrap().1, Some(second));
     }
 }

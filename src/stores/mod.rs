@@ -23,8 +23,8 @@ pub use self::binding_error::BindingError;
 pub(crate) use self::health::StoreProbe;
 use self::metered::MeteredContent;
 pub use self::offline::{
-    BoundShare, LockAdmin, OfflineError, OfflineStores, lasting_metadata, open_for_load,
-    open_for_locks, open_for_reading, open_for_repair, servers,
+    BoundShare, LockAdmin, OfflineError, OfflineStores, lasting_content, lasting_metadata,
+    open_for_load, open_for_locks, open_for_reading, open_for_repair, servers,
 };
 use self::open_retry::{Failed, opened};
 use self::preflight::summary;

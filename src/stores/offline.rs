@@ -1,6 +1,6 @@
 //! Stores as maintenance opens them: beside the servers that serve them, one at a time, and not waited for.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::binding::{self, Binding};
@@ -161,6 +161,17 @@ pub fn lasting_metadata(config: &Config) -> Vec<String> {
         config::Metadata::Sqlite(_) | config::Metadata::Postgres(_) => true,
     });
     lasting.map(|(name, _)| name.clone()).collect()
+}
+
+/// The content stores that the shares of a configuration name and that outlive their process.
+#[must_use]
+pub fn lasting_content(config: &Config) -> Vec<String> {
+    let named: BTreeSet<&String> = config.shares.iter().map(|share| &share.content_store).collect();
+    let lasting = |name: &&String| match config.content.get(*name) {
+        Some(config::Content::Filesystem(_) | config::Content::Object(_)) => true,
+        Some(config::Content::Memory { .. }) | None => false,
+    };
+    named.into_iter().filter(lasting).cloned().collect()
 }
 
 /// A share of a metadata store that outlives its process.

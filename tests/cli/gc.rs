@@ -9,10 +9,10 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 use trunkfs::admin::Progress;
-use trunkfs::admin::gc::{GcHow, collect, lasting_content};
+use trunkfs::admin::gc::{GcHow, collect};
 use trunkfs::config::Source;
 use trunkfs::content::{ContentStore as _, CreateMode, ObjectContent};
-use trunkfs::stores::OfflineStores;
+use trunkfs::stores::{OfflineStores, lasting_content};
 use trunkfs::types::{Call, ContentId};
 
 use super::database::TestDatabase;

@@ -27,7 +27,7 @@ pub use self::error::GcError;
 pub use self::findings::Collected;
 use self::findings::Findings;
 use crate::admin::{Progress, Unit};
-use crate::config::{self, Config};
+use crate::config;
 use crate::content::{self, ContentStore, CreateMode};
 use crate::metadata::LoadFence;
 use crate::stores::{OfflineStores, lasting_metadata};
@@ -88,19 +88,6 @@ struct ContentSet {
 struct Held {
     name: String,
     hold: Box<dyn LoadFence>,
-}
-
-/// The content stores that the shares of a configuration name and that outlive their process.
-#[must_use]
-pub fn lasting_content(config: &Config) -> Vec<String> {
-    let named: BTreeSet<&String> = config.shares.iter().map(|share| &share.content_store).collect();
-    let lasting = |name: &&String| {
-        config
-            .content
-            .get(*name)
-            .is_some_and(|content| !matches!(content, config::Content::Memory { .. }))
-    };
-    named.into_iter().filter(lasting).cloned().collect()
 }
 
 /// Collects in the content stores that are named. Whatever is not as it must be ends it before anything is
