@@ -2,6 +2,7 @@
 //! orderly end.
 
 mod admin_view;
+mod control;
 mod ports;
 mod upkeep;
 
@@ -10,20 +11,21 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use ipnet::IpNet;
-use tokio::sync::Notify;
+use tokio::sync::{Mutex, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use self::admin_view::{AdminView, Serving};
+use self::control::Running;
+pub use self::control::{Applied, ApplyError, Control};
 use self::ports::{PortMapperError, Ports};
 use crate::config::{Config, Loaded};
-use crate::http::{About, Port, PortError, Subject};
+use crate::http::{About, Port, PortError};
 use crate::maintenance::{Executable, Maintenance};
 use crate::mount::{Mount, MountVersion1};
 use crate::net::{
-    Admission, BindError, LAST_GRACE, Server, ServerHandle, ServerSettings, Service, TaskFailed,
-    supervised,
+    Admission, BindError, LAST_GRACE, Server, ServerSettings, Service, TaskFailed, supervised,
 };
 use crate::nfs3::Nfs3;
 use crate::nlm::{LockService, Nlm};
@@ -40,6 +42,9 @@ const FLUSH_TIME: Duration = Duration::from_secs(10);
 /// are closed.
 pub const AFTER_DRAIN: Duration =
     LAST_GRACE.saturating_add(FLUSH_TIME).saturating_add(stores::CLOSE_TIME);
+
+/// Requests for a reload that may wait for one: as many as the admin port has connections.
+const RELOADS: usize = 64;
 
 /// Why a server cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -74,12 +79,8 @@ pub struct Build {
 pub struct Daemon {
     server: Server,
     ports: Ports,
-    vfs: Arc<Vfs>,
-    locks: Option<Arc<LockService>>,
-    stores: Stores,
-    port: Option<(Port, Arc<dyn Subject>)>,
-    reload: Arc<Notify>,
-    maintenance: Option<Arc<Maintenance>>,
+    port: Option<Port>,
+    control: Control,
 }
 
 /// What serves.
@@ -98,52 +99,64 @@ impl std::fmt::Debug for Daemon {
 
 impl Daemon {
     /// Listens on the admin port, opens the stores and shares, then listens. Clients that connect wait until
-    /// [`Daemon::run`]. `source` is what the configuration was read from, `program` runs the jobs of its
-    /// maintenance.
+    /// [`Daemon::run`]. `fitting` is the configuration as it fits the process, `source` what it was read from,
+    /// and `program` runs the jobs of its maintenance.
     ///
     /// # Errors
     /// The first store, share or address that cannot be had; what was open is closed again, and nothing
     /// listens.
     pub async fn start(
         loaded: &Loaded,
+        fitting: &Config,
         source: &str,
         build: Build,
         program: Executable,
     ) -> Result<Self, StartError> {
-        let config = &loaded.config;
         let started = SystemTime::now();
         // Before anything is created.
-        let port = Port::bind(&config.admin).await?;
-        let (mut stores, reload) = (Stores::default(), Arc::<Notify>::default());
+        let port = Port::bind(&fitting.admin).await?;
+        let mut stores = Stores::default();
         let Assembled { server, ports, vfs, locks } =
-            match Self::assemble(config, &mut stores).await {
+            match Self::assemble(fitting, &mut stores).await {
                 Ok(assembled) => assembled,
                 Err(error) => {
                     stores.close().await;
                     return Err(error);
                 }
             };
-        let maintenance = upkeep::maintenance(config, &stores, program);
-        let port = port.map(|port| {
+        let plan = upkeep::plan(fitting, &stores);
+        let maintenance = Arc::new(Maintenance::new(program, plan));
+        let (ask, asked) = mpsc::channel(RELOADS);
+        let view = port.as_ref().map(|_| {
             let about = About {
                 version: build.version,
                 commit: build.commit,
                 source: source.to_owned(),
                 configuration: loaded.effective.clone(),
                 nfs: server.local_addr(),
+                restart: Vec::new(),
                 started,
             };
             let serving = Serving {
                 server: server.handle(),
                 vfs: vfs.clone(),
                 locks: locks.clone(),
-                reload: reload.clone(),
+                reload: ask,
                 maintenance: maintenance.clone(),
             };
-            let view = AdminView::new(about, config, &stores, serving);
-            (port, Arc::new(view) as Arc<dyn Subject>)
+            Arc::new(AdminView::new(about, fitting, &stores, serving))
         });
-        Ok(Self { server, ports, vfs, locks, stores, port, reload, maintenance })
+        let control = Control {
+            server: server.handle(),
+            vfs,
+            locks,
+            maintenance,
+            token: port.as_ref().map(Port::token),
+            view,
+            running: Arc::new(Mutex::new(Running { stores, config: loaded.config.clone() })),
+            asked: Arc::new(Mutex::new(asked)),
+        };
+        Ok(Self { server, ports, port, control })
     }
 
     async fn assemble(config: &Config, stores: &mut Stores) -> Result<Assembled, StartError> {
@@ -185,7 +198,7 @@ impl Daemon {
     /// Where the admin port is, unless it is off.
     #[must_use]
     pub fn admin_address(&self) -> Option<SocketAddr> {
-        self.port.as_ref().map(|(port, _)| port.address())
+        self.port.as_ref().map(Port::address)
     }
 
     /// Where the server listens, with the port that it was given.
@@ -203,8 +216,7 @@ impl Daemon {
     /// A hold on the server while it runs.
     #[must_use]
     pub fn control(&self) -> Control {
-        let (server, vfs, reload) = (self.server.handle(), self.vfs.clone(), self.reload.clone());
-        Control { server, vfs, reload }
+        self.control.clone()
     }
 
     /// Serves until `shutdown` fires; then requests in flight are finished within the drain timeout,
@@ -214,10 +226,11 @@ impl Daemon {
     /// [`TaskFailed`] where a task of the server panicked; `shutdown` has fired then, and the end was as
     /// orderly as without.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), TaskFailed> {
-        let Self { server, ports, vfs, locks, stores, port, reload: _, maintenance } = self;
+        let Self { server, ports, port, control } = self;
+        let Control { vfs, locks, maintenance, view, running, .. } = control;
         let stopped = CancellationToken::new();
         let _port_ends = stopped.clone().drop_guard();
-        if let Some((port, subject)) = port {
+        if let (Some(port), Some(subject)) = (port, view) {
             // Its end, a panic too, leaves NFS as it is.
             tokio::spawn(port.serve(subject, stopped.clone()));
         }
@@ -228,11 +241,9 @@ impl Daemon {
         let mut tasks = JoinSet::new();
         let capacity = upkeep::watch_capacity(vfs.clone(), stopped.clone());
         tasks.spawn(supervised("watching the capacity", shutdown.clone(), capacity));
-        if let Some(maintenance) = maintenance {
-            // A job that runs ends while requests are drained.
-            let rounds = maintenance.run(shutdown.clone());
-            tasks.spawn(supervised("maintenance", shutdown.clone(), rounds));
-        }
+        // A job that runs ends while requests are drained.
+        let rounds = maintenance.run(shutdown.clone());
+        tasks.spawn(supervised("maintenance", shutdown.clone(), rounds));
         tasks.spawn(supervised("flushing files by age", shutdown.clone(), maintain));
         if let Some(locks) = locks {
             tasks.spawn(supervised("waking locks", shutdown.clone(), locks.run(shutdown.clone())));
@@ -257,39 +268,9 @@ impl Daemon {
             }
         }
         vfs.flush_all(deadline).await;
-        stores.close().await;
+        // Shares that are being removed are flushed first, within the same times.
+        running.lock().await.stores.close().await;
         served.and(maintained)
-    }
-}
-
-/// Changes what can be changed of a server while it runs.
-#[derive(Clone, Debug)]
-pub struct Control {
-    server: ServerHandle,
-    vfs: Arc<Vfs>,
-    reload: Arc<Notify>,
-}
-
-impl Control {
-    /// Waits until the admin port is asked to have the configuration read again.
-    pub async fn reload_asked(&self) {
-        self.reload.notified().await;
-    }
-
-    /// Takes over what another configuration says of the clients of shares that there are and of the times of
-    /// calls, from the next call on. Nothing else of it counts.
-    pub fn apply(&self, config: &Config) {
-        for share in &config.shares {
-            self.vfs.set_rules(&share.name, share.clients.clone());
-        }
-        let settings = settings(config);
-        self.server.set_times(
-            settings.request_timeout,
-            settings.slow_calls,
-            settings.drain_timeout,
-        );
-        self.server.set_idle_timeout(settings.idle_timeout);
-        self.server.set_admission(settings.admission);
     }
 }
 

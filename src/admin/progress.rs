@@ -15,6 +15,11 @@ use tokio_util::sync::CancellationToken;
 #[error("interrupted")]
 pub struct Interrupted;
 
+/// What a row counts where a job is paced, in bytes.
+const ROW: u64 = 512;
+/// What a content counts that is looked at without its bytes.
+const CONTENT: u64 = 4096;
+
 /// A job under way. Its stages follow each other; each counts from zero.
 #[derive(Debug, Default)]
 pub struct Progress {
@@ -126,6 +131,22 @@ impl Progress {
             waited.ok_or(Interrupted)?;
         }
         self.check()
+    }
+
+    /// The same for so many rows of a metadata store, each as so many bytes as it has about.
+    ///
+    /// # Errors
+    /// [`Interrupted`] once the token has fired.
+    pub async fn pace_rows(&self, rows: usize) -> Result<(), Interrupted> {
+        self.pace(ROW.saturating_mul(rows as u64)).await
+    }
+
+    /// The same for contents that are looked at or removed, each as a block.
+    ///
+    /// # Errors
+    /// [`Interrupted`] once the token has fired.
+    pub async fn pace_contents(&self, contents: usize) -> Result<(), Interrupted> {
+        self.pace(CONTENT.saturating_mul(contents as u64)).await
     }
 
     fn step(&self) {

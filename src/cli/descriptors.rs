@@ -2,7 +2,6 @@
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use super::Failure;
 use crate::config::{Config, Content, Metadata};
 use crate::http;
 
@@ -29,7 +28,7 @@ struct Needed {
 /// # Errors
 /// It is lower than what the configuration may have open at once: a server that meets it refuses clients and
 /// cannot open files, with errors that do not point here.
-pub(super) fn raise(config: &Config) -> Result<Config, Failure> {
+pub(super) fn raise(config: &Config) -> Result<Config, String> {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     if current != maximum
         && let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })
@@ -40,7 +39,7 @@ pub(super) fn raise(config: &Config) -> Result<Config, Failure> {
     let needed = Needed::by(config);
     let limit_here = usize::try_from(limit).unwrap_or(usize::MAX);
     let Some(left) = limit_here.checked_sub(needed.sum()) else {
-        return Err(Failure::Run(needed.refusal(limit).into()));
+        return Err(needed.refusal(limit));
     };
     let mut config = config.clone();
     for content in config.content.values_mut() {

@@ -13,7 +13,7 @@ use clap::Args;
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
-use super::job::{Job, run_job};
+use super::job::{Job, Speed, run_job_at};
 use super::{Configured, Failure};
 use crate::admin::fsck::{Check, Found, Outcome, RepairAccess, Report, Stopped, Tally};
 use crate::admin::{Unit, share};
@@ -61,6 +61,8 @@ pub(super) struct Options {
     /// Only this share
     #[arg(long, value_name = "SHARE", value_parser = share)]
     share: Option<ShareName>,
+    #[command(flatten)]
+    speed: Speed,
     /// Do not check the content of files
     #[arg(long)]
     no_content: bool,
@@ -94,7 +96,7 @@ pub(super) fn run(options: &Options) -> Result<(), Failure> {
     };
     let start = Instant::now();
     let work = async |job| check_all(&config, &stores, options, &job).await;
-    let (tally, status) = match run_job(options.json, CANCELLED, work) {
+    let (tally, status) = match run_job_at(options.speed, options.json, CANCELLED, work) {
         Err(failure) => {
             failure.write(LogFormat::Text);
             return Err(Failure::Said(FAILED));
@@ -310,7 +312,7 @@ impl StoreCheck<'_> {
         let only = self.options.share.as_ref();
         let begun = Check::begin(checker, access, only, self.cancel().clone(), &mut teller).await;
         let mut check = match begun {
-            Ok(check) => check,
+            Ok(check) => check.in_pace_of(&self.job.progress),
             Err(error) => {
                 self.said = teller.said;
                 return Err(text(&error));

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use clap::Args;
 
-use super::job::{human, run_error, run_job, summarise};
+use super::job::{Speed, human, run_error, run_job_at, summarise};
 use super::{Configured, FAILED, Failure};
 use crate::admin::gc::{Collected, GcHow, Outcome, collect};
 use crate::config::Config;
@@ -20,6 +20,8 @@ pub(super) struct Options {
     content: Vec<String>,
     #[command(flatten)]
     how: GcHow,
+    #[command(flatten)]
+    speed: Speed,
     /// Print a JSON summary on standard output, and no progress
     #[arg(long)]
     json: bool,
@@ -30,7 +32,7 @@ pub(super) fn run(options: &Options) -> Result<(), Failure> {
     let config = options.configured.load_for_stores()?;
     let names = names(&config, options)?;
     let start = Instant::now();
-    let outcome = run_job(options.json, FAILED, async |job| {
+    let outcome = run_job_at(options.speed, options.json, FAILED, async |job| {
         collect(&mut OfflineStores::new(&config), &names, &options.how, &job.progress).await
     })?;
     let outcome = outcome.map_err(run_error)?;

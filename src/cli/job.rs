@@ -21,7 +21,8 @@ const PERIOD: Duration = Duration::from_millis(200);
 /// How fast a command works.
 #[derive(Clone, Copy, Debug, Default, Args)]
 pub(super) struct Speed {
-    /// Read at most so much per second, such as 64MiB, so that servers have the rest of the disk
+    /// Read at most so much per second, such as 64MiB, so that servers have the rest of the disk; a row of a
+    /// metadata store counts as 512 bytes, a file or object that is looked at or removed as 4 KiB
     #[arg(long, value_name = "SIZE", value_parser = rate)]
     rate: Option<NonZeroU64>,
 }

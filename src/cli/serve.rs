@@ -2,10 +2,13 @@
 
 use std::io::{IsTerminal as _, Write};
 use std::net::SocketAddr;
+use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
+use futures_util::FutureExt as _;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
@@ -75,8 +78,9 @@ fn start(source: Source, options: &Options, format: LogFormat) -> Result<(), Fai
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
-    let running = Loaded { config: descriptors::raise(&loaded.config)?, ..loaded.clone() };
-    warn_of_loss(&running.config);
+    let running = descriptors::raise(&loaded.config);
+    let running = running.map_err(|text| Failure::Run(text.into()))?;
+    warn_of_loss(&running, |_| true);
     let runtime = tokio::runtime::Runtime::new().map_err(|error| Failure::Run(error.into()))?;
     let done = runtime.block_on(serve(source, options, &running, loaded, log));
     // What still runs was told to stop, and had its time.
@@ -87,11 +91,10 @@ fn start(source: Source, options: &Options, format: LogFormat) -> Result<(), Fai
 async fn serve(
     source: Source,
     options: &Options,
-    running: &Loaded,
+    config: &Config,
     loaded: Loaded,
     log: telemetry::Handle,
 ) -> Result<(), Failure> {
-    let config = &running.config;
     let in_foreground = std::io::stdin().is_terminal();
     let notifier = Notifier::from_environment();
     let shutdown = CancellationToken::new();
@@ -107,7 +110,8 @@ async fn serve(
     notifier.status("opening stores");
     let name = source.to_string();
     let program = Executable { path: THIS_PROGRAM.into(), configuration: source.arguments() };
-    let starting = shutdown.run_until_cancelled(Daemon::start(running, &name, BUILD, program));
+    let starting = Daemon::start(&loaded, config, &name, BUILD, program);
+    let starting = shutdown.run_until_cancelled(starting);
     let Some(started) = starting.await else { return ended(&mut tasks) };
     let instance = started.map_err(|error| explained(error, &options.configured))?;
     let (address, control) = (instance.address(), instance.control());
@@ -115,7 +119,8 @@ async fn serve(
     if let Some(admin) = instance.admin_address() {
         tracing::info!(%admin, "the admin port answers");
     }
-    let serving = tokio::spawn(instance.run(shutdown.clone()));
+    let mut serving = tokio::spawn(instance.run(shutdown.clone()));
+    let mut reloads: Pin<Box<dyn Future<Output = ()>>> = Box::pin(std::future::pending());
     let answers = match shutdown.run_until_cancelled(answers(own_address(address))).await {
         Some(Ok(())) => {
             let hostname = rustix::system::uname();
@@ -130,16 +135,14 @@ async fn serve(
                 source,
                 listen: options.listen,
                 in_foreground,
-                applied: loaded.clone(),
-                started: loaded,
                 control,
                 log,
                 drain,
                 notifier,
+                address,
                 status,
             };
-            let reloads = reload.on_hangups(hangups, shutdown.clone());
-            tasks.spawn(supervised("waiting for SIGHUP", shutdown, reloads));
+            reloads = Box::pin(reload.on_hangups(hangups, shutdown.clone()));
             Ok(())
         }
         // Told to stop already.
@@ -149,10 +152,21 @@ async fn serve(
             Err(error)
         }
     };
-    let ran = serving.await.map_err(|error| Failure::Run(error.into()))?;
+    // Not a task of its own: opening stores is no work that threads hand to each other. A panic ends the server
+    // as that of a task does.
+    let (ran, reloaded) = tokio::select! {
+        ran = &mut serving => (ran, Ok(())),
+        reloaded = AssertUnwindSafe(reloads).catch_unwind() => {
+            let failed = |_| TaskFailed::of_store("waiting for SIGHUP", &shutdown);
+            let reloaded = reloaded.map_err(failed);
+            (serving.await, reloaded)
+        }
+    };
+    let ran = ran.map_err(|error| Failure::Run(error.into()))?;
     crate::log_limit::write_counts();
     tracing::info!("stopped");
-    ran.map_err(|error| Failure::Run(error.into())).and(ended(&mut tasks)).and(answers)
+    let ran = ran.and(reloaded).map_err(|error| Failure::Run(error.into()));
+    ran.and(ended(&mut tasks)).and(answers)
 }
 
 /// The failure of a task that has failed.
@@ -268,9 +282,9 @@ fn explained(error: StartError, configured: &Configured) -> Failure {
     }
 }
 
-/// Says which shares are lost when the server stops.
-fn warn_of_loss(config: &Config) {
-    for share in &config.shares {
+/// Says which of the shares that `wanted` names are lost when the server stops.
+pub(super) fn warn_of_loss(config: &Config, wanted: impl Fn(&str) -> bool) {
+    for share in config.shares.iter().filter(|share| wanted(share.name.as_str())) {
         let name = &share.name;
         if matches!(config.metadata.get(&share.metadata_store), Some(Metadata::Memory { .. })) {
             tracing::warn!(

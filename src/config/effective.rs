@@ -34,8 +34,8 @@ pub(super) fn effective(document: &Document<'_>, config: &Config) -> String {
     lines.join("\n") + "\n"
 }
 
-/// A value in YAML; `${` in text is written so that it stays.
-fn yaml(value: &impl serde::Serialize) -> String {
+/// A value in YAML, secrets masked; `${` in text is written so that it stays.
+pub(crate) fn yaml(value: &impl serde::Serialize) -> String {
     // What is written is text, lists and mappings by keys that are text.
     let written = serde_saphyr::to_string_with_options(value, options()).unwrap_or_default();
     written.replace("${", "$${")

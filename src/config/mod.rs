@@ -25,7 +25,8 @@ mod stores;
 mod tree;
 mod warnings;
 
-pub use changes::{Change, How, Takes};
+pub use changes::{Change, How};
+pub(crate) use effective::yaml;
 pub use error::{Error, Errors};
 pub use load::{Loaded, Source};
 pub use logging::{Level, Levels, LevelsError, LogFormat, Logging};

@@ -24,7 +24,7 @@ pub use error::Error;
 pub use filesystem::{FilesystemContent, FilesystemSettings, Look, OpenError};
 pub use memory::MemoryContent;
 pub use object::{
-    Azure, Encryption, Gcs, ObjectContent, ObjectOpenError, ObjectSettings, S3, Service,
+    Azure, Encryption, Gcs, ObjectContent, ObjectKeys, ObjectOpenError, ObjectSettings, S3, Service,
 };
 
 use std::ops::Range;

@@ -5,12 +5,14 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Notify;
+use parking_lot::RwLock;
+use tokio::sync::{mpsc, oneshot};
 
+use super::control::Asked;
 use super::upkeep;
 use crate::config::Config;
 use crate::counters::{Clients, Measured, Readings, SlowCall};
-use crate::http::{About, MaintenanceState, Part, ShareState, Subject};
+use crate::http::{About, MaintenanceState, Part, Reloaded, ShareState, Subject};
 use crate::maintenance::Maintenance;
 use crate::net::ServerHandle;
 use crate::nlm::LockService;
@@ -27,56 +29,81 @@ pub(super) struct Serving {
     pub(super) server: ServerHandle,
     pub(super) vfs: Arc<Vfs>,
     pub(super) locks: Option<Arc<LockService>>,
-    pub(super) reload: Arc<Notify>,
-    pub(super) maintenance: Option<Arc<Maintenance>>,
+    pub(super) reload: mpsc::Sender<Asked>,
+    pub(super) maintenance: Arc<Maintenance>,
 }
 
 /// What the port shows.
 pub(super) struct AdminView {
-    about: About,
     serving: Serving,
+    shown: RwLock<Shown>,
+}
+
+/// What changes with the configuration.
+struct Shown {
+    about: Arc<About>,
     measured: Vec<(String, Arc<dyn Measured>)>,
     parts: Vec<Arc<dyn Part>>,
     /// The names of each share's stores, by the share's name.
     stores: BTreeMap<String, (String, String)>,
 }
 
-impl AdminView {
-    pub(super) fn new(about: About, config: &Config, stores: &Stores, serving: Serving) -> Self {
+impl Shown {
+    fn new(about: About, config: &Config, stores: &Stores) -> Self {
         let mut parts: Vec<Arc<dyn Part>> = vec![Arc::new(Nfs(own_address(about.nfs)))];
         for store in stores.probes(config) {
             parts.push(Arc::new(store));
         }
-        let measured = stores.measured().to_vec();
         let names = config.shares.iter().map(|share| {
             let stores = (share.metadata_store.clone(), share.content_store.clone());
             (share.name.to_string(), stores)
         });
-        Self { about, serving, measured, parts, stores: names.collect() }
+        let (stores, measured) = (names.collect(), stores.measured());
+        Self { about: Arc::new(about), measured, parts, stores }
+    }
+}
+
+impl AdminView {
+    pub(super) fn new(about: About, config: &Config, stores: &Stores, serving: Serving) -> Self {
+        Self { serving, shown: RwLock::new(Shown::new(about, config, stores)) }
+    }
+
+    /// Shows another configuration, `configuration` as text, and what of it waits for a restart.
+    pub(super) fn show(
+        &self,
+        config: &Config,
+        stores: &Stores,
+        configuration: String,
+        restart: Vec<String>,
+    ) {
+        let about = About { configuration, restart, ..(*self.about()).clone() };
+        *self.shown.write() = Shown::new(about, config, stores);
     }
 }
 
 #[async_trait::async_trait]
 impl Subject for AdminView {
-    fn about(&self) -> &About {
-        &self.about
+    fn about(&self) -> Arc<About> {
+        self.shown.read().about.clone()
     }
 
-    fn reload(&self) {
-        self.serving.reload.notify_one();
+    async fn reload(&self) -> Option<Reloaded> {
+        let (asked, outcome) = oneshot::channel();
+        self.serving.reload.send(asked).await.ok()?;
+        outcome.await.ok()
     }
 
     fn maintenance(&self) -> MaintenanceState {
-        upkeep::state(self.serving.maintenance.as_deref())
+        upkeep::state(&self.serving.maintenance)
     }
 
     fn begin_maintenance(&self) -> bool {
-        self.serving.maintenance.iter().for_each(|it| it.begin());
-        self.serving.maintenance.is_some()
+        self.serving.maintenance.begin();
+        self.serving.maintenance.has_work()
     }
 
     fn parts(&self) -> Vec<Arc<dyn Part>> {
-        self.parts.clone()
+        self.shown.read().parts.clone()
     }
 
     fn clients(&self) -> &Arc<Clients> {
@@ -88,7 +115,7 @@ impl Subject for AdminView {
     }
 
     fn share_name(&self, number: u32) -> Option<String> {
-        self.serving.vfs.share_name(number).map(ToString::to_string)
+        self.serving.vfs.share_name(number).map(|name| name.to_string())
     }
 
     fn measure(&self) -> Readings {
@@ -98,10 +125,9 @@ impl Subject for AdminView {
         if let Some(locks) = &self.serving.locks {
             Measured::read(&**locks, &mut readings);
         }
-        if let Some(maintenance) = &self.serving.maintenance {
-            Measured::read(&**maintenance, &mut readings);
-        }
-        for (store, part) in &self.measured {
+        Measured::read(&*self.serving.maintenance, &mut readings);
+        let measured = self.shown.read().measured.clone();
+        for (store, part) in &measured {
             readings.of_store(store, &**part);
         }
         readings
@@ -109,7 +135,8 @@ impl Subject for AdminView {
 
     async fn shares(&self) -> Vec<ShareState> {
         let shares = self.serving.vfs.overview().await.into_iter();
-        shares.map(|share| state(share, &self.stores)).collect()
+        let shown = self.shown.read();
+        shares.map(|share| state(share, &shown.stores)).collect()
     }
 }
 

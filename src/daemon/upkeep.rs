@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
 use crate::http::{JobState, MaintenanceState};
-use crate::maintenance::{Executable, Maintenance, Outcome, Settings};
+use crate::maintenance::{Maintenance, Outcome, Plan, Settings};
 use crate::stores::{Stores, lasting_content, lasting_metadata};
 use crate::vfs::Vfs;
 
@@ -20,21 +20,17 @@ const LEVELS: [u64; 3] = [80, 90, 95];
 /// A level is left where a store is so many percent below it.
 const MARGIN: u64 = 2;
 
-/// The jobs of a server; none where every share is in memory.
-pub(super) fn maintenance(
-    config: &Config,
-    stores: &Stores,
-    program: Executable,
-) -> Option<Arc<Maintenance>> {
+/// The jobs of a server, whose shares are those of open stores; none where every share is in memory.
+pub(super) fn plan(config: &Config, stores: &Stores) -> Plan {
     let lasting = lasting_metadata(config);
     let shares = config.shares.iter().filter(|share| lasting.contains(&share.metadata_store));
     let mut shares: Vec<_> =
         shares.map(|share| (share.name.clone(), share.metadata_store.clone())).collect();
     // Several servers have their shares in the same order.
     shares.sort();
-    let home = shares.iter().map(|(_, store)| store).min()?;
-    let home = stores.open_metadata(home)?;
-    Some(Arc::new(Maintenance::new(jobs(config), program, home, shares)))
+    let home = shares.iter().map(|(_, store)| store).min();
+    let home = home.and_then(|home| stores.open_metadata(home));
+    Plan { settings: jobs(config), home, shares }
 }
 
 /// The jobs that are of use: content in memory goes with the server.
@@ -47,8 +43,10 @@ fn jobs(config: &Config) -> Settings {
 }
 
 /// The jobs as the admin port shows them.
-pub(super) fn state(maintenance: Option<&Maintenance>) -> MaintenanceState {
-    let Some(maintenance) = maintenance else { return MaintenanceState::default() };
+pub(super) fn state(maintenance: &Maintenance) -> MaintenanceState {
+    if !maintenance.has_work() {
+        return MaintenanceState::default();
+    }
     let jobs = maintenance.last().into_iter().map(|(job, record)| JobState {
         job: job.name(),
         running: record.is_running_now(),

@@ -8,12 +8,14 @@
 //! - A change needs the bearer token, on loopback too: a browser sends one for no other site.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use hyper::header::{AUTHORIZATION, HOST, HeaderMap, HeaderName, ORIGIN};
 use hyper::http::uri::Authority;
 use hyper::{Method, StatusCode};
+use parking_lot::RwLock;
 use sha2::{Digest as _, Sha256};
 
 use super::Settings;
@@ -59,18 +61,37 @@ impl Refusal {
 #[derive(Debug)]
 pub(super) struct Guard {
     hosts: Vec<String>,
-    /// Compared by its digest, so that the time tells nothing of the token.
-    token: Option<[u8; 32]>,
+    token: Token,
     local: bool,
+}
+
+/// What a request that changes something must show. It may be replaced.
+#[derive(Clone, Debug, Default)]
+pub struct Token(
+    /// Compared by its digest, so that the time tells nothing of the token.
+    Arc<RwLock<Option<[u8; 32]>>>,
+);
+
+impl Token {
+    /// Replaces it, from the next request on.
+    pub fn set(&self, settings: &Settings) {
+        *self.0.write() = settings.token.as_ref().map(|token| digest(token.reveal()));
+    }
 }
 
 impl Guard {
     pub(super) fn new(settings: &Settings) -> Self {
         let own = rustix::system::uname().nodename().to_string_lossy().to_ascii_lowercase();
         let named = settings.hosts.iter().map(|host| host.to_ascii_lowercase());
-        let token = settings.token.as_ref().map(|token| digest(token.reveal()));
+        let token = Token::default();
+        token.set(settings);
         let hosts = named.chain([own, "localhost".to_owned()]).collect();
         Self { hosts, token, local: settings.is_local() }
+    }
+
+    /// The token.
+    pub(super) fn token(&self) -> Token {
+        self.token.clone()
     }
 
     /// What a request with these headers is allowed; `certified` says that its connection has a valid client
@@ -93,14 +114,15 @@ impl Guard {
             }
         }
         let given = Given::of(headers);
+        let token = *self.token.0.read();
         let known = match &given {
-            Some(given) if self.token == Some(digest(given.token())) => true,
-            Some(_) if self.token.is_some() => return Err(Refusal::WrongToken),
+            Some(given) if token == Some(digest(given.token())) => true,
+            Some(_) if token.is_some() => return Err(Refusal::WrongToken),
             Some(_) | None => false,
         };
         if !matches!(*method, Method::GET | Method::HEAD) {
             return match given {
-                _ if self.token.is_none() => Err(Refusal::NoChanges),
+                _ if token.is_none() => Err(Refusal::NoChanges),
                 Some(Given::Bearer(_)) if known => Ok(Trust::Reader),
                 Some(_) | None => Err(Refusal::NoToken),
             };

@@ -9,6 +9,7 @@ use serde::Serialize;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::seconds;
+use super::subject::Subject;
 
 /// The time from one round of questions to the next.
 pub(super) const PERIOD: Duration = Duration::from_secs(5);
@@ -53,7 +54,6 @@ pub(super) struct PartHealth {
 
 /// The health of every part.
 pub(super) struct Health {
-    parts: Vec<Arc<dyn Part>>,
     state: Mutex<State>,
 }
 
@@ -63,7 +63,7 @@ struct State {
 }
 
 impl Health {
-    pub(super) fn new(parts: Vec<Arc<dyn Part>>) -> Self {
+    pub(super) fn new(parts: &[Arc<dyn Part>]) -> Self {
         let now = SystemTime::now();
         let unknown = |part: &Arc<dyn Part>| PartHealth {
             name: part.name(),
@@ -74,20 +74,20 @@ impl Health {
             error: Some("not asked yet".to_owned()),
         };
         let known = parts.iter().map(unknown).collect();
-        Self { parts, state: Mutex::new(State { known, asked: None }) }
+        Self { state: Mutex::new(State { known, asked: None }) }
     }
 
-    /// Asks every part, for ever.
-    pub(super) async fn watch(&self) -> std::convert::Infallible {
+    /// Asks every part that the server has, for ever.
+    pub(super) async fn watch(&self, subject: &dyn Subject) -> std::convert::Infallible {
         loop {
-            self.ask().await;
+            self.ask(&subject.parts()).await;
             sleep(PERIOD).await;
         }
     }
 
     /// Asks every part once, all at the same time.
-    pub(super) async fn ask(&self) {
-        let asking = self.parts.iter().map(|part| async {
+    pub(super) async fn ask(&self, parts: &[Arc<dyn Part>]) {
+        let asking = parts.iter().map(|part| async {
             let began = Instant::now();
             let answer = match timeout(ANSWER_TIME, part.ask()).await {
                 Ok(answer) => answer,
@@ -98,15 +98,23 @@ impl Health {
         let answers = join_all(asking).await;
         let mut state = self.state.lock();
         let first = state.asked.replace(Instant::now()).is_none();
-        for (known, (answer, took)) in state.known.iter_mut().zip(answers) {
-            let ok = answer.is_ok();
-            if ok != known.ok || first {
-                known.since = SystemTime::now();
-            }
-            known.ok = ok;
-            known.took_ms = took.as_secs_f64() * 1000.0;
-            known.error = answer.err();
-        }
+        let before = std::mem::take(&mut state.known);
+        state.known = parts
+            .iter()
+            .zip(answers)
+            .map(|(part, (answer, took))| {
+                let (name, kind, ok) = (part.name(), part.kind(), answer.is_ok());
+                let same = before.iter().find(|it| it.name == name && it.ok == ok && !first);
+                PartHealth {
+                    name,
+                    kind,
+                    ok,
+                    since: same.map_or_else(SystemTime::now, |it| it.since),
+                    took_ms: took.as_secs_f64() * 1000.0,
+                    error: answer.err(),
+                }
+            })
+            .collect();
     }
 
     /// What is known. Nothing is well where the questions have ended.
@@ -154,22 +162,25 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_part_that_does_not_answer_is_not_ready_and_is_when_it_does() {
         let part = Arc::new(Switch(AtomicBool::new(true)));
-        let health = Health::new(vec![part.clone()]);
+        let parts: [Arc<dyn Part>; 1] = [part.clone()];
+        let health = Health::new(&parts);
         assert!(!health.is_ready(), "it was not asked");
-        health.ask().await;
+        health.ask(&parts).await;
         let since = health.read()[0].since;
         assert!(health.is_ready());
-        health.ask().await;
+        health.ask(&parts).await;
         assert_eq!(health.read()[0].since, since, "nothing has changed");
         part.0.store(false, Ordering::Relaxed);
-        health.ask().await;
+        health.ask(&parts).await;
         let [known] = &health.read()[..] else { panic!() };
         assert!(!known.ok && known.since > since);
         assert_eq!(known.error.as_deref(), Some("no answer within 4s"));
         part.0.store(true, Ordering::Relaxed);
-        health.ask().await;
+        health.ask(&parts).await;
         assert!(health.is_ready());
         tokio::time::advance(STALE).await;
         assert!(!health.is_ready(), "nobody asks any more");
+        health.ask(&[]).await;
+        assert!(health.is_ready() && health.read().is_empty(), "the part is gone");
     }
 }

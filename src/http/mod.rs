@@ -28,6 +28,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use self::guard::Guard;
+pub use self::guard::Token;
 use self::health::Health;
 pub use self::health::Part;
 use self::history::History;
@@ -37,7 +38,7 @@ use self::routes::Routes;
 pub(crate) use self::settings::listen;
 pub use self::settings::{DEFAULT_ADMIN_PORT, Settings};
 use self::shares::Shares;
-pub use self::subject::{About, JobState, MaintenanceState, ShareState, Subject};
+pub use self::subject::{About, JobState, MaintenanceState, Reloaded, ShareState, Subject};
 use self::tls::Tls;
 pub use self::tls::TlsError;
 
@@ -87,10 +88,16 @@ impl Port {
         self.address
     }
 
+    /// The token that requests are held against.
+    #[must_use]
+    pub fn token(&self) -> Token {
+        self.guard.token()
+    }
+
     /// Answers until `end` fires. The server's draining does not end it: somebody may want to see that.
     pub async fn serve(self, subject: Arc<dyn Subject>, end: CancellationToken) {
         let Self { listener, tls, guard, .. } = self;
-        let health = Arc::new(Health::new(subject.parts()));
+        let health = Arc::new(Health::new(&subject.parts()));
         let history = Arc::new(History::default());
         let shares = Arc::new(Shares::default());
         let watched = (health.clone(), history.clone(), shares.clone());
@@ -98,7 +105,7 @@ impl Port {
         let listener = Listener::new(listener, tls, routes, end.child_token());
         tokio::select! {
             () = listener.accept() => {}
-            never = health.watch() => match never {},
+            never = health.watch(&*subject) => match never {},
             never = history.watch(&*subject) => match never {},
             never = shares.watch(&*subject) => match never {},
         }

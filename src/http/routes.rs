@@ -30,6 +30,8 @@ use crate::log_limit::limited;
 const REQUESTS_PER_SECOND: u32 = 200;
 /// How long a response may take to be made.
 const RESPONSE_TIME: Duration = Duration::from_secs(10);
+/// How long the outcome of a reload is waited for, which goes on by itself.
+const RELOAD_TIME: Duration = Duration::from_secs(8);
 
 pub(super) type Reply = Response<Full<Bytes>>;
 
@@ -104,11 +106,15 @@ impl Routes {
             ),
             (Route::Reload, Trust::Reader) => {
                 tracing::info!("admin: the configuration is read again");
-                self.subject.reload();
-                text(
-                    StatusCode::ACCEPTED,
-                    "the configuration is read again; the log has the outcome",
-                )
+                match timeout(RELOAD_TIME, self.subject.reload()).await {
+                    Ok(Some(done)) if done.errors.is_empty() => json(StatusCode::OK, &done),
+                    Ok(Some(refused)) => json(StatusCode::UNPROCESSABLE_ENTITY, &refused),
+                    Ok(None) => text(StatusCode::SERVICE_UNAVAILABLE, "the server stops"),
+                    Err(_) => text(
+                        StatusCode::ACCEPTED,
+                        "the configuration is read again; the log has the outcome",
+                    ),
+                }
             }
             (Route::Maintenance, Trust::Reader) if request.method == Method::POST => {
                 match self.subject.begin_maintenance() {
@@ -212,7 +218,7 @@ impl Routes {
     fn status(&self) -> Reply {
         let parts = self.health.read();
         let ready = parts.iter().all(|part| part.ok);
-        json(StatusCode::OK, &Status { ready, about: self.subject.about(), parts })
+        json(StatusCode::OK, &Status { ready, about: &self.subject.about(), parts })
     }
 }
 

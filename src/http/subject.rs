@@ -14,7 +14,7 @@ use crate::counters::{Clients, Readings, SlowCall};
 #[async_trait::async_trait]
 pub trait Subject: Send + Sync + 'static {
     /// What it is.
-    fn about(&self) -> &About;
+    fn about(&self) -> Arc<About>;
 
     /// The parts whose health is watched.
     fn parts(&self) -> Vec<Arc<dyn Part>>;
@@ -34,8 +34,8 @@ pub trait Subject: Send + Sync + 'static {
     /// The shares, with what they use; within a few seconds, also where a store is away.
     async fn shares(&self) -> Vec<ShareState>;
 
-    /// Has the server read its configuration again, as on SIGHUP; the log has the outcome.
-    fn reload(&self);
+    /// Has the server read its configuration again, as on SIGHUP. None where it stops.
+    async fn reload(&self) -> Option<Reloaded>;
 
     /// The jobs that the server runs by itself.
     fn maintenance(&self) -> MaintenanceState;
@@ -72,6 +72,17 @@ pub struct JobState {
     pub last_success: Option<u64>,
 }
 
+/// What came of reading the configuration again.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Reloaded {
+    /// What was taken over, a key each.
+    pub applied: Vec<String>,
+    /// What takes a restart.
+    pub restart: Vec<String>,
+    /// Why nothing was changed.
+    pub errors: Vec<String>,
+}
+
 /// What a server is.
 #[derive(Clone, Debug, Serialize)]
 pub struct About {
@@ -81,11 +92,13 @@ pub struct About {
     pub commit: &'static str,
     /// The configuration's file, or what stands for it.
     pub source: String,
-    /// The configuration as it counted at the start, as YAML, secrets masked.
+    /// The configuration as it counts, as YAML, secrets masked.
     #[serde(skip)]
     pub configuration: String,
     /// Where NFS is served.
     pub nfs: SocketAddr,
+    /// What differs in the configuration that was read last, and takes a restart.
+    pub restart: Vec<String>,
     /// When the server was started.
     #[serde(serialize_with = "seconds")]
     pub started: SystemTime,

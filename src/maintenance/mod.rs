@@ -43,37 +43,62 @@ const NAP: Duration = Duration::from_secs(120);
 
 /// The jobs of a server.
 pub struct Maintenance {
-    settings: Settings,
+    plan: Mutex<Arc<Plan>>,
     program: Executable,
-    /// Where the records are.
-    home: Arc<dyn MetadataStore>,
-    /// The shares that outlive the server, with their metadata stores.
-    shares: Vec<(ShareName, String)>,
     server: Uuid,
     host: String,
     last: Mutex<BTreeMap<Job, Record>>,
     asked: Notify,
+    /// Told where there is another plan.
+    planned: Notify,
+}
+
+/// What there is to do, and for what.
+#[derive(Default)]
+pub struct Plan {
+    pub settings: Settings,
+    /// Where the records are; none where every share is in memory, and there is nothing to do.
+    pub home: Option<Arc<dyn MetadataStore>>,
+    /// The shares that outlive the server, with their metadata stores.
+    pub shares: Vec<(ShareName, String)>,
+}
+
+impl fmt::Debug for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Plan").field("settings", &self.settings).finish_non_exhaustive()
+    }
 }
 
 impl fmt::Debug for Maintenance {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Maintenance").field("settings", &self.settings).finish_non_exhaustive()
+        f.debug_struct("Maintenance").field("host", &self.host).finish_non_exhaustive()
     }
 }
 
 impl Maintenance {
-    /// The jobs of a server whose stores are `home` and others, and whose shares are these.
+    /// The jobs of a server.
     #[must_use]
-    pub fn new(
-        settings: Settings,
-        program: Executable,
-        home: Arc<dyn MetadataStore>,
-        shares: Vec<(ShareName, String)>,
-    ) -> Self {
+    pub fn new(program: Executable, plan: Plan) -> Self {
         let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
-        let (last, asked) = (Mutex::default(), Notify::new());
-        let server = Uuid::new_v4();
-        Self { settings, program, home, shares, server, host, last, asked }
+        let (plan, server) = (Mutex::new(Arc::new(plan)), Uuid::new_v4());
+        let (last, asked, planned) = (Mutex::default(), Notify::new(), Notify::new());
+        Self { plan, program, server, host, last, asked, planned }
+    }
+
+    /// Replaces what there is to do. A job that runs goes on.
+    pub fn set(&self, plan: Plan) {
+        *self.plan.lock() = Arc::new(plan);
+        self.planned.notify_one();
+    }
+
+    fn plan(&self) -> Arc<Plan> {
+        self.plan.lock().clone()
+    }
+
+    /// Whether there is anything to do.
+    #[must_use]
+    pub fn has_work(&self) -> bool {
+        self.plan().home.is_some()
     }
 
     /// Has a round begin now.
@@ -90,7 +115,9 @@ impl Maintenance {
     /// When the next round begins, in seconds since 1970.
     #[must_use]
     pub fn next(&self) -> Option<u64> {
-        Some(self.settings.start?.next(schedule::now()))
+        let plan = self.plan();
+        plan.home.as_ref()?;
+        Some(plan.settings.start?.next(schedule::now()))
     }
 
     /// Runs rounds until `stopped` fires; a job that runs then is told to end.
@@ -113,9 +140,9 @@ impl Maintenance {
     /// Waits for the next round, and answers with its time: where a round was missed, or was interrupted, a
     /// few minutes after the start.
     async fn wait(&self, is_first: bool) -> u64 {
-        let mut at = self.settings.start.map(|start| start.next(schedule::now()));
+        let mut at = self.next();
         self.look().await;
-        if is_first && let Some(start) = self.settings.start {
+        if is_first && let Some(start) = self.plan().settings.start {
             let last = start.last(schedule::now());
             if schedule::is_missed(self.last.lock().values(), last) {
                 at = Some(schedule::now() + AFTER_START.as_secs());
@@ -129,14 +156,17 @@ impl Maintenance {
             tokio::select! {
                 () = sleep(NAP.min(Duration::from_secs(left))) => self.look().await,
                 () = self.asked.notified() => return schedule::now(),
+                () = self.planned.notified() => at = self.next(),
             }
         }
     }
 
     /// Sees what other servers have run.
     async fn look(&self) {
+        let plan = self.plan();
+        let Some(home) = &plan.home else { return };
         for job in Job::ALL {
-            match Kept::read(&*self.home, job).await {
+            match Kept::read(&**home, job).await {
                 Ok((_, Some(record))) => self.note(job, &record),
                 Ok((_, None)) => {}
                 Err(error) => tracing::debug!(error = %Chain(&error), "the records are away"),
@@ -154,9 +184,11 @@ impl Maintenance {
         round: u64,
         stopped: &CancellationToken,
     ) -> Result<(), Error> {
-        let Some(arguments) = self.arguments(job, round) else { return Ok(()) };
-        let days = if job == Job::Gc { self.settings.gc_days } else { 1 };
-        let (mut kept, last) = Kept::read(&*self.home, job).await?;
+        let plan = self.plan();
+        let Some(home) = &plan.home else { return Ok(()) };
+        let Some(arguments) = plan.arguments(job, round) else { return Ok(()) };
+        let days = if job == Job::Gc { plan.settings.gc_days } else { 1 };
+        let (mut kept, last) = Kept::read(&**home, job).await?;
         let is_due = schedule::is_due(last.as_ref(), round, days, schedule::now());
         if stopped.is_cancelled() || !is_due {
             return Ok(());
@@ -233,10 +265,13 @@ impl Maintenance {
             }
         }
     }
+}
 
+impl Plan {
     /// The command of a job, where the configuration has it.
     fn arguments(&self, job: Job, round: u64) -> Option<Vec<OsString>> {
         let mut arguments: Vec<OsString> = vec![job.name().into(), "--json".into()];
+        let rate = self.settings.rate.to_string();
         let mut add = |option: &str, value: &dyn AsRef<OsStr>| {
             arguments.extend([option.into(), value.as_ref().to_owned()]);
         };
@@ -244,7 +279,7 @@ impl Maintenance {
             Job::Backup => {
                 let backup = self.settings.backup.as_ref()?;
                 add("--into", &backup.into);
-                add("--rate", &self.settings.rate.to_string());
+                add("--rate", &rate);
                 for (option, number) in [
                     ("--keep-last", backup.keep.last),
                     ("--keep-daily", backup.keep.daily),
@@ -263,9 +298,10 @@ impl Maintenance {
                 }
                 add("--share", &share.as_str());
                 add("--store", store);
+                add("--rate", &rate);
             }
             Job::Gc if self.settings.gc_days == 0 => return None,
-            Job::Gc => {}
+            Job::Gc => add("--rate", &rate),
         }
         Some(arguments)
     }

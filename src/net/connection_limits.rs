@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::rpc::Standing;
@@ -14,9 +14,9 @@ use crate::types::ClientAddress;
 /// The connections that are open. They are counted when a connection begins and ends, and at no other time.
 #[derive(Debug)]
 pub(super) struct ConnectionLimits {
-    free: Arc<Semaphore>,
-    limits: Limits,
     held: Mutex<Held>,
+    /// Told where the last connection is closed.
+    emptied: Notify,
 }
 
 /// How many connections may be open.
@@ -28,8 +28,9 @@ pub(super) struct Limits {
     pub(super) unproven: usize,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Held {
+    limits: Limits,
     /// Clients with open connections, and how many each.
     by_client: HashMap<ClientAddress, usize>,
     /// Every connection by its number: the oldest first.
@@ -51,7 +52,6 @@ pub(super) struct ConnectionPermit {
     connections: Arc<ConnectionLimits>,
     client: ClientAddress,
     number: u64,
-    _permit: OwnedSemaphorePermit,
 }
 
 /// Why no more connection is taken.
@@ -65,12 +65,9 @@ pub(super) enum Full {
 
 impl ConnectionLimits {
     pub(super) fn new(limits: Limits) -> Arc<Self> {
-        let limits = Limits { all: limits.all.min(Semaphore::MAX_PERMITS), ..limits };
-        Arc::new(Self {
-            free: Arc::new(Semaphore::new(limits.all)),
-            limits,
-            held: Mutex::default(),
-        })
+        let (by_client, connections) = (HashMap::new(), BTreeMap::new());
+        let held = Held { limits, by_client, connections, next: 0 };
+        Arc::new(Self { held: Mutex::new(held), emptied: Notify::new() })
     }
 
     /// Takes a permit for a connection. Its `end` fires when the permit is needed for a newer peer, or its
@@ -82,19 +79,32 @@ impl ConnectionLimits {
         end: CancellationToken,
     ) -> Result<ConnectionPermit, Full> {
         let client = ClientAddress::of(peer);
-        let permit = self.free.clone().try_acquire_owned().map_err(|_| Full::Server)?;
         let mut held = self.held.lock();
-        let count = held.by_client.entry(client).or_default();
-        if *count >= self.limits.per_client {
-            // A client without connections has an entry only where the limit is zero.
+        if held.connections.len() >= held.limits.all {
+            return Err(Full::Server);
+        }
+        let count = held.by_client.get(&client).copied().unwrap_or_default();
+        if count >= held.limits.per_client {
             return Err(Full::Client);
         }
-        *count += 1;
+        held.by_client.insert(client, count + 1);
         let number = held.next;
         held.next += 1;
         held.connections.insert(number, Holder { peer, standing, end });
         drop(held);
-        Ok(ConnectionPermit { connections: self.clone(), client, number, _permit: permit })
+        Ok(ConnectionPermit { connections: self.clone(), client, number })
+    }
+
+    /// Sets how many connections may be open in all, and of a client. What is open stays: a lower limit holds
+    /// for what comes.
+    pub(super) fn set(&self, all: usize, per_client: usize) {
+        let limits = &mut self.held.lock().limits;
+        *limits = Limits { all, per_client, ..*limits };
+    }
+
+    /// How many connections may be open.
+    pub(super) fn limits(&self) -> Limits {
+        self.held.lock().limits
     }
 
     /// Ends the oldest connections of peers that have not used a valid handle, where these are too many, and
@@ -105,7 +115,7 @@ impl ConnectionLimits {
             let holders = held.connections.values();
             holders.filter(|it| !it.standing.is_proven() && !it.end.is_cancelled())
         };
-        let too_many = unproven().count().saturating_sub(self.limits.unproven);
+        let too_many = unproven().count().saturating_sub(held.limits.unproven);
         unproven().take(too_many).for_each(|holder| holder.end.cancel());
         too_many
     }
@@ -119,7 +129,7 @@ impl ConnectionLimits {
 
     /// How many connections are open.
     pub(super) fn taken(&self) -> usize {
-        self.limits.all - self.free.available_permits()
+        self.held.lock().connections.len()
     }
 
     /// How many clients have open connections.
@@ -127,11 +137,15 @@ impl ConnectionLimits {
         self.held.lock().by_client.len()
     }
 
-    /// Waits until no connection is open. Meanwhile none is taken.
+    /// Waits until no connection is open, where none is accepted any more.
     pub(super) async fn all_free(&self) {
-        let all = u32::try_from(self.limits.all).unwrap_or(u32::MAX);
-        // It fails only where the semaphore is closed, which it never is.
-        drop(self.free.acquire_many(all).await);
+        loop {
+            let emptied = self.emptied.notified();
+            if self.taken() == 0 {
+                return;
+            }
+            emptied.await;
+        }
     }
 }
 
@@ -144,6 +158,9 @@ impl Drop for ConnectionPermit {
             if *count == 0 {
                 held.by_client.remove(&self.client);
             }
+        }
+        if held.connections.is_empty() {
+            self.connections.emptied.notify_waiters();
         }
     }
 }
@@ -171,6 +188,27 @@ mod tests {
         assert_eq!(connections.taken(), 3);
         drop(one);
         let _again = taken(&connections, "2001:db8::3").unwrap();
+    }
+
+    #[tokio::test]
+    async fn limits_change_while_connections_are_open() {
+        let connections = connections(1, 1, 3);
+        let one = taken(&connections, "10.0.0.1").unwrap();
+        assert_eq!(taken(&connections, "10.0.0.2").unwrap_err(), Full::Server);
+        connections.set(3, 2);
+        let held =
+            [taken(&connections, "10.0.0.1").unwrap(), taken(&connections, "10.0.0.2").unwrap()];
+        connections.set(2, 1);
+        assert_eq!((connections.taken(), connections.limits().all), (3, 2));
+        drop(one);
+        assert_eq!(taken(&connections, "10.0.0.3").unwrap_err(), Full::Server);
+        let free = connections.all_free();
+        let mut free = std::pin::pin!(free);
+        assert!(futures_util::poll!(free.as_mut()).is_pending());
+        drop(held);
+        free.await;
+        let _again = taken(&connections, "10.0.0.3").unwrap();
+        assert_eq!(taken(&connections, "10.0.0.3").unwrap_err(), Full::Client);
     }
 
     #[test]

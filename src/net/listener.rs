@@ -135,16 +135,15 @@ fn reject(stream: &TcpStream, peer: SocketAddr) {
 
 /// Says that a connection is closed because of a limit, and by which.
 fn refuse(peer: SocketAddr, full: Full, shared: &Shared) {
-    let settings = &shared.settings;
     match full {
         Full::Server => {
             shared.refused.server_full.increment();
-            let limit = settings.max_connections;
+            let limit = shared.connections.limits().all;
             limited!(warn, peer, "refused: server.max_connections are open", %peer, limit);
         }
         Full::Client => {
             shared.refused.client_full.increment();
-            let limit = settings.max_connections_per_client;
+            let limit = shared.connections.limits().per_client;
             limited!(warn, peer,
                 "refused: server.max_connections_per_client are open from this address", %peer, limit);
         }

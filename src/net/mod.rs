@@ -345,6 +345,17 @@ impl ServerHandle {
         &self.shared.times.slow_calls
     }
 
+    /// Sets the settings of these names. What is open, and what is held, stays.
+    pub fn set_limits(
+        &self,
+        max_connections: usize,
+        max_connections_per_client: usize,
+        memory_budget: usize,
+    ) {
+        self.shared.connections.set(max_connections, max_connections_per_client);
+        self.shared.budget.resize(memory_budget);
+    }
+
     /// Sets the setting of this name, for the next time that a connection is looked after.
     pub fn set_idle_timeout(&self, idle_timeout: Duration) {
         self.shared.idle_timeout.set(idle_timeout);
@@ -370,7 +381,7 @@ impl Measured for ServerHandle {
         shared.dispatcher.read(to);
         let open = shared.connections.taken() as u64;
         to.level("trunkfs_connections", "Open connections", &[], open);
-        let most = shared.settings.max_connections as u64;
+        let most = shared.connections.limits().all as u64;
         to.level("trunkfs_connections_limit", "The most connections", &[], most);
         let clients = shared.connections.clients() as u64;
         to.level("trunkfs_clients", "Clients with open connections", &[], clients);

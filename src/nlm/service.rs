@@ -6,6 +6,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::RwLock;
+use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -81,7 +83,10 @@ pub(super) enum Outcome {
 #[derive(Debug)]
 pub struct LockService {
     vfs: Arc<Vfs>,
-    stores: LockStores,
+    /// Replaced as a whole, and held only to look one up.
+    stores: RwLock<LockStores>,
+    /// Told where they are others.
+    pub(super) other_stores: Notify,
     /// What stands for the server's address in the owners of locks, if not that.
     service: Option<Arc<str>>,
     pub(super) callbacks: Arc<Callbacks>,
@@ -99,7 +104,8 @@ impl LockService {
         let sender = Arc::new(Sender::new(settings.mapper_port));
         Arc::new(Self {
             vfs,
-            stores,
+            stores: RwLock::new(stores),
+            other_stores: Notify::new(),
             service: settings.service.as_deref().map(Arc::from),
             callbacks: Arc::new(Callbacks::new(sender.clone(), tasks.clone(), stop.clone())),
             responses: Responses::new(sender, tasks.clone(), stop.clone()),
@@ -109,10 +115,16 @@ impl LockService {
         })
     }
 
+    /// Replaces the stores: shares have come or gone.
+    pub fn set_stores(&self, stores: LockStores) {
+        *self.stores.write() = stores;
+        self.other_stores.notify_one();
+    }
+
     /// Each store once.
     pub(super) fn stores(&self) -> Vec<Arc<dyn Locks>> {
         let mut stores: Vec<Arc<dyn Locks>> = Vec::new();
-        for store in self.stores.values() {
+        for store in self.stores.read().values() {
             if !stores.iter().any(|known| Arc::ptr_eq(known, store)) {
                 stores.push(store.clone());
             }
@@ -123,8 +135,9 @@ impl LockService {
     /// The stores that may have something of a handle: that of its share; of a share that is not served (any
     /// more), any.
     fn stores_of(&self, handle: &FileHandle) -> Vec<Arc<dyn Locks>> {
-        match self.stores.get(&handle.share) {
-            Some(store) => vec![store.clone()],
+        let own = self.stores.read().get(&handle.share).cloned();
+        match own {
+            Some(store) => vec![store],
             None => self.stores(),
         }
     }
@@ -375,8 +388,8 @@ impl LockService {
     /// A handle, and the store of its share.
     fn file(&self, handle: &[u8]) -> Result<(FileHandle, Arc<dyn Locks>), Error> {
         let handle = FileHandle::parse(handle).map_err(|_| Error::BadHandle)?;
-        let store = self.stores.get(&handle.share).ok_or(crate::vfs::Error::UnknownShare)?;
-        Ok((handle, store.clone()))
+        let store = self.stores.read().get(&handle.share).cloned();
+        Ok((handle, store.ok_or(crate::vfs::Error::UnknownShare)?))
     }
 
     fn client(&self, request: &Request<'_>, caller_name: &LockBytes) -> Arc<LockClient> {

@@ -28,17 +28,28 @@ impl LockService {
     /// reservations stay.
     pub async fn run(self: Arc<Self>, shutdown: CancellationToken) {
         let mut tasks = JoinSet::new();
-        for store in self.stores() {
-            let (service, stop) = (self.clone(), shutdown.clone());
-            tasks.spawn(async move {
-                stop.run_until_cancelled(service.wake(&store)).await;
-            });
-        }
         let (service, stop) = (self.clone(), shutdown.clone());
         tasks.spawn(async move {
             stop.run_until_cancelled(service.tidy()).await;
         });
-        shutdown.cancelled().await;
+        let mut woken: Vec<Arc<dyn Locks>> = Vec::new();
+        loop {
+            let now = self.stores();
+            for store in &now {
+                if !woken.iter().any(|known| Arc::ptr_eq(known, store)) {
+                    let (service, store, stop) = (self.clone(), store.clone(), shutdown.clone());
+                    tasks.spawn(async move {
+                        // It ends with the store, too.
+                        stop.run_until_cancelled(service.wake(&store)).await;
+                    });
+                }
+            }
+            woken = now;
+            tokio::select! {
+                () = shutdown.cancelled() => break,
+                () = self.other_stores.notified() => {}
+            }
+        }
         self.stop.cancel();
         tasks.join_all().await;
         self.tasks.close();

@@ -18,8 +18,20 @@ pub(crate) async fn open(
     stores: &mut Stores,
     config: &Config,
 ) -> Result<Vec<ExportSettings>, StoreError> {
+    let exports = open_those(stores, config, |_| true).await?;
+    warn_of_unnamed(stores, config).await;
+    Ok(exports)
+}
+
+/// Opens the shares of the configuration that `wanted` picks, and the stores that they name and that are not
+/// open yet. What was opened in vain stays open.
+pub(crate) async fn open_those(
+    stores: &mut Stores,
+    config: &Config,
+    wanted: impl Fn(&config::Share) -> bool,
+) -> Result<Vec<ExportSettings>, StoreError> {
     let mut all = Vec::with_capacity(config.shares.len());
-    for share in &config.shares {
+    for share in config.shares.iter().filter(|share| wanted(share)) {
         all.push(look_up(stores, config, share).await?);
     }
     for facts in all.iter().filter(|facts| facts.begins()) {
@@ -45,10 +57,8 @@ pub(crate) async fn open(
         }
         verdicts.push((verdict, found));
     }
-    let stores_found = all.iter().zip(&verdicts);
-    binding::refuse_twins(
-        stores_found.map(|(facts, (_, found))| (&*facts.share.content_store, *found)),
-    )?;
+    let open = stores.content.iter();
+    binding::refuse_twins(open.map(|(name, content)| (&**name, content.identity())))?;
     let mut exports = Vec::with_capacity(all.len());
     for (facts, (verdict, found)) in all.iter().zip(verdicts) {
         if let (Verdict::Serve | Verdict::Record, Some(named), Some(found)) =
@@ -69,7 +79,6 @@ pub(crate) async fn open(
         own(config, facts, &*metadata, &export).await?;
         exports.push(export);
     }
-    warn_of_unnamed(stores, config).await;
     Ok(exports)
 }
 

@@ -9,6 +9,7 @@ mod offline;
 mod open_retry;
 pub(crate) mod owners;
 mod preflight;
+mod renewal;
 mod size_limit;
 
 use std::collections::BTreeMap;
@@ -93,6 +94,12 @@ pub enum StoreError {
         "metadata.stores.{name} is of type sqlite, which has only built-in migrations: omit --migrations-path"
     )]
     BuiltIn { name: String },
+    /// A content store that is open is used by this server alone, and further shares change that.
+    #[error(
+        "the share {share} has the content store {name}, which was opened as one that this server alone uses, \
+         and a metadata store that several servers may use: restart the server to serve it"
+    )]
+    Exclusive { share: ShareName, name: String },
     /// A share names a store that the configuration does not have.
     #[error("the share {share} names the store {name}, which is not configured")]
     Unknown { share: ShareName, name: String },
@@ -104,13 +111,23 @@ impl From<BindingError> for StoreError {
     }
 }
 
+/// Which section of the configuration a store stands in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Metadata,
+    Content,
+}
+
 /// Open stores. Those that no share names stay closed.
 #[derive(Default)]
 pub(crate) struct Stores {
     metadata: BTreeMap<String, Arc<dyn MetadataStore>>,
     content: BTreeMap<String, Arc<dyn ContentStore>>,
+    /// Those of them that take over new settings.
+    databases: BTreeMap<String, Arc<PostgresStore>>,
+    buckets: BTreeMap<String, Arc<ObjectContent>>,
     /// What counts, by where its store stands in the configuration.
-    measured: Vec<(String, Arc<dyn Measured>)>,
+    measured: Vec<(Kind, String, Arc<dyn Measured>)>,
 }
 
 impl std::fmt::Debug for Stores {
@@ -179,13 +196,13 @@ impl Stores {
     }
 
     /// What counts, by the store's name.
-    pub(crate) fn measured(&self) -> &[(String, Arc<dyn Measured>)] {
-        &self.measured
+    pub(crate) fn measured(&self) -> Vec<(String, Arc<dyn Measured>)> {
+        self.measured.iter().map(|(_, name, part)| (name.clone(), part.clone())).collect()
     }
 
     /// Keeps what counts of a store.
-    fn measure(&mut self, name: &str, part: Arc<impl Measured>) {
-        self.measured.push((name.to_owned(), part));
+    fn measure(&mut self, kind: Kind, name: &str, part: Arc<impl Measured>) {
+        self.measured.push((kind, name.to_owned(), part));
     }
 
     /// A metadata store that is open.
@@ -216,7 +233,7 @@ impl Stores {
                     source,
                 };
                 let store = Arc::new(SqliteStore::open(settings.clone()).await.map_err(failed)?);
-                self.measure(name, store.clone());
+                self.measure(Kind::Metadata, name, store.clone());
                 store
             }
             config::Metadata::Postgres(settings) => {
@@ -232,7 +249,8 @@ impl Stores {
                     source: error,
                 })?;
                 let store = Arc::new(store);
-                self.measure(name, store.clone());
+                self.measure(Kind::Metadata, name, store.clone());
+                self.databases.insert(name.clone(), store.clone());
                 store
             }
         };
@@ -302,27 +320,52 @@ impl Stores {
                 Arc::new(opened.map_err(failed)?)
             }
             config::Content::Object(settings) => {
-                Arc::new(objects(config, name, (**settings).clone(), making).await?)
+                let store = objects(config, name, (**settings).clone(), making).await?;
+                let store = Arc::new(store);
+                self.measure(Kind::Content, name, store.clone());
+                self.buckets.insert(named(), store.clone());
+                store
             }
         };
         let store = Arc::new(MeteredContent::around(store));
-        self.measure(name, store.clone());
+        self.measure(Kind::Content, name, store.clone());
         self.content.insert(named(), store.clone());
         Ok(store)
     }
 
+    /// Gives back the stores that no share of the configuration has.
+    pub(crate) async fn close_unused(&mut self, config: &Config) {
+        let metadata = |name: &str| config.shares.iter().any(|it| it.metadata_store == name);
+        let content = |name: &str| config.shares.iter().any(|it| it.content_store == name);
+        let (kept, unused) =
+            std::mem::take(&mut self.metadata).into_iter().partition(|(name, _)| metadata(name));
+        self.metadata = kept;
+        self.content.retain(|name, _| content(name));
+        self.databases.retain(|name, _| metadata(name));
+        self.buckets.retain(|name, _| content(name));
+        self.measured.retain(|(kind, name, _)| match kind {
+            Kind::Metadata => metadata(name),
+            Kind::Content => content(name),
+        });
+        close(unused).await;
+    }
+
     /// Closes every metadata store, for at most [`CLOSE_TIME`].
     pub(crate) async fn close(&self) {
-        let mut closing = JoinSet::new();
-        for (name, store) in self.metadata.clone() {
-            closing.spawn(async move {
-                if tokio::time::timeout(CLOSE_TIME, store.close()).await.is_err() {
-                    tracing::warn!(store = name, "the metadata store did not close in time");
-                }
-            });
-        }
-        closing.join_all().await;
+        close(self.metadata.clone()).await;
     }
+}
+
+async fn close(stores: BTreeMap<String, Arc<dyn MetadataStore>>) {
+    let mut closing = JoinSet::new();
+    for (name, store) in stores {
+        closing.spawn(async move {
+            if tokio::time::timeout(CLOSE_TIME, store.close()).await.is_err() {
+                tracing::warn!(store = name, "the metadata store did not close in time");
+            }
+        });
+    }
+    closing.join_all().await;
 }
 
 /// Opens a content store in a bucket, and waits for its server where that may come by itself.
@@ -332,12 +375,8 @@ async fn objects(
     mut settings: ObjectSettings,
     making: CreateMode,
 ) -> Result<ObjectContent, StoreError> {
-    // A namespace of one process is changed by it alone, and so is the content that it names.
     let mut shares = config.shares.iter().filter(|share| share.content_store == name);
-    settings.exclusive |= shares.all(|share| match config.metadata.get(&share.metadata_store) {
-        Some(config::Metadata::Memory { .. } | config::Metadata::Sqlite(_)) => true,
-        Some(config::Metadata::Postgres(_)) | None => false,
-    });
+    settings.exclusive |= shares.all(|share| is_of_one_process(config, share));
     let what = format!("content.stores.{name}");
     let open = async || ObjectContent::open_or_make(settings.clone(), making).await;
     let store = opened(&what, settings.connect_retry, open, ObjectOpenError::is_away).await;
@@ -348,6 +387,14 @@ async fn objects(
             source: format!("{error}{}", after(waited.as_ref())).into(),
         },
     })
+}
+
+/// Whether a share's namespace is changed by one process alone: then the content that it names is, too.
+fn is_of_one_process(config: &Config, share: &config::Share) -> bool {
+    match config.metadata.get(&share.metadata_store) {
+        Some(config::Metadata::Memory { .. } | config::Metadata::Sqlite(_)) => true,
+        Some(config::Metadata::Postgres(_)) | None => false,
+    }
 }
 
 /// How long a store that is not there at the start is waited for.

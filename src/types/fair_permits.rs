@@ -21,6 +21,8 @@ pub struct FairPermits {
 
 struct Permits {
     free: usize,
+    /// Permits that end where they are given back: there are to be fewer.
+    surplus: usize,
     closed: bool,
     waiting: FairQueue<Claimant, Waiting>,
 }
@@ -52,7 +54,14 @@ impl FairPermits {
     #[must_use]
     pub fn new(permits: usize, bounds: Bounds) -> Self {
         let waiting = FairQueue::new(bounds);
-        Self { state: Arc::new(Mutex::new(Permits { free: permits, closed: false, waiting })) }
+        Self {
+            state: Arc::new(Mutex::new(Permits {
+                free: permits,
+                surplus: 0,
+                closed: false,
+                waiting,
+            })),
+        }
     }
 
     /// Waits for permits. A dropped future leaves the queue.
@@ -86,6 +95,21 @@ impl FairPermits {
         Some(Permit { count, state: Arc::clone(&self.state) })
     }
 
+    /// Makes so many permits more.
+    pub fn add(&self, permits: usize) {
+        self.state.lock().put_back(permits);
+        grant(&self.state);
+    }
+
+    /// Makes so many permits fewer: those that are free at once, others when they are given back. No call
+    /// may want more than there are then.
+    pub fn take_away(&self, permits: usize) {
+        let mut state = self.state.lock();
+        let free = state.free.min(permits);
+        state.free -= free;
+        state.surplus += permits - free;
+    }
+
     /// No permit, of this kind.
     #[must_use]
     pub fn nothing(&self) -> Permit {
@@ -114,6 +138,15 @@ impl FairPermits {
     }
 }
 
+impl Permits {
+    /// Frees permits, as far as there are not too many.
+    fn put_back(&mut self, permits: usize) {
+        let end = self.surplus.min(permits);
+        self.surplus -= end;
+        self.free += permits - end;
+    }
+}
+
 /// Gives what is free to the calls whose turn it is. Takes no lock of the caller's.
 fn grant(state: &Arc<Mutex<Permits>>) {
     loop {
@@ -128,7 +161,7 @@ fn grant(state: &Arc<Mutex<Permits>>) {
         let permit = Permit { count, state: Arc::clone(state) };
         if let Err(mut unwanted) = grant.send(permit) {
             // The call went away in between. Dropping the permit would begin another loop inside this one.
-            state.lock().free += std::mem::take(&mut unwanted.count);
+            state.lock().put_back(std::mem::take(&mut unwanted.count));
         }
     }
 }
@@ -173,7 +206,7 @@ impl Permit {
     pub fn shrink_to(&mut self, count: usize) {
         if let Some(excess) = self.count.checked_sub(count).filter(|excess| *excess > 0) {
             self.count = count;
-            self.state.lock().free += excess;
+            self.state.lock().put_back(excess);
             grant(&self.state);
         }
     }
@@ -245,6 +278,26 @@ mod tests {
             granted += 1;
         }
         assert_eq!((granted, permits.free(), permits.waiting()), (1000, 1, 0));
+    }
+
+    #[test]
+    fn there_may_be_more_or_fewer_while_calls_wait() {
+        let permits = FairPermits::new(2, MANY);
+        let held = [permits.try_acquire(1).unwrap(), permits.try_acquire(1).unwrap()];
+        let mut waits = Box::pin(permits.acquire(client(1), 1));
+        assert!((&mut waits).now_or_never().is_none());
+        permits.add(1);
+        let third = (&mut waits).now_or_never().unwrap().unwrap();
+        permits.take_away(2);
+        assert_eq!(permits.free(), 0);
+        drop((held, third));
+        // Two of the three were given back for good.
+        assert_eq!(permits.free(), 1);
+        permits.take_away(1);
+        assert!(permits.try_acquire(1).is_none());
+        permits.take_away(1);
+        permits.add(2);
+        assert_eq!(permits.free(), 1, "one that was owed, and one");
     }
 
     #[test]

@@ -74,7 +74,7 @@ impl Vfs {
         let (export, cx) = self.enter(caller, handle, Intent::Read).await?;
         let attributes = export.seen(&cx, handle.object).await?;
         let mut granted = rules::access(&cx.credentials, &attributes, requested);
-        if Self::is_read_only(export, caller) {
+        if Self::is_read_only(&export, caller) {
             granted &= !rules::access::WRITING;
         }
         Ok(AccessDone { granted, attributes })

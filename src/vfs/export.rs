@@ -1,12 +1,13 @@
 //! One share: its stores, its rules, the state of its files, and its write verifier.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::RwLock;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 
 use super::file::Files;
 use super::{Access, ClientRule, Error, GroupSource, Squash, Vfs};
@@ -75,7 +76,7 @@ pub(super) enum Intent {
 #[derive(Debug)]
 pub(super) struct Export {
     pub(super) share: Share,
-    /// Its place among the shares in the order of their names, from 1: for the counters.
+    /// From 1, and of no other share before or after it: for the counters.
     pub(super) number: u32,
     /// Replaced as a whole, and held only to look one up.
     pub(super) rules: RwLock<Vec<ClientRule>>,
@@ -85,6 +86,10 @@ pub(super) struct Export {
     pub(super) write_behind: WriteBehind,
     pub(super) files: Files,
     verifier: AtomicU64,
+    /// Fires where the share is not exported any more.
+    pub(super) ended: CancellationToken,
+    /// Whether what is old is flushed.
+    pub(super) is_maintained: AtomicBool,
 }
 
 impl Export {
@@ -100,6 +105,8 @@ impl Export {
             write_behind,
             files: Files::default(),
             verifier: AtomicU64::new(getrandom::u64().map_err(std::io::Error::from)?),
+            ended: CancellationToken::new(),
+            is_maintained: AtomicBool::new(false),
         })
     }
 
@@ -149,7 +156,7 @@ impl Vfs {
         caller: &Caller,
         handle: &FileHandle,
         intent: Intent,
-    ) -> Result<(&Arc<Export>, Context), Error> {
+    ) -> Result<(Arc<Export>, Context), Error> {
         let export = self.exports.get(&handle.share).ok_or(Error::UnknownShare)?;
         caller.call.timing.set_share(export.number);
         let address = caller.address.ip();

@@ -4,6 +4,7 @@
 mod attributes;
 mod error;
 mod export;
+mod exports;
 mod file;
 mod groups;
 mod locks;
@@ -12,13 +13,9 @@ mod namespace;
 mod overview;
 mod policy;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures_util::future::join_all;
-use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 
 pub use attributes::FsStat;
 pub use error::{Error, Failure, Result};
@@ -31,8 +28,8 @@ pub use overview::ShareOverview;
 pub use policy::{Access, ClientRule, Squash};
 
 use crate::metadata::{Change, Page};
-use crate::types::{Attributes, ShareName};
-use export::Export;
+use crate::types::Attributes;
+use exports::Exports;
 
 /// How durable written data is (RFC 1813 section 3.3.7, stable_how).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -99,7 +96,7 @@ pub struct CommitDone {
 /// The file systems that a server exports.
 #[derive(Debug)]
 pub struct Vfs {
-    exports: BTreeMap<ShareName, Arc<Export>>,
+    exports: Exports,
     groups: Groups,
 }
 
@@ -110,34 +107,8 @@ impl Vfs {
     /// Where the system has no random numbers.
     pub fn new(mut exports: Vec<ExportSettings>) -> std::io::Result<Arc<Self>> {
         exports.sort_by(|one, other| one.share.name.cmp(&other.share.name));
-        let exports = exports
-            .into_iter()
-            .zip(1..)
-            .map(|(settings, number)| {
-                let name = settings.share.name.clone();
-                Ok((name, Arc::new(Export::new(settings, number)?)))
-            })
-            .collect::<std::io::Result<_>>()?;
-        Ok(Arc::new(Self { exports, groups: Groups::default() }))
-    }
-
-    /// Replaces a share's rules, from the next call on: those under way were admitted by the rules before.
-    /// Nothing where there is no such share.
-    pub fn set_rules(&self, share: &ShareName, rules: Vec<ClientRule>) {
-        if let Some(export) = self.exports.get(share) {
-            *export.rules.write() = rules;
-        }
-    }
-
-    /// Writes behind: flushes what is old, until `shutdown` fires.
-    pub async fn maintain(&self, shutdown: CancellationToken) {
-        // A share whose stores are slow or away holds up no other.
-        join_all(self.exports.values().map(|export| export.maintain(&shutdown))).await;
-    }
-
-    /// Flushes everything, for at most until `deadline`. What could not be flushed is logged; its
-    /// clients send it again.
-    pub async fn flush_all(&self, deadline: Instant) {
-        join_all(self.exports.values().map(|export| export.flush_everything(deadline))).await;
+        let vfs = Self { exports: Exports::default(), groups: Groups::default() };
+        vfs.add_shares(exports)?;
+        Ok(Arc::new(vfs))
     }
 }

@@ -45,7 +45,8 @@ impl Vfs {
     /// step by step with root's rights. No symbolic link is followed. A directory inside a share is no
     /// security border.
     pub async fn mount(&self, caller: &Caller, path: &[u8]) -> Result<FileHandle, MountError> {
-        let found = ShareName::longest_in(path, self.exports.values(), |it| &it.share.name);
+        let all = self.exports.all();
+        let found = ShareName::longest_in(path, all.iter(), |it| &it.share.name);
         let (export, below) = found.ok_or(MountError::NotFound)?;
         caller.call.timing.set_share(export.number);
         {
@@ -72,7 +73,8 @@ impl Vfs {
     #[must_use]
     pub fn exports(&self) -> Vec<ExportEntry> {
         self.exports
-            .values()
+            .all()
+            .iter()
             .map(|export| ExportEntry {
                 name: export.share.name.clone(),
                 networks: export.rules.read().iter().map(|rule| rule.network.to_string()).collect(),

@@ -32,20 +32,20 @@ pub struct ShareOverview {
 impl Vfs {
     /// The name of a share by its number, as the counters have it.
     #[must_use]
-    pub fn share_name(&self, number: u32) -> Option<&ShareName> {
-        let index = usize::try_from(number).ok()?.checked_sub(1)?;
-        self.exports.keys().nth(index)
+    pub fn share_name(&self, number: u32) -> Option<ShareName> {
+        self.exports.name(number)
     }
 
     /// Every share, within a few seconds. A store that does not answer holds up nothing else.
     pub async fn overview(&self) -> Vec<ShareOverview> {
-        join_all(self.exports.values().map(|export| export.overview())).await
+        let all = self.exports.all();
+        join_all(all.iter().map(|export| export.overview())).await
     }
 }
 
 impl Measured for Vfs {
     fn read(&self, to: &mut Readings) {
-        for export in self.exports.values() {
+        for export in self.exports.all() {
             let Unflushed { files, bytes, oldest } = export.files.unflushed();
             let share = [("share", export.share.name.as_str())];
             let help = "Files with written data that is not flushed";

@@ -10,11 +10,13 @@ use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
+use super::backup::bucket;
 use super::certificates::Authority;
 use super::client::{Call, Connection};
 use super::cluster::Cluster;
 use super::port::Reserved;
 use super::process::{ADMIN, Finished, PATIENCE, Running, folder, patiently, run, trunkfs};
+use super::s3::S3Server;
 use super::scene::{NFS, of, root};
 
 const TOKEN: &str = "a token of the tests";
@@ -28,13 +30,13 @@ pub(crate) struct Served {
 }
 
 /// A configuration over stores in memory, but for what `metadata` says.
-fn yaml(admin: &str, metadata: &str) -> String {
+fn yaml(admin: &str, metadata: &str, content: &str) -> String {
     format!(
         "
 server: {{ listen: '127.0.0.1:0' }}
 admin: {{ {admin} }}
 metadata: {{ stores: {{ names: {{ {metadata} }} }} }}
-content: {{ stores: {{ bytes: {{ type: memory }}, folder: {{ type: filesystem, filesystem: {{ base_path: bytes }} }} }} }}
+content: {{ stores: {{ {content} bytes: {{ type: memory }}, folder: {{ type: filesystem, filesystem: {{ base_path: bytes }} }} }} }}
 shares:
   - name: /e
     metadata_store: names
@@ -53,23 +55,30 @@ fn serve(folder: &Path) -> tokio::process::Command {
 
 impl Served {
     pub(crate) async fn with(keys: &str, metadata: &str) -> Self {
-        Self::serving(keys, metadata, "", 1).await
+        Self::serving(keys, metadata, ("", "", 1)).await
     }
 
-    /// Also with a share over the metadata store `file`, and content in a folder.
-    async fn with_another_share(keys: &str, metadata: &str) -> Self {
-        let share = "  - { name: /e/f, metadata_store: file, content_store: folder,
+    /// Also with shares over the metadata store `file`, and content in a folder and in the bucket.
+    async fn with_further_shares(keys: &str, metadata: &str, s3: &S3Server) -> Self {
+        let shares = "  - { name: /e/f, metadata_store: file, content_store: folder,
+      clients: [ { network: 127.0.0.0/8 } ] }
+  - { name: /e/b, metadata_store: file, content_store: disk,
       clients: [ { network: 127.0.0.0/8 } ] }
 ";
-        Self::serving(keys, metadata, share, 2).await
+        let content = bucket(s3) + ",";
+        Self::serving(keys, metadata, (&content, shares, 3)).await
     }
 
-    async fn serving(keys: &str, metadata: &str, share: &str, shares: usize) -> Self {
+    async fn serving(
+        keys: &str,
+        metadata: &str,
+        (content, shares, count): (&str, &str, usize),
+    ) -> Self {
         let port = Reserved::new();
         let admin = port.address();
-        let text = yaml(&format!("listen: '{admin}', {keys}"), metadata) + share;
+        let text = yaml(&format!("listen: '{admin}', {keys}"), metadata, content) + shares;
         let folder = folder(&text);
-        let server = Running::spawn(serve(folder.path()), shares).await;
+        let server = Running::spawn(serve(folder.path()), count).await;
         Self { folder, server, admin, _port: port }
     }
 
@@ -181,7 +190,8 @@ async fn the_configuration_is_read_again_where_the_token_asks_for_it() {
     root(&mut connection).await;
     let headers = format!("Host: localhost\r\nAuthorization: Bearer {TOKEN}\r\n");
     let (status, answer) = ask(served.admin, reload, &headers).await;
-    assert_eq!(status, 202, "{answer}");
+    assert_eq!(status, 200, "{answer}");
+    assert!(answer.contains("shares[/e].clients has changed"), "{answer}");
     // No rule admits the client any more: its connection ends.
     patiently(connection.closed()).await;
     let finished = served.server.stop().await;
@@ -230,7 +240,9 @@ async fn the_board_and_the_alerts_name_figures_that_there_are() {
          auto_migrate: true }} }}, file: {{ type: sqlite, sqlite: {{ path: names.sqlite }}",
         cluster.port
     );
-    let served = Served::with_another_share(&format!("token: {TOKEN}"), &metadata).await;
+    let s3 = S3Server::start().await;
+    let token = format!("token: {TOKEN}");
+    let served = Served::with_further_shares(&token, &metadata, &s3).await;
     let headers = format!("Host: localhost\r\nAuthorization: Bearer {TOKEN}\r\n");
     ask(served.admin, "POST /api/v1/maintenance", &headers).await;
     let mut connection = Connection::open(served.server.address).await;
@@ -245,7 +257,8 @@ async fn the_board_and_the_alerts_name_figures_that_there_are() {
         assert_eq!(status, 200, "{text}");
         // The shares were asked, and a job has ended.
         let share = text.contains("trunkfs_share_total_bytes{share=\"/e/f\"}");
-        if share && text.contains("trunkfs_job_last_failed{job=\"fsck\"}") {
+        let database = text.contains("trunkfs_postgres_wal_bytes");
+        if share && database && text.contains("trunkfs_job_last_failed{job=\"fsck\"}") {
             break text;
         }
         assert!(Instant::now() < until, "{text}");
@@ -305,7 +318,7 @@ async fn clients_and_slow_calls_are_shown() {
 async fn a_port_in_use_names_the_key() {
     let taken = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = taken.local_addr().unwrap().to_string();
-    let folder = folder(&yaml(&format!("listen: '{address}'"), "type: memory"));
+    let folder = folder(&yaml(&format!("listen: '{address}'"), "type: memory", ""));
     let finished = run(serve(folder.path())).await;
     let words =
         ["admin: cannot listen on", &address, "another trunkfs", "admin.listen: off", ADMIN];
@@ -321,7 +334,7 @@ async fn other_machines_need_the_token_and_hear_one_word_without_it() {
         "listen: '0.0.0.0:{}', token_file: secret, certificate: own.pem, key: own.key",
         port.port
     );
-    let folder = folder(&yaml(&keys, "type: memory"));
+    let folder = folder(&yaml(&keys, "type: memory", ""));
     for (name, text) in [("secret", TOKEN), ("own.pem", &pair.certificate), ("own.key", &pair.key)]
     {
         std::fs::write(folder.path().join(name), text).unwrap();

@@ -101,6 +101,8 @@ mod service_user;
 #[cfg(test)]
 mod serving;
 #[cfg(test)]
+mod shares;
+#[cfg(test)]
 mod sizes;
 #[cfg(test)]
 mod status;
@@ -110,5 +112,7 @@ mod survey;
 mod systemd;
 #[cfg(test)]
 mod tree;
+#[cfg(test)]
+mod views;
 #[cfg(test)]
 mod waiting;

@@ -10,7 +10,7 @@ use super::database::TestDatabase;
 use super::process::{Finished, Running, folder, run, trunkfs};
 use super::scene::{Scene, of, ok, root};
 
-const SQLITE: &str = "
+pub(crate) const SQLITE: &str = "
 server: { listen: '127.0.0.1:0' }
 metadata: { stores: { db: { type: sqlite, sqlite: { path: names/metadata.sqlite } } } }
 content: { stores: { disk: { type: filesystem, filesystem: { base_path: content } } } }
@@ -58,7 +58,7 @@ impl Client {
 /// b/empty/
 /// old.dat       10 bytes, of 1980
 /// ```
-async fn fill(server: &Running) {
+pub(crate) async fn fill(server: &Running) {
     let mut connection = Connection::open(server.address).await;
     let root = root(&mut connection).await;
     let mut client = Client(connection);
@@ -94,12 +94,12 @@ fn text(row: &Value, key: &str) -> String {
     row[key].as_str().unwrap_or_else(|| panic!("no {key} in {row}")).to_owned()
 }
 
-async fn paths(folder: &Path, arguments: &[&str]) -> Vec<String> {
+pub(crate) async fn paths(folder: &Path, arguments: &[&str]) -> Vec<String> {
     rows(folder, arguments).await.iter().map(|row| text(row, "path")).collect()
 }
 
 /// Path, files, directories and size.
-async fn usage(folder: &Path, arguments: &[&str]) -> Vec<(String, u64, u64, u64)> {
+pub(crate) async fn usage(folder: &Path, arguments: &[&str]) -> Vec<(String, u64, u64, u64)> {
     let rows = rows(folder, &[&["du"], arguments].concat()).await;
     let number = |row: &Value, key: &str| row[key].as_u64().unwrap();
     let row = |row: &Value| {

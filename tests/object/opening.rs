@@ -116,3 +116,37 @@ async fn a_bucket_has_one_identity() {
     let made = ObjectContent::open_or_make(elsewhere, CreateMode::As(wanted)).await.unwrap();
     assert_eq!(made.identity(), Some(wanted));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn keys_are_replaced_while_a_store_is_open() {
+    let server = S3Server::start().await;
+    let settings = ObjectSettings { cache: 0, ..server.settings() };
+    let store = ObjectContent::open(settings.clone()).await.unwrap();
+    let id = ContentId::generate();
+    put(&store, id, 0, b"bytes").await;
+    commit(&store, id).await;
+    let with = |id: &str, key: &str| {
+        let Service::S3(mut s3) = settings.service.clone() else { panic!("an S3 server") };
+        set_keys(&mut s3, id, key);
+        settings.taking(&ObjectSettings { service: Service::S3(s3), ..settings.clone() })
+    };
+    let (wrong, renewed) = (with(ACCESS_KEY, "wrong"), with("renewed", "another secret"));
+    assert!(renewed.service.has_other_keys(&settings.service));
+    let refused = store.try_keys(&wrong).await.unwrap_err().to_string();
+    assert_says(&refused, &["the secret key does not match the access key"]);
+    assert_says(&store.try_keys(&renewed).await.unwrap_err().to_string(), &["access key"]);
+    assert_eq!(get(&store, id, 0, 5).await, b"bytes"[..], "the former keys stay");
+    server.set_keys("renewed", "another secret");
+    let keys = store.try_keys(&renewed).await.unwrap();
+    store.take_keys(keys);
+    assert_eq!(get(&store, id, 0, 5).await, b"bytes"[..]);
+    put(&store, id, 5, b" more").await;
+    commit(&store, id).await;
+    // A bucket that is away refuses nothing: these are used once it answers.
+    server.plan(|_, _| Fate::Refused(503));
+    let untried = store.try_keys(&with("third", "a third secret")).await.unwrap();
+    server.heal();
+    server.set_keys("third", "a third secret");
+    store.take_keys(untried);
+    assert_eq!(get(&store, id, 0, 10).await, b"bytes more"[..]);
+}

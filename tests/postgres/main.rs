@@ -102,3 +102,8 @@ mod steps;
 mod support;
 #[cfg(test)]
 mod tls;
+#[cfg(test)]
+#[path = "../support/view_columns.rs"]
+mod view_columns;
+#[cfg(test)]
+mod views;

@@ -65,6 +65,42 @@ async fn min_conns_are_made_ahead_and_made_again() {
     fixture.file(fixture.root(), "file").await;
 }
 
+/// The pool of an open store gets other sizes, while calls wait for it.
+#[tokio::test(flavor = "multi_thread")]
+async fn max_conns_is_changed_while_the_store_is_open() {
+    let fixture = with(|settings| {
+        settings.max_connections = 2;
+        settings.min_connections = 0;
+    });
+    let fixture = Arc::new(fixture.await);
+    let resized = |most: usize| {
+        let new = Settings { max_connections: most, ..fixture.database.settings() };
+        Settings { max_connections: 2, ..fixture.database.settings() }.taking(&new)
+    };
+    let directories = directories(&fixture, 6).await;
+    let mut blocker = connect(&fixture.database.settings()).await;
+    let lock = blocker.transaction().await.unwrap();
+    lock.execute(LOCK, &[]).await.unwrap();
+    let creates = waiting(&fixture, directories);
+    until(&fixture.database, "a mutation waits", "wait_event_type = 'Lock'", 1).await;
+    // More: a quarter of them is left to reads.
+    let more = resized(8);
+    fixture.store.try_settings(&more).await.unwrap();
+    fixture.store.take_over(&more);
+    until(&fixture.database, "all mutations wait", "wait_event_type = 'Lock'", 6).await;
+    // Fewer: they keep what they have, and give it up afterwards.
+    fixture.store.take_over(&resized(1));
+    lock.commit().await.unwrap();
+    for create in creates {
+        create.await.unwrap();
+    }
+    until_one_of(&fixture.database, "surplus connections are closed", OURS, 1..=3).await;
+    fixture.file(fixture.root(), "one").await;
+    let refused = fixture.store.try_settings(&resized(100_000)).await.unwrap_err();
+    let Error::Backend(why) = &refused else { panic!("{refused:?}") };
+    assert!(why.to_string().contains("max_conns is 100000"), "{why}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn max_conns_is_never_passed_and_reads_have_their_own() {
     let fixture = with(|settings| {

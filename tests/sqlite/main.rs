@@ -37,3 +37,8 @@ mod startup;
 mod support;
 #[cfg(test)]
 mod upgrade;
+#[cfg(test)]
+#[path = "../support/view_columns.rs"]
+mod view_columns;
+#[cfg(test)]
+mod views;

@@ -71,6 +71,7 @@ impl Check<'_> {
                 return Ok(());
             };
             self.report.read(page.len() as u64);
+            self.turn(page.len()).await?;
             let mut looking: JoinSet<Looked> = JoinSet::new();
             for entry in page {
                 let Some(file) = entry.object.clone() else { continue };
@@ -86,6 +87,7 @@ impl Check<'_> {
                 {
                     self.looked(contents, looked, &mut told).await?;
                 }
+                self.pace.pace_contents(1).await.map_err(|_| Stopped::Cancelled)?;
                 looking.spawn(async move {
                     let length = length(&*content, &file).await;
                     (entry, file, length)

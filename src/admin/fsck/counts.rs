@@ -104,6 +104,7 @@ impl Check<'_> {
             self.still_wanted()?;
             let Some(mut page) = objects.next(self.checker, self.extent.page).await? else { break };
             self.report.read(page.len() as u64);
+            self.turn(page.len()).await?;
             self.check_shares(&page).await?;
             page.retain(|object| self.covers(Some(object.share)));
             self.tally.objects += page.len() as u64;
@@ -119,6 +120,7 @@ impl Check<'_> {
         for ids in ids.chunks(self.extent.page as usize) {
             self.still_wanted()?;
             let page = self.checker.objects_of(ids).await?;
+            self.turn(page.len()).await?;
             table.0.extend(page.iter().map(|object| Count::of(object, &self.roots)));
         }
         table.0.sort_unstable_by_key(|count| count.id);
@@ -155,6 +157,7 @@ impl Check<'_> {
                 return Ok(table);
             };
             self.report.read(page.len() as u64);
+            self.turn(page.len()).await?;
             for entry in &page {
                 let removed = judges && self.judge_entry(entry).await?;
                 if !removed {
@@ -218,6 +221,7 @@ impl Check<'_> {
             self.still_wanted()?;
             let ids: Vec<_> = files.iter().map(|count| count.id).collect();
             let now = self.checker.objects_of(&ids).await?;
+            self.turn(now.len()).await?;
             let now: HashMap<_, _> = now.into_iter().map(|object| (object.id, object)).collect();
             for count in files {
                 match now.get(&count.id) {
@@ -276,6 +280,7 @@ impl Check<'_> {
         while !missing.is_empty() {
             self.still_wanted()?;
             let Some(page) = entries.next(self.checker, self.extent.page).await? else { break };
+            self.turn(page.len()).await?;
             for entry in page {
                 if missing.remove(&entry.child) {
                     found.insert(entry.child, (entry.directory, entry.name));

@@ -28,6 +28,7 @@ pub use self::finding::{Finding, Remedy};
 use self::numbers::Gathered;
 pub use self::pages::Extent;
 use self::paths::Paths;
+use crate::admin::Progress;
 use crate::content as bytes;
 use crate::metadata::{self, Checker, Namespace, Repairer, Share};
 use crate::types::{ObjectId, ShareId, ShareName};
@@ -132,6 +133,8 @@ pub struct Check<'a> {
     gathered: Gathered,
     tally: Tally,
     extent: Extent,
+    /// What its reading waits for.
+    pace: Progress,
 }
 
 impl std::fmt::Debug for Check<'_> {
@@ -171,6 +174,7 @@ impl<'a> Check<'a> {
             gathered: Gathered::default(),
             tally: Tally::default(),
             extent: Extent::default(),
+            pace: Progress::default(),
         })
     }
 
@@ -178,6 +182,13 @@ impl<'a> Check<'a> {
     #[must_use]
     pub fn in_extent(mut self, extent: Extent) -> Self {
         self.extent = extent;
+        self
+    }
+
+    /// Reads no faster than a job may.
+    #[must_use]
+    pub fn in_pace_of(mut self, job: &Progress) -> Self {
+        self.pace = job.silent();
         self
     }
 
@@ -201,6 +212,11 @@ impl<'a> Check<'a> {
         self.check_circles().await?;
         self.check_stray_counts().await?;
         self.check_usage().await
+    }
+
+    /// Waits for the turn of so many rows more.
+    async fn turn(&self, rows: usize) -> Result<(), Stopped> {
+        self.pace.pace_rows(rows).await.map_err(|_| Stopped::Cancelled)
     }
 
     fn still_wanted(&self) -> Result<(), Stopped> {
@@ -243,6 +259,7 @@ impl<'a> Check<'a> {
         loop {
             self.still_wanted()?;
             let page = self.checker.counts(after, self.extent.page).await?;
+            self.turn(page.len()).await?;
             for (object, counts) in &page {
                 if !counts {
                     self.settle(Finding::StrayLinkCount { object: *object }, None, None).await?;

@@ -38,6 +38,7 @@ impl Check<'_> {
             }
             self.still_wanted()?;
             let found = self.checker.objects_of(&next).await?;
+            self.turn(found.len()).await?;
             next.clear();
             for (id, parent) in found.into_iter().filter_map(|it| Some((it.id, it.parent?))) {
                 parents.insert(id, parent);

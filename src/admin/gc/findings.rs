@@ -166,6 +166,7 @@ async fn footprints(
 ) -> Result<Vec<(ContentId, Option<Footprint>)>, content::Error> {
     progress.begin("checked", Unit::Contents, Some(ids.len() as u64));
     let each = ids.iter().map(|id| async move {
+        progress.pace_contents(1).await.map_err(|_| content::Error::Cancelled)?;
         let footprint = match store.footprint(*id).await {
             Ok(footprint) => Some(footprint),
             Err(content::Error::Missing(_)) => None,

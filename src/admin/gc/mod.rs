@@ -245,6 +245,9 @@ async fn remove(held: &[Held], found: &mut [Findings], progress: &Progress) -> R
             if stop.is_cancelled() {
                 return Ok(());
             }
+            if progress.pace_contents(batch.len()).await.is_err() {
+                return Ok(());
+            }
             confirm(held, found).await?;
             let store = &found[each].store;
             let removals =

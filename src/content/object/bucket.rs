@@ -13,11 +13,13 @@ use object_store::{
     Attribute, Attributes, GetOptions, GetRange, ObjectMeta, ObjectStore, PutMode, PutOptions,
     PutPayload, UpdateVersion,
 };
+use parking_lot::RwLock;
 use rand::Rng as _;
 use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::error::{RequestError, failure, foreign, is_of_bucket, timed_out};
+use super::figures::{Figures, Operation};
 use super::layout::{Layout, TRAILER, Trailer};
 use crate::availability::{Availability, Outage};
 use crate::content::Error;
@@ -70,7 +72,8 @@ pub(super) struct Limits {
 #[derive(Debug)]
 pub(super) struct Bucket {
     pub(super) layout: Layout,
-    client: Arc<dyn Client>,
+    /// Replaced as a whole, and held only to be cloned.
+    client: RwLock<Arc<dyn Client>>,
     limits: Limits,
     slots: FairPermits,
     /// Whether the server honours conditional writes.
@@ -78,6 +81,7 @@ pub(super) struct Bucket {
     attributes: Attributes,
     answers: Availability,
     room: Availability,
+    pub(super) figures: Figures,
 }
 
 /// A chunk as it is stored.
@@ -146,14 +150,24 @@ impl Bucket {
         }
         Self {
             layout: Layout::new(prefix),
-            client,
+            client: RwLock::new(client),
             limits,
             slots: FairPermits::new(limits.max_concurrency.max(1), Bounds::CALLS),
             conditional: true,
             attributes,
             answers: Availability::new(Outage::Bucket, place),
             room: Availability::new(Outage::Room, place),
+            figures: Figures::default(),
         }
+    }
+
+    /// Has requests that begin from now on go by another client; those under way end with theirs.
+    pub(super) fn set_client(&self, client: Arc<dyn Client>) {
+        *self.client.write() = client;
+    }
+
+    fn client(&self) -> Arc<dyn Client> {
+        self.client.read().clone()
     }
 
     /// How many requests may be under way at once.
@@ -161,9 +175,15 @@ impl Bucket {
         self.limits.max_concurrency.max(1)
     }
 
+    /// How many requests may be under way, how many more may begin, and how many wait.
+    pub(super) fn places(&self) -> (usize, usize, usize) {
+        (self.concurrency(), self.slots.free(), self.slots.waiting())
+    }
+
     /// One attempt: waits for its turn, and then for an answer.
     async fn attempt<T>(
         &self,
+        operation: Operation,
         what: &str,
         request: impl Future<Output = object_store::Result<T>>,
     ) -> Result<T, RequestError> {
@@ -176,6 +196,7 @@ impl Bucket {
         };
         unanswered.answers = None;
         let began = unanswered.began;
+        self.figures.count(operation, began.elapsed(), &answer);
         match &answer {
             Err(RequestError::Passing(error)) => self.answers.failed(began, error),
             // The credentials are not taken any more, or the bucket is gone.
@@ -208,12 +229,14 @@ impl Bucket {
             if_none_match: unless.map(str::to_owned),
             ..GetOptions::default()
         };
+        let client = self.client();
         let request = async {
-            let answer = self.client.get_opts(key, options).await?;
+            let answer = client.get_opts(key, options).await?;
             let (meta, range) = (answer.meta.clone(), answer.range.clone());
             Ok((answer.bytes().await?, meta, range))
         };
-        let (bytes, meta, range) = self.attempt(&what, request).await?;
+        let (bytes, meta, range) = self.attempt(Operation::Get, &what, request).await?;
+        self.figures.read.add(bytes.len() as u64);
         if bytes.len() as u64 != range.end - range.start {
             return Err(RequestError::Passing(io::Error::new(
                 io::ErrorKind::UnexpectedEof,
@@ -274,10 +297,13 @@ impl Bucket {
         };
         let options =
             PutOptions { mode, attributes: self.attributes.clone(), ..PutOptions::default() };
-        let request = self.client.put_opts(key, payload, options);
+        let client = self.client();
+        let length = payload.content_length() as u64;
+        let request = client.put_opts(key, payload, options);
         let began = Instant::now();
-        match self.attempt(&format!("put {key}"), request).await {
+        match self.attempt(Operation::Put, &format!("put {key}"), request).await {
             Ok(put) => {
+                self.figures.written.add(length);
                 self.room.succeeded(began);
                 Ok(UpdateVersion { e_tag: put.e_tag, version: put.version })
             }
@@ -296,7 +322,8 @@ impl Bucket {
             None => return Ok(()),
         };
         let keys = futures_util::stream::iter(keys.into_iter().map(Ok)).boxed();
-        let mut answers = self.client.delete_stream(keys);
+        let client = self.client();
+        let mut answers = client.delete_stream(keys);
         let request = async {
             loop {
                 match answers.try_next().await {
@@ -306,7 +333,7 @@ impl Bucket {
                 }
             }
         };
-        self.attempt(&what, request).await
+        self.attempt(Operation::Delete, &what, request).await
     }
 
     /// A page of a content's objects, the last chunk first.
@@ -352,9 +379,10 @@ impl Bucket {
         options: PaginatedListOptions,
     ) -> Result<Page, RequestError> {
         let prefix = (!prefix.is_empty()).then_some(prefix);
-        let request = self.client.list_paginated(prefix, options);
+        let client = self.client();
+        let request = client.list_paginated(prefix, options);
         let what = format!("list {}", prefix.unwrap_or_default());
-        let page = self.attempt(&what, request).await?;
+        let page = self.attempt(Operation::List, &what, request).await?;
         let (objects, folders) = (page.result.objects, page.result.common_prefixes);
         Ok(Page { objects, folders, next: page.page_token })
     }
@@ -401,6 +429,7 @@ impl Backoff<'_> {
             return Err(Error::Unavailable(self.bucket.answers.give_up(error)));
         };
         self.left = left;
+        self.bucket.figures.retries.increment();
         tracing::debug!(error = &error as &dyn std::error::Error, left, "a request is repeated");
         let wait = self.pause.mul_f64(rand::rng().random_range(0.5..1.0));
         self.pause = (self.pause * 2).min(PAUSES.1);

@@ -8,7 +8,7 @@ use object_store::UpdateVersion;
 use tokio::sync::Semaphore;
 use uuid::Uuid;
 
-use super::bucket::{Bucket, Ended, Expected, PROBE};
+use super::bucket::{Bucket, Client, Ended, Expected, Limits, PROBE};
 use super::budget::Budget;
 use super::cache::Cache;
 use super::disk_cache::DiskCache;
@@ -18,7 +18,7 @@ use super::settings::ObjectSettings;
 use super::state::Files;
 use super::{ObjectContent, Shared};
 use crate::content::{CreateMode, Error};
-use crate::types::{Bounds, ContentIdentity, FairPermits};
+use crate::types::{Bounds, Chain, ContentIdentity, FairPermits};
 
 /// Uploads that may wait: as many as there are chunks in memory, which `write_buffer` bounds.
 const EVERY_CHUNK: Bounds = Bounds { total: usize::MAX, per_client: usize::MAX };
@@ -142,6 +142,58 @@ impl ObjectContent {
         Ok(Self { shared: Arc::new(shared), chunk_size, identity })
     }
 }
+
+impl ObjectContent {
+    /// Makes a client with the keys of these settings, and looks whether the bucket takes them: it lists and
+    /// reads a little, and writes nothing.
+    ///
+    /// # Errors
+    /// Says what is wrong with them.
+    pub async fn try_keys(&self, settings: &ObjectSettings) -> Result<Keys, ObjectOpenError> {
+        let place = settings.service.place();
+        let wrong = |said: String, remedy, kind| ObjectOpenError {
+            place: place.clone(),
+            said,
+            remedy,
+            kind,
+        };
+        let variable = |name: &str| std::env::var(name).ok();
+        let client = settings.service.client(settings.connect_timeout, &variable);
+        let client = client.map_err(|error| wrong(innermost(&error), "", OpenFailure::Other))?;
+        let limits = Limits { retries: 0, ..settings.limits() };
+        let bucket = Bucket::new(client.clone(), &place, &settings.prefix, limits, None);
+        let mut backoff = bucket.backoff(None);
+        let listed = backoff.run(|| bucket.contents(None, 1, None)).await;
+        let found = match listed {
+            Ok(_) => bucket.identity(CreateMode::Never).await,
+            Err(ended) => Err(ended.into_error()),
+        };
+        match found {
+            Ok(Some(identity)) if identity == self.identity => Ok(Keys(client)),
+            Ok(_) => {
+                Err(wrong("these keys lead to other content".to_owned(), "", OpenFailure::Other))
+            }
+            Err(error) if kind(&error) == OpenFailure::Away => {
+                tracing::warn!(bucket = place, error = %Chain(&error),
+                    "the new keys cannot be tried, since the bucket does not answer; they are used all the same");
+                Ok(Keys(client))
+            }
+            Err(error) => {
+                let (said, remedy) = explain(&error);
+                Err(wrong(said, remedy, OpenFailure::Other))
+            }
+        }
+    }
+
+    /// Has requests that begin from now on go with these keys; those under way end with theirs.
+    pub fn take_keys(&self, keys: Keys) {
+        self.shared.bucket.set_client(keys.0);
+    }
+}
+
+/// Keys that a bucket has taken.
+#[derive(Debug)]
+pub struct Keys(Arc<dyn Client>);
 
 impl Shared {
     pub(super) fn new(

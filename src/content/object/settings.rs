@@ -66,6 +66,28 @@ impl ObjectSettings {
     /// The smallest size of chunks, in bytes.
     pub const MIN_CHUNK: u32 = 4096;
 
+    /// These settings of an open store with what it takes over from others: the keys for the same bucket.
+    #[must_use]
+    pub fn taking(&self, new: &Self) -> Self {
+        let mut taken = self.clone();
+        if self.service.identity() == new.service.identity() {
+            match (&mut taken.service, &new.service) {
+                (Service::S3(now), Service::S3(new)) => {
+                    now.access_key.clone_from(&new.access_key);
+                    now.secret_key.clone_from(&new.secret_key);
+                }
+                (Service::Gcs(now), Service::Gcs(new)) => {
+                    now.service_account_file.clone_from(&new.service_account_file);
+                }
+                (Service::Azure(now), Service::Azure(new)) => {
+                    now.access_key.clone_from(&new.access_key);
+                }
+                (Service::S3(_) | Service::Gcs(_) | Service::Azure(_), _) => {}
+            }
+        }
+        taken
+    }
+
     /// Bounds of requests.
     pub(super) fn limits(&self) -> Limits {
         let &Self { request_timeout, retries, max_concurrency, .. } = self;
@@ -214,6 +236,26 @@ impl Service {
                 required("container", &azure.container, "container")?;
                 endpoint(&mut azure.endpoint, azure.allow_http)
             }
+        }
+    }
+
+    /// Whether the keys may be others than those of `before`: one may be in a file that is read when a
+    /// client is made.
+    #[must_use]
+    pub fn has_other_keys(&self, before: &Self) -> bool {
+        let revealed = |secret: &Option<Secret>| secret.as_ref().map(|it| it.reveal().to_owned());
+        match (self, before) {
+            (Self::S3(now), Self::S3(before)) => {
+                now.access_key != before.access_key
+                    || revealed(&now.secret_key) != revealed(&before.secret_key)
+            }
+            (Self::Gcs(now), Self::Gcs(before)) => {
+                now.service_account_file.is_some() || before.service_account_file.is_some()
+            }
+            (Self::Azure(now), Self::Azure(before)) => {
+                revealed(&now.access_key) != revealed(&before.access_key)
+            }
+            (Self::S3(_) | Self::Gcs(_) | Self::Azure(_), _) => false,
         }
     }
 

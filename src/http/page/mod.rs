@@ -48,14 +48,14 @@ pub(super) fn page(
     let clients = api::clients(subject, history);
     let slow = api::slow_calls(subject.slow());
     let main = [
-        head(about, ready),
+        head(&about, ready),
         parts(&health),
         charts(&points),
         share_table(shares),
         client_table(&clients),
         slow_table(&slow),
         job_table(&subject.maintenance()),
-        configuration(about),
+        configuration(&about),
     ]
     .concat();
     format!(

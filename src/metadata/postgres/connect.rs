@@ -81,12 +81,8 @@ impl Connector {
         let target = Arc::clone(&self.target);
         let read = tokio::task::spawn_blocking(move || {
             let tls = tls::connector(&target)?;
-            let password = match &target.password_source {
-                Some(source) => {
-                    source.read().map_err(|it| ConnectError::lasting(it.to_string()))?
-                }
-                None => target.password.clone(),
-            };
+            let password = target.present_password();
+            let password = password.map_err(|it| ConnectError::lasting(it.to_string()))?;
             Ok::<_, ConnectError>((tls, password))
         });
         let read = read.await.map_err(|panicked| PostgresError::Lost(Box::new(panicked)))?;

@@ -21,7 +21,7 @@ type Open = Arc<Mutex<HashMap<ObjectId, Arc<Gate>>>>;
 #[derive(Debug)]
 pub(super) struct Gates {
     /// Changes of one object at once, where they do not conflict.
-    width: usize,
+    width: AtomicUsize,
     open: Open,
 }
 
@@ -43,11 +43,20 @@ pub(super) struct Pass {
     permit: Option<Permit>,
 }
 
+fn width(changes: usize) -> usize {
+    (changes / 3).max(1)
+}
+
 impl Gates {
     /// Gates for a process that changes at most `changes` objects at once: a third of them may be of one
     /// object.
     pub(super) fn new(changes: usize) -> Self {
-        Self { width: (changes / 3).max(1), open: Arc::default() }
+        Self { width: AtomicUsize::new(width(changes)), open: Arc::default() }
+    }
+
+    /// Has gates that open from now on be those of a process that changes at most `changes` objects.
+    pub(super) fn set(&self, changes: usize) {
+        self.width.store(width(changes), Ordering::Relaxed);
     }
 
     /// Waits until one more change of `object` may begin. Clients take turns.
@@ -57,10 +66,11 @@ impl Gates {
         object: ObjectId,
     ) -> Result<Pass, NoPermit> {
         let gate = Arc::clone(self.open.lock().entry(object).or_insert_with(|| {
+            let width = self.width.load(Ordering::Relaxed);
             Arc::new(Gate {
-                places: FairPermits::new(self.width, Bounds::CALLS),
+                places: FairPermits::new(width, Bounds::CALLS),
                 surplus: AtomicUsize::new(0),
-                spare: AtomicUsize::new(self.width - 1),
+                spare: AtomicUsize::new(width - 1),
             })
         }));
         let places = gate.places.clone();

@@ -4,6 +4,7 @@
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -19,9 +20,10 @@ use super::pool::Manager;
 use crate::types::Vital;
 
 /// What the settings say of it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Rules {
-    min_connections: usize,
+    /// Which may change.
+    min_connections: Arc<AtomicUsize>,
     max_idle_time: Duration,
     max_lifetime: Option<Duration>,
     health_check_period: Duration,
@@ -29,10 +31,26 @@ pub(super) struct Rules {
     answer_limit: Duration,
 }
 
+/// The fewest connections.
+fn fewest(settings: &Settings) -> usize {
+    settings.min_connections.min(settings.max_connections)
+}
+
+impl Rules {
+    /// Takes over the fewest connections of other settings.
+    pub(super) fn set(&self, settings: &Settings) {
+        self.min_connections.store(fewest(settings), Ordering::Relaxed);
+    }
+
+    fn fewest(&self) -> usize {
+        self.min_connections.load(Ordering::Relaxed)
+    }
+}
+
 impl From<&Settings> for Rules {
     fn from(settings: &Settings) -> Self {
         Self {
-            min_connections: settings.min_connections.min(settings.max_connections),
+            min_connections: Arc::new(AtomicUsize::new(fewest(settings))),
             max_idle_time: settings.max_idle_time,
             max_lifetime: Some(settings.max_lifetime).filter(|most| !most.is_zero()),
             health_check_period: settings.health_check_period,
@@ -67,8 +85,8 @@ pub(super) async fn run(pool: WeakPool<Manager>, ended: Arc<Notify>, rules: Rule
         if check {
             drop_dead(&pool, rules.answer_limit).await;
         }
-        drop_idle(&pool, rules);
-        filled = fill(&pool, rules.min_connections).await;
+        drop_idle(&pool, &rules);
+        filled = fill(&pool, rules.fewest()).await;
         drop(pool);
         sleep(PAUSE).await;
     }
@@ -103,10 +121,10 @@ async fn drop_dead(pool: &Pool<Manager>, limit: Duration) {
 
 /// Drops connections that are closed, that have reached their lifetime, and those that no call has needed for
 /// too long.
-fn drop_idle(pool: &Pool<Manager>, rules: Rules) {
+fn drop_idle(pool: &Pool<Manager>, rules: &Rules) {
     let mut size = pool.status().size;
     pool.retain(|connection, metrics| {
-        let unneeded = size > rules.min_connections && metrics.last_used() >= rules.max_idle_time;
+        let unneeded = size > rules.fewest() && metrics.last_used() >= rules.max_idle_time;
         let kept = !connection.client.is_closed() && !connection.is_old() && !unneeded;
         if !kept {
             size -= 1;

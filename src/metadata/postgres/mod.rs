@@ -12,6 +12,7 @@ mod change_log;
 mod check;
 mod connect;
 mod connect_error;
+mod consumption;
 mod create;
 mod dedicated;
 mod dump;
@@ -58,6 +59,7 @@ use uuid::Uuid;
 
 use self::alone::{Alone, Overlay};
 use self::change_log::Pruning;
+use self::consumption::Consumption;
 use self::error::PostgresError;
 use self::gates::Gates;
 use self::lease::{HeldHere, Lease};
@@ -100,6 +102,7 @@ pub struct PostgresStore {
     instance: Uuid,
     lock_wakes: LockWakes,
     pruning: Option<Pruning>,
+    consumption: Option<Consumption>,
 }
 
 impl PostgresStore {
@@ -140,6 +143,8 @@ impl PostgresStore {
             Presence::Tool => None,
         };
         drop(pool.get(None).await.map_err(PostgresError::into_error)?);
+        let server = settings.presence == Presence::Server;
+        let consumption = server.then(|| Consumption::start(&pool));
         let gates = Gates::new(pool.most_mutations());
         let usages = Usages::new();
         let readers = Readers::new();
@@ -157,7 +162,32 @@ impl PostgresStore {
             instance,
             lock_wakes: LockWakes::default(),
             pruning,
+            consumption,
         })
+    }
+
+    /// Looks whether the database takes other settings that are made of this store's by
+    /// [`Settings::taking`]: the password, and room for the connections. A database that is away refuses
+    /// nothing.
+    ///
+    /// # Errors
+    /// [`Error::Backend`] where an administrator has to act.
+    pub async fn try_settings(&self, settings: &Settings) -> Result<(), Error> {
+        match server_check::check_login(settings).await {
+            Err(Error::Unavailable(error)) => {
+                tracing::warn!(%error, "the new password cannot be tried, since the database does not answer; \
+                                        it is used all the same");
+                Ok(())
+            }
+            tried => tried,
+        }
+    }
+
+    /// Takes over the password, from the next connection on, and how many connections there may be.
+    pub fn take_over(&self, settings: &Settings) {
+        self.settings.target.renew(&settings.target);
+        self.pool.resize(settings);
+        self.gates.set(self.pool.most_mutations());
     }
 
     /// Whether this process is alone with the database now: it decides changes itself, and answers reads from
@@ -212,6 +242,14 @@ impl Measured for PostgresStore {
             let help = "Bytes of the list of changes that servers of one database keep";
             to.level("trunkfs_postgres_changes_bytes", help, &[], pruning.bytes());
         }
+        if let Some(consumption) = &self.consumption {
+            consumption.read(to);
+        }
+        let (taken, given) = self.alone.changes();
+        let help = "Times that this server became alone with the database, and shared it again";
+        let name = "trunkfs_postgres_mode_changes";
+        to.counter(name, help, &[("to", "alone")], taken);
+        to.counter(name, help, &[("to", "shared")], given);
         let waiting = self.alone.queue().map_or(0, |queue| queue.len()) as u64;
         let help = "Changes that wait for this server's own writer";
         to.level("trunkfs_postgres_waiting_changes", help, &[], waiting);

@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use deadpool::managed::{self, Metrics, PoolError, QueueMode, RecycleError, RecycleResult};
 use deadpool_postgres::ClientWrapper;
+use parking_lot::Mutex;
+use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 use uuid::Uuid;
@@ -282,11 +284,28 @@ pub(super) struct Pool {
     /// As many mutations as may hold a connection: they wait for each other's locks, and reads go on beside
     /// them.
     mutations: FairPermits,
-    most_mutations: usize,
+    /// Connections, and mutations, that there may be; held while these change.
+    most: Mutex<Most>,
     acquire_timeout: Duration,
+    rules: maintenance::Rules,
+    ended: Arc<Notify>,
     maintenance: JoinHandle<()>,
     /// How long calls wait for a connection.
     waits: Histogram,
+}
+
+/// How many of each there may be.
+#[derive(Clone, Copy, Debug)]
+struct Most {
+    connections: usize,
+    mutations: usize,
+}
+
+impl Most {
+    fn of(settings: &Settings) -> Self {
+        let connections = settings.max_connections.max(1);
+        Self { connections, mutations: connections - reserve(connections) }
+    }
 }
 
 /// How much longer than its statement a call may take.
@@ -328,23 +347,24 @@ impl Pool {
             max_lifetime: Some(settings.max_lifetime).filter(|most| !most.is_zero()),
             statements: Arc::default(),
         };
-        let max_connections = settings.max_connections.max(1);
-        let most_mutations = max_connections - reserve(max_connections);
+        let most = Most::of(settings);
         let connections = managed::Pool::builder(manager)
-            .max_size(max_connections)
+            .max_size(most.connections)
             // The one used last has everything at hand; taking turns would make every call a cold one.
             .queue_mode(QueueMode::Lifo)
             .build()
             .map_err(|error| Error::Backend(Box::new(error)))?;
-        let maintenance =
-            tokio::spawn(maintenance::run(connections.weak(), ended, settings.into()));
+        let rules = maintenance::Rules::from(settings);
+        let maintain = maintenance::run(connections.weak(), ended.clone(), rules.clone());
         Ok(Self {
             connections,
-            calls: FairPermits::new(max_connections, Bounds::CALLS),
-            mutations: FairPermits::new(most_mutations, Bounds::CALLS),
-            most_mutations,
+            calls: FairPermits::new(most.connections, Bounds::CALLS),
+            mutations: FairPermits::new(most.mutations, Bounds::CALLS),
+            most: Mutex::new(most),
             acquire_timeout: settings.acquire_timeout,
-            maintenance,
+            rules,
+            ended,
+            maintenance: tokio::spawn(maintain),
             waits: Histogram::of_waits(),
         })
     }
@@ -425,7 +445,29 @@ impl Pool {
 
     /// How many mutations may hold a connection.
     pub(super) fn most_mutations(&self) -> usize {
-        self.most_mutations
+        self.most.lock().mutations
+    }
+
+    /// Takes over from other settings how many connections there may be, and are made ahead. Those beyond it
+    /// that calls have are closed when they come back.
+    pub(super) fn resize(&self, settings: &Settings) {
+        let new = Most::of(settings);
+        {
+            let mut most = self.most.lock();
+            let before = std::mem::replace(&mut *most, new);
+            for (permits, before, new) in [
+                (&self.calls, before.connections, new.connections),
+                (&self.mutations, before.mutations, new.mutations),
+            ] {
+                match new.checked_sub(before) {
+                    Some(more) => permits.add(more),
+                    None => permits.take_away(before - new),
+                }
+            }
+            self.connections.resize(new.connections);
+        }
+        self.rules.set(settings);
+        self.ended.notify_one();
     }
 
     /// Who claims writer slots.

@@ -7,6 +7,7 @@ use super::Settings;
 use super::connect::Connector;
 use super::error::PostgresError;
 use super::grants;
+use super::target::{ConnectOptions, Renewed};
 use crate::metadata::Error;
 
 /// Names a session: a process number alone is used again.
@@ -40,6 +41,18 @@ pub(super) async fn check(settings: &Settings) -> Result<(), Error> {
         let two = connector.connect().await?.client;
         check_sessions(&one, &two).await?;
         grants::check(&one).await
+    };
+    checks.await.map_err(PostgresError::into_error)
+}
+
+/// Looks whether the server lets the role in with the settings' own password, and has room for as many
+/// connections.
+pub(super) async fn check_login(settings: &Settings) -> Result<(), Error> {
+    let target = ConnectOptions { renewed: Renewed::default(), ..settings.target.clone() };
+    let connector = Connector::new(&Settings { target, ..settings.clone() });
+    let checks = async {
+        let client = connector.connect().await?.client;
+        check_room(&client, settings.max_connections).await
     };
     checks.await.map_err(PostgresError::into_error)
 }

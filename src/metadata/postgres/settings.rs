@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::target::{ConnectOptions, Parameters};
 use crate::metadata::{LockLimits, Source};
-use crate::types::settings::{MOST, Number, Time, WrongSetting};
+use crate::types::settings::{MOST, Number, Time, WrongSetting, masked};
 
 /// Whether an instance that is alone on the database may decide changes in its memory, and answer reads from
 /// there.
@@ -161,6 +161,28 @@ impl Settings {
         let settings = Self::new(parameters.into_target()?);
         let connect_timeout = connect_timeout.unwrap_or(settings.connect_timeout);
         Ok(Self { connect_timeout, ..settings })
+    }
+
+    /// These settings of an open store with what it takes over from others: how many connections there may be,
+    /// and the password of the same role of the same database.
+    #[must_use]
+    pub fn taking(&self, new: &Self) -> Self {
+        let mut taken = Self {
+            max_connections: new.max_connections,
+            min_connections: new.min_connections,
+            ..self.clone()
+        };
+        let shown =
+            |parameters: &Parameters| parameters.url.as_ref().map(|url| masked(url.reveal()));
+        if self.target.is_same_place(&new.target)
+            && shown(&self.parameters) == shown(&new.parameters)
+        {
+            taken.parameters.url.clone_from(&new.parameters.url);
+            taken.parameters.secret.clone_from(&new.parameters.secret);
+            taken.target.password.clone_from(&new.target.password);
+            taken.target.password_source.clone_from(&new.target.password_source);
+        }
+        taken
     }
 
     /// Checks the keys against each other and against the time that a request may take, and sets the defaults

@@ -70,15 +70,25 @@ struct Peer {
     slow: watch::Sender<Option<Slow>>,
 }
 
+fn total(bytes: usize) -> usize {
+    bytes.max(CLIENT_PART * MAX_RECORD_BYTES)
+}
+
 impl MemoryBudget {
     /// A budget of `bytes`, or of four of the longest records where that is more.
     pub(super) fn new(bytes: usize) -> Arc<Self> {
-        let total = bytes.max(CLIENT_PART * MAX_RECORD_BYTES);
+        let total = total(bytes);
         Arc::new(Self {
             queue: Mutex::new(Queue::new(total, total / CLIENT_PART, MAX_RECORD_BYTES)),
             lacking: AtomicBool::new(false),
             epoch: Instant::now(),
         })
+    }
+
+    /// Makes it a budget of `bytes`, in the same way. What is held beyond it is waited for.
+    pub(super) fn resize(&self, bytes: usize) {
+        let total = total(bytes);
+        self.change(|queue| queue.resize(total, total / CLIENT_PART));
     }
 
     /// The part of a connection that begins.

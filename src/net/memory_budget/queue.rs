@@ -99,6 +99,17 @@ impl Queue {
         }
     }
 
+    /// Changes what there is, and what one client may hold.
+    pub(super) fn resize(&mut self, total: usize, part: usize) {
+        (self.total, self.part) = (total, part);
+        let most = total - self.reserve;
+        for share in self.clients.values_mut() {
+            for request in share.under_way.iter_mut().chain(&mut share.beginning) {
+                request.bytes = request.bytes.min(most);
+            }
+        }
+    }
+
     pub(super) fn connect(&mut self, peer: Arc<Peer>) -> u64 {
         let number = self.next_number;
         self.next_number += 1;

@@ -43,6 +43,27 @@ async fn a_client_holds_at_most_a_quarter() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_budget_grows_and_shrinks_under_requests() {
+    let budget = MemoryBudget::new(TOTAL);
+    let (first, second) = (budget.connect(client(1)), budget.connect(client(2)));
+    take(&first, PART);
+    let mut more = Box::pin(first.reserve(MIB));
+    assert!(!is_granted(&mut more));
+    budget.resize(2 * TOTAL);
+    assert!(is_granted(&mut more), "the client's part has grown");
+    take(&first, PART / 2);
+    // More is held than there is: a new client waits until some of it is given back.
+    budget.resize(0);
+    let least = CLIENT_PART * MAX_RECORD_BYTES;
+    assert_eq!(budget.use_of().1, least);
+    let mut all = Box::pin(second.reserve(TOTAL));
+    assert!(!is_granted(&mut all));
+    drop(more);
+    drop(first);
+    assert_eq!(all.now_or_never(), Some(least - MAX_RECORD_BYTES));
+}
+
+#[tokio::test(start_paused = true)]
 async fn greedy_clients_leave_memory_to_others() {
     let budget = MemoryBudget::new(TOTAL);
     let greedy: Vec<_> = (1..=5).map(|last| budget.connect(client(last))).collect();

@@ -322,12 +322,16 @@ impl Export {
         self.files.forget(object, state);
     }
 
-    /// Flushes what is old, until `shutdown` fires.
+    /// Flushes what is old, until `shutdown` fires or the share is not exported any more.
     pub(in crate::vfs) async fn maintain(&self, shutdown: &CancellationToken) {
         let mut tick = tokio::time::interval(MAINTENANCE_PERIOD);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        while shutdown.run_until_cancelled(tick.tick()).await.is_some() {
-            self.flush_old().await;
+        loop {
+            tokio::select! {
+                () = shutdown.cancelled() => return,
+                () = self.ended.cancelled() => return,
+                _ = tick.tick() => self.flush_old().await,
+            }
         }
     }
 

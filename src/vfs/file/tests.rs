@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use crate::content::MemoryContent;
 use crate::metadata::memory::MemoryStore;
 use crate::metadata::{CreateHow, MetadataStore as _, RootSpec, SetAttributes, ShareSpec};
-use crate::types::{Caller, Credentials, FileHandle, Name, ObjectId, ShareName};
+use crate::types::{Caller, Credentials, FileHandle, Name, ObjectId, ShareName, Timestamp};
 use crate::vfs::export::Export;
 use crate::vfs::{
     Access, ClientRule, ExportSettings, GroupSource, Squash, Stability, Vfs, WriteBehind,
@@ -46,8 +47,8 @@ impl World {
         Self { vfs: Vfs::new(vec![export]).unwrap(), share }
     }
 
-    fn export(&self) -> &Export {
-        &self.vfs.exports[&self.share.name]
+    fn export(&self) -> Arc<Export> {
+        self.vfs.exports.get(&self.share.name).unwrap()
     }
 
     fn files(&self) -> usize {
@@ -141,6 +142,46 @@ async fn removal_forgets_what_waited() {
         world.vfs.remove(&caller(0), &world.root(), &name).await.unwrap();
         assert_eq!(world.files(), 0, "{name}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_share_that_goes_is_flushed_behind_the_calls_that_have_it() {
+    const CALLS: Duration = Duration::from_secs(20);
+    const LATER: Timestamp = Timestamp(4_000_000_000_000_000_000);
+    let world = World::new().await;
+    let file = world.file("f").await;
+    assert!(world.write(0, &file, 0, b"bytes").await);
+    let (stopped, name) = (CancellationToken::new(), world.share.name.clone());
+    let (maintained, stop) = (world.vfs.clone(), stopped.clone());
+    let maintained = tokio::spawn(async move { maintained.maintain(stop).await });
+    tokio::task::yield_now().await;
+    // As a call has it.
+    let under_way = world.export();
+    let (metadata, cx) = (under_way.metadata.clone(), under_way.background());
+    let (vfs, began) = (world.vfs.clone(), Instant::now());
+    let removing = tokio::spawn(async move { vfs.remove_share(&name, CALLS, CALLS).await });
+    tokio::time::sleep(CALLS / 2).await;
+    let stale = world.vfs.getattr(&caller(0), &file).await.unwrap_err();
+    assert!(matches!(stale.error, crate::vfs::Error::UnknownShare), "{stale:?}");
+    assert!(!removing.is_finished(), "a call has the share");
+    assert_eq!(metadata.getattr(&cx, file.object).await.unwrap().size, 5, "it is flushed at once");
+    under_way.files.record_access(file.object, LATER);
+    drop(under_way);
+    removing.await.unwrap();
+    assert!(began.elapsed() < CALLS);
+    assert_eq!(
+        metadata.getattr(&cx, file.object).await.unwrap().atime,
+        LATER,
+        "and behind the call"
+    );
+    assert!(world.vfs.exports().is_empty());
+    assert_eq!(
+        world.vfs.share_name(1),
+        Some(world.share.name.clone()),
+        "its figures keep its name"
+    );
+    stopped.cancel();
+    maintained.await.unwrap();
 }
 
 /// As where a READ is answered while the file is removed.

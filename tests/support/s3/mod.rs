@@ -20,9 +20,9 @@ use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
-use s3s::auth::SimpleAuth;
+use s3s::auth::{S3Auth, SecretKey, SimpleAuth};
 use s3s::service::{S3Service, S3ServiceBuilder};
-use s3s::{Body, HttpError};
+use s3s::{Body, HttpError, S3Result};
 use tokio::net::{TcpListener, TcpStream};
 use trunkfs::content::{ObjectSettings, S3, Service};
 use trunkfs::types::settings::Secret;
@@ -35,6 +35,18 @@ pub(crate) const ACCESS_KEY: &str = "trunkfs-tests";
 pub(crate) const SECRET_KEY: &str = "not a secret";
 /// A bucket that is there.
 pub(crate) const BUCKET: &str = "content";
+
+/// The pair of keys that the server takes now.
+#[derive(Clone)]
+struct Keys(Arc<Mutex<(String, String)>>);
+
+#[async_trait::async_trait]
+impl S3Auth for Keys {
+    async fn get_secret_key(&self, access_key: &str) -> S3Result<SecretKey> {
+        let (id, secret) = self.0.lock().clone();
+        SimpleAuth::from_single(id, secret).get_secret_key(access_key).await
+    }
+}
 
 /// What becomes of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,6 +81,7 @@ pub(crate) struct S3Server {
 
 struct Shared {
     service: S3Service,
+    keys: Keys,
     conditions: Arc<AtomicBool>,
     plan: Mutex<Option<Plan>>,
     /// Requests so far: GET and HEAD, PUT, others.
@@ -101,9 +114,11 @@ impl S3Server {
         let conditions = Arc::new(AtomicBool::new(true));
         let disk = Disk::new(root, Arc::clone(&conditions));
         let mut builder = S3ServiceBuilder::new(disk);
-        builder.set_auth(SimpleAuth::from_single(ACCESS_KEY, SECRET_KEY));
+        let keys = Keys(Arc::new(Mutex::new((ACCESS_KEY.to_owned(), SECRET_KEY.to_owned()))));
+        builder.set_auth(keys.clone());
         let shared = Arc::new(Shared {
             service: builder.build(),
+            keys,
             conditions,
             plan: Mutex::default(),
             counts: Default::default(),
@@ -167,6 +182,11 @@ impl S3Server {
                 _ => Fate::Lost,
             }
         });
+    }
+
+    /// From now on the server takes these keys alone.
+    pub(crate) fn set_keys(&self, id: &str, secret: &str) {
+        *self.shared.keys.0.lock() = (id.to_owned(), secret.to_owned());
     }
 
     /// From now on every request is done and answered.

@@ -25,7 +25,7 @@ use super::Settings;
 use super::lease::{Holder, Lease};
 use super::pool::Pool;
 use super::retry::{PATIENCE, jittered, within};
-use crate::counters::Histogram;
+use crate::counters::{Counter, Histogram};
 use crate::metadata::batch::Queue;
 use crate::metadata::cache::Cache;
 use crate::metadata::known_shares::KnownShares;
@@ -52,6 +52,8 @@ pub(super) struct Alone {
     holds: Arc<tokio::sync::RwLock<()>>,
     /// The last writer's connection, whose lock of its slot shows that this server is there (`load`).
     last: Mutex<Option<Line>>,
+    taken: Counter,
+    given: Counter,
 }
 
 impl Alone {
@@ -74,7 +76,14 @@ impl Alone {
             task: Mutex::default(),
             holds: Arc::default(),
             last: Mutex::default(),
+            taken: Counter::default(),
+            given: Counter::default(),
         })
+    }
+
+    /// How often the lease was taken, and given up or lost.
+    pub(super) fn changes(&self) -> (u64, u64) {
+        (self.taken.total(), self.given.total())
     }
 
     /// The calls that wait for the writer; `None` while changes take the shared path.
@@ -170,12 +179,14 @@ impl Holder for Alone {
         let stopped = stop.clone();
         let task = tokio::spawn(async move { alone.write(line, stopped).await });
         *self.task.lock() = Some((stop, task));
+        self.taken.increment();
         true
     }
 
     async fn end(&self) {
         let task = self.task.lock().take();
         if let Some((stop, task)) = task {
+            self.given.increment();
             stop.cancel();
             // A panic there ends the process.
             task.await.ok();

@@ -11,6 +11,9 @@ pub use url::UrlError;
 use std::fmt;
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
+
+use parking_lot::RwLock;
 
 use crate::types::settings::WrongSetting;
 use crate::types::{SecretFile, SecretFileError};
@@ -40,6 +43,34 @@ pub struct ConnectOptions {
     pub channel_binding: ChannelBinding,
     /// Which of the hosts may be used.
     pub session: SessionAttributes,
+    /// The password that counts in place of the first, in every clone.
+    pub renewed: Renewed,
+}
+
+/// A password that may be replaced while connections are made.
+#[derive(Clone, Default)]
+pub struct Renewed(Arc<RwLock<Option<Login>>>);
+
+impl fmt::Debug for Renewed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Renewed")
+    }
+}
+
+/// No part of what is configured.
+impl PartialEq for Renewed {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Renewed {}
+
+/// What a role shows to be let in.
+#[derive(Clone)]
+struct Login {
+    password: Option<String>,
+    source: Option<PasswordSource>,
 }
 
 /// A file that a password is read from.
@@ -84,6 +115,33 @@ impl PasswordSource {
         };
         let checked = password.map(|it| parameters::without_nul("password", it)).transpose();
         checked.map_err(|error| PasswordError::Wrong { path: path.clone(), error })
+    }
+}
+
+impl ConnectOptions {
+    /// Has every clone of these options show the password of others from the next connection on.
+    pub fn renew(&self, with: &Self) {
+        let login = Login { password: with.password.clone(), source: with.password_source.clone() };
+        *self.renewed.0.write() = Some(login);
+    }
+
+    /// The password for a connection that is made now.
+    ///
+    /// # Errors
+    /// Where it is in a file that cannot be read.
+    pub fn present_password(&self) -> Result<Option<String>, PasswordError> {
+        let renewed = self.renewed.0.read().clone();
+        let own =
+            || Login { password: self.password.clone(), source: self.password_source.clone() };
+        let Login { password, source } = renewed.unwrap_or_else(own);
+        source.map_or(Ok(password), |source| source.read())
+    }
+
+    /// Whether other options are of the same database by the same way and role, with any password.
+    #[must_use]
+    pub fn is_same_place(&self, other: &Self) -> bool {
+        let unnamed = |it: &Self| Self { password: None, password_source: None, ..it.clone() };
+        unnamed(self) == unnamed(other)
     }
 }
 
@@ -197,6 +255,7 @@ impl PartialEq for ConnectOptions {
             identity,
             channel_binding,
             session,
+            renewed: _,
         } = self;
         *hosts == other.hosts
             && *database == other.database
@@ -230,6 +289,7 @@ impl Default for ConnectOptions {
             identity: None,
             channel_binding: ChannelBinding::Prefer,
             session: SessionAttributes::ReadWrite,
+            renewed: Renewed::default(),
         }
     }
 }

@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use super::url::{self, UrlError};
 use super::{
-    ChannelBinding, ConnectOptions, Host, Identity, PasswordSource, Roots, SessionAttributes,
-    SslMode,
+    ChannelBinding, ConnectOptions, Host, Identity, PasswordSource, Renewed, Roots,
+    SessionAttributes, SslMode,
 };
 use crate::types::settings::{Joined, Secret, Time, WrongSetting};
 
@@ -178,6 +178,7 @@ impl Parameters {
             application_name: named("application_name", self.application_name)?,
             password: self.password.map(|it| without_nul("password", it)).transpose()?,
             password_source: self.password_source,
+            renewed: Renewed::default(),
         })
     }
 }
