@@ -1,4 +1,4 @@
-//! The fields of the manifests, from the OpenAPI document of Kubernetes 1.37: which field may stand where, and
+//! The fields of the manifests, from the OpenAPI document of Kubernetes 1.37: where a field may stand, and
 //! of what type it is. It has what the manifests use; packaging/kubernetes/check.sh uses the whole document.
 
 use serde_json::Value;
