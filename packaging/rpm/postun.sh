@@ -8,3 +8,8 @@ fi
 if [ "$1" -eq 0 ] && [ -d /var/lib/trunkfs ] && ! rmdir /var/lib/trunkfs 2>/dev/null; then
     echo "trunkfs is removed; its data and the user trunkfs, who owns them, are kept: /var/lib/trunkfs"
 fi
+# Folders belong to no rpm.
+if [ "$1" -eq 0 ]; then
+    rmdir /usr/share/doc/trunkfs/docs /usr/share/doc/trunkfs/examples /usr/share/doc/trunkfs /usr/share/licenses/trunkfs \
+        /etc/trunkfs 2>/dev/null || :
+fi
