@@ -11,12 +11,12 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-binary='' version='' out=target/packages fast=() kinds=()
+binary='' version='' out=target/packages fast_deb=() fast_rpm=() kinds=()
 while (($#)); do
     case $1 in
         --binary) binary=$2 && shift ;;
         --version) version=$2 && shift ;;
-        --fast) fast=(--fast) ;;
+        --fast) fast_deb=(--fast) fast_rpm=(--payload-compress none) ;;
         --into) out=$2 && shift ;;
         deb | rpm | tar) kinds+=("$1") ;;
         *) sed -n '2,10s/^# \{0,1\}//p' "$0" >&2 && exit 2 ;;
@@ -73,12 +73,12 @@ licenses | gzip -9n >"$stage/third-party-licenses.txt.gz"
 gzip -dc "$stage/third-party-licenses.txt.gz" | grep '^tokio 1' >/dev/null || { echo "the licences of crates are not found" >&2 && exit 1; }
 
 deb() {
-    cargo deb --no-build --no-strip --quiet "${fast[@]}" --deb-version "$version-1" --output "$out/"
+    cargo deb --no-build --no-strip --quiet "${fast_deb[@]}" --deb-version "$version-1" --output "$out/"
 }
 
 rpm() {
     # A version of rpm has no hyphen: that of a candidate (1.0.0-rc.1) sorts before the release with a tilde.
-    cargo generate-rpm --set-metadata "version = \"${version//-/\~}\"" --output "$out/"
+    cargo generate-rpm "${fast_rpm[@]}" --set-metadata "version = \"${version//-/\~}\"" --output "$out/"
 }
 
 # The files of the deb, to be unpacked into /usr/local.

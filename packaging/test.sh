@@ -88,7 +88,7 @@ bare_debian() {
 
 # The files of the root, but for those that the packaging systems keep for themselves.
 files() {
-    (cd "$root" && find . -xdev \( -path ./var/lib/dpkg -o -path ./var/lib/rpm -o -path ./usr/lib/sysimage -o -path ./var/log \
+    (cd "$root" && find . -xdev \( -path ./var/lib/dpkg -o -path ./var/lib/rpm -o -path ./root/.rpmdb -o -path ./usr/lib/sysimage -o -path ./var/log \
         -o -path ./var/cache -o -path ./var/lib/apt -o -path ./run -o -path ./dev -o -path ./tmp \) -prune -o -print | sort)
 }
 
