@@ -64,7 +64,7 @@ pub(crate) async fn a_flush_records_the_used_bytes_that_it_measured(world: World
         let mut flush = written(&present, 256 << 20, later(&present, 1));
         flush.written.as_mut().unwrap().used = used;
         let done = recorded(root.flush(present.id, &flush).await);
-        assert_eq!((done.before.used, done.after.used), (present.used, used));
+        assert_eq!((done.before.unwrap().used, done.after.used), (present.used, used));
         present = root.attributes(present.id).await;
         assert_eq!(present, done.after);
     }

@@ -112,14 +112,14 @@ impl Side {
 
     fn created(&mut self, answer: Answer<Created>) -> Outcome {
         self.outcome(answer, |_, Created { directory: Change { before, after }, object, made }| {
-            (vec![before, after, object], vec![format!("made {made}")])
+            (vec![before.unwrap(), after, object], vec![format!("made {made}")])
         })
     }
 
     fn removed(&mut self, answer: Answer<Removed>) -> Outcome {
         self.outcome(answer, |side, Removed { directory: Change { before, after }, object }| {
             let Replaced { attributes, freed } = object;
-            (vec![before, after, attributes], vec![side.freed(freed)])
+            (vec![before.unwrap(), after, attributes], vec![side.freed(freed)])
         })
     }
 
@@ -155,7 +155,7 @@ impl Side {
             Step::Setattr(object, set) => {
                 let answer = caller.setattr(self.id(*object), set.clone()).await;
                 self.outcome(answer, |side, SettingDone { change, freed }| {
-                    (vec![change.before, change.after], vec![side.freed(freed)])
+                    (vec![change.before.unwrap(), change.after], vec![side.freed(freed)])
                 })
             }
             Step::Create(directory, it, how) => {
@@ -202,7 +202,7 @@ impl Side {
                 let answer = caller.flush(self.id(*file), &flush).await;
                 self.outcome(answer, |_, outcome| match outcome {
                     FlushOutcome::Recorded(Change { before, after }) => {
-                        (vec![before, after], Vec::new())
+                        (vec![before.unwrap(), after], Vec::new())
                     }
                     FlushOutcome::Superseded(present) => {
                         (vec![present], vec!["superseded".to_owned()])
