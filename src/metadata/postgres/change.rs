@@ -95,10 +95,7 @@ impl PostgresStore {
                 Err(refusal) => return Some(self.durable(cx, attempt, Err(refusal)).await),
                 Ok(Step::Call(..) | Step::Refuse(..)) => return None,
             };
-            // Of those that are decided on at the same time one would succeed.
-            if operation.kind == Kind::Set && self.gates.is_narrow(*object) {
-                return None;
-            }
+            let kind = operation.kind;
             let first = is_read.then(|| known.place.clone());
             let refuse = |error| Refusal { error, first, second: None };
             let reply = match self.in_batch(cx, share, operation, Some(known)).await {
@@ -107,6 +104,11 @@ impl PostgresStore {
             };
             match reply.verdict {
                 Verdict::Done => return Some(answer(reply).map_err(Refusal::from)),
+                // Of those that are decided on at the same time one succeeds: they go one after the other.
+                Verdict::Again if kind == Kind::Set => {
+                    self.batches.avoid(std::iter::once(*object));
+                    return None;
+                }
                 Verdict::Again => step = decide(reply.into_view(), share),
                 verdict @ (Verdict::NotEmpty
                 | Verdict::Loop

@@ -69,12 +69,6 @@ impl Gates {
         pass.permit = Some(places.acquire(claimant, 1).await?);
         Ok(pass)
     }
-
-    /// Whether changes of the object go one after the other now.
-    pub(super) fn is_narrow(&self, object: ObjectId) -> bool {
-        let open = self.open.lock();
-        open.get(&object).is_some_and(|gate| gate.spare.load(Ordering::Relaxed) == 0)
-    }
 }
 
 impl Pass {

@@ -6,9 +6,9 @@
 //! one batch is carried out while the other waits for the disk. The function compares what each decision
 //! rests on, as the functions of single calls do, and answers each call with a verdict of its own.
 //!
-//! Whatever a batch is not made for goes its own way: a call that finds that its decision is out of date time
-//! and again, calls while few are under way, calls of an object whose lock is held for long, and every call
-//! of a batch that has failed and changed nothing.
+//! Whatever a batch is not made for goes its own way: calls of an object whose changes conflict or whose lock
+//! is held for long, calls while few are under way, and every call of a batch that has failed and changed
+//! nothing.
 
 mod operation;
 mod settled;
@@ -45,7 +45,7 @@ const BATCH: usize = 128;
 const WRITERS: usize = 2;
 /// With fewer changes under way each takes its own way: a batch of one is not quicker than a single call.
 const FEWEST: usize = 3;
-/// How long an object whose lock was waited for in vain is kept out of batches.
+/// How long an object is kept out of batches whose lock was waited for in vain, or whose changes conflict.
 const AVOIDED: Duration = Duration::from_secs(4);
 /// The most such objects that are remembered.
 const MOST_AVOIDED: usize = 1 << 12;
@@ -156,7 +156,8 @@ impl Batches {
         UnderWay { batches: self, count: self.under_way.fetch_add(1, Ordering::Relaxed) + 1 }
     }
 
-    /// Keeps changes of these objects out of batches for a while: their locks are held for long.
+    /// Keeps changes of these objects out of batches for a while: their locks are held for long, or they
+    /// conflict.
     pub(super) fn avoid(&self, objects: impl Iterator<Item = ObjectId>) {
         let now = Instant::now();
         let mut avoided = self.avoided.lock();
