@@ -90,8 +90,8 @@ pub struct Usage {
 /// An object before and after a change; equal where nothing was changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
-    /// Before, read atomically with the change; `None` where the answer was lost, and is made of the object as
-    /// it is now (pre_op_attr, RFC 1813 section 2.6).
+    /// Before, read atomically with the change; `None` where the answer was lost, and is made of the object
+    /// as it is now (pre_op_attr, RFC 1813 section 2.6).
     pub before: Option<Attributes>,
     pub after: Attributes,
 }

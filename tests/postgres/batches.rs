@@ -1,5 +1,5 @@
-//! Changes of several callers in one batch, each answered as if it were made alone. On one thread all calls of
-//! a test are queued before the first batch is carried out.
+//! Changes of several callers in one batch, each answered as if it were made alone. On one thread all calls
+//! of a test are queued before the first batch is carried out.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -192,7 +192,7 @@ impl Side {
             Step::Link(object, directory, it) => {
                 let answer = caller.link(self.id(*object), self.id(*directory), it).await;
                 self.outcome(answer, |_, LinkTarget { object, directory }| {
-                    (vec![object, directory.before, directory.after], Vec::new())
+                    (vec![object, directory.before.unwrap(), directory.after], Vec::new())
                 })
             }
             Step::Flush(file, flush) => {
@@ -251,7 +251,7 @@ impl Side {
 
 fn renamed(side: &mut Side, renamed: Renamed) -> (Vec<Attributes>, Vec<String>) {
     let Renamed { from, to, object, replaced } = renamed;
-    let mut objects = vec![from.before, from.after, to.before, to.after, object];
+    let mut objects = vec![from.before.unwrap(), from.after, to.before.unwrap(), to.after, object];
     let mut notes = Vec::new();
     if let Some(Replaced { attributes, freed }) = replaced {
         objects.push(attributes);
