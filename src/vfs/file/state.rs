@@ -294,11 +294,12 @@ impl Overlay {
     /// What a flush has to record so that write number `upto`, or all of them, is durable.
     pub(super) fn task(&self, upto: Option<u64>) -> Task {
         if let Some(generation) = upto {
-            if self.flushed >= generation {
-                return Task::Done;
-            }
+            // First: a write that was dropped is not durable because a later one is.
             if self.lost >= generation {
                 return Task::Lost;
+            }
+            if self.flushed >= generation {
+                return Task::Done;
             }
         }
         if self.is_clean() {
