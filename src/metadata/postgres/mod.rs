@@ -17,6 +17,8 @@ mod dedicated;
 mod dump;
 mod error;
 mod execute;
+#[cfg(test)]
+mod explore;
 mod flush;
 mod gates;
 mod grants;
