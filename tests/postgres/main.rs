@@ -44,6 +44,8 @@ mod fsck_support;
 #[path = "../support/gate.rs"]
 mod gate;
 #[cfg(test)]
+mod history;
+#[cfg(test)]
 mod interleavings;
 #[cfg(test)]
 mod lease;

@@ -18,6 +18,8 @@ mod dedicated;
 mod dump;
 mod error;
 mod execute;
+#[cfg(test)]
+mod explore;
 mod flush;
 mod gates;
 mod grants;
