@@ -33,6 +33,7 @@ const DOWNS: &[(i32, &str)] = &[
     (8, include_str!("../../../../migrations/postgres/V8__changes.down.sql")),
     (9, include_str!("../../../../migrations/postgres/V9__locks.down.sql")),
     (10, include_str!("../../../../migrations/postgres/V10__servers.down.sql")),
+    (14, include_str!("../../../../migrations/postgres/V14__clients.down.sql")),
 ];
 
 /// Refinery's table, as it makes it.
