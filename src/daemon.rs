@@ -2,6 +2,7 @@
 //! orderly end.
 
 mod admin_view;
+mod locks_view;
 mod ports;
 mod upkeep;
 
@@ -27,7 +28,7 @@ use crate::net::{
 };
 use crate::nfs3::Nfs3;
 use crate::nlm::{LockService, Nlm};
-use crate::nsm::Nsm;
+use crate::nsm::{self, Nsm};
 use crate::portmap::Mapping;
 use crate::rpc::{Program, Protocol};
 use crate::stores::{self, StoreError, Stores, exports};
@@ -137,6 +138,7 @@ impl Daemon {
                 server: server.handle(),
                 vfs: vfs.clone(),
                 locks: locks.clone(),
+                registration: ports.registration(),
                 reload: reload.clone(),
                 maintenance: maintenance.clone(),
             };
@@ -235,11 +237,19 @@ impl Daemon {
             tasks.spawn(supervised("maintenance", shutdown.clone(), rounds));
         }
         tasks.spawn(supervised("flushing files by age", shutdown.clone(), maintain));
+        let watched = locks.clone();
         if let Some(locks) = locks {
-            tasks.spawn(supervised("waking locks", shutdown.clone(), locks.run(shutdown.clone())));
+            let run = locks.run(server.handle().clients().clone(), shutdown.clone());
+            tasks.spawn(supervised("waking locks", shutdown.clone(), run));
         }
-        if let Ports::Registered { rpcbind, mappings, registered } = ports {
-            let keep = rpcbind.keep(mappings, registered, shutdown.clone());
+        if let Ports::Registered { rpcbind, mappings, registered, registration } = ports {
+            if let Some(locks) = watched {
+                let (statd, stop) = (registration.clone(), shutdown.clone());
+                let watch = nsm::watch(locks, move || statd.statd(), stop);
+                tasks.spawn(supervised("watching reboots of clients", shutdown.clone(), watch));
+            }
+            let stop = shutdown.clone();
+            let keep = async move { rpcbind.keep(mappings, registered, &registration, stop).await };
             tasks.spawn(supervised("keeping the ports registered", shutdown.clone(), keep));
         }
         let served = server.run(shutdown).await;

@@ -7,13 +7,14 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
-use super::upkeep;
+use super::{locks_view, upkeep};
 use crate::config::Config;
 use crate::counters::{Clients, Measured, Readings, SlowCall};
-use crate::http::{About, MaintenanceState, Part, ShareState, Subject};
+use crate::http::{About, LocksState, MaintenanceState, Part, ShareState, Subject};
 use crate::maintenance::Maintenance;
 use crate::net::ServerHandle;
 use crate::nlm::LockService;
+use crate::portmap::Registration;
 use crate::rpc::null_probe::{Service, own_address, probe};
 use crate::stores::{StoreProbe, Stores};
 use crate::types::Chain;
@@ -27,6 +28,7 @@ pub(super) struct Serving {
     pub(super) server: ServerHandle,
     pub(super) vfs: Arc<Vfs>,
     pub(super) locks: Option<Arc<LockService>>,
+    pub(super) registration: Option<Arc<Registration>>,
     pub(super) reload: Arc<Notify>,
     pub(super) maintenance: Option<Arc<Maintenance>>,
 }
@@ -46,6 +48,9 @@ impl AdminView {
         let mut parts: Vec<Arc<dyn Part>> = vec![Arc::new(Nfs(own_address(about.nfs)))];
         for store in stores.probes(config) {
             parts.push(Arc::new(store));
+        }
+        if let Some(registration) = &serving.registration {
+            parts.push(Arc::new(locks_view::Registered(registration.clone())));
         }
         let measured = stores.measured().to_vec();
         let names = config.shares.iter().map(|share| {
@@ -87,6 +92,10 @@ impl Subject for AdminView {
         self.serving.server.slow().read()
     }
 
+    fn locks(&self) -> Option<LocksState> {
+        self.serving.locks.as_ref().map(|locks| locks_view::state(locks.overview()))
+    }
+
     fn share_name(&self, number: u32) -> Option<String> {
         self.serving.vfs.share_name(number).map(ToString::to_string)
     }
@@ -97,6 +106,9 @@ impl Subject for AdminView {
         Measured::read(&*self.serving.vfs, &mut readings);
         if let Some(locks) = &self.serving.locks {
             Measured::read(&**locks, &mut readings);
+        }
+        if let Some(registration) = &self.serving.registration {
+            Measured::read(&**registration, &mut readings);
         }
         if let Some(maintenance) = &self.serving.maintenance {
             Measured::read(&**maintenance, &mut readings);

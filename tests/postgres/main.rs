@@ -8,6 +8,8 @@ mod bad_certificates;
 #[cfg(test)]
 mod basics;
 #[cfg(test)]
+mod batches;
+#[cfg(test)]
 mod cancellation;
 #[cfg(test)]
 #[path = "../support/certificates.rs"]

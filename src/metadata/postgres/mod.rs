@@ -7,6 +7,7 @@
 
 mod alone;
 mod attempt;
+mod batches;
 mod change;
 mod change_log;
 mod check;
@@ -59,6 +60,7 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use self::alone::{Alone, Overlay};
+use self::batches::Batches;
 use self::change_log::Pruning;
 use self::error::PostgresError;
 use self::gates::Gates;
@@ -96,6 +98,7 @@ pub struct PostgresStore {
     readers: Arc<Readers>,
     index: Arc<ReadIndex>,
     gates: Gates,
+    batches: Arc<Batches>,
     shares: Arc<KnownShares>,
     usages: Usages,
     /// What its connections call themselves in their writer slots.
@@ -143,6 +146,7 @@ impl PostgresStore {
         };
         drop(pool.get(None).await.map_err(PostgresError::into_error)?);
         let gates = Gates::new(pool.most_mutations());
+        let batches = Batches::new(&pool, &lease);
         let usages = Usages::new();
         let readers = Readers::new();
         let index = ReadIndex::new(&settings, Arc::clone(&lease), Arc::clone(&alone.cache));
@@ -154,6 +158,7 @@ impl PostgresStore {
             readers,
             index,
             gates,
+            batches,
             shares,
             usages,
             instance,
@@ -210,6 +215,7 @@ impl Measured for PostgresStore {
         self.pool.read(to);
         self.alone.cache.read(to);
         self.usages.read(to);
+        self.batches.read(to);
         let help = "1 while this server is alone with the database and decides changes itself";
         to.level("trunkfs_postgres_alone", help, &[], u64::from(self.is_alone()));
         let help = "Servers that use the database, this one among them, and tools that change rows";

@@ -272,7 +272,11 @@ impl Overlay {
         self.used = Instant::now();
         let mut after = committed.clone();
         self.lay(&mut after);
-        Recorded { change: Change { before, after }, generation: self.generation, dropped }
+        Recorded {
+            change: Change { before: Some(before), after },
+            generation: self.generation,
+            dropped,
+        }
     }
 
     /// Notes a read.

@@ -292,6 +292,11 @@ impl Stores {
         }
     }
 
+    /// Ends them in order.
+    pub(crate) async fn close(self) {
+        self.metadata.close().await;
+    }
+
     /// The same stores as another process finds them; those in memory stay as they are.
     pub(crate) async fn reopened(self) -> Self {
         let Self { metadata, content, durable } = self;
@@ -356,6 +361,11 @@ fn shares() -> Vec<(&'static str, u32, Vec<ClientRule>)> {
     ]
 }
 
+/// What servers make of locks.
+pub(crate) fn lock_settings() -> nlm::Settings {
+    nlm::Settings { mapper_port: MAPPER_PORT, ..nlm::Settings::default() }
+}
+
 impl TestServer {
     pub(crate) async fn start(stores: Stores) -> Self {
         Self::start_with(stores, |_| {}).await
@@ -363,6 +373,14 @@ impl TestServer {
 
     pub(crate) async fn start_with(
         stores: Stores,
+        change: impl FnOnce(&mut ServerSettings),
+    ) -> Self {
+        Self::start_as(stores, lock_settings(), change).await
+    }
+
+    pub(crate) async fn start_as(
+        stores: Stores,
+        lock_settings: nlm::Settings,
         change: impl FnOnce(&mut ServerSettings),
     ) -> Self {
         let (mut roots, mut exports) = (Vec::new(), Vec::new());
@@ -390,7 +408,6 @@ impl TestServer {
             (ShareName::parse(name).unwrap(), store)
         };
         let locks: LockStores = shares().into_iter().map(store).collect();
-        let lock_settings = nlm::Settings { mapper_port: MAPPER_PORT, ..nlm::Settings::default() };
         let locks = LockService::new(vfs.clone(), locks, &lock_settings);
         let mut of_locks: Vec<Arc<dyn Program>> = vec![Arc::new(Nsm::new(locks.clone()))];
         let versions = Nlm::versions(&locks);
@@ -414,7 +431,7 @@ impl TestServer {
         let (address, shutdown) = (server.local_addr(), CancellationToken::new());
         let token = shutdown.clone();
         let task = tokio::spawn(async move {
-            let locking = locks.run(token.clone());
+            let locking = locks.run(server.handle().clients().clone(), token.clone());
             let (ran, (), ()) =
                 tokio::join!(server.run(token.clone()), vfs.maintain(token), locking);
             ran.unwrap();
