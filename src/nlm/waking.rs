@@ -135,12 +135,14 @@ impl LockService {
 
     async fn tidy(&self) {
         let mut every = interval_at(Instant::now(), COUNT);
-        let mut tidied_at: Option<Instant> = None;
+        // Not at once: what another server has reserved is told to its client by whoever takes it over, and is a
+        // lock without a word once it is tidied.
+        let mut tidied_at = Instant::now();
         loop {
             every.tick().await;
-            let is_due = tidied_at.is_none_or(|at| at.elapsed() >= TIDY);
+            let is_due = tidied_at.elapsed() >= TIDY;
             if is_due {
-                tidied_at = Some(Instant::now());
+                tidied_at = Instant::now();
                 for store in self.stores() {
                     self.tidy_store(&*store).await;
                 }

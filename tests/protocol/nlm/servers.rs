@@ -2,10 +2,12 @@
 
 use std::time::{Duration, Instant};
 
+use trunkfs::types::Call;
+
 use super::cases;
 use super::host::*;
 use super::manager::Says;
-use crate::client::{Connection, Outcome};
+use crate::client::{Connection, Outcome, PATIENCE};
 use crate::gate::Side;
 use crate::nfs::fixture::{Fs, Pair, Stores, TestServer};
 use crate::nfs::rpc::wait;
@@ -14,6 +16,7 @@ use crate::nfs::types::Handle;
 cases! {
     locks_outlive_their_server, a_reservation_is_a_lock_after_a_restart,
     who_waits_is_called_after_a_restart, who_was_not_told_of_a_lock_is_after_a_restart,
+    a_waiter_that_does_not_poll_is_gone,
 }
 
 /// The server that follows on another, and what clients are there.
@@ -113,6 +116,25 @@ fn who_was_not_told_of_a_lock_is_after_a_restart(t: &Fs) {
         assert_eq!(waiter.manager.pending(), 0);
         drop(server);
     }
+}
+
+/// Its client died in the middle of the wait.
+fn a_waiter_that_does_not_poll_is_gone(t: &Fs) {
+    // Others' waiters would go too.
+    let (server, file) = alone(wait(Stores::new(t.pair)));
+    let (holder, waiter) = (Host::of(&server), Host::of(&server));
+    assert_eq!(holder.ask(&file).lock(), GRANTED);
+    assert_eq!(waiter.ask(&file).block().lock(), BLOCKED);
+    // As if nobody had asked since.
+    let (store, call) = (server.stores().locks(), Call::internal(PATIENCE));
+    let tidied = wait(store.tidy_locks(&call, Duration::ZERO, None)).unwrap();
+    assert_eq!(tidied.waiters, 1);
+    assert_eq!(holder.ask(&file).unlock(), GRANTED);
+    assert_eq!(holder.ask(&file).svid(2).lock(), GRANTED);
+    assert_eq!(waiter.manager.pending(), 0);
+    assert_eq!(waiter.ask(&file).block().lock(), BLOCKED, "it was alive, and waits again");
+    assert_eq!(holder.ask(&file).svid(2).unlock(), GRANTED);
+    waiter.manager.called();
 }
 
 /// Two servers of a database, and a file.

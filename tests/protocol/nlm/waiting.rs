@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use trunkfs::metadata::LockFilter;
-use trunkfs::types::{Call, FileHandle};
+use trunkfs::types::FileHandle;
 
 use super::cases;
 use super::host::*;
 use super::manager::{Received, Says, Way};
-use crate::client::{Outcome, PATIENCE, Writer};
+use crate::client::{Outcome, Writer};
 use crate::nfs::fixture::Fs;
 use crate::nfs::rpc::wait;
 
@@ -20,7 +20,7 @@ cases! {
     a_cancelled_reservation_is_free, a_cancel_takes_no_lock, an_upgrade_that_is_cancelled_keeps_the_shared_one,
     an_unlock_asks_again, crossed_locks_are_a_deadlock, a_ring_is_a_deadlock,
     a_client_that_cannot_be_called_holds_up_nobody, shared_waiters_come_together,
-    an_unlock_of_the_range_gives_up_the_wait, a_waiter_that_does_not_poll_is_gone,
+    an_unlock_of_the_range_gives_up_the_wait,
 }
 
 /// The arguments of the reply to GRANTED_MSG.
@@ -336,21 +336,4 @@ fn an_unlock_of_the_range_gives_up_the_wait(t: &Fs) {
     assert_eq!(waiter.ask(&file).svid(2).block().lock(), BLOCKED);
     assert_eq!(holder.ask(&file).unlock(), GRANTED);
     assert_eq!(waiter.manager.called().granted().svid, 2);
-}
-
-/// Its client died in the middle of the wait.
-fn a_waiter_that_does_not_poll_is_gone(t: &Fs) {
-    let (holder, waiter, file) = (Host::new(t), Host::new(t), t.alice.file(&t.dir, b"f"));
-    assert_eq!(holder.ask(&file).lock(), GRANTED);
-    assert_eq!(waiter.ask(&file).block().lock(), BLOCKED);
-    // As if nobody had asked since.
-    let (store, call) = (t.server.stores().locks(), Call::internal(PATIENCE));
-    let tidied = wait(store.tidy_locks(&call, Duration::ZERO, None)).unwrap();
-    assert_eq!(tidied.waiters, 1);
-    assert_eq!(holder.ask(&file).unlock(), GRANTED);
-    assert_eq!(holder.ask(&file).svid(2).lock(), GRANTED);
-    assert_eq!(waiter.manager.pending(), 0);
-    assert_eq!(waiter.ask(&file).block().lock(), BLOCKED, "it was alive, and waits again");
-    assert_eq!(holder.ask(&file).svid(2).unlock(), GRANTED);
-    waiter.manager.called();
 }
