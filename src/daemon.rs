@@ -168,6 +168,7 @@ impl Daemon {
         let mut programs: Vec<Arc<dyn Program>> = vec![Arc::new(Nfs3::new(vfs.clone()))];
         programs.extend_from_slice(&beside);
         let mut server = Server::bind(settings(config), programs.clone()).await?;
+        server.count_clients(stores.clients());
         let address = server.local_addr();
         let mut mappings = mappings(&programs, Protocol::Tcp, address);
         // mount(8) and umount(8) ask for MOUNT over UDP first, and wait where that is not there. Clients that

@@ -171,7 +171,9 @@ def one_client_may_call_both_servers(d):
         seed = random.SystemRandom().randrange(1 << 20)
         print("# seed %d" % seed, flush=True)
         jobs = [Compared(join(beside, "compared%d" % i), seed + i) for i in range(3)]
-        jobs += [Saver(join(beside, "saved"), seed), Copier(join(beside, "copied"), seed), Namer(join(beside, "named"), seed)]
+        # Several WRITEs of a new file are under way at once, before anyone knows that they come to both.
+        jobs += [Copier(join(beside, "copied%d" % i), seed + i) for i in range(3)]
+        jobs += [Saver(join(beside, "saved"), seed), Namer(join(beside, "named"), seed)]
         jobs += [Logger(join(beside, "log"), seed), Watcher(join(beside, "watched"), seed)]
         workers = [Work(job.step) for job in jobs]
         for worker in workers:

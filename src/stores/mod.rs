@@ -35,7 +35,7 @@ use crate::content::{
     self, ContentStore, CreateMode, FilesystemContent, MemoryContent, ObjectContent,
     ObjectOpenError, ObjectSettings, OpenError,
 };
-use crate::counters::Measured;
+use crate::counters::{Level, Measured};
 use crate::metadata::memory::MemoryStore;
 use crate::metadata::postgres::{PostgresSchema, PostgresStore, Settings};
 use crate::metadata::schema::Schema;
@@ -111,6 +111,8 @@ pub(crate) struct Stores {
     content: BTreeMap<String, Arc<dyn ContentStore>>,
     /// What counts, by where its store stands in the configuration.
     measured: Vec<(String, Arc<dyn Measured>)>,
+    /// How many clients the server has, for those who list servers.
+    clients: Level,
 }
 
 impl std::fmt::Debug for Stores {
@@ -121,6 +123,11 @@ impl std::fmt::Debug for Stores {
 }
 
 impl Stores {
+    /// How many clients the server has: whoever counts them sets it.
+    pub(crate) fn clients(&self) -> Level {
+        self.clients.clone()
+    }
+
     /// Opens a share whose stores are open.
     pub(super) async fn export(
         &mut self,
@@ -231,6 +238,7 @@ impl Stores {
                     waited,
                     source: error,
                 })?;
+                store.count_clients(self.clients.clone());
                 let store = Arc::new(store);
                 self.measure(name, store.clone());
                 store

@@ -127,6 +127,7 @@ async fn a_schema_is_made_served_and_taken_back() {
             "applied V2 operations in ",
             "applied V9 locks in ",
             "applied V10 servers in ",
+            "applied V14 clients in ",
             "applied V15 lock_waiters in ",
             &format!("the schema has version {NEWEST}"),
         ],
@@ -167,6 +168,7 @@ async fn a_schema_is_made_served_and_taken_back() {
         &migrate(&folder, &yes).await,
         0,
         &[
+            "reverted V14",
             "reverted V9",
             "reverted V8",
             "reverted V7",

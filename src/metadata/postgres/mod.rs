@@ -81,7 +81,7 @@ use super::{
     MetadataStore, Namespace, Page, Removed, Renamed, Replayed, SetAttributes, SettingDone, Share,
     ShareSpec, Sole, StorePlace, Summary, Usage, ZeroingOutcome,
 };
-use crate::counters::{Measured, Readings};
+use crate::counters::{Level, Measured, Readings};
 use crate::types::{
     Attributes, ContentRef, Context, Cookie, DeviceNumbers, FileType, Name, ObjectId, Phase,
     Replay, ShareId, SymlinkTarget,
@@ -172,6 +172,12 @@ impl PostgresStore {
     #[must_use]
     pub fn is_alone(&self) -> bool {
         self.alone.is_writing() && self.lease.is_licensed()
+    }
+
+    /// Names where it is said how many clients the server has, for those who list servers. The first one
+    /// counts.
+    pub fn count_clients(&self, level: Level) {
+        self.lease.count_clients(level);
     }
 
     /// Whether reads that arrive together are answered from memory while other servers use the database too.

@@ -35,6 +35,7 @@ const DOWNS: &[(i32, &str)] = &[
     (10, include_str!("../../../../migrations/postgres/V10__servers.down.sql")),
     (11, include_str!("../../../../migrations/postgres/V11__sets.down.sql")),
     (13, include_str!("../../../../migrations/postgres/V13__batches.down.sql")),
+    (14, include_str!("../../../../migrations/postgres/V14__clients.down.sql")),
     (15, include_str!("../../../../migrations/postgres/V15__lock_waiters.down.sql")),
 ];
 
