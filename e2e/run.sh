@@ -18,10 +18,12 @@ source "$REPO/e2e/lib/client.sh"
 source "$REPO/e2e/lib/qemu.sh"
 # shellcheck source=e2e/lib/soak.sh
 source "$REPO/e2e/lib/soak.sh"
+# shellcheck source=e2e/lib/failover.sh
+source "$REPO/e2e/lib/failover.sh"
 
 ALL_SUITES=(basic permissions links-special rename bigdir io locks git tar pjdfstest crash full move)
-# Not run unless they are named: what e2e/soak.sh and benches/kernel-client.sh run.
-OTHER_SUITES=(soak client-times)
+# Not run unless they are named: what takes long, and what e2e/soak.sh and benches/kernel-client.sh run.
+OTHER_SUITES=(failover soak client-times)
 CONFIGS=(memory-memory memory-filesystem memory-s3 sqlite-memory sqlite-filesystem sqlite-s3 postgres-memory postgres-filesystem postgres-s3 ganesha knfsd)
 
 usage() {
@@ -31,9 +33,10 @@ usage: sudo e2e/run.sh --config NAME [--suite NAME]… [--case NAME]… [--kills
   --config NAME   metadata and content store: memory, sqlite or postgres, and memory, filesystem or s3, as
                   sqlite-filesystem; or a reference: ganesha (NFS-Ganesha on this machine's disk) or knfsd, the
                   Linux kernel's own server
-  --suite NAME    only this suite (may be repeated): ${ALL_SUITES[*]}
+  --suite NAME    only this suite (may be repeated): ${ALL_SUITES[*]}; and failover
   --case NAME     only this case of the suite (may be repeated; suites in Python)
-  --kills N       how often the crash suite kills the server at random (default: 8; 4 in emulation)
+  --kills N       how often the crash suite kills the server at random (default: 8; 4 in emulation), and the failover
+                  suite its servers (default: 50)
   --binary PATH   the server (default: debug/trunkfs in cargo's target folder, built if it is missing)
   --client KIND   auto (default), here (this machine's kernel), uml (User Mode Linux), uml-sse (its programs without
                   AVX) or qemu (emulation)
@@ -142,7 +145,6 @@ outer_end() {
 
 inner() {
     RUN=$E2E_INNER BINARY=$E2E_BINARY CLIENT=$E2E_CLIENT
-    [[ -n $KILLS ]] || KILLS=$([[ $CLIENT == qemu ]] && echo 4 || echo 8)
     trap inner_end EXIT
     trap 'exit 130' INT
     trap 'exit 143' TERM
@@ -167,6 +169,7 @@ inner_end() {
     client_kill
     soak_stop
     server_stop 2>/dev/null || true
+    failover_drop
     s3_stop
     disks_drop
     references_stop
@@ -212,6 +215,13 @@ suite_applies() {
         *) why="it is for sqlite and postgres with content in files" ;;
         esac
     fi
+    if [[ $SUITE == failover ]]; then
+        if [[ $CONFIG != postgres-filesystem ]]; then
+            why="several servers have a database and a folder"
+        elif [[ $CLIENT != uml* ]]; then
+            why="its networks are on the tap of User Mode Linux"
+        fi
+    fi
     if [[ $SUITE == locks ]]; then
         case $CONFIG in
         ganesha | knfsd) why="it mounts TrunkFS by two addresses" ;;
@@ -233,13 +243,26 @@ suite_seconds() { # the most a suite may take, in seconds
     local seconds=480
     case $SUITE in
     bigdir | pjdfstest) seconds=720 ;;
-    crash) seconds=$((300 + KILLS * 15)) ;;
+    crash) seconds=$((300 + $(suite_kills) * 15)) ;;
+    failover) seconds=$((1200 + $(suite_kills) * 15)) ;;
     move) seconds=$((seconds + ${E2E_FILES:-0} / 50)) ;;
     soak) seconds=$((seconds + E2E_SECONDS + E2E_SECONDS / 4)) ;;
     client-times) seconds=1800 ;;
     esac
     if [[ $CLIENT == qemu ]]; then seconds=$((seconds * 4)); fi
     echo "$seconds"
+}
+
+suite_kills() {
+    if [[ -n $KILLS ]]; then
+        echo "$KILLS"
+    elif [[ $SUITE == failover ]]; then
+        echo 50
+    elif [[ $CLIENT == qemu ]]; then
+        echo 4
+    else
+        echo 8
+    fi
 }
 
 run_suite() {
@@ -252,6 +275,12 @@ run_suite() {
     begin=$(date +%s%N)
     if [[ $CONFIG == knfsd ]]; then
         MOUNT_SOURCE=knfsd
+    elif [[ $SUITE == failover ]]; then
+        if ! failover_start; then
+            failover_drop
+            keep_logs
+            return 1
+        fi
     else
         local listen=$SERVER_ADDRESS
         if [[ $SUITE == locks ]]; then listen=0.0.0.0:${SERVER_ADDRESS##*:}; fi
@@ -262,8 +291,9 @@ run_suite() {
     if [[ $SUITE == soak ]]; then soak_start; fi
     client_wait "$(suite_seconds)" || echo "e2e: $SUITE took more than $(suite_seconds) s and was ended"
     soak_stop
-    server_stop || status=1
+    if [[ $SUITE == failover ]]; then failover_stop || status=1; else server_stop || status=1; fi
     stores_check || status=1
+    failover_drop
     end=$(date +%s%N)
     for file in "$SUITE" "$CONFIG"; do
         if [[ -f $REPO/e2e/known-failures/$file ]]; then known+="$REPO/e2e/known-failures/$file "; fi
@@ -291,7 +321,12 @@ show_logs() {
         echo "--- the end of console"
         tail -n 15 "$LOGS/console"
     fi
-    if [[ $CONFIG != knfsd && $CONFIG != ganesha ]]; then server_log_tail; fi
+    if [[ $SUITE == failover ]]; then
+        echo "--- the ends of the servers' logs"
+        tail -n 15 "$LOGS"/server?.log
+    elif [[ $CONFIG != knfsd && $CONFIG != ganesha ]]; then
+        server_log_tail
+    fi
     echo "---"
 }
 

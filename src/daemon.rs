@@ -3,6 +3,7 @@
 
 mod admin_view;
 mod control;
+mod locks_view;
 mod ports;
 mod upkeep;
 
@@ -29,7 +30,7 @@ use crate::net::{
 };
 use crate::nfs3::Nfs3;
 use crate::nlm::{LockService, Nlm};
-use crate::nsm::Nsm;
+use crate::nsm::{self, Nsm};
 use crate::portmap::Mapping;
 use crate::rpc::{Program, Protocol};
 use crate::stores::{self, StoreError, Stores, exports};
@@ -141,6 +142,7 @@ impl Daemon {
                 server: server.handle(),
                 vfs: vfs.clone(),
                 locks: locks.clone(),
+                registration: ports.registration(),
                 reload: ask,
                 maintenance: maintenance.clone(),
             };
@@ -179,6 +181,7 @@ impl Daemon {
         let mut programs: Vec<Arc<dyn Program>> = vec![Arc::new(Nfs3::new(vfs.clone()))];
         programs.extend_from_slice(&beside);
         let mut server = Server::bind(settings(config), programs.clone()).await?;
+        server.count_clients(stores.clients());
         let address = server.local_addr();
         let mut mappings = mappings(&programs, Protocol::Tcp, address);
         // mount(8) and umount(8) ask for MOUNT over UDP first, and wait where that is not there. Clients that
@@ -245,11 +248,19 @@ impl Daemon {
         let rounds = maintenance.run(shutdown.clone());
         tasks.spawn(supervised("maintenance", shutdown.clone(), rounds));
         tasks.spawn(supervised("flushing files by age", shutdown.clone(), maintain));
+        let watched = locks.clone();
         if let Some(locks) = locks {
-            tasks.spawn(supervised("waking locks", shutdown.clone(), locks.run(shutdown.clone())));
+            let run = locks.run(server.handle().clients().clone(), shutdown.clone());
+            tasks.spawn(supervised("waking locks", shutdown.clone(), run));
         }
-        if let Ports::Registered { rpcbind, mappings, registered } = ports {
-            let keep = rpcbind.keep(mappings, registered, shutdown.clone());
+        if let Ports::Registered { rpcbind, mappings, registered, registration } = ports {
+            if let Some(locks) = watched {
+                let (statd, stop) = (registration.clone(), shutdown.clone());
+                let watch = nsm::watch(locks, move || statd.statd(), stop);
+                tasks.spawn(supervised("watching reboots of clients", shutdown.clone(), watch));
+            }
+            let stop = shutdown.clone();
+            let keep = async move { rpcbind.keep(mappings, registered, &registration, stop).await };
             tasks.spawn(supervised("keeping the ports registered", shutdown.clone(), keep));
         }
         let served = server.run(shutdown).await;

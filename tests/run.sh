@@ -101,6 +101,7 @@ require_packaging_tools() {
     if ! docker compose version >/dev/null 2>&1; then
         leave_out compose::docker_compose_takes_it "Docker Compose"
     fi
+    command -v kustomize >/dev/null || leave_out kubernetes::kustomize_makes_the_same kustomize
 }
 
 # As tests/support/small_disk.rs finds its way.

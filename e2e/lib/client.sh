@@ -105,7 +105,7 @@ client_start() {
     {
         printf 'export %s=%q\n' E2E_EMULATED "$emulated" \
             E2E_SUITE "$SUITE_FILE" E2E_SOURCE "$source" E2E_OPTIONS "$MOUNT_OPTIONS" \
-            E2E_CASES "$CASES" E2E_CONFIG "$CONFIG" E2E_KILLS "$KILLS" \
+            E2E_CASES "$CASES" E2E_CONFIG "$CONFIG" E2E_KILLS "$(suite_kills)" E2E_BALANCED "$BALANCED" \
             E2E_SECOND "${HOST_ADDRESS%.1}.3:/export" E2E_FILES "${E2E_FILES:-}" E2E_SECONDS "${E2E_SECONDS:-}"
     } >"$RUN/control/environment"
     : >"$LOGS/output"
@@ -192,6 +192,7 @@ client_answer() {
     kill-database) postgres_crash ;;
     move) server_move || echo "e2e: the share was not moved, see move.log" >&2 ;;
     start-database) database_start_again || echo "e2e: PostgreSQL did not start again" >&2 ;;
+    *) failover_answer "${name##*.}" || echo "e2e: the suite asks for ${name##*.}" >&2 ;;
     esac
     rmdir "$1"
     mkdir "$RUN/control/answer.$number"

@@ -10,7 +10,9 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
+use rustls::{
+    CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
+};
 use serde::de::DeserializeOwned;
 
 use super::job::run_error;
@@ -129,6 +131,7 @@ impl Server {
             })?),
         };
         let builder = match &self.ca {
+            None if scheme == "http" => builder.tls_backend_preconfigured(without_authorities()?),
             None => builder,
             Some(file) => {
                 let wrong = |error: &dyn std::fmt::Display| {
@@ -155,7 +158,7 @@ impl Server {
         };
         let shown = own_address(listen).to_string();
         let (scheme, builder) = match &admin.certificate {
-            None => ("http", builder),
+            None => ("http", builder.tls_backend_preconfigured(without_authorities()?)),
             Some(_) => ("https", builder.tls_backend_preconfigured(pinned(&admin)?)),
         };
         Ok(Target::Admin(AdminPort {
@@ -210,6 +213,15 @@ impl AdminPort {
     pub(super) fn failure(&self, error: &AskError) -> Failure {
         Failure::Run(format!("{}: {}", self.shown, Chain(error)).into())
     }
+}
+
+/// What a client of HTTP alone is made with. A machine may have no certificate authorities, which is an error where
+/// those of the system are taken.
+fn without_authorities() -> Result<ClientConfig, Failure> {
+    let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(run_error)?;
+    Ok(builder.with_root_certificates(RootCertStore::empty()).with_no_client_auth())
 }
 
 /// Takes the certificate that the configuration names for the server's own, whatever names it has.

@@ -38,6 +38,8 @@ struct Server {
     pid: Option<i32>,
     address: Option<String>,
     version: String,
+    /// Clients with a connection, when it last renewed its row.
+    clients: Option<u32>,
     /// `alone`, `shared`, or `tool`: a command that changes rows.
     mode: &'static str,
     /// Seconds since 1970.
@@ -51,7 +53,7 @@ struct Server {
 
 impl Server {
     fn of(store: &str, server: metadata::Server) -> Self {
-        let metadata::Server { instance, host, pid, address, version, .. } = server;
+        let metadata::Server { instance, host, pid, address, version, clients, .. } = server;
         let mode = match (server.alone, pid.is_some() && address.is_none()) {
             (true, _) => "alone",
             (false, true) => "tool",
@@ -64,6 +66,7 @@ impl Server {
             pid,
             address,
             version,
+            clients,
             mode,
             since: Duration::try_from_secs_f64(server.since).unwrap_or_default().as_secs(),
             silent_seconds: server.silent.as_secs_f64(),
@@ -111,7 +114,8 @@ async fn servers(config: &Config, options: &Options) -> Result<Vec<Server>, Fail
 }
 
 fn table(servers: &[Server]) -> String {
-    let head = ["store", "server", "address", "version", "mode", "up", "last seen", "clock"];
+    let head =
+        ["store", "server", "address", "version", "mode", "clients", "up", "last seen", "clock"];
     let mut rows = vec![head.map(str::to_owned)];
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     let time = |seconds| HumanDuration(Duration::from_secs(seconds)).to_string();
@@ -124,6 +128,7 @@ fn table(servers: &[Server]) -> String {
             server.address.clone().unwrap_or_else(unknown),
             server.version.clone(),
             server.mode.to_owned(),
+            server.clients.map_or_else(unknown, |count| count.to_string()),
             time(now.saturating_sub(server.since)),
             match server.alive {
                 true => "now".to_owned(),

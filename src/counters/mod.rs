@@ -7,6 +7,7 @@
 mod calls;
 mod clients;
 mod histogram;
+mod level;
 mod readings;
 mod sharded;
 mod slow;
@@ -14,6 +15,7 @@ mod slow;
 pub use calls::{Calls, Latency};
 pub use clients::{ClientReading, ClientUse, Clients, Meter};
 pub use histogram::{Histogram, HistogramReading};
+pub use level::Level;
 pub use readings::{Family, Kind, Measured, Readings, Value};
 pub use sharded::{Counter, HitRate};
 pub use slow::{SlowCall, SlowCalls};

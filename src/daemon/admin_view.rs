@@ -9,13 +9,14 @@ use parking_lot::RwLock;
 use tokio::sync::{mpsc, oneshot};
 
 use super::control::Asked;
-use super::upkeep;
+use super::{locks_view, upkeep};
 use crate::config::Config;
 use crate::counters::{Clients, Measured, Readings, SlowCall};
-use crate::http::{About, MaintenanceState, Part, Reloaded, ShareState, Subject};
+use crate::http::{About, LocksState, MaintenanceState, Part, Reloaded, ShareState, Subject};
 use crate::maintenance::Maintenance;
 use crate::net::ServerHandle;
 use crate::nlm::LockService;
+use crate::portmap::Registration;
 use crate::rpc::null_probe::{Service, own_address, probe};
 use crate::stores::{StoreProbe, Stores};
 use crate::types::Chain;
@@ -29,6 +30,7 @@ pub(super) struct Serving {
     pub(super) server: ServerHandle,
     pub(super) vfs: Arc<Vfs>,
     pub(super) locks: Option<Arc<LockService>>,
+    pub(super) registration: Option<Arc<Registration>>,
     pub(super) reload: mpsc::Sender<Asked>,
     pub(super) maintenance: Arc<Maintenance>,
 }
@@ -49,10 +51,13 @@ struct Shown {
 }
 
 impl Shown {
-    fn new(about: About, config: &Config, stores: &Stores) -> Self {
+    fn new(about: About, config: &Config, stores: &Stores, serving: &Serving) -> Self {
         let mut parts: Vec<Arc<dyn Part>> = vec![Arc::new(Nfs(own_address(about.nfs)))];
         for store in stores.probes(config) {
             parts.push(Arc::new(store));
+        }
+        if let Some(registration) = &serving.registration {
+            parts.push(Arc::new(locks_view::Registered(registration.clone())));
         }
         let names = config.shares.iter().map(|share| {
             let stores = (share.metadata_store.clone(), share.content_store.clone());
@@ -65,7 +70,8 @@ impl Shown {
 
 impl AdminView {
     pub(super) fn new(about: About, config: &Config, stores: &Stores, serving: Serving) -> Self {
-        Self { serving, shown: RwLock::new(Shown::new(about, config, stores)) }
+        let shown = RwLock::new(Shown::new(about, config, stores, &serving));
+        Self { serving, shown }
     }
 
     /// Shows another configuration, `configuration` as text, and what of it waits for a restart.
@@ -77,7 +83,7 @@ impl AdminView {
         restart: Vec<String>,
     ) {
         let about = About { configuration, restart, ..(*self.about()).clone() };
-        *self.shown.write() = Shown::new(about, config, stores);
+        *self.shown.write() = Shown::new(about, config, stores, &self.serving);
     }
 }
 
@@ -114,6 +120,10 @@ impl Subject for AdminView {
         self.serving.server.slow().read()
     }
 
+    fn locks(&self) -> Option<LocksState> {
+        self.serving.locks.as_ref().map(|locks| locks_view::state(locks.overview()))
+    }
+
     fn share_name(&self, number: u32) -> Option<String> {
         self.serving.vfs.share_name(number).map(|name| name.to_string())
     }
@@ -124,6 +134,9 @@ impl Subject for AdminView {
         Measured::read(&*self.serving.vfs, &mut readings);
         if let Some(locks) = &self.serving.locks {
             Measured::read(&**locks, &mut readings);
+        }
+        if let Some(registration) = &self.serving.registration {
+            Measured::read(&**registration, &mut readings);
         }
         Measured::read(&*self.serving.maintenance, &mut readings);
         let measured = self.shown.read().measured.clone();

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::config::Listener;
 use crate::net::{BindError, Server, Service};
-use crate::portmap::{Elsewhere, Mapping, PortMapper, PortmapMode, Rpcbind};
+use crate::portmap::{Elsewhere, Mapping, PortMapper, PortmapMode, Registration, Rpcbind};
 use crate::rpc::{Program, Protocol};
 use crate::types::Chain;
 
@@ -37,6 +37,8 @@ pub(super) enum Ports {
         mappings: Vec<Mapping>,
         /// What of it is elsewhere, where it is so from the start.
         registered: Option<Elsewhere>,
+        /// What becomes of it.
+        registration: Arc<Registration>,
     },
 }
 
@@ -59,12 +61,12 @@ impl Ports {
             }
             PortmapMode::Rpcbind => {
                 let registered = register(&rpcbind, &mappings).await;
-                Ok(Self::Registered { rpcbind, mappings, registered })
+                Ok(Self::registered(rpcbind, mappings, registered))
             }
             PortmapMode::Auto if rpcbind.answers().await => {
                 Ok(match register(&rpcbind, &mappings).await {
                     None => Self::Named,
-                    registered => Self::Registered { rpcbind, mappings, registered },
+                    registered => Self::registered(rpcbind, mappings, registered),
                 })
             }
             PortmapMode::Auto => match serve(server, listener, &mappings).await {
@@ -78,6 +80,19 @@ impl Ports {
                     Ok(Self::Named)
                 }
             },
+        }
+    }
+
+    fn registered(rpcbind: Rpcbind, mappings: Vec<Mapping>, registered: Option<Elsewhere>) -> Self {
+        let registration = Arc::new(Registration::new(registered));
+        Self::Registered { rpcbind, mappings, registered, registration }
+    }
+
+    /// The registration with rpcbind, where there is one.
+    pub(super) fn registration(&self) -> Option<Arc<Registration>> {
+        match self {
+            Self::Named | Self::Served => None,
+            Self::Registered { registration, .. } => Some(registration.clone()),
         }
     }
 

@@ -28,6 +28,11 @@ pub trait Part: Send + Sync + 'static {
     /// Its type: `postgres`, `filesystem`.
     fn kind(&self) -> &'static str;
 
+    /// Whether the server is not ready without it.
+    fn is_vital(&self) -> bool {
+        true
+    }
+
     /// Asks it.
     ///
     /// # Errors
@@ -43,6 +48,8 @@ pub(super) struct PartHealth {
     pub(super) kind: &'static str,
     /// Whether the newest answer was good.
     pub(super) ok: bool,
+    /// Whether the server is not ready without it.
+    pub(super) vital: bool,
     /// Since when it has been so, in seconds since 1970.
     #[serde(serialize_with = "seconds")]
     pub(super) since: SystemTime,
@@ -69,6 +76,7 @@ impl Health {
             name: part.name(),
             kind: part.kind(),
             ok: false,
+            vital: part.is_vital(),
             since: now,
             took_ms: 0.0,
             error: Some("not asked yet".to_owned()),
@@ -109,6 +117,7 @@ impl Health {
                     name,
                     kind,
                     ok,
+                    vital: part.is_vital(),
                     since: same.map_or_else(SystemTime::now, |it| it.since),
                     took_ms: took.as_secs_f64() * 1000.0,
                     error: answer.err(),
@@ -130,10 +139,15 @@ impl Health {
         known
     }
 
-    /// Whether every part works.
+    /// Whether every part works that is needed.
     pub(super) fn is_ready(&self) -> bool {
-        self.read().iter().all(|part| part.ok)
+        is_ready(&self.read())
     }
+}
+
+/// Whether every part works that is needed.
+pub(super) fn is_ready(parts: &[PartHealth]) -> bool {
+    parts.iter().all(|part| part.ok || !part.vital)
 }
 
 #[cfg(test)]

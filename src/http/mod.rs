@@ -38,7 +38,9 @@ use self::routes::Routes;
 pub(crate) use self::settings::listen;
 pub use self::settings::{DEFAULT_ADMIN_PORT, Settings};
 use self::shares::Shares;
-pub use self::subject::{About, JobState, MaintenanceState, Reloaded, ShareState, Subject};
+pub use self::subject::{
+    About, JobState, LockClientState, LocksState, MaintenanceState, Reloaded, ShareState, Subject,
+};
 use self::tls::Tls;
 pub use self::tls::TlsError;
 

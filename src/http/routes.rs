@@ -18,7 +18,7 @@ use tokio::time::{Instant, timeout};
 
 use super::api::{self, Status};
 use super::guard::{Guard, Refusal, Trust};
-use super::health::Health;
+use super::health::{Health, is_ready};
 use super::history::History;
 use super::pace::Pace;
 use super::shares::Shares;
@@ -135,6 +135,9 @@ impl Routes {
             (Route::Clients, Trust::Reader) => {
                 json(StatusCode::OK, &api::clients(&*self.subject, &self.history))
             }
+            (Route::Locks, Trust::Reader) => {
+                json(StatusCode::OK, &self.subject.locks().unwrap_or_default())
+            }
             (Route::SlowCalls, Trust::Reader) => {
                 json(StatusCode::OK, &api::slow_calls(self.subject.slow()))
             }
@@ -155,7 +158,7 @@ impl Routes {
             None => format!("ok {} ({}, {:.1} ms)\n", part.name, part.kind, part.took_ms),
             Some(error) => format!("FAILED {} ({}): {error}\n", part.name, part.kind),
         });
-        let status = match parts.iter().all(|part| part.ok) {
+        let status = match is_ready(&parts) {
             true => StatusCode::OK,
             false => StatusCode::SERVICE_UNAVAILABLE,
         };
@@ -217,7 +220,7 @@ impl Routes {
 
     fn status(&self) -> Reply {
         let parts = self.health.read();
-        let ready = parts.iter().all(|part| part.ok);
+        let ready = is_ready(&parts);
         json(StatusCode::OK, &Status { ready, about: &self.subject.about(), parts })
     }
 }
@@ -232,6 +235,7 @@ enum Route {
     Status,
     Shares,
     Clients,
+    Locks,
     SlowCalls,
     History,
     Configuration,
@@ -249,6 +253,7 @@ impl Route {
             "/api/v1/status" => Self::Status,
             "/api/v1/shares" => Self::Shares,
             "/api/v1/clients" => Self::Clients,
+            "/api/v1/locks" => Self::Locks,
             "/api/v1/slow-calls" => Self::SlowCalls,
             "/api/v1/history" => Self::History,
             "/api/v1/configuration" => Self::Configuration,
@@ -270,6 +275,7 @@ impl Route {
             | Self::Status
             | Self::Shares
             | Self::Clients
+            | Self::Locks
             | Self::SlowCalls
             | Self::History
             | Self::Configuration => "GET, HEAD",

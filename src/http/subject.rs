@@ -25,6 +25,9 @@ pub trait Subject: Send + Sync + 'static {
     /// The last calls that took long, the newest first.
     fn slow(&self) -> Vec<SlowCall>;
 
+    /// The locks of clients, as they were counted last; none where they are not served.
+    fn locks(&self) -> Option<LocksState>;
+
     /// The name of a share by its number in the counters.
     fn share_name(&self, number: u32) -> Option<String>;
 
@@ -81,6 +84,42 @@ pub struct Reloaded {
     pub restart: Vec<String>,
     /// Why nothing was changed.
     pub errors: Vec<String>,
+}
+
+/// The locks of clients. Times are seconds since 1970.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct LocksState {
+    /// When they were counted; none: not yet.
+    pub counted: Option<u64>,
+    pub held: u64,
+    pub waiting: u64,
+    /// Given to a client that has not said that it knows.
+    pub unconfirmed: u64,
+    /// Share reservations.
+    pub shares: u64,
+    /// Clients that have locks, or had some within a day.
+    pub known_clients: u64,
+    /// Those with the most locks, at most a thousand.
+    pub clients: Vec<LockClientState>,
+}
+
+/// What a client has. One that mounts by two addresses of the server is two.
+#[derive(Clone, Debug, Serialize)]
+pub struct LockClientState {
+    /// Its address.
+    pub client: String,
+    /// What it calls itself.
+    pub name: String,
+    /// The address of the server that it has called, or `locks.service`.
+    pub server: String,
+    pub held: u64,
+    pub waiting: u64,
+    pub unconfirmed: u64,
+    pub shares: u64,
+    /// When the oldest was taken, or began to wait.
+    pub oldest: u64,
+    /// Its last lock call, to the minute.
+    pub seen: u64,
 }
 
 /// What a server is.

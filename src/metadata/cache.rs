@@ -17,7 +17,7 @@
 //! else.
 
 mod listing;
-mod two_generations;
+pub(super) mod two_generations;
 
 use std::collections::HashSet;
 use std::hash::{BuildHasher as _, Hash, RandomState};

@@ -264,5 +264,5 @@ pub(super) fn setattr(
     let (max_size, fresh) = (capabilities.max_file_size, ContentId::generate());
     let after = rules::set_attributes(&cx.credentials, &before, set, max_size, fresh, cx.now)
         .map_err(|error| Refusal::of(error, &before))?;
-    Ok(Change { before, after })
+    Ok(Change { before: Some(before), after })
 }

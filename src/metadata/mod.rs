@@ -47,10 +47,10 @@ pub use check::{
 };
 pub use error::{Answer, Error, Refusal, Source};
 pub use locks::{
-    Cancelled, Freed, LockBytes, LockClient, LockFilter, LockHolder, LockKind, LockLimits,
-    LockOutcome, LockOwner, LockRange, LockRecord, LockRecords, LockRequest, LockStanding,
-    LockTotals, Locks, RangeTooLarge, Reservation, ReservationCookie, Settled, ShareOutcome,
-    ShareRequest, Tidied, Transport, Unlocked, WaitHow, WhichClients,
+    Cancelled, Freed, LockBytes, LockClient, LockClientUse, LockFilter, LockHolder, LockKind,
+    LockLimits, LockOutcome, LockOwner, LockRange, LockRecord, LockRecords, LockRequest,
+    LockStanding, LockTotals, Locks, QuietClient, RangeTooLarge, Reservation, ReservationCookie,
+    Settled, ShareOutcome, ShareRequest, Tidied, Transport, Unlocked, WaitHow, WhichClients,
 };
 pub use namespace::Namespace;
 pub use paths::PathFinder;

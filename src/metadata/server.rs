@@ -21,6 +21,8 @@ pub struct Server {
     pub since: f64,
     /// How long ago it last renewed its row.
     pub silent: Duration,
+    /// How many clients it had then.
+    pub clients: Option<u32>,
     /// How many seconds its clock was ahead of the database's then.
     pub ahead: Option<f64>,
 }

@@ -90,8 +90,9 @@ pub struct Usage {
 /// An object before and after a change; equal where nothing was changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
-    /// Before, read atomically with the change.
-    pub before: Attributes,
+    /// Before, read atomically with the change; `None` where the answer was lost, and is made of the object
+    /// as it is now (pre_op_attr, RFC 1813 section 2.6).
+    pub before: Option<Attributes>,
     pub after: Attributes,
 }
 
@@ -99,7 +100,7 @@ impl Change {
     /// No change.
     #[must_use]
     pub fn none(attributes: Attributes) -> Self {
-        Self { before: attributes.clone(), after: attributes }
+        Self { before: Some(attributes.clone()), after: attributes }
     }
 }
 
@@ -161,9 +162,9 @@ pub struct SettingDone {
 impl SettingDone {
     /// The answer with `change`, which frees the content that only the object before it names.
     pub(super) fn of(change: Change) -> Self {
-        let [before, after] =
-            [&change.before, &change.after].map(|it| it.content.map(|content| content.id));
-        Self { freed: before.filter(|_| before != after), change }
+        let content = |it: &Attributes| it.content.map(|content| content.id);
+        let before = change.before.as_ref().and_then(content);
+        Self { freed: before.filter(|_| before != content(&change.after)), change }
     }
 }
 

@@ -2,12 +2,13 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+use crate::counters::Level;
 use crate::rpc::Standing;
 use crate::types::ClientAddress;
 
@@ -17,6 +18,8 @@ pub(super) struct ConnectionLimits {
     held: Mutex<Held>,
     /// Told where the last connection is closed.
     emptied: Notify,
+    /// Where it is said how many clients there are.
+    clients: OnceLock<Level>,
 }
 
 /// How many connections may be open.
@@ -67,7 +70,7 @@ impl ConnectionLimits {
     pub(super) fn new(limits: Limits) -> Arc<Self> {
         let (by_client, connections) = (HashMap::new(), BTreeMap::new());
         let held = Held { limits, by_client, connections, next: 0 };
-        Arc::new(Self { held: Mutex::new(held), emptied: Notify::new() })
+        Arc::new(Self { held: Mutex::new(held), emptied: Notify::new(), clients: OnceLock::new() })
     }
 
     /// Takes a permit for a connection. Its `end` fires when the permit is needed for a newer peer, or its
@@ -91,6 +94,7 @@ impl ConnectionLimits {
         let number = held.next;
         held.next += 1;
         held.connections.insert(number, Holder { peer, standing, end });
+        self.tell(&held);
         drop(held);
         Ok(ConnectionPermit { connections: self.clone(), client, number })
     }
@@ -137,6 +141,18 @@ impl ConnectionLimits {
         self.held.lock().by_client.len()
     }
 
+    /// Names where it is said how many clients have open connections. The first one counts.
+    pub(super) fn count_clients(&self, level: Level) {
+        let level = self.clients.get_or_init(|| level);
+        level.set(self.clients());
+    }
+
+    fn tell(&self, held: &Held) {
+        if let Some(level) = self.clients.get() {
+            level.set(held.by_client.len());
+        }
+    }
+
     /// Waits until no connection is open, where none is accepted any more.
     pub(super) async fn all_free(&self) {
         loop {
@@ -159,6 +175,7 @@ impl Drop for ConnectionPermit {
                 held.by_client.remove(&self.client);
             }
         }
+        self.connections.tell(&held);
         if held.connections.is_empty() {
             self.connections.emptied.notify_waiters();
         }
@@ -213,8 +230,13 @@ mod tests {
 
     #[test]
     fn clients_that_went_are_forgotten() {
-        let connections = connections(2, 1, 2);
-        drop(taken(&connections, "10.0.0.1").unwrap());
+        let (connections, level) = (connections(2, 1, 2), Level::default());
+        let early = taken(&connections, "10.0.0.2").unwrap();
+        connections.count_clients(level.clone());
+        let one = taken(&connections, "10.0.0.1").unwrap();
+        assert_eq!(level.now(), 2);
+        drop((early, one));
+        assert_eq!(level.now(), 0);
         let held = connections.held.lock();
         assert!(held.by_client.is_empty() && held.connections.is_empty());
         assert_eq!(connections.taken(), 0);

@@ -31,7 +31,7 @@ use self::datagrams::DatagramSocket;
 use self::memory_budget::MemoryBudget;
 use self::orphans::Orphans;
 pub use self::supervised::{TaskFailed, supervised};
-use crate::counters::{Clients, Counter, Measured, Readings, SlowCalls};
+use crate::counters::{Clients, Counter, Level, Measured, Readings, SlowCalls};
 use crate::rpc::{CallTimes, Dispatcher, DuplicateProgram, Program, Protocol};
 use crate::types::AtomicDuration;
 use crate::types::settings::{MOST, Number, Size, Time};
@@ -274,6 +274,11 @@ impl Server {
     #[must_use]
     pub fn local_addr(&self) -> SocketAddr {
         self.addresses[0]
+    }
+
+    /// Keeps `level` at the number of clients with open connections.
+    pub(crate) fn count_clients(&self, level: Level) {
+        self.shared.connections.count_clients(level);
     }
 
     /// A hold on the server while it runs.

@@ -41,7 +41,8 @@ pub(super) fn post_op(reply: &mut Encoder, attributes: Option<&Attributes>) {
 
 /// Writes wcc_data of a change. Its halves were read atomically with it.
 pub(super) fn wcc(reply: &mut Encoder, change: &Change) {
-    put(reply, &wcc_data { before: before(&change.before), after: after(Some(&change.after)) });
+    let before = change.before.as_ref().map_or(pre_op_attr::Void, before);
+    put(reply, &wcc_data { before, after: after(Some(&change.after)) });
 }
 
 /// Writes wcc_data of an object that a failed call did not change.
@@ -186,10 +187,12 @@ mod tests {
     #[test]
     fn wcc_data_shows_before_and_after() {
         let mut change = Change::none(device());
-        change.before.size = 7;
+        change.before.as_mut().unwrap().size = 7;
         let written = words(|reply| wcc(reply, &change));
         assert_eq!(written[..7], [1, 0, 7, 0, 0, u32::MAX, 999_999_999]);
         assert_eq!(written[7..10], [1, 4, 0o4755]);
+        change.before = None;
+        assert_eq!(words(|reply| wcc(reply, &change))[..3], [0, 1, 4]);
         assert_eq!(words(|reply| unchanged(reply, None)), [0, 0]);
         let kept = words(|reply| unchanged(reply, Some(&device())));
         assert_eq!(kept[..3], [1, 0, 1500]);

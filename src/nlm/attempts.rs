@@ -10,6 +10,8 @@ pub(super) enum End {
     Accepted,
     /// The client does not want it, or nothing reached it.
     Dropped,
+    /// The address that the client has called is another server's now.
+    Moved,
     /// The client is left to its own calls.
     Unknown,
 }

@@ -12,28 +12,32 @@
 
 mod attempts;
 mod callbacks;
+mod expiry;
 mod ports;
 mod procedures;
 mod responses;
 mod sender;
 mod service;
 mod status;
+mod task;
 mod totals;
 mod waking;
 mod wire;
 
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 pub use self::service::{LockService, LockStores};
+pub use self::totals::Overview;
 pub use self::wire::Version;
 use crate::metadata::LockBytes;
 use crate::rpc::{CallMessage, Program, Reply};
 use crate::types::FileHandle;
-use crate::types::settings::WrongSetting;
+use crate::types::settings::{LongTime, WrongSetting};
 use crate::xdr::{DecodeError, Decoder, Message};
 use ports::{MAPPER_PORT, NLM};
 use procedures::{Operation, Procedure};
@@ -44,6 +48,9 @@ use wire::{CancelArguments, LockArguments, ShareArguments, TestArguments, Unlock
 
 /// The longest name that stands for the server, in bytes.
 const MAX_SERVICE_BYTES: usize = 255;
+/// The bounds of times after which something is freed, in milliseconds.
+const MINUTE: u64 = 60_000;
+const YEAR: u64 = 365 * 24 * 60 * MINUTE;
 /// The lowest port that a process without privileges may use.
 const FIRST_FREE_PORT: u16 = 1024;
 
@@ -55,6 +62,12 @@ pub struct Settings {
     pub enabled: bool,
     /// What stands for the server's address in the owners of locks, where a balancer rewrites that.
     pub service: Option<String>,
+    /// For how long a client may be silent until its locks are freed; none: for ever.
+    #[serde(with = "LongTime::<MINUTE, YEAR>")]
+    pub expire_after: Option<Duration>,
+    /// For how long a lock may be unconfirmed until it is freed; none: for ever.
+    #[serde(with = "LongTime::<MINUTE, YEAR>")]
+    pub unconfirmed_after: Option<Duration>,
     /// The port of clients' port mappers.
     #[serde(skip)]
     pub mapper_port: u16,
@@ -62,7 +75,13 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { enabled: true, service: None, mapper_port: MAPPER_PORT }
+        Self {
+            enabled: true,
+            service: None,
+            expire_after: None,
+            unconfirmed_after: None,
+            mapper_port: MAPPER_PORT,
+        }
     }
 }
 
@@ -132,7 +151,7 @@ impl Nlm {
                     return Ok(Reply::ProcedureUnavailable);
                 }
                 let client = IpAddr::V6(Ipv6Addr::from(noted));
-                Ok(void_if(self.service.rebooted(&call.caller, client, &name, state).await))
+                Ok(void_if(self.service.told_of_reboot(&call.caller, client, &name, state).await))
             }
             Procedure::Share => {
                 let it = ShareArguments::decode(from)?;

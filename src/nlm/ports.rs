@@ -23,6 +23,8 @@ use crate::xdr::{Encoder, Message};
 
 /// NLM's number.
 pub(super) const NLM: u32 = 100_021;
+/// NSM's, at clients.
+pub(super) const NSM: u32 = 100_024;
 /// The port of port mappers (RFC 1833).
 pub(super) const MAPPER_PORT: u16 = 111;
 /// The port mapper's number, its version with GETPORT, and the one with GETADDR for every netid.
@@ -57,6 +59,23 @@ pub(super) struct Destination {
     pub(super) local: IpAddr,
     pub(super) version: Version,
     pub(super) protocol: Protocol,
+}
+
+/// A program of a client, and the address of ours that asks for it.
+#[derive(Clone, Copy, Debug)]
+struct Asked {
+    client: IpAddr,
+    local: IpAddr,
+    program: u32,
+    version: u32,
+    protocol: Protocol,
+}
+
+impl Asked {
+    fn lock_manager(to: Destination) -> Self {
+        let Destination { client, local, version, protocol } = to;
+        Self { client, local, program: NLM, version: version.number(), protocol }
+    }
 }
 
 /// Why there is no port.
@@ -123,12 +142,27 @@ impl Ports {
             return found.port.clone();
         }
         let Some(_place) = self.places.take(to.client) else { return Err(NoPort::Busy) };
-        let port = timeout(TIME, self.ask(to)).await.unwrap_or_else(|_| {
-            let reason = "no answer in time".to_owned();
-            Err(NoPort::Silent { mapper: self.mapper, reason })
-        });
+        let port = self.find(Asked::lock_manager(to)).await;
         *answer = Some(Found { port: port.clone(), at: Instant::now() });
         port
+    }
+
+    /// The port where a client's status monitor takes datagrams; it is not remembered.
+    pub(super) async fn of_status_monitor(
+        &self,
+        client: IpAddr,
+        local: IpAddr,
+    ) -> Result<u16, NoPort> {
+        let Some(_place) = self.places.take(client) else { return Err(NoPort::Busy) };
+        let (program, version, protocol) = (NSM, 1, Protocol::Udp);
+        self.find(Asked { client, local, program, version, protocol }).await
+    }
+
+    async fn find(&self, asked: Asked) -> Result<u16, NoPort> {
+        timeout(TIME, self.ask(asked)).await.unwrap_or_else(|_| {
+            let reason = "no answer in time".to_owned();
+            Err(NoPort::Silent { mapper: self.mapper, reason })
+        })
     }
 
     /// The lock manager is not where it was said to be.
@@ -156,7 +190,7 @@ impl Ports {
     }
 
     /// GETPORT by a datagram, then over TCP, and GETADDR, which knows the netids of IPv6 too.
-    async fn ask(&self, to: Destination) -> Result<u16, NoPort> {
+    async fn ask(&self, to: Asked) -> Result<u16, NoPort> {
         let mapper = SocketAddr::new(to.client, self.mapper);
         let mut reason = String::new();
         if to.client.is_ipv4() {
@@ -184,7 +218,7 @@ impl Ports {
     }
 }
 
-async fn get_port_by_datagram(to: Destination, mapper: SocketAddr) -> Result<u16, CallError> {
+async fn get_port_by_datagram(to: Asked, mapper: SocketAddr) -> Result<u16, CallError> {
     let socket = UdpSocket::bind(SocketAddr::new(to.local, 0)).await?;
     socket.connect(mapper).await?;
     let mut results = call_by_datagram(&socket, GET_PORT, get_port(to), DATAGRAM_INTERVAL).await?;
@@ -192,7 +226,7 @@ async fn get_port_by_datagram(to: Destination, mapper: SocketAddr) -> Result<u16
 }
 
 /// `None` where no lock manager is registered.
-async fn get_port_over_tcp(to: Destination, mapper: SocketAddr) -> Result<Option<u16>, CallError> {
+async fn get_port_over_tcp(to: Asked, mapper: SocketAddr) -> Result<Option<u16>, CallError> {
     if to.client.is_ipv4() {
         let mut stream = connect(to.local, mapper).await?;
         // A server of the newer versions alone refuses this one.
@@ -221,18 +255,18 @@ pub(super) async fn connect(local: IpAddr, to: SocketAddr) -> io::Result<TcpStre
 }
 
 /// GETPORT's arguments (struct mapping): program, version, IPPROTO_TCP or IPPROTO_UDP, and no port.
-fn get_port(to: Destination) -> Message {
+fn get_port(to: Asked) -> Message {
     let protocol = match to.protocol {
         Protocol::Tcp => 6,
         Protocol::Udp => 17,
     };
     let mut arguments = Encoder::new();
-    [NLM, to.version.number(), protocol, 0].into_iter().for_each(|item| arguments.u32(item));
+    [to.program, to.version, protocol, 0].into_iter().for_each(|item| arguments.u32(item));
     arguments.finish()
 }
 
 /// GETADDR's arguments (struct rpcb).
-fn get_address(to: Destination) -> Message {
+fn get_address(to: Asked) -> Message {
     let netid = match (to.protocol, to.client.is_ipv6()) {
         (Protocol::Tcp, false) => "tcp",
         (Protocol::Udp, false) => "udp",
@@ -240,8 +274,8 @@ fn get_address(to: Destination) -> Message {
         (Protocol::Udp, true) => "udp6",
     };
     let mut arguments = Encoder::new();
-    arguments.u32(NLM);
-    arguments.u32(to.version.number());
+    arguments.u32(to.program);
+    arguments.u32(to.version);
     arguments.opaque(netid.as_bytes());
     arguments.opaque(b"");
     arguments.opaque(b"");

@@ -4,17 +4,17 @@
 //! port below 1024 where the process may bind one. It goes to the client's own address.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::net::{TcpSocket, TcpStream, UdpSocket};
 use tokio::time::timeout;
 
-use super::ports::{Destination, NLM, NoPort, Ports};
+use super::ports::{Destination, NLM, NSM, NoPort, Ports};
 use crate::rpc::Protocol;
 use crate::rpc::client::{CallError, Procedure, call, call_by_datagram};
-use crate::xdr::{Decoder, Message};
+use crate::xdr::{Decoder, Encoder, Message};
 
 /// Ports below 1024 that are tried, as bindresvport(3) has them, and how many of them.
 const LOW_PORTS: std::ops::RangeInclusive<u16> = 600..=1023;
@@ -23,6 +23,10 @@ const LOW_PORT_TRIES: usize = 4;
 const MAX_REPLY_BYTES: u32 = 4096;
 /// How long a connection to a client may take.
 const CONNECT_TIME: Duration = Duration::from_secs(5);
+
+/// SM_STAT, and how long a client may take to answer.
+const SM_STAT: u32 = 1;
+const STATE_TIME: Duration = Duration::from_secs(3);
 
 /// What became of a call.
 #[derive(Debug)]
@@ -46,6 +50,23 @@ pub(super) enum Unsent {
     /// Its lock manager cannot be reached.
     #[error("its lock manager cannot be reached")]
     Unreachable(#[source] io::Error),
+    /// The address that it has called is not this machine's (any more).
+    #[error("the address that it has called is not this machine's")]
+    Moved,
+}
+
+/// Every address of ours of the family of a client's.
+pub(super) fn any_address(client: IpAddr) -> IpAddr {
+    match client {
+        IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+    }
+}
+
+/// Whether an address is this machine's, so that calls may leave from it.
+pub(super) fn is_own(address: IpAddr) -> bool {
+    let bound = std::net::UdpSocket::bind((address, 0));
+    !bound.is_err_and(|error| error.kind() == io::ErrorKind::AddrNotAvailable)
 }
 
 /// Calls lock managers.
@@ -76,6 +97,9 @@ impl Sender {
         arguments: Message,
         patience: Duration,
     ) -> Sent {
+        if !is_own(to.local) {
+            return Sent::Unsent(Unsent::Moved);
+        }
         let port = match self.ports.of(to).await {
             Ok(port) => port,
             Err(reason) => return Sent::Unsent(Unsent::NoPort(reason)),
@@ -93,6 +117,26 @@ impl Sender {
             self.ports.forget(to).await;
         }
         sent
+    }
+
+    /// The state of a client's status monitor (SM_STAT); `None` where it does not say.
+    pub(super) async fn state_of(&self, client: IpAddr) -> Option<i32> {
+        let local = any_address(client);
+        let port = self.ports.of_status_monitor(client, local).await.ok()?;
+        let procedure = Procedure { program: NSM, version: 1, number: SM_STAT };
+        let mut arguments = Encoder::new();
+        // Of whom it is asked makes no difference to the state.
+        arguments.opaque(client.to_string().as_bytes());
+        let sent = self.by_datagram(
+            local,
+            SocketAddr::new(client, port),
+            procedure,
+            arguments.finish(),
+            STATE_TIME,
+        );
+        let Sent::Answered(mut results) = sent.await else { return None };
+        results.u32().ok()?;
+        Some(i32::from_be_bytes(results.fixed().ok()?))
     }
 
     async fn by_datagram(

@@ -18,7 +18,7 @@ use super::ports::Destination;
 use super::responses::Responses;
 use super::sender::Sender;
 use super::status::{Error, Notice, Status, verdict};
-use super::totals::Totals;
+use super::totals::{FreedRows, Overview, Totals};
 use super::wire::{
     Answer, CancelArguments, Lock, LockArguments, ShareArguments, TestArguments, TestFailure,
     UnlockArguments, Version,
@@ -92,6 +92,9 @@ pub struct LockService {
     pub(super) callbacks: Arc<Callbacks>,
     pub(super) responses: Responses,
     pub(super) totals: Totals,
+    pub(super) freed: FreedRows,
+    pub(super) expire_after: Option<Duration>,
+    pub(super) unconfirmed_after: Option<Duration>,
     pub(super) tasks: TaskTracker,
     pub(super) stop: CancellationToken,
 }
@@ -110,6 +113,9 @@ impl LockService {
             callbacks: Arc::new(Callbacks::new(sender.clone(), tasks.clone(), stop.clone())),
             responses: Responses::new(sender, tasks.clone(), stop.clone()),
             totals: Totals::default(),
+            freed: FreedRows::default(),
+            expire_after: settings.expire_after,
+            unconfirmed_after: settings.unconfirmed_after,
             tasks,
             stop,
         })
@@ -119,6 +125,12 @@ impl LockService {
     pub fn set_stores(&self, stores: LockStores) {
         *self.stores.write() = stores;
         self.other_stores.notify_one();
+    }
+
+    /// What there is, as it was counted last.
+    #[must_use]
+    pub fn overview(&self) -> Overview {
+        self.totals.overview()
     }
 
     /// Each store once.
@@ -276,7 +288,11 @@ impl LockService {
                         let (file, owner) = (handle.object, owner.clone());
                         self.callbacks.forget(&Waited { file, owner, range, kind });
                     }
-                    Cancelled::Held => status = Status::Denied,
+                    Cancelled::Held => {
+                        // The client knows of it from now on, or gives it back.
+                        self.callbacks.forget_range(handle.object, &owner, range);
+                        status = Status::Denied;
+                    }
                     Cancelled::Nothing => {}
                 }
             }
@@ -333,7 +349,9 @@ impl LockService {
         let which =
             WhichClients::Named { address: request.address(), caller_name: caller_name.clone() };
         let call = limited_to(request.caller, GIVING_TIME).call;
-        self.free(&call, request.address(), &which).await.is_some()
+        let freed = self.free(&call, request.address(), &which).await;
+        self.freed.given_up.add(freed.map_or(0, |freed| freed.rows()));
+        freed.is_some()
     }
 
     /// A client has rebooted (SM_NOTIFY); `false` where not all could be freed, and it is to come again.
@@ -348,6 +366,7 @@ impl LockService {
         let which = WhichClients::Rebooted { address, name: name.clone(), state };
         let call = limited_to(caller, GIVING_TIME).call;
         let Some(freed) = self.free(&call, address, &which).await else { return false };
+        self.freed.rebooted.add(freed.rows());
         let name = Excerpt(name.as_bytes());
         if freed.clients > 0 {
             let Freed { locks, waiters, reservations, shares, .. } = freed;
@@ -360,6 +379,34 @@ impl LockService {
                 client = %address, %name, state);
         }
         true
+    }
+
+    /// The same, as the machine's rpc.statd has it: from whom it does not say. It counts where the client's own
+    /// status monitor is in that state.
+    pub(super) async fn told_of_reboot(
+        &self,
+        caller: &Caller,
+        client: IpAddr,
+        name: &LockBytes,
+        state: i32,
+    ) -> bool {
+        let client = client.to_canonical();
+        match self.callbacks.sender.state_of(client).await {
+            Some(now) if now == state => self.rebooted(caller, client, name, state).await,
+            Some(now) => {
+                limited!(warn, client,
+                    "a notice of a reboot is ignored: the client's own status monitor is in another state",
+                    %client, state, now);
+                true
+            }
+            None => {
+                limited!(warn, client,
+                    "a notice of a reboot is ignored: the client's own status monitor does not answer; if its \
+                     locks stay: trunkfs locks break",
+                    %client, state);
+                false
+            }
+        }
     }
 
     async fn free(&self, call: &Call, client: IpAddr, which: &WhichClients) -> Option<Freed> {
@@ -468,6 +515,7 @@ impl LockService {
 impl Measured for LockService {
     fn read(&self, to: &mut Readings) {
         self.totals.read(to);
+        self.freed.read(to);
         self.callbacks.read(to);
     }
 }

@@ -5,11 +5,16 @@
 //! answers that it fails, records nothing and calls nobody. The server's own state does not change at a
 //! restart, which loses no lock.
 //!
+//! Where the machine's own rpc.statd(8) has the number, that is asked to tell of clients ([`watch`]).
+//!
 //! A notice counts for the address that it comes from. UDP can be forged by who is in the path, as every call
 //! of NFS can be that carries a uid: the networks of the shares are the border.
 
+mod host;
+
 use std::sync::Arc;
 
+pub use self::host::watch;
 use crate::metadata::LockBytes;
 use crate::nlm::LockService;
 use crate::rpc::{CallMessage, Program, Reply};

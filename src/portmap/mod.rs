@@ -2,6 +2,7 @@
 //! that `mount -t nfs host:/share /mnt` needs no options. It speaks for this server alone, and changes
 //! nothing for anybody.
 
+mod registration;
 mod rpcbind;
 
 use std::net::{IpAddr, SocketAddr};
@@ -9,6 +10,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
+pub use self::registration::Registration;
 pub use self::rpcbind::{Elsewhere, Rpcbind, RpcbindError};
 use crate::rpc::{Arrival, CallMessage, Program, Protocol, Reply};
 use crate::xdr::{DecodeError, Decoder, Encoder};

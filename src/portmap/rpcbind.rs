@@ -4,17 +4,17 @@
 //! registered is looked up now and then, and a stale entry of a program that is served gives way.
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpStream, UnixStream};
+use tokio::net::{TcpStream, UdpSocket, UnixStream};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::{MAX_STRING_BYTES, Mapping, OWNER, PORT, PROGRAM};
-use crate::rpc::client::{CallError, Procedure, call};
+use super::{MAX_STRING_BYTES, Mapping, OWNER, PORT, PROGRAM, Registration};
+use crate::rpc::client::{CallError, Procedure, call, call_by_datagram};
 use crate::rpc::null_probe::own_address;
 use crate::types::Chain;
 use crate::xdr::{DecodeError, Decoder, Encoder, Message};
@@ -44,16 +44,23 @@ const STATUS_MONITOR: u32 = 100_024;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Elsewhere {
     /// The lock manager.
-    locks: bool,
+    pub(super) locks: bool,
     /// The status monitor.
-    status: bool,
+    pub(super) status: bool,
+    /// Where it takes datagrams.
+    pub(super) statd: Option<SocketAddr>,
 }
 
 impl Elsewhere {
-    fn note(&mut self, program: u32) -> bool {
+    fn note(&mut self, program: u32, entry: Option<&Entry>) -> bool {
         match program {
             LOCK_MANAGER => self.locks = true,
-            STATUS_MONITOR => self.status = true,
+            STATUS_MONITOR => {
+                self.status = true;
+                let datagrams = entry.filter(|entry| entry.netid == "udp");
+                let address = datagrams.and_then(|entry| socket_address(&entry.address));
+                self.statd = self.statd.or(address.map(own_address));
+            }
             _ => return false,
         }
         true
@@ -73,8 +80,8 @@ impl Elsewhere {
         }
         if self.status && !before.status {
             tracing::info!(
-                "rpc.statd of this machine stays registered with rpcbind: clients that reboot tell it, and not this \
-                 server, whose locks of theirs are freed by trunkfs locks break"
+                "rpc.statd of this machine stays registered with rpcbind: clients that reboot tell it, and it tells \
+                 this server"
             );
         }
     }
@@ -188,7 +195,7 @@ impl Rpcbind {
             let known = entries.iter().find(|it| it.is(program, version, netid));
             if let Some(known) = known.filter(|known| known.address != address) {
                 if is_served(known).await {
-                    if elsewhere.note(program) {
+                    if elsewhere.note(program, Some(known)) {
                         continue;
                     }
                     let (address, owner) = (known.address.clone(), known.owner.clone());
@@ -197,7 +204,7 @@ impl Rpcbind {
                 connection.change(UNSET, program, version, netid, "").await?;
             }
             let set = connection.change(SET, program, version, netid, &address).await?;
-            if !set && !elsewhere.note(program) {
+            if !set && !elsewhere.note(program, known) {
                 return Err(RpcbindError::Refused { program, version, netid });
             }
         }
@@ -221,11 +228,12 @@ impl Rpcbind {
     }
 
     /// Keeps programs registered until `stop` fires, and takes their entries back then. `registered` says
-    /// what of them is elsewhere, where they are so.
+    /// what of them is elsewhere, where they are so; `registration` is told what becomes of it.
     pub async fn keep(
         self,
         mappings: Vec<Mapping>,
         registered: Option<Elsewhere>,
+        registration: &Registration,
         stop: CancellationToken,
     ) {
         let mut elsewhere = registered.unwrap_or_default();
@@ -248,9 +256,13 @@ impl Rpcbind {
                 }
             }
             registered = result.is_ok();
-            if let Ok(now) = result {
-                now.log(elsewhere);
-                elsewhere = now;
+            match result {
+                Ok(now) => {
+                    now.log(elsewhere);
+                    registration.registered(now);
+                    elsewhere = now;
+                }
+                Err(error) => registration.lost(Chain(&error).to_string()),
             }
         }
         if let Err(error) = self.unregister(&mappings).await {
@@ -334,13 +346,22 @@ fn each(mappings: &[Mapping]) -> impl Iterator<Item = (Service, String)> {
     })
 }
 
-/// Whether an entry's program answers at its port, over TCP whatever the entry says: programs that are
-/// served over UDP are served over TCP too.
+/// Whether an entry's program answers at its port.
 async fn is_served(entry: &Entry) -> bool {
-    let Some(address) = socket_address(&entry.address) else { return false };
+    let Some(address) = socket_address(&entry.address).map(own_address) else { return false };
     let null = Procedure { program: entry.program, version: entry.version, number: NULL };
     let asked = async {
-        let mut stream = TcpStream::connect(own_address(address)).await?;
+        if entry.netid.starts_with("udp") {
+            let any = if address.is_ipv4() {
+                IpAddr::V4(Ipv4Addr::UNSPECIFIED)
+            } else {
+                IpAddr::V6(Ipv6Addr::UNSPECIFIED)
+            };
+            let socket = UdpSocket::bind((any, 0)).await?;
+            socket.connect(address).await?;
+            return call_by_datagram(&socket, null, Message::default(), CALL_TIME / 4).await;
+        }
+        let mut stream = TcpStream::connect(address).await?;
         call(&mut stream, null, Message::default(), MAX_REPLY_BYTES).await
     };
     matches!(timeout(CALL_TIME, asked).await, Ok(Ok(_)))

@@ -36,7 +36,7 @@ use crate::content::{
     self, ContentStore, CreateMode, FilesystemContent, MemoryContent, ObjectContent,
     ObjectOpenError, ObjectSettings, OpenError,
 };
-use crate::counters::Measured;
+use crate::counters::{Level, Measured};
 use crate::metadata::memory::MemoryStore;
 use crate::metadata::postgres::{PostgresSchema, PostgresStore, Settings};
 use crate::metadata::schema::Schema;
@@ -128,6 +128,8 @@ pub(crate) struct Stores {
     buckets: BTreeMap<String, Arc<ObjectContent>>,
     /// What counts, by where its store stands in the configuration.
     measured: Vec<(Kind, String, Arc<dyn Measured>)>,
+    /// How many clients the server has, for those who list servers.
+    clients: Level,
 }
 
 impl std::fmt::Debug for Stores {
@@ -138,6 +140,11 @@ impl std::fmt::Debug for Stores {
 }
 
 impl Stores {
+    /// How many clients the server has: whoever counts them sets it.
+    pub(crate) fn clients(&self) -> Level {
+        self.clients.clone()
+    }
+
     /// Opens a share whose stores are open.
     pub(super) async fn export(
         &mut self,
@@ -248,6 +255,7 @@ impl Stores {
                     waited,
                     source: error,
                 })?;
+                store.count_clients(self.clients.clone());
                 let store = Arc::new(store);
                 self.measure(Kind::Metadata, name, store.clone());
                 self.databases.insert(name.clone(), store.clone());

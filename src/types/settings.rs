@@ -137,7 +137,7 @@ impl<const LEAST: u64> Time<LEAST> {
     pub(crate) fn deserialize<'de, D: Deserializer<'de>, T: From<Duration>>(
         from: D,
     ) -> Result<T, D::Error> {
-        from.deserialize_any(TimeVisitor(LEAST)).map(T::from)
+        from.deserialize_any(TimeVisitor { least: LEAST, most: DAY }).map(T::from)
     }
 
     /// Writes minutes, seconds or milliseconds, the largest unit in which it is an integer; one minute is
@@ -159,21 +159,54 @@ impl<const LEAST: u64> Time<LEAST> {
     }
 }
 
-struct TimeVisitor(u64);
+/// A duration with its unit, from `LEAST` milliseconds, some minutes, to `MOST`, some days.
+pub(crate) struct LongTime<const LEAST: u64, const MOST: u64>;
+
+impl<const LEAST: u64, const MOST: u64> LongTime<LEAST, MOST> {
+    /// Reads a duration.
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>, T: From<Duration>>(
+        from: D,
+    ) -> Result<T, D::Error> {
+        from.deserialize_any(TimeVisitor { least: LEAST, most: MOST }).map(T::from)
+    }
+
+    /// Writes it as [`Time`] does.
+    pub(crate) fn serialize<S: Serializer, T: Copy + Into<Option<Duration>>>(
+        duration: &T,
+        to: S,
+    ) -> Result<S::Ok, S::Error> {
+        Time::<0>::serialize(duration, to)
+    }
+}
+
+/// A day, in milliseconds.
+const DAY: u64 = 86_400_000;
+
+/// The bounds, in milliseconds.
+struct TimeVisitor {
+    least: u64,
+    most: u64,
+}
 
 impl Visitor<'_> for TimeVisitor {
     type Value = Duration;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let least = if self.0 == 0 { "0s" } else { "1ms" };
-        write!(
-            f,
-            "a duration from {least} to 24h; write an integer and a unit (ms, s, m, h or d), such as 30s"
-        )
+        f.write_str("a duration from ")?;
+        match self.least {
+            0 => f.write_str("0s")?,
+            least if least < 60_000 => write!(f, "{least}ms")?,
+            least => write!(f, "{}m", least / 60_000)?,
+        }
+        match self.most / DAY {
+            1 => f.write_str(" to 24h")?,
+            days => write!(f, " to {days}d")?,
+        }
+        f.write_str("; write an integer and a unit (ms, s, m, h or d), such as 30s")
     }
 
     fn visit_str<E: Error>(self, text: &str) -> Result<Duration, E> {
-        let millis = millis(text).filter(|millis| (self.0..=86_400_000).contains(millis));
+        let millis = millis(text).filter(|millis| (self.least..=self.most).contains(millis));
         let duration = millis.map(Duration::from_millis);
         duration.ok_or_else(|| E::invalid_value(Unexpected::Str(text), &self))
     }

@@ -18,9 +18,9 @@ use super::tree::{create, furnish, remove};
 
 const SERVER: &str = include_str!("../../packaging/trunkfs.service");
 const JOBS: [&str; 3] = [
-    "/usr/local/bin/trunkfs gc --config /etc/trunkfs/config.yaml",
-    "/usr/local/bin/trunkfs fsck --config /etc/trunkfs/config.yaml",
-    "/usr/local/bin/trunkfs backup --keep-last 9 --config /etc/trunkfs/config.yaml --into \
+    "/usr/bin/trunkfs gc --config /etc/trunkfs/config.yaml",
+    "/usr/bin/trunkfs fsck --config /etc/trunkfs/config.yaml",
+    "/usr/bin/trunkfs backup --keep-last 9 --config /etc/trunkfs/config.yaml --into \
      /var/lib/trunkfs-backup",
 ];
 
@@ -85,7 +85,7 @@ impl Installed {
     fn command(&self, start: &str) -> Command {
         let root = self.folder.path().to_str().unwrap();
         let start = start
-            .replace("/usr/local/bin/", &format!("{root}/bin/"))
+            .replace("/usr/bin/", &format!("{root}/bin/"))
             .replace("/etc/trunkfs/", &format!("{root}/etc/"))
             .replace("/var/lib/", &format!("{root}/lib/"));
         let folder =

@@ -64,6 +64,20 @@ metadata: {{ stores: {{ m: {{ type: postgres, postgres: {{ password_file: /there
     asked.failed_with(2, &["t.yaml:2:", "admin.listen", "or off"]);
 }
 
+/// As on a small system, which has no package of certificates.
+#[tokio::test]
+async fn http_takes_no_certificate_authorities() {
+    let closed = Reserved::new();
+    let address = format!("127.0.0.1:{}", closed.port);
+    let folder = folder(&format!("admin: {{ listen: '{address}' }}\n"));
+    for words in [[&*address, "--timeout", "2m"], ["--config", "t.yaml", "--timeout=2m"]] {
+        let mut command = trunkfs(folder.path(), &[&["status"], &words[..]].concat());
+        command.env("SSL_CERT_FILE", "/dev/null").env("SSL_CERT_DIR", folder.path());
+        let asked = run(command).await;
+        asked.failed_with(1, &[&format!("{address}: cannot connect: Connection refused")]);
+    }
+}
+
 #[tokio::test]
 async fn who_says_nothing_is_not_waited_for_any_longer() {
     let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -120,7 +120,7 @@ impl Fixture {
         let (address, shutdown) = (server.local_addr(), CancellationToken::new());
         let token = shutdown.clone();
         let task = tokio::spawn(async move {
-            let locking = locks.run(token.clone());
+            let locking = locks.run(server.handle().clients().clone(), token.clone());
             let (ran, (), ()) =
                 tokio::join!(server.run(token.clone()), vfs.maintain(token), locking);
             ran.unwrap();

@@ -24,7 +24,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("rpc", &["counters", "xdr", "log_limit", "types"]),
     // The client's side of the wire.
     ("bench", &["xdr", "types"]),
-    ("portmap", &["rpc", "xdr", "types"]),
+    ("portmap", &["counters", "rpc", "xdr", "types"]),
     ("metadata", &["counters", "availability", "ownership", "types"]),
     ("content", &["counters", "availability", "log_limit", "ownership", "types"]),
     ("vfs", &["counters", "metadata", "content", "log_limit", "types"]),
@@ -32,7 +32,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     // metadata: the locks, which it decodes, encodes and wakes.
     ("nlm", &["vfs", "metadata", "rpc", "xdr", "availability", "counters", "log_limit", "types"]),
     // nlm: whose locks it frees.
-    ("nsm", &["nlm", "metadata", "rpc", "xdr", "types"]),
+    ("nsm", &["nlm", "metadata", "rpc", "xdr", "log_limit", "types"]),
     // metadata: what the operations that it decodes and encodes take and answer.
     ("nfs3", &["vfs", "metadata", "rpc", "xdr", "availability", "log_limit", "types"]),
     ("net", &["counters", "rpc", "xdr", "log_limit", "types"]),

@@ -29,7 +29,7 @@ fn value<'a>(unit: &'a str, key: &str) -> &'a str {
 fn unit(change: impl Fn(String) -> String) -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     let binary = env!("CARGO_BIN_EXE_trunkfs");
-    let text = SERVER.replace("/usr/local/bin/trunkfs ", &format!("{binary} "));
+    let text = SERVER.replace("/usr/bin/trunkfs ", &format!("{binary} "));
     std::fs::write(folder.path().join(UNIT), change(text)).unwrap();
     folder
 }
@@ -130,5 +130,5 @@ fn what_the_program_says_and_takes_is_what_the_unit_expects() {
     // The status of a wrong configuration.
     assert_eq!(values(SERVER, "RestartPreventExitStatus"), ["2"]);
     let start = value(SERVER, "ExecStart");
-    assert_eq!(start, "/usr/local/bin/trunkfs serve --config /etc/trunkfs/config.yaml");
+    assert_eq!(start, "/usr/bin/trunkfs serve --config /etc/trunkfs/config.yaml");
 }

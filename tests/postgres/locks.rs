@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 
 use trunkfs::metadata::postgres::{Cache, PostgresStore, Settings};
 use trunkfs::metadata::{
-    CreateHow, Error, LockBytes, LockClient, LockFilter, LockHolder, LockKind, LockOutcome,
+    CreateHow, Error, Freed, LockBytes, LockClient, LockFilter, LockHolder, LockKind, LockOutcome,
     LockOwner, LockRange, LockRecord, LockRecords as _, LockRequest, LockStanding, Locks as _,
-    MetadataStore as _, Namespace as _, Settled, Tidied, Transport, WaitHow,
+    MetadataStore as _, Namespace as _, Settled, Tidied, Transport, WaitHow, WhichClients,
 };
 use trunkfs::types::{Call, ObjectId};
 
@@ -172,13 +172,13 @@ async fn locks_outlive_connections_and_servers() {
     assert_eq!(other.woken().await, [file]);
     let reserved = other.reserve(&call(), file, 10).await.unwrap().remove(0);
     // Its server ends before the client has answered: the client may have taken it.
-    let nothing = store.tidy_locks(&call(), CALL_LIMIT).await.unwrap();
+    let nothing = store.tidy_locks(&call(), CALL_LIMIT, None).await.unwrap();
     assert_eq!(nothing, Tidied::default(), "the server is there");
     let instance = records(store).await[0].instance.unwrap();
     other.close().await;
     // As servers do once it has been silent for long: it could not take leave of the database.
     client.execute("DELETE FROM instances WHERE instance = $1", &[&instance]).await.unwrap();
-    let merged = store.tidy_locks(&call(), CALL_LIMIT).await.unwrap();
+    let merged = store.tidy_locks(&call(), CALL_LIMIT, None).await.unwrap();
     assert_eq!(merged, Tidied { merged: 1, ..Tidied::default() });
     let records = records(store).await;
     assert_eq!(records.len(), 1);
@@ -378,4 +378,129 @@ async fn no_plan_reads_all_locks() {
     settle().await;
     let first = read().await - before;
     assert!(first < MOST_READ, "{first} rows were read by plans of empty tables");
+}
+
+/// What a server leaves that ends is taken over by the one that has the address, as far as it has it.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_server_leaves_is_taken_over() {
+    let (fixture, other, file) = two().await;
+    let store = &fixture.store;
+    let second = fixture.file(fixture.root(), "g").await.id;
+    for file in [file, second] {
+        assert_eq!(lock(&other, file, 1).await, LockOutcome::Granted);
+        assert_eq!(wait(&other, file, 2).await, LockOutcome::Blocked);
+    }
+    unlock(&other, second, 1).await;
+    let reserved = other.reserve(&call(), second, 10).await.unwrap();
+    let local = how().local;
+    assert_eq!(store.abandoned(&call()).await.unwrap(), [] as [IpAddr; 0], "its server is there");
+    assert_eq!(store.take_over(&call(), &[local]).await.unwrap(), []);
+    let elsewhere = IpAddr::from([192, 0, 2, 99]);
+    other.close().await;
+    assert_eq!(store.abandoned(&call()).await.unwrap(), [local]);
+    assert_eq!(store.take_over(&call(), &[elsewhere]).await.unwrap(), []);
+    // Two at once: each has what the other has not.
+    let third = PostgresStore::connect(fixture.database.settings()).await.unwrap();
+    let (here, call) = ([local], call());
+    let (one, two) = tokio::join!(store.take_over(&call, &here), third.take_over(&call, &here));
+    assert_eq!([one.unwrap(), two.unwrap()].concat(), reserved);
+    assert_eq!(store.abandoned(&call).await.unwrap(), [] as [IpAddr; 0]);
+    let held = records(store).await.into_iter().filter(|it| it.standing == LockStanding::Held);
+    assert_eq!(held.filter(|it| it.file == second).count(), 1, "what was reserved is a lock");
+    unlock(store, file, 1).await;
+    let woken = async {
+        tokio::select! {
+            files = store.woken() => (store, files),
+            files = third.woken() => (&third, files),
+        }
+    };
+    let (by, files) = tokio::time::timeout(CALL_LIMIT, woken).await.unwrap();
+    assert_eq!(files, [file]);
+    let reserved = by.reserve(&call, file, 10).await.unwrap().remove(0);
+    assert_eq!((reserved.owner, reserved.how), (owner(2), how()));
+    third.close().await;
+}
+
+/// A row that does not move is that of a server which has ended; one of the same machine and address, too.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_is_gone_that_is_silent_or_followed_by_another() {
+    let fixture = Fixture::new().await;
+    let client = connect(&fixture.database.settings()).await;
+    let server = "INSERT INTO instances (instance, host, version, address, seen)
+                  VALUES ($1, $2, 'v', $3, clock_timestamp() - make_interval(secs => $4))";
+    let [own, fresh, late, before] = [(); 4].map(|()| uuid::Uuid::new_v4());
+    for (instance, host, address, seconds) in [
+        (own, "here", "0.0.0.0:2049", 0.0),
+        (fresh, "there", "0.0.0.0:2049", 1.0),
+        (late, "there", "0.0.0.0:2050", 10.0),
+        (before, "here", "0.0.0.0:2049", 1.0),
+    ] {
+        client.execute(server, &[&instance, &host, &address, &seconds]).await.unwrap();
+    }
+    let gone = async |instance: uuid::Uuid| -> bool {
+        let asked = "SELECT lock_instance_is_gone($1, $2, 6)";
+        client.query_one(asked, &[&instance, &own]).await.unwrap().get(0)
+    };
+    assert!(!gone(own).await && !gone(fresh).await);
+    assert!(gone(late).await && gone(before).await && gone(uuid::Uuid::nil()).await);
+}
+
+/// A client that comes back while its locks are about to be freed keeps them all.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_silent_client_that_comes_back_keeps_its_locks() {
+    let fixture = Fixture::new().await;
+    let (store, f) = (&fixture.store, fixture.file(fixture.root(), "f").await.id);
+    let g = fixture.file(fixture.root(), "g").await.id;
+    assert_eq!(lock(store, f, 1).await, LockOutcome::Granted);
+    let client = connect(&fixture.database.settings()).await;
+    let past = "UPDATE lock_clients SET seen = seen - interval '2 hours'";
+    client.execute(past, &[]).await.unwrap();
+    let (address, silent) = (owner(1).client.address(), Duration::from_secs(3600));
+    let quiet = store.quiet_clients(&call(), silent, 10).await.unwrap();
+    assert_eq!(quiet.len(), 1);
+    assert_eq!((quiet[0].address, &*quiet[0].servers[0]), (address, "s"));
+    let which = WhichClients::Silent { address, silent };
+    let turn = turn(&fixture.database.settings(), f).await;
+    let later = call();
+    let freeing = store.free_client(&later, &which);
+    let comes_back = async {
+        until(&fixture.database, "the freeing waits", WAITS, 1).await;
+        assert_eq!(lock(store, g, 2).await, LockOutcome::Granted);
+        drop(turn);
+    };
+    let (freed, ()) = tokio::join!(freeing, comes_back);
+    assert_eq!(freed.unwrap(), Freed::default());
+    assert_eq!(records(store).await.len(), 2);
+    // Nobody has seen it since.
+    client.execute(past, &[]).await.unwrap();
+    let freed = store.free_client(&call(), &which).await.unwrap();
+    assert_eq!((freed.clients, freed.locks), (1, 2));
+    assert_eq!(records(store).await, []);
+    // Another server's word that the client lives.
+    assert_eq!(lock(store, f, 1).await, LockOutcome::Granted);
+    client.execute(past, &[]).await.unwrap();
+    store.clients_seen(&call(), address).await.unwrap();
+    assert_eq!(store.free_client(&call(), &which).await.unwrap(), Freed::default());
+    assert_eq!(store.quiet_clients(&call(), silent, 10).await.unwrap(), []);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_stays_unconfirmed_is_dropped_after_its_time() {
+    let fixture = Fixture::new().await;
+    let (store, file) = (&fixture.store, fixture.file(fixture.root(), "f").await.id);
+    assert_eq!(lock(store, file, 1).await, LockOutcome::Granted);
+    for svid in [2, 3] {
+        assert_eq!(wait(store, file, svid).await, LockOutcome::Blocked);
+    }
+    unlock(store, file, 1).await;
+    let first = store.reserve(&call(), file, 10).await.unwrap().remove(0);
+    let hour = Duration::from_secs(3600);
+    let nothing = store.tidy_locks(&call(), hour, Some(hour)).await.unwrap();
+    assert_eq!(nothing, Tidied::default());
+    let late = store.tidy_locks(&call(), hour, Some(Duration::ZERO)).await.unwrap();
+    assert_eq!(late, Tidied { unconfirmed: 1, ..Tidied::default() });
+    assert_eq!(store.settle(&call(), first.cookie, true).await.unwrap(), Settled::Unknown);
+    assert_eq!(store.woken().await, [file]);
+    let second = store.reserve(&call(), file, 10).await.unwrap().remove(0);
+    assert_ne!(first.owner, second.owner);
 }

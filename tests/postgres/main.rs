@@ -8,6 +8,8 @@ mod bad_certificates;
 #[cfg(test)]
 mod basics;
 #[cfg(test)]
+mod batches;
+#[cfg(test)]
 mod cancellation;
 #[cfg(test)]
 #[path = "../support/certificates.rs"]
@@ -41,6 +43,8 @@ mod fsck_support;
 #[cfg(test)]
 #[path = "../support/gate.rs"]
 mod gate;
+#[cfg(test)]
+mod history;
 #[cfg(test)]
 mod interleavings;
 #[cfg(test)]

@@ -16,7 +16,7 @@ use trunkfs::vfs::{
 };
 
 use crate::database::TestDatabase;
-use crate::spread::{Client, many_clients, new_file, one_client, read, set_size};
+use crate::spread::{Client, calls_at_once, many_clients, new_file, one_client, read, set_size};
 use crate::support::CALL_LIMIT;
 
 /// Servers of one share.
@@ -114,6 +114,15 @@ async fn a_client_whose_calls_are_spread_finds_what_it_wrote() {
     let client = Client::new(scene.servers.clone(), scene.file().await, seed).in_turn();
     one_client(client, 60, 200_000, seed).await;
     many_clients(scene.servers.clone(), scene.file().await, (4, 10, 40_000), seed).await;
+    scene.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_whose_writes_come_to_both_at_once_is_whole() {
+    let scene = Scene::pair().await;
+    let seed: u64 = rand::rng().random();
+    println!("seed {seed}");
+    calls_at_once(scene.servers.clone(), scene.root.clone(), (40, 6, 100_000), seed).await;
     scene.end().await;
 }
 

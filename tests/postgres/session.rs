@@ -14,6 +14,47 @@ pub(crate) type Argument = Box<dyn ToSql + Send + Sync>;
 /// A function's name and what follows slot, epoch, batch and share.
 pub(crate) struct Call(&'static str, Vec<Argument>);
 
+/// How a call is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// By the function of its kind.
+    Single,
+    /// As a batch of one, where there are batches of its kind.
+    Batched,
+}
+
+/// What `run_batch` takes of a call, by the places that the function of its kind has for it.
+const BATCHED: &[(&str, &str)] = &[
+    (
+        "make_object",
+        "ARRAY[$6::uuid], ARRAY[1::smallint], ARRAY[$5::bigint], ARRAY[$6], ARRAY[$7::bytea], ARRAY[$9::uuid],
+         ARRAY[($8::bigint[])[1]::integer], ARRAY[$8[2]], ARRAY[$8[3]], ARRAY[$10::smallint], ARRAY[$11::integer],
+         ARRAY[$12::bigint], ARRAY[$13::bigint], ARRAY[$14::bigint], NULL, ARRAY[$15::bigint], ARRAY[$16::bigint], NULL,
+         ARRAY[$17::uuid], NULL, NULL, NULL, NULL, NULL, ARRAY[$18::bytea], ARRAY[$19::bigint], ARRAY[$20::bigint],
+         NULL, NULL",
+    ),
+    (
+        "remove_name",
+        "ARRAY[$6::uuid, $9::uuid], ARRAY[2::smallint], ARRAY[$5::bigint], ARRAY[$6], ARRAY[$7::bytea], ARRAY[$9],
+         ARRAY[($8::bigint[])[1]::integer], ARRAY[$8[2]], ARRAY[$8[3]], NULL, NULL, ARRAY[$10::bigint],
+         NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL",
+    ),
+    (
+        "set_attributes",
+        "ARRAY[$6::uuid], ARRAY[3::smallint], ARRAY[$5::bigint], ARRAY[$6], NULL, NULL,
+         ARRAY[($7::bigint[])[1]::integer], ARRAY[$7[2]], ARRAY[$7[3]], NULL, ARRAY[$9::integer], ARRAY[$10::bigint],
+         ARRAY[$11::bigint], ARRAY[$12::bigint], NULL, ARRAY[$13::bigint], ARRAY[$14::bigint], ARRAY[$8::bigint],
+         ARRAY[$16::uuid], NULL, NULL, ARRAY[$15::boolean], NULL, NULL, NULL, NULL, NULL, NULL, NULL",
+    ),
+    (
+        "record_write",
+        "ARRAY[$5::uuid], ARRAY[4::smallint], ARRAY[0::bigint], ARRAY[$5], NULL, NULL, NULL, NULL, NULL, NULL,
+         ARRAY[$13::integer], NULL, NULL, ARRAY[$9::bigint], ARRAY[$15::bigint], ARRAY[$6::bigint], ARRAY[$10::bigint],
+         ARRAY[$12::bigint], ARRAY[$7::uuid], ARRAY[$8::bigint], ARRAY[$11::integer], NULL, ARRAY[$14::bigint],
+         ARRAY[$16::bigint], NULL, NULL, NULL, NULL, NULL",
+    ),
+];
+
 macro_rules! call {
     ($function:literal, $($argument:expr),* $(,)?) => { Call($function, vec![$(Box::new($argument)),*]) };
 }
@@ -189,11 +230,29 @@ impl Session {
 
     /// Calls a function under a batch number; its rows.
     pub(crate) async fn call(&self, batch: i64, call: &Call) -> Result<Vec<Row>, Error> {
+        self.call_as(Form::Single, batch, call).await
+    }
+
+    /// The same in one form or the other.
+    pub(crate) async fn call_as(
+        &self,
+        form: Form,
+        batch: i64,
+        call: &Call,
+    ) -> Result<Vec<Row>, Error> {
         let mut arguments: Vec<&(dyn ToSql + Sync)> =
             vec![&self.slot, &self.epoch, &batch, &self.share];
         arguments.extend(call.1.iter().map(|it| it.as_ref() as &(dyn ToSql + Sync)));
         let places: Vec<_> = (1..=arguments.len()).map(|place| format!("${place}")).collect();
-        let statement = format!("SELECT * FROM {}({})", call.0, places.join(", "));
+        let batched = BATCHED.iter().find(|(name, _)| form == Form::Batched && *name == call.0);
+        let statement = match batched {
+            Some((_, arrays)) => {
+                format!(
+                    "SELECT b.verdict, (b.o).* FROM run_batch($1, $2, $3, $4, 120000, {arrays}) b"
+                )
+            }
+            None => format!("SELECT * FROM {}({})", call.0, places.join(", ")),
+        };
         self.client.query(&statement, &arguments).await
     }
 
@@ -219,15 +278,16 @@ pub(crate) fn verdict(rows: &[Row]) -> i16 {
 /// `ROLLBACK` once the second waits for it; the second's rows.
 pub(crate) async fn interleave(
     fixture: &Fixture,
+    form: Form,
     first: Call,
     second: Call,
     end: &str,
 ) -> Vec<Row> {
     let (one, two) = (Session::open(fixture).await, Session::open(fixture).await);
     one.client.batch_execute("BEGIN").await.unwrap();
-    assert_eq!(verdict(&one.call(1, &first).await.unwrap()), 0);
+    assert_eq!(verdict(&one.call_as(form, 1, &first).await.unwrap()), 0);
     let pid = two.pid;
-    let waiting = tokio::spawn(async move { two.call(1, &second).await });
+    let waiting = tokio::spawn(async move { two.call_as(form, 1, &second).await });
     Session::waits(fixture, pid).await;
     one.client.batch_execute(end).await.unwrap();
     let rows = waiting.await.unwrap().unwrap();

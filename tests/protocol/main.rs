@@ -27,3 +27,6 @@ mod rpc;
 #[cfg(test)]
 #[path = "../support/s3/mod.rs"]
 mod s3;
+#[cfg(test)]
+#[path = "../support/splitter.rs"]
+mod splitter;

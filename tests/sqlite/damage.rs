@@ -66,7 +66,7 @@ async fn what_another_program_writes_is_seen_with_the_next_change() {
     look(&file(&folder)).execute_batch("UPDATE files SET uid = 7 WHERE file_type = 1").unwrap();
     let set = crate::support::mode(0o600);
     let set = fixture.store.setattr(&fixture.cx(), object.id, &set).await.unwrap();
-    assert_eq!((set.change.before.uid, set.change.after.uid), (7, 7));
+    assert_eq!((set.change.before.unwrap().uid, set.change.after.uid), (7, 7));
     for id in [object.id, other.id] {
         assert_eq!(fixture.store.getattr(&fixture.cx(), id).await.unwrap().uid, 7);
     }

@@ -83,6 +83,13 @@ async fn locks_are_there_after_a_restart() {
 
     let fixture = Fixture::in_folder(&folder).await;
     let store = &fixture.store;
+    // The process before is gone: what it had reserved its client may have taken.
+    let local = how().local;
+    assert_eq!(store.abandoned(&call()).await.unwrap(), [local]);
+    let elsewhere = [IpAddr::from([192, 0, 2, 7])];
+    assert_eq!(store.take_over(&call(), &elsewhere).await.unwrap(), []);
+    assert_eq!(store.take_over(&call(), &[local]).await.unwrap(), [reserved.clone()]);
+    assert!(store.abandoned(&call()).await.unwrap().is_empty());
     let after = records(store).await;
     assert_eq!(after.len(), before.len());
     for record in &before {
@@ -93,12 +100,20 @@ async fn locks_are_there_after_a_restart() {
                 assert_eq!(held.standing, LockStanding::Held);
                 assert_eq!((held.range, held.state), (record.range, 7));
             }
-            _ => assert!(after.contains(record), "{record:?} is not in {after:?}"),
+            // It waits by this process.
+            LockStanding::Waiting => {
+                let waits = after.iter().find(|it| it.owner == record.owner).unwrap();
+                assert_ne!(waits.instance, record.instance);
+                assert_eq!(LockRecord { instance: record.instance, ..waits.clone() }, *record);
+            }
+            LockStanding::Held | LockStanding::Share { .. } => {
+                assert!(after.contains(record), "{record:?} is not in {after:?}");
+            }
         }
     }
     let settled = store.settle(&call(), reserved.cookie, false).await.unwrap();
     assert_eq!(settled, Settled::Unknown);
-    // A poll finds the waiter, and this process calls back from now on.
+    // A poll finds the waiter.
     let poll = request(f, 3, 0, 0);
     assert_eq!(store.lock(&call(), &poll, Some(&how())).await.unwrap(), LockOutcome::Blocked);
     assert_eq!(records(store).await.len(), after.len());

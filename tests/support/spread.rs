@@ -249,3 +249,59 @@ pub(crate) async fn many_clients(
         done.unwrap();
     }
 }
+
+/// A client that sends all of a new file at once, each WRITE to some server, as a kernel does that closes it:
+/// then COMMIT, and again what is not durable. Both servers have all of it afterwards.
+pub(crate) async fn calls_at_once(
+    servers: Vec<Arc<Vfs>>,
+    root: FileHandle,
+    (files, writes, length): (usize, usize, usize),
+    seed: u64,
+) {
+    let mut random = StdRng::seed_from_u64(seed);
+    for number in 0..files {
+        let file = new_file(&servers[0], &root, &format!("at-once-{seed:x}-{number}")).await;
+        let data: Bytes = (0..writes).flat_map(|at| vec![at as u8 + 1; length]).collect();
+        let mut left: Vec<usize> = (0..writes).collect();
+        let mut rounds = 0;
+        while !left.is_empty() {
+            rounds += 1;
+            assert!(rounds <= MOST_ROUNDS, "{left:?} are never durable");
+            let mut sent = JoinSet::new();
+            for at in left {
+                let server = Arc::clone(&servers[random.random_range(0..servers.len())]);
+                let (file, part) = (file.clone(), data.slice(at * length..(at + 1) * length));
+                sent.spawn(async move {
+                    let (caller, offset) = (caller(), (at * length) as u64);
+                    let stability = Stability::Unstable;
+                    let done = until_not_busy!(server.write(
+                        &caller,
+                        &file,
+                        offset,
+                        part.clone(),
+                        stability
+                    ));
+                    (at, done)
+                });
+            }
+            let done = sent.join_all().await.into_iter();
+            let unstable: Vec<_> =
+                done.filter(|(_, done)| done.stability == Stability::Unstable).collect();
+            if unstable.is_empty() {
+                break;
+            }
+            let server = &servers[random.random_range(0..servers.len())];
+            let verifier = until_not_busy!(server.commit(&caller(), &file)).verifier;
+            let lost = unstable.into_iter().filter(|(_, done)| done.verifier != verifier);
+            left = lost.map(|(at, _)| at).collect();
+        }
+        for server in &servers {
+            let found = read(server, &file).await;
+            let wrong = (0..writes).filter(|at| {
+                found.get(at * length..(at + 1) * length)
+                    != Some(&data[at * length..(at + 1) * length])
+            });
+            assert_eq!(wrong.collect::<Vec<_>>(), [0; 0], "file {number} of {seed}");
+        }
+    }
+}

@@ -18,7 +18,7 @@ use trunkfs::vfs::{ExportSettings, GroupSource, Stability, Vfs, WriteBehind};
 use crate::altered::Altered;
 use crate::fixture::{rule, unstable, write};
 use crate::s3::S3Server;
-use crate::spread::{Client, many_clients, new_file, one_client, read, set_size};
+use crate::spread::{Client, calls_at_once, many_clients, new_file, one_client, read, set_size};
 use crate::stepping::{Several, Stepping};
 use crate::steps::{every_wait, wait_times};
 
@@ -124,6 +124,17 @@ async fn clients_of_one_file_lose_nothing_to_each_other() {
         println!("{place:?}: seed {seed}");
         let extent = if place == Place::Bucket { (4, 8, 40_000) } else { (4, 30, 40_000) };
         many_clients(scene.servers.clone(), scene.file().await, extent, seed).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_whose_writes_come_to_both_at_once_is_whole() {
+    for place in PLACES {
+        let scene = Scene::new(place).await;
+        let seed: u64 = rand::rng().random();
+        println!("{place:?}: seed {seed}");
+        let extent = if place == Place::Bucket { (8, 6, 40_000) } else { (60, 6, 100_000) };
+        calls_at_once(scene.servers.clone(), scene.root.clone(), extent, seed).await;
     }
 }
 

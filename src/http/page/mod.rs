@@ -3,6 +3,7 @@
 
 mod chart;
 mod html;
+mod locks;
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -13,7 +14,7 @@ use sha2::{Digest as _, Sha256};
 use self::chart::{Series, chart};
 use self::html::{Escaped, bytes, milliseconds, number, span};
 use super::api::{self, Client, Now, Slow};
-use super::health::PartHealth;
+use super::health::{PartHealth, is_ready};
 use super::history::{History, Point};
 use super::subject::{About, JobState, MaintenanceState, ShareState, Subject};
 
@@ -41,7 +42,7 @@ pub(super) fn page(
     history: &History,
 ) -> String {
     let about = subject.about();
-    let ready = health.iter().all(|part| part.ok);
+    let ready = is_ready(&health);
     let state = if ready { "ready" } else { "not ready" };
     let title = format!("TrunkFS {}: {state}", about.nfs);
     let points = history.points();
@@ -53,6 +54,7 @@ pub(super) fn page(
         charts(&points),
         share_table(shares),
         client_table(&clients),
+        locks::section_of(subject.locks().as_ref()),
         slow_table(&slow),
         job_table(&subject.maintenance()),
         configuration(&about),

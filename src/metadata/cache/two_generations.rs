@@ -6,7 +6,7 @@ use std::hash::{BuildHasher, Hash};
 /// Keeps the keys that were put last: when the newer generation is full, it becomes the older, which is
 /// dropped.
 #[derive(Debug)]
-pub(super) struct TwoGenerationMap<K, V, S> {
+pub(in crate::metadata) struct TwoGenerationMap<K, V, S> {
     newer: HashMap<K, V, S>,
     older: HashMap<K, V, S>,
     most: usize,
@@ -14,15 +14,15 @@ pub(super) struct TwoGenerationMap<K, V, S> {
 
 impl<K: Hash + Eq, V, S: BuildHasher + Default> TwoGenerationMap<K, V, S> {
     /// A map of `most` keys.
-    pub(super) fn new(most: usize) -> Self {
+    pub(in crate::metadata) fn new(most: usize) -> Self {
         Self { newer: HashMap::default(), older: HashMap::default(), most }
     }
 
-    pub(super) fn get(&self, key: &K) -> Option<&V> {
+    pub(in crate::metadata) fn get(&self, key: &K) -> Option<&V> {
         self.newer.get(key).or_else(|| self.older.get(key))
     }
 
-    pub(super) fn put(&mut self, key: K, value: V) {
+    pub(in crate::metadata) fn put(&mut self, key: K, value: V) {
         if self.newer.len() >= self.most / 2 {
             self.older = std::mem::take(&mut self.newer);
         }

@@ -20,6 +20,11 @@
 //! way, not yet merged with the owner's other ranges, and named by its cookie. The client's word ends it:
 //! [`Locks::settle`] for its answer to a callback, [`Locks::lock`] for its poll, [`Locks::unlock`] and
 //! [`Locks::cancel_lock`] of the very range.
+//!
+//! A client takes a callback from the address alone that it has called. So waiters belong to whichever process
+//! has that address: one that finds that it has lost the address gives a reservation back
+//! ([`Locks::hand_over`]), and one that has it takes the waiters of processes that have ended
+//! ([`Locks::take_over`]).
 
 mod names;
 mod range;
@@ -27,16 +32,17 @@ pub(super) mod table;
 mod types;
 mod wakes;
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 pub(super) use self::names::{is_name_of, only_name};
 pub(super) use self::wakes::Wakes;
 pub use range::{LockRange, RangeTooLarge};
 pub use types::{
-    Cancelled, Freed, LockBytes, LockClient, LockFilter, LockHolder, LockKind, LockLimits,
-    LockOutcome, LockOwner, LockRecord, LockRequest, LockStanding, LockTotals, Reservation,
-    ReservationCookie, Settled, ShareOutcome, ShareRequest, Tidied, Transport, Unlocked, WaitHow,
-    WhichClients,
+    Cancelled, Freed, LockBytes, LockClient, LockClientUse, LockFilter, LockHolder, LockKind,
+    LockLimits, LockOutcome, LockOwner, LockRecord, LockRequest, LockStanding, LockTotals,
+    QuietClient, Reservation, ReservationCookie, Settled, ShareOutcome, ShareRequest, Tidied,
+    Transport, Unlocked, WaitHow, WhichClients,
 };
 
 use super::Error;
@@ -107,8 +113,32 @@ pub trait Locks: LockRecords {
         accepted: bool,
     ) -> Result<Settled, Error>;
 
+    /// The addresses of ours that calls came to which wait, or have a reservation, by processes that have
+    /// ended or given them up; up to some dozen. Another process may take them over meanwhile.
+    async fn abandoned(&self, call: &Call) -> Result<Vec<IpAddr>, Error>;
+
+    /// Makes this process the one of abandoned waiters whose calls came to one of `locals`, which wakes it
+    /// for them. Such reservations become locks, since their clients may have heard of them; the answer has
+    /// them, so that clients that have not are told, whatever they say to it. A repeat after a lost answer
+    /// has none: those clients find out by their polls.
+    async fn take_over(&self, call: &Call, locals: &[IpAddr]) -> Result<Vec<Reservation>, Error>;
+
+    /// Makes a reservation, of which its client has not heard, a waiter again, of no process.
+    async fn hand_over(&self, call: &Call, cookie: ReservationCookie) -> Result<(), Error>;
+
+    /// Addresses of clients that have something and have not been seen for `quiet`, at most `limit`.
+    async fn quiet_clients(
+        &self,
+        call: &Call,
+        quiet: Duration,
+        limit: usize,
+    ) -> Result<Vec<QuietClient>, Error>;
+
+    /// The clients of an address are seen, as by a lock call.
+    async fn clients_seen(&self, call: &Call, address: IpAddr) -> Result<(), Error>;
+
     /// Frees the locks, waiters, reservations and share reservations of clients that have rebooted
-    /// (SM_NOTIFY) or say so themselves (FREE_ALL). A store may do so in portions of some hundred files, each
+    /// (SM_NOTIFY), say so themselves (FREE_ALL), or have been silent. A store may do so in portions of some hundred files, each
     /// wholly or not at all; a repeat frees the rest.
     async fn free_client(&self, call: &Call, which: &WhichClients) -> Result<Freed, Error>;
 
@@ -126,8 +156,14 @@ pub trait Locks: LockRecords {
     ) -> Result<(), Error>;
 
     /// Drops waiters that no poll has asked for in `unseen`, merges the reservations of processes that have
-    /// ended, and forgets clients that have had nothing for a day. To be called every minute or so.
-    async fn tidy_locks(&self, call: &Call, unseen: Duration) -> Result<Tidied, Error>;
+    /// ended, drops those that have been unconfirmed for so long, where there is such a limit, and forgets
+    /// clients that have had nothing for a day. To be called every minute or so.
+    async fn tidy_locks(
+        &self,
+        call: &Call,
+        unseen: Duration,
+        unconfirmed: Option<Duration>,
+    ) -> Result<Tidied, Error>;
 }
 
 /// What administrators see and do, also while another process serves the store.
@@ -145,6 +181,9 @@ pub trait LockRecords: std::fmt::Debug + Send + Sync + 'static {
     /// Frees whatever the filter takes. [`Error::Invalid`] for a filter without a file or an address. The
     /// clients are not told.
     async fn break_locks(&self, filter: &LockFilter) -> Result<Freed, Error>;
+
+    /// What each client has, those with the most first, at most `limit`.
+    async fn lock_clients(&self, limit: usize) -> Result<Vec<LockClientUse>, Error>;
 
     /// How much there is of everything.
     async fn lock_totals(&self) -> Result<LockTotals, Error>;

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use uuid::Uuid;
 
@@ -221,6 +222,9 @@ pub enum WhichClients {
     /// other's first label; any name, where the address has but one on record. Rows that were taken under
     /// `state` stay.
     Rebooted { address: IpAddr, name: LockBytes, state: i32 },
+    /// `locks.expire_after`: the clients of this address, where none of them has been seen for so long; the
+    /// store looks at that when it frees.
+    Silent { address: IpAddr, silent: Duration },
 }
 
 /// What was freed.
@@ -266,6 +270,30 @@ pub struct Tidied {
     pub merged: u64,
     /// Clients forgotten.
     pub clients: u64,
+    /// Reservations dropped that were unconfirmed for too long.
+    pub unconfirmed: u64,
+}
+
+/// A client that has something and has not been seen for some time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QuietClient {
+    pub address: IpAddr,
+    /// The addresses of ours, or the names that stand for them, that its calls came to.
+    pub servers: Vec<Arc<str>>,
+}
+
+/// What a client has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LockClientUse {
+    pub client: Arc<LockClient>,
+    pub locks: u64,
+    pub waiters: u64,
+    pub reservations: u64,
+    pub shares: u64,
+    /// When the oldest of them was taken, or began to wait.
+    pub oldest: Timestamp,
+    /// The client's last lock call, to the minute.
+    pub seen: Timestamp,
 }
 
 /// Which records are meant: those that have all that is given.

@@ -1,5 +1,6 @@
 //! Locks in memory: the table under the one lock of the store.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use parking_lot::MutexGuard;
@@ -7,10 +8,10 @@ use parking_lot::MutexGuard;
 use super::MemoryStore;
 use super::state::MemoryTables;
 use crate::metadata::{
-    Cancelled, Error, Freed, LockBytes, LockClient, LockFilter, LockHolder, LockKind, LockLimits,
-    LockOutcome, LockOwner, LockRange, LockRecord, LockRecords, LockRequest, LockTotals, Locks,
-    Reservation, ReservationCookie, Settled, ShareOutcome, ShareRequest, Tidied, Unlocked, WaitHow,
-    WhichClients,
+    Cancelled, Error, Freed, LockBytes, LockClient, LockClientUse, LockFilter, LockHolder,
+    LockKind, LockLimits, LockOutcome, LockOwner, LockRange, LockRecord, LockRecords, LockRequest,
+    LockTotals, Locks, QuietClient, Reservation, ReservationCookie, Settled, ShareOutcome,
+    ShareRequest, Tidied, Unlocked, WaitHow, WhichClients,
 };
 use crate::types::{Call, ObjectId, Timestamp};
 
@@ -142,9 +143,41 @@ impl Locks for MemoryStore {
         }))
     }
 
+    async fn abandoned(&self, call: &Call) -> Result<Vec<IpAddr>, Error> {
+        Ok(self.admit_call(call)?.locks.abandoned())
+    }
+
+    async fn take_over(&self, call: &Call, locals: &[IpAddr]) -> Result<Vec<Reservation>, Error> {
+        Ok(self.change_locks(&mut *self.admit_call(call)?, |tables| {
+            tables.locks.take_over(Timestamp::now(), locals)
+        }))
+    }
+
+    async fn hand_over(&self, call: &Call, cookie: ReservationCookie) -> Result<(), Error> {
+        self.change_locks(&mut *self.admit_call(call)?, |tables| tables.locks.hand_over(cookie));
+        Ok(())
+    }
+
+    async fn quiet_clients(
+        &self,
+        call: &Call,
+        quiet: Duration,
+        limit: usize,
+    ) -> Result<Vec<QuietClient>, Error> {
+        Ok(self.admit_call(call)?.locks.quiet_clients(Timestamp::now(), quiet, limit))
+    }
+
+    async fn clients_seen(&self, call: &Call, address: IpAddr) -> Result<(), Error> {
+        self.change_locks(&mut *self.admit_call(call)?, |tables| {
+            tables.locks.clients_seen(Timestamp::now(), address);
+        });
+        Ok(())
+    }
+
     async fn free_client(&self, call: &Call, which: &WhichClients) -> Result<Freed, Error> {
-        Ok(self
-            .change_locks(&mut *self.admit_call(call)?, |tables| tables.locks.free_client(which)))
+        Ok(self.change_locks(&mut *self.admit_call(call)?, |tables| {
+            tables.locks.free_client(Timestamp::now(), which)
+        }))
     }
 
     async fn share_file(&self, call: &Call, request: &ShareRequest) -> Result<ShareOutcome, Error> {
@@ -167,13 +200,18 @@ impl Locks for MemoryStore {
         Ok(())
     }
 
-    async fn tidy_locks(&self, call: &Call, unseen: Duration) -> Result<Tidied, Error> {
+    async fn tidy_locks(
+        &self,
+        call: &Call,
+        unseen: Duration,
+        unconfirmed: Option<Duration>,
+    ) -> Result<Tidied, Error> {
         Ok(self.change_locks(&mut *self.admit_call(call)?, |tables| {
             let files = tables.locks.to_search();
             let mut gone = files.clone();
             gone.retain(|file| !tables.objects.contains_key(file));
             tables.locks.searched(&files, &gone);
-            tables.locks.tidy(Timestamp::now(), unseen)
+            tables.locks.tidy(Timestamp::now(), unseen, unconfirmed)
         }))
     }
 }
@@ -192,6 +230,10 @@ impl LockRecords for MemoryStore {
 
     async fn break_locks(&self, filter: &LockFilter) -> Result<Freed, Error> {
         self.change_locks(&mut *self.open()?, |tables| tables.locks.break_locks(filter))
+    }
+
+    async fn lock_clients(&self, limit: usize) -> Result<Vec<LockClientUse>, Error> {
+        Ok(self.open()?.locks.lock_clients(limit))
     }
 
     async fn lock_totals(&self) -> Result<LockTotals, Error> {

@@ -40,6 +40,11 @@ pub(super) struct Attempt {
 }
 
 impl Attempt {
+    /// The objects that are to be changed.
+    pub(super) fn objects(&self) -> impl Iterator<Item = ObjectId> {
+        self.objects.iter().copied()
+    }
+
     /// Before the decision is made again on values that have changed meanwhile.
     pub(super) fn decide_again(&mut self, cx: &Context) -> Result<(), Error> {
         self.decisions += 1;

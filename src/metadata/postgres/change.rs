@@ -4,17 +4,24 @@
 
 use super::PostgresStore;
 use super::attempt::Attempt;
+use super::batches::{Kind, Known, Operation};
 use super::execute::{Argument, Mutation, Reply, Verdict};
 use super::read::{View, lies_under};
 use super::rows::damaged;
 use crate::metadata::{Answer, Error, Refusal, Share};
-use crate::types::{Attributes, Context, ObjectId};
+use crate::types::{Attributes, Context, Name, ObjectId};
+
+/// The most decisions of a change in batches.
+const DECISIONS: usize = 3;
 
 /// The statement that reads the objects of a decision.
 #[derive(Debug)]
 pub(super) struct Prefetch {
     pub(super) statement: &'static str,
     pub(super) arguments: Vec<Argument>,
+    /// The same for a read that is merged with others, where the change may be carried out in a batch: an
+    /// object, and a name in it.
+    pub(super) merged: Option<(ObjectId, Option<Name>)>,
 }
 
 /// The next step of an operation.
@@ -24,6 +31,8 @@ pub(super) enum Step<R> {
     Answer(R),
     /// The call, and the objects that a refusal shows from now on.
     Call(Mutation, Box<Attributes>, Option<Box<Attributes>>),
+    /// The same for what may be carried out in a batch. A refusal shows the first known object.
+    Operation(Operation, Known),
     /// The refusal of a directory's move: with [`Error::Invalid`] where the new parent, the first, lies below
     /// the directory.
     Refuse(Refusal, ObjectId, ObjectId),
@@ -41,9 +50,76 @@ impl PostgresStore {
         answer: fn(Reply) -> Result<R, Error>,
     ) -> Answer<R> {
         let share = self.share(cx).await?;
+        let under_way = self.batches.begin();
+        if let Some(merged) = &prefetch.merged
+            && self.may_batch(&under_way, &objects)
+        {
+            let changing = self.change_together(cx, &share, objects, merged, &decide, answer);
+            if let Some(answer) = Box::pin(changing).await {
+                return answer;
+            }
+        }
         let mut attempt = self.attempt(objects);
         let answer = self.change_in(cx, &mut attempt, &share, prefetch, decide, answer).await;
         self.durable(cx, attempt, answer).await
+    }
+
+    /// Decides on merged reads, and has the change carried out in a batch. `None` where it is to take its own
+    /// way.
+    async fn change_together<R, const N: usize>(
+        &self,
+        cx: &Context,
+        share: &Share,
+        objects: [ObjectId; N],
+        (object, name): &(ObjectId, Option<Name>),
+        decide: &impl Fn(View, &Share) -> Answer<Step<R>>,
+        answer: fn(Reply) -> Result<R, Error>,
+    ) -> Option<Answer<R>> {
+        let mut attempt = self.attempt(objects);
+        attempt.unflushed = true;
+        // Nothing is refused, and nothing shown, by what is remembered.
+        let seen = self.batches.seen(share, *object).map(|seen| decide(View::seen(seen), share));
+        let (mut step, mut is_read) = match seen {
+            Some(Ok(step @ Step::Operation(Operation { kind: Kind::Make | Kind::Set, .. }, _))) => {
+                (Ok(step), false)
+            }
+            _ => match self.merged(cx, share, *object, name.as_ref()).await {
+                Ok(read) => (decide(read?.value, share), true),
+                Err(error) => return Some(Err(error.into())),
+            },
+        };
+        for _ in 0..DECISIONS {
+            let (operation, known) = match step {
+                Ok(Step::Operation(operation, known)) => (operation, known),
+                Ok(Step::Answer(done)) => return Some(self.durable(cx, attempt, Ok(done)).await),
+                Err(refusal) => return Some(self.durable(cx, attempt, Err(refusal)).await),
+                Ok(Step::Call(..) | Step::Refuse(..)) => return None,
+            };
+            let kind = operation.kind;
+            let first = is_read.then(|| known.place.clone());
+            let refuse = |error| Refusal { error, first, second: None };
+            let reply = match self.in_batch(cx, share, operation, Some(known)).await {
+                Ok(reply) => reply?,
+                Err(error) => return Some(Err(refuse(error))),
+            };
+            match reply.verdict {
+                Verdict::Done => return Some(answer(reply).map_err(Refusal::from)),
+                // Of those that are decided on at the same time one succeeds: they go one after the other.
+                Verdict::Again if kind == Kind::Set => {
+                    self.batches.avoid(std::iter::once(*object));
+                    return None;
+                }
+                Verdict::Again => step = decide(reply.into_view(), share),
+                verdict @ (Verdict::NotEmpty
+                | Verdict::Loop
+                | Verdict::Superseded
+                | Verdict::Gone) => {
+                    return Some(Err(refuse(unexpected(verdict))));
+                }
+            }
+            (attempt.unflushed, is_read) = (false, true);
+        }
+        None
     }
 
     async fn change_in<R>(
@@ -62,6 +138,7 @@ impl PostgresStore {
             let (mutation, first, second) = match decide(view, share)? {
                 Step::Answer(answer) => return Ok(answer),
                 Step::Call(mutation, first, second) => (mutation, first, second),
+                Step::Operation(operation, known) => (operation.alone(), known.place, None),
                 Step::Refuse(refusal, to, directory) => {
                     let error = match lies_under(self, cx, attempt, to, directory).await {
                         Ok(true) => Error::Invalid,

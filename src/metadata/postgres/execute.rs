@@ -107,21 +107,30 @@ impl<T> Read<T> {
 
 /// A connection, and the rows that a statement on it gave. The connection goes back to the pool where the
 /// caller is gone.
-type Executed = Result<(Pooled, Vec<Row>), PostgresError>;
+pub(super) type Executed = Result<(Pooled, Vec<Row>), PostgresError>;
 /// The same of a mutation, with the passes of its attempt where the decision is to be made again.
 type Sent = Result<(Pooled, Vec<Row>, Vec<Pass>), PostgresError>;
 
 impl Reply {
-    fn from_rows(rows: &[Row], fsid: Fsid) -> Result<Self, Error> {
+    pub(super) fn of(verdict: Verdict, objects: Vec<Option<Stored>>) -> Self {
+        Self { verdict, objects: objects.into_iter() }
+    }
+
+    pub(super) fn from_rows(rows: &[Row], fsid: Fsid) -> Result<Self, Error> {
         let first = rows.first().ok_or_else(|| rows::damaged("a function gave no answer"))?;
         let verdict = Verdict::from_number(rows::number(first)?)?;
         let objects: Result<Vec<_>, _> = rows.iter().map(|row| rows::object(row, fsid)).collect();
-        Ok(Self { verdict, objects: objects?.into_iter() })
+        Ok(Self::of(verdict, objects?))
     }
 
     /// The present values of what a decision rests on, by the places that [`View`] has for them.
     pub(super) fn into_view(self) -> View {
         View::of(self.objects)
+    }
+
+    /// The objects that were not taken yet.
+    pub(super) fn objects(&self) -> &[Option<Stored>] {
+        self.objects.as_slice()
     }
 
     /// The next object, where there is one.
@@ -134,9 +143,9 @@ impl Reply {
         self.next_if_there().ok_or_else(|| rows::damaged("an answer lacks an object"))
     }
 
-    /// The next object before, and behind it the same object after.
+    /// The next object before, where that is known, and behind it the same object after.
     pub(super) fn change(&mut self) -> Result<Change, Error> {
-        Ok(Change { before: self.next()?, after: self.next()? })
+        Ok(Change { before: self.next_if_there(), after: self.next()? })
     }
 }
 
@@ -347,6 +356,9 @@ impl PostgresStore {
                 }
                 Err(failure) => failure,
             };
+            if matches!(failure, PostgresError::Transient(_)) {
+                self.batches.avoid(attempt.objects());
+            }
             let failure = match failure {
                 PostgresError::NotJoined(source) => match self.enter(cx, attempt, source).await? {
                     Ok(()) => continue,
@@ -420,7 +432,7 @@ impl PostgresStore {
 
 /// Claims a writer slot for a connection that has none, or one of an earlier generation. Nothing is applied
 /// where it fails.
-async fn claimed(
+pub(super) async fn claimed(
     mut connection: Pooled,
     generation: u64,
     instance: Uuid,
@@ -493,20 +505,33 @@ async fn send(
     let Ticket { share, slot, batch } = ticket;
     let mut arguments: Vec<&(dyn ToSql + Sync)> = vec![&slot.number, &slot.epoch, &batch, &share.0];
     arguments.extend(borrowed(&mutation.arguments));
+    let answered = |done: Option<&[Row]>| match done {
+        Some(rows) if is_again(rows) => {}
+        // The next change of the objects need not wait for the disk.
+        Some(_) => passes.clear(),
+        // Of a lock that was waited for in vain, among others.
+        None => passes.iter().for_each(Pass::narrow),
+    };
+    let (connection, rows) = flushed(connection, mutation.statement, &arguments, answered).await?;
+    Ok((connection, rows, passes))
+}
+
+/// Runs a statement that changes something, with [`FLUSH`] right behind it. `answered` gets its rows before
+/// they are durable, or nothing where it has failed.
+pub(super) async fn flushed(
+    connection: Pooled,
+    statement: &'static str,
+    arguments: &[&(dyn ToSql + Sync)],
+    answered: impl FnOnce(Option<&[Row]>),
+) -> Executed {
     let client = &connection.client;
     let call = async {
         let prepare = |statement| client.prepare_cached(statement);
-        let prepared = prepare(mutation.statement).await.map_err(PostgresError::in_flight)?;
+        let prepared = prepare(statement).await.map_err(PostgresError::in_flight)?;
         let flush = prepare(FLUSH).await.map_err(PostgresError::in_flight)?;
         let answer = async {
-            let done = client.query(&prepared, &arguments).await;
-            match &done {
-                Ok(rows) if is_again(rows) => {}
-                // The next change of the objects need not wait for the disk.
-                Ok(_) => passes.clear(),
-                // Of a lock that was waited for in vain, among others.
-                Err(_) => passes.iter().for_each(Pass::narrow),
-            }
+            let done = client.query(&prepared, arguments).await;
+            answered(done.as_deref().ok());
             done
         };
         // Polled in this order, both leave in one flight.
@@ -518,8 +543,8 @@ async fn send(
     };
     let began = Instant::now();
     let outcome = bounded(connection.call_limit, call).await;
-    connection.statements.count(mutation.statement, began.elapsed());
-    give_back(connection, outcome).map(|(connection, rows)| (connection, rows, passes))
+    connection.statements.count(statement, began.elapsed());
+    give_back(connection, outcome)
 }
 
 /// Whether an answer's verdict is [`Verdict::Again`].

@@ -1,14 +1,13 @@
 //! What writes leave behind: sizes, times, and the announcement that a gap is zeroed. One round trip each.
 
 use super::PostgresStore;
+use super::batches::{Kind, Operation};
 use super::change::unexpected;
 use super::execute::{Mutation, Verdict, arguments};
 use super::read::getattr;
 use crate::metadata::{Answer, Change, Error, Flush, FlushOutcome, Refusal, ZeroingOutcome};
 use crate::types::{ContentRef, Context, ObjectId};
 
-const RECORD: &str = "SELECT * FROM record_write($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, \
-     $14, $15, $16)";
 const ZERO: &str = "SELECT * FROM begin_zeroing($1, $2, $3, $4, $5, $6, $7)";
 
 pub(super) async fn flush(
@@ -30,27 +29,35 @@ pub(super) async fn flush(
         }
         return Err(Refusal::of(Error::TooLarge, &present));
     }
-    let mutation = Mutation {
-        statement: RECORD,
-        recorded: None,
-        made: None,
-        arguments: arguments![
-            file.0,
-            flush.atime.map(|atime| atime.0),
-            written.map(|written| written.content.id.0),
-            written.map(|written| written.content.version.0),
-            written.map(|written| written.end.cast_signed()),
-            written.map(|written| written.mtime.0),
-            written.map(|written| written.mtime_version),
-            written.map(|written| written.ctime.0),
-            written.map(|written| written.clear_mode.cast_signed()),
-            written.map(|written| written.replaced_mtime.0),
-            written.map(|written| i64::try_from(written.used).unwrap_or(i64::MAX)),
-            written.map(|written| written.seen.0),
-        ],
+    let operation = Operation {
+        kind: Kind::Record,
+        place: file.0,
+        atime: flush.atime.map(|atime| atime.0),
+        content: written.map(|written| written.content.id.0),
+        version: written.map(|written| written.content.version.0),
+        size: written.map(|written| written.end.cast_signed()),
+        mtime: written.map(|written| written.mtime.0),
+        mtime_version: written.map(|written| written.mtime_version),
+        ctime: written.map(|written| written.ctime.0),
+        mode: written.map(|written| written.clear_mode.cast_signed()),
+        replaced_mtime: written.map(|written| written.replaced_mtime.0),
+        used: written.map(|written| i64::try_from(written.used).unwrap_or(i64::MAX)),
+        seen: written.map(|written| written.seen.0),
+        ..Operation::default()
     };
-    let mut attempt = store.attempt([file]);
-    let mut reply = store.mutate(cx, &mut attempt, share.fsid, mutation).await?;
+    let under_way = store.batches.begin();
+    let reply = if store.may_batch(&under_way, &[file]) {
+        store.in_batch(cx, &share, operation.clone(), None).await?
+    } else {
+        None
+    };
+    let mut reply = match reply {
+        Some(reply) => reply,
+        None => {
+            let mut attempt = store.attempt([file]);
+            store.mutate(cx, &mut attempt, share.fsid, operation.alone()).await?
+        }
+    };
     match reply.verdict {
         Verdict::Done => Ok(FlushOutcome::Recorded(reply.change()?)),
         Verdict::Superseded => Ok(FlushOutcome::Superseded(reply.next()?)),

@@ -22,6 +22,7 @@ pub(super) async fn link(
     let prefetch = Prefetch {
         statement: LOOK_LINK,
         arguments: arguments![directory.0, cx.share.0, name.as_bytes().to_vec(), object.0],
+        merged: None,
     };
     let decide = |mut view: View, share: &Share| {
         let (object, parent) = decide::pair(view.attributes(2), view.attributes(0))?;

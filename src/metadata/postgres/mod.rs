@@ -7,6 +7,7 @@
 
 mod alone;
 mod attempt;
+mod batches;
 mod change;
 mod change_log;
 mod check;
@@ -18,6 +19,8 @@ mod dedicated;
 mod dump;
 mod error;
 mod execute;
+#[cfg(test)]
+mod explore;
 mod flush;
 mod gates;
 mod grants;
@@ -58,6 +61,7 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use self::alone::{Alone, Overlay};
+use self::batches::Batches;
 use self::change_log::Pruning;
 use self::consumption::Consumption;
 use self::error::PostgresError;
@@ -79,7 +83,7 @@ use super::{
     MetadataStore, Namespace, Page, Removed, Renamed, Replayed, SetAttributes, SettingDone, Share,
     ShareSpec, Sole, StorePlace, Summary, Usage, ZeroingOutcome,
 };
-use crate::counters::{Measured, Readings};
+use crate::counters::{Level, Measured, Readings};
 use crate::types::{
     Attributes, ContentRef, Context, Cookie, DeviceNumbers, FileType, Name, ObjectId, Phase,
     Replay, ShareId, SymlinkTarget,
@@ -96,6 +100,7 @@ pub struct PostgresStore {
     readers: Arc<Readers>,
     index: Arc<ReadIndex>,
     gates: Gates,
+    batches: Arc<Batches>,
     shares: Arc<KnownShares>,
     usages: Usages,
     /// What its connections call themselves in their writer slots.
@@ -146,6 +151,7 @@ impl PostgresStore {
         let server = settings.presence == Presence::Server;
         let consumption = server.then(|| Consumption::start(&pool));
         let gates = Gates::new(pool.most_mutations());
+        let batches = Batches::new(&pool, &lease);
         let usages = Usages::new();
         let readers = Readers::new();
         let index = ReadIndex::new(&settings, Arc::clone(&lease), Arc::clone(&alone.cache));
@@ -157,6 +163,7 @@ impl PostgresStore {
             readers,
             index,
             gates,
+            batches,
             shares,
             usages,
             instance,
@@ -197,6 +204,12 @@ impl PostgresStore {
         self.alone.is_writing() && self.lease.is_licensed()
     }
 
+    /// Names where it is said how many clients the server has, for those who list servers. The first one
+    /// counts.
+    pub fn count_clients(&self, level: Level) {
+        self.lease.count_clients(level);
+    }
+
     /// Whether reads that arrive together are answered from memory while other servers use the database too.
     #[must_use]
     pub fn is_polling(&self) -> bool {
@@ -232,6 +245,7 @@ impl Measured for PostgresStore {
         self.pool.read(to);
         self.alone.cache.read(to);
         self.usages.read(to);
+        self.batches.read(to);
         let help = "1 while this server is alone with the database and decides changes itself";
         to.level("trunkfs_postgres_alone", help, &[], u64::from(self.is_alone()));
         let help = "Servers that use the database, this one among them, and tools that change rows";

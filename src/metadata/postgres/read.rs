@@ -154,6 +154,11 @@ impl View {
         view
     }
 
+    /// An object alone.
+    pub(super) fn seen(object: Attributes) -> Self {
+        Self::of(std::iter::once(Some(Stored { attributes: object, verifier: None })))
+    }
+
     /// Takes an object out.
     pub(super) fn take(&mut self, number: usize) -> Option<Stored> {
         self.0.get_mut(number).and_then(Option::take)

@@ -1,6 +1,7 @@
 //! REMOVE and RMDIR.
 
 use super::PostgresStore;
+use super::batches::{Kind, Known, Operation, guard_of};
 use super::change::{Prefetch, Step, guard};
 use super::execute::{Mutation, arguments};
 use super::read::{LOOKUP, View};
@@ -9,10 +10,7 @@ use crate::metadata::decide::{self, RemoveKind};
 use crate::metadata::{Answer, Removed, Replaced, Share};
 use crate::types::{Context, Name, ObjectId};
 
-const REMOVE: &str = "SELECT * FROM remove_name($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
 const RMDIR: &str = "SELECT * FROM remove_directory($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
-const RECORDED_REMOVE: &str =
-    recorded!("remove_name($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)", "$11", "$12", "$13");
 const RECORDED_RMDIR: &str =
     recorded!("remove_directory($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)", "$11", "$12", "$13");
 
@@ -26,17 +24,28 @@ pub(super) async fn remove(
     let prefetch = Prefetch {
         statement: LOOKUP,
         arguments: arguments![parent.0, cx.share.0, name.as_bytes().to_vec()],
+        merged: (kind == RemoveKind::Other).then(|| (parent, Some(name.clone()))),
     };
     let decide = |mut view: View, _: &Share| {
         let parent = decide::directory(view.attributes(0))?;
         let object = decide::remove(cx, &parent, view.attributes(1), kind)?;
-        let (statement, recorded) = match kind {
-            RemoveKind::Directory => (RMDIR, RECORDED_RMDIR),
-            RemoveKind::Other => (REMOVE, RECORDED_REMOVE),
-        };
+        if kind == RemoveKind::Other {
+            let operation = Operation {
+                kind: Kind::Remove,
+                now: cx.now.0,
+                place: parent.id.0,
+                name: name.as_bytes().to_vec(),
+                guard: guard_of(&parent),
+                object: Some(object.id.0),
+                uid: Some(object.uid.into()),
+                ..Operation::default()
+            };
+            let known = Known { place: Box::new(parent), object: Box::new(object) };
+            return Ok(Step::Operation(operation, known));
+        }
         let mutation = Mutation {
-            statement,
-            recorded: Some(recorded),
+            statement: RMDIR,
+            recorded: Some(RECORDED_RMDIR),
             made: None,
             arguments: arguments![
                 cx.now.0,

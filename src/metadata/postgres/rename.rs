@@ -35,6 +35,7 @@ pub(super) async fn rename(
             to.0,
             to_name.as_bytes().to_vec(),
         ],
+        merged: None,
     };
     let decide = |mut view: View, _: &Share| {
         let directories = decide::pair(view.attributes(0), view.attributes(2))?;

@@ -12,7 +12,7 @@ use crate::metadata::{Error, Server};
 const SERVERS: &str = "
     SELECT i.instance, i.host, i.pid, i.address, i.version, l.holder IS NOT DISTINCT FROM i.instance,
            extract(epoch FROM i.started)::float8,
-           extract(epoch FROM clock_timestamp() - i.seen)::float8, i.ahead
+           extract(epoch FROM clock_timestamp() - i.seen)::float8, i.ahead, i.clients
       FROM instances i CROSS JOIN lease l
      ORDER BY i.started, i.instance";
 
@@ -48,6 +48,7 @@ async fn list(settings: &Settings) -> Result<Vec<Server>, PostgresError> {
             since: column(row, 6)?,
             silent: Duration::try_from_secs_f64(silent.max(0.0)).unwrap_or(Duration::MAX),
             ahead: column(row, 8)?,
+            clients: column::<Option<i32>>(row, 9)?.and_then(|count| u32::try_from(count).ok()),
         })
     };
     rows.iter().map(server).collect::<Result<_, Error>>().map_err(PostgresError::Refused)

@@ -1,22 +1,13 @@
 //! SETATTR.
 
 use super::PostgresStore;
-use super::change::{Prefetch, Step, guard};
-use super::execute::{Mutation, arguments};
+use super::batches::{Kind, Known, Operation, guard_of};
+use super::change::{Prefetch, Step};
+use super::execute::arguments;
 use super::read::{GETATTR, View};
-use super::replies::recorded;
-use crate::metadata::{Answer, SetAttributes, SetTime, SettingDone, Share, decide};
+use super::rows::damaged;
+use crate::metadata::{Answer, Change, SetAttributes, SetTime, SettingDone, Share, decide};
 use crate::types::{Context, ObjectId};
-
-const SET: &str = "SELECT * FROM set_attributes($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, \
-                   $14, $15, $16)";
-const RECORDED_SET: &str = recorded!(
-    "set_attributes($1, $2, $3, $4, $5, $6, $7, $8, \
-     $9, $10, $11, $12, $13, $14, $15, $16)",
-    "$17",
-    "$18",
-    "$19"
-);
 
 pub(super) async fn setattr(
     store: &PostgresStore,
@@ -24,34 +15,38 @@ pub(super) async fn setattr(
     object: ObjectId,
     set: &SetAttributes,
 ) -> Answer<SettingDone> {
-    let prefetch = Prefetch { statement: GETATTR, arguments: arguments![object.0, cx.share.0] };
+    let prefetch = Prefetch {
+        statement: GETATTR,
+        arguments: arguments![object.0, cx.share.0],
+        merged: Some((object, None)),
+    };
     let decide = |mut view: View, share: &Share| {
         let found = view.attributes(0);
         let done = SettingDone::of(decide::setattr(cx, found, set, &share.capabilities)?);
-        let (before, after) = (done.change.before, done.change.after);
+        let Change { before: Some(before), after } = done.change else {
+            return Err(damaged("a decision lacks the object before").into());
+        };
         let explicit_mtime = set.mtime != SetTime::Keep;
         let sets_mtime = explicit_mtime || set.size.is_some();
         let new_content = after.content.filter(|_| done.freed.is_some());
-        let mutation = Mutation {
-            statement: SET,
-            recorded: Some(RECORDED_SET),
-            made: None,
-            arguments: arguments![
-                cx.now.0,
-                before.id.0,
-                guard(&before),
-                (set.guard.is_some() || set.content.is_some()).then_some(before.ctime.0),
-                after.mode.cast_signed(),
-                i64::from(after.uid),
-                i64::from(after.gid),
-                set.size.map(u64::cast_signed),
-                (set.atime != SetTime::Keep).then_some(after.atime.0),
-                sets_mtime.then_some(after.mtime.0),
-                explicit_mtime,
-                new_content.map(|content| content.id.0),
-            ],
+        let operation = Operation {
+            kind: Kind::Set,
+            now: cx.now.0,
+            place: before.id.0,
+            guard: guard_of(&before),
+            ctime: (set.guard.is_some() || set.content.is_some()).then_some(before.ctime.0),
+            mode: Some(after.mode.cast_signed()),
+            uid: Some(after.uid.into()),
+            gid: Some(after.gid.into()),
+            size: set.size.map(u64::cast_signed),
+            atime: (set.atime != SetTime::Keep).then_some(after.atime.0),
+            mtime: sets_mtime.then_some(after.mtime.0),
+            explicit_mtime,
+            content: new_content.map(|content| content.id.0),
+            ..Operation::default()
         };
-        Ok(Step::Call(mutation, Box::new(before), None))
+        let known = Known { place: Box::new(before), object: Box::new(after) };
+        Ok(Step::Operation(operation, known))
     };
     store
         .change(cx, [object], prefetch, decide, |mut reply| Ok(SettingDone::of(reply.change()?)))

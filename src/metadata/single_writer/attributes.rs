@@ -48,7 +48,7 @@ pub(in crate::metadata) fn flush<T: Tables>(
         after.atime = before.atime.max(atime);
     }
     tables.put(&after)?;
-    Ok(FlushOutcome::Recorded(Change { before, after }))
+    Ok(FlushOutcome::Recorded(Change { before: Some(before), after }))
 }
 
 pub(in crate::metadata) fn begin_zeroing<T: Tables>(

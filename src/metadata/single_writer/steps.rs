@@ -88,7 +88,7 @@ pub(super) fn entries_changed(directory: &Attributes, now: Timestamp, subdirs: i
     after.ctime = now.after(directory.ctime);
     after.mtime = after.ctime;
     after.nlink = directory.nlink.saturating_add_signed(subdirs);
-    Change { before: directory.clone(), after }
+    Change { before: Some(directory.clone()), after }
 }
 
 /// What an object adds to [`crate::metadata::Usage::bytes`].

@@ -1,6 +1,8 @@
 //! Locks: decided by the writer on its table, with the other changes of its transaction, so that an answer
 //! rests on nothing that is not on the disk.
 
+use std::net::IpAddr;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use rusqlite::{Connection, TransactionBehavior, params};
@@ -15,10 +17,10 @@ use crate::metadata::batch::closed;
 use crate::metadata::locks::table::LockTable;
 use crate::metadata::single_writer::{Outcome, Tables as _};
 use crate::metadata::{
-    Cancelled, Error, Freed, LockBytes, LockClient, LockFilter, LockHolder, LockKind, LockLimits,
-    LockOutcome, LockOwner, LockRange, LockRecord, LockRecords, LockRequest, LockTotals, Locks,
-    Reservation, ReservationCookie, Settled, ShareOutcome, ShareRequest, Tidied, Unlocked, WaitHow,
-    WhichClients,
+    Cancelled, Error, Freed, LockBytes, LockClient, LockClientUse, LockFilter, LockHolder,
+    LockKind, LockLimits, LockOutcome, LockOwner, LockRange, LockRecord, LockRecords, LockRequest,
+    LockTotals, Locks, QuietClient, Reservation, ReservationCookie, Settled, ShareOutcome,
+    ShareRequest, Tidied, Unlocked, WaitHow, WhichClients,
 };
 use crate::types::{Call, ObjectId, ShareId, Timestamp};
 
@@ -56,7 +58,11 @@ impl Writable {
         Ok(self.room()?)
     }
 
-    fn tidy_locks(&mut self, unseen: Duration) -> Outcome<Tidied, Self> {
+    fn tidy_locks(
+        &mut self,
+        unseen: Duration,
+        unconfirmed: Option<Duration>,
+    ) -> Outcome<Tidied, Self> {
         let files = self.locks.to_search();
         let mut gone = Vec::new();
         for file in &files {
@@ -65,7 +71,7 @@ impl Writable {
             }
         }
         self.locks.searched(&files, &gone);
-        Ok(self.locks.tidy(Timestamp::now(), unseen))
+        Ok(self.locks.tidy(Timestamp::now(), unseen, unconfirmed))
     }
 }
 
@@ -151,9 +157,60 @@ impl Locks for SqliteStore {
         self.with_locks(call, settle).await
     }
 
+    async fn abandoned(&self, call: &Call) -> Result<Vec<IpAddr>, Error> {
+        // The writer is not woken for nothing.
+        if !self.locks_left.swap(false, Ordering::AcqRel) {
+            return Ok(Vec::new());
+        }
+        let locals = self.with_locks(call, |tables| Ok(tables.locks.abandoned())).await;
+        if !matches!(&locals, Ok(locals) if locals.is_empty()) {
+            self.locks_left.store(true, Ordering::Release);
+        }
+        locals
+    }
+
+    async fn take_over(&self, call: &Call, locals: &[IpAddr]) -> Result<Vec<Reservation>, Error> {
+        let locals = locals.to_vec();
+        let take =
+            move |tables: &mut Writable| Ok(tables.locks.take_over(Timestamp::now(), &locals));
+        self.with_locks(call, take).await
+    }
+
+    async fn hand_over(&self, call: &Call, cookie: ReservationCookie) -> Result<(), Error> {
+        let hand = move |tables: &mut Writable| {
+            tables.locks.hand_over(cookie);
+            Ok(())
+        };
+        self.with_locks(call, hand).await?;
+        self.locks_left.store(true, Ordering::Release);
+        Ok(())
+    }
+
+    async fn quiet_clients(
+        &self,
+        call: &Call,
+        quiet: Duration,
+        limit: usize,
+    ) -> Result<Vec<QuietClient>, Error> {
+        let look = move |tables: &mut Writable| {
+            Ok(tables.locks.quiet_clients(Timestamp::now(), quiet, limit))
+        };
+        self.with_locks(call, look).await
+    }
+
+    async fn clients_seen(&self, call: &Call, address: IpAddr) -> Result<(), Error> {
+        let see = move |tables: &mut Writable| {
+            tables.locks.clients_seen(Timestamp::now(), address);
+            Ok(())
+        };
+        self.with_locks(call, see).await
+    }
+
     async fn free_client(&self, call: &Call, which: &WhichClients) -> Result<Freed, Error> {
         let which = which.clone();
-        self.with_locks(call, move |tables| Ok(tables.locks.free_client(&which))).await
+        let free =
+            move |tables: &mut Writable| Ok(tables.locks.free_client(Timestamp::now(), &which));
+        self.with_locks(call, free).await
     }
 
     async fn share_file(&self, call: &Call, request: &ShareRequest) -> Result<ShareOutcome, Error> {
@@ -180,8 +237,13 @@ impl Locks for SqliteStore {
         self.with_locks(call, unshare).await
     }
 
-    async fn tidy_locks(&self, call: &Call, unseen: Duration) -> Result<Tidied, Error> {
-        self.with_locks(call, move |tables| tables.tidy_locks(unseen)).await
+    async fn tidy_locks(
+        &self,
+        call: &Call,
+        unseen: Duration,
+        unconfirmed: Option<Duration>,
+    ) -> Result<Tidied, Error> {
+        self.with_locks(call, move |tables| tables.tidy_locks(unseen, unconfirmed)).await
     }
 }
 
@@ -205,6 +267,11 @@ impl LockRecords for SqliteStore {
         let filter = filter.clone();
         let work = move |tables: &mut Writable| Ok(tables.locks.break_locks(&filter)?);
         self.with_locks(&Call::internal(ADMIN_LIMIT), work).await
+    }
+
+    async fn lock_clients(&self, limit: usize) -> Result<Vec<LockClientUse>, Error> {
+        let call = Call::internal(ADMIN_LIMIT);
+        self.with_locks(&call, move |tables| Ok(tables.locks.lock_clients(limit))).await
     }
 
     async fn lock_totals(&self) -> Result<LockTotals, Error> {
@@ -246,6 +313,11 @@ impl LockRecords for SqliteFile {
             Ok(freed)
         })
         .await
+    }
+
+    async fn lock_clients(&self, limit: usize) -> Result<Vec<LockClientUse>, Error> {
+        let path = self.path().to_owned();
+        blocking(move || Ok(table(&reader(&path, MEMORY)?)?.lock_clients(limit))).await
     }
 
     async fn lock_totals(&self) -> Result<LockTotals, Error> {

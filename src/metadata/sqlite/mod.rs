@@ -36,6 +36,7 @@ mod writer;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::thread::JoinHandle;
 
 use parking_lot::Mutex;
@@ -68,7 +69,7 @@ use super::{
 use crate::counters::{Measured, Readings};
 use crate::types::{
     Attributes, ContentRef, Context, Cookie, DeviceNumbers, FileType, Name, ObjectId, Replay,
-    ShareId, SymlinkTarget, Timestamp, Vital,
+    ShareId, SymlinkTarget, Vital,
 };
 
 /// A namespace in a SQLite file. A change is on the disk before its answer, as far as the disk does what
@@ -83,6 +84,8 @@ pub struct SqliteStore {
     wal: Arc<Wal>,
     health: Arc<Health>,
     wakes: Arc<Wakes>,
+    /// Whether there may be waiters and reservations of processes before this one.
+    locks_left: AtomicBool,
     /// Calls that were done before this start.
     earlier: Earlier,
     threads: Mutex<Option<Threads>>,
@@ -142,8 +145,7 @@ impl SqliteStore {
         let version = writer::data_version(&connection).map_err(SqliteError::into_error)?;
         let mut table = LockTable::new(Uuid::new_v4(), settings.lock_limits);
         lock_rows::load(&connection, &mut table).map_err(SqliteError::into_error)?;
-        // Written with the first change: until then every start comes to the same.
-        table.merge_abandoned(Timestamp::now());
+        let locks_left = AtomicBool::new(!table.abandoned().is_empty());
         let writer = Writer {
             queue: queue.clone(),
             cache: cache.clone(),
@@ -171,6 +173,7 @@ impl SqliteStore {
             wal,
             health,
             wakes,
+            locks_left,
             earlier,
             threads: Mutex::new(Some(threads)),
         })

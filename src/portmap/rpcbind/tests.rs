@@ -167,7 +167,7 @@ async fn the_machines_own_lock_manager_and_statd_stay() {
     let mut mappings = mappings("0.0.0.0:2049")[..1].to_vec();
     mappings.extend(own.map(|(program, version)| Mapping { program, version, ..mappings[0] }));
     let elsewhere = fixture.rpcbind().register(&mappings).await.unwrap();
-    assert_eq!(elsewhere, Elsewhere { locks: true, status: true });
+    assert_eq!(elsewhere, Elsewhere { locks: true, status: true, statd: None });
     assert!(fixture.server.entries().contains(&"100005 3 tcp 0.0.0.0.8.1".to_owned()));
     fixture.rpcbind().unregister(&mappings).await.unwrap();
     let left = own.map(|(program, version)| format!("{program} {version} tcp {served}"));
@@ -175,6 +175,33 @@ async fn the_machines_own_lock_manager_and_statd_stay() {
     fixture.server.0.lock().clear();
     let elsewhere = fixture.rpcbind().register(&mappings).await.unwrap();
     assert_eq!((elsewhere, fixture.server.entries().len()), (Elsewhere::default(), 3));
+}
+
+/// rpc.statd has a port of its own for datagrams.
+#[tokio::test]
+async fn a_statd_that_takes_datagrams_stays() {
+    let fixture = Fixture::new();
+    let socket = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let address = socket.local_addr().unwrap();
+    tokio::spawn(async move {
+        let mut call = [0; 64];
+        while let Ok((length, from)) = socket.recv_from(&mut call).await {
+            assert_eq!(length, 40);
+            let mut reply = [0; 24];
+            reply[..4].copy_from_slice(&call[..4]);
+            reply[7] = 1;
+            socket.send_to(&reply, from).await.unwrap();
+        }
+    });
+    let [high, low] = address.port().to_be_bytes();
+    let served = format!("0.0.0.0.{high}.{low}");
+    fixture.server.0.lock().insert((STATUS_MONITOR, 1, "udp".into()), served.clone());
+    let mapping = mappings("0.0.0.0:2049")[0];
+    let status =
+        Mapping { program: STATUS_MONITOR, version: 1, protocol: Protocol::Udp, ..mapping };
+    let elsewhere = fixture.rpcbind().register(&[status]).await.unwrap();
+    assert_eq!(elsewhere, Elsewhere { status: true, statd: Some(address), ..Elsewhere::default() });
+    assert_eq!(fixture.server.entries(), [format!("100024 1 udp {served}")]);
 }
 
 #[tokio::test]
@@ -194,8 +221,14 @@ async fn an_entry_that_is_served_stays() {
 async fn what_rpcbind_has_forgotten_is_registered_again() {
     let fixture = Fixture::new();
     let stop = CancellationToken::new();
-    let keeping = fixture.rpcbind().keep(mappings("0.0.0.0:2049"), None, stop.clone());
-    let keeping = tokio::spawn(keeping);
+    let registration = Arc::new(Registration::new(None));
+    assert!(registration.problem().is_some());
+    let watched = registration.clone();
+    let keeping = fixture.rpcbind();
+    let ends = stop.clone();
+    let keeping = tokio::spawn(async move {
+        keeping.keep(mappings("0.0.0.0:2049"), None, &watched, ends).await;
+    });
     for _ in 0..2 {
         while fixture.server.entries().len() < 2 {
             sleep(Duration::from_secs(1)).await;
@@ -205,6 +238,7 @@ async fn what_rpcbind_has_forgotten_is_registered_again() {
     while fixture.server.entries().len() < 2 {
         sleep(Duration::from_secs(1)).await;
     }
+    assert_eq!(registration.problem(), None);
     stop.cancel();
     keeping.await.unwrap();
     assert_eq!(fixture.server.entries(), [""; 0]);

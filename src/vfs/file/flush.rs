@@ -73,7 +73,8 @@ impl Vfs {
                 export.flush(&cx, handle.object, &state, Some(upto), FlushFor::Call).await;
             let flushed = flushed.map_err(|error| Failure::of(error, &seen))?;
             if let Flushed::Recorded(after) | Flushed::Superseded(Some(after)) = flushed {
-                let change = after_with_overlay(Change { before: seen, after: *after }, &state);
+                let change =
+                    after_with_overlay(Change { before: Some(seen), after: *after }, &state);
                 return Ok(CommitDone { change, verifier: export.verifier() });
             }
         }
@@ -238,7 +239,8 @@ impl Export {
             Ok(FlushOutcome::Recorded(change)) => {
                 state.overlay.lock().flushed(snapshot, &change.after);
                 let seen = snapshot.flush.written.map(|written| written.seen);
-                if seen.is_some_and(|seen| seen != change.before.ctime) {
+                let before = change.before.as_ref().map(|before| before.ctime);
+                if seen.is_some() && seen != before {
                     self.note_spread(state);
                 }
                 Ok(Flushed::Recorded(Box::new(change.after)))

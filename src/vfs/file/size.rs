@@ -61,9 +61,11 @@ impl Export {
         }
         let known = state.overlay.lock().take_clean_tail();
         let done = self.metadata.setattr(cx, object, set).await?;
-        let before = &done.change.before;
+        let before = done.change.before.as_ref();
+        // Where it is not known there may be bytes beyond the end.
+        let earlier = before.map_or(u64::MAX, |before| before.size);
         let content = content_of(&done.change.after)?;
-        if size > 0 && size < before.size {
+        if size > 0 && size < earlier {
             let past = cx.detached(BACKGROUND_TIME);
             let cut = self.truncate_alone(sole, &past.call, content.id, self.content_length(size));
             match cx.call.timing.timed(Phase::Content, cut).await {
@@ -75,7 +77,8 @@ impl Export {
                         error = %BoundedChain(&error));
                 }
             }
-        } else if size != before.size || size == 0 || known == before.content {
+        } else if size != earlier || size == 0 || known == before.and_then(|before| before.content)
+        {
             state.overlay.lock().set_clean_tail(Some(content));
         }
         // Else an earlier call may have recorded this size and died before it cut the content.

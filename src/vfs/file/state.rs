@@ -272,7 +272,11 @@ impl Overlay {
         self.used = Instant::now();
         let mut after = committed.clone();
         self.lay(&mut after);
-        Recorded { change: Change { before, after }, generation: self.generation, dropped }
+        Recorded {
+            change: Change { before: Some(before), after },
+            generation: self.generation,
+            dropped,
+        }
     }
 
     /// Notes a read.
@@ -294,11 +298,12 @@ impl Overlay {
     /// What a flush has to record so that write number `upto`, or all of them, is durable.
     pub(super) fn task(&self, upto: Option<u64>) -> Task {
         if let Some(generation) = upto {
-            if self.flushed >= generation {
-                return Task::Done;
-            }
+            // First: a write that was dropped is not durable because a later one is.
             if self.lost >= generation {
                 return Task::Lost;
+            }
+            if self.flushed >= generation {
+                return Task::Done;
             }
         }
         if self.is_clean() {
@@ -401,5 +406,47 @@ impl Export {
         {
             state.overlay.lock().lay(attributes);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metadata::RootSpec;
+    use crate::types::{ContentId, ContentVersion, Fileid, Fsid};
+
+    fn content() -> ContentRef {
+        ContentRef { id: ContentId::generate(), version: ContentVersion(0) }
+    }
+
+    fn file(content: ContentRef) -> Attributes {
+        let spec = RootSpec { uid: 0, gid: 0, mode: 0o644 };
+        let object = rules::root(ObjectId::generate(), Fileid(1), Fsid(7), spec, Timestamp(1));
+        Attributes {
+            file_type: FileType::Regular,
+            size: 0,
+            used: 0,
+            content: Some(content),
+            ..object
+        }
+    }
+
+    fn write(content: ContentRef) -> NewWrite {
+        NewWrite { content, end: 9, length: 9, now: Timestamp(5), clear_mode: 0, attended: true }
+    }
+
+    /// Writes under way at once, of which some have gone to content that another server has replaced.
+    #[test]
+    fn a_write_that_was_dropped_is_not_durable_because_a_later_one_is() {
+        let (mut overlay, old, new) = (Overlay::default(), content(), content());
+        let dropped = overlay.record(&file(old), write(old)).generation;
+        let kept = overlay.record(&file(new), write(new));
+        assert!(kept.dropped);
+        let Task::Record(snapshot) = overlay.task(Some(kept.generation)) else {
+            panic!("the later write waits");
+        };
+        overlay.flushed(&snapshot, &file(new));
+        assert!(matches!(overlay.task(Some(dropped)), Task::Lost));
+        assert!(matches!(overlay.task(Some(kept.generation)), Task::Done));
     }
 }

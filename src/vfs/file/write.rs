@@ -112,10 +112,16 @@ impl Export {
         }
         let attended = stability > Stability::Unstable;
         let noted = NewWrite { content, end, length, now: cx.now, clear_mode: lost, attended };
-        let Recorded { change, generation, dropped } =
-            state.overlay.lock().record(&committed, noted);
+        let Recorded { change, generation, dropped } = {
+            let mut overlay = state.overlay.lock();
+            let recorded = overlay.record(&committed, noted);
+            // Under the lock: a COMMIT that finds these writes dropped must find another verifier too.
+            if recorded.dropped {
+                self.change_verifier();
+            }
+            recorded
+        };
         if dropped {
-            self.change_verifier();
             self.note_spread(state);
             if !self.is_alone() {
                 stability = Stability::FileSync;

@@ -1,15 +1,16 @@
 //! Several instances of one store, which get the calls in turn: what one answers holds on the other.
 
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use trunkfs::metadata::{
     Answer, Cancelled, Catalog, CreateHow, Created, Error, Flush, FlushOutcome, Freed, Invariants,
-    Link, LinkTarget, LockBytes, LockClient, LockFilter, LockHolder, LockKind, LockOutcome,
-    LockOwner, LockRange, LockRecord, LockRecords, LockRequest, LockTotals, Locks, Lookup,
-    MetadataStore, Namespace, Page, Removed, Renamed, Replayed, Reservation, ReservationCookie,
-    SetAttributes, SettingDone, Settled, Share, ShareOutcome, ShareRequest, ShareSpec, Sole,
-    StorePlace, Tidied, Unlocked, Usage, WaitHow, WhichClients, ZeroingOutcome,
+    Link, LinkTarget, LockBytes, LockClient, LockClientUse, LockFilter, LockHolder, LockKind,
+    LockOutcome, LockOwner, LockRange, LockRecord, LockRecords, LockRequest, LockTotals, Locks,
+    Lookup, MetadataStore, Namespace, Page, QuietClient, Removed, Renamed, Replayed, Reservation,
+    ReservationCookie, SetAttributes, SettingDone, Settled, Share, ShareOutcome, ShareRequest,
+    ShareSpec, Sole, StorePlace, Tidied, Unlocked, Usage, WaitHow, WhichClients, ZeroingOutcome,
 };
 use trunkfs::types::{
     Attributes, Call, ContentRef, Context, Cookie, DeviceNumbers, FileType, Name, ObjectId, Replay,
@@ -255,6 +256,31 @@ impl<S: Locks> Locks for Instances<S> {
         self.next().settle(call, cookie, accepted).await
     }
 
+    async fn abandoned(&self, call: &Call) -> Result<Vec<IpAddr>, Error> {
+        self.next().abandoned(call).await
+    }
+
+    async fn take_over(&self, call: &Call, locals: &[IpAddr]) -> Result<Vec<Reservation>, Error> {
+        self.next().take_over(call, locals).await
+    }
+
+    async fn hand_over(&self, call: &Call, cookie: ReservationCookie) -> Result<(), Error> {
+        self.next().hand_over(call, cookie).await
+    }
+
+    async fn quiet_clients(
+        &self,
+        call: &Call,
+        quiet: Duration,
+        limit: usize,
+    ) -> Result<Vec<QuietClient>, Error> {
+        self.next().quiet_clients(call, quiet, limit).await
+    }
+
+    async fn clients_seen(&self, call: &Call, address: IpAddr) -> Result<(), Error> {
+        self.next().clients_seen(call, address).await
+    }
+
     async fn free_client(&self, call: &Call, which: &WhichClients) -> Result<Freed, Error> {
         self.next().free_client(call, which).await
     }
@@ -273,8 +299,13 @@ impl<S: Locks> Locks for Instances<S> {
         self.next().unshare_file(call, file, client, oh).await
     }
 
-    async fn tidy_locks(&self, call: &Call, unseen: Duration) -> Result<Tidied, Error> {
-        self.next().tidy_locks(call, unseen).await
+    async fn tidy_locks(
+        &self,
+        call: &Call,
+        unseen: Duration,
+        unconfirmed: Option<Duration>,
+    ) -> Result<Tidied, Error> {
+        self.next().tidy_locks(call, unseen, unconfirmed).await
     }
 }
 
@@ -291,6 +322,10 @@ impl<S: LockRecords> LockRecords for Instances<S> {
 
     async fn break_locks(&self, filter: &LockFilter) -> Result<Freed, Error> {
         self.next().break_locks(filter).await
+    }
+
+    async fn lock_clients(&self, limit: usize) -> Result<Vec<LockClientUse>, Error> {
+        self.next().lock_clients(limit).await
     }
 
     async fn lock_totals(&self) -> Result<LockTotals, Error> {

@@ -317,6 +317,7 @@ macro_rules! meeting_cases {
                 two_that_wait_for_each_other
                 three_that_wait_in_a_ring
                 a_poll_looks_for_deadlocks_too
+                a_reservation_is_handed_over
             }
             lock_clients {
                 a_reboot_frees_what_was_before_it
@@ -327,6 +328,8 @@ macro_rules! meeting_cases {
                 a_share_reservation_gives_way_to_its_own
                 a_list_has_everything_once
                 an_administrator_breaks_locks
+                a_silent_client_is_freed_if_nobody_has_seen_it
+                what_each_client_has_is_counted
             }
             lock_load {
                 random_calls_are_answered_as_a_model_does

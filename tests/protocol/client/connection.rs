@@ -40,6 +40,20 @@ impl Connection {
         Self { stream }
     }
 
+    /// The same from a port below 1024, which is another one each time.
+    pub(crate) async fn open_reserved(client: IpAddr, server: SocketAddr) -> Self {
+        for port in (600..1024).rev() {
+            let socket = TcpSocket::new_v4().unwrap();
+            socket.set_reuseaddr(true).unwrap();
+            if socket.bind(SocketAddr::new(client, port)).is_ok()
+                && let Ok(stream) = socket.connect(server).await
+            {
+                return Self { stream };
+            }
+        }
+        panic!("no port below 1024 is free");
+    }
+
     /// The same with a receive buffer of `bytes`: little is taken of what is not read.
     pub(crate) async fn open_narrow(client: IpAddr, server: SocketAddr, bytes: u32) -> Self {
         let socket = TcpSocket::new_v4().unwrap();

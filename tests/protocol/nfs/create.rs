@@ -1,11 +1,11 @@
 //! CREATE, UNCHECKED and GUARDED (RFC 1813 section 3.3.8).
 
 use super::args;
-use super::fixture::{Fs, content_cases};
+use super::fixture::{Fs, content_shared_cases};
 use super::rpc::{NFS, Reply};
 use super::types::*;
 
-content_cases! {
+content_shared_cases! {
     create_makes_a_file, create_answers_handle_and_attributes,
     unchecked_does_not_truncate_without_being_asked, unchecked_with_size_0_truncates,
     unchecked_applies_the_size_only, unchecked_of_another_users_file_needs_write_permission_to_size,
@@ -13,13 +13,13 @@ content_cases! {
     unchecked_over_a_symlink, unchecked_over_a_fifo, guarded_over_anything_is_exist,
     create_with_a_size, everything_at_once, create_needs_permission, create_needs_search_permission,
     create_in_a_file, create_in_a_removed_directory, create_changes_the_directory,
-    create_keeps_the_directorys_nlink, wcc_data_is_exact, wcc_data_of_exist,
-    owner_is_the_caller, owner_in_the_attributes_is_ignored_of_users,
-    owner_in_the_attributes_is_taken_from_root, setgid_directory_gives_its_group,
-    set_id_bits_in_a_create, setgid_in_a_create_outside_of_the_group,
-    an_unknown_createhow_is_garbage, names_are_bytes, names_differ_in_case,
-    a_hundred_files_in_one_directory, parallel_creates_of_one_name, the_group_may_create,
-    an_impossible_size_makes_nothing, an_impossible_size_of_a_file_that_is_there, truncating_open_of_ones_own_read_only_file,
+    create_keeps_the_directorys_nlink, wcc_data_is_exact, wcc_data_of_exist, owner_is_the_caller,
+    owner_in_the_attributes_is_ignored_of_users, owner_in_the_attributes_is_taken_from_root,
+    setgid_directory_gives_its_group, set_id_bits_in_a_create,
+    setgid_in_a_create_outside_of_the_group, an_unknown_createhow_is_garbage, names_are_bytes,
+    names_differ_in_case, a_hundred_files_in_one_directory, parallel_creates_of_one_name,
+    the_group_may_create, an_impossible_size_makes_nothing,
+    an_impossible_size_of_a_file_that_is_there, truncating_open_of_ones_own_read_only_file;
 }
 
 fn create_makes_a_file(t: &Fs) {

@@ -14,7 +14,7 @@ use trunkfs::content::{
     ObjectSettings,
 };
 use trunkfs::metadata::memory::MemoryStore;
-use trunkfs::metadata::postgres::{PostgresStore, Settings};
+use trunkfs::metadata::postgres::{Cache, LeaseTimes, PostgresStore, Settings};
 use trunkfs::metadata::sqlite::{self, SqliteStore};
 use trunkfs::metadata::{Invariants, Locks, RootSpec, ShareSpec};
 use trunkfs::mount::Mount;
@@ -34,6 +34,7 @@ use crate::client::PATIENCE;
 use crate::database::TestDatabase;
 use crate::gate::Gate;
 use crate::s3::S3Server;
+use crate::splitter::Splitter;
 
 /// Whom squashed callers are taken for: uid and gid.
 pub(crate) const ANONYMOUS: (u32, u32) = (65_534, 65_533);
@@ -90,6 +91,37 @@ macro_rules! content_cases {
 }
 pub(crate) use content_cases;
 
+/// Makes of each case a test for every pair of stores, and of those before the semicolon one for a client
+/// whose calls go to two servers by turns.
+macro_rules! shared_cases {
+    ($($case:ident),*; $($single:ident),* $(,)?) => {
+        crate::nfs::fixture::cases! { $($case,)* $($single,)* }
+        crate::nfs::fixture::spread_cases! { $($case),* }
+    };
+}
+pub(crate) use shared_cases;
+
+/// The same of those that content has a part in.
+macro_rules! content_shared_cases {
+    ($($case:ident),*; $($single:ident),* $(,)?) => {
+        crate::nfs::fixture::content_cases! { $($case,)* $($single,)* }
+        crate::nfs::fixture::spread_cases! { $($case),* }
+    };
+}
+pub(crate) use content_shared_cases;
+
+macro_rules! spread_cases {
+    ($($case:ident),*) => {
+        mod spread {
+            $(#[test]
+            fn $case() {
+                super::$case(&crate::nfs::fixture::Fs::new(crate::nfs::fixture::Pair::Spread));
+            })*
+        }
+    };
+}
+pub(crate) use spread_cases;
+
 /// The chunks of the shares, in bytes.
 const CHUNK: u32 = 1 << 16;
 /// Which part of the requests of [`Pair::S3Unreliable`] meets what it should not.
@@ -108,6 +140,8 @@ pub(crate) enum Pair {
     S3Unreliable,
     /// PostgreSQL, and content in files.
     Postgres,
+    /// The same by two servers; each call of a connection goes to the other one.
+    Spread,
 }
 
 /// What a server stands on, and what a restarted one finds again.
@@ -126,6 +160,8 @@ struct Durable {
     database: Option<TestDatabase>,
     /// Where content is, if not in the folder.
     bucket: Option<Bucket>,
+    /// Of the database. Where it is used no server is alone.
+    cache: Cache,
 }
 
 /// A bucket's part that is these stores' alone.
@@ -183,6 +219,11 @@ impl Stores {
                 let database = TestDatabase::create().await;
                 Self::open(Arc::new(Durable::new(Some(database), None))).await
             }
+            Pair::Spread => {
+                let database = TestDatabase::create().await;
+                let durable = Durable::new(Some(database), None);
+                Self::open(Arc::new(Durable { cache: Cache::Auto, ..durable })).await
+            }
         }
     }
 
@@ -214,7 +255,11 @@ impl Stores {
 
     async fn open(durable: Arc<Durable>) -> Self {
         let metadata: Arc<dyn Invariants> = match &durable.database {
-            Some(database) => Arc::new(PostgresStore::connect(database.settings()).await.unwrap()),
+            Some(database) => {
+                let lease = LeaseTimes { quiet: PATIENCE * 60, ..database.settings().lease };
+                let settings = Settings { cache: durable.cache, lease, ..database.settings() };
+                Arc::new(PostgresStore::connect(settings).await.unwrap())
+            }
             None => {
                 let path = durable.folder.path().join("metadata.sqlite");
                 Arc::new(SqliteStore::open(sqlite::Settings::new(path)).await.unwrap())
@@ -247,6 +292,11 @@ impl Stores {
         }
     }
 
+    /// Ends them in order.
+    pub(crate) async fn close(self) {
+        self.metadata.close().await;
+    }
+
     /// The same stores as another process finds them; those in memory stay as they are.
     pub(crate) async fn reopened(self) -> Self {
         let Self { metadata, content, durable } = self;
@@ -263,7 +313,7 @@ impl Stores {
 
 impl Durable {
     fn new(database: Option<TestDatabase>, bucket: Option<Bucket>) -> Self {
-        Self { folder: tempfile::tempdir().unwrap(), database, bucket }
+        Self { folder: tempfile::tempdir().unwrap(), database, bucket, cache: Cache::Off }
     }
 }
 
@@ -279,6 +329,8 @@ pub(crate) struct TestServer {
     stores: Option<Stores>,
     shutdown: CancellationToken,
     task: Option<JoinHandle<()>>,
+    /// A server beside it, and what calls go through to both.
+    beside: Option<(Splitter, Box<TestServer>)>,
 }
 
 fn rule(network: &str, squash: Squash) -> ClientRule {
@@ -309,6 +361,11 @@ fn shares() -> Vec<(&'static str, u32, Vec<ClientRule>)> {
     ]
 }
 
+/// What servers make of locks.
+pub(crate) fn lock_settings() -> nlm::Settings {
+    nlm::Settings { mapper_port: MAPPER_PORT, ..nlm::Settings::default() }
+}
+
 impl TestServer {
     pub(crate) async fn start(stores: Stores) -> Self {
         Self::start_with(stores, |_| {}).await
@@ -316,6 +373,14 @@ impl TestServer {
 
     pub(crate) async fn start_with(
         stores: Stores,
+        change: impl FnOnce(&mut ServerSettings),
+    ) -> Self {
+        Self::start_as(stores, lock_settings(), change).await
+    }
+
+    pub(crate) async fn start_as(
+        stores: Stores,
+        lock_settings: nlm::Settings,
         change: impl FnOnce(&mut ServerSettings),
     ) -> Self {
         let (mut roots, mut exports) = (Vec::new(), Vec::new());
@@ -343,7 +408,6 @@ impl TestServer {
             (ShareName::parse(name).unwrap(), store)
         };
         let locks: LockStores = shares().into_iter().map(store).collect();
-        let lock_settings = nlm::Settings { mapper_port: MAPPER_PORT, ..nlm::Settings::default() };
         let locks = LockService::new(vfs.clone(), locks, &lock_settings);
         let mut of_locks: Vec<Arc<dyn Program>> = vec![Arc::new(Nsm::new(locks.clone()))];
         let versions = Nlm::versions(&locks);
@@ -367,12 +431,24 @@ impl TestServer {
         let (address, shutdown) = (server.local_addr(), CancellationToken::new());
         let token = shutdown.clone();
         let task = tokio::spawn(async move {
-            let locking = locks.run(token.clone());
+            let locking = locks.run(server.handle().clients().clone(), token.clone());
             let (ran, (), ()) =
                 tokio::join!(server.run(token.clone()), vfs.maintain(token), locking);
             ran.unwrap();
         });
-        Self { address, other, udp, roots, stores: Some(stores), shutdown, task: Some(task) }
+        let (stores, task) = (Some(stores), Some(task));
+        Self { address, other, udp, roots, stores, shutdown, task, beside: None }
+    }
+
+    /// Two servers of a database, one of which gets each call.
+    async fn spread(stores: Stores) -> Self {
+        let second = stores.beside().await;
+        let mut first = Self::start(stores).await;
+        let second = Self::start(second).await;
+        let splitter = Splitter::before(vec![first.address, second.address]).await;
+        first.address = splitter.address;
+        first.beside = Some((splitter, Box::new(second)));
+        first
     }
 
     /// Ends the server without flushing anything, as a crash does, and gives back what it stood on.
@@ -415,6 +491,7 @@ impl TestServer {
 
 impl Drop for TestServer {
     fn drop(&mut self) {
+        drop(self.beside.take());
         let stores = self.stores.take();
         let broken = wait(async {
             self.end().await;
@@ -434,19 +511,28 @@ impl Drop for TestServer {
 
 /// The server of a pair that other cases use now, or a new one.
 fn shared(pair: Pair) -> Arc<TestServer> {
-    static SERVERS: [Mutex<Weak<TestServer>>; 5] = [const { Mutex::new(Weak::new()) }; 5];
+    static SERVERS: [Mutex<Weak<TestServer>>; 6] = [const { Mutex::new(Weak::new()) }; 6];
     let slot = &SERVERS[match pair {
         Pair::Memory => 0,
         Pair::Sqlite => 1,
         Pair::Postgres => 2,
         Pair::S3 => 3,
         Pair::S3Unreliable => 4,
+        Pair::Spread => 5,
     }];
     let mut slot = slot.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     if let Some(server) = slot.upgrade() {
         return server;
     }
-    let server = Arc::new(wait(async { TestServer::start(Stores::new(pair).await).await }));
+    let server = Arc::new(wait(async {
+        let stores = Stores::new(pair).await;
+        match pair {
+            Pair::Spread => TestServer::spread(stores).await,
+            Pair::Memory | Pair::Sqlite | Pair::S3 | Pair::S3Unreliable | Pair::Postgres => {
+                TestServer::start(stores).await
+            }
+        }
+    }));
     *slot = Arc::downgrade(&server);
     server
 }

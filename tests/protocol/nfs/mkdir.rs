@@ -1,10 +1,10 @@
 //! MKDIR, SYMLINK and MKNOD (RFC 1813 sections 3.3.9 to 3.3.11).
 
 use super::args;
-use super::fixture::{Fs, cases};
+use super::fixture::{Fs, shared_cases};
 use super::types::*;
 
-cases! {
+shared_cases! {
     mkdir_makes_a_directory, mkdir_over_anything_is_exist, mkdir_counts_in_the_parents_nlink,
     mkdir_inherits_the_group_and_setgid, mkdir_owner_of_users_and_root, mkdir_wcc_data_is_exact,
     mkdir_needs_permission, mkdir_in_a_file, mkdir_in_a_removed_directory, mkdir_deep,
@@ -13,7 +13,7 @@ cases! {
     symlink_wcc_data_is_exact, symlink_needs_permission, symlink_target_may_be_anything_else,
     mknod_of_every_kind, mknod_device_numbers_come_back, mknod_devices_are_for_root,
     mknod_of_what_is_no_node, mknod_of_unknown_kinds, mknod_over_anything_is_exist,
-    mknod_wcc_data_is_exact, mknod_owner_and_mode, mknod_needs_permission, mknod_nodes_are_removed,
+    mknod_wcc_data_is_exact, mknod_owner_and_mode, mknod_needs_permission, mknod_nodes_are_removed;
 }
 
 fn mkdir_makes_a_directory(t: &Fs) {

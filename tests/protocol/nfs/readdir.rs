@@ -3,23 +3,23 @@
 use std::collections::BTreeSet;
 
 use super::client::Client;
-use super::fixture::{Fs, cases};
+use super::fixture::{Fs, shared_cases};
 use super::results::Listing;
 use super::types::*;
 
-cases! {
+shared_cases! {
     an_empty_directory_has_dot_and_dot_dot, dot_dot_of_the_root, entries_have_their_fileids,
-    every_entry_comes_once_in_pages_of_any_size, count_is_obeyed_to_the_byte,
-    count_is_used_up, too_small_for_one_entry, too_small_in_the_middle, an_enormous_count,
+    every_entry_comes_once_in_pages_of_any_size, count_is_obeyed_to_the_byte, count_is_used_up,
+    too_small_for_one_entry, too_small_in_the_middle, an_enormous_count,
     cookies_survive_removal_of_everything_before, cookies_survive_removal_of_their_entry,
     cookies_survive_additions, cookies_survive_renames, cookies_are_durable,
     removing_page_by_page_empties_the_directory, end_of_directory_is_said,
     a_page_that_ends_with_the_last_entry, readdir_of_a_file, readdir_needs_read_permission,
     readdir_does_not_need_search_permission, cookies_out_of_the_blue,
-    the_cookie_verifier_is_constant, readdir_has_attributes, a_cookie_behind_everything_shows_later_entries,
-    long_names_and_bytes, two_scans_at_once, a_replaced_entry_comes_once,
-    a_scan_during_many_changes,
-    any_cookie_verifier_is_answered, cookies_of_dot_and_dot_dot,
+    the_cookie_verifier_is_constant, readdir_has_attributes,
+    a_cookie_behind_everything_shows_later_entries, long_names_and_bytes, two_scans_at_once,
+    a_replaced_entry_comes_once, a_scan_during_many_changes, any_cookie_verifier_is_answered,
+    cookies_of_dot_and_dot_dot;
 }
 
 /// Names in the order of a scan in pages of `count` bytes.

@@ -1,21 +1,21 @@
 //! REMOVE and RMDIR (RFC 1813 sections 3.3.12 and 3.3.13).
 
-use super::fixture::{Fs, content_cases};
+use super::fixture::{Fs, content_shared_cases};
 use super::types::*;
 
-content_cases! {
+content_shared_cases! {
     remove_takes_the_name_and_the_object, remove_of_a_missing_name, remove_of_a_directory,
     remove_of_a_symlink_keeps_the_target, remove_of_one_of_two_names, remove_of_the_last_name,
     remove_needs_permission, remove_does_not_need_permission_on_the_file,
     remove_in_a_sticky_directory, remove_in_a_sticky_directory_of_ones_own, remove_in_a_file,
     remove_in_a_removed_directory, remove_wcc_data_is_exact, remove_wcc_data_of_a_refusal,
-    a_name_is_free_after_remove, remove_of_a_large_file,
-    rmdir_takes_an_empty_directory, rmdir_of_a_full_directory, rmdir_of_a_file,
-    rmdir_of_a_symlink_to_a_directory, rmdir_of_a_missing_name, rmdir_counts_in_the_parents_nlink,
-    rmdir_needs_permission, rmdir_in_a_sticky_directory, rmdir_wcc_data_is_exact,
-    rmdir_after_the_last_entry_went, a_removed_directory_is_stale_everywhere,
-    rmdir_against_create, rmdir_does_not_need_permission_on_the_directory,
-    parallel_removes_of_one_name, rmdir_of_a_directory_with_hidden_names,
+    a_name_is_free_after_remove, remove_of_a_large_file, rmdir_takes_an_empty_directory,
+    rmdir_of_a_full_directory, rmdir_of_a_file, rmdir_of_a_symlink_to_a_directory,
+    rmdir_of_a_missing_name, rmdir_counts_in_the_parents_nlink, rmdir_needs_permission,
+    rmdir_in_a_sticky_directory, rmdir_wcc_data_is_exact, rmdir_after_the_last_entry_went,
+    a_removed_directory_is_stale_everywhere, rmdir_against_create,
+    rmdir_does_not_need_permission_on_the_directory, parallel_removes_of_one_name,
+    rmdir_of_a_directory_with_hidden_names;
 }
 
 fn remove_takes_the_name_and_the_object(t: &Fs) {

@@ -349,7 +349,11 @@ pub(crate) struct Dead(Wire);
 
 impl Dead {
     pub(crate) fn new(t: &Fs) -> Self {
-        Self(Wire::open_from(super::manager::fresh_address(), t.server.address))
+        Self::of(&t.server)
+    }
+
+    pub(crate) fn of(server: &TestServer) -> Self {
+        Self(Wire::open_from(super::manager::fresh_address(), server.address))
     }
 
     /// LOCK of another host's lock, in this one's name.

@@ -16,6 +16,7 @@ use crate::nfs::fixture::MAPPER_PORT;
 use crate::nfs::rpc::{runtime, wait};
 
 const NLM: u32 = 100_021;
+const NSM: u32 = 100_024;
 const PORTMAP: u32 = 100_000;
 const PROC_UNAVAIL: u32 = 3;
 
@@ -92,6 +93,8 @@ struct State {
     tcp: u16,
     /// Look-ups of the port.
     asked: AtomicU32,
+    /// Of the status monitor; none: it does not run.
+    status: Mutex<Option<u32>>,
 }
 
 /// A client's programs. They end when it is dropped.
@@ -124,6 +127,7 @@ impl Manager {
                 udp: udp.local_addr().unwrap().port(),
                 tcp: tcp.local_addr().unwrap().port(),
                 asked: AtomicU32::new(0),
+                status: Mutex::new(None),
             });
             let mapper = SocketAddr::new(address, MAPPER_PORT);
             let map_udp = UdpSocket::bind(mapper).await.unwrap();
@@ -142,6 +146,11 @@ impl Manager {
     /// What is said to GRANTED from now on.
     pub(crate) fn says(&self, says: Says) {
         *self.state.says.lock().unwrap() = says;
+    }
+
+    /// The client's status monitor runs from now on, in this state.
+    pub(crate) fn is_in_state(&self, state: u32) {
+        *self.state.status.lock().unwrap() = Some(state);
     }
 
     /// The next call of the server.
@@ -219,7 +228,15 @@ impl State {
         if is_mapper {
             return Some(self.port(program, version, procedure, &mut call, reply(0)));
         }
+        if program == NSM {
+            assert_eq!((version, procedure, way), (1, 1, Way::Udp), "SM_STAT");
+            return (*self.status.lock().unwrap())
+                .map(|state| reply(0).u32(0).u32(state).into_bytes());
+        }
         assert_eq!(program, NLM);
+        if procedure == 0 {
+            return Some(reply(0).into_bytes());
+        }
         let arguments = call.fixed(call.remaining());
         let received = Received { way, version, procedure, from, arguments };
         let cookie = Reader::new(received.arguments.clone()).opaque();
@@ -245,10 +262,15 @@ impl State {
     ) -> Vec<u8> {
         assert_eq!((program, procedure), (PORTMAP, 3), "GETPORT or GETADDR");
         self.asked.fetch_add(1, Ordering::SeqCst);
-        assert_eq!(version, 2, "GETPORT is answered, so that nothing else is asked");
-        assert_eq!(call.u32(), NLM);
+        if version == 4 {
+            // GETADDR, after GETPORT has said that there is no status monitor.
+            return reply.opaque(b"").into_bytes();
+        }
+        let asked = call.u32();
+        assert!([NLM, NSM].contains(&asked), "{asked}");
         call.u32();
         let port = match call.u32() {
+            17 if asked == NSM && self.status.lock().unwrap().is_none() => 0,
             6 => self.tcp,
             17 => self.udp,
             other => panic!("protocol {other}"),

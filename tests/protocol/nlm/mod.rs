@@ -4,6 +4,7 @@
 //! Cases are named `nlm::<file>::<pair>::<case>`.
 
 mod asynchronous;
+mod expiry;
 mod host;
 mod locks;
 mod manager;

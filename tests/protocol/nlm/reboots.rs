@@ -1,18 +1,21 @@
 //! Clients that have rebooted, and those that give everything back: SM_NOTIFY, FREE_ALL, and what else NSM
 //! has.
 
+use std::time::Duration;
+
 use super::cases;
 use super::host::*;
 use super::manager::Way;
-use crate::client::{Outcome, Writer};
+use crate::client::{Auth, Call, Connection, Outcome, Writer};
 use crate::nfs::client::Client;
 use crate::nfs::fixture::Fs;
-use crate::nfs::rpc::user;
+use crate::nfs::rpc::{user, wait};
 
 cases! {
     a_reboot_frees_all_but_what_came_after, names_are_compared_by_their_first_label,
     a_strangers_notice_is_nothing, of_two_names_one_is_meant, waiters_and_shares_go_too,
-    nothing_is_monitored, a_statd_elsewhere_is_not_believed, free_all_is_for_ones_own,
+    nothing_is_monitored, a_statd_elsewhere_is_not_believed, the_machines_statd_is_believed_by_the_state,
+    free_all_is_for_ones_own,
     a_connections_end_frees_nothing,
 }
 
@@ -115,6 +118,35 @@ fn a_statd_elsewhere_is_not_believed(t: &Fs) {
     let reply = local.raw(NLM, 4, 16, &Vec::from(call()));
     assert_eq!(reply, Outcome::ProcedureUnavailable);
     assert!(host.ask(&file).svid(2).test().is_err());
+}
+
+/// It passes on what anybody tells it, so that the client's own is asked.
+fn the_machines_statd_is_believed_by_the_state(t: &Fs) {
+    let (host, file) = (Host::new(t), t.alice.file(&t.dir, b"f"));
+    assert_eq!(host.ask(&file).range(0, 1).state(3).lock(), GRANTED);
+    assert_eq!(host.ask(&file).range(1, 1).state(5).lock(), GRANTED);
+    let std::net::IpAddr::V4(address) = host.address() else { panic!("IPv4") };
+    let noted = address.to_ipv6_mapped().octets();
+    let told = |state: u32| {
+        let call = Writer::new().opaque(b"any name").u32(state).fixed(&noted);
+        wait(async {
+            let local = [127, 0, 0, 1].into();
+            let mut statd = Connection::open_reserved(local, t.server.address).await;
+            let call = Call::new(NLM, 4, 16).credentials(Auth::none()).arguments(call);
+            statd.send(&call).await;
+            statd
+        })
+    };
+    let is_free = |byte| host.ask(&file).svid(9).range(byte, 1).test().is_ok();
+    // No status monitor runs at the client: there is no reply, and statd asks again.
+    let mut statd = told(5);
+    wait(statd.silent_for(Duration::from_secs(1)));
+    assert!(!is_free(0));
+    host.manager.is_in_state(5);
+    for (state, expected) in [(7, false), (5, true)] {
+        wait(told(state).reply());
+        assert_eq!((is_free(0), is_free(1)), (expected, false), "{state}");
+    }
 }
 
 fn free_all_is_for_ones_own(t: &Fs) {

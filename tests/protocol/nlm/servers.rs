@@ -2,16 +2,30 @@
 
 use std::time::{Duration, Instant};
 
+use trunkfs::types::Call;
+
 use super::cases;
 use super::host::*;
 use super::manager::Says;
-use crate::client::{Connection, Outcome};
+use crate::client::{Connection, Outcome, PATIENCE};
 use crate::gate::Side;
 use crate::nfs::fixture::{Fs, Pair, Stores, TestServer};
 use crate::nfs::rpc::wait;
 use crate::nfs::types::Handle;
 
-cases! { locks_outlive_their_server, a_reservation_is_a_lock_after_a_restart }
+cases! {
+    locks_outlive_their_server, a_reservation_is_a_lock_after_a_restart,
+    who_waits_is_called_after_a_restart, who_was_not_told_of_a_lock_is_after_a_restart,
+    a_waiter_that_does_not_poll_is_gone,
+}
+
+/// The server that follows on another, and what clients are there.
+fn restarted<const N: usize>(server: TestServer, hosts: [Host; N]) -> (TestServer, [Host; N]) {
+    let stores = server.stop();
+    let server = wait(async { TestServer::start(stores.reopened().await).await });
+    let hosts = hosts.map(|host| host.by(server.address));
+    (server, hosts)
+}
 
 /// A server of its own, and a file of mode 0666.
 fn alone(stores: Stores) -> (TestServer, Handle) {
@@ -56,6 +70,73 @@ fn a_reservation_is_a_lock_after_a_restart(t: &Fs) {
     assert_eq!(holder.ask(&file).lock(), GRANTED);
 }
 
+/// Nobody polls.
+fn who_waits_is_called_after_a_restart(t: &Fs) {
+    let (server, file) = alone(wait(Stores::new(t.pair)));
+    let (holder, first, second) = (Host::of(&server), Host::of(&server), Host::of(&server));
+    assert_eq!(holder.ask(&file).range(0, 10).lock(), GRANTED);
+    assert_eq!(first.ask(&file).range(5, 1).svid(7).block().lock(), BLOCKED);
+    assert_eq!(second.ask(&file).range(5, 1).block().lock(), BLOCKED);
+    let (server, [holder, first, second]) = restarted(server, [holder, first, second]);
+    assert_eq!(second.ask(&file).range(5, 1).block().cancel(), GRANTED);
+    assert_eq!(holder.ask(&file).range(0, 10).unlock(), GRANTED);
+    let call = first.manager.called();
+    assert_eq!(call.from.ip(), server.address.ip());
+    let granted = call.granted();
+    assert_eq!((granted.svid, granted.range, &granted.handle), (7, (5, 1), &file));
+    assert_eq!(holder.ask(&file).test().unwrap_err().svid, 7);
+    assert_eq!(first.ask(&file).svid(7).unlock(), GRANTED);
+    assert_eq!(holder.ask(&file).lock(), GRANTED);
+    assert_eq!(second.manager.pending(), 0);
+}
+
+/// The server before has told the client, or has not: the lock is the client's, and it learns so. Its refusal
+/// says that it has the lock.
+fn who_was_not_told_of_a_lock_is_after_a_restart(t: &Fs) {
+    if matches!(t.pair, Pair::Memory) {
+        // There is no other process.
+        return;
+    }
+    for says in [GRANTED, DENIED] {
+        let (server, file) = alone(wait(Stores::new(t.pair)));
+        let (holder, waiter) = (Host::of(&server), Host::of(&server));
+        waiter.manager.says(Says::Nothing);
+        assert_eq!(holder.ask(&file).lock(), GRANTED);
+        assert_eq!(waiter.ask(&file).range(0, 10).block().lock(), BLOCKED);
+        assert_eq!(holder.ask(&file).unlock(), GRANTED);
+        waiter.manager.called();
+        waiter.manager.says(Says::Status(says));
+        let (server, [holder, waiter]) = restarted(server, [holder, waiter]);
+        let granted = waiter.manager.called().granted();
+        assert_eq!((granted.range, &granted.handle), ((0, 10), &file));
+        assert_eq!(holder.ask(&file).range(9, 1).lock(), DENIED, "it is the client's");
+        assert_eq!(waiter.ask(&file).range(5, 5).unlock(), GRANTED);
+        assert_eq!(holder.ask(&file).range(5, 1).lock(), GRANTED);
+        assert_eq!(holder.ask(&file).range(4, 1).lock(), DENIED);
+        assert_eq!(waiter.manager.pending(), 0);
+        drop(server);
+    }
+}
+
+/// Its client died in the middle of the wait.
+fn a_waiter_that_does_not_poll_is_gone(t: &Fs) {
+    // Others' waiters would go too.
+    let (server, file) = alone(wait(Stores::new(t.pair)));
+    let (holder, waiter) = (Host::of(&server), Host::of(&server));
+    assert_eq!(holder.ask(&file).lock(), GRANTED);
+    assert_eq!(waiter.ask(&file).block().lock(), BLOCKED);
+    // As if nobody had asked since.
+    let (store, call) = (server.stores().locks(), Call::internal(PATIENCE));
+    let tidied = wait(store.tidy_locks(&call, Duration::ZERO, None)).unwrap();
+    assert_eq!(tidied.waiters, 1);
+    assert_eq!(holder.ask(&file).unlock(), GRANTED);
+    assert_eq!(holder.ask(&file).svid(2).lock(), GRANTED);
+    assert_eq!(waiter.manager.pending(), 0);
+    assert_eq!(waiter.ask(&file).block().lock(), BLOCKED, "it was alive, and waits again");
+    assert_eq!(holder.ask(&file).svid(2).unlock(), GRANTED);
+    waiter.manager.called();
+}
+
 /// Two servers of a database, and a file.
 fn two() -> (TestServer, TestServer, Handle) {
     let stores = wait(Stores::new(Pair::Postgres));
@@ -76,6 +157,22 @@ fn a_lock_of_one_server_is_in_the_way_at_the_other() {
     assert_eq!(waiter.manager.called().granted().handle, file);
     assert_eq!(holder.ask(&file).lock(), DENIED);
     drop(second);
+}
+
+/// The client has called 127.0.0.1, which the other server has too.
+#[test]
+fn a_server_that_ends_leaves_those_who_wait_to_the_one_that_has_its_address() {
+    let (first, second, file) = two();
+    let (holder, waiter) = (Host::of(&second), Host::of(&first));
+    assert_eq!(holder.ask(&file).lock(), GRANTED);
+    assert_eq!(waiter.ask(&file).block().lock(), BLOCKED);
+    let stores = first.stop();
+    wait(stores.close());
+    assert_eq!(holder.ask(&file).unlock(), GRANTED);
+    assert_eq!(waiter.manager.called().granted().handle, file);
+    let waiter = waiter.by(second.address);
+    assert_eq!(waiter.ask(&file).unlock(), GRANTED);
+    assert_eq!(holder.ask(&file).lock(), GRANTED);
 }
 
 #[test]

@@ -1,12 +1,17 @@
 //! Clients: when they were seen, and what is freed with them; share reservations; what time makes void.
 
+use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{ClientId, LockTable, OwnerKey, ShareRow, WaiterKey};
+use uuid::Uuid;
+
+use super::{ClientId, LockTable, OwnerKey, ShareRow, Waiter, WaiterKey};
 use crate::metadata::locks::{is_name_of, only_name};
 use crate::metadata::{
-    Freed, LockBytes, LockClient, LockOwner, ShareOutcome, ShareRequest, Tidied, WhichClients,
+    Freed, LockBytes, LockClient, LockOwner, QuietClient, Reservation, ReservationCookie,
+    ShareOutcome, ShareRequest, Tidied, WhichClients,
 };
 use crate::types::{ObjectId, Timestamp};
 
@@ -14,6 +19,8 @@ use crate::types::{ObjectId, Timestamp};
 const SEEN_EVERY: Duration = Duration::from_secs(60);
 /// A client that has nothing is forgotten after this time.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(24 * 3600);
+/// As many addresses of ours are looked at at a time.
+const MOST_ADDRESSES: usize = 64;
 /// Files that one search for removed ones looks at.
 const SEARCHED: usize = 1000;
 
@@ -84,10 +91,17 @@ impl LockTable {
     }
 
     /// See [`crate::metadata::Locks::free_client`].
-    pub(in crate::metadata) fn free_client(&mut self, which: &WhichClients) -> Freed {
+    pub(in crate::metadata) fn free_client(
+        &mut self,
+        now: Timestamp,
+        which: &WhichClients,
+    ) -> Freed {
         let (address, name, but) = match which {
             WhichClients::Named { address, caller_name } => (address, caller_name, None),
             WhichClients::Rebooted { address, name, state } => (address, name, Some(*state)),
+            WhichClients::Silent { address, silent } => {
+                return self.free_silent(now, *address, *silent);
+            }
         };
         let address = address.to_canonical();
         let of_address = self.clients.iter().filter(|(_, row)| row.client.address() == address);
@@ -96,23 +110,78 @@ impl LockTable {
         let one_name = only_name(of_address.iter().map(|(_, name)| name));
         let name = name.as_bytes();
         let is_meant = |caller_name: &[u8]| match which {
-            WhichClients::Named { .. } => name == caller_name,
             WhichClients::Rebooted { .. } => one_name || is_name_of(name, caller_name),
+            WhichClients::Named { .. } | WhichClients::Silent { .. } => name == caller_name,
         };
         let meant: Vec<_> =
             of_address.into_iter().filter(|(_, it)| is_meant(it.as_bytes())).collect();
-        let mut freed = Freed { clients: meant.len() as u64, ..Freed::default() };
-        for (id, _) in &meant {
-            let row = self.clients.get(id);
-            let files: Vec<_> =
-                row.map(|row| row.files.keys().copied().collect()).unwrap_or_default();
-            for file in files {
-                self.free(file, |client, _| client == *id, but, &mut freed);
-            }
-        }
+        let mut freed = self.free_all(meant.iter().map(|(id, _)| *id), but);
         freed.known_elsewhere = meant.is_empty()
             && self.clients.values().any(|row| is_name_of(name, row.client.caller_name.as_bytes()));
         freed
+    }
+
+    /// Frees all that clients have, but for what was taken under the state `but`.
+    fn free_all(&mut self, clients: impl Iterator<Item = ClientId>, but: Option<i32>) -> Freed {
+        let mut freed = Freed::default();
+        for id in clients {
+            freed.clients += 1;
+            let row = self.clients.get(&id);
+            let files: Vec<_> =
+                row.map(|row| row.files.keys().copied().collect()).unwrap_or_default();
+            for file in files {
+                self.free(file, |client, _| client == id, but, &mut freed);
+            }
+        }
+        freed
+    }
+
+    /// The clients of an address that have something; none where one of them was seen since.
+    fn quiet(&self, now: Timestamp, address: IpAddr, quiet: Duration) -> Vec<ClientId> {
+        let of_address = self.clients.iter().filter(|(_, row)| row.client.address() == address);
+        let mut clients = Vec::new();
+        for (id, row) in of_address {
+            if !is_past(now, row.seen, quiet) {
+                return Vec::new();
+            }
+            if !row.files.is_empty() {
+                clients.push(*id);
+            }
+        }
+        clients
+    }
+
+    fn free_silent(&mut self, now: Timestamp, address: IpAddr, silent: Duration) -> Freed {
+        let clients = self.quiet(now, address.to_canonical(), silent);
+        self.free_all(clients.into_iter(), None)
+    }
+
+    /// See [`crate::metadata::Locks::quiet_clients`].
+    pub(in crate::metadata) fn quiet_clients(
+        &self,
+        now: Timestamp,
+        quiet: Duration,
+        limit: usize,
+    ) -> Vec<QuietClient> {
+        let having = self.clients.values().filter(|row| !row.files.is_empty());
+        let addresses: BTreeSet<_> = having.map(|row| row.client.address()).collect();
+        let clients = addresses.into_iter().filter_map(|address| {
+            let clients = self.quiet(now, address, quiet);
+            let rows = clients.iter().filter_map(|id| self.clients.get(id));
+            let servers: Vec<_> = rows.map(|row| row.client.server.clone()).collect();
+            (!servers.is_empty()).then_some(QuietClient { address, servers })
+        });
+        clients.take(limit).collect()
+    }
+
+    /// See [`crate::metadata::Locks::clients_seen`].
+    pub(in crate::metadata) fn clients_seen(&mut self, now: Timestamp, address: IpAddr) {
+        let address = address.to_canonical();
+        let rows = self.clients.values().filter(|row| row.client.address() == address);
+        let clients: Vec<_> = rows.map(|row| Arc::clone(&row.client)).collect();
+        for client in clients {
+            self.seen_client(&client, now);
+        }
     }
 
     /// Frees what is on a file of the owners that are meant; share reservations have no svid. What was taken
@@ -176,7 +245,12 @@ impl LockTable {
     }
 
     /// See [`crate::metadata::Locks::tidy_locks`].
-    pub(in crate::metadata) fn tidy(&mut self, now: Timestamp, unseen: Duration) -> Tidied {
+    pub(in crate::metadata) fn tidy(
+        &mut self,
+        now: Timestamp,
+        unseen: Duration,
+        unconfirmed: Option<Duration>,
+    ) -> Tidied {
         let mut tidied = Tidied::default();
         let mut late: Vec<(ObjectId, WaiterKey)> = Vec::new();
         for member in self.waiting.values().flatten() {
@@ -188,7 +262,16 @@ impl LockTable {
         for (file, key) in late {
             tidied.waiters += u64::from(self.drop_waiter(file, key));
         }
-        tidied.merged = self.merge_abandoned(now);
+        tidied.merged = self.merge_abandoned(now, None).len() as u64;
+        if let Some(limit) = unconfirmed {
+            let mut late: Vec<_> = self.cookies.values().copied().collect();
+            late.retain(|(file, key)| {
+                self.waiter(*file, key).is_some_and(|waiter| is_past(now, waiter.seen, limit))
+            });
+            for (file, key) in late {
+                tidied.unconfirmed += u64::from(self.drop_waiter(file, key));
+            }
+        }
         let idle = self
             .clients
             .iter()
@@ -201,18 +284,61 @@ impl LockTable {
         tidied
     }
 
-    /// Makes the reservations of other processes locks, which have all ended: the client may have taken them,
-    /// and what it has not taken it gives back.
-    pub(in crate::metadata) fn merge_abandoned(&mut self, now: Timestamp) -> u64 {
-        let reserved = self.cookies.values().copied();
-        let abandoned: Vec<_> = reserved
-            .filter(|(file, key)| {
-                self.waiter(*file, key).is_some_and(|waiter| waiter.instance != self.instance)
-            })
+    /// What other processes have left, which have all ended: waiters, and reservations.
+    fn left(&self) -> impl Iterator<Item = (ObjectId, WaiterKey, &Waiter)> {
+        let members = self.waiting.values().flatten().chain(self.cookies.values());
+        let waiters =
+            members.filter_map(|(file, key)| Some((*file, *key, self.waiter(*file, key)?)));
+        waiters.filter(|(_, _, waiter)| waiter.instance != self.instance)
+    }
+
+    /// Makes reservations of other processes locks, of all or of those whose calls came to one of `locals`: the
+    /// client may have taken them, and what it has not taken it gives back. Answers with them as they were.
+    fn merge_abandoned(&mut self, now: Timestamp, locals: Option<&[IpAddr]>) -> Vec<Reservation> {
+        let reserved = self.left().filter(|(_, _, waiter)| {
+            locals.is_none_or(|locals| locals.contains(&waiter.how.local.to_canonical()))
+        });
+        let merged: Vec<_> = reserved
+            .filter_map(|(file, key, waiter)| Some((key, self.reservation(file, &key, waiter)?)))
             .collect();
-        for (file, key) in &abandoned {
-            self.merge(now, *file, *key);
+        for (key, reservation) in &merged {
+            self.merge(now, reservation.file, *key);
         }
-        abandoned.len() as u64
+        merged.into_iter().map(|(_, reservation)| reservation).collect()
+    }
+
+    /// See [`crate::metadata::Locks::abandoned`].
+    pub(in crate::metadata) fn abandoned(&self) -> Vec<IpAddr> {
+        let locals: BTreeSet<_> =
+            self.left().map(|(_, _, waiter)| waiter.how.local.to_canonical()).collect();
+        locals.into_iter().take(MOST_ADDRESSES).collect()
+    }
+
+    /// See [`crate::metadata::Locks::take_over`].
+    pub(in crate::metadata) fn take_over(
+        &mut self,
+        now: Timestamp,
+        locals: &[IpAddr],
+    ) -> Vec<Reservation> {
+        let merged = self.merge_abandoned(now, Some(locals));
+        let ours = self.left().filter(|(_, _, waiter)| {
+            waiter.cookie.is_none() && locals.contains(&waiter.how.local.to_canonical())
+        });
+        let ours: Vec<_> = ours.map(|(file, key, waiter)| (file, key, waiter.clone())).collect();
+        for (file, key, mut waiter) in ours {
+            waiter.instance = self.instance;
+            self.set_waiter(file, key, Some(waiter));
+            self.woken.insert(file);
+        }
+        merged
+    }
+
+    /// See [`crate::metadata::Locks::hand_over`].
+    pub(in crate::metadata) fn hand_over(&mut self, cookie: ReservationCookie) {
+        let Some(&(file, key)) = self.cookies.get(&cookie) else { return };
+        let Some(mut waiter) = self.waiter(file, &key).cloned() else { return };
+        (waiter.cookie, waiter.instance) = (None, Uuid::nil());
+        self.set_waiter(file, key, Some(waiter));
+        self.woken.insert(file);
     }
 }

@@ -1,13 +1,13 @@
 //! What administrators see and break.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::{FileLocks, LockTable, OwnerKey};
+use super::{ClientId, FileLocks, LockTable, OwnerKey};
 use crate::metadata::{
-    Error, Freed, LockClient, LockFilter, LockKind, LockOwner, LockRange, LockRecord, LockStanding,
-    LockTotals,
+    Error, Freed, LockClient, LockClientUse, LockFilter, LockKind, LockOwner, LockRange,
+    LockRecord, LockStanding, LockTotals,
 };
-use crate::types::ObjectId;
+use crate::types::{ObjectId, Timestamp};
 
 impl LockFilter {
     /// Whether the records of an owner are meant; a share reservation has no svid.
@@ -36,6 +36,14 @@ impl LockRecord {
         };
         let client: &LockClient = &self.owner.client;
         (self.file, client, self.owner.svid, class, self.range, self.kind, self.oh.as_bytes())
+    }
+}
+
+impl LockClientUse {
+    /// Everything.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        self.locks + self.waiters + self.reservations + self.shares
     }
 }
 
@@ -181,6 +189,44 @@ impl LockTable {
             *(if is_reserved { &mut freed.reservations } else { &mut freed.waiters }) += 1;
             self.drop_waiter(file, key);
         }
+    }
+
+    /// See [`crate::metadata::LockRecords::lock_clients`].
+    pub(in crate::metadata) fn lock_clients(&self, limit: usize) -> Vec<LockClientUse> {
+        let mut uses: BTreeMap<ClientId, LockClientUse> = BTreeMap::new();
+        for (id, row) in &self.clients {
+            let (client, seen) = (row.client.clone(), row.seen);
+            let (locks, waiters, reservations, shares) = (0, 0, 0, 0);
+            let oldest = Timestamp(i64::MAX);
+            let all = LockClientUse { client, locks, waiters, reservations, shares, oldest, seen };
+            uses.insert(*id, all);
+        }
+        let mut count =
+            |id: ClientId, since: Timestamp, add: fn(&mut LockClientUse) -> &mut u64| {
+                if let Some(all) = uses.get_mut(&id) {
+                    *add(all) += 1;
+                    all.oldest = all.oldest.min(since);
+                }
+            };
+        for locks in self.files.values() {
+            for (owner, rows) in &locks.held {
+                rows.values().for_each(|row| count(owner.client, row.since, |all| &mut all.locks));
+            }
+            for (key, waiter) in &locks.waiters {
+                let add: fn(&mut LockClientUse) -> &mut u64 = match waiter.cookie {
+                    Some(_) => |all| &mut all.reservations,
+                    None => |all| &mut all.waiters,
+                };
+                count(key.owner.client, waiter.since, add);
+            }
+            for ((client, _), share) in &locks.shares {
+                count(*client, share.since, |all| &mut all.shares);
+            }
+        }
+        let mut uses: Vec<_> = uses.into_values().filter(|all| all.total() > 0).collect();
+        uses.sort_by(|a, b| b.total().cmp(&a.total()).then_with(|| a.client.cmp(&b.client)));
+        uses.truncate(limit);
+        uses
     }
 
     /// What breaks the invariants: ranges of one owner that overlap or are one, and ranges that two owners

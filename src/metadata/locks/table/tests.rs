@@ -226,13 +226,17 @@ fn waiters_and_clients_that_are_not_seen_go_in_time() {
     assert_eq!(ask(&mut table, 2, 0), LockOutcome::Blocked);
     assert_eq!(ask(&mut table, 3, 0), LockOutcome::Blocked);
     assert_eq!(ask(&mut table, 3, 2 * MINUTE), LockOutcome::Blocked);
-    assert_eq!(table.tidy(Timestamp(3 * MINUTE), limit).waiters, 1);
-    assert_eq!(table.tidy(Timestamp(3 * MINUTE), limit).waiters, 0);
+    assert_eq!(table.tidy(Timestamp(3 * MINUTE), limit, None).waiters, 1);
+    assert_eq!(table.tidy(Timestamp(3 * MINUTE), limit, None).waiters, 0);
     for svid in [1, 3] {
         table.unlock(Timestamp(3 * MINUTE), file, &owner(svid), LockRange::WHOLE);
     }
     let day = 24 * 60 * MINUTE;
-    assert_eq!(table.tidy(Timestamp(day), limit).clients, 0, "seen a day ago, but for a while");
-    assert_eq!(table.tidy(Timestamp(day + 3 * MINUTE), limit).clients, 1);
+    assert_eq!(
+        table.tidy(Timestamp(day), limit, None).clients,
+        0,
+        "seen a day ago, but for a while"
+    );
+    assert_eq!(table.tidy(Timestamp(day + 3 * MINUTE), limit, None).clients, 1);
     assert_eq!(table.totals(), crate::metadata::LockTotals::default());
 }

@@ -6,6 +6,8 @@ mod apply;
 mod fetch;
 mod line;
 mod numbers;
+#[cfg(test)]
+mod orders;
 mod tables;
 mod writer;
 

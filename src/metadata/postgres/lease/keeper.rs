@@ -115,8 +115,8 @@ impl Keeper {
     /// One look, which extends the licence where it renews and the lease is this instance's.
     async fn look(&mut self, session: &Session, renews: bool) -> Result<Seen, PostgresError> {
         let (sent, began) = (self.inner.clock.now(), Instant::now());
-        let (asked, ahead) = (wall_clock::now(), self.inner.wall_clock.ahead());
-        let seen = session.look(renews.then_some(ahead)).await?;
+        let (asked, renewal) = (wall_clock::now(), self.inner.renewal());
+        let seen = session.look(renews.then_some(renewal)).await?;
         self.inner.wall_clock.note(asked, seen.time, wall_clock::now());
         let others = u64::try_from(seen.others.len()).unwrap_or(u64::MAX);
         self.inner.others.store(others, Ordering::Relaxed);
@@ -225,8 +225,7 @@ impl Keeper {
         self.inner.generation.fetch_add(1, Ordering::AcqRel);
         self.report(LeaseState::Between, 0);
         let sent = self.inner.clock.now();
-        let ahead = self.inner.wall_clock.ahead();
-        if !self.is_own(&session.look(Some(ahead)).await?) {
+        if !self.is_own(&session.look(Some(self.inner.renewal())).await?) {
             self.holds = false;
             return Ok(());
         }

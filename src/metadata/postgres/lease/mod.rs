@@ -28,11 +28,13 @@ use uuid::Uuid;
 
 use self::clock::Clock;
 use self::keeper::Keeper;
+use self::session::Renewal;
 use self::wall_clock::WallClock;
 use super::Settings;
 use super::connect::Connector;
 use super::error::PostgresError;
 use super::settings::{Cache, LeaseTimes};
+use crate::counters::Level;
 use crate::metadata::{Licence, Source};
 
 /// Keeps the lease from being taken until the transaction ends, of an instance that has joined. For those
@@ -105,6 +107,8 @@ struct Inner {
     wall_clock: WallClock,
     /// Where it serves, for those who list servers.
     address: Option<String>,
+    /// How many clients it has; nobody says so of a tool.
+    clients: OnceLock<Level>,
     /// How many others were there at the last look.
     others: AtomicU64,
     /// Until when the holder may answer from its memory, in nanoseconds of the clock. 0: not at all.
@@ -150,6 +154,7 @@ impl Lease {
             clock,
             wall_clock: WallClock::default(),
             address: settings.address.clone(),
+            clients: OnceLock::new(),
             others: AtomicU64::new(0),
             licence: AtomicU64::new(0),
             generation: AtomicU64::new(0),
@@ -196,6 +201,11 @@ impl Lease {
     /// Seconds that this machine's clock is ahead of the database's.
     pub(super) fn clock_ahead(&self) -> f64 {
         self.inner.wall_clock.ahead()
+    }
+
+    /// Names where it is said how many clients the server has. The first one counts.
+    pub(super) fn count_clients(&self, level: Level) {
+        let _first = self.inner.clients.set(level);
     }
 
     /// Whose part it is.
@@ -331,6 +341,12 @@ impl Inner {
     fn is_licensed(&self) -> bool {
         let end = self.licence.load(Ordering::Acquire);
         end != 0 && self.clock.now() < Duration::from_nanos(end)
+    }
+
+    fn renewal(&self) -> Renewal {
+        let clients =
+            self.clients.get().map(|level| i32::try_from(level.now()).unwrap_or(i32::MAX));
+        Renewal { ahead: self.wall_clock.ahead(), clients }
     }
 
     /// A renewal that was sent at this time has succeeded: no other takes the lease within a TTL from then.

@@ -41,7 +41,7 @@ macro_rules! seen {
 const LOOK: &str = seen!("", "instances WHERE instance = $1");
 /// A row that another session deletes meanwhile is waited for and not renewed.
 const RENEW: &str = seen!(
-    "WITH renewed AS (UPDATE instances SET count = count + 1, seen = clock_timestamp(), ahead = $2
+    "WITH renewed AS (UPDATE instances SET count = count + 1, seen = clock_timestamp(), ahead = $2, clients = $3
                      WHERE instance = $1 RETURNING instance) ",
     "renewed"
 );
@@ -53,6 +53,15 @@ const WANT: &str = "UPDATE lease SET wanted = true WHERE holder = $1 AND NOT wan
 const TAKE: &str = "SELECT take_lease($1, $2, $3, $4)";
 const END: &str = "SELECT end_lease($1, $2, $3)";
 const FORGET: &str = "SELECT forget_instances($1, $2)";
+
+/// What an instance says of itself, for those who list servers.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Renewal {
+    /// How many seconds the own clock is ahead.
+    pub(super) ahead: f64,
+    /// None of a tool.
+    pub(super) clients: Option<i32>,
+}
 
 /// What one look showed.
 #[derive(Clone, Debug, Default)]
@@ -109,11 +118,12 @@ impl Session {
         self.run(REGISTER, &row).await.map(drop)
     }
 
-    /// Looks at the lease and at the others. With `renews`, how far the own clock is ahead, the own count
-    /// moves too.
-    pub(super) async fn look(&self, renews: Option<f64>) -> Result<Seen, PostgresError> {
+    /// Looks at the lease and at the others. With `renews` the own count moves too.
+    pub(super) async fn look(&self, renews: Option<Renewal>) -> Result<Seen, PostgresError> {
         let rows = match renews {
-            Some(ahead) => self.run(RENEW, &[&self.instance, &ahead]).await?,
+            Some(Renewal { ahead, clients }) => {
+                self.run(RENEW, &[&self.instance, &ahead, &clients]).await?
+            }
             None => self.run(LOOK, &[&self.instance]).await?,
         };
         let row =

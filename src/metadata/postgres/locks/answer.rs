@@ -159,7 +159,7 @@ pub(super) fn bytes(row: &Row, index: usize) -> Result<LockBytes, Error> {
     LockBytes::new(&bytes).ok_or_else(|| damaged("bytes of a lock's client are too long"))
 }
 
-fn address(row: &Row, index: usize) -> Result<IpAddr, Error> {
+pub(super) fn address(row: &Row, index: usize) -> Result<IpAddr, Error> {
     let address: String = column(row, index)?;
     address.parse().map_err(|_| damaged(format_args!("{address:?} is no address of a lock")))
 }

@@ -1,4 +1,4 @@
-//! Locks: functions of the schema (`migrations/postgres/V9__locks.sql`), whether this server is alone with
+//! Locks: functions of the schema (`migrations/postgres/V9__locks.sql`, V15), whether this server is alone with
 //! the database or not. They touch no object, so that the lease and the cache have nothing to do with them.
 
 mod answer;
@@ -6,6 +6,7 @@ mod flight;
 mod records;
 mod waking;
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use self::answer::{Answer, Verdict, answer_columns, reservations, text_of};
@@ -15,8 +16,8 @@ use super::PostgresStore;
 use super::execute::{Argument, arguments};
 use crate::metadata::{
     Cancelled, Error, Freed, LockBytes, LockClient, LockHolder, LockKind, LockOutcome, LockOwner,
-    LockRange, LockRequest, Locks, Reservation, ReservationCookie, Settled, ShareOutcome,
-    ShareRequest, Tidied, Unlocked, WaitHow, WhichClients,
+    LockRange, LockRequest, Locks, QuietClient, Reservation, ReservationCookie, Settled,
+    ShareOutcome, ShareRequest, Tidied, Unlocked, WaitHow, WhichClients,
 };
 use crate::types::{Call, ObjectId};
 
@@ -34,6 +35,8 @@ const UNLOCK: &str = function!("unlock_range($1, $2, $3, $4, $5, $6, $7, $8, $9)
 const CANCEL: &str = function!("cancel_waiter($1, $2, $3, $4, $5, $6, $7, $8, $9)");
 const RESERVE: &str = function!("reserve_waiters($1, $2, $3, $4, $5)");
 const SETTLE: &str = function!("settle_reservation($1, $2, $3)");
+const TAKE_OVER: &str = function!("take_over_waiters($1, $2, $3, $4)");
+const HAND_OVER: &str = function!("hand_over_reservation($1, $2)");
 const SHARE: &str = function!("share_file($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)");
 const UNSHARE: &str = function!("unshare_file($1, $2, $3, $4, $5, $6)");
 const TIDY: &str = function!("tidy_locks($1, $2, $3)");
@@ -50,6 +53,21 @@ const TEST: &str = "
          WHERE w.file_id = $1 AND w.cookie IS NOT NULL AND w.first <= $7 AND w.last >= $6 AND (w.exclusive OR $8)
            AND (w.client_id <> me.client OR w.svid <> $5)) h
      ORDER BY h.first, h.last, h.svid LIMIT 1";
+
+/// The addresses of ours to which calls came that wait, or have a reservation, by servers that have ended.
+const ABANDONED: &str = "
+    SELECT DISTINCT w.local FROM lock_waiters w WHERE lock_instance_is_gone(w.instance, $1, $2) LIMIT 64";
+/// Reservations whose clients have not asked for so long.
+const UNCONFIRMED: &str = "
+    SELECT w.cookie FROM lock_waiters w
+     WHERE w.cookie IS NOT NULL AND w.seen < clock_timestamp() - make_interval(secs => $1) LIMIT 256";
+
+impl PostgresStore {
+    /// How long a server's row stands still, in seconds, until its waiters are taken for abandoned.
+    fn lock_silence(&self) -> f64 {
+        self.settings.lease.ttl.as_secs_f64()
+    }
+}
 
 /// A file and an owner, as the functions take them.
 fn of_owner(file: ObjectId, owner: &LockOwner) -> Vec<Argument> {
@@ -227,6 +245,53 @@ impl Locks for PostgresStore {
         }
     }
 
+    async fn abandoned(&self, call: &Call) -> Result<Vec<IpAddr>, Error> {
+        let all = arguments![self.instance, self.lock_silence()];
+        let rows = flight::read(self, call, ABANDONED, all).await?;
+        rows.iter().map(|row| answer::address(row, 0)).collect()
+    }
+
+    async fn take_over(&self, call: &Call, locals: &[IpAddr]) -> Result<Vec<Reservation>, Error> {
+        let locals: Vec<_> = locals.iter().map(ToString::to_string).collect();
+        let mut told = Vec::new();
+        loop {
+            let all = arguments![self.instance, locals.clone(), self.lock_silence()];
+            let rows = self.call_locks(call, TAKE_OVER, all).await?;
+            let [.., files] = Answer::of(&rows)?.counts()?;
+            let locks = reservations(&rows)?;
+            if files > 0 {
+                self.lock_wakes.waits();
+            }
+            let is_last = files == 0 && locks.is_empty();
+            told.extend(locks);
+            if is_last {
+                return Ok(told);
+            }
+        }
+    }
+
+    async fn hand_over(&self, call: &Call, cookie: ReservationCookie) -> Result<(), Error> {
+        let rows = self.call_locks(call, HAND_OVER, arguments![cookie.0]).await?;
+        let answer = Answer::of(&rows)?;
+        match answer.file()? {
+            Some(file) => self.wake_waiters(&answer, file),
+            None => Ok(()),
+        }
+    }
+
+    async fn quiet_clients(
+        &self,
+        call: &Call,
+        quiet: Duration,
+        limit: usize,
+    ) -> Result<Vec<QuietClient>, Error> {
+        records::quiet_clients(self, call, quiet, limit).await
+    }
+
+    async fn clients_seen(&self, call: &Call, address: IpAddr) -> Result<(), Error> {
+        records::clients_seen(self, call, address).await
+    }
+
     async fn free_client(&self, call: &Call, which: &WhichClients) -> Result<Freed, Error> {
         records::free_client(self, call, which).await
     }
@@ -268,12 +333,27 @@ impl Locks for PostgresStore {
         Answer::of(&self.call_locks(call, UNSHARE, all).await?).map(drop)
     }
 
-    async fn tidy_locks(&self, call: &Call, unseen: Duration) -> Result<Tidied, Error> {
+    async fn tidy_locks(
+        &self,
+        call: &Call,
+        unseen: Duration,
+        unconfirmed: Option<Duration>,
+    ) -> Result<Tidied, Error> {
         let after = self.lock_wakes.searched().map(|file| file.0);
         let rows = self.call_locks(call, TIDY, arguments![unseen.as_secs_f64(), after]).await?;
         let answer = Answer::of(&rows)?;
         self.lock_wakes.set_searched(answer.file()?);
         let [_, waiters, merged, _, clients] = answer.counts()?;
-        Ok(Tidied { waiters, merged, clients })
+        let mut tidied = Tidied { waiters, merged, clients, unconfirmed: 0 };
+        if let Some(limit) = unconfirmed {
+            let late =
+                flight::read(self, call, UNCONFIRMED, arguments![limit.as_secs_f64()]).await?;
+            for row in &late {
+                let cookie = ReservationCookie(super::rows::column(row, 0)?);
+                let settled = self.settle(call, cookie, false).await?;
+                tidied.unconfirmed += u64::from(settled == Settled::Dropped);
+            }
+        }
+        Ok(tidied)
     }
 }

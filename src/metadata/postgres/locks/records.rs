@@ -1,5 +1,7 @@
 //! What is freed of clients, and what administrators see and break.
 
+use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_postgres::Row;
@@ -12,8 +14,8 @@ use crate::metadata::postgres::PostgresStore;
 use crate::metadata::postgres::execute::arguments;
 use crate::metadata::postgres::rows::{column, damaged};
 use crate::metadata::{
-    Error, Freed, LockFilter, LockKind, LockOwner, LockRecord, LockRecords, LockStanding,
-    LockTotals, WhichClients,
+    Error, Freed, LockClientUse, LockFilter, LockKind, LockOwner, LockRecord, LockRecords,
+    LockStanding, LockTotals, QuietClient, WhichClients,
 };
 use crate::types::{Call, ObjectId, ShareId};
 
@@ -41,6 +43,37 @@ const CONCERNED: &str = "
      WHERE $1::int[] IS NULL OR r.client_id = ANY ($1)";
 const FREE: &str =
     concat!("SELECT ", answer_columns!(), " FROM free_locks($1, $2, $3, $4, $5, $6)");
+const FREE_SILENT: &str =
+    concat!("SELECT ", answer_columns!(), " FROM free_silent_locks($1, $2, $3)");
+/// Those who have been silent the longest come first.
+const QUIET: &str = "
+    SELECT c.address, array_agg(c.server)
+      FROM lock_clients c
+     WHERE EXISTS (SELECT FROM locks l WHERE l.client_id = c.id)
+        OR EXISTS (SELECT FROM lock_waiters w WHERE w.client_id = c.id)
+        OR EXISTS (SELECT FROM lock_shares s WHERE s.client_id = c.id)
+     GROUP BY c.address
+    HAVING max(c.seen) < clock_timestamp() - make_interval(secs => $1)
+     ORDER BY max(c.seen) LIMIT $2";
+/// As lock_client_seen does it: not oftener than once a minute. Calls that meet do not wait for each other.
+const SEEN: &str = "
+    UPDATE lock_clients SET seen = clock_timestamp()
+     WHERE id IN (SELECT c.id FROM lock_clients c
+                   WHERE c.address = $1 AND c.seen < clock_timestamp() - interval '1 minute'
+                   ORDER BY c.id FOR UPDATE SKIP LOCKED)";
+const USES: &str = r#"
+    SELECT c.address, c.caller_name, c.server, n.locks, n.waiters, n.reserved, n.shares, n.oldest, c.seen
+      FROM (SELECT r.client_id, count(*) FILTER (WHERE r.class = 0) AS locks, count(*) FILTER (WHERE r.class = 1) AS waiters,
+                   count(*) FILTER (WHERE r.class = 2) AS reserved, count(*) FILTER (WHERE r.class = 3) AS shares,
+                   count(*) AS total, min(r.since) AS oldest
+              FROM (SELECT l.client_id, 0 AS class, l.since FROM locks l
+                    UNION ALL
+                    SELECT w.client_id, CASE WHEN w.cookie IS NULL THEN 1 ELSE 2 END, w.since FROM lock_waiters w
+                    UNION ALL
+                    SELECT s.client_id, 3, s.since FROM lock_shares s) r
+             GROUP BY r.client_id) n
+      JOIN lock_clients c ON c.id = n.client_id
+     ORDER BY n.total DESC, c.address COLLATE "C", c.caller_name, c.server COLLATE "C" LIMIT $1"#;
 const TOTALS: &str = "
     SELECT (SELECT count(*) FROM lock_clients), (SELECT count(*) FROM locks),
            (SELECT count(*) FILTER (WHERE cookie IS NULL) FROM lock_waiters),
@@ -84,6 +117,9 @@ pub(super) async fn free_client(
     let (address, name, but) = match which {
         WhichClients::Named { address, caller_name } => (address, caller_name, None),
         WhichClients::Rebooted { address, name, state } => (address, name, Some(*state)),
+        WhichClients::Silent { address, silent } => {
+            return free_silent(store, call, *address, *silent).await;
+        }
     };
     let address = address.to_canonical().to_string();
     let rows = flight::read(store, call, CLIENTS, arguments![address]).await?;
@@ -93,7 +129,7 @@ pub(super) async fn free_client(
     }
     let only = only_name(clients.iter().map(|(_, name)| name));
     clients.retain(|(_, caller_name)| match which {
-        WhichClients::Named { .. } => name.as_bytes() == caller_name,
+        WhichClients::Named { .. } | WhichClients::Silent { .. } => name.as_bytes() == caller_name,
         WhichClients::Rebooted { .. } => only || is_name_of(name.as_bytes(), caller_name),
     });
     let ids: Vec<i32> = clients.iter().map(|(id, _)| *id).collect();
@@ -108,6 +144,68 @@ pub(super) async fn free_client(
     let portion = Portion { clients: Some(ids), file: None, svid: None, but, waiting: false };
     portion.free(store, call, &mut freed).await?;
     Ok(freed)
+}
+
+/// The clients of an address, where none of them was seen for so long.
+async fn free_silent(
+    store: &PostgresStore,
+    call: &Call,
+    address: IpAddr,
+    silent: Duration,
+) -> Result<Freed, Error> {
+    let address = address.to_canonical().to_string();
+    let mut freed = Freed::default();
+    loop {
+        let all = arguments![address.clone(), silent.as_secs_f64()];
+        let rows = store.call_locks(call, FREE_SILENT, all).await?;
+        if !add(store, &rows, &mut freed)? {
+            freed.clients = u64::from(freed != Freed::default());
+            return Ok(freed);
+        }
+    }
+}
+
+/// Adds what a function has freed, and wakes those who wait for it. Whether there may be more.
+fn add(store: &PostgresStore, rows: &[Row], freed: &mut Freed) -> Result<bool, Error> {
+    let [locks, waiters, reservations, shares, files] = Answer::of(rows)?.counts()?;
+    freed.locks += locks;
+    freed.waiters += waiters;
+    freed.reservations += reservations;
+    freed.shares += shares;
+    for answer in others(rows) {
+        let answer = answer?;
+        if let Some(file) = answer.file()? {
+            store.wake_waiters(&answer, file)?;
+        }
+    }
+    Ok(files != 0)
+}
+
+/// See [`crate::metadata::Locks::quiet_clients`].
+pub(super) async fn quiet_clients(
+    store: &PostgresStore,
+    call: &Call,
+    quiet: Duration,
+    limit: usize,
+) -> Result<Vec<QuietClient>, Error> {
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let rows = flight::read(store, call, QUIET, arguments![quiet.as_secs_f64(), limit]).await?;
+    let client = |row| {
+        let servers: Vec<String> = column(row, 1)?;
+        let servers = servers.into_iter().map(Arc::from).collect();
+        Ok(QuietClient { address: answer::address(row, 0)?, servers })
+    };
+    rows.iter().map(client).collect()
+}
+
+/// See [`crate::metadata::Locks::clients_seen`].
+pub(super) async fn clients_seen(
+    store: &PostgresStore,
+    call: &Call,
+    address: IpAddr,
+) -> Result<(), Error> {
+    let address = address.to_canonical().to_string();
+    flight::read(store, call, SEEN, arguments![address]).await.map(drop)
 }
 
 /// What is freed, as `free_locks` takes it.
@@ -135,18 +233,7 @@ impl Portion {
                 self.waiting,
             ];
             let rows = store.call_locks(call, FREE, all).await?;
-            let [locks, waiters, reservations, shares, files] = Answer::of(&rows)?.counts()?;
-            freed.locks += locks;
-            freed.waiters += waiters;
-            freed.reservations += reservations;
-            freed.shares += shares;
-            for answer in others(&rows) {
-                let answer = answer?;
-                if let Some(file) = answer.file()? {
-                    store.wake_waiters(&answer, file)?;
-                }
-            }
-            if files == 0 {
+            if !add(store, &rows, freed)? {
                 return Ok(());
             }
         }
@@ -213,6 +300,24 @@ impl LockRecords for PostgresStore {
         let portion = Portion { clients, file, svid, but: None, waiting };
         portion.free(self, call, &mut freed).await?;
         Ok(freed)
+    }
+
+    async fn lock_clients(&self, limit: usize) -> Result<Vec<LockClientUse>, Error> {
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let rows = self.ask(USES, arguments![limit]).await?;
+        let used = |row| {
+            let count = |index| column::<i64>(row, index).map(i64::cast_unsigned);
+            Ok(LockClientUse {
+                client: answer::client(row, 0)?,
+                locks: count(3)?,
+                waiters: count(4)?,
+                reservations: count(5)?,
+                shares: count(6)?,
+                oldest: answer::time(row, 7)?,
+                seen: answer::time(row, 8)?,
+            })
+        };
+        rows.iter().map(used).collect()
     }
 
     async fn lock_totals(&self) -> Result<LockTotals, Error> {

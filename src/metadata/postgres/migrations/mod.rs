@@ -33,7 +33,11 @@ const DOWNS: &[(i32, &str)] = &[
     (8, include_str!("../../../../migrations/postgres/V8__changes.down.sql")),
     (9, include_str!("../../../../migrations/postgres/V9__locks.down.sql")),
     (10, include_str!("../../../../migrations/postgres/V10__servers.down.sql")),
+    (11, include_str!("../../../../migrations/postgres/V11__sets.down.sql")),
     (12, include_str!("../../../../migrations/postgres/V12__views.down.sql")),
+    (13, include_str!("../../../../migrations/postgres/V13__batches.down.sql")),
+    (14, include_str!("../../../../migrations/postgres/V14__clients.down.sql")),
+    (15, include_str!("../../../../migrations/postgres/V15__lock_waiters.down.sql")),
 ];
 
 /// Refinery's table, as it makes it.

@@ -2,9 +2,11 @@
 //! reservations.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use trunkfs::metadata::{
-    Error, Freed, LockFilter, LockOutcome, LockRecord, LockStanding, ShareOutcome, WhichClients,
+    Error, Freed, LockFilter, LockOutcome, LockRecord, LockStanding, QuietClient, ShareOutcome,
+    WhichClients,
 };
 
 use crate::metadata::lockers::{END, EXCLUSIVE, Locker, SHARED, bytes, fresh_address, range};
@@ -215,4 +217,53 @@ pub(crate) async fn an_administrator_breaks_locks(world: World) {
     let nothing = store.break_locks(&filter).await.unwrap();
     assert_eq!(nothing, Freed::default());
     assert_eq!(it.lock(f, 1, (45, 45), SHARED).await, Denied, "others keep theirs");
+}
+
+/// `locks.expire_after`. Who was seen is asked when it is freed.
+pub(crate) async fn a_silent_client_is_freed_if_nobody_has_seen_it(world: World) {
+    let (it, file) = (Locker::new(&world), world.superuser().file(world.root, "f").await.id);
+    let (address, hour) = (it.client.address(), Duration::from_secs(3600));
+    let second = Locker::of(&world, address, "client", "another server");
+    let other = Locker::new(&world);
+    it.lock(file, 1, (0, 9), EXCLUSIVE).await;
+    second.lock(file, 1, (10, 19), EXCLUSIVE).await;
+    other.lock(file, 1, (20, 29), EXCLUSIVE).await;
+    assert_eq!(other.wait(file, 2, (0, 0), SHARED).await, Blocked);
+    let call = &Locker::call();
+    let quiet = async |time| {
+        let quiet = it.store.quiet_clients(&Locker::call(), time, 10_000).await.unwrap();
+        quiet.into_iter().find(|it: &QuietClient| it.address == address)
+    };
+    assert_eq!(quiet(hour).await, None);
+    let mut found = quiet(Duration::ZERO).await.unwrap();
+    found.servers.sort();
+    assert_eq!(found.servers, ["another server", "server"].map(Into::into));
+    it.store.clients_seen(call, address).await.unwrap();
+    let silent = |silent| WhichClients::Silent { address, silent };
+    assert_eq!(it.free(silent(hour)).await, Freed::default(), "it was seen");
+    let freed = it.free(silent(Duration::ZERO)).await;
+    assert_eq!((freed.locks, freed.waiters, freed.clients > 0), (2, 0, true));
+    assert_eq!(it.reserved(file, 1).await[0].owner, other.owner(2), "who waits is woken");
+    assert_eq!(it.held(file).await, [(1, (20, 29), EXCLUSIVE)]);
+    assert_eq!(it.free(silent(Duration::ZERO)).await, Freed::default());
+}
+
+pub(crate) async fn what_each_client_has_is_counted(world: World) {
+    let (it, file) = (Locker::new(&world), world.superuser().file(world.root, "f").await.id);
+    let other = Locker::new(&world);
+    other.lock(file, 1, (0, 9), EXCLUSIVE).await;
+    for byte in [20, 30, 40] {
+        it.lock(file, 1, (byte, byte), SHARED).await;
+    }
+    it.wait(file, 2, (0, 0), SHARED).await;
+    it.share(file, "oh", (0, 1)).await.unwrap();
+    let uses = world.store.lock_clients(10_000).await.unwrap();
+    let of = |client| uses.iter().find(|uses| uses.client == client).unwrap();
+    let (own, others) = (of(it.client.clone()), of(other.client.clone()));
+    assert_eq!((own.locks, own.waiters, own.reservations, own.shares), (3, 1, 0, 1));
+    assert_eq!((others.locks, others.total()), (1, 1));
+    assert!(others.oldest <= own.oldest, "{others:?} {own:?}");
+    let place = |client| uses.iter().position(|uses| uses.client == client);
+    assert!(place(it.client.clone()) < place(other.client.clone()), "those with the most first");
+    assert_eq!(world.store.lock_clients(1).await.unwrap().len(), 1);
 }

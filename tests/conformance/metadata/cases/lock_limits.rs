@@ -91,7 +91,7 @@ pub(crate) async fn waiters_that_nobody_polls_for_go(world: World) {
 }
 
 async fn tidied(world: &World, unseen: Duration) -> Tidied {
-    world.store.tidy_locks(&Locker::call(), unseen).await.unwrap()
+    world.store.tidy_locks(&Locker::call(), unseen, None).await.unwrap()
 }
 
 pub(crate) async fn what_is_left_of_removed_files_goes(world: World) {

@@ -1,8 +1,10 @@
 //! Locks that wait, and how their clients learn that they have them.
 
-use trunkfs::metadata::{Cancelled, LockHolder, LockOutcome, LockStanding, Reservation, Settled};
+use trunkfs::metadata::{
+    Cancelled, LockHolder, LockOutcome, LockStanding, Reservation, Settled, WaitHow,
+};
 
-use crate::metadata::lockers::{END, EXCLUSIVE, Locker, SHARED, bytes, range};
+use crate::metadata::lockers::{END, EXCLUSIVE, Locker, SHARED, bytes, fresh_address, range};
 use crate::metadata::world::World;
 
 use LockOutcome::{Blocked, Deadlock, Denied, Granted};
@@ -274,4 +276,37 @@ pub(crate) async fn a_poll_looks_for_deadlocks_too(world: World) {
     assert_eq!(it.lock(g, 2, (0, 9), EXCLUSIVE).await, Granted);
     assert_eq!(it.wait(f, 2, (0, 9), EXCLUSIVE).await, Deadlock);
     assert!(!it.on(f).await.iter().any(|row| row.3 == Waiting));
+}
+
+/// This process has lost the address that the client has called: whoever has it takes the waiter over.
+pub(crate) async fn a_reservation_is_handed_over(world: World) {
+    let (it, file) = (Locker::new(&world), world.superuser().file(world.root, "f").await.id);
+    let local = fresh_address();
+    let request = |svid| it.request(file, svid, range(0, 9), EXCLUSIVE);
+    let how = WaitHow { local, ..it.how() };
+    it.lock(file, 1, (0, 9), EXCLUSIVE).await;
+    for svid in [2, 3] {
+        let waits = it.store.lock(&Locker::call(), &request(svid), Some(&how)).await.unwrap();
+        assert_eq!(waits, Blocked);
+    }
+    it.unlock(file, 1, (0, 9)).await;
+    let [first] = it.reserved(file, 1).await.try_into().unwrap();
+    it.store.hand_over(&Locker::call(), first.cookie).await.unwrap();
+    it.store.hand_over(&Locker::call(), first.cookie).await.unwrap();
+    let waits = it.on(file).await.into_iter().filter(|row| row.3 == Waiting);
+    assert_eq!(waits.map(|row| row.0).collect::<Vec<_>>(), [2, 3]);
+    // The other is still looked after, and comes before.
+    let [second] = it.reserved(file, 1).await.try_into().unwrap();
+    assert_ne!(first.owner, second.owner);
+    assert_eq!(it.settle(&first, true).await, Settled::Unknown);
+    assert_eq!(it.settle(&second, false).await, Settled::Dropped);
+    let call = &Locker::call();
+    assert!(it.store.abandoned(call).await.unwrap().contains(&local));
+    assert_eq!(it.store.take_over(call, &[fresh_address()]).await.unwrap(), []);
+    assert_eq!(it.store.take_over(call, &[local]).await.unwrap(), [], "it waits only");
+    assert!(!it.store.abandoned(call).await.unwrap().contains(&local));
+    let [again] = it.reserved(file, 1).await.try_into().unwrap();
+    assert_eq!((again.owner.clone(), &again.how), (first.owner, &how));
+    assert_ne!(again.cookie, first.cookie);
+    assert_eq!(it.settle(&again, true).await, Settled::Merged);
 }

@@ -349,6 +349,7 @@ pub(crate) async fn creates_meet_a_directory_that_closes(world: World) {
         let closed = closing.await.unwrap().change.after;
         for made in winners(answers, &Error::AccessDenied) {
             let Change { before, .. } = made.directory;
+            let before = before.unwrap();
             assert_eq!(before.mode, 0o777);
             assert!(before.ctime < closed.ctime, "made after it was closed");
         }

@@ -112,14 +112,14 @@ impl Side {
 
     fn created(&mut self, answer: Answer<Created>) -> Outcome {
         self.outcome(answer, |_, Created { directory: Change { before, after }, object, made }| {
-            (vec![before, after, object], vec![format!("made {made}")])
+            (vec![before.unwrap(), after, object], vec![format!("made {made}")])
         })
     }
 
     fn removed(&mut self, answer: Answer<Removed>) -> Outcome {
         self.outcome(answer, |side, Removed { directory: Change { before, after }, object }| {
             let Replaced { attributes, freed } = object;
-            (vec![before, after, attributes], vec![side.freed(freed)])
+            (vec![before.unwrap(), after, attributes], vec![side.freed(freed)])
         })
     }
 
@@ -155,7 +155,7 @@ impl Side {
             Step::Setattr(object, set) => {
                 let answer = caller.setattr(self.id(*object), set.clone()).await;
                 self.outcome(answer, |side, SettingDone { change, freed }| {
-                    (vec![change.before, change.after], vec![side.freed(freed)])
+                    (vec![change.before.unwrap(), change.after], vec![side.freed(freed)])
                 })
             }
             Step::Create(directory, it, how) => {
@@ -192,7 +192,7 @@ impl Side {
             Step::Link(object, directory, it) => {
                 let answer = caller.link(self.id(*object), self.id(*directory), it).await;
                 self.outcome(answer, |_, LinkTarget { object, directory }| {
-                    (vec![object, directory.before, directory.after], Vec::new())
+                    (vec![object, directory.before.unwrap(), directory.after], Vec::new())
                 })
             }
             Step::Flush(file, flush) => {
@@ -202,7 +202,7 @@ impl Side {
                 let answer = caller.flush(self.id(*file), &flush).await;
                 self.outcome(answer, |_, outcome| match outcome {
                     FlushOutcome::Recorded(Change { before, after }) => {
-                        (vec![before, after], Vec::new())
+                        (vec![before.unwrap(), after], Vec::new())
                     }
                     FlushOutcome::Superseded(present) => {
                         (vec![present], vec!["superseded".to_owned()])
@@ -251,7 +251,7 @@ impl Side {
 
 fn renamed(side: &mut Side, renamed: Renamed) -> (Vec<Attributes>, Vec<String>) {
     let Renamed { from, to, object, replaced } = renamed;
-    let mut objects = vec![from.before, from.after, to.before, to.after, object];
+    let mut objects = vec![from.before.unwrap(), from.after, to.before.unwrap(), to.after, object];
     let mut notes = Vec::new();
     if let Some(Replaced { attributes, freed }) = replaced {
         objects.push(attributes);
