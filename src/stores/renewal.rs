@@ -103,7 +103,7 @@ impl Stores {
     /// Takes over what was tried.
     pub(crate) fn take_over(&self, renewals: Renewals) {
         for (store, settings) in renewals.databases {
-            store.take_over(&settings);
+            store.renew(&settings);
         }
         for (store, keys) in renewals.buckets {
             store.take_keys(keys);

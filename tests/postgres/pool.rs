@@ -86,10 +86,10 @@ async fn max_conns_is_changed_while_the_store_is_open() {
     // More: a quarter of them is left to reads.
     let more = resized(8);
     fixture.store.try_settings(&more).await.unwrap();
-    fixture.store.take_over(&more);
+    fixture.store.renew(&more);
     until(&fixture.database, "all mutations wait", "wait_event_type = 'Lock'", 6).await;
     // Fewer: they keep what they have, and give it up afterwards.
-    fixture.store.take_over(&resized(1));
+    fixture.store.renew(&resized(1));
     lock.commit().await.unwrap();
     for create in creates {
         create.await.unwrap();

@@ -191,7 +191,7 @@ impl PostgresStore {
     }
 
     /// Takes over the password, from the next connection on, and how many connections there may be.
-    pub fn take_over(&self, settings: &Settings) {
+    pub fn renew(&self, settings: &Settings) {
         self.settings.target.renew(&settings.target);
         self.pool.resize(settings);
         self.gates.set(self.pool.most_mutations());
