@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::{StoreError, Stores, is_of_one_process};
 use crate::config::{self, Config};
 use crate::content::{ObjectContent, ObjectKeys};
+use crate::metadata::Error;
 use crate::metadata::postgres::{PostgresStore, Settings};
 
 /// Settings that stores have taken.
@@ -36,13 +37,21 @@ impl Stores {
             if *now == config::Metadata::Postgres(settings.clone()) {
                 continue;
             }
-            let tried = store.try_settings(settings).await;
-            tried.map_err(|source| StoreError::Metadata {
-                name: name.clone(),
-                place: settings.target.to_string(),
-                waited: None,
-                source,
-            })?;
+            match store.try_settings(settings).await {
+                Ok(()) => {}
+                Err(Error::Unavailable(error)) => {
+                    tracing::warn!(%error, "the new password cannot be tried, since the database does not answer; \
+                                            it is used all the same");
+                }
+                Err(source) => {
+                    return Err(StoreError::Metadata {
+                        name: name.clone(),
+                        place: settings.target.to_string(),
+                        waited: None,
+                        source,
+                    });
+                }
+            }
             renewals.databases.push((store.clone(), (**settings).clone()));
         }
         for (name, store) in &self.buckets {

@@ -60,7 +60,7 @@ async fn local_stores_are_looked_at_and_left_alone() {
     for found in [running, stopped] {
         assert_eq!(found.status, Some(0), "{found:?}");
         assert!(
-            found.out.contains("# metadata.stores.db: ok, meta/?# db has schema version 4\n"),
+            found.out.contains("# metadata.stores.db: ok, meta/?# db has schema version 5\n"),
             "{found:?}"
         );
         assert!(

@@ -271,7 +271,7 @@ async fn two_content_stores_that_are_one_are_refused() {
     let stores = [("copy", "copy"), ("disk", "disk")];
     write(at, "db", &stores, &[("/e", "disk", ""), ("/f", "copy", "")]);
     let words =
-        ["the content stores disk and copy hold the same content", &identity(&folder, "disk")];
+        ["the content stores copy and disk hold the same content", &identity(&folder, "disk")];
     refuses(at, &words).await;
     let words = ["the content stores copy and disk hold the same content"];
     foresees(at, &words).await;

@@ -128,7 +128,7 @@ async fn a_schema_is_made_served_and_taken_back() {
             "applied V9 locks in ",
             "applied V10 servers in ",
             "applied V14 clients in ",
-            "applied V15 lock_waiters in ",
+            "applied V15 waiters in ",
             &format!("the schema has version {NEWEST}"),
         ],
     );

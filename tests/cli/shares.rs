@@ -90,6 +90,15 @@ impl Fixture {
         paths.any(|path| path.to_string_lossy().contains(part))
     }
 
+    /// Waits until the server has no such file open.
+    async fn closes(&self, part: &str) {
+        let until = Instant::now() + PATIENCE;
+        while self.has_open(part) {
+            assert!(Instant::now() < until, "{part} is closed");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
     async fn stop(self) -> Finished {
         let finished = self.server.stop().await;
         assert_eq!(finished.status, Some(0), "{finished:?}");
@@ -207,7 +216,8 @@ async fn a_share_is_served_from_a_reload_on_and_gone_with_another() {
     assert_eq!(mount(&mut connection, "/new").await, Err(NOENT));
     assert_eq!(exports(&mut connection).await, ["/e"]);
     assert_eq!(getattr(&mut connection, &old).await, 0);
-    assert!(!t.has_open("n/names.sqlite") && !t.has_open("/d/"), "its stores are closed");
+    t.closes("n/names.sqlite").await;
+    t.closes("/d/").await;
     let figures = ["share=\"/new\"", "store=\"n\"", "store=\"d\""];
     t.metrics(|text| figures.iter().all(|figure| !text.contains(figure))).await;
     let until = Instant::now() + PATIENCE;
@@ -244,7 +254,7 @@ async fn a_share_that_cannot_be_opened_changes_nothing() {
     assert_eq!((&done["applied"], &done["restart"]), (&all(&[]), &all(&[])));
     assert_eq!(getattr(&mut connection, &root).await, 0);
     assert_eq!(exports(&mut connection).await, ["/e"]);
-    assert!(!t.has_open("n/names.sqlite"), "what was opened is closed again");
+    t.closes("n/names.sqlite").await;
     // One that is no configuration.
     let (status, done) = t.reload("shares: 5\n").await;
     assert_eq!(status, 422);

@@ -32,7 +32,7 @@ pub(super) enum Step<R> {
     /// The call, and the objects that a refusal shows from now on.
     Call(Mutation, Box<Attributes>, Option<Box<Attributes>>),
     /// The same for what may be carried out in a batch. A refusal shows the first known object.
-    Operation(Operation, Known),
+    Operation(Box<Operation>, Known),
     /// The refusal of a directory's move: with [`Error::Invalid`] where the new parent, the first, lies below
     /// the directory.
     Refuse(Refusal, ObjectId, ObjectId),
@@ -80,8 +80,10 @@ impl PostgresStore {
         // Nothing is refused, and nothing shown, by what is remembered.
         let seen = self.batches.seen(share, *object).map(|seen| decide(View::seen(seen), share));
         let (mut step, mut is_read) = match seen {
-            Some(Ok(step @ Step::Operation(Operation { kind: Kind::Make | Kind::Set, .. }, _))) => {
-                (Ok(step), false)
+            Some(Ok(Step::Operation(operation, known)))
+                if matches!(operation.kind, Kind::Make | Kind::Set) =>
+            {
+                (Ok(Step::Operation(operation, known)), false)
             }
             _ => match self.merged(cx, share, *object, name.as_ref()).await {
                 Ok(read) => (decide(read?.value, share), true),
@@ -90,7 +92,7 @@ impl PostgresStore {
         };
         for _ in 0..DECISIONS {
             let (operation, known) = match step {
-                Ok(Step::Operation(operation, known)) => (operation, known),
+                Ok(Step::Operation(operation, known)) => (*operation, known),
                 Ok(Step::Answer(done)) => return Some(self.durable(cx, attempt, Ok(done)).await),
                 Err(refusal) => return Some(self.durable(cx, attempt, Err(refusal)).await),
                 Ok(Step::Call(..) | Step::Refuse(..)) => return None,

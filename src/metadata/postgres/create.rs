@@ -30,7 +30,7 @@ pub(super) async fn make(
             ControlFlow::Continue(object) => {
                 let operation = making(&parent, name, &object, new);
                 let known = Known { place: Box::new(parent), object: Box::new(object) };
-                Step::Operation(operation, known)
+                Step::Operation(Box::new(operation), known)
             }
         })
     };

@@ -174,20 +174,12 @@ impl PostgresStore {
     }
 
     /// Looks whether the database takes other settings that are made of this store's by
-    /// [`Settings::taking`]: the password, and room for the connections. A database that is away refuses
-    /// nothing.
+    /// [`Settings::taking`]: the password, and room for the connections.
     ///
     /// # Errors
-    /// [`Error::Backend`] where an administrator has to act.
+    /// [`Error::Backend`] where an administrator has to act; [`Error::Unavailable`] where the database is away.
     pub async fn try_settings(&self, settings: &Settings) -> Result<(), Error> {
-        match server_check::check_login(settings).await {
-            Err(Error::Unavailable(error)) => {
-                tracing::warn!(%error, "the new password cannot be tried, since the database does not answer; \
-                                        it is used all the same");
-                Ok(())
-            }
-            tried => tried,
-        }
+        server_check::check_login(settings).await
     }
 
     /// Takes over the password, from the next connection on, and how many connections there may be.

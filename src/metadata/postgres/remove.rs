@@ -41,7 +41,7 @@ pub(super) async fn remove(
                 ..Operation::default()
             };
             let known = Known { place: Box::new(parent), object: Box::new(object) };
-            return Ok(Step::Operation(operation, known));
+            return Ok(Step::Operation(Box::new(operation), known));
         }
         let mutation = Mutation {
             statement: RMDIR,

@@ -46,7 +46,7 @@ pub(super) async fn setattr(
             ..Operation::default()
         };
         let known = Known { place: Box::new(before), object: Box::new(after) };
-        Ok(Step::Operation(operation, known))
+        Ok(Step::Operation(Box::new(operation), known))
     };
     store
         .change(cx, [object], prefetch, decide, |mut reply| Ok(SettingDone::of(reply.change()?)))

@@ -1,10 +1,11 @@
 //! Export rules, checked on every call: squashing, read-only shares, ports, client networks, AUTH_NONE.
 
 use super::args;
-use super::fixture::{ANONYMOUS, Fs, cases};
+use super::fixture::{Fs, cases};
 use super::handles::calls;
 use super::results::status_of;
 use super::rpc::{Auth, NFS, Reply};
+use super::shares::ANONYMOUS;
 use super::types::*;
 
 cases! {

@@ -24,11 +24,12 @@ use trunkfs::nlm::{self, LockService, LockStores, Nlm};
 use trunkfs::nsm::Nsm;
 use trunkfs::rpc::{Program, Protocol};
 use trunkfs::types::{FileHandle, ShareName};
-use trunkfs::vfs::{Access, ClientRule, ExportSettings, GroupSource, Squash, Vfs, WriteBehind};
+use trunkfs::vfs::{ClientRule, ExportSettings, GroupSource, Vfs, WriteBehind};
 use uuid::Uuid;
 
 use super::client::Client;
 use super::rpc::{user, wait};
+use super::shares::shares;
 use super::types::{Handle, mode};
 use crate::client::PATIENCE;
 use crate::database::TestDatabase;
@@ -36,14 +37,8 @@ use crate::gate::Gate;
 use crate::s3::S3Server;
 use crate::splitter::Splitter;
 
-/// Whom squashed callers are taken for: uid and gid.
-pub(crate) const ANONYMOUS: (u32, u32) = (65_534, 65_533);
-
 /// Where the server looks for clients' port mappers.
 pub(crate) const MAPPER_PORT: u16 = 10_111;
-
-/// A share whose name is as long as may be, so that its handles have 64 bytes.
-pub(crate) const LONG_SHARE: &str = "/a-share-whose-name-has-32-bytes";
 
 /// Makes of each case a test for every pair of stores.
 macro_rules! cases {
@@ -331,34 +326,6 @@ pub(crate) struct TestServer {
     task: Option<JoinHandle<()>>,
     /// A server beside it, and what calls go through to both.
     beside: Option<(Splitter, Box<TestServer>)>,
-}
-
-fn rule(network: &str, squash: Squash) -> ClientRule {
-    ClientRule {
-        network: network.parse().unwrap(),
-        access: Access::ReadWrite,
-        squash,
-        anonuid: ANONYMOUS.0,
-        anongid: ANONYMOUS.1,
-        require_reserved_port: false,
-    }
-}
-
-/// The shares: their names, their roots' modes and their rules. Clients call from 127.0.0.1, or from
-/// 127.0.0.2 where a case needs a client of other rights.
-fn shares() -> Vec<(&'static str, u32, Vec<ClientRule>)> {
-    let all = "127.0.0.0/8";
-    let read_only = ClientRule { access: Access::ReadOnly, ..rule("127.0.0.1/32", Squash::None) };
-    let reserved = ClientRule { require_reserved_port: true, ..rule("127.0.0.1/32", Squash::None) };
-    vec![
-        ("/t", 0o755, vec![rule(all, Squash::None)]),
-        ("/squash", 0o777, vec![rule(all, Squash::Root)]),
-        ("/all", 0o777, vec![rule(all, Squash::All)]),
-        ("/ro", 0o777, vec![rule(all, Squash::None), read_only]),
-        ("/port", 0o777, vec![rule(all, Squash::None), reserved]),
-        ("/narrow", 0o777, vec![rule("127.0.0.2/32", Squash::None)]),
-        (LONG_SHARE, 0o777, vec![rule(all, Squash::None)]),
-    ]
 }
 
 /// What servers make of locks.

@@ -2,9 +2,10 @@
 
 use super::args::{self, *};
 use super::client::Client;
-use super::fixture::{Fs, LONG_SHARE, cases};
+use super::fixture::{Fs, cases};
 use super::results::status_of;
 use super::rpc::{NFS, Reply};
+use super::shares::LONG_SHARE;
 use super::types::*;
 use super::xdr::Args;
 

@@ -34,6 +34,7 @@ mod restart;
 mod results;
 pub(crate) mod rpc;
 mod setattr;
+pub(crate) mod shares;
 mod times;
 pub(crate) mod types;
 mod used;

@@ -1,8 +1,9 @@
 //! MOUNT version 3 (RFC 1813 appendix I).
 
 use super::client::Client;
-use super::fixture::{Fs, LONG_SHARE, cases};
+use super::fixture::{Fs, cases};
 use super::rpc::{Auth, MOUNT, Reply};
+use super::shares::LONG_SHARE;
 use super::types::*;
 use super::xdr::{Args, Results};
 

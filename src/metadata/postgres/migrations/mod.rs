@@ -37,7 +37,7 @@ const DOWNS: &[(i32, &str)] = &[
     (12, include_str!("../../../../migrations/postgres/V12__views.down.sql")),
     (13, include_str!("../../../../migrations/postgres/V13__batches.down.sql")),
     (14, include_str!("../../../../migrations/postgres/V14__clients.down.sql")),
-    (15, include_str!("../../../../migrations/postgres/V15__lock_waiters.down.sql")),
+    (15, include_str!("../../../../migrations/postgres/V15__waiters.down.sql")),
 ];
 
 /// Refinery's table, as it makes it.
