@@ -88,7 +88,7 @@ async fn locks_are_there_after_a_restart() {
     assert_eq!(store.abandoned(&call()).await.unwrap(), [local]);
     let elsewhere = [IpAddr::from([192, 0, 2, 7])];
     assert_eq!(store.take_over(&call(), &elsewhere).await.unwrap(), []);
-    assert_eq!(store.take_over(&call(), &[local]).await.unwrap(), [reserved.clone()]);
+    assert_eq!(store.take_over(&call(), &[local]).await.unwrap(), std::slice::from_ref(&reserved));
     assert!(store.abandoned(&call()).await.unwrap().is_empty());
     let after = records(store).await;
     assert_eq!(after.len(), before.len());

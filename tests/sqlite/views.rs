@@ -20,7 +20,7 @@ async fn columns_stay() {
     let (_folder, connection) = opened().await;
     for (view, columns) in COLUMNS {
         let mut found = connection.prepare(&format!("SELECT * FROM {view}")).unwrap();
-        let names: Vec<_> = found.column_names().into_iter().map(str::to_owned).collect();
+        let names: Vec<_> = found.column_names().map(str::to_owned).collect();
         assert_eq!(names.join(" "), *columns, "{view}");
         assert!(found.query([]).unwrap().next().is_ok());
     }

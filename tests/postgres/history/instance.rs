@@ -6,7 +6,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::runtime::{Builder, Handle, Runtime};
 use trunkfs::metadata::postgres::{PostgresStore, Settings};
-use trunkfs::metadata::{MetadataStore as _, Namespace};
+use trunkfs::metadata::{Error, MetadataStore as _, Namespace};
 
 /// A server of the test.
 pub(super) struct Instance {
@@ -28,7 +28,15 @@ impl Instance {
         // One thread: what blocks it pauses all of the server.
         let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let handle = runtime.handle().clone();
-        let connecting = handle.spawn(async { PostgresStore::connect(settings).await.unwrap() });
+        let connecting = handle.spawn(async move {
+            // A cut that waits for a connection may meet this one.
+            loop {
+                match PostgresStore::connect(settings.clone()).await {
+                    Err(Error::Unavailable(_)) => {}
+                    connected => return connected.unwrap(),
+                }
+            }
+        });
         let store = Arc::new(connecting.await.unwrap());
         let runtime = Mutex::new(Some(runtime));
         Self { store: store.clone(), postgres: Some(store), handle, runtime }

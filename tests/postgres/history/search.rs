@@ -39,7 +39,7 @@ pub(super) enum Verdict {
 }
 
 /// More states than these are not looked at.
-const MOST_STATES: usize = 400_000;
+const MOST_STATES: usize = 60_000;
 
 /// The calls that are done: of those that have returned, by the time of the call, all before `first` and
 /// those of `beyond`; of those of unknown outcome, `pending`.
