@@ -100,8 +100,8 @@ impl std::fmt::Debug for Daemon {
 
 impl Daemon {
     /// Listens on the admin port, opens the stores and shares, then listens. Clients that connect wait until
-    /// [`Daemon::run`]. `fitting` is the configuration as it fits the process, `source` what it was read from,
-    /// and `program` runs the jobs of its maintenance.
+    /// [`Daemon::run`]. `fitting` is the configuration as it fits the process, `source` what it was read
+    /// from, and `program` runs the jobs of its maintenance.
     ///
     /// # Errors
     /// The first store, share or address that cannot be had; what was open is closed again, and nothing

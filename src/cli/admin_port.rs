@@ -215,8 +215,8 @@ impl AdminPort {
     }
 }
 
-/// What a client of HTTP alone is made with. A machine may have no certificate authorities, which is an error where
-/// those of the system are taken.
+/// What a client of HTTP alone is made with. A machine may have no certificate authorities, which is an error
+/// where those of the system are taken.
 fn without_authorities() -> Result<ClientConfig, Failure> {
     let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()

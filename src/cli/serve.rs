@@ -152,8 +152,8 @@ async fn serve(
             Err(error)
         }
     };
-    // Not a task of its own: opening stores is no work that threads hand to each other. A panic ends the server
-    // as that of a task does.
+    // Not a task of its own: opening stores is no work that threads hand to each other. A panic ends the
+    // server as that of a task does.
     let (ran, reloaded) = tokio::select! {
         ran = &mut serving => (ran, Ok(())),
         reloaded = AssertUnwindSafe(reloads).catch_unwind() => {

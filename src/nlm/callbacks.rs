@@ -16,8 +16,8 @@
 //! - Where this server has lost the address that the client has called, the reservation is a waiter again, of
 //!   the server that has the address.
 //!
-//! The clients of reservations that a server has left, and that are locks now, are told in the same way. Their
-//! word changes nothing: one that took the lock from that server refuses it now.
+//! The clients of reservations that a server has left, and that are locks now, are told in the same way.
+//! Their word changes nothing: one that took the lock from that server refuses it now.
 
 use std::collections::HashMap;
 use std::net::IpAddr;

@@ -1,10 +1,10 @@
 //! `locks.expire_after`: the locks of clients that are silent for so long are freed.
 //!
-//! A client with an idle lock sends nothing for days, so silence alone says nothing: its lock manager is asked
-//! (NULL), as it is called for GRANTED. A client is alive that answers, that makes calls of any kind, or that
-//! another server of the same store has seen. One is silent when nothing came of [`PROBES`] such questions of
-//! this very process in a row, over the whole time: neither a restart of the server, nor a store that was
-//! away, nor a clock that was set makes a client silent.
+//! A client with an idle lock sends nothing for days, so silence alone says nothing: its lock manager is
+//! asked (NULL), as it is called for GRANTED. A client is alive that answers, that makes calls of any kind,
+//! or that another server of the same store has seen. One is silent when nothing came of [`PROBES`] such
+//! questions of this very process in a row, over the whole time: neither a restart of the server, nor a store
+//! that was away, nor a clock that was set makes a client silent.
 
 use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;

@@ -381,8 +381,8 @@ impl LockService {
         true
     }
 
-    /// The same, as the machine's rpc.statd has it: from whom it does not say. It counts where the client's own
-    /// status monitor is in that state.
+    /// The same, as the machine's rpc.statd has it: from whom it does not say. It counts where the client's
+    /// own status monitor is in that state.
     pub(super) async fn told_of_reboot(
         &self,
         caller: &Caller,

@@ -146,8 +146,8 @@ impl LockService {
 
     async fn tidy(&self) {
         let mut every = interval_at(Instant::now(), COUNT);
-        // Not at once: what another server has reserved is told to its client by whoever takes it over, and is a
-        // lock without a word once it is tidied.
+        // Not at once: what another server has reserved is told to its client by whoever takes it over, and
+        // is a lock without a word once it is tidied.
         let mut tidied_at = Instant::now();
         loop {
             every.tick().await;

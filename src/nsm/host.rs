@@ -1,5 +1,5 @@
-//! rpc.statd(8) of this machine, where it has the status monitor's number: clients that reboot tell it, and it
-//! calls whoever has asked it to (SM_MON).
+//! rpc.statd(8) of this machine, where it has the status monitor's number: clients that reboot tell it, and
+//! it calls whoever has asked it to (SM_MON).
 //!
 //! It takes a notice for that of a client by the name in it or by the address that it comes from, so that it
 //! passes on what anybody says. So the client's own status monitor is asked for its state (SM_STAT): a notice

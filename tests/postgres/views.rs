@@ -1,5 +1,5 @@
-//! The views for SQL: their columns stay, their plans read no table as a whole, and their reader reads nothing
-//! else.
+//! The views for SQL: their columns stay, their plans read no table as a whole, and their reader reads
+//! nothing else.
 
 use serde_json::Value;
 use tokio_postgres::Client;

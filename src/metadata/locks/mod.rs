@@ -21,8 +21,8 @@
 //! [`Locks::settle`] for its answer to a callback, [`Locks::lock`] for its poll, [`Locks::unlock`] and
 //! [`Locks::cancel_lock`] of the very range.
 //!
-//! A client takes a callback from the address alone that it has called. So waiters belong to whichever process
-//! has that address: one that finds that it has lost the address gives a reservation back
+//! A client takes a callback from the address alone that it has called. So waiters belong to whichever
+//! process has that address: one that finds that it has lost the address gives a reservation back
 //! ([`Locks::hand_over`]), and one that has it takes the waiters of processes that have ended
 //! ([`Locks::take_over`]).
 
@@ -138,8 +138,8 @@ pub trait Locks: LockRecords {
     async fn clients_seen(&self, call: &Call, address: IpAddr) -> Result<(), Error>;
 
     /// Frees the locks, waiters, reservations and share reservations of clients that have rebooted
-    /// (SM_NOTIFY), say so themselves (FREE_ALL), or have been silent. A store may do so in portions of some hundred files, each
-    /// wholly or not at all; a repeat frees the rest.
+    /// (SM_NOTIFY), say so themselves (FREE_ALL), or have been silent. A store may do so in portions of some
+    /// hundred files, each wholly or not at all; a repeat frees the rest.
     async fn free_client(&self, call: &Call, which: &WhichClients) -> Result<Freed, Error>;
 
     /// Takes a share reservation (X/Open XNFS 14.1, NLM_SHARE); one of the same file, client and oh gives

@@ -1,5 +1,5 @@
-//! What the database spends that does not come back by itself: transaction ids, which autovacuum gives back by
-//! freezing rows (PostgreSQL manual 25.1.5), and write-ahead log.
+//! What the database spends that does not come back by itself: transaction ids, which autovacuum gives back
+//! by freezing rows (PostgreSQL manual 25.1.5), and write-ahead log.
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;

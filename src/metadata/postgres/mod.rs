@@ -177,7 +177,8 @@ impl PostgresStore {
     /// [`Settings::taking`]: the password, and room for the connections.
     ///
     /// # Errors
-    /// [`Error::Backend`] where an administrator has to act; [`Error::Unavailable`] where the database is away.
+    /// [`Error::Backend`] where an administrator has to act; [`Error::Unavailable`] where the database is
+    /// away.
     pub async fn try_settings(&self, settings: &Settings) -> Result<(), Error> {
         server_check::check_login(settings).await
     }

@@ -163,8 +163,8 @@ impl Settings {
         Ok(Self { connect_timeout, ..settings })
     }
 
-    /// These settings of an open store with what it takes over from others: how many connections there may be,
-    /// and the password of the same role of the same database.
+    /// These settings of an open store with what it takes over from others: how many connections there may
+    /// be, and the password of the same role of the same database.
     #[must_use]
     pub fn taking(&self, new: &Self) -> Self {
         let mut taken = Self {

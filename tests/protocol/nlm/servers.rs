@@ -85,7 +85,8 @@ fn who_waits_is_called_after_a_restart(t: &Fs) {
     let granted = call.granted();
     assert_eq!((granted.svid, granted.range, &granted.handle), (7, (5, 1), &file));
     assert_eq!(holder.ask(&file).test().unwrap_err().svid, 7);
-    // Of the very range: the client's answer may still be under way, and of another range it would be asked again.
+    // Of the very range: the client's answer may still be under way, and of another range it would be asked
+    // again.
     assert_eq!(first.ask(&file).range(5, 1).svid(7).unlock(), GRANTED);
     assert_eq!(holder.ask(&file).lock(), GRANTED);
     assert_eq!(second.manager.pending(), 0);

@@ -292,8 +292,9 @@ impl LockTable {
         waiters.filter(|(_, _, waiter)| waiter.instance != self.instance)
     }
 
-    /// Makes reservations of other processes locks, of all or of those whose calls came to one of `locals`: the
-    /// client may have taken them, and what it has not taken it gives back. Answers with them as they were.
+    /// Makes reservations of other processes locks, of all or of those whose calls came to one of `locals`:
+    /// the client may have taken them, and what it has not taken it gives back. Answers with them as they
+    /// were.
     fn merge_abandoned(&mut self, now: Timestamp, locals: Option<&[IpAddr]>) -> Vec<Reservation> {
         let reserved = self.left().filter(|(_, _, waiter)| {
             locals.is_none_or(|locals| locals.contains(&waiter.how.local.to_canonical()))

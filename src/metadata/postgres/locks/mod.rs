@@ -1,5 +1,6 @@
-//! Locks: functions of the schema (`migrations/postgres/V9__locks.sql`, V15), whether this server is alone with
-//! the database or not. They touch no object, so that the lease and the cache have nothing to do with them.
+//! Locks: functions of the schema (`migrations/postgres/V9__locks.sql`, V15), whether this server is alone
+//! with the database or not. They touch no object, so that the lease and the cache have nothing to do with
+//! them.
 
 mod answer;
 mod flight;
