@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
-use trunkfs::metadata::postgres::{PostgresStore, Settings};
+use trunkfs::metadata::postgres::{LeaseTimes, PostgresStore, Settings};
 use trunkfs::metadata::{Catalog as _, CreateHow, Error, MetadataStore as _, Namespace as _};
 use trunkfs::types::ObjectId;
 
@@ -256,6 +256,34 @@ async fn health_checks_drop_connections_that_do_not_answer() {
     }
     store.shares().await.unwrap();
     store.close().await;
+}
+
+/// A connection of the lease that never answers is given up, and another is made.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lease_does_not_wait_for_a_silent_connection() {
+    let database = TestDatabase::create().await;
+    let proxy = Proxy::before(&database.settings()).await;
+    let mut settings = proxy.settings(&database.settings());
+    settings.connect_timeout = Duration::from_secs(3);
+    // A connection that was lost is found by the next renewal.
+    settings.lease = LeaseTimes::default();
+    let fixture = Fixture::on(settings, database).await;
+    let lease = "application_name = 'trunkfs lease'";
+    until(&fixture.database, "it has one", lease, 1).await;
+    proxy.silence_next_lease();
+    let end = format!(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+          WHERE datname = current_database() AND {lease}"
+    );
+    connect(&fixture.database.settings()).await.batch_execute(&end).await.unwrap();
+    let limit = Instant::now() + CALL_LIMIT;
+    while proxy.silent_leases() > 0 {
+        assert!(Instant::now() < limit, "no other connection is made");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    until(&fixture.database, "another is made", lease, 1).await;
+    fixture.file(fixture.root(), "file").await;
+    fixture.sound().await;
 }
 
 /// Many calls of one client and then a single one of another, all for one connection: the single one is among

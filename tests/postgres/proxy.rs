@@ -30,6 +30,8 @@ struct State {
     /// Connections that were not taken.
     turned_away: usize,
     cuts: usize,
+    /// Connections of the lease that are to hear nothing.
+    silent_leases: usize,
     /// Connections older than this hear and say nothing.
     silenced: u64,
     /// The number of the newest connection.
@@ -77,7 +79,14 @@ impl Proxy {
                     state.away
                 };
                 if !away {
-                    tokio::spawn(serve(client, upstream(&server).await, Arc::clone(&state)));
+                    // Before the database knows of it: whatever it lists by then is silenced too.
+                    let number = {
+                        let mut state = state.lock();
+                        state.newest += 1;
+                        state.newest
+                    };
+                    let upstream = upstream(&server).await;
+                    tokio::spawn(serve(client, upstream, Arc::clone(&state), number));
                 }
             }
         });
@@ -113,6 +122,16 @@ impl Proxy {
         state.silenced = state.newest;
     }
 
+    /// Passes nothing on any more on the next connection of the lease, from its first statement on.
+    pub(crate) fn silence_next_lease(&self) {
+        self.state.lock().silent_leases += 1;
+    }
+
+    /// How many connections of the lease are still to be silenced.
+    pub(crate) fn silent_leases(&self) -> usize {
+        self.state.lock().silent_leases
+    }
+
     /// How many connections were closed at once.
     pub(crate) fn turned_away_now(&self) -> usize {
         self.state.lock().turned_away
@@ -141,28 +160,34 @@ async fn upstream(server: &Settings) -> Box<dyn Stream> {
     }
 }
 
-/// Passes bytes on. A round trip begins where the client sends after the server did.
-async fn serve(client: TcpStream, server: Box<dyn Stream>, state: Arc<Mutex<State>>) {
+/// What the lease names its connection by, first of all.
+const LEASE: &[u8] = b"' lease'";
+
+/// Passes bytes on. A round trip begins where the client sends after the server did. Those of the lease are
+/// its own affair: no test knows when they come.
+async fn serve(client: TcpStream, server: Box<dyn Stream>, state: Arc<Mutex<State>>, number: u64) {
     let (mut from_client, mut to_client) = client.into_split();
     let (mut from_server, mut to_server) = tokio::io::split(server);
     let (mut call, mut answer) = (vec![0; 1 << 16], vec![0; 1 << 16]);
     let mut client_speaks = false;
     let mut silenced = false;
-    let number = {
-        let mut state = state.lock();
-        state.newest += 1;
-        state.newest
-    };
+    let (mut is_lease, mut is_muted) = (false, false);
     let is_silent = || state.lock().silenced >= number;
     loop {
         tokio::select! {
             got = from_client.read(&mut call), if !silenced => {
                 let Ok(length @ 1..) = got else { return };
-                if is_silent() {
+                if !is_lease && call[..length].windows(LEASE.len()).any(|bytes| bytes == LEASE) {
+                    is_lease = true;
+                    let mut state = state.lock();
+                    is_muted = state.silent_leases > 0;
+                    state.silent_leases -= usize::from(is_muted);
+                }
+                if is_muted || is_silent() {
                     continue;
                 }
                 let mut cut = None;
-                if !client_speaks {
+                if !client_speaks && !is_lease {
                     client_speaks = true;
                     cut = state.lock().begin();
                 }

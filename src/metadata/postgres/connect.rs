@@ -94,6 +94,16 @@ impl Connector {
         });
         race(attempts.collect()).await.map_err(Failed::into_failure)
     }
+
+    /// The same, set up by `session`, which has the same time.
+    pub(super) async fn open(&self, session: &str) -> Result<Connected, PostgresError> {
+        let connected = Box::pin(self.connect()).await?;
+        match timeout(self.limit, connected.client.batch_execute(session)).await {
+            Ok(done) => done?,
+            Err(late) => return Err(PostgresError::Lost(Box::new(late))),
+        }
+        Ok(connected)
+    }
 }
 
 /// One host, and how it is reached.

@@ -4,7 +4,7 @@ use deadpool_postgres::ClientWrapper;
 
 use super::PostgresStore;
 use super::connect::Connector;
-use super::error::{PostgresError, fatal};
+use super::error::PostgresError;
 use crate::metadata::Error;
 
 impl PostgresStore {
@@ -13,12 +13,7 @@ impl PostgresStore {
         if self.pool.is_closed() {
             return Err(Error::Unavailable("the metadata store is closed".into()));
         }
-        let client = Connector::new(&self.settings)
-            .connect()
-            .await
-            .map_err(PostgresError::into_error)?
-            .client;
-        client.batch_execute("SET statement_timeout = 0").await.map_err(fatal)?;
-        Ok(client)
+        let connected = Connector::new(&self.settings).open("SET statement_timeout = 0").await;
+        Ok(connected.map_err(PostgresError::into_error)?.client)
     }
 }

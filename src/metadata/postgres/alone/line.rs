@@ -67,7 +67,8 @@ impl Line {
         settings: &Arc<Settings>,
         instance: Uuid,
     ) -> Result<Self, PostgresError> {
-        let connected = Box::pin(Connector::new(settings).connect()).await?;
+        let session = session::session(settings.statement_timeout);
+        let connected = Connector::new(settings).open(&session).await?;
         match connected.role {
             ServerRole::Primary => {}
             ServerRole::ReadOnly => {
@@ -78,11 +79,16 @@ impl Line {
             }
         }
         let client = Arc::new(connected.client);
-        client.batch_execute(&session::session(settings.statement_timeout)).await?;
-        let row = client.query_one(CLAIM, &[&instance]).await?;
-        let slot = Slot { number: row.try_get(0)?, epoch: row.try_get(1)? };
-        client.execute(BEGIN, &[&slot.number, &slot.epoch]).await?;
-        let apply = client.prepare(APPLY).await?;
+        let claiming = async {
+            let row = client.query_one(CLAIM, &[&instance]).await?;
+            let slot = Slot { number: row.try_get(0)?, epoch: row.try_get(1)? };
+            client.execute(BEGIN, &[&slot.number, &slot.epoch]).await?;
+            Ok::<_, PostgresError>((slot, client.prepare(APPLY).await?))
+        };
+        let limit = settings.statement_timeout + FLIGHT_MARGIN;
+        let claimed = timeout(limit, claiming).await;
+        let (slot, apply) =
+            claimed.unwrap_or_else(|late| Err(PostgresError::Lost(Box::new(late))))?;
         Ok(Self { client, apply, slot, last: 0, settings: Arc::clone(settings) })
     }
 

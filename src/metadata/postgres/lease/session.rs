@@ -95,15 +95,14 @@ impl Session {
         instance: Uuid,
         limit: Duration,
     ) -> Result<Self, PostgresError> {
-        let Connected { client, role, .. } = connector.connect().await?;
-        if role != ServerRole::Primary {
-            return Err(PostgresError::ReadOnly("the database is read-only".into()));
-        }
         // A wait for calls under way ends by itself, so that the own count goes on moving.
         let lock = (limit.as_millis() / 2).max(1);
         let settings =
             format!("{SESSION}; SET lock_timeout = {lock}; SET statement_timeout = {}", lock * 4);
-        client.batch_execute(&settings).await?;
+        let Connected { client, role, .. } = connector.open(&settings).await?;
+        if role != ServerRole::Primary {
+            return Err(PostgresError::ReadOnly("the database is read-only".into()));
+        }
         Ok(Self { client, instance, limit })
     }
 

@@ -66,13 +66,15 @@ pub(super) struct Poller {
 
 impl Poller {
     pub(super) async fn open(connector: &Connector, session: &str) -> Result<Self, PostgresError> {
-        let Connected { client, role, server } = connector.connect().await?;
+        let settings = format!("{session}; {NAME}");
+        let Connected { client, role, server } = connector.open(&settings).await?;
         if role != ServerRole::Primary {
             return Err(PostgresError::ReadOnly("changes are listed by the primary alone".into()));
         }
-        client.batch_execute(session).await?;
-        client.batch_execute(NAME).await?;
-        let statement = client.prepare(POLL).await?;
+        let statement = match timeout(LIMIT, client.prepare(POLL)).await {
+            Ok(prepared) => prepared?,
+            Err(late) => return Err(PostgresError::Lost(Box::new(late))),
+        };
         Ok(Self { client, statement, server, last: None })
     }
 
