@@ -39,8 +39,9 @@ pub(super) struct Consumption {
 }
 
 impl Consumption {
-    pub(super) fn start(pool: &Arc<Pool>) -> Self {
-        let newest = Arc::<Mutex<Option<Numbers>>>::default();
+    /// Looks once, and goes on by itself.
+    pub(super) async fn start(pool: &Arc<Pool>) -> Self {
+        let newest = Arc::new(Mutex::new(numbers(pool).await));
         let task = tokio::spawn(run(Arc::downgrade(pool), Arc::clone(&newest)));
         Self { task, newest }
     }
@@ -72,18 +73,22 @@ impl Measured for Consumption {
 async fn run(pool: Weak<Pool>, newest: Arc<Mutex<Option<Numbers>>>) {
     let _vital = Vital::new("postgres-consumption");
     loop {
-        let Some(pool) = pool.upgrade() else { return };
-        let looked = look(&pool).await;
-        drop(pool);
-        match looked {
-            Ok(numbers) => *newest.lock() = Some(numbers),
-            // No old numbers: they would look like a database that rests.
-            Err(failure) => {
-                tracing::debug!(?failure, "the database's consumption is not known");
-                *newest.lock() = None;
-            }
-        }
         tokio::time::sleep(ROUND).await;
+        let Some(pool) = pool.upgrade() else { return };
+        let numbers = numbers(&pool).await;
+        drop(pool);
+        *newest.lock() = numbers;
+    }
+}
+
+/// None where the database does not say: old numbers would look like a database that rests.
+async fn numbers(pool: &Pool) -> Option<Numbers> {
+    match look(pool).await {
+        Ok(numbers) => Some(numbers),
+        Err(failure) => {
+            tracing::debug!(?failure, "the database's consumption is not known");
+            None
+        }
     }
 }
 

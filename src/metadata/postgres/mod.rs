@@ -148,8 +148,10 @@ impl PostgresStore {
             Presence::Tool => None,
         };
         drop(pool.get(None).await.map_err(PostgresError::into_error)?);
-        let server = settings.presence == Presence::Server;
-        let consumption = server.then(|| Consumption::start(&pool));
+        let consumption = match settings.presence {
+            Presence::Server => Some(Consumption::start(&pool).await),
+            Presence::Tool => None,
+        };
         let gates = Gates::new(pool.most_mutations());
         let batches = Batches::new(&pool, &lease);
         let usages = Usages::new();
