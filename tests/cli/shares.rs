@@ -3,12 +3,14 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use rustix::process::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
 
 use super::admin::{ask, get};
 use super::client::{Call, Connection, Reader, Writer};
 use super::cluster::Cluster;
+use super::database::{TestDatabase, connect};
 use super::port::Reserved;
 use super::process::{ADMIN, Finished, PATIENCE, Running, folder, trunkfs};
 use super::scene::{NFS, of, ok};
@@ -358,4 +360,77 @@ async fn a_password_that_was_changed_is_taken_over_and_a_wrong_one_is_not() {
     cluster.superuser().await.execute(end, &[]).await.unwrap();
     create(&mut connection, &root, "after").await;
     t.stop().await;
+}
+
+/// A server one of whose calls hangs in its database as long as the last value lives. The drain timeout is that
+/// of `text`.
+async fn draining(text: &str) -> (Fixture, TestDatabase, tokio_postgres::Client) {
+    let database = TestDatabase::create().await;
+    let target = database.settings().target;
+    let (host, port, name) = (&target.hosts[0].name, target.hosts[0].port, &target.database);
+    let store = format!(
+        "{{ type: postgres, postgres: {{ host: {host:?}, port: {port}, database: {name}, user: {:?}, \
+         auto_migrate: true, statement_timeout: 60s }} }}",
+        target.user
+    );
+    let t =
+        Fixture::of(&text.replace("{ type: sqlite, sqlite: { path: m/names.sqlite } }", &store))
+            .await;
+    let mut connection = Connection::open(t.server.address).await;
+    let root = mount(&mut connection, "/e").await.unwrap();
+    let lock = connect(&database.settings()).await;
+    lock.batch_execute("BEGIN; LOCK TABLE files IN ACCESS EXCLUSIVE MODE").await.unwrap();
+    // READDIR, which no server answers from memory.
+    let readdir = of(&root).u64(0).u64(0).u32(4096);
+    connection.send(&Call::new(NFS, 3, 16).arguments(readdir)).await;
+    let watch = connect(&database.settings()).await;
+    let waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = \
+                   current_database()";
+    let until = Instant::now() + PATIENCE;
+    while watch.query_one(waiting, &[]).await.unwrap().get::<_, i64>(0) == 0 {
+        assert!(Instant::now() < until, "no call waits");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    // The call goes on while its connection is there.
+    tokio::spawn(async move { connection.closed().await });
+    (t, database, lock)
+}
+
+#[tokio::test]
+async fn a_server_that_drains_reads_no_configuration() {
+    let text = BEFORE.replace("drain_timeout: 3s", "drain_timeout: 1h, request_timeout: 10m");
+    let (t, _database, lock) = draining(&text).await;
+    t.server.signal(Signal::TERM);
+    let until = Instant::now() + PATIENCE;
+    while tokio::net::TcpStream::connect(t.server.address).await.is_ok() {
+        assert!(Instant::now() < until, "it still listens");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let (status, _) = t.reload(&format!("{text}{NEW}")).await;
+    assert_eq!(status, 503);
+    t.server.signal(Signal::HUP);
+    lock.batch_execute("ROLLBACK").await.unwrap();
+    let finished = t.server.finish().await;
+    assert_eq!(finished.status, Some(0), "{finished:?}");
+    assert!(!finished.err.contains("SIGHUP"), "{finished:?}");
+}
+
+#[tokio::test]
+async fn a_server_ends_while_a_share_is_being_removed() {
+    let text = BEFORE.replace("drain_timeout: 3s", "drain_timeout: 1s, request_timeout: 10m");
+    let (t, _database, _lock) =
+        draining(&text.replace("shares:\n", &format!("shares:\n{NEW}"))).await;
+    let without_e: String =
+        text.lines().filter(|line| !line.contains("/e,")).map(|line| format!("{line}\n")).collect();
+    write(&t.folder, t.admin, TOKEN, &format!("{without_e}{NEW}"));
+    t.server.signal(Signal::HUP);
+    let mut connection = Connection::open(t.server.address).await;
+    let until = Instant::now() + PATIENCE;
+    while exports(&mut connection).await.contains(&"/e".to_owned()) {
+        assert!(Instant::now() < until, "the share is still exported");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    t.server.signal(Signal::TERM);
+    let finished = t.server.finish().await;
+    assert_eq!(finished.status, Some(0), "{finished:?}");
 }
