@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Locks of two kernel clients at two servers of one database: each of the four is a machine of its own, with an address, a port mapper
 # and an rpc.statd or the server's own. Servers and clients are killed and started again, and the servers' addresses are
-# moved. Takes two to three minutes; not part of e2e/run.sh. See e2e/README.md.
+# moved. Takes four minutes; not part of e2e/run.sh. See e2e/README.md.
 #
 #   sudo e2e/locks-two.sh [--case NAME]… [--binary PATH] [--cthon FOLDER]
 #

@@ -62,6 +62,8 @@ class Server:
         run("ip", "link", "set", "v" + self.name, "master", "bridge", "up")
         self.ip("link", "set", "lo", "up")
         self.ip("link", "set", "eth0", "up")
+        # An address that is given away takes no other one of its network with it.
+        self.in_network("sh", "-c", "echo 1 >/proc/sys/net/ipv4/conf/all/promote_secondaries")
         self.take(number)
         self.config = "%s/%s.yaml" % (RUN, self.name)
         with open(self.config, "w") as file:
@@ -80,6 +82,9 @@ class Server:
     def ip(self, *command):
         run("ip", "-n", self.name, *command)
 
+    def in_network(self, *command, **options):
+        return run("ip", "netns", "exec", self.name, *command, **options)
+
     def rpcinfo(self):
         done = subprocess.run(["ip", "netns", "exec", self.name, "rpcinfo", "-p", "127.0.0.1"],
                               capture_output=True, text=True)
@@ -92,6 +97,11 @@ class Server:
                  "hostname %s && %s" % (self.name, command)],
                 stdin=subprocess.DEVNULL, stdout=to, stderr=to, start_new_session=True)
 
+    def page(self, path):
+        """A page of the server's admin port."""
+        fetch = "import sys, urllib.request; print(urllib.request.urlopen(sys.argv[1], timeout=10).read().decode())"
+        return self.in_network("python3", "-c", fetch, "http://127.0.0.1:12080" + path, capture_output=True, text=True).stdout
+
     def take(self, number):
         self.ip("address", "add", "10.77.0.%d/24" % number, "dev", "eth0")
         self.addresses.add(number)
@@ -100,7 +110,8 @@ class Server:
         self.ip("address", "del", "10.77.0.%d/24" % number, "dev", "eth0")
         self.addresses.discard(number)
         to.take(number)
-        # As whoever moves an address tells the network: the neighbours ask anew.
+        # The clients' neighbour tables have the former machine for up to a minute otherwise.
+        to.in_network("python3", REPO + "/e2e/lib/announce.py", "eth0", "10.77.0.%d" % number)
         self.ip("neigh", "flush", "all")
         to.ip("neigh", "flush", "all")
 
@@ -114,6 +125,9 @@ class Server:
         os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
         self.process = None
+        # As when the machine is gone. Else its kernel has the ends of connections for a minute, which answer a client
+        # that has used the same port with another server meanwhile.
+        self.in_network("ss", "--kill", "--all", "--numeric", "--tcp", "sport", "=", ":2049", stdout=subprocess.DEVNULL)
 
     def end(self):
         for process in [self.process, getattr(self, "helpers", None)]:
@@ -124,7 +138,8 @@ class Server:
 
 CONFIGURATION = """
 server: {{ listen: "0.0.0.0:2049", portmap: {portmap} }}
-admin: {{ listen: "off" }}
+admin: {{ listen: "127.0.0.1:12080" }}
+locks: {{ expire_after: 1m }}
 metadata:
   stores:
     names: {{ type: postgres, postgres: {{ host: "{run}/postgres", port: {port}, database: locks, user: postgres,
@@ -176,11 +191,18 @@ class Client:
     def kill(self):
         # Its processes are in sessions of their own; all name its folder.
         name = ("uml_dir=%s/uml" % self.control).encode()
-        for process in filter(str.isdigit, os.listdir("/proc")):
-            with contextlib.suppress(OSError):
-                with open("/proc/%s/cmdline" % process, "rb") as file:
-                    if name in file.read():
-                        os.kill(int(process), signal.SIGKILL)
+
+        def is_gone():
+            for process in filter(str.isdigit, os.listdir("/proc")):
+                with contextlib.suppress(OSError):
+                    with open("/proc/%s/cmdline" % process, "rb") as file:
+                        if name in file.read():
+                            os.kill(int(process), signal.SIGKILL)
+            # The last of them gives the tap back, which the next guest cannot have before.
+            shown = subprocess.run(["ip", "link", "show", self.tap], capture_output=True, text=True)
+            return "NO-CARRIER" in shown.stdout
+
+        until("the end of client " + self.name, 30, is_gone)
         self.process.wait()
 
     def order(self, **order):
@@ -452,6 +474,37 @@ def a_client_that_is_gone_is_broken(it):
     run(BINARY, "locks", "break", "--config", it.one.config, "--client", "10.77.0.12", "--yes", stdout=subprocess.DEVNULL)
     took = it.a.gets(waiting)
     it.a.release(waiting)
+    it.b.start()
+    it.b.ready()
+    return "%.1f s" % took
+
+
+@case
+def a_client_that_is_silent_is_shown_and_expires(it):
+    (one, two), (other, _) = it.file(), it.file()
+    idle = it.a.take(other)
+    it.b.take(one)
+
+    def shown():
+        clients = json.loads(it.two.page("/api/v1/locks"))["clients"]
+        return {client["name"]: client["held"] for client in clients if client["held"]} == {"client-a": 1, "client-b": 1}
+
+    # They are counted every ten seconds.
+    until("both at the admin port", 30, shown)
+    check("client-b" in it.two.page("/"), "the status page shows it")
+    check('trunkfs_locks{state="held"} 2' in it.two.page("/metrics"), "the metrics count it")
+    it.b.kill()
+    began = time.monotonic()
+    waiting = it.a.waits(two)
+    it.a.gets(waiting, 150)
+    took = time.monotonic() - began
+    check(took > 30, "not before its time: %.1f s" % took)
+    freed = [server.page("/metrics") for server in [it.one, it.two]]
+    check(any('trunkfs_locks_freed_total{reason="expired"} 1' in page for page in freed), "the metrics count it")
+    held = it.locks("--client", "10.77.0.11")
+    check([lock["state"] for lock in held] == ["held", "held"], "a client that answers keeps an idle lock: %s" % held)
+    for number in [waiting, idle]:
+        it.a.release(number)
     it.b.start()
     it.b.ready()
     return "%.1f s" % took

@@ -19,6 +19,7 @@ use tokio::time::{Instant, Sleep, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::Shared;
+use super::lost_addresses::leave_nothing_if_lost;
 use super::memory_budget::{QUANTUM_BYTES, Slow};
 use super::reply_queue::{RecordMemory, ReplyQueue};
 use super::reply_writer::write_replies;
@@ -42,7 +43,9 @@ enum End {
     Stopped,
     #[error("the connection is idle")]
     Idle,
-    #[error("displaced by another connection, or the address is no longer admitted")]
+    #[error(
+        "displaced by another connection, or an address is no longer admitted or this machine's"
+    )]
     Displaced,
     #[error("replies cannot be written")]
     Unwritten,
@@ -138,6 +141,7 @@ pub(super) async fn serve(
         }
     }
     drop(reading);
+    let is_lost = matches!(end, End::Displaced) && leave_nothing_if_lost(socket.stream());
     if matches!(end, End::Stopped) {
         // Calls in flight may finish, until the server or the writer gives up on them, or the peer is gone.
         tokio::select! {
@@ -146,7 +150,7 @@ pub(super) async fn serve(
             () = shared.kill.cancelled() => {}
         }
     }
-    if matches!(end, End::SlowReceiver) {
+    if is_lost || matches!(end, End::SlowReceiver) {
         // Its replies are dropped with the task that writes them.
         writer.abort();
     }

@@ -1,6 +1,6 @@
 //! The connections that may be open: in all, of each client, and of peers that have not used a valid handle.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
 
@@ -45,6 +45,7 @@ struct Held {
 #[derive(Debug)]
 struct Holder {
     peer: IpAddr,
+    local: IpAddr,
     standing: Standing,
     end: CancellationToken,
 }
@@ -73,11 +74,12 @@ impl ConnectionLimits {
         Arc::new(Self { held: Mutex::new(held), emptied: Notify::new(), clients: OnceLock::new() })
     }
 
-    /// Takes a permit for a connection. Its `end` fires when the permit is needed for a newer peer, or its
+    /// Takes a permit for a connection by an address of ours. Its `end` fires when the permit is needed for a newer peer, or its
     /// address is not admitted any more.
     pub(super) fn take(
         self: &Arc<Self>,
         peer: IpAddr,
+        local: IpAddr,
         standing: Standing,
         end: CancellationToken,
     ) -> Result<ConnectionPermit, Full> {
@@ -93,7 +95,7 @@ impl ConnectionLimits {
         held.by_client.insert(client, count + 1);
         let number = held.next;
         held.next += 1;
-        held.connections.insert(number, Holder { peer, standing, end });
+        held.connections.insert(number, Holder { peer, local, standing, end });
         self.tell(&held);
         drop(held);
         Ok(ConnectionPermit { connections: self.clone(), client, number })
@@ -129,6 +131,18 @@ impl ConnectionLimits {
         let held = self.held.lock();
         let others = held.connections.values().filter(|it| !stays(it.peer));
         others.map(|holder| holder.end.cancel()).count()
+    }
+
+    /// The addresses of ours that connections are by.
+    pub(super) fn local_addresses(&self) -> HashSet<IpAddr> {
+        self.held.lock().connections.values().map(|holder| holder.local).collect()
+    }
+
+    /// Ends the connections by an address of ours, and gives their number.
+    pub(super) fn end_by(&self, local: IpAddr) -> usize {
+        let held = self.held.lock();
+        let open = |holder: &&Holder| holder.local == local && !holder.end.is_cancelled();
+        held.connections.values().filter(open).map(|holder| holder.end.cancel()).count()
     }
 
     /// How many connections are open.
@@ -186,12 +200,14 @@ impl Drop for ConnectionPermit {
 mod tests {
     use super::*;
 
+    const OWN: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+
     fn connections(all: usize, per_client: usize, unproven: usize) -> Arc<ConnectionLimits> {
         ConnectionLimits::new(Limits { all, per_client, unproven })
     }
 
     fn taken(connections: &Arc<ConnectionLimits>, peer: &str) -> Result<ConnectionPermit, Full> {
-        connections.take(peer.parse().unwrap(), Standing::default(), CancellationToken::new())
+        connections.take(peer.parse().unwrap(), OWN, Standing::default(), CancellationToken::new())
     }
 
     #[test]
@@ -248,7 +264,7 @@ mod tests {
         let peer: IpAddr = [10, 0, 0, 1].into();
         let mut held = Vec::new();
         for (index, (standing, end)) in peers.iter().enumerate() {
-            held.push(connections.take(peer, standing.clone(), end.clone()).unwrap());
+            held.push(connections.take(peer, OWN, standing.clone(), end.clone()).unwrap());
             if index == 0 {
                 standing.prove();
             }
@@ -264,10 +280,26 @@ mod tests {
         let connections = connections(3, 3, 3);
         let (one, other) = (CancellationToken::new(), CancellationToken::new());
         let take = |last, end: &CancellationToken| {
-            connections.take([10, 0, 0, last].into(), Standing::default(), end.clone()).unwrap()
+            connections
+                .take([10, 0, 0, last].into(), OWN, Standing::default(), end.clone())
+                .unwrap()
         };
         let _held = [take(1, &one), take(2, &other)];
         assert_eq!(connections.end_others(|peer| peer == IpAddr::from([10, 0, 0, 1])), 1);
         assert!(!one.is_cancelled() && other.is_cancelled());
+    }
+    #[test]
+    fn connections_by_one_address_end() {
+        let connections = connections(3, 3, 3);
+        let (one, other) = (CancellationToken::new(), CancellationToken::new());
+        let take = |local: u8, end: &CancellationToken| {
+            let (peer, local) = ([10, 0, 0, 1].into(), [10, 0, 1, local].into());
+            connections.take(peer, local, Standing::default(), end.clone()).unwrap()
+        };
+        let _held = [take(1, &one), take(2, &other), take(2, &other)];
+        let [first, second] = [1, 2].map(|last| IpAddr::from([10, 0, 1, last]));
+        assert_eq!(connections.local_addresses(), HashSet::from([first, second]));
+        assert_eq!((connections.end_by(first), connections.end_by(first)), (1, 0));
+        assert!(one.is_cancelled() && !other.is_cancelled());
     }
 }

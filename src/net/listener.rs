@@ -94,7 +94,7 @@ fn admit(stream: TcpStream, peer: SocketAddr, dispatcher: &Arc<Dispatcher>, shar
         let admission = shared.admission.read();
         admission
             .admits(peer.ip(), local)
-            .then(|| shared.connections.take(peer.ip(), standing.clone(), end.clone()))
+            .then(|| shared.connections.take(peer.ip(), local, standing.clone(), end.clone()))
     };
     let permit = match taken {
         Some(Ok(permit)) => permit,

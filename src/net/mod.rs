@@ -5,6 +5,7 @@ mod connection;
 mod connection_limits;
 mod datagrams;
 mod listener;
+mod lost_addresses;
 mod memory_budget;
 mod orphans;
 mod purge;
@@ -310,6 +311,7 @@ impl Server {
         tokio::select! {
             () = shutdown.cancelled() => {}
             never = purge::purge() => match never {},
+            never = lost_addresses::close_by_lost_addresses(&shared) => match never {},
         }
         shared.drain.cancel();
         let accepted = accepting.join_all().await.into_iter().collect();

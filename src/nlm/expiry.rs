@@ -15,13 +15,13 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
 use super::ports::Destination;
-use super::sender::{Sent, any_address, is_own};
+use super::sender::{Sent, any_address};
 use super::service::LockService;
 use super::wire::Version;
 use crate::counters::Clients;
 use crate::log_limit::{About, limited};
 use crate::metadata::{Error, Locks, QuietClient, WhichClients};
-use crate::rpc::Protocol;
+use crate::rpc::{Protocol, is_own_address};
 use crate::types::{BoundedChain, Call, ClientAddress};
 use crate::xdr::Message;
 
@@ -111,7 +111,7 @@ impl LockService {
     /// Whether a client's lock manager answers, by TCP or by UDP.
     async fn answers(&self, client: &QuietClient) -> bool {
         let local = client.servers.iter().filter_map(|server| server.parse().ok());
-        let local = local.into_iter().find(|local| is_own(*local));
+        let local = local.into_iter().find(|local| is_own_address(*local));
         for protocol in [Protocol::Tcp, Protocol::Udp] {
             let to = Destination {
                 client: client.address,

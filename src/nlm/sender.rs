@@ -12,8 +12,8 @@ use tokio::net::{TcpSocket, TcpStream, UdpSocket};
 use tokio::time::timeout;
 
 use super::ports::{Destination, NLM, NSM, NoPort, Ports};
-use crate::rpc::Protocol;
 use crate::rpc::client::{CallError, Procedure, call, call_by_datagram};
+use crate::rpc::{Protocol, is_own_address};
 use crate::xdr::{Decoder, Encoder, Message};
 
 /// Ports below 1024 that are tried, as bindresvport(3) has them, and how many of them.
@@ -63,12 +63,6 @@ pub(super) fn any_address(client: IpAddr) -> IpAddr {
     }
 }
 
-/// Whether an address is this machine's, so that calls may leave from it.
-pub(super) fn is_own(address: IpAddr) -> bool {
-    let bound = std::net::UdpSocket::bind((address, 0));
-    !bound.is_err_and(|error| error.kind() == io::ErrorKind::AddrNotAvailable)
-}
-
 /// Calls lock managers.
 #[derive(Debug)]
 pub(super) struct Sender {
@@ -97,7 +91,7 @@ impl Sender {
         arguments: Message,
         patience: Duration,
     ) -> Sent {
-        if !is_own(to.local) {
+        if !is_own_address(to.local) {
             return Sent::Unsent(Unsent::Moved);
         }
         let port = match self.ports.of(to).await {

@@ -9,12 +9,12 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, interval_at, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::sender::is_own;
 use super::service::LockService;
 use super::totals::Overview;
 use crate::counters::Clients;
 use crate::log_limit::{About, limited};
 use crate::metadata::{Error, Locks};
+use crate::rpc::is_own_address;
 use crate::types::{BoundedChain, Call, ObjectId};
 
 /// How long a waiter stays whose client does not ask again. Linux asks every 30 seconds, others more often.
@@ -133,7 +133,8 @@ impl LockService {
 
     async fn take_over(&self, store: &Arc<dyn Locks>) -> Result<(), Error> {
         let abandoned = store.abandoned(&Call::internal(STORE_TIME)).await?;
-        let own: Vec<IpAddr> = abandoned.into_iter().filter(|local| is_own(*local)).collect();
+        let own: Vec<IpAddr> =
+            abandoned.into_iter().filter(|local| is_own_address(*local)).collect();
         if !own.is_empty() {
             let locks = store.take_over(&Call::internal(STORE_TIME), &own).await?;
             tracing::debug!(?own, told = locks.len(), "waiting locks were taken over");

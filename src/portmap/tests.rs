@@ -108,6 +108,11 @@ async fn getaddr_gives_the_address_that_the_caller_used() {
     assert_eq!(address(mapped, 3, rpcb(MOUNT, 3, b"udp")).await, "10.0.0.1.8.1");
     assert_eq!(address(mapped, 3, rpcb(NFS, 3, b"tcp")).await, "10.0.0.1.8.1", "asked over UDP");
     assert_eq!(address(mapped, 3, rpcb(NFS, 3, b"")).await, "", "the call's own protocol");
+    assert_eq!(
+        address(mapped, 3, rpcb(MOUNT, 3, b"sctp")).await,
+        "10.0.0.1.8.1",
+        "unknown: the same"
+    );
     assert_eq!(address(TCP, 3, rpcb(100_021, 4, b"tcp")).await, "");
 }
 

@@ -6,6 +6,7 @@ pub mod client;
 mod dispatch;
 mod message;
 pub mod null_probe;
+mod own_address;
 mod program;
 mod record;
 mod reply_cache;
@@ -16,6 +17,7 @@ pub use dispatch::{
     CallTimes, Dispatcher, DuplicateProgram, Lacking, Origin, Session, Started, Waiting,
 };
 pub use message::Answer;
+pub(crate) use own_address::is_own_address;
 pub use program::{Arrival, AuthStatus, CallMessage, Program, Protocol, Reply};
 pub use record::{FREE_BYTES, MAX_RECORD_BYTES, RecordError, RecordReader, Step};
 pub use reply_stream::{PeerState, ReplyStream, Transport};

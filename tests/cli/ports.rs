@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::net::{TcpListener, UdpSocket};
 use tokio::time::timeout;
 
-use super::client::{Call, Connection, Outcome, Reply, Writer};
+use super::client::{Auth, Call, Connection, Outcome, Reply, Writer};
 use super::port::Reserved;
 use super::process::{Running, folder, patiently, run, trunkfs};
 
@@ -124,6 +124,52 @@ async fn datagrams_that_are_no_calls_get_no_reply() {
     for dropped in [callit.encode(1), long.encode(1), reply, Vec::new(), vec![0; 7]] {
         datagrams.only_the_second_is_answered(&dropped, null()).await;
     }
+    server.stop().await;
+}
+
+/// What the whole server says of itself.
+#[tokio::test]
+async fn a_port_mapper_lists_all_programs_and_knows_three_versions() {
+    let reserved = Reserved::new();
+    let folder = folder(&configuration("serve", reserved.port));
+    let server = Running::start(folder.path(), &["--config", "t.yaml"], 1).await;
+    let mut mapper = Connection::open(reserved.address()).await;
+    let datagrams = Datagrams::open(reserved.address()).await;
+    for credentials in [Auth::none(), Auth::sys(0, 0), Auth::sys(1000, 1000)] {
+        let null = || Call::new(PORTMAP, 2, 0).credentials(credentials.clone());
+        mapper.call(null()).await.results().end();
+        datagrams.call(null()).await.results().end();
+    }
+    for version in [0, 1, 5] {
+        let expected = Outcome::ProgramMismatch { low: 2, high: 4 };
+        let null = || Call::new(PORTMAP, version, 0);
+        assert_eq!(mapper.call(null()).await.outcome, expected, "version {version}");
+        assert_eq!(datagrams.call(null()).await.outcome, expected, "version {version}");
+    }
+    // Nobody's SET or UNSET changes it.
+    for number in [1, 2] {
+        let mapping = Writer::new().u32(NFS).u32(3).u32(TCP).u32(9);
+        let mut answer =
+            mapper.call(Call::new(PORTMAP, 2, number).arguments(mapping)).await.results();
+        assert!(!answer.boolean());
+    }
+    let mut list = mapper.call(Call::new(PORTMAP, 2, 4)).await.results();
+    let mut entries = Vec::new();
+    while list.boolean() {
+        entries.push((list.u32(), list.u32(), list.u32()));
+        assert_ne!(list.u32(), 0, "the port");
+    }
+    list.end();
+    entries.sort_unstable();
+    let mut expected = vec![(NFS, 3, TCP)];
+    for (program, versions) in
+        [(PORTMAP, &[2, 3, 4][..]), (MOUNT, &[1, 3]), (NLM, &[1, 3, 4]), (NSM, &[1])]
+    {
+        let each = |version: &u32| [TCP, UDP].map(|way| (program, *version, way));
+        expected.extend(versions.iter().flat_map(each));
+    }
+    expected.sort_unstable();
+    assert_eq!(entries, expected);
     server.stop().await;
 }
 

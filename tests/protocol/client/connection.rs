@@ -33,7 +33,8 @@ impl Connection {
 
     /// Connects from an address of one's own, as 127.0.0.2: another client to the server.
     pub(crate) async fn open_from(client: IpAddr, server: SocketAddr) -> Self {
-        let socket = TcpSocket::new_v4().unwrap();
+        let socket = if client.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() };
+        let socket = socket.unwrap();
         socket.bind(SocketAddr::new(client, 0)).unwrap();
         let stream = patiently(socket.connect(server)).await.unwrap();
         stream.set_nodelay(true).unwrap();

@@ -26,7 +26,7 @@ pub(super) fn shares() -> Vec<(&'static str, u32, Vec<ClientRule>)> {
     let read_only = ClientRule { access: Access::ReadOnly, ..rule("127.0.0.1/32", Squash::None) };
     let reserved = ClientRule { require_reserved_port: true, ..rule("127.0.0.1/32", Squash::None) };
     vec![
-        ("/t", 0o755, vec![rule(all, Squash::None)]),
+        ("/t", 0o755, vec![rule(all, Squash::None), rule("::1/128", Squash::None)]),
         ("/squash", 0o777, vec![rule(all, Squash::Root)]),
         ("/all", 0o777, vec![rule(all, Squash::All)]),
         ("/ro", 0o777, vec![rule(all, Squash::None), read_only]),

@@ -55,7 +55,12 @@ impl Host {
 
     /// A client of any server.
     pub(crate) fn of(of: &TestServer) -> Self {
-        let manager = Arc::new(Manager::start());
+        Self::with(Manager::start(), of)
+    }
+
+    /// One with programs that run already.
+    pub(crate) fn with(manager: Manager, of: &TestServer) -> Self {
+        let manager = Arc::new(manager);
         let wire = Wire::open_from(manager.address, of.address);
         let name = format!("host{}", manager.address).into_bytes();
         let (udp, auth) = (of.udp, user(1000, 1000, &[]));

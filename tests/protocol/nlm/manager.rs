@@ -91,6 +91,7 @@ struct State {
     arrived: Notify,
     udp: u16,
     tcp: u16,
+    is_v6: bool,
     /// Look-ups of the port.
     asked: AtomicU32,
     /// Of the status monitor; none: it does not run.
@@ -101,6 +102,8 @@ struct State {
 #[derive(Debug)]
 pub(crate) struct Manager {
     pub(crate) address: IpAddr,
+    /// Where its port mapper listens.
+    pub(crate) mapper: u16,
     state: Arc<State>,
     _tasks: JoinSet<()>,
 }
@@ -115,7 +118,11 @@ pub(crate) fn fresh_address() -> IpAddr {
 
 impl Manager {
     pub(crate) fn start() -> Self {
-        let address = fresh_address();
+        Self::start_at(fresh_address(), MAPPER_PORT)
+    }
+
+    /// The same at any address, with a port mapper at any port; 0: at one that is free.
+    pub(crate) fn start_at(address: IpAddr, mapper: u16) -> Self {
         wait(async move {
             let own = SocketAddr::new(address, 0);
             let udp = UdpSocket::bind(own).await.unwrap();
@@ -126,12 +133,13 @@ impl Manager {
                 arrived: Notify::new(),
                 udp: udp.local_addr().unwrap().port(),
                 tcp: tcp.local_addr().unwrap().port(),
+                is_v6: address.is_ipv6(),
                 asked: AtomicU32::new(0),
                 status: Mutex::new(None),
             });
-            let mapper = SocketAddr::new(address, MAPPER_PORT);
+            let map_tcp = TcpListener::bind(SocketAddr::new(address, mapper)).await.unwrap();
+            let mapper = map_tcp.local_addr().unwrap();
             let map_udp = UdpSocket::bind(mapper).await.unwrap();
-            let map_tcp = TcpListener::bind(mapper).await.unwrap();
             let mut tasks = JoinSet::new();
             for (socket, is_mapper) in [(udp, false), (map_udp, true)] {
                 tasks.spawn_on(datagrams(socket, state.clone(), is_mapper), runtime().handle());
@@ -139,7 +147,7 @@ impl Manager {
             for (listener, is_mapper) in [(tcp, false), (map_tcp, true)] {
                 tasks.spawn_on(streams(listener, state.clone(), is_mapper), runtime().handle());
             }
-            Self { address, state, _tasks: tasks }
+            Self { address, mapper: mapper.port(), state, _tasks: tasks }
         })
     }
 
@@ -262,6 +270,12 @@ impl State {
     ) -> Vec<u8> {
         assert_eq!((program, procedure), (PORTMAP, 3), "GETPORT or GETADDR");
         self.asked.fetch_add(1, Ordering::SeqCst);
+        if self.is_v6 {
+            let asked = (version, call.u32(), call.u32(), call.opaque());
+            assert_eq!(asked, (4, NLM, 4, b"tcp6".to_vec()), "GETADDR, which knows IPv6");
+            let [high, low] = self.tcp.to_be_bytes();
+            return reply.opaque(format!("::1.{high}.{low}").as_bytes()).into_bytes();
+        }
         if version == 4 {
             // GETADDR, after GETPORT has said that there is no status monitor.
             return reply.opaque(b"").into_bytes();

@@ -6,6 +6,7 @@
 mod asynchronous;
 mod expiry;
 mod host;
+mod ipv6;
 mod locks;
 mod manager;
 mod reboots;
