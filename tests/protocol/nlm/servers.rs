@@ -201,6 +201,11 @@ fn a_ring_through_two_servers_is_a_deadlock() {
     assert_eq!(two.ask(&b).lock(), GRANTED);
     assert_eq!(one.ask(&b).block().lock(), BLOCKED);
     assert_eq!(two.ask(&a).block().lock(), DEADLCK);
+    // Of three, one of whom is at the server of another.
+    let (three, c) = (Host::of(&second), root.file_of(&dir, b"c", 0o666));
+    assert_eq!(three.ask(&c).lock(), GRANTED);
+    assert_eq!(two.ask(&c).block().lock(), BLOCKED);
+    assert_eq!(three.ask(&a).block().lock(), DEADLCK);
     drop(second);
 }
 
