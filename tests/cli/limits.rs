@@ -3,7 +3,7 @@
 use super::client::{Call, Connection};
 use super::process::{Running, folder, run};
 use super::scene::{NFS, of, ok, root};
-use super::tree::{create, mkdir, mode, remove};
+use super::tree::{create, mkdir, mode, remove, write};
 
 /// NULL of NFS.
 fn null() -> Call {
@@ -162,20 +162,59 @@ async fn a_limit_of_open_files_that_is_too_low_is_told_before_anything_starts() 
     server.stop().await;
 }
 
-#[tokio::test]
-async fn a_folder_without_max_open_files_starts_with_what_the_limit_leaves() {
-    let folder = folder(
+/// A configuration with content in a folder, without `max_open_files`.
+fn with_content_folder() -> tempfile::TempDir {
+    folder(
         "
 server: { listen: '127.0.0.1:0', max_connections: 100, portmap: off }
 metadata: { stores: { m: { type: memory } } }
 content: { stores: { c: { type: filesystem, filesystem: { base_path: content } } } }
 shares:
-  - { name: /e, metadata_store: m, content_store: c, clients: [ { network: 127.0.0.0/8 } ] }
+  - name: /e
+    metadata_store: m
+    content_store: c
+    root: { mode: '0777' }
+    clients: [ { network: 127.0.0.0/8 } ]
 ",
-    );
+    )
+}
+
+#[tokio::test]
+async fn a_folder_without_max_open_files_starts_with_what_the_limit_leaves() {
+    let folder = with_content_folder();
     // 100 connections, the folder's 256 folders and 64 files, and 64 others.
     let words = ["limit of this process is 483", "needs 484", "320 for max_open_files"];
     run(with_few_files(folder.path(), 483)).await.failed_with(1, &words);
     let server = Running::spawn(with_few_files(folder.path(), 484), 1).await;
+    server.stop().await;
+}
+
+/// The files below a folder that a process has open.
+#[cfg(target_os = "linux")]
+fn open_files(process: u32, folder: &std::path::Path) -> usize {
+    let folder = folder.canonicalize().unwrap();
+    let open = std::fs::read_dir(format!("/proc/{process}/fd")).unwrap();
+    let open = open.filter_map(|entry| std::fs::read_link(entry.unwrap().path()).ok());
+    open.filter(|file| file.starts_with(&folder) && file.is_file()).count()
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_server_keeps_as_many_files_open_as_its_limit_leaves() {
+    // What the server needs, and 50 others.
+    const LIMIT: u32 = 484 + 50;
+    const FILES: usize = 64 + 50;
+    let folder = with_content_folder();
+    let server = Running::spawn(with_few_files(folder.path(), LIMIT), 1).await;
+    let mut connection = Connection::open(server.address).await;
+    let top = root(&mut connection).await;
+    let content = folder.path().join("content");
+    let mut most = 0;
+    for number in 0..2 * FILES {
+        let file = create(&mut connection, &top, &format!("f{number}")).await;
+        write(&mut connection, &file, 0, b"data").await;
+        most = most.max(open_files(server.id(), &content));
+    }
+    assert_eq!(most, FILES);
     server.stop().await;
 }
