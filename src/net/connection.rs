@@ -19,6 +19,7 @@ use tokio::time::{Instant, Sleep, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::Shared;
+use super::kept_calls::KeptCalls;
 use super::lost_addresses::leave_nothing_if_lost;
 use super::memory_budget::{QUANTUM_BYTES, Slow};
 use super::reply_queue::{RecordMemory, ReplyQueue};
@@ -68,7 +69,7 @@ enum End {
 }
 
 /// The reading half.
-struct Reading {
+struct Reading<'a> {
     socket: Arc<Socket>,
     records: RecordReader,
     input: BytesMut,
@@ -78,6 +79,7 @@ struct Reading {
     record: Option<RecordMemory>,
     session: Session,
     replies: Arc<ReplyQueue>,
+    kept: &'a KeptCalls,
     shared: Arc<Shared>,
 }
 
@@ -109,6 +111,7 @@ pub(super) async fn serve(
         settings.write_timeout,
         shared.drain.clone(),
     ));
+    let kept = KeptCalls::new(replies.clone());
     let mut reading = Reading {
         socket: socket.clone(),
         records: RecordReader::default(),
@@ -117,6 +120,7 @@ pub(super) async fn serve(
         record: None,
         session,
         replies: replies.clone(),
+        kept: &kept,
         shared: shared.clone(),
     };
     let end = tokio::select! {
@@ -131,6 +135,8 @@ pub(super) async fn serve(
             Slow::Receiver => End::SlowReceiver,
         },
         Err(end) = reading.read_calls() => end,
+        // Behind what is read: calls that wait are looked after in the same turn.
+        never = kept.go_on() => match never {},
     };
     match &end {
         End::Closed | End::Stopped | End::Idle | End::Displaced | End::Unwritten | End::Read(_) => {
@@ -141,6 +147,7 @@ pub(super) async fn serve(
         }
     }
     drop(reading);
+    drop(kept);
     let is_lost = matches!(end, End::Displaced) && leave_nothing_if_lost(socket.stream());
     if matches!(end, End::Stopped) {
         // Calls in flight may finish, until the server or the writer gives up on them, or the peer is gone.
@@ -187,7 +194,7 @@ async fn peer_gone(stream: &TcpStream) {
     }
 }
 
-impl Reading {
+impl Reading<'_> {
     /// Reads and starts calls; comes back with the reason to stop only.
     async fn read_calls(&mut self) -> Result<std::convert::Infallible, End> {
         let mut idle = IdleLimit::new(self.replies.clone(), self.shared.clone());
@@ -220,7 +227,8 @@ impl Reading {
     /// Starts a record's call, when there is memory for it.
     async fn start(&mut self, record: Bytes) -> Result<(), End> {
         let mut slot = self.replies.begin(record.len(), self.record.take());
-        let mut started = self.session.start(record, |memory| slot.takes(memory))?;
+        let waker = self.kept.waker();
+        let mut started = self.session.start(record, |memory| slot.takes(memory), &waker)?;
         if let Started::Lacking(call) = started {
             self.unless_gone(self.replies.begins(&mut slot)).await?;
             started = call.start();
@@ -230,13 +238,11 @@ impl Reading {
             Started::Nothing | Started::Lacking(_) => {}
             Started::Waiting(call) => {
                 slot.waits();
-                let replies = self.replies.clone();
-                tokio::spawn(async move {
-                    if let Some(answer) = call.await {
-                        slot.answer(answer);
-                        replies.wake_writer();
-                    }
-                });
+                self.kept.keep(call, slot);
+            }
+            Started::Task(task) => {
+                slot.waits();
+                self.kept.run(task, slot);
             }
         }
         Ok(())

@@ -4,6 +4,7 @@ mod admission;
 mod connection;
 mod connection_limits;
 mod datagrams;
+mod kept_calls;
 mod listener;
 mod lost_addresses;
 mod memory_budget;

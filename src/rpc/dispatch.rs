@@ -1,23 +1,26 @@
 //! From a record to its answer: header, program, procedure, reply cache, deadline.
 //!
-//! A call is polled once where its record was read, so that what needs no waiting costs no task; what
-//! does wait becomes a task of its own, which any core may run and which delays no other call.
+//! A call is polled once where its record was read, so that what needs no waiting costs no task. What does
+//! wait is for the connection to poll again when it is woken, or to run as a task of its own, which any core
+//! may run and which delays no other call.
 
-use std::any::Any;
+mod execution;
+
 use std::future::Future;
 use std::net::SocketAddr;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::oneshot;
-use tokio::time::{Instant, sleep_until, timeout, timeout_at};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, Span};
 
+pub use self::execution::Running;
+use self::execution::{Ending, Execution};
 use super::FREE_BYTES;
 use super::call_log::{CallLog, Slow};
 use super::message::{Answer, CallHeader, Incoming};
@@ -28,15 +31,6 @@ use crate::counters::{Calls, Clients, Measured, Meter, Readings, SlowCalls};
 use crate::types::{AtomicDuration, Call, CallTiming, Caller, ClientAddress, Replay};
 use crate::xdr::{DecodeError, Decoder};
 
-/// How long a call may go on after its time is over, to undo or to finish what is under way. Then
-/// it is dropped.
-const GRACE: Duration = Duration::from_secs(15);
-/// The same for a call that must not be done twice: longer than any store looks for the outcome of what it
-/// has sent. Dropped earlier, it would leave no reply for its repeat, which would find its own work done: a
-/// REMOVE would answer NOENT.
-const GRACE_OF_CHANGES: Duration = Duration::from_secs(300);
-/// How long a call that may be done twice goes on after its connection has ended.
-const GRACE_WITHOUT_CONNECTION: Duration = Duration::from_secs(3);
 /// Calls with more arguments than this are not polled where they were read: moving that much data
 /// is better done beside reading the next call.
 const POLL_AT_ONCE_BYTES: usize = 32 << 10;
@@ -125,15 +119,17 @@ pub struct Origin {
     pub cancel: CancellationToken,
 }
 
-/// A call that waits for something. `None` where no answer is due on this connection.
-pub type Waiting = Pin<Box<dyn Future<Output = Option<Answer>> + Send>>;
+/// A call to be run as a task. `None` where no answer is due on this connection.
+pub type Task = Pin<Box<dyn Future<Output = Option<Answer>> + Send>>;
 
 /// What became of a record.
 #[allow(missing_debug_implementations, reason = "a future has none")]
 pub enum Started {
     Answered(Answer),
-    /// The call waits: to be run as a task.
-    Waiting(Waiting),
+    /// The call waits, and wakes the waker that was given: to be polled again, or to be run as a task.
+    Waiting(Box<Running>),
+    /// The call is to be run as a task.
+    Task(Task),
     /// There is no memory yet for the call, which has not begun.
     Lacking(Box<Lacking>),
     /// No answer is due.
@@ -154,19 +150,6 @@ enum Begun {
     Wait(Execution, oneshot::Receiver<Handoff>),
     Answered(Answer),
     Nothing,
-}
-
-/// One call on its way through a program.
-struct Execution {
-    program: Arc<dyn Program>,
-    call: CallMessage,
-    log: CallLog,
-    /// By what its procedure is counted.
-    index: usize,
-    meter: Arc<Meter>,
-    slow: Slow,
-    running: Option<InProgress>,
-    delivery: Option<Arc<Delivery>>,
 }
 
 impl Dispatcher {
@@ -226,7 +209,7 @@ impl Dispatcher {
             .then(|| self.replies.datagram(origin.peer));
         let meter = self.meter(origin.peer);
         match self.begin(origin, meter, replies.as_ref(), procedure, header, arguments, &span) {
-            Begun::Run(execution) => execution.run().instrument(span).await,
+            Begun::Run(execution) => execution.begin(span).end().await,
             Begun::Wait(execution, turn) => execution.wait_for(turn).instrument(span).await,
             Begun::Answered(answer) => Some(answer),
             Begun::Nothing => None,
@@ -326,7 +309,7 @@ impl Dispatcher {
     ) -> Execution {
         let log = CallLog::new(program.clone(), name, &call);
         let slow = Slow { limit: self.times.slow.get(), calls: self.times.slow_calls.clone() };
-        Execution { program, call, log, index, meter, slow, running, delivery }
+        Execution { program, call, ending: Ending { log, index, meter, slow, running, delivery } }
     }
 
     /// The procedure, or the answer that says what is missing (RFC 5531 section 9).
@@ -404,7 +387,8 @@ impl Session {
     }
 
     /// Takes a record, and answers it at once where nothing has to be waited for. A call that takes much
-    /// memory beside its arguments begins if `takes` says that there is so much; see [`Program::memory`].
+    /// memory beside its arguments begins if `takes` says that there is so much; see [`Program::memory`]. One
+    /// that takes little may wake `waker` when it can go on.
     ///
     /// # Errors
     /// The record is no message of RPC to which a reply could be addressed.
@@ -412,6 +396,7 @@ impl Session {
         &self,
         record: Bytes,
         takes: impl FnOnce(usize) -> bool,
+        waker: &Waker,
     ) -> Result<Started, DecodeError> {
         let (header, mut arguments) = match Incoming::decode(record)? {
             Incoming::Call(header, arguments) => (header, arguments),
@@ -437,7 +422,7 @@ impl Session {
         let execution = match begun {
             Begun::Run(execution) => execution,
             Begun::Wait(execution, turn) => {
-                return Ok(Started::Waiting(Box::pin(execution.wait_for(turn).instrument(span))));
+                return Ok(Started::Task(Box::pin(execution.wait_for(turn).instrument(span))));
             }
             Begun::Answered(answer) => return Ok(Started::Answered(answer)),
             Begun::Nothing => return Ok(Started::Nothing),
@@ -445,7 +430,19 @@ impl Session {
         if memory > 0 && !takes(memory) {
             return Ok(Started::Lacking(Box::new(Lacking { execution, span })));
         }
-        Ok(poll_at_once(execution, span, large))
+        let lacking = Lacking { execution, span };
+        if memory > 0 {
+            return Ok(lacking.start());
+        }
+        let Lacking { execution, span } = lacking;
+        let mut running = execution.begin(span);
+        if large {
+            return Ok(Started::Task(Box::pin(running.end())));
+        }
+        Ok(match running.poll(&mut Context::from_waker(waker)) {
+            Poll::Ready(answer) => Started::ended(answer),
+            Poll::Pending => Started::Waiting(Box::new(running)),
+        })
     }
 }
 
@@ -453,114 +450,18 @@ impl Lacking {
     /// Begins the call.
     #[must_use]
     pub fn start(self) -> Started {
-        poll_at_once(self.execution, self.span, false)
-    }
-}
-
-/// Polls a call once. The waker does nothing: what is pending is polled again as a task.
-fn poll_at_once(execution: Execution, span: Span, large: bool) -> Started {
-    let mut waiting: Waiting = Box::pin(execution.run().instrument(span));
-    if large {
-        return Started::Waiting(waiting);
-    }
-    match waiting.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
-        Poll::Ready(Some(answer)) => Started::Answered(answer),
-        Poll::Ready(None) => Started::Nothing,
-        Poll::Pending => Started::Waiting(waiting),
-    }
-}
-
-impl Execution {
-    /// Runs the call to its end, or to the end of its time and its grace. A call that must not be done twice
-    /// does so without its connection too: a client that connects anew repeats its calls.
-    async fn run(self) -> Option<Answer> {
-        let Self { program, call, log, index, meter, slow, running, delivery } = self;
-        let xid = log.timing.xid;
-        let cancel = call.caller.call.cancel.clone();
-        let deadline = call.caller.call.deadline;
-        let mut work = pin!(Caught { work: program.call(call) });
-        let done = tokio::select! {
-            biased;
-            done = &mut work => Some(done),
-            () = sleep_until(deadline) => {
-                log.is_late();
-                cancel.cancel();
-                let grace = if running.is_some() { GRACE_OF_CHANGES } else { GRACE };
-                timeout(grace, &mut work).await.ok()
-            }
-            () = cancel.cancelled() => {
-                let grace = match running {
-                    Some(_) => deadline + GRACE_OF_CHANGES,
-                    None => Instant::now() + GRACE_WITHOUT_CONNECTION,
-                };
-                timeout_at(grace, &mut work).await.ok()
-            }
-        };
-        let reply = match done {
-            Some(Ok(reply)) => reply,
-            Some(Err(panic)) => {
-                log.panicked(message_of(&*panic));
-                Reply::SystemError
-            }
-            None => {
-                // No answer: one that fails the call would reach an application as EIO, while the
-                // client's retransmission may well succeed.
-                log.is_dropped();
-                Reply::Dropped.note_failure(&log.timing);
-                meter.count(index, log.took(), &log.timing);
-                return None;
-            }
-        };
-        reply.note_failure(&log.timing);
-        let took = log.took();
-        meter.count(index, took, &log.timing);
-        let reply = match running {
-            Some(running) => running.finish(reply, cancel.is_cancelled())?,
-            None => reply,
-        };
-        let answer = Answer::new(xid, reply)?;
-        log.ended(took, &slow);
-        Some(answer.followed(delivery))
-    }
-
-    /// Waits for the call that this one is a copy of, and runs if that one gave up. Stops waiting when
-    /// its own connection ends, so that the reply goes to one that lives.
-    async fn wait_for(self, turn: oneshot::Receiver<Handoff>) -> Option<Answer> {
-        let caller = &self.call.caller;
-        let turn = tokio::select! {
-            biased;
-            turn = timeout_at(caller.call.deadline, turn) => turn.ok()?.ok()?,
-            () = caller.call.cancel.cancelled() => return None,
-        };
-        match turn {
-            Handoff::Reply(reply) => {
-                Some(Answer::new(caller.call.timing.xid, reply)?.followed(self.delivery))
-            }
-            Handoff::Run(running) => Self { running: Some(running), ..self }.run().await,
+        let mut running = self.execution.begin(self.span);
+        match running.poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(answer) => Started::ended(answer),
+            Poll::Pending => Started::Task(Box::pin(running.end())),
         }
     }
 }
 
-/// A future whose panic is its result. It is not polled again after one.
-struct Caught<F> {
-    work: F,
-}
-
-impl<F: Future + Unpin> Future for Caught<F> {
-    type Output = Result<F::Output, Box<dyn Any + Send>>;
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let work = &mut self.work;
-        match catch_unwind(AssertUnwindSafe(|| Pin::new(work).poll(context))) {
-            Ok(poll) => poll.map(Ok),
-            Err(panic) => Poll::Ready(Err(panic)),
-        }
+impl Started {
+    fn ended(answer: Option<Answer>) -> Self {
+        answer.map_or(Self::Nothing, Self::Answered)
     }
-}
-
-fn message_of(panic: &(dyn Any + Send)) -> &str {
-    let string = panic.downcast_ref::<String>().map(String::as_str);
-    string.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message")
 }
 
 #[cfg(test)]

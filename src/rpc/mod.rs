@@ -14,7 +14,7 @@ mod reply_stream;
 mod standing;
 
 pub use dispatch::{
-    CallTimes, Dispatcher, DuplicateProgram, Lacking, Origin, Session, Started, Waiting,
+    CallTimes, Dispatcher, DuplicateProgram, Lacking, Origin, Running, Session, Started, Task,
 };
 pub use message::Answer;
 pub(crate) use own_address::is_own_address;

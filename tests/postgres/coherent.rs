@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use tokio::task::JoinSet;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 use tokio_postgres::Client;
 use trunkfs::metadata::postgres::{Cache, LeaseTimes, PostgresStore, Presence, Settings};
 use trunkfs::metadata::{
-    CreateHow, Flaw, Invariants as _, Lookup, MetadataStore as _, Namespace as _, Repair,
+    CreateHow, Error, Flaw, Invariants as _, Lookup, MetadataStore as _, Namespace as _, Repair,
     Repairable as _, Repaired, SetAttributes,
 };
 use trunkfs::types::{Attributes, Cookie, ObjectId, ShareId, SymlinkTarget};
@@ -336,6 +336,61 @@ async fn polls_that_are_cut_leave_no_call_without_an_answer() {
         assert!(proxy.cuts() >= 6, "{cut:?}");
         reader.close().await;
     }
+}
+
+/// A poll waits for a lock, which the calls' own statements do not take.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_poll_that_takes_long_holds_no_call() {
+    let scene = Scene::new().await;
+    let (reader, cx) = (&scene.reader, scene.writer.cx());
+    let file = scene.writer.file(scene.writer.root(), "file").await;
+    assert_eq!(scene.getattr(file.id).await.as_ref(), Some(&file));
+    let client = scene.client().await;
+    client.batch_execute("BEGIN; LOCK TABLE changes IN ACCESS EXCLUSIVE MODE").await.unwrap();
+    for _ in 0..3 {
+        let began = Instant::now();
+        let calls = join_all((0..CALLS).map(|_| reader.getattr(&cx, file.id)));
+        let answers = timeout(CALL_LIMIT, calls).await.unwrap();
+        assert!(answers.iter().all(|answer| answer.as_ref().is_ok_and(|it| *it == file)));
+        assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+    }
+    client.batch_execute("COMMIT").await.unwrap();
+    let set = scene.writer.store.setattr(&cx, file.id, &mode(0o600)).await.unwrap().change.after;
+    assert_eq!(scene.getattr(file.id).await.as_ref(), Some(&set));
+    until_polling(reader, scene.writer.share.id, file.id).await;
+    assert_eq!(scene.getattr(file.id).await.as_ref(), Some(&set));
+}
+
+/// Calls whose token fires while they wait for a poll, and calls that are dropped there.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_that_is_given_up_leaves_the_poll_to_the_others() {
+    let scene = Scene::new().await;
+    let (reader, cx) = (&scene.reader, scene.writer.cx());
+    let file = scene.writer.file(scene.writer.root(), "file").await;
+    // No call joins a poll before the answer is in memory, which takes a poll that has seen the file made, and
+    // another one.
+    for _ in 0..3 {
+        scene.getattr(file.id).await;
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let client = scene.client().await;
+    client.batch_execute("BEGIN; LOCK TABLE changes IN ACCESS EXCLUSIVE MODE").await.unwrap();
+    let cancelled = context(scene.writer.share.id);
+    let given_up = join_all((0..CALLS).map(|_| reader.getattr(&cancelled, file.id)));
+    let dropped = join_all((0..CALLS).map(|_| reader.getattr(&cx, file.id)));
+    let waiting = join_all((0..CALLS).map(|_| reader.getattr(&cx, file.id)));
+    let fires = async {
+        assert!(timeout(Duration::from_millis(20), dropped).await.is_err(), "they wait");
+        cancelled.call.cancel.cancel();
+        client.batch_execute("COMMIT").await.unwrap();
+    };
+    let all = async { tokio::join!(given_up, waiting, fires) };
+    let (given_up, waiting, ()) = timeout(CALL_LIMIT, all).await.unwrap();
+    // The first ones find nobody to share a poll with, and ask for themselves.
+    let over = given_up.iter().filter(|answer| matches!(answer, Err(Error::Cancelled))).count();
+    assert!((CALLS - 3..=CALLS).contains(&over), "{given_up:?}");
+    assert!(waiting.iter().all(|answer| answer.as_ref().is_ok_and(|it| *it == file)));
+    assert_eq!(scene.getattr(file.id).await.as_ref(), Some(&file));
 }
 
 /// One task: its own names in directories that all share, changed through one server and looked at through

@@ -81,12 +81,13 @@ impl Fixture {
         let record: Vec<u8> = words.iter().flat_map(|word: &u32| word.to_be_bytes()).collect();
         let stream = Arc::new(ReplyStream::new(Box::new(Acknowledged)));
         let session = self.dispatcher.session(origin(Protocol::Tcp), stream);
-        session.start(record.into(), |_| true).unwrap()
+        session.start(record.into(), |_| true, Waker::noop()).unwrap()
     }
 
-    fn waiting(&self, procedure: u32) -> Waiting {
+    fn waiting(&self, procedure: u32) -> Task {
         match self.start(procedure) {
-            Started::Waiting(waiting) => waiting,
+            Started::Waiting(running) => Box::pin(running.end()),
+            Started::Task(task) => task,
             Started::Answered(_) | Started::Nothing | Started::Lacking(_) => panic!("it waits"),
         }
     }

@@ -14,32 +14,36 @@
 //! statement counts where it ran on the server that the polls ask.
 
 mod poll;
+mod round;
 #[cfg(test)]
 mod tests;
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use self::poll::{Changes, Poller};
+use self::round::Round;
 use super::PostgresStore;
 use super::connect::Connector;
 use super::error::PostgresError;
 use super::execute::Read;
 use super::lease::Lease;
-use super::retry::within;
+use super::retry::admit;
 use super::session::ServerStart;
 use super::settings::{Cache as CacheSetting, Presence, Settings};
 use crate::metadata::Error;
 use crate::metadata::cache::{Cache, Since};
 use crate::types::{Context, Phase};
 
-/// With fewer reads under way each asks for itself: a poll costs more than their statements.
+/// With fewer reads under way, and fewer calls in the last poll, each asks for itself: a poll costs more than
+/// their statements.
 const FEWEST: usize = 4;
 /// Results that wait for a poll weigh no more than this; an object and an entry weigh 1.
 const MOST_WAITING: usize = 1 << 14;
@@ -47,6 +51,8 @@ const MOST_WAITING: usize = 1 << 14;
 const IDLE: Duration = Duration::from_secs(60);
 /// How long results wait for a poll that no call joins.
 const LINGER: Duration = Duration::from_millis(10);
+/// How long calls wait for a poll; those of one that takes longer ask for themselves.
+const PATIENCE: Duration = Duration::from_millis(250);
 /// How long reads ask for themselves after a connection was lost, before another is made.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -62,6 +68,8 @@ pub(super) struct ReadIndex {
     is_used: bool,
     /// Reads under way.
     reads: AtomicUsize,
+    /// The last poll has answered no fewer calls than are worth one: the next call does not look for company.
+    is_busy: AtomicBool,
     state: Mutex<State>,
     /// Wakes the task that polls.
     joined: Notify,
@@ -70,37 +78,15 @@ pub(super) struct ReadIndex {
 struct State {
     /// The poll that is sent next.
     next: Arc<Round>,
-    /// The server that polls ask, while calls may join them.
+    /// The server that polls ask.
     server: Option<ServerStart>,
+    /// The poll under way takes long: no call joins the next one.
+    is_late: bool,
     waiting: Vec<Fill>,
     weight: usize,
     task: Option<JoinHandle<()>>,
     /// No connection is made before.
     pause: Option<Instant>,
-}
-
-/// One poll.
-#[derive(Debug, Default)]
-struct Round {
-    /// Whether the cache has what the poll has seen.
-    outcome: OnceLock<bool>,
-    over: Notify,
-}
-
-impl Round {
-    async fn wait(&self) -> bool {
-        let mut over = std::pin::pin!(self.over.notified());
-        over.as_mut().enable();
-        if self.outcome.get().is_none() {
-            over.await;
-        }
-        self.outcome.get().copied().unwrap_or(false)
-    }
-
-    fn end(&self, outcome: bool) {
-        self.outcome.get_or_init(|| outcome);
-        self.over.notify_waiters();
-    }
 }
 
 /// A poll that ends without an outcome has failed.
@@ -117,6 +103,7 @@ impl ReadIndex {
         let state = State {
             next: Arc::default(),
             server: None,
+            is_late: false,
             waiting: Vec::new(),
             weight: 0,
             task: None,
@@ -129,6 +116,7 @@ impl ReadIndex {
             cache,
             is_used: settings.cache == CacheSetting::Auto && settings.presence == Presence::Server,
             reads: AtomicUsize::new(0),
+            is_busy: AtomicBool::new(false),
             state: Mutex::new(state),
             joined: Notify::new(),
         })
@@ -148,16 +136,21 @@ impl ReadIndex {
 
     /// Waits for a poll that is sent after this call. Answers whether the cache may be asked then.
     async fn join(self: &Arc<Self>, cx: &Context) -> Result<bool, Error> {
-        let round = {
+        let joined = {
             let mut state = self.state.lock();
             if state.server.is_none() {
                 self.begin(&mut state);
                 return Ok(false);
             }
-            Arc::clone(&state.next)
+            if state.is_late { None } else { state.next.join() }
         };
-        self.joined.notify_one();
-        cx.call.timing.timed(Phase::Database, within(&cx.call, round.wait())).await
+        let Some((joined, is_first)) = joined else { return Ok(false) };
+        if is_first {
+            self.joined.notify_one();
+        }
+        let outcome = cx.call.timing.timed(Phase::Database, joined).await;
+        admit(&cx.call)?;
+        Ok(outcome)
     }
 
     /// Has polls begin, unless a task is about to.
@@ -185,19 +178,39 @@ impl ReadIndex {
                 let fills = std::mem::take(&mut state.waiting);
                 (Sent(std::mem::take(&mut state.next)), fills)
             };
-            match poller.poll().await? {
+            match self.polled(&mut poller, &sent.0).await? {
                 Changes::Unknown => drop(self.cache.forget()),
                 Changes::These(touched) => {
                     self.cache.drop_changed(&touched);
                     fills.into_iter().for_each(|fill| fill(&self.cache));
                 }
             }
-            self.state.lock().server = Some(poller.server());
+            {
+                let mut state = self.state.lock();
+                (state.server, state.is_late) = (Some(poller.server()), false);
+            }
+            self.is_busy.store(sent.0.calls() >= FEWEST, Ordering::Relaxed);
             sent.0.end(true);
             if !self.is_wanted(&mut idle).await {
                 return Ok(());
             }
         }
+    }
+
+    /// Polls. Calls that have waited long ask for themselves: those of this poll, and those of the next.
+    async fn polled(&self, poller: &mut Poller, sent: &Round) -> Result<Changes, PostgresError> {
+        let mut poll = pin!(poller.poll());
+        if let Ok(changes) = timeout(PATIENCE, &mut poll).await {
+            return changes;
+        }
+        let next = {
+            let mut state = self.state.lock();
+            state.is_late = true;
+            std::mem::take(&mut state.next)
+        };
+        sent.end(false);
+        next.end(false);
+        poll.await
     }
 
     /// Waits until a call joins the next poll, or results have waited long enough for it. `false` where no
@@ -206,7 +219,7 @@ impl ReadIndex {
         loop {
             let waits = {
                 let state = self.state.lock();
-                if Arc::strong_count(&state.next) > 1 {
+                if state.next.calls() > 0 {
                     *idle = Instant::now() + IDLE;
                     return true;
                 }
@@ -248,7 +261,7 @@ struct Polling(Arc<ReadIndex>);
 impl Drop for Polling {
     fn drop(&mut self) {
         let mut state = self.0.state.lock();
-        state.server = None;
+        (state.server, state.is_late) = (None, false);
         state.pause = Instant::now().checked_add(PAUSE);
         (state.waiting, state.weight) = (Vec::new(), 0);
         std::mem::take(&mut state.next).end(false);
@@ -315,7 +328,8 @@ impl PostgresStore {
         let index = &self.index;
         let earlier = index.reads.fetch_add(1, Ordering::Relaxed);
         let mut gap = Gap { since: index.cache.since(), keeper: Keeper::Shared(index) };
-        if !index.is_used || earlier + 1 < FEWEST || !index.lease.is_joined() {
+        let are_few = earlier + 1 < FEWEST && !index.is_busy.load(Ordering::Relaxed);
+        if !index.is_used || are_few || !index.lease.is_joined() {
             return Ok(Err(gap));
         }
         // A poll would be in vain where there is nothing that it may leave.
