@@ -74,8 +74,8 @@ impl ConnectionLimits {
         Arc::new(Self { held: Mutex::new(held), emptied: Notify::new(), clients: OnceLock::new() })
     }
 
-    /// Takes a permit for a connection by an address of ours. Its `end` fires when the permit is needed for a newer peer, or its
-    /// address is not admitted any more.
+    /// Takes a permit for a connection by an address of ours. Its `end` fires when the permit is needed for a
+    /// newer peer, or its address is not admitted any more.
     pub(super) fn take(
         self: &Arc<Self>,
         peer: IpAddr,

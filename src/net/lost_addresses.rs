@@ -1,8 +1,8 @@
 //! Connections by an address that has moved from this machine to another one.
 //!
 //! Their clients call the machine that has the address now, and use the same port there: Linux keeps it. Were
-//! the address to come back, the kernel's end of the connection before would answer, and the client would wait
-//! for minutes. So such connections are closed without anything left of them.
+//! the address to come back, the kernel's end of the connection before would answer, and the client would
+//! wait for minutes. So such connections are closed without anything left of them.
 
 use std::collections::HashSet;
 use std::convert::Infallible;
@@ -20,8 +20,8 @@ use crate::rpc::is_own_address;
 /// How often addresses are looked at.
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// Ends the connections by addresses that are away twice in a row: those of IPv6 are for a moment where a link
-/// comes up again.
+/// Ends the connections by addresses that are away twice in a row: those of IPv6 are for a moment where a
+/// link comes up again.
 pub(super) async fn close_by_lost_addresses(shared: &Shared) -> Infallible {
     let mut interval = interval(INTERVAL);
     interval.set_missed_tick_behavior(MissedTickBehavior::Delay);

@@ -362,8 +362,8 @@ async fn a_password_that_was_changed_is_taken_over_and_a_wrong_one_is_not() {
     t.stop().await;
 }
 
-/// A server one of whose calls hangs in its database as long as the last value lives. The drain timeout is that
-/// of `text`.
+/// A server one of whose calls hangs in its database as long as the last value lives. The drain timeout is
+/// that of `text`.
 async fn draining(text: &str) -> (Fixture, TestDatabase, tokio_postgres::Client) {
     let database = TestDatabase::create().await;
     let target = database.settings().target;

@@ -367,8 +367,8 @@ async fn a_call_that_is_given_up_leaves_the_poll_to_the_others() {
     let scene = Scene::new().await;
     let (reader, cx) = (&scene.reader, scene.writer.cx());
     let file = scene.writer.file(scene.writer.root(), "file").await;
-    // No call joins a poll before the answer is in memory, which takes a poll that has seen the file made, and
-    // another one.
+    // No call joins a poll before the answer is in memory, which takes a poll that has seen the file made,
+    // and another one.
     for _ in 0..3 {
         scene.getattr(file.id).await;
         tokio::time::sleep(Duration::from_millis(50)).await;

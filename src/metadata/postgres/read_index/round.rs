@@ -44,7 +44,8 @@ pub(super) struct Joined {
 }
 
 impl Round {
-    /// Joins the round; also says whether it is the first call there. `None` where the round is full, or over.
+    /// Joins the round; also says whether it is the first call there. `None` where the round is full, or
+    /// over.
     pub(super) fn join(self: &Arc<Self>) -> Option<(Joined, bool)> {
         match &mut *self.0.lock() {
             State::Open(waiting) if waiting.places.len() < MOST => {
