@@ -135,7 +135,7 @@ pub(super) async fn serve(
             Slow::Receiver => End::SlowReceiver,
         },
         Err(end) = reading.read_calls() => end,
-        // Behind what is read: calls that wait are looked after in the same turn.
+        // After reading: kept calls are polled in the same turn.
         never = kept.go_on() => match never {},
     };
     match &end {

@@ -13,7 +13,7 @@ use super::client::{Call, Connection, Reader, Reply, Writer};
 use super::database::{TestDatabase, connect};
 use super::port::Reserved;
 use super::process::{PATIENCE, Running};
-use super::scene::{NFS, Scene, of, ok, root, started};
+use super::scene::{NFS, Scene, of, ok, root, started, until_a_call_waits};
 
 #[tokio::test]
 async fn unstable_writes_outlive_a_stop() {
@@ -59,15 +59,7 @@ async fn hanging(
     // READDIR, which no server answers from memory.
     let readdir = of(&top).u64(0).u64(0).u32(4096);
     connection.send(&Call::new(NFS, 3, 16).arguments(readdir)).await;
-    // It hangs as soon as somebody else waits for the lock.
-    let watch = connect(&database.settings()).await;
-    let waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = \
-                   current_database()";
-    let start = Instant::now();
-    while watch.query_one(waiting, &[]).await.unwrap().get::<_, i64>(0) == 0 {
-        assert!(start.elapsed() < PATIENCE, "no call waits");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    until_a_call_waits(database).await;
     // The call goes on while its connection is there.
     tokio::spawn(async move { connection.closed().await });
     (server, lock)

@@ -1,10 +1,12 @@
 //! A server with a database behind it, and calls on it.
 
+use std::time::{Duration, Instant};
+
 use tempfile::TempDir;
 
 use super::client::{Call, Connection, Reader, Writer};
-use super::database::TestDatabase;
-use super::process::{Running, folder, patiently};
+use super::database::{TestDatabase, connect};
+use super::process::{PATIENCE, Running, folder, patiently};
 
 pub(crate) const NFS: u32 = 100_003;
 
@@ -92,4 +94,16 @@ pub(crate) async fn ok(connection: &mut Connection, procedure: u32, arguments: W
 
 pub(crate) fn of(handle: &[u8]) -> Writer {
     Writer::new().opaque(handle)
+}
+
+/// Waits until a call of a server waits for a lock in its database.
+pub(crate) async fn until_a_call_waits(database: &TestDatabase) {
+    let watch = connect(&database.settings()).await;
+    let waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = \
+                   current_database()";
+    let start = Instant::now();
+    while watch.query_one(waiting, &[]).await.unwrap().get::<_, i64>(0) == 0 {
+        assert!(start.elapsed() < PATIENCE, "no call waits");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 }

@@ -13,7 +13,7 @@ use super::cluster::Cluster;
 use super::database::{TestDatabase, connect};
 use super::port::Reserved;
 use super::process::{ADMIN, Finished, PATIENCE, Running, folder, trunkfs};
-use super::scene::{NFS, of, ok};
+use super::scene::{NFS, of, ok, until_a_call_waits};
 
 const TOKEN: &str = "a token of the tests";
 const STALE: u32 = 70;
@@ -383,14 +383,7 @@ async fn draining(text: &str) -> (Fixture, TestDatabase, tokio_postgres::Client)
     // READDIR, which no server answers from memory.
     let readdir = of(&root).u64(0).u64(0).u32(4096);
     connection.send(&Call::new(NFS, 3, 16).arguments(readdir)).await;
-    let watch = connect(&database.settings()).await;
-    let waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = \
-                   current_database()";
-    let until = Instant::now() + PATIENCE;
-    while watch.query_one(waiting, &[]).await.unwrap().get::<_, i64>(0) == 0 {
-        assert!(Instant::now() < until, "no call waits");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    until_a_call_waits(&database).await;
     // The call goes on while its connection is there.
     tokio::spawn(async move { connection.closed().await });
     (t, database, lock)

@@ -79,7 +79,7 @@ impl Proxy {
                     state.away
                 };
                 if !away {
-                    // Before the database knows of it: whatever it lists by then is silenced too.
+                    // Before the database lists the connection: all connections that a test can count are silenced.
                     let number = {
                         let mut state = state.lock();
                         state.newest += 1;

@@ -39,7 +39,7 @@ pub(super) struct Consumption {
 }
 
 impl Consumption {
-    /// Looks once, and goes on by itself.
+    /// The first numbers are read before this returns; a task reads further ones every 30 seconds.
     pub(super) async fn start(pool: &Arc<Pool>) -> Self {
         let newest = Arc::new(Mutex::new(numbers(pool).await));
         let task = tokio::spawn(run(Arc::downgrade(pool), Arc::clone(&newest)));

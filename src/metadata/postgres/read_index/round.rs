@@ -1,6 +1,6 @@
 //! The calls that wait for one poll. Its end wakes all of them, and nothing else does: neither a call's token
-//! nor its time is looked at meanwhile, which would cost more than the answer. So whoever polls ends each
-//! round soon, whatever becomes of the poll.
+//! nor its time is looked at meanwhile, which would cost more than the answer. So the
+//! poller ends each round soon, also where the poll takes long or fails.
 
 use std::pin::Pin;
 use std::sync::Arc;
