@@ -15,7 +15,7 @@ use parking_lot::RwLock;
 
 use super::data_extents::DataExtents;
 use super::{Capacity, ContentStore, Error, Footprint, MAX_LENGTH, copy, end_of, still_wanted};
-use crate::types::{Call, ContentId, ContentIdentity, Timestamp};
+use crate::types::{Call, ContentId, ContentIdentity, FilePages, Timestamp};
 
 /// Bytes in a full block.
 const BLOCK_BYTES: u64 = 64 * 1024;
@@ -135,6 +135,16 @@ impl ContentStore for MemoryContent {
             return Err(Error::Missing(id));
         }
         Ok(content.read(offset, length).into())
+    }
+
+    async fn pages(
+        &self,
+        _call: &Call,
+        _id: ContentId,
+        _offset: u64,
+        _length: usize,
+    ) -> Option<FilePages> {
+        None
     }
 
     async fn write(

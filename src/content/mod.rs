@@ -31,7 +31,10 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
-use crate::types::{Call, ContentId, ContentIdentity, Timestamp};
+use crate::types::{Call, ContentId, ContentIdentity, FilePages, Timestamp};
+
+/// From so many bytes on a read is sent from the page cache.
+pub const PAGES_FROM: usize = 64 << 10;
 
 /// Whether a content store may be made where there is none yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,6 +80,16 @@ pub trait ContentStore: std::fmt::Debug + Send + Sync + 'static {
         offset: u64,
         length: usize,
     ) -> Result<Bytes, Error>;
+
+    /// The same bytes, all of them, where they lie in memory in pages of a file; `None` where they have to be
+    /// read. Not worth it for less than [`PAGES_FROM`].
+    async fn pages(
+        &self,
+        call: &Call,
+        id: ContentId,
+        offset: u64,
+        length: usize,
+    ) -> Option<FilePages>;
 
     /// Writes all of `data` at `offset`, making the content where it is missing.
     async fn write(

@@ -139,7 +139,7 @@ pub(super) async fn serve(
             calls.spawn(async move {
                 let _place = place;
                 let Some(answer) = dispatcher.datagram(&origin, call).await else { return };
-                let reply = answer.datagram();
+                let Ok(reply) = answer.datagram() else { return };
                 if reply.len() <= MAX_REPLY_BYTES {
                     socket.send(local, peer, &reply).await;
                 }

@@ -5,6 +5,8 @@ use std::io::{self, IoSlice};
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::net::{SendAncillaryBuffer, SendFlags, sendmsg};
+use tokio::io::Interest;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout_at};
 use tokio_util::sync::CancellationToken;
@@ -12,6 +14,8 @@ use tokio_util::sync::CancellationToken;
 use super::reply_queue::{Outgoing, ReplyQueue};
 use super::socket::Socket;
 use crate::rpc::PeerState;
+use crate::types::FilePages;
+use crate::xdr::Part;
 
 /// The most parts of replies in one write.
 const MAX_SLICES: usize = 128;
@@ -73,6 +77,9 @@ impl Writer<'_> {
         while replies.take(&mut batch).await {
             self.is_not_slow(replies);
             while !batch.is_empty() {
+                if let Some((pages, skip)) = next_pages(&batch, offset) {
+                    load(pages, skip).await?;
+                }
                 match self.socket.replies().write(|| write_some(stream, &batch, offset)) {
                     Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                     Ok(written) => {
@@ -135,23 +142,58 @@ impl Writer<'_> {
     }
 }
 
-/// One vectored write of what is left of the batch, without a copy.
+/// What is left of a batch's parts: each with how much of it is written.
+fn left(batch: &VecDeque<Outgoing>, offset: usize) -> impl Iterator<Item = (Part<'_>, usize)> {
+    let mut skip = offset;
+    batch.iter().flat_map(|outgoing| outgoing.answer.parts()).filter_map(move |part| {
+        let written = skip.min(part.len());
+        skip -= written;
+        (written < part.len()).then_some((part, written))
+    })
+}
+
+/// The pages that come next, where it is pages, and how much of them is written.
+fn next_pages(batch: &VecDeque<Outgoing>, offset: usize) -> Option<(&FilePages, usize)> {
+    match left(batch, offset).next() {
+        Some((Part::Pages(pages), written)) => Some((pages, written)),
+        Some((Part::Bytes(_), _)) | None => None,
+    }
+}
+
+/// Has pages in memory that are to be sent: a client may have been so slow that they are not there any more.
+async fn load(pages: &FilePages, skip: usize) -> io::Result<()> {
+    if pages.are_in_memory(skip) {
+        return Ok(());
+    }
+    let pages = pages.clone();
+    tokio::task::spawn_blocking(move || pages.load(skip)).await?
+}
+
+/// One write of what is left of the batch, without a copy: of bytes up to the next pages, or of pages.
 fn write_some(stream: &TcpStream, batch: &VecDeque<Outgoing>, offset: usize) -> io::Result<usize> {
     let mut slices = [IoSlice::new(&[]); MAX_SLICES];
     let mut used = 0;
-    let mut skip = offset;
-    let parts = batch.iter().flat_map(|outgoing| outgoing.answer.parts());
-    for part in parts {
-        if skip >= part.len() {
-            skip -= part.len();
-            continue;
+    let mut flags = SendFlags::NOSIGNAL;
+    for (part, written) in left(batch, offset) {
+        match part {
+            Part::Bytes(_) if used == MAX_SLICES => break,
+            Part::Bytes(bytes) => slices[used] = IoSlice::new(&bytes[written..]),
+            Part::Pages(pages) if used == 0 => {
+                return stream.try_io(Interest::WRITABLE, || pages.send(stream, written));
+            }
+            Part::Pages(_) => {
+                // They belong to the same reply.
+                flags |= SendFlags::MORE;
+                break;
+            }
         }
-        if used == MAX_SLICES {
-            break;
-        }
-        slices[used] = IoSlice::new(&part[skip..]);
-        skip = 0;
         used += 1;
+    }
+    if flags.contains(SendFlags::MORE) {
+        let mut control = SendAncillaryBuffer::default();
+        return stream.try_io(Interest::WRITABLE, || {
+            Ok(sendmsg(stream, &slices[..used], &mut control, flags)?)
+        });
     }
     stream.try_write_vectored(&slices[..used])
 }

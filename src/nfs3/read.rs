@@ -5,7 +5,7 @@ use super::attributes::{self, FATTR3_BYTES};
 use super::handle;
 use super::request::{Failure, Request};
 use crate::rpc::Reply;
-use crate::vfs::ReadDone;
+use crate::vfs::{Data, ReadDone};
 use crate::xdr::{DecodeError, Decoder, Encoder};
 
 /// The most bytes of one READ, whatever rtmax a database has for a share.
@@ -37,7 +37,10 @@ pub(super) async fn handle(
         request.caller.call.timing.set_read(bytes);
         reply.u32(bytes);
         reply.boolean(done.eof);
-        reply.shared_opaque(done.data);
+        match done.data {
+            Data::Bytes(bytes) => reply.shared_opaque(bytes),
+            Data::Pages(pages) => reply.file_opaque(pages),
+        }
     };
     Ok(request.answer(work, success, Failure::object).await)
 }

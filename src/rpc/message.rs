@@ -1,5 +1,6 @@
 //! Calls and replies on the wire (RFC 5531 section 9).
 
+use std::io;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -7,7 +8,7 @@ use bytes::Bytes;
 use super::auth::Identity;
 use super::reply_stream::Delivery;
 use super::{AuthStatus, Reply};
-use crate::xdr::{DecodeError, Decoder, Message};
+use crate::xdr::{DecodeError, Decoder, Message, Part};
 
 /// The version of RPC that is spoken, the only one.
 const RPC_VERSION: u32 = 2;
@@ -164,16 +165,22 @@ impl Answer {
     }
 
     /// The reply as a datagram has it, without the mark.
-    #[must_use]
-    pub fn datagram(&self) -> Vec<u8> {
+    ///
+    /// # Errors
+    /// Those of [`crate::types::FilePages::copy`].
+    pub fn datagram(&self) -> io::Result<Vec<u8>> {
         let mut bytes = Vec::with_capacity(self.len());
-        self.parts().for_each(|part| bytes.extend_from_slice(part));
-        bytes.split_off(4)
+        for part in self.parts() {
+            match part {
+                Part::Bytes(part) => bytes.extend_from_slice(part),
+                Part::Pages(pages) => bytes.extend(pages.copy()?),
+            }
+        }
+        Ok(bytes.split_off(4))
     }
 
     /// The parts in order; none is empty.
-    pub fn parts(&self) -> impl Iterator<Item = &[u8]> {
-        std::iter::once(&self.head[..self.head_bytes])
-            .chain(self.results.segments().iter().map(|segment| &segment[..]))
+    pub fn parts(&self) -> impl Iterator<Item = Part<'_>> {
+        std::iter::once(Part::Bytes(&self.head[..self.head_bytes])).chain(self.results.parts())
     }
 }

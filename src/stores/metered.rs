@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use crate::content::{Capacity, ContentStore, Error, Footprint};
 use crate::counters::{Counter, Histogram, Measured, Readings};
-use crate::types::{Call, ContentId, ContentIdentity, Timestamp};
+use crate::types::{Call, ContentId, ContentIdentity, FilePages, Timestamp};
 
 /// A store, and what was counted of it.
 #[derive(Debug)]
@@ -101,6 +101,20 @@ impl ContentStore for MeteredContent {
             self.counted.bytes_read.add(bytes.len() as u64);
         }
         done
+    }
+
+    async fn pages(
+        &self,
+        call: &Call,
+        id: ContentId,
+        offset: u64,
+        length: usize,
+    ) -> Option<FilePages> {
+        let began = Instant::now();
+        let pages = self.inner.pages(call, id, offset, length).await?;
+        self.counted.read.took.wait(began.elapsed());
+        self.counted.bytes_read.add(pages.len() as u64);
+        Some(pages)
     }
 
     async fn write(

@@ -13,6 +13,7 @@ mod failed;
 mod fair_permits;
 mod fair_queue;
 mod file_facts;
+mod file_pages;
 mod handle;
 mod ids;
 mod name;
@@ -36,6 +37,7 @@ pub use failed::Failed;
 pub use fair_permits::{Claimant, FairPermits, NoPermit, Permit};
 pub use fair_queue::{Bounds, FairQueue, QueueFull, Ticket};
 pub use file_facts::FileFacts;
+pub use file_pages::FilePages;
 pub use handle::{FileHandle, HandleError, MAX_HANDLE_BYTES};
 pub use ids::{
     ContentId, ContentIdentity, ContentVersion, Cookie, Fileid, Fsid, ObjectId, ShareId,

@@ -28,7 +28,7 @@ pub use overview::ShareOverview;
 pub use policy::{Access, ClientRule, Squash};
 
 use crate::metadata::{Change, Page};
-use crate::types::Attributes;
+use crate::types::{Attributes, FilePages};
 use exports::Exports;
 
 /// How durable written data is (RFC 1813 section 3.3.7, stable_how).
@@ -61,10 +61,46 @@ pub struct ReadDirDone {
     pub searchable: bool,
 }
 
+/// READ's data.
+#[derive(Clone, Debug)]
+pub enum Data {
+    Bytes(Bytes),
+    /// They are sent from where they lie.
+    Pages(FilePages),
+}
+
+impl Data {
+    /// How many bytes there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Bytes(bytes) => bytes.len(),
+            Self::Pages(pages) => pages.len(),
+        }
+    }
+
+    /// A copy of them.
+    ///
+    /// # Errors
+    /// Those of [`FilePages::copy`].
+    pub fn copy(&self) -> std::io::Result<Vec<u8>> {
+        match self {
+            Self::Bytes(bytes) => Ok(bytes.to_vec()),
+            Self::Pages(pages) => pages.copy(),
+        }
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
 /// READ's answer.
 #[derive(Clone, Debug)]
 pub struct ReadDone {
-    pub data: Bytes,
+    pub data: Data,
     /// Whether the file ends behind them.
     pub eof: bool,
     /// The file.

@@ -4,26 +4,60 @@ use std::io;
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 
+use crate::types::FilePages;
+
 /// From this size on, opaque data is shared with its owner instead of copied.
 const SHARE_FROM: usize = 2048;
 
-/// A message as a run of byte strings, to be written with one vectored write.
+/// A message as a run of byte strings, to be written with one vectored write, and the data of one READ that
+/// lies in a file.
 #[derive(Clone, Debug, Default)]
 pub struct Message {
     segments: Vec<Bytes>,
+    /// They follow so many segments.
+    pages: Option<(usize, FilePages)>,
+}
+
+/// A part of a message.
+#[derive(Clone, Copy, Debug)]
+pub enum Part<'a> {
+    Bytes(&'a [u8]),
+    Pages(&'a FilePages),
+}
+
+impl Part<'_> {
+    /// How many bytes it has.
+    #[must_use]
+    #[allow(clippy::len_without_is_empty, reason = "no part is empty")]
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Bytes(bytes) => bytes.len(),
+            Self::Pages(pages) => pages.len(),
+        }
+    }
 }
 
 impl Message {
-    /// The parts in order; none is empty.
+    /// The byte strings in order; none is empty. READ's data may be missing, see [`Self::parts`].
     #[must_use]
     pub fn segments(&self) -> &[Bytes] {
         &self.segments
     }
 
+    /// The parts in order; none is empty.
+    pub fn parts(&self) -> impl Iterator<Item = Part<'_>> {
+        let (before, pages) =
+            self.pages.as_ref().map_or((0, None), |(at, pages)| (*at, Some(pages)));
+        let (head, tail) = self.segments.split_at(before);
+        let bytes = |segment| Part::Bytes(segment);
+        let head = head.iter().map(Bytes::as_ref).map(bytes);
+        head.chain(pages.map(Part::Pages)).chain(tail.iter().map(Bytes::as_ref).map(bytes))
+    }
+
     /// Bytes in all.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.segments.iter().map(Bytes::len).sum()
+        self.parts().map(|part| part.len()).sum()
     }
 
     /// Whether the message has no bytes.
@@ -35,7 +69,9 @@ impl Message {
     /// The message's parts behind `self`'s.
     #[must_use]
     pub fn chain(mut self, other: Self) -> Self {
+        let before = self.segments.len();
         self.segments.extend(other.segments);
+        self.pages = self.pages.or(other.pages.map(|(at, pages)| (before + at, pages)));
         self
     }
 }
@@ -44,6 +80,7 @@ impl Message {
 #[derive(Debug, Default)]
 pub struct Encoder {
     done: Vec<Bytes>,
+    pages: Option<(usize, FilePages)>,
     tail: BytesMut,
     done_bytes: usize,
 }
@@ -95,11 +132,25 @@ impl Encoder {
             return;
         }
         self.length(length);
+        self.end_segment(length);
+        self.done.push(bytes);
+        self.pad(length);
+    }
+
+    /// Variable-length opaque data that lies in a file. A message has such data once.
+    pub fn file_opaque(&mut self, pages: FilePages) {
+        let length = pages.len();
+        self.length(length);
+        self.end_segment(length);
+        self.pages = Some((self.done.len(), pages));
+        self.pad(length);
+    }
+
+    /// Data of so many bytes follows what was written so far.
+    fn end_segment(&mut self, length: usize) {
         let head = self.tail.split().freeze();
         self.done_bytes += head.len() + length;
         self.done.push(head);
-        self.done.push(bytes);
-        self.pad(length);
     }
 
     /// Bytes written so far.
@@ -120,7 +171,7 @@ impl Encoder {
         if !self.tail.is_empty() {
             self.done.push(self.tail.freeze());
         }
-        Message { segments: self.done }
+        Message { segments: self.done, pages: self.pages }
     }
 
     fn length(&mut self, length: usize) {
@@ -160,5 +211,30 @@ mod tests {
         let message = encoder.finish();
         assert_eq!(message.len(), 4 + 4 + SHARE_FROM + 4 + 4);
         assert_eq!(message.segments()[1].as_ptr(), data.as_ptr());
+    }
+
+    #[test]
+    fn data_in_a_file_lies_between_the_bytes() {
+        let mut file = tempfile::tempfile().unwrap();
+        io::Write::write_all(&mut file, &[7; 4097]).unwrap();
+        let permit = std::sync::Arc::new(tokio::sync::Semaphore::new(1));
+        let permit = permit.try_acquire_owned().unwrap();
+        let file = std::sync::Arc::new(file.into());
+        let pages = FilePages::of(&file, 0, 4097, permit).unwrap();
+        let mut encoder = Encoder::new();
+        encoder.u32(1);
+        encoder.file_opaque(pages);
+        encoder.u32(2);
+        assert_eq!(encoder.len(), 4 + 4 + 4100 + 4);
+        let mut head = Encoder::new();
+        head.u32(0);
+        let message = head.finish().chain(encoder.finish());
+        assert_eq!(message.len(), 4 + 4 + 4 + 4100 + 4);
+        let parts: Vec<_> = message.parts().collect();
+        let [first, second, Part::Pages(pages), Part::Bytes(tail)] = parts[..] else {
+            panic!("{parts:?}");
+        };
+        assert_eq!((first.len(), second.len(), pages.len()), (4, 8, 4097));
+        assert_eq!(*tail, [0, 0, 0, 0, 0, 0, 2]);
     }
 }

@@ -5,4 +5,4 @@ mod decode;
 mod encode;
 
 pub use decode::{DecodeError, Decoder};
-pub use encode::{Encoder, Message};
+pub use encode::{Encoder, Message, Part};

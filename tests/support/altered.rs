@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use trunkfs::content::{Capacity, ContentStore, Error, Footprint};
-use trunkfs::types::{Call, ContentId, ContentIdentity, Timestamp};
+use trunkfs::types::{Call, ContentId, ContentIdentity, FilePages, Timestamp};
 
 /// What a test alters of `inner`.
 #[async_trait::async_trait]
@@ -53,6 +53,11 @@ macro_rules! altered {
     ) => {
         #[async_trait::async_trait]
         impl<A: Alter> ContentStore for Altered<A> {
+            /// All is read by the altered operation.
+            async fn pages(&self, _: &Call, _: ContentId, _: u64, _: usize) -> Option<FilePages> {
+                None
+            }
+
             $(fn $now(&self, $($given: $kind),*) $(-> $value)? {
                 self.0.inner().$now($($given),*)
             })*

@@ -54,7 +54,7 @@ pub(crate) async fn read(vfs: &Vfs, file: &FileHandle) -> Vec<u8> {
     loop {
         let at = found.len() as u64;
         let done = until_not_busy!(vfs.read(&caller(), file, at, 1 << 20));
-        found.extend_from_slice(&done.data);
+        found.extend(done.data.copy().unwrap());
         if done.eof {
             return found;
         }

@@ -225,8 +225,12 @@ impl Scene {
             let read = vfs.read(&caller(0), &handle, 0, 1 << 20).await.unwrap();
             assert_eq!((attributes.size, read.eof), (read.data.len() as u64, true), "{which}");
             let (nlink, mode) = (attributes.nlink, attributes.mode);
-            let seen =
-                Seen { which, nlink, mode, bytes: String::from_utf8(read.data.to_vec()).unwrap() };
+            let seen = Seen {
+                which,
+                nlink,
+                mode,
+                bytes: String::from_utf8(read.data.copy().unwrap()).unwrap(),
+            };
             state.insert(entry.name.to_string(), (entry.object, seen));
         }
         state
@@ -254,7 +258,8 @@ impl Scene {
             let caller = caller(0);
             let write = self.one.write(&caller, &handle, end, data, Stability::FileSync);
             soon(write).await.unwrap();
-            let read = self.two.read(&caller, &handle, 0, 1 << 20).await.unwrap().data;
+            let read =
+                self.two.read(&caller, &handle, 0, 1 << 20).await.unwrap().data.copy().unwrap();
             assert_eq!(read[size..], [&[0; 300][..], b"end"].concat(), "old bytes show");
         }
         assert_eq!(self.metadata.inconsistencies().await.unwrap(), [""; 0]);

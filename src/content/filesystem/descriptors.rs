@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use rustix::fs::FileType;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::file::OpenFile;
 use super::folder::{Access, Folder, Opening};
@@ -21,6 +22,10 @@ use crate::types::{Bounds, Claimant, ContentId, FairPermits, FileFacts, NoPermit
 /// How many files are in use at once at most: the calls beyond them wait by client, not in the one queue of
 /// the threads that block.
 const MOST_IN_USE: usize = 1024;
+/// How many ranges of files that wait to be sent keep theirs open at most, and which part of the descriptors
+/// they are.
+const MOST_KEPT_OPEN: usize = 256;
+const KEPT_OPEN_PART: usize = 4;
 /// How many unused files are looked at for one that is durable, before one is synced.
 const LOOK_FOR_CLEAN: usize = 32;
 
@@ -30,6 +35,8 @@ pub(super) struct Descriptors {
     max: usize,
     /// The right to use one open file each; clients take turns.
     permits: FairPermits,
+    /// Descriptors beside the table's: of files that are kept open by what is to be sent of them.
+    kept_open: Arc<Semaphore>,
     table: Mutex<Table>,
 }
 
@@ -51,9 +58,17 @@ enum Room {
 
 impl Descriptors {
     pub(super) fn new(max: usize) -> Self {
-        let max = max.max(1);
+        let kept_open = (max / KEPT_OPEN_PART).min(MOST_KEPT_OPEN);
+        let max = (max - kept_open).max(1);
         let permits = FairPermits::new(max.min(MOST_IN_USE), Bounds::CALLS);
-        Self { max, permits, table: Mutex::default() }
+        let kept_open = Arc::new(Semaphore::new(kept_open));
+        Self { max, permits, kept_open, table: Mutex::default() }
+    }
+
+    /// The right to keep a file open beside the table, where there is one left. A client that does not read its
+    /// replies takes them from the others, whose reads are copied then.
+    pub(super) fn kept_open(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.kept_open).try_acquire_owned().ok()
     }
 
     /// Waits for the right to use a file. A caller asks once.

@@ -8,11 +8,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use rustix::fd::OwnedFd;
 use rustix::fs::{FallocateFlags, SeekFrom, copy_file_range, fallocate, ioctl_ficlone, seek};
 use rustix::io::{Errno, ReadWriteFlags};
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::folder::{Access, Folder};
 use crate::content::Error;
 use crate::content::data_extents::DataExtents;
-use crate::types::{ContentId, FileFacts};
+use crate::types::{ContentId, FileFacts, FilePages};
 
 /// How many bytes are copied before the caller is asked again, and how many of them through memory.
 const PIECE: u64 = 16 << 20;
@@ -22,7 +23,7 @@ const BUFFER: usize = 1 << 20;
 #[derive(Debug)]
 pub(super) struct OpenFile {
     pub(super) id: ContentId,
-    descriptor: OwnedFd,
+    descriptor: Arc<OwnedFd>,
     pub(super) access: Access,
     /// Changes made through this descriptor and over.
     changes: AtomicU64,
@@ -37,7 +38,7 @@ impl OpenFile {
     pub(super) fn new(id: ContentId, descriptor: OwnedFd, access: Access) -> Self {
         Self {
             id,
-            descriptor,
+            descriptor: Arc::new(descriptor),
             access,
             changes: AtomicU64::new(0),
             synced: AtomicU64::new(0),
@@ -57,6 +58,16 @@ impl OpenFile {
         // Whatever went wrong, the read that waits will say it.
         rustix::io::preadv2(&self.descriptor, &mut buffers, offset, ReadWriteFlags::NOWAIT)
             .unwrap_or(0)
+    }
+
+    /// A range of the file where all of it is in memory; the permit is given back when it is sent.
+    pub(super) fn pages(
+        &self,
+        offset: u64,
+        length: usize,
+        permit: OwnedSemaphorePermit,
+    ) -> Option<FilePages> {
+        FilePages::of(&self.descriptor, offset, length, permit)
     }
 
     /// Fills `buffer` from `offset`; answers how much of it, less only where the file ends.

@@ -22,7 +22,7 @@ use super::error::{OpenError, of_errno};
 use super::{identity, owners, permissions};
 use crate::content::{Capacity, CreateMode, Error, MAX_LENGTH};
 use crate::ownership::{self, NewOwner};
-use crate::types::{ContentId, ContentIdentity};
+use crate::types::{ContentId, ContentIdentity, FilePages};
 
 /// How many folders the contents are in.
 pub(super) const FOLDERS: usize = 256;
@@ -453,6 +453,13 @@ impl Folder {
             let read = rustix::io::preadv2(&marker, &mut buffers, 0, nowait);
             matches!(read, Ok(_) | Err(Errno::AGAIN))
         })
+    }
+
+    /// Whether pages of a file here can be sent from where they lie (sendfile(2)).
+    pub(super) fn sends_pages(&self) -> bool {
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let marker = rustix::fs::openat(&self.base, MARKER, flags, Mode::empty());
+        marker.is_ok_and(FilePages::can_send)
     }
 }
 

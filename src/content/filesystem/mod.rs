@@ -44,7 +44,7 @@ use super::{
 };
 use crate::availability::{Availability, Outage};
 use crate::types::settings::{MOST, Number, WrongSetting};
-use crate::types::{Call, ContentId, ContentIdentity, FileFacts, Timestamp};
+use crate::types::{Call, ContentId, ContentIdentity, FileFacts, FilePages, Timestamp};
 
 /// How many files stores keep open at most, all together, whose settings do not say it.
 const MOST_BY_DEFAULT: u64 = 1 << 15;
@@ -99,6 +99,8 @@ pub struct FilesystemContent {
     shared: Arc<Shared>,
     /// Whether a read can be asked for without waiting; see [`Folder::reads_without_waiting`].
     nowait: bool,
+    /// Whether pages can be sent from where they lie; see [`Folder::sends_pages`].
+    sends_pages: bool,
     /// See [`Folder::counts_blocks`].
     counts_blocks: bool,
     /// See [`Folder::longest_file`].
@@ -141,6 +143,7 @@ impl FilesystemContent {
         let opened = tokio::task::spawn_blocking(move || {
             let (folder, identity) = Folder::open(base_path, mode)?;
             let nowait = folder.reads_without_waiting();
+            let sends_pages = nowait && folder.sends_pages();
             let counts_blocks = folder.counts_blocks();
             let max_length = match mode {
                 CreateMode::ReadOnly => MAX_LENGTH,
@@ -152,7 +155,8 @@ impl FilesystemContent {
             let room = Availability::new(Outage::Room, folder.shown());
             let (syncs, removals) = (Syncs::default(), Removals::default());
             let shared = Shared { folder, descriptors, syncs, removals, room };
-            Ok(Self { shared: Arc::new(shared), nowait, counts_blocks, max_length, identity })
+            let shared = Arc::new(shared);
+            Ok(Self { shared, nowait, sends_pages, counts_blocks, max_length, identity })
         });
         opened.await.map_err(OpenError::Interrupted)?
     }
@@ -337,6 +341,25 @@ impl ContentStore for FilesystemContent {
             return Ok(buffer.into());
         }
         self.run(call, permit, move |shared, _| shared.read_rest(&file, buffer, done, offset)).await
+    }
+
+    async fn pages(
+        &self,
+        call: &Call,
+        id: ContentId,
+        offset: u64,
+        length: usize,
+    ) -> Option<FilePages> {
+        if !self.sends_pages {
+            return None;
+        }
+        // Whatever goes wrong, the read will say it.
+        let _permit = self.permit(call).await.ok()?;
+        let (file, facts) = self.at_hand(id).ok()??;
+        if facts.length < offset.checked_add(length as u64)? {
+            return None;
+        }
+        file.pages(offset, length, self.shared.descriptors.kept_open()?)
     }
 
     async fn write(

@@ -54,6 +54,40 @@ fn max_open_files_follows_the_limit_and_what_is_left_of_it() {
 }
 
 #[tokio::test]
+async fn pages_in_memory_are_sent_from_where_they_lie() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(&folder, 8).await;
+    if !store.sends_pages {
+        println!("not tried: the file system of {} cannot", folder.path().display());
+        return;
+    }
+    let id = ContentId::generate();
+    let data = Bytes::from(vec![7; 300_000]);
+    store.write(&call(), id, 0, data).await.unwrap();
+    let pages = async |offset, length| store.pages(&call(), id, offset, length).await;
+    let all = pages(0, 300_000).await.unwrap();
+    assert_eq!(all.len(), 300_000);
+    assert!(pages(1, 300_000).await.is_none(), "they end before");
+    assert!(pages(u64::MAX, 2).await.is_none());
+    assert!(store.pages(&call(), ContentId::generate(), 0, 1).await.is_none());
+    // A quarter of the files may be kept open by what is to be sent.
+    let more = pages(100_000, 1000).await.unwrap();
+    assert!(pages(0, 10).await.is_none());
+    drop(more);
+    assert!(pages(0, 10).await.is_some());
+    store.remove(id).await.unwrap();
+    let (to, mut from) = std::os::unix::net::UnixStream::pair().unwrap();
+    let sent =
+        std::thread::spawn(move || (all.send(&to, 299_000).unwrap(), all.send(&to, 299_999)));
+    let (mut first, mut last) = (vec![0; 1000], [0; 1]);
+    std::io::Read::read_exact(&mut from, &mut first).unwrap();
+    std::io::Read::read_exact(&mut from, &mut last).unwrap();
+    assert_eq!((first, last), (vec![7; 1000], [7]));
+    let (sent, again) = sent.join().unwrap();
+    assert_eq!((sent, again.unwrap()), (1000, 1));
+}
+
+#[tokio::test]
 async fn a_full_device_is_no_space() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(&folder, 8).await;
@@ -80,7 +114,7 @@ async fn removals_at_once_are_done_by_few_threads_and_each_is_answered() {
         futures_util::future::join_all(removing).await.into_iter().partition(Result::is_ok);
     assert_eq!((done.len(), failed.len()), (200, 1));
     assert_eq!(store.list(None, 1000).await.unwrap(), [stuck]);
-    assert_eq!(store.shared.descriptors.free_permits(), 256);
+    assert_eq!(store.shared.descriptors.free_permits(), 192);
 }
 
 #[tokio::test]
@@ -264,7 +298,7 @@ fn what_no_thread_has_begun_is_taken_back() {
         busy.await.unwrap().unwrap();
         let found = store.length(&call(), id).await;
         assert!(matches!(found, Err(Error::Missing(_))), "{found:?}");
-        assert_eq!(store.shared.descriptors.free_permits(), 8);
+        assert_eq!(store.shared.descriptors.free_permits(), 6);
     };
     let limit = async { tokio::time::timeout(Duration::from_secs(120), case).await };
     runtime.block_on(limit).expect("it ends in time");

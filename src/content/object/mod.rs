@@ -54,7 +54,7 @@ pub use self::settings::{Azure, Encryption, Gcs, ObjectSettings, S3, Service};
 use self::state::{File, Files};
 use self::upload::Trouble;
 use super::{Capacity, ContentStore, Error, Footprint, MAX_LENGTH, copy, end_of, still_wanted};
-use crate::types::{Call, ContentId, ContentIdentity, FairPermits, Timestamp};
+use crate::types::{Call, ContentId, ContentIdentity, FairPermits, FilePages, Timestamp};
 
 /// A content store in a bucket. See the module.
 #[derive(Clone, Debug)]
@@ -140,6 +140,16 @@ impl ContentStore for ObjectContent {
     ) -> Result<Bytes, Error> {
         still_wanted(call)?;
         self.shared.read(call, &self.file(id), offset, length).await
+    }
+
+    async fn pages(
+        &self,
+        _call: &Call,
+        _id: ContentId,
+        _offset: u64,
+        _length: usize,
+    ) -> Option<FilePages> {
+        None
     }
 
     async fn write(

@@ -3,6 +3,7 @@
 use std::io::ErrorKind::{ConnectionReset, WouldBlock};
 use std::io::{Read as _, Write as _};
 use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use rustix::net::{AddressFamily, SocketType, bind, connect, socket, sockopt};
@@ -14,6 +15,7 @@ use tokio_util::sync::DropGuard;
 use super::*;
 use crate::net::{Admission, Server, ServerHandle, ServerSettings};
 use crate::rpc::{CallMessage, Program, Reply};
+use crate::types::FilePages;
 use crate::xdr::Encoder;
 
 const NULL: u32 = 0;
@@ -27,14 +29,21 @@ const CHANGE: u32 = 3;
 const PANIC: u32 = 4;
 /// Finds a valid handle.
 const VALID: u32 = 5;
+/// Answers with as many bytes of a file.
+const PAGES: u32 = 6;
 
 const PATIENCE: Duration = Duration::from_secs(120);
 const LARGE_BYTES: usize = 1 << 20;
+/// How many replies may keep the file open.
+const OPEN_FILES: usize = 40;
 
 #[derive(Debug)]
 struct Script {
     begun: watch::Sender<usize>,
     gate: Semaphore,
+    /// 1 MiB of sevens.
+    file: Arc<OwnedFd>,
+    open_files: Arc<Semaphore>,
 }
 
 #[async_trait::async_trait]
@@ -48,7 +57,7 @@ impl Program for Script {
     }
 
     fn procedure_name(&self, procedure: u32) -> Option<&'static str> {
-        (procedure <= VALID).then_some("scripted")
+        (procedure <= PAGES).then_some("scripted")
     }
 
     fn is_replayed(&self, procedure: u32) -> bool {
@@ -65,6 +74,10 @@ impl Program for Script {
             }
             PANIC => panic!("as the case wants it"),
             VALID => call.standing.prove(),
+            PAGES => {
+                let permit = self.open_files.clone().acquire_owned().await.unwrap();
+                results.file_opaque(FilePages::of(&self.file, 0, LARGE_BYTES, permit).unwrap());
+            }
             _ => {}
         }
         Reply::Success(results.finish())
@@ -85,7 +98,14 @@ impl Fixture {
         settings.request_timeout = PATIENCE;
         settings.unproven_connections = usize::MAX;
         change(&mut settings);
-        let script = Script { begun: watch::Sender::new(0), gate: Semaphore::new(0) };
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(&[7; LARGE_BYTES]).unwrap();
+        let script = Script {
+            begun: watch::Sender::new(0),
+            gate: Semaphore::new(0),
+            file: Arc::new(file.into()),
+            open_files: Arc::new(Semaphore::new(OPEN_FILES)),
+        };
         let script = Arc::new(script);
         let server = Server::bind(settings, vec![script.clone()]).await.unwrap();
         let (address, shared) = (server.local_addr(), server.shared.clone());
@@ -175,6 +195,47 @@ impl Peer {
     fn reset(self) {
         sockopt::set_socket_linger(&self.0, Some(Duration::ZERO)).unwrap();
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn data_of_a_file_is_sent_between_other_replies() {
+    let fixture = Arc::new(Fixture::new(|_| {}).await);
+    let calls = [NULL, PAGES, PAGES, LARGE, PAGES, NULL];
+    let mut peer = fixture.peer(1, &calls);
+    let read = spawn_blocking(move || {
+        peer.0.set_read_timeout(Some(PATIENCE)).unwrap();
+        let mut lengths = Vec::new();
+        for _ in calls {
+            let mut mark = [0; 4];
+            peer.0.read_exact(&mut mark).unwrap();
+            let mut reply = vec![0; (u32::from_be_bytes(mark) & 0x7fff_ffff) as usize];
+            peer.0.read_exact(&mut reply).unwrap();
+            lengths.push(reply.len());
+            if let Some(data) = reply.get(28..) {
+                let byte = data[data.len() / 2];
+                assert!(data.len() == LARGE_BYTES && data.iter().all(|each| *each == byte));
+            }
+            std::thread::sleep(Duration::from_millis(150));
+        }
+        lengths.sort_unstable();
+        (peer, lengths)
+    });
+    let (peer, lengths) = read.await.unwrap();
+    const LARGE_REPLY: usize = 28 + LARGE_BYTES;
+    assert_eq!(lengths, [24, 24, LARGE_REPLY, LARGE_REPLY, LARGE_REPLY, LARGE_REPLY]);
+    assert_eq!(fixture.script.open_files.available_permits(), OPEN_FILES);
+    drop(peer);
+    fixture.connections_open(0).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_ends_whose_data_is_not_there_any_more() {
+    let fixture = Fixture::new(|_| {}).await;
+    let peer = fixture.peer(1, &[PAGES; 8]).taste();
+    rustix::fs::ftruncate(&fixture.script.file, 1000).unwrap();
+    peer.ended();
+    fixture.connections_open(0).await;
+    assert_eq!(fixture.script.open_files.available_permits(), OPEN_FILES);
 }
 
 /// Peers come from several addresses, more than one may have connections.

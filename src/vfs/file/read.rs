@@ -6,7 +6,7 @@ use crate::content;
 use crate::metadata::{self, rules};
 use crate::types::{Attributes, Caller, Context, FileHandle, ObjectId, Phase};
 use crate::vfs::export::{Export, Intent};
-use crate::vfs::{Error, Failure, ReadDone, Result, Vfs};
+use crate::vfs::{Data, Error, Failure, ReadDone, Result, Vfs};
 
 /// How often a read is begun anew because the file was truncated or replaced meanwhile.
 const ATTEMPTS: usize = 8;
@@ -51,27 +51,30 @@ impl Export {
         file: &Attributes,
         offset: u64,
         count: u32,
-    ) -> Result<Option<Bytes>> {
+    ) -> Result<Option<Data>> {
         let count = count.min(self.share.capabilities.max_read);
         let there = file.size.saturating_sub(offset).min(u64::from(count));
         if there == 0 {
-            return Ok(Some(Bytes::new()));
+            return Ok(Some(Data::Bytes(Bytes::new())));
         }
         let content = content_of(file)?;
         let wanted = usize::try_from(there).unwrap_or(usize::MAX);
         let stored = self.content_length(file.size).saturating_sub(offset).min(there);
         let stored = usize::try_from(stored).unwrap_or(usize::MAX);
-        match cx
-            .call
-            .timing
-            .timed(Phase::Content, self.content.read(&cx.call, content.id, offset, stored))
-            .await
-        {
-            Ok(data) if data.len() == wanted => Ok(Some(data)),
+        let timing = &cx.call.timing;
+        if stored == wanted && stored >= content::PAGES_FROM {
+            let pages = self.content.pages(&cx.call, content.id, offset, stored);
+            if let Some(pages) = timing.timed(Phase::Content, pages).await {
+                return Ok(Some(Data::Pages(pages)));
+            }
+        }
+        let read = self.content.read(&cx.call, content.id, offset, stored);
+        match timing.timed(Phase::Content, read).await {
+            Ok(data) if data.len() == wanted => Ok(Some(Data::Bytes(data))),
             Ok(data) if data.len() == stored => {
                 let mut bytes = data.to_vec();
                 bytes.resize(wanted, 0);
-                Ok(Some(bytes.into()))
+                Ok(Some(Data::Bytes(bytes.into())))
             }
             Ok(_) | Err(content::Error::Missing(_)) => Ok(None),
             Err(error) => Err(Failure::of(error, file)),
@@ -83,7 +86,7 @@ impl Export {
         cx: &Context,
         mut attributes: Attributes,
         offset: u64,
-        data: Bytes,
+        data: Data,
     ) -> ReadDone {
         if rules::moves_atime(&attributes, cx.now) {
             self.files.record_access(attributes.id, cx.now);

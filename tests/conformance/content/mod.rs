@@ -56,6 +56,7 @@ macro_rules! every_case {
                 committing_changes_nothing,
                 contents_are_apart;
             ranges:
+                pages_are_what_a_read_gives,
                 a_read_gives_what_was_written,
                 a_write_replaces_its_range_alone,
                 a_write_past_the_end_leaves_zeros,

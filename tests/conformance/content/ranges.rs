@@ -2,7 +2,7 @@
 
 use trunkfs::content::ContentStore;
 
-use super::support::{get, id, length, pattern, put, whole};
+use super::support::{call, get, id, length, pattern, put, whole};
 
 pub(crate) async fn a_read_gives_what_was_written(store: &dyn ContentStore) {
     let (id, data) = (id(), pattern(1, 10_000));
@@ -10,6 +10,23 @@ pub(crate) async fn a_read_gives_what_was_written(store: &dyn ContentStore) {
     assert_eq!(get(store, id, 0, 10_000).await, data);
     assert_eq!(get(store, id, 4_000, 123).await, data[4_000..4_123]);
     assert_eq!(get(store, id, 9_999, 1).await, data[9_999..]);
+}
+
+pub(crate) async fn pages_are_what_a_read_gives(store: &dyn ContentStore) {
+    let (id, data) = (id(), pattern(3, 500_000));
+    put(store, id, 0, &data).await;
+    for (offset, length) in [(0, 500_000), (1, 70_000), (65_535, 65_537), (434_464, 65_536)] {
+        if let Some(pages) = store.pages(&call(), id, offset as u64, length).await {
+            assert!(pages.copy().unwrap() == data[offset..offset + length]);
+        }
+    }
+    assert!(store.pages(&call(), id, 1, 500_000).await.is_none(), "they are not all there");
+    put(store, id, 100_000, &[7; 10]).await;
+    let mut data = data;
+    data[100_000..100_010].fill(7);
+    if let Some(pages) = store.pages(&call(), id, 0, 500_000).await {
+        assert!(pages.copy().unwrap() == data);
+    }
 }
 
 pub(crate) async fn a_write_replaces_its_range_alone(store: &dyn ContentStore) {
