@@ -12,14 +12,15 @@
 
 mod descriptors;
 mod error;
+mod few_threads;
 mod file;
 mod folder;
 mod fsync_errors;
 mod identity;
+mod jobs;
 mod leftovers;
 mod owners;
 mod permissions;
-mod removals;
 
 pub use error::OpenError;
 pub use folder::Look;
@@ -27,7 +28,6 @@ pub use folder::Look;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use rustix::process::{Resource, getrlimit};
@@ -35,10 +35,11 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use self::descriptors::{Descriptors, Permit};
+use self::few_threads::FewThreads;
 use self::file::OpenFile;
 use self::folder::{FOLDERS, Folder, Opening};
 use self::fsync_errors::Syncs;
-use self::removals::Removals;
+use self::jobs::settle;
 use super::{
     Capacity, ContentStore, CreateMode, Error, Footprint, MAX_LENGTH, copy, end_of, still_wanted,
 };
@@ -50,6 +51,8 @@ use crate::types::{Call, ContentId, ContentIdentity, FileFacts, FilePages, Times
 const MOST_BY_DEFAULT: u64 = 1 << 15;
 /// How many such a store keeps open at least.
 const FEWEST_BY_DEFAULT: u64 = 64;
+/// A write of so many bytes takes no longer than a thread takes to wake.
+const SHORT_BYTES: usize = 32 << 10;
 
 /// Where a [`FilesystemContent`] keeps its files.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
@@ -113,7 +116,9 @@ struct Shared {
     folder: Folder,
     descriptors: Descriptors,
     syncs: Syncs,
-    removals: Removals,
+    removals: FewThreads,
+    /// Writes of no more than [`SHORT_BYTES`].
+    short_writes: FewThreads,
     room: Availability,
 }
 
@@ -153,8 +158,9 @@ impl FilesystemContent {
             };
             let descriptors = Descriptors::new(max_open_files);
             let room = Availability::new(Outage::Room, folder.shown());
-            let (syncs, removals) = (Syncs::default(), Removals::default());
-            let shared = Shared { folder, descriptors, syncs, removals, room };
+            let syncs = Syncs::default();
+            let (removals, short_writes) = (FewThreads::default(), FewThreads::default());
+            let shared = Shared { folder, descriptors, syncs, removals, short_writes, room };
             let shared = Arc::new(shared);
             Ok(Self { shared, nowait, sends_pages, counts_blocks, max_length, identity })
         });
@@ -186,68 +192,6 @@ impl FilesystemContent {
         }
         self.shared.descriptors.cached(&self.shared.folder, id)
     }
-
-    /// Runs `job` on a thread that may block, with the store and a permit, which it keeps until it is
-    /// over.
-    async fn run<T: Send + 'static>(
-        &self,
-        call: &Call,
-        permit: Permit,
-        job: impl FnOnce(&Shared, &Permit) -> Result<T, Error> + Send + 'static,
-    ) -> Result<T, Error> {
-        let shared = Arc::clone(&self.shared);
-        let turn = Turn::default();
-        let threads = turn.clone();
-        let mut thread = tokio::task::spawn_blocking(move || {
-            if !threads.take() {
-                return Err(Error::Cancelled);
-            }
-            let answer = job(&shared, &permit);
-            drop(permit);
-            answer
-        });
-        // However this future ends, a job that no thread has begun is taken back.
-        let callers = CallersTurn(turn);
-        let joined = tokio::select! {
-            biased;
-            joined = &mut thread => joined,
-            () = call.cancel.cancelled() => {
-                if callers.0.take() {
-                    return Err(Error::Cancelled);
-                }
-                thread.await
-            }
-        };
-        settle(joined)
-    }
-}
-
-/// A job belongs to the first to take its turn: the thread that would do it, or the caller that gives it up.
-#[derive(Clone, Debug, Default)]
-struct Turn(Arc<AtomicBool>);
-
-impl Turn {
-    fn take(&self) -> bool {
-        !self.0.swap(true, Ordering::SeqCst)
-    }
-}
-
-/// Takes the turn when the caller goes away.
-struct CallersTurn(Turn);
-
-impl Drop for CallersTurn {
-    fn drop(&mut self) {
-        self.0.take();
-    }
-}
-
-fn settle<T>(joined: Result<Result<T, Error>, tokio::task::JoinError>) -> Result<T, Error> {
-    match joined {
-        Ok(answer) => answer,
-        // The runtime is shutting down.
-        Err(error) if error.is_cancelled() => Err(Error::Cancelled),
-        Err(error) => Err(Error::Io(std::io::Error::other(error))),
-    }
 }
 
 impl Shared {
@@ -276,6 +220,12 @@ impl Shared {
             Err(Error::ReadOnly(error)) => Err(Error::ReadOnly(note(error))),
             Err(error) => Err(error),
         }
+    }
+
+    fn remove_now(&self, id: ContentId) -> Result<(), Error> {
+        self.folder.unlink(id)?;
+        self.syncs.forget(id);
+        self.descriptors.discard_removed(&self.folder, id)
     }
 
     /// Makes content durable that may not be open; of what is missing, that it is.
@@ -371,13 +321,17 @@ impl ContentStore for FilesystemContent {
     ) -> Result<(), Error> {
         let permit = self.permit(call).await?;
         end_of(offset, data.len())?;
-        self.run(call, permit, move |shared, permit| {
+        let is_short = data.len() <= SHORT_BYTES;
+        let write = move |shared: &Shared, permit: &Permit| {
             shared.writing(|| {
                 let (file, _) = shared.open(id, Opening::Create, permit)?;
                 file.write(&shared.folder, &data, offset)
             })
-        })
-        .await
+        };
+        match is_short {
+            true => self.run_short(call, permit, write).await,
+            false => self.run(call, permit, write).await,
+        }
     }
 
     async fn truncate(&self, call: &Call, id: ContentId, length: u64) -> Result<(), Error> {
@@ -499,7 +453,7 @@ impl ContentStore for FilesystemContent {
     }
 
     async fn remove(&self, id: ContentId) -> Result<(), Error> {
-        self.shared.remove(id).await
+        self.remove_content(id).await
     }
 
     async fn list(&self, after: Option<ContentId>, limit: usize) -> Result<Vec<ContentId>, Error> {
