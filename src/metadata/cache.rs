@@ -117,7 +117,8 @@ struct UnderWay {
 #[derive(Debug)]
 pub(super) struct Cache {
     state: RwLock<State>,
-    hasher: RandomState,
+    /// Which epoch keys share: a client that chose names for it would only cost itself readings.
+    hasher: foldhash::fast::RandomState,
     /// Notified at the end of each commit.
     ended: Notify,
     hits: HitRate,
@@ -164,7 +165,7 @@ impl Default for Cache {
             moves: 0,
             under_way: Vec::new(),
         };
-        let (state, hasher) = (RwLock::new(state), RandomState::new());
+        let (state, hasher) = (RwLock::new(state), foldhash::fast::RandomState::default());
         Self { state, hasher, ended: Notify::new(), hits: HitRate::default() }
     }
 }
@@ -521,7 +522,7 @@ impl Drop for Forgetting<'_> {
 }
 
 /// Hashes an [`ObjectId`], which no client chooses.
-type IdHash = foldhash::fast::RandomState;
+pub(super) type IdHash = foldhash::fast::RandomState;
 
 #[cfg(test)]
 mod tests;

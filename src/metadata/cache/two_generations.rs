@@ -26,7 +26,9 @@ impl<K: Hash + Eq, V, S: BuildHasher + Default> TwoGenerationMap<K, V, S> {
         if self.newer.len() >= self.most / 2 {
             self.older = std::mem::take(&mut self.newer);
         }
-        self.older.remove(&key);
+        if !self.older.is_empty() {
+            self.older.remove(&key);
+        }
         self.newer.insert(key, value);
     }
 
@@ -36,8 +38,11 @@ impl<K: Hash + Eq, V, S: BuildHasher + Default> TwoGenerationMap<K, V, S> {
     }
 
     pub(super) fn remove(&mut self, key: &K) {
-        self.newer.remove(key);
-        self.older.remove(key);
+        for generation in [&mut self.newer, &mut self.older] {
+            if !generation.is_empty() {
+                generation.remove(key);
+            }
+        }
     }
 }
 

@@ -7,10 +7,11 @@
 //! names.
 
 use std::collections::{HashMap, HashSet, VecDeque};
+use std::hash::{BuildHasher, Hash, RandomState};
 use std::sync::Arc;
 
 use super::numbers::Numbers;
-use crate::metadata::cache::{ChangedEntry, Touched};
+use crate::metadata::cache::{ChangedEntry, IdHash, Touched};
 use crate::metadata::known_shares::KnownShares;
 use crate::metadata::postgres::rows::Stored;
 use crate::metadata::single_writer::{Edge, OpError, Outcome, Tables};
@@ -70,27 +71,29 @@ impl Missing {
 
 /// Rows by their keys; the ones not met for long are let go of.
 #[derive(Debug)]
-struct Met<K, V> {
-    recent: HashMap<K, V>,
-    earlier: HashMap<K, V>,
+struct Met<K, V, S = RandomState> {
+    recent: HashMap<K, V, S>,
+    earlier: HashMap<K, V, S>,
 }
 
-impl<K, V> Default for Met<K, V> {
+impl<K, V, S: Default> Default for Met<K, V, S> {
     fn default() -> Self {
-        Self { recent: HashMap::new(), earlier: HashMap::new() }
+        Self { recent: HashMap::default(), earlier: HashMap::default() }
     }
 }
 
-impl<K: std::hash::Hash + Eq + Clone, V> Met<K, V> {
+impl<K: Hash + Eq + Clone, V, S: BuildHasher + Default> Met<K, V, S> {
     fn get(&mut self, key: &K) -> Option<&mut V> {
-        if let Some((key, value)) = self.earlier.remove_entry(key) {
+        if !self.earlier.is_empty()
+            && let Some((key, value)) = self.earlier.remove_entry(key)
+        {
             self.recent.insert(key, value);
         }
         self.recent.get_mut(key)
     }
 
     fn put(&mut self, key: K, value: V) -> Option<V> {
-        let earlier = self.earlier.remove(&key);
+        let earlier = (!self.earlier.is_empty()).then(|| self.earlier.remove(&key)).flatten();
         self.recent.insert(key, value).or(earlier)
     }
 
@@ -112,7 +115,7 @@ impl<K: std::hash::Hash + Eq + Clone, V> Met<K, V> {
 /// What a batch changes: each key with what it was before.
 #[derive(Debug, Default)]
 pub(super) struct Changes {
-    pub(super) objects: HashMap<ObjectId, Option<Attributes>>,
+    pub(super) objects: HashMap<ObjectId, Option<Attributes>, IdHash>,
     pub(super) entries: HashMap<Place, Option<Edge>>,
     pub(super) targets: HashMap<ObjectId, SymlinkTarget>,
     /// Calls that were done, each with what it has made.
@@ -123,16 +126,16 @@ pub(super) struct Changes {
 #[derive(Debug)]
 pub(in crate::metadata::postgres) struct Overlay {
     shares: Arc<KnownShares>,
-    objects: Met<ObjectId, Option<Stored>>,
+    objects: Met<ObjectId, Option<Stored>, IdHash>,
     entries: Met<Place, Option<Edge>>,
     /// Ids that a fetch found no object for. None ever gets one.
-    absent: Met<ObjectId, ()>,
+    absent: Met<ObjectId, (), IdHash>,
     /// Directories all of whose entries are known, with their number.
-    counted: Met<ObjectId, u64>,
+    counted: Met<ObjectId, u64, IdHash>,
     /// Directories that were found to have entries, until the batch is sent.
     occupied: HashSet<ObjectId>,
     /// The directories whose entries the last batches changed, by the batches' numbers.
-    batches: VecDeque<(u64, HashSet<ObjectId>)>,
+    batches: VecDeque<(u64, HashSet<ObjectId, IdHash>)>,
     /// Batches that were sent, and those of them that were applied.
     sent: u64,
     applied: u64,
