@@ -208,7 +208,8 @@ impl Dispatcher {
             .is_replayed(header.procedure)
             .then(|| self.replies.datagram(origin.peer));
         let meter = self.meter(origin.peer);
-        match self.begin(origin, meter, replies.as_ref(), procedure, header, arguments, &span) {
+        let came = (header, arguments, None);
+        match self.begin(origin, meter, replies.as_ref(), procedure, came, &span) {
             Begun::Run(execution) => execution.begin(span).end().await,
             Begun::Wait(execution, turn) => execution.wait_for(turn).instrument(span).await,
             Begun::Answered(answer) => Some(answer),
@@ -217,15 +218,13 @@ impl Dispatcher {
     }
 
     /// Asks the reply cache what a call is; without one it is new.
-    #[allow(clippy::too_many_arguments, reason = "the parts of one call")]
     fn begin(
         &self,
         origin: &Origin,
         meter: Arc<Meter>,
         replies: Option<&ClientCache>,
         procedure: Procedure,
-        header: CallHeader,
-        arguments: Decoder,
+        (header, arguments, arrived): (CallHeader, Decoder, Option<std::time::Instant>),
         span: &Span,
     ) -> Begun {
         // A clone shares the bytes.
@@ -235,7 +234,9 @@ impl Dispatcher {
             .filter(|_| program.is_recorded(header.procedure))
             .map(|it| it.replay(&header, &arguments.clone().rest()));
         let xid = header.xid;
-        let call = self.call(origin, header, arguments, replay);
+        let mut timing = CallTiming::new(xid);
+        timing.arrived = arrived;
+        let call = self.call(origin, header, arguments, timing, replay);
         let begin = id.map(|(replies, id)| replies.begin(id, || program.is_admitted(&call)));
         let (running, delivery) = match begin {
             Some(Begin::Run(running, delivery)) => (Some(running), Some(delivery)),
@@ -281,13 +282,15 @@ impl Dispatcher {
         origin: &Origin,
         header: CallHeader,
         arguments: Decoder,
+        timing: CallTiming,
         replay: Option<Replay>,
     ) -> CallMessage {
         let call = Call {
             claimant: Some(ClientAddress::of(origin.peer.ip())),
             cancel: origin.cancel.child_token(),
             deadline: Instant::now() + self.times.request.get(),
-            timing: Arc::new(CallTiming::new(header.xid)),
+            timing: Arc::new(timing),
+            arrival: None,
         };
         let credentials = header.identity.credentials;
         CallMessage {
@@ -388,13 +391,14 @@ impl Session {
 
     /// Takes a record, and answers it at once where nothing has to be waited for. A call that takes much
     /// memory beside its arguments begins if `takes` says that there is so much; see [`Program::memory`]. One
-    /// that takes little may wake `waker` when it can go on.
+    /// that takes little may wake `waker` when it can go on. It was read by the time it `arrived`.
     ///
     /// # Errors
     /// The record is no message of RPC to which a reply could be addressed.
     pub fn start(
         &self,
         record: Bytes,
+        arrived: Option<std::time::Instant>,
         takes: impl FnOnce(usize) -> bool,
         waker: &Waker,
     ) -> Result<Started, DecodeError> {
@@ -417,8 +421,8 @@ impl Session {
         let replies = program.is_replayed(header.procedure).then_some(&self.replies);
         let large = arguments.remaining() > POLL_AT_ONCE_BYTES;
         let (dispatcher, meter) = (&self.dispatcher, self.meter.clone());
-        let begun =
-            dispatcher.begin(&self.origin, meter, replies, procedure, header, arguments, &span);
+        let came = (header, arguments, arrived);
+        let begun = dispatcher.begin(&self.origin, meter, replies, procedure, came, &span);
         let execution = match begun {
             Begun::Run(execution) => execution,
             Begun::Wait(execution, turn) => {

@@ -20,6 +20,9 @@ pub struct Call {
     pub deadline: Instant,
     /// For the log: the call, and where its time goes.
     pub timing: Arc<CallTiming>,
+    /// A read may answer with what held when the call had come, at the earliest: where the call has done
+    /// nothing before.
+    pub arrival: Option<std::time::Instant>,
 }
 
 impl Call {
@@ -33,7 +36,7 @@ impl Call {
     #[must_use]
     pub fn internal(limit: Duration) -> Self {
         let (cancel, deadline) = (CancellationToken::new(), Instant::now() + limit);
-        Self { claimant: None, cancel, deadline, timing: Arc::default() }
+        Self { claimant: None, cancel, deadline, timing: Arc::default(), arrival: None }
     }
 
     /// Whether the token has fired or the time is over.
@@ -109,6 +112,13 @@ impl Context {
     #[must_use]
     pub fn recorded(&self, caller: &Caller) -> Self {
         Self { replay: caller.replay, ..self.clone() }
+    }
+
+    /// The context of the one read that answers the call.
+    #[must_use]
+    pub fn from_arrival(mut self) -> Self {
+        self.call.arrival = self.call.timing.arrived;
+        self
     }
 
     /// The context in which a call finishes that has changed something already. What told the call to end

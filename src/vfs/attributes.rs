@@ -33,7 +33,7 @@ impl Vfs {
     /// GETATTR (section 3.3.1).
     pub async fn getattr(&self, caller: &Caller, handle: &FileHandle) -> Result<Attributes> {
         let (export, cx) = self.enter(caller, handle, Intent::Attach).await?;
-        Ok(export.with_overlay(export.metadata.getattr(&cx, handle.object).await?))
+        export.seen(&cx.from_arrival(), handle.object).await
     }
 
     /// SETATTR (section 3.3.2).
@@ -72,6 +72,7 @@ impl Vfs {
         requested: u32,
     ) -> Result<AccessDone> {
         let (export, cx) = self.enter(caller, handle, Intent::Read).await?;
+        let cx = cx.from_arrival();
         let attributes = export.seen(&cx, handle.object).await?;
         let mut granted = rules::access(&cx.credentials, &attributes, requested);
         if Self::is_read_only(&export, caller) {

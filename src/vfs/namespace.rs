@@ -21,6 +21,7 @@ impl Vfs {
         name: &Component,
     ) -> Result<Lookup> {
         let (export, cx) = self.enter(caller, directory, Intent::Read).await?;
+        let cx = cx.from_arrival();
         let found = match name {
             Component::Current => {
                 let attributes = export.metadata.getattr(&cx, directory.object).await?;
