@@ -114,11 +114,9 @@ impl Context {
         Self { replay: caller.replay, ..self.clone() }
     }
 
-    /// The context of the one read that answers the call.
-    #[must_use]
-    pub fn from_arrival(mut self) -> Self {
+    /// The next read is the one that answers the call.
+    pub fn read_from_arrival(&mut self) {
         self.call.arrival = self.call.timing.arrived;
-        self
     }
 
     /// The context in which a call finishes that has changed something already. What told the call to end

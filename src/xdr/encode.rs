@@ -57,7 +57,8 @@ impl Message {
     /// Bytes in all.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.parts().map(|part| part.len()).sum()
+        let pages = self.pages.as_ref().map_or(0, |(_, pages)| pages.len());
+        self.segments.iter().map(Bytes::len).sum::<usize>() + pages
     }
 
     /// Whether the message has no bytes.
