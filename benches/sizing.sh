@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# What one server and two give, with one and eight busy directories and up to 1,000 connections: the rows of docs/sizing.md.
-# PostgreSQL (with fsync), servers and load generators share this machine. A minute and a half with the default of three seconds.
+# What one server, two and four give, with one busy directory and several, and up to 1,000 connections: the rows of docs/sizing.md.
+# PostgreSQL (with fsync), servers and load generators share this machine. Three minutes with the default of three seconds.
 #
 #   benches/sizing.sh PROGRAM [SECONDS]
 set -uo pipefail
@@ -87,12 +87,12 @@ postgres_require
 PG_DURABLE=1 postgres_start "$work/postgres"
 echo "| servers | connections × calls in flight | workload | a second | p50, ms | p99, ms |"
 echo "| --- | --- | --- | --- | --- | --- |"
-for count in 1 2; do
+for count in 1 2 4; do
     for number in $(seq "$count"); do start "$number"; done
     sleep 2
     for point in "1 64" "8 8" "240 1" "1000 1"; do
-        # Of two servers each has a directory of its own at least.
-        [[ $count == 2 && $point == "1 64" ]] && point="2 32"
+        # Each server has a directory of its own at least.
+        [[ $point == "1 64" ]] && point="$count $((64 / count))"
         for workload in lookup create; do
             # shellcheck disable=SC2086 # two words
             measure "$count" $point "$workload"

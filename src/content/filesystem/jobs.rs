@@ -38,7 +38,7 @@ impl FilesystemContent {
             // The caller may not wait any more.
             done.send(job()).ok();
         });
-        // The runtime is shutting down where nothing comes.
+        // Nothing comes where the runtime is shutting down, or the thread has panicked.
         awaited(call, turn, async { outcome.await.unwrap_or(Err(Error::Cancelled)) }).await
     }
 
