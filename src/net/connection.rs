@@ -140,6 +140,7 @@ pub(super) async fn serve(
         // Before reading, which goes on in the same turn where it waits for a kept call.
         never = kept.go_on() => match never {},
         Err(end) = reading.read_calls() => end,
+        never = kept.keep_time() => match never {},
     };
     match &end {
         End::Closed | End::Stopped | End::Idle | End::Displaced | End::Unwritten | End::Read(_) => {

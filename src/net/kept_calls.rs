@@ -98,6 +98,11 @@ impl State {
         }
         self.free.last().copied()
     }
+
+    /// Whether the limit is reached; else it wakes the task that asks.
+    fn is_over(&mut self, context: &mut Context<'_>) -> bool {
+        self.limit.as_mut().is_some_and(|limit| limit.as_mut().poll(context).is_ready())
+    }
 }
 
 impl KeptCalls {
@@ -162,6 +167,17 @@ impl KeptCalls {
         .await
     }
 
+    /// Sees to the time of what was kept last, after [`KeptCalls::go_on`] was polled.
+    pub(super) async fn keep_time(&self) -> Infallible {
+        poll_fn(|context| {
+            if self.state.lock().is_over(context) {
+                context.waker().wake_by_ref();
+            }
+            Poll::Pending
+        })
+        .await
+    }
+
     fn poll(&self, context: &mut Context<'_>) {
         let state = &mut *self.state.lock();
         state.woken.connection.register(context.waker());
@@ -189,8 +205,7 @@ impl KeptCalls {
         if are_answered {
             self.replies.wake_writer();
         }
-        let is_over = |limit: &mut Pin<Box<Sleep>>| limit.as_mut().poll(context).is_ready();
-        if state.limit.as_mut().is_some_and(is_over) {
+        if state.is_over(context) {
             self.release(state);
             state.woken.connection.register(context.waker());
         }
