@@ -75,8 +75,6 @@ struct Reading<'a> {
     input: BytesMut,
     /// The last read filled the input: there may be more.
     more: bool,
-    /// When the input was read.
-    arrived: Option<std::time::Instant>,
     /// The memory of the record under way, where the record is large.
     record: Option<RecordMemory>,
     session: Session,
@@ -119,7 +117,6 @@ pub(super) async fn serve(
         records: RecordReader::default(),
         input: BytesMut::new(),
         more: false,
-        arrived: None,
         record: None,
         session,
         replies: replies.clone(),
@@ -137,10 +134,9 @@ pub(super) async fn serve(
             Slow::Sender => End::SlowSender,
             Slow::Receiver => End::SlowReceiver,
         },
-        // Before reading, which goes on in the same turn where it waits for a kept call.
-        never = kept.go_on() => match never {},
         Err(end) = reading.read_calls() => end,
-        never = kept.keep_time() => match never {},
+        // After reading: kept calls are polled in the same turn.
+        never = kept.go_on() => match never {},
     };
     match &end {
         End::Closed | End::Stopped | End::Idle | End::Displaced | End::Unwritten | End::Read(_) => {
@@ -232,8 +228,7 @@ impl Reading<'_> {
     async fn start(&mut self, record: Bytes) -> Result<(), End> {
         let mut slot = self.replies.begin(record.len(), self.record.take());
         let waker = self.kept.waker();
-        let mut started =
-            self.session.start(record, self.arrived, |memory| slot.takes(memory), &waker)?;
+        let mut started = self.session.start(record, |memory| slot.takes(memory), &waker)?;
         if let Started::Lacking(call) = started {
             self.unless_gone(self.replies.begins(&mut slot)).await?;
             started = call.start();
@@ -243,10 +238,7 @@ impl Reading<'_> {
             Started::Nothing | Started::Lacking(_) => {}
             Started::Waiting(call) => {
                 slot.waits();
-                if self.kept.keep(call, slot) {
-                    self.replies.wake_writer();
-                    self.kept.is_held().await;
-                }
+                self.kept.keep(call, slot);
             }
             Started::Task(task) => {
                 slot.waits();
@@ -304,7 +296,6 @@ impl Reading<'_> {
                 }
                 Ok(bytes) => {
                     self.socket.replies().heard();
-                    self.arrived = Some(std::time::Instant::now());
                     if self.record.is_some() {
                         self.replies.pace().record_arrives(bytes);
                     }

@@ -1,9 +1,7 @@
 //! Calls of a connection that wait for something short. The connection's own task polls each once more when
 //! it is woken: what wakes many calls at once, as a poll of a database does, costs one wake-up of a
 //! connection, and their replies one write. A call that still waits then, or waits longer than [`PATIENCE`],
-//! becomes a task of its own: it delays no other call, and its time is looked at. Where a call waits for what
-//! answers others, too, the connection begins no call until then, so that those which came with it need no
-//! wait of their own.
+//! becomes a task of its own: it delays no other call, and its time is looked at.
 
 use std::convert::Infallible;
 use std::future::poll_fn;
@@ -38,10 +36,6 @@ struct State {
     /// The places without a call.
     free: Vec<usize>,
     woken: Arc<Woken>,
-    /// The place of a call whose wait ends that of calls which came with it: they are not begun before.
-    holding: Option<usize>,
-    /// The last such call became a task: nothing is held until one is answered again.
-    was_late: bool,
     /// When all that is kept becomes tasks; while something is kept.
     limit: Option<Pin<Box<Sleep>>>,
 }
@@ -98,11 +92,6 @@ impl State {
         }
         self.free.last().copied()
     }
-
-    /// Whether the limit is reached; else it wakes the task that asks.
-    fn is_over(&mut self, context: &mut Context<'_>) -> bool {
-        self.limit.as_mut().is_some_and(|limit| limit.as_mut().poll(context).is_ready())
-    }
 }
 
 impl KeptCalls {
@@ -117,32 +106,17 @@ impl KeptCalls {
         place.map_or_else(|| Waker::noop().clone(), |place| place.waker.clone())
     }
 
-    /// Keeps a call that waits, polled with [`KeptCalls::waker`]. Whether the next one is to wait until
-    /// [`KeptCalls::is_held`] is over.
-    pub(super) fn keep(&self, call: Box<Running>, slot: Slot) -> bool {
+    /// Keeps a call that waits, polled with [`KeptCalls::waker`].
+    pub(super) fn keep(&self, call: Box<Running>, slot: Slot) {
         let mut state = self.state.lock();
         let Some(number) = state.free.pop() else {
             drop(state);
-            self.run(Box::pin(call.end()), slot);
-            return false;
+            return self.run(Box::pin(call.end()), slot);
         };
-        let holds = call.shares_wait() && !state.was_late;
-        if holds {
-            state.holding = Some(number);
-        }
         state.limit.get_or_insert_with(|| Box::pin(sleep(PATIENCE)));
         if let Some(place) = state.places.get_mut(number) {
             place.call = Some((call, slot));
         }
-        holds
-    }
-
-    /// Waits for the call that others wait for. For the task that [`KeptCalls::go_on`] wakes.
-    pub(super) async fn is_held(&self) {
-        poll_fn(
-            |_| if self.state.lock().holding.is_some() { Poll::Pending } else { Poll::Ready(()) },
-        )
-        .await;
     }
 
     /// Runs a call as a task.
@@ -167,17 +141,6 @@ impl KeptCalls {
         .await
     }
 
-    /// Sees to the time of what was kept last, after [`KeptCalls::go_on`] was polled.
-    pub(super) async fn keep_time(&self) -> Infallible {
-        poll_fn(|context| {
-            if self.state.lock().is_over(context) {
-                context.waker().wake_by_ref();
-            }
-            Poll::Pending
-        })
-        .await
-    }
-
     fn poll(&self, context: &mut Context<'_>) {
         let state = &mut *self.state.lock();
         state.woken.connection.register(context.waker());
@@ -189,14 +152,10 @@ impl KeptCalls {
             let Some((mut call, slot)) = place.call.take() else { continue };
             let polled = call.poll(&mut Context::from_waker(&place.waker));
             state.free.push(number);
-            if state.holding == Some(number) {
-                state.holding = None;
-            }
             match polled {
                 Poll::Ready(Some(answer)) => {
                     slot.answer(answer);
                     are_answered = true;
-                    state.was_late = false;
                 }
                 Poll::Ready(None) => {}
                 Poll::Pending => self.run(Box::pin(call.end()), slot),
@@ -205,18 +164,15 @@ impl KeptCalls {
         if are_answered {
             self.replies.wake_writer();
         }
-        if state.is_over(context) {
+        let is_over = |limit: &mut Pin<Box<Sleep>>| limit.as_mut().poll(context).is_ready();
+        if state.limit.as_mut().is_some_and(is_over) {
             self.release(state);
-            state.woken.connection.register(context.waker());
         }
     }
 
     /// All that is kept becomes tasks. Nothing is allocated while nothing is kept.
     fn release(&self, state: &mut State) {
-        let was_late = state.was_late || state.holding.is_some();
-        let places = std::mem::take(&mut state.places);
-        *state = State { was_late, ..State::default() };
-        for place in places {
+        for place in std::mem::take(state).places {
             if let Some((call, slot)) = place.call {
                 self.run(Box::pin(call.end()), slot);
             }

@@ -45,7 +45,7 @@ impl CallLog {
             arguments: call.arguments.clone(),
             client: call.caller.address,
             timing: call.caller.call.timing.clone(),
-            began: call.caller.call.timing.arrived.map_or_else(Instant::now, Instant::from_std),
+            began: Instant::now(),
         }
     }
 
@@ -79,7 +79,7 @@ impl CallLog {
             xid = timing.xid, %client, procedure, handle = self.handle());
     }
 
-    /// How long it has taken, from when it was read.
+    /// How long it has run.
     pub(super) fn took(&self) -> Duration {
         self.began.elapsed()
     }

@@ -208,8 +208,7 @@ impl Dispatcher {
             .is_replayed(header.procedure)
             .then(|| self.replies.datagram(origin.peer));
         let meter = self.meter(origin.peer);
-        let came = (header, arguments, None);
-        match self.begin(origin, meter, replies.as_ref(), procedure, came, &span) {
+        match self.begin(origin, meter, replies.as_ref(), procedure, header, arguments, &span) {
             Begun::Run(execution) => execution.begin(span).end().await,
             Begun::Wait(execution, turn) => execution.wait_for(turn).instrument(span).await,
             Begun::Answered(answer) => Some(answer),
@@ -218,13 +217,15 @@ impl Dispatcher {
     }
 
     /// Asks the reply cache what a call is; without one it is new.
+    #[allow(clippy::too_many_arguments, reason = "the parts of one call")]
     fn begin(
         &self,
         origin: &Origin,
         meter: Arc<Meter>,
         replies: Option<&ClientCache>,
         procedure: Procedure,
-        (header, arguments, arrived): (CallHeader, Decoder, Option<std::time::Instant>),
+        header: CallHeader,
+        arguments: Decoder,
         span: &Span,
     ) -> Begun {
         // A clone shares the bytes.
@@ -234,9 +235,7 @@ impl Dispatcher {
             .filter(|_| program.is_recorded(header.procedure))
             .map(|it| it.replay(&header, &arguments.clone().rest()));
         let xid = header.xid;
-        let mut timing = CallTiming::new(xid);
-        timing.arrived = arrived;
-        let call = self.call(origin, header, arguments, timing, replay);
+        let call = self.call(origin, header, arguments, replay);
         let begin = id.map(|(replies, id)| replies.begin(id, || program.is_admitted(&call)));
         let (running, delivery) = match begin {
             Some(Begin::Run(running, delivery)) => (Some(running), Some(delivery)),
@@ -282,15 +281,13 @@ impl Dispatcher {
         origin: &Origin,
         header: CallHeader,
         arguments: Decoder,
-        timing: CallTiming,
         replay: Option<Replay>,
     ) -> CallMessage {
         let call = Call {
             claimant: Some(ClientAddress::of(origin.peer.ip())),
             cancel: origin.cancel.child_token(),
             deadline: Instant::now() + self.times.request.get(),
-            timing: Arc::new(timing),
-            arrival: None,
+            timing: Arc::new(CallTiming::new(header.xid)),
         };
         let credentials = header.identity.credentials;
         CallMessage {
@@ -391,14 +388,13 @@ impl Session {
 
     /// Takes a record, and answers it at once where nothing has to be waited for. A call that takes much
     /// memory beside its arguments begins if `takes` says that there is so much; see [`Program::memory`]. One
-    /// that takes little may wake `waker` when it can go on. It was read by the time it `arrived`.
+    /// that takes little may wake `waker` when it can go on.
     ///
     /// # Errors
     /// The record is no message of RPC to which a reply could be addressed.
     pub fn start(
         &self,
         record: Bytes,
-        arrived: Option<std::time::Instant>,
         takes: impl FnOnce(usize) -> bool,
         waker: &Waker,
     ) -> Result<Started, DecodeError> {
@@ -421,8 +417,8 @@ impl Session {
         let replies = program.is_replayed(header.procedure).then_some(&self.replies);
         let large = arguments.remaining() > POLL_AT_ONCE_BYTES;
         let (dispatcher, meter) = (&self.dispatcher, self.meter.clone());
-        let came = (header, arguments, arrived);
-        let begun = dispatcher.begin(&self.origin, meter, replies, procedure, came, &span);
+        let begun =
+            dispatcher.begin(&self.origin, meter, replies, procedure, header, arguments, &span);
         let execution = match begun {
             Begun::Run(execution) => execution,
             Begun::Wait(execution, turn) => {

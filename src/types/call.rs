@@ -20,9 +20,6 @@ pub struct Call {
     pub deadline: Instant,
     /// For the log: the call, and where its time goes.
     pub timing: Arc<CallTiming>,
-    /// A read may answer with what held when the call had come, at the earliest: where the call has done
-    /// nothing before.
-    pub arrival: Option<std::time::Instant>,
 }
 
 impl Call {
@@ -36,7 +33,7 @@ impl Call {
     #[must_use]
     pub fn internal(limit: Duration) -> Self {
         let (cancel, deadline) = (CancellationToken::new(), Instant::now() + limit);
-        Self { claimant: None, cancel, deadline, timing: Arc::default(), arrival: None }
+        Self { claimant: None, cancel, deadline, timing: Arc::default() }
     }
 
     /// Whether the token has fired or the time is over.
@@ -112,11 +109,6 @@ impl Context {
     #[must_use]
     pub fn recorded(&self, caller: &Caller) -> Self {
         Self { replay: caller.replay, ..self.clone() }
-    }
-
-    /// The next read is the one that answers the call.
-    pub fn read_from_arrival(&mut self) {
-        self.call.arrival = self.call.timing.arrived;
     }
 
     /// The context in which a call finishes that has changed something already. What told the call to end

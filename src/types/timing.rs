@@ -1,6 +1,6 @@
 //! A call's transaction id, where its time goes, and what came of it: for the log and the counters.
 
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// What a call waits for.
@@ -25,10 +25,6 @@ impl Phase {
 pub struct CallTiming {
     /// The call's transaction id (RFC 5531 section 9); 0 for work that no client asked for.
     pub xid: u32,
-    /// When its last byte had been read, at the latest; `None` where that is not known.
-    pub arrived: Option<Instant>,
-    /// What it waits for answers calls that came with it, too.
-    shares_wait: AtomicBool,
     nanoseconds: [AtomicU64; Phase::COUNT],
     /// The number of its share, from 1; 0 where it is about none.
     share: AtomicU32,
@@ -59,21 +55,6 @@ impl CallTiming {
     #[must_use]
     pub fn new(xid: u32) -> Self {
         Self { xid, ..Self::default() }
-    }
-
-    /// Does `work`, which is soon over, and answers calls that came with this one without a wait of theirs:
-    /// they need not begin before.
-    pub async fn sharing<T>(&self, work: impl Future<Output = T>) -> T {
-        self.shares_wait.store(true, Ordering::Relaxed);
-        let done = work.await;
-        self.shares_wait.store(false, Ordering::Relaxed);
-        done
-    }
-
-    /// Whether it waits for what answers the calls that came with it, too.
-    #[must_use]
-    pub fn shares_wait(&self) -> bool {
-        self.shares_wait.load(Ordering::Relaxed)
     }
 
     outcome! {
@@ -137,12 +118,5 @@ mod tests {
         assert!(timing.waited(Phase::Content) >= Duration::from_millis(10));
         assert!(timing.waited(Phase::Database) < timing.waited(Phase::Content));
         assert_eq!(timing.waited(Phase::Connection), Duration::ZERO);
-    }
-
-    #[tokio::test]
-    async fn a_wait_is_shared_while_it_lasts() {
-        let timing = CallTiming::new(7);
-        assert!(timing.sharing(async { timing.shares_wait() }).await);
-        assert!(!timing.shares_wait());
     }
 }

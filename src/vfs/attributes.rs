@@ -32,8 +32,7 @@ pub struct FsStat {
 impl Vfs {
     /// GETATTR (section 3.3.1).
     pub async fn getattr(&self, caller: &Caller, handle: &FileHandle) -> Result<Attributes> {
-        let (export, mut cx) = self.enter(caller, handle, Intent::Attach).await?;
-        cx.read_from_arrival();
+        let (export, cx) = self.enter(caller, handle, Intent::Attach).await?;
         Ok(export.with_overlay(export.metadata.getattr(&cx, handle.object).await?))
     }
 
@@ -72,8 +71,7 @@ impl Vfs {
         handle: &FileHandle,
         requested: u32,
     ) -> Result<AccessDone> {
-        let (export, mut cx) = self.enter(caller, handle, Intent::Read).await?;
-        cx.read_from_arrival();
+        let (export, cx) = self.enter(caller, handle, Intent::Read).await?;
         let attributes = export.seen(&cx, handle.object).await?;
         let mut granted = rules::access(&cx.credentials, &attributes, requested);
         if Self::is_read_only(&export, caller) {

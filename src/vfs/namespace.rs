@@ -20,8 +20,7 @@ impl Vfs {
         directory: &FileHandle,
         name: &Component,
     ) -> Result<Lookup> {
-        let (export, mut cx) = self.enter(caller, directory, Intent::Read).await?;
-        cx.read_from_arrival();
+        let (export, cx) = self.enter(caller, directory, Intent::Read).await?;
         let found = match name {
             Component::Current => {
                 let attributes = export.metadata.getattr(&cx, directory.object).await?;

@@ -152,45 +152,6 @@ async fn calls_at_once_share_a_poll() {
     assert!((1..=8).contains(&fewest), "{fewest} round trips for 320 calls");
 }
 
-/// Calls that had come by the time the last poll was sent share it, one after the other; one that comes later
-/// sees what has changed since.
-#[tokio::test]
-async fn a_call_that_came_before_the_last_poll_needs_no_other() {
-    let writer = Fixture::new().await;
-    let proxy = Proxy::before(&writer.database.settings()).await;
-    let reader = proxy.settings(&settings(writer.database.settings()));
-    let reader = PostgresStore::connect(reader).await.unwrap();
-    until_polling(&reader, writer.share.id, writer.root()).await;
-    let scene = Scene { reader, writer };
-    let file = scene.writer.file(scene.writer.root(), "file").await;
-    let came_now = || {
-        let mut cx = scene.writer.cx();
-        cx.call.arrival = Some(std::time::Instant::now());
-        cx
-    };
-    let mut shared = 0;
-    for _ in 0..20 {
-        let cx = came_now();
-        assert_eq!(scene.getattr(file.id).await.as_ref(), Some(&file));
-        proxy.take_round_trips();
-        for _ in 0..8 {
-            assert_eq!(scene.reader.getattr(&cx, file.id).await.unwrap(), file);
-        }
-        shared += usize::from(proxy.take_round_trips() < 4);
-    }
-    assert!(shared > 0, "each call asks for itself");
-    let cx = scene.writer.cx();
-    for permissions in 0o600..0o620 {
-        let early = came_now();
-        scene.getattr(file.id).await;
-        let set = scene.writer.store.setattr(&cx, file.id, &mode(permissions)).await.unwrap();
-        let late = came_now();
-        assert_eq!(scene.reader.getattr(&late, file.id).await.unwrap(), set.change.after);
-        let seen = scene.reader.getattr(&early, file.id).await.unwrap();
-        assert!(seen.ctime <= set.change.after.ctime);
-    }
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn what_another_server_changes_is_seen_at_once() {
     let scene = Scene::new().await;

@@ -19,9 +19,6 @@ use crate::xdr::Encoder;
 
 const LIMIT: Duration = Duration::from_secs(10);
 
-/// The procedure that takes one permit, by a wait that answers the calls which came with it, too.
-const SHARING: u32 = 9;
-
 /// The procedure's number is how many permits the call takes, one after the other.
 #[derive(Debug)]
 struct Gate(Semaphore);
@@ -45,11 +42,6 @@ impl Program for Gate {
     }
 
     async fn call(&self, call: CallMessage) -> Reply {
-        if call.procedure == SHARING {
-            let timing = &call.caller.call.timing;
-            timing.sharing(self.0.acquire()).await.unwrap().forget();
-            return Reply::Success(Encoder::new().finish());
-        }
         for _ in 0..call.procedure {
             self.0.acquire().await.unwrap().forget();
         }
@@ -109,18 +101,13 @@ impl Fixture {
 
     /// A call that waits for so many permits.
     fn call(&self, permits: u32) {
-        assert!(!self.keeps(permits), "it holds others");
-    }
-
-    /// Keeps a call of the procedure. Whether others are to wait.
-    fn keeps(&self, permits: u32) -> bool {
         let words = [1, 0, 2, 7, 1, permits, 0, 0, 0, 0];
         let record: Vec<u8> = words.iter().flat_map(|word: &u32| word.to_be_bytes()).collect();
         let mut slot = self.replies.begin(record.len(), None);
-        match self.session.start(record.into(), None, |_| true, &self.kept.waker()).unwrap() {
+        match self.session.start(record.into(), |_| true, &self.kept.waker()).unwrap() {
             Started::Waiting(call) => {
                 slot.waits();
-                self.kept.keep(call, slot)
+                self.kept.keep(call, slot);
             }
             Started::Answered(_) | Started::Task(_) | Started::Lacking(_) | Started::Nothing => {
                 panic!("it waits")
@@ -235,38 +222,4 @@ async fn a_call_that_is_woken_before_it_is_kept_is_answered() {
     waker.wake();
     fixture.turn();
     fixture.answered(1).await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn calls_are_held_until_one_that_shares_its_wait_is_answered() {
-    let fixture = Fixture::new();
-    for _ in 0..2 {
-        assert!(fixture.keeps(SHARING));
-        fixture.call(1);
-        fixture.turn();
-        assert!(fixture.kept.is_held().now_or_never().is_none());
-        fixture.gate.0.add_permits(2);
-        fixture.turn();
-        assert!(fixture.kept.is_held().now_or_never().is_some());
-        fixture.answered(2).await;
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn nothing_is_held_for_long_and_not_again_before_an_answer() {
-    let fixture = Fixture::new();
-    assert!(fixture.keeps(SHARING));
-    fixture.turn();
-    tokio::time::sleep(2 * PATIENCE).await;
-    fixture.turn();
-    assert!(fixture.kept.is_held().now_or_never().is_some());
-    tokio::task::yield_now().await;
-    fixture.call(SHARING);
-    // What is kept after a release wakes the connection, too.
-    let before = fixture.woken.0.load(Ordering::Relaxed);
-    fixture.gate.0.add_permits(2);
-    assert_eq!(fixture.woken.0.load(Ordering::Relaxed), before + 1);
-    fixture.turn();
-    fixture.answered(2).await;
-    assert!(fixture.keeps(SHARING), "one was answered");
 }

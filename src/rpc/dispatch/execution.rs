@@ -103,12 +103,6 @@ impl Running {
         Poll::Ready(self.finish(Some(done)))
     }
 
-    /// Whether what it waits for is soon over, and answers the calls that came with it, too.
-    #[must_use]
-    pub fn shares_wait(&self) -> bool {
-        self.ending.as_ref().is_some_and(|ending| ending.log.timing.shares_wait())
-    }
-
     /// Runs the call to its end, or to the end of its time and its grace. A call that must not be done twice
     /// does so without its connection too: a client that connects anew repeats its calls.
     pub async fn end(mut self) -> Option<Answer> {

@@ -81,7 +81,7 @@ impl Fixture {
         let record: Vec<u8> = words.iter().flat_map(|word: &u32| word.to_be_bytes()).collect();
         let stream = Arc::new(ReplyStream::new(Box::new(Acknowledged)));
         let session = self.dispatcher.session(origin(Protocol::Tcp), stream);
-        session.start(record.into(), None, |_| true, Waker::noop()).unwrap()
+        session.start(record.into(), |_| true, Waker::noop()).unwrap()
     }
 
     fn waiting(&self, procedure: u32) -> Task {

@@ -3,9 +3,7 @@
 //! A call joins the next poll: one statement that gives the changes which were committed since the poll
 //! before it ([`poll`]). What they touch is dropped from the cache, which then holds what the poll's snapshot
 //! holds. The snapshot is younger than the call: the call is answered from the cache, or by a statement of
-//! its own where the cache has no answer. So is a call, without a wait, that had been read by the time the last
-//! poll was sent: a connection begins the calls that came with one that waits only when that one goes on, and
-//! needs one wait for all of them. One poll is under way at most, and one is waited for, so that the
+//! its own where the cache has no answer. One poll is under way at most, and one is waited for, so that the
 //! database sees polls and not calls. While few calls are under way, each asks for itself.
 //!
 //! The result of a statement is kept at a poll that was sent after the statement was answered, and only where
@@ -22,8 +20,8 @@ mod tests;
 
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::time::{Duration, Instant as Clock};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -55,9 +53,6 @@ const IDLE: Duration = Duration::from_secs(60);
 const LINGER: Duration = Duration::from_millis(10);
 /// How long calls wait for a poll; those of one that takes longer ask for themselves.
 const PATIENCE: Duration = Duration::from_millis(250);
-/// How long ago a call that joins no poll has come at most: what was laid over its answer, and is in the
-/// database by now, is not missing from it for longer than from that of a call which has joined.
-const HELD: Duration = Duration::from_millis(25);
 /// How long reads ask for themselves after a connection was lost, before another is made.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -71,12 +66,8 @@ pub(super) struct ReadIndex {
     lease: Arc<Lease>,
     cache: Arc<Cache>,
     is_used: bool,
-    /// When the last poll was sent whose changes the cache has.
-    sent: Moment,
     /// Reads under way.
     reads: AtomicUsize,
-    /// Those that the last poll has answered without having joined it.
-    carried: AtomicUsize,
     /// The last poll has answered no fewer calls than are worth one: the next call does not look for company.
     is_busy: AtomicBool,
     state: Mutex<State>,
@@ -124,9 +115,7 @@ impl ReadIndex {
             lease,
             cache,
             is_used: settings.cache == CacheSetting::Auto && settings.presence == Presence::Server,
-            sent: Moment::new(),
             reads: AtomicUsize::new(0),
-            carried: AtomicUsize::new(0),
             is_busy: AtomicBool::new(false),
             state: Mutex::new(state),
             joined: Notify::new(),
@@ -159,8 +148,7 @@ impl ReadIndex {
         if is_first {
             self.joined.notify_one();
         }
-        let timing = &cx.call.timing;
-        let outcome = timing.sharing(timing.timed(Phase::Database, joined)).await;
+        let outcome = cx.call.timing.timed(Phase::Database, joined).await;
         admit(&cx.call)?;
         Ok(outcome)
     }
@@ -184,12 +172,10 @@ impl ReadIndex {
         let mut poller = Box::pin(Poller::open(&self.connector, &self.session)).await?;
         let mut idle = Instant::now() + IDLE;
         loop {
-            let now;
             let (sent, fills) = {
                 let mut state = self.state.lock();
                 state.weight = 0;
                 let fills = std::mem::take(&mut state.waiting);
-                now = Clock::now();
                 (Sent(std::mem::take(&mut state.next)), fills)
             };
             match self.polled(&mut poller, &sent.0).await? {
@@ -203,9 +189,7 @@ impl ReadIndex {
                 let mut state = self.state.lock();
                 (state.server, state.is_late) = (Some(poller.server()), false);
             }
-            self.sent.set(now);
-            let answered = sent.0.calls() + self.carried.swap(0, Ordering::Relaxed);
-            self.is_busy.store(answered >= FEWEST, Ordering::Relaxed);
+            self.is_busy.store(sent.0.calls() >= FEWEST, Ordering::Relaxed);
             sent.0.end(true);
             if !self.is_wanted(&mut idle).await {
                 return Ok(());
@@ -265,39 +249,6 @@ impl ReadIndex {
     }
 }
 
-/// A moment, or none. It is read by every call, and set by one task.
-struct Moment {
-    since: Clock,
-    /// Behind `since`, in nanoseconds, and 1; 0 where there is none.
-    nanoseconds: AtomicU64,
-}
-
-impl Moment {
-    fn new() -> Self {
-        Self { since: Clock::now(), nanoseconds: AtomicU64::new(0) }
-    }
-
-    fn number(&self, moment: Clock) -> Option<u64> {
-        let since = moment.checked_duration_since(self.since)?;
-        u64::try_from(since.as_nanos()).ok()?.checked_add(1)
-    }
-
-    /// What was done before is seen by whoever finds it.
-    fn set(&self, moment: Clock) {
-        self.nanoseconds.store(self.number(moment).unwrap_or(0), Ordering::Release);
-    }
-
-    fn clear(&self) {
-        self.nanoseconds.store(0, Ordering::Release);
-    }
-
-    /// Whether it is not before another one.
-    fn has_reached(&self, other: Clock) -> bool {
-        let reached = self.nanoseconds.load(Ordering::Acquire);
-        self.number(other).is_some_and(|other| other <= reached)
-    }
-}
-
 impl std::fmt::Debug for ReadIndex {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("ReadIndex").field("reads", &self.reads).finish_non_exhaustive()
@@ -309,7 +260,6 @@ struct Polling(Arc<ReadIndex>);
 
 impl Drop for Polling {
     fn drop(&mut self) {
-        self.0.sent.clear();
         let mut state = self.0.state.lock();
         (state.server, state.is_late) = (None, false);
         state.pause = Instant::now().checked_add(PAUSE);
@@ -376,15 +326,6 @@ impl PostgresStore {
             });
         }
         let index = &self.index;
-        if let Some(arrived) = cx.call.arrival
-            && index.sent.has_reached(arrived)
-            && arrived.elapsed() < HELD
-            && index.lease.is_joined()
-            && let Ok(known) = look(&index.cache)
-        {
-            index.carried.fetch_add(1, Ordering::Relaxed);
-            return Ok(Ok(known));
-        }
         let earlier = index.reads.fetch_add(1, Ordering::Relaxed);
         let mut gap = Gap { since: index.cache.since(), keeper: Keeper::Shared(index) };
         let are_few = earlier + 1 < FEWEST && !index.is_busy.load(Ordering::Relaxed);

@@ -2,7 +2,7 @@
 //! their steps, on a database that is modelled and the cache that is used: after each poll the cache holds
 //! what the poll's snapshot holds, or nothing. Without any one of the rules some order shows otherwise.
 
-use super::poll::{self, Seen};
+use super::poll::Seen;
 use crate::metadata::cache::{Cache, ChangedEntry, Since, Touched};
 use crate::metadata::postgres::explore::{self, explore};
 use crate::metadata::{Capabilities, Lookup, RootSpec, Share, rules};
@@ -51,9 +51,6 @@ enum Step {
     Apply,
     /// Every row that is seen is removed.
     Prune,
-    /// A call comes; then it is answered by a poll that it has not joined.
-    Arrive,
-    Look,
 }
 
 /// What makes the cache hold what a snapshot holds.
@@ -69,10 +66,6 @@ enum Rule {
     Since,
     /// A result is kept at a poll that was sent after it was there.
     Later,
-    /// Nothing is asked for where the whole snapshot is that of the poll before.
-    Whole,
-    /// A call that has joined no poll is answered by one that was sent after it came.
-    Arrival,
 }
 
 /// A statement: when the cache was asked before it, and what it saw.
@@ -94,13 +87,7 @@ struct World {
     answered: Vec<Asked>,
     sent: Option<(Snapshot, Vec<i64>, Vec<Asked>)>,
     last: Option<Seen>,
-    /// How many polls were sent, and were applied.
-    polls: (usize, usize),
-    /// The states after each commit, from the first.
-    states: Vec<(u64, bool)>,
-    /// A call: how many states and polls there were when it came.
-    arrived: Option<(usize, (usize, usize))>,
-    left: [usize; 5],
+    left: [usize; 4],
     hits: usize,
     /// The cache held something else.
     is_wrong: bool,
@@ -154,10 +141,9 @@ const ASKS: usize = 0;
 const POLLS: usize = 1;
 const PRUNES: usize = 2;
 const ABORTS: usize = 3;
-const CALLS: usize = 4;
 
 impl World {
-    fn new(changes: &[Change], left: [usize; 5], without: Option<Rule>) -> Self {
+    fn new(changes: &[Change], left: [usize; 4], without: Option<Rule>) -> Self {
         Self {
             without,
             changes: changes.to_vec(),
@@ -171,14 +157,7 @@ impl World {
             asked: None,
             answered: Vec::new(),
             sent: None,
-            last: Some(Seen {
-                term: 0,
-                pruned: 0,
-                snapshot: poll::Snapshot { xmax: 1, in_progress: Vec::new() },
-            }),
-            polls: (0, 0),
-            states: vec![(0, true)],
-            arrived: None,
+            last: Some(Seen { term: 0, pruned: 0, xmax: 1, in_progress: Vec::new() }),
             left,
             hits: 0,
             is_wrong: false,
@@ -213,19 +192,12 @@ impl World {
         let seen = Seen {
             term: if self.without == Some(Rule::Term) { 0 } else { term },
             pruned: if self.without == Some(Rule::Pruned) { 0 } else { pruned },
-            snapshot: poll::Snapshot { xmax, in_progress: in_progress.clone() },
+            xmax,
+            in_progress: in_progress.clone(),
         };
         if self.without == Some(Rule::Later) {
             fills.append(&mut self.answered);
         }
-        self.polls.1 += 1;
-        let is_same = |last: &Seen| match self.without {
-            Some(Rule::Whole) => last.snapshot.xmax == xmax,
-            _ => last.snapshot == seen.snapshot,
-        };
-        let is_quiet = self.last.as_ref().is_some_and(is_same);
-        let rows = if is_quiet { Vec::new() } else { rows };
-        let seen = if is_quiet { self.last.clone().unwrap_or(seen) } else { seen };
         match self.last.replace(seen) {
             Some(last) if self.last.as_ref().is_some_and(|seen| last.is_continued_by(seen)) => {
                 if !rows.is_empty() {
@@ -239,31 +211,9 @@ impl World {
             }
             Some(_) | None => drop(self.cache.forget()),
         }
-        self.look(&snapshot);
-    }
-
-    /// A call is answered, if a poll does.
-    fn answer(&mut self) {
-        let Some((states, (sent, applied))) = self.arrived.take() else { return };
-        let before = if self.without == Some(Rule::Arrival) { applied } else { sent };
-        if self.polls.1 <= before {
-            return;
-        }
         let Scene { share, directory, name, .. } = &self.scene;
         if let Ok(known) = self.cache.lookup(share, directory.id, name) {
-            let was = |state: &(u64, bool)| {
-                let snapshot = Snapshot { size: state.0, is_named: state.1, ..self.snapshot() };
-                known == self.scene.found(&snapshot)
-            };
-            self.is_wrong |= !self.states[states - 1..].iter().any(was);
-            self.hits += 1;
-        }
-    }
-
-    fn look(&mut self, snapshot: &Snapshot) {
-        let Scene { share, directory, name, .. } = &self.scene;
-        if let Ok(known) = self.cache.lookup(share, directory.id, name) {
-            self.is_wrong |= known != self.scene.found(snapshot);
+            self.is_wrong |= known != self.scene.found(&snapshot);
             self.hits += 1;
         }
     }
@@ -302,11 +252,6 @@ impl explore::World for World {
         if self.left[PRUNES] > 0 {
             steps.push(Step::Prune);
         }
-        match self.arrived {
-            Some(_) => steps.push(Step::Look),
-            None if self.left[CALLS] > 0 => steps.push(Step::Arrive),
-            None => {}
-        }
         steps
     }
 
@@ -324,7 +269,6 @@ impl explore::World for World {
                 self.fates[at] = Fate::Committed(number);
                 let Change { size, is_named, begins_term } = self.changes[at];
                 self.now = (size, is_named);
-                self.states.push(self.now);
                 self.term += i64::from(begins_term);
                 for row in self.rows.iter_mut().filter(|row| row.0 == number) {
                     row.1 = true;
@@ -343,13 +287,11 @@ impl explore::World for World {
             Step::Answer => self.answered.extend(self.asked.take()),
             Step::Poll => {
                 self.left[POLLS] -= 1;
-                self.polls.0 += 1;
                 let snapshot = self.snapshot();
                 let asks_again = self.without != Some(Rule::InProgress);
                 let is_new = |number: i64| {
                     let last = self.last.as_ref();
                     last.is_some_and(|last| {
-                        let last = &last.snapshot;
                         number >= last.xmax && number < snapshot.xmax
                             || asks_again && last.in_progress.contains(&number)
                     })
@@ -364,11 +306,6 @@ impl explore::World for World {
                 self.pruned = self.snapshot().xmax;
                 self.rows.retain(|row| !row.1);
             }
-            Step::Arrive => {
-                self.left[CALLS] -= 1;
-                self.arrived = Some((self.states.len(), self.polls));
-            }
-            Step::Look => self.answer(),
         }
     }
 
@@ -381,7 +318,7 @@ impl explore::World for World {
 /// leads to a wrong answer.
 fn explored(
     changes: &[Change],
-    left: [usize; 5],
+    left: [usize; 4],
     without: Option<Rule>,
 ) -> Result<(usize, usize), Vec<Step>> {
     let mut hits = 0;
@@ -393,14 +330,13 @@ const LISTED: Change = Change { size: 1, is_named: false, begins_term: false };
 const AGAIN: Change = Change { size: 2, is_named: true, begins_term: false };
 const UNLISTED: Change = Change { size: 3, is_named: true, begins_term: true };
 
-/// Changes, and how many statements, polls, prunings, roll-backs and calls there are.
-const CASES: [(&[Change], [usize; 5]); 6] = [
-    (&[LISTED, AGAIN], [1, 3, 0, 0, 0]),
-    (&[LISTED, AGAIN], [1, 2, 0, 1, 0]),
-    (&[LISTED, AGAIN], [1, 2, 1, 0, 0]),
-    (&[LISTED, UNLISTED], [1, 2, 0, 0, 0]),
-    (&[LISTED], [2, 2, 1, 0, 0]),
-    (&[LISTED], [1, 3, 0, 0, 1]),
+/// Changes, and how many statements, polls, prunings and roll-backs there are.
+const CASES: [(&[Change], [usize; 4]); 5] = [
+    (&[LISTED, AGAIN], [1, 3, 0, 0]),
+    (&[LISTED, AGAIN], [1, 2, 0, 1]),
+    (&[LISTED, AGAIN], [1, 2, 1, 0]),
+    (&[LISTED, UNLISTED], [1, 2, 0, 0]),
+    (&[LISTED], [2, 2, 1, 0]),
 ];
 
 #[test]
@@ -412,28 +348,8 @@ fn no_order_shows_anything_else_than_a_snapshot() {
 }
 
 #[test]
-fn a_moment_is_reached_by_what_is_not_later() {
-    let moment = super::Moment::new();
-    let (early, step) = (super::Clock::now(), std::time::Duration::from_nanos(1));
-    assert!(!moment.has_reached(early), "there is none yet");
-    moment.set(early + step);
-    assert!(moment.has_reached(early) && moment.has_reached(early + step));
-    assert!(!moment.has_reached(early + 2 * step));
-    moment.clear();
-    assert!(!moment.has_reached(early));
-}
-
-#[test]
 fn every_rule_is_needed() {
-    for rule in [
-        Rule::InProgress,
-        Rule::Pruned,
-        Rule::Term,
-        Rule::Since,
-        Rule::Later,
-        Rule::Whole,
-        Rule::Arrival,
-    ] {
+    for rule in [Rule::InProgress, Rule::Pruned, Rule::Term, Rule::Since, Rule::Later] {
         let found =
             CASES.iter().any(|(changes, left)| explored(changes, *left, Some(rule)).is_err());
         assert!(found, "{rule:?}");
