@@ -208,5 +208,6 @@ async fn dead_versions_of_a_busy_directory_cost_a_writer_that_is_alone_nothing()
     blocks_of_creates(&fixture, directory, VERSIONS, "filler").await;
     let last = blocks_of_creates(&fixture, directory, COUNTED, "last").await;
     snapshot.batch_execute("COMMIT").await.unwrap();
-    assert!(last < first * 3, "{first} blocks before the snapshot, {last} beside it");
+    // A look at every version would be a hundred times as many.
+    assert!(last < first * 10, "{first} blocks before the snapshot, {last} beside it");
 }
