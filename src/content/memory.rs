@@ -137,13 +137,7 @@ impl ContentStore for MemoryContent {
         Ok(content.read(offset, length).into())
     }
 
-    async fn pages(
-        &self,
-        _call: &Call,
-        _id: ContentId,
-        _offset: u64,
-        _length: usize,
-    ) -> Option<FilePages> {
+    fn pages(&self, _id: ContentId, _offset: u64, _length: usize) -> Option<FilePages> {
         None
     }
 

@@ -33,7 +33,7 @@ use bytes::Bytes;
 
 use crate::types::{Call, ContentId, ContentIdentity, FilePages, Timestamp};
 
-/// From so many bytes on a read is sent from the page cache.
+/// From so many bytes on READ's data is sent from the page cache.
 pub const PAGES_FROM: usize = 64 << 10;
 
 /// Whether a content store may be made where there is none yet.
@@ -81,15 +81,9 @@ pub trait ContentStore: std::fmt::Debug + Send + Sync + 'static {
         length: usize,
     ) -> Result<Bytes, Error>;
 
-    /// The same bytes, all of them, where they lie in memory in pages of a file; `None` where they have to be
-    /// read. Not worth it for less than [`PAGES_FROM`].
-    async fn pages(
-        &self,
-        call: &Call,
-        id: ContentId,
-        offset: u64,
-        length: usize,
-    ) -> Option<FilePages>;
+    /// The same bytes, all of them, where they are pages of a file in memory; `None` where they have to be
+    /// read. Waits for nothing. For [`PAGES_FROM`] bytes and more.
+    fn pages(&self, id: ContentId, offset: u64, length: usize) -> Option<FilePages>;
 
     /// Writes all of `data` at `offset`, making the content where it is missing.
     async fn write(

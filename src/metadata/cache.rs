@@ -117,7 +117,8 @@ struct UnderWay {
 #[derive(Debug)]
 pub(super) struct Cache {
     state: RwLock<State>,
-    /// Which epoch keys share: a client that chose names for it would only cost itself readings.
+    /// Chooses a key's epoch. Keys of one epoch cost readings and nothing else, also where a client chose
+    /// them.
     hasher: foldhash::fast::RandomState,
     /// Notified at the end of each commit.
     ended: Notify,

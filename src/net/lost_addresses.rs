@@ -86,7 +86,7 @@ mod tests {
         };
         let away = look(&HashSet::new(), true);
         assert_eq!((&away, is_ended()), (&HashSet::from([moved]), [false, false]));
-        // It is back, and away anew.
+        // The address comes back and goes away again.
         let away = look(&away, false);
         let away = look(&away, true);
         assert_eq!(is_ended(), [false, false]);

@@ -142,7 +142,7 @@ impl Writer<'_> {
     }
 }
 
-/// What is left of a batch's parts: each with how much of it is written.
+/// The parts of a batch that are not written yet, each with the number of its bytes that are.
 fn left(batch: &VecDeque<Outgoing>, offset: usize) -> impl Iterator<Item = (Part<'_>, usize)> {
     let mut skip = offset;
     batch.iter().flat_map(|outgoing| outgoing.answer.parts()).filter_map(move |part| {
@@ -152,7 +152,7 @@ fn left(batch: &VecDeque<Outgoing>, offset: usize) -> impl Iterator<Item = (Part
     })
 }
 
-/// The pages that come next, where it is pages, and how much of them is written.
+/// The next part where that is pages, and the number of its bytes that are written.
 fn next_pages(batch: &VecDeque<Outgoing>, offset: usize) -> Option<(&FilePages, usize)> {
     match left(batch, offset).next() {
         Some((Part::Pages(pages), written)) => Some((pages, written)),
@@ -160,7 +160,7 @@ fn next_pages(batch: &VecDeque<Outgoing>, offset: usize) -> Option<(&FilePages, 
     }
 }
 
-/// Has pages in memory that are to be sent: a client may have been so slow that they are not there any more.
+/// Reads pages into memory that were evicted before a slow client took them.
 async fn load(pages: &FilePages, skip: usize) -> io::Result<()> {
     if pages.are_in_memory(skip) {
         return Ok(());
@@ -169,7 +169,7 @@ async fn load(pages: &FilePages, skip: usize) -> io::Result<()> {
     tokio::task::spawn_blocking(move || pages.load(skip)).await?
 }
 
-/// One write of what is left of the batch, without a copy: of bytes up to the next pages, or of pages.
+/// One write without a copy: of bytes up to the next pages, or of pages.
 fn write_some(stream: &TcpStream, batch: &VecDeque<Outgoing>, offset: usize) -> io::Result<usize> {
     let mut slices = [IoSlice::new(&[]); MAX_SLICES];
     let mut used = 0;

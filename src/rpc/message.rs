@@ -184,3 +184,25 @@ impl Answer {
         std::iter::once(Part::Bytes(&self.head[..self.head_bytes])).chain(self.results.parts())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::types::{Bounds, FairPermits, FilePages};
+    use crate::xdr::Encoder;
+
+    #[test]
+    fn a_datagram_has_a_copy_of_a_files_pages() {
+        let mut file = tempfile::tempfile().unwrap();
+        io::Write::write_all(&mut file, b"data").unwrap();
+        let permit = FairPermits::new(1, Bounds::CALLS).try_acquire(1).unwrap();
+        let pages = FilePages::of(&Arc::new(file.into()), 0, 4, permit).unwrap();
+        let mut results = Encoder::new();
+        results.file_opaque(pages);
+        let datagram = Answer::success(7, results.finish()).datagram().unwrap();
+        // Behind xid, REPLY, MSG_ACCEPTED, the verifier and SUCCESS.
+        assert_eq!(&datagram[24..], [&[0, 0, 0, 4][..], b"data"].concat());
+    }
+}

@@ -103,15 +103,9 @@ impl ContentStore for MeteredContent {
         done
     }
 
-    async fn pages(
-        &self,
-        call: &Call,
-        id: ContentId,
-        offset: u64,
-        length: usize,
-    ) -> Option<FilePages> {
+    fn pages(&self, id: ContentId, offset: u64, length: usize) -> Option<FilePages> {
         let began = Instant::now();
-        let pages = self.inner.pages(call, id, offset, length).await?;
+        let pages = self.inner.pages(id, offset, length)?;
         self.counted.read.took.wait(began.elapsed());
         self.counted.bytes_read.add(pages.len() as u64);
         Some(pages)

@@ -8,16 +8,18 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use rustix::fs::sendfile;
 use rustix::io::{ReadWriteFlags, pread, preadv2, retry_on_intr};
-use tokio::sync::OwnedSemaphorePermit;
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use tokio::time::Instant;
 
-/// Of so many bytes one is looked at: the kernel reads and evicts pages in runs.
+use super::Permit;
+
+/// One byte of so many is looked at: the kernel reads and evicts pages in runs.
 const LOOK_AT: usize = 64 << 10;
-/// For how long pages that were seen in memory are taken to be there.
+/// How long a look at the pages counts.
 const SEEN_FOR: Duration = Duration::from_millis(100);
 
-/// A range of an open file, whose pages are in memory as far as is known. What is written to it before it is
-/// sent may be sent.
+/// A range of an open file whose pages were in memory at the last look. Bytes are sent as they are when they
+/// are sent: a WRITE that comes after the READ may show.
 #[derive(Clone, Debug)]
 pub struct FilePages(Arc<Range>);
 
@@ -28,19 +30,14 @@ struct Range {
     length: usize,
     /// When the pages were last seen in memory.
     seen: Mutex<Instant>,
-    /// The right to keep the file open.
-    _permit: OwnedSemaphorePermit,
+    /// Counts the descriptor.
+    _permit: Permit,
 }
 
 impl FilePages {
     /// A range of the file; `None` where a part of it is not in memory, or not there.
     #[must_use]
-    pub fn of(
-        file: &Arc<OwnedFd>,
-        offset: u64,
-        length: usize,
-        permit: OwnedSemaphorePermit,
-    ) -> Option<Self> {
+    pub fn of(file: &Arc<OwnedFd>, offset: u64, length: usize, permit: Permit) -> Option<Self> {
         let range = Range {
             file: Arc::clone(file),
             offset,
@@ -54,17 +51,8 @@ impl FilePages {
     /// Whether a file's pages can be sent from where they lie.
     #[must_use]
     pub fn can_send(file: impl AsFd) -> bool {
-        let Ok((from, to)) = rustix::net::socketpair(
-            rustix::net::AddressFamily::UNIX,
-            rustix::net::SocketType::STREAM,
-            rustix::net::SocketFlags::CLOEXEC,
-            None,
-        ) else {
-            return false;
-        };
-        let sent = sendfile(&from, file, Some(&mut 0), 1);
-        drop(to);
-        sent.is_ok()
+        let pair = socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None);
+        pair.is_ok_and(|(socket, _peer)| sendfile(&socket, file, Some(&mut 0), 1).is_ok())
     }
 
     /// Bytes in all.
@@ -91,11 +79,14 @@ impl FilePages {
     #[must_use]
     pub fn are_in_memory(&self, skip: usize) -> bool {
         let mut seen = self.0.seen.lock();
-        let there = seen.elapsed() < SEEN_FOR || self.0.is_in_memory(skip);
-        if there {
+        if seen.elapsed() < SEEN_FOR {
+            return true;
+        }
+        let is_there = self.0.is_in_memory(skip);
+        if is_there {
             *seen = Instant::now();
         }
-        there
+        is_there
     }
 
     /// Reads the pages of the bytes behind the first `skip` into memory. Blocks.
@@ -156,28 +147,29 @@ mod tests {
     use std::io::Read as _;
     use std::os::unix::net::UnixStream;
 
-    use tokio::sync::Semaphore;
+    use rustix::fs::{Advice, fadvise};
 
     use super::*;
+    use crate::types::{Bounds, FairPermits};
 
     const BYTES: usize = 200_000;
 
     /// Content of which every byte tells where it is, and the right to one range of it.
-    fn file() -> (File, Arc<OwnedFd>, Arc<Semaphore>) {
+    fn file() -> (File, Arc<OwnedFd>, FairPermits) {
         let bytes: Vec<u8> = (0..BYTES).map(|n| (n % 251) as u8).collect();
         let mut file = tempfile::NamedTempFile::new().unwrap();
         std::io::Write::write_all(&mut file, &bytes).unwrap();
         let open = file.reopen().unwrap();
-        (file.into_file(), Arc::new(open.into()), Arc::new(Semaphore::new(1)))
+        (file.into_file(), Arc::new(open.into()), FairPermits::new(1, Bounds::CALLS))
     }
 
     #[test]
     fn a_range_is_sent_in_parts() {
         let (_, file, permits) = file();
-        let permit = Arc::clone(&permits).try_acquire_owned().unwrap();
+        let permit = permits.try_acquire(1).unwrap();
         let pages = FilePages::of(&file, 1000, 100_000, permit).unwrap();
         assert!(FilePages::can_send(&file));
-        assert_eq!((pages.len(), permits.available_permits()), (100_000, 0));
+        assert_eq!((pages.len(), permits.free()), (100_000, 0));
         let (to, mut from) = UnixStream::pair().unwrap();
         let reader = std::thread::spawn(move || {
             let mut bytes = Vec::new();
@@ -191,13 +183,13 @@ mod tests {
         drop((to, pages));
         let expected: Vec<u8> = (1000..101_000).map(|n| (n % 251) as u8).collect();
         assert!(reader.join().unwrap() == expected);
-        assert_eq!(permits.available_permits(), 1);
+        assert_eq!(permits.free(), 1);
     }
 
     #[test]
     fn a_range_that_is_not_there_is_refused_or_found_out() {
         let (writable, file, permits) = file();
-        let permit = || Arc::clone(&permits).try_acquire_owned().unwrap();
+        let permit = || permits.try_acquire(1).unwrap();
         assert!(FilePages::of(&file, 1, BYTES, permit()).is_none());
         let pages = FilePages::of(&file, 0, BYTES, permit()).unwrap();
         pages.load(0).unwrap();
@@ -212,12 +204,29 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn pages_are_looked_at_again_after_a_while() {
         let (writable, file, permits) = file();
-        let permit = permits.clone().try_acquire_owned().unwrap();
+        let permit = permits.try_acquire(1).unwrap();
         let pages = FilePages::of(&file, 0, BYTES, permit).unwrap();
         // Gone like a page that was evicted.
         writable.set_len(0).unwrap();
-        assert!(pages.are_in_memory(0), "they were seen just now");
-        tokio::time::advance(SEEN_FOR).await;
+        for _ in 0..2 {
+            assert!(pages.are_in_memory(0), "the last look counts");
+            tokio::time::advance(SEEN_FOR / 2).await;
+        }
         assert!(!pages.are_in_memory(0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn pages_that_were_evicted_are_loaded() {
+        let (writable, file, permits) = file();
+        let pages = FilePages::of(&file, 0, BYTES, permits.try_acquire(1).unwrap()).unwrap();
+        writable.sync_all().unwrap();
+        fadvise(&file, 0, None, Advice::DontNeed).unwrap();
+        tokio::time::advance(SEEN_FOR).await;
+        // A file system in memory evicts nothing.
+        if !pages.are_in_memory(0) {
+            pages.load(0).unwrap();
+            assert!(pages.are_in_memory(0));
+        }
+        assert_eq!(pages.copy().unwrap().len(), BYTES);
     }
 }

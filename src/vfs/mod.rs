@@ -65,13 +65,14 @@ pub struct ReadDirDone {
 #[derive(Clone, Debug)]
 pub enum Data {
     Bytes(Bytes),
-    /// They are sent from where they lie.
+    /// They are sent from the page cache.
     Pages(FilePages),
 }
 
 impl Data {
     /// How many bytes there are.
     #[must_use]
+    #[allow(clippy::len_without_is_empty, reason = "nobody asks")]
     pub fn len(&self) -> usize {
         match self {
             Self::Bytes(bytes) => bytes.len(),
@@ -88,12 +89,6 @@ impl Data {
             Self::Bytes(bytes) => Ok(bytes.to_vec()),
             Self::Pages(pages) => pages.copy(),
         }
-    }
-
-    /// Whether there are none.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
     }
 }
 

@@ -147,7 +147,7 @@ impl Encoder {
         self.pad(length);
     }
 
-    /// Data of so many bytes follows what was written so far.
+    /// Ends a segment before data of so many bytes.
     fn end_segment(&mut self, length: usize) {
         let head = self.tail.split().freeze();
         self.done_bytes += head.len() + length;
@@ -200,6 +200,7 @@ impl io::Write for Encoder {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::types::{Bounds, FairPermits};
 
     #[test]
     fn large_data_is_shared() {
@@ -218,8 +219,7 @@ mod tests {
     fn data_in_a_file_lies_between_the_bytes() {
         let mut file = tempfile::tempfile().unwrap();
         io::Write::write_all(&mut file, &[7; 4097]).unwrap();
-        let permit = std::sync::Arc::new(tokio::sync::Semaphore::new(1));
-        let permit = permit.try_acquire_owned().unwrap();
+        let permit = FairPermits::new(1, Bounds::CALLS).try_acquire(1).unwrap();
         let file = std::sync::Arc::new(file.into());
         let pages = FilePages::of(&file, 0, 4097, permit).unwrap();
         let mut encoder = Encoder::new();

@@ -79,7 +79,8 @@ impl Proxy {
                     state.away
                 };
                 if !away {
-                    // Before the database lists the connection: all connections that a test can count are silenced.
+                    // Before the database lists the connection: a test silences all that it
+                    // can count.
                     let number = {
                         let mut state = state.lock();
                         state.newest += 1;

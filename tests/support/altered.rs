@@ -54,7 +54,7 @@ macro_rules! altered {
         #[async_trait::async_trait]
         impl<A: Alter> ContentStore for Altered<A> {
             /// All is read by the altered operation.
-            async fn pages(&self, _: &Call, _: ContentId, _: u64, _: usize) -> Option<FilePages> {
+            fn pages(&self, _: ContentId, _: u64, _: usize) -> Option<FilePages> {
                 None
             }
 

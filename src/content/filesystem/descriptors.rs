@@ -8,7 +8,6 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use rustix::fs::FileType;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::file::OpenFile;
 use super::folder::{Access, Folder, Opening};
@@ -22,10 +21,10 @@ use crate::types::{Bounds, Claimant, ContentId, FairPermits, FileFacts, NoPermit
 /// How many files are in use at once at most: the calls beyond them wait by client, not in the one queue of
 /// the threads that block.
 const MOST_IN_USE: usize = 1024;
-/// How many ranges of files that wait to be sent keep theirs open at most, and which part of the descriptors
-/// they are.
-const MOST_KEPT_OPEN: usize = 256;
-const KEPT_OPEN_PART: usize = 4;
+/// How many replies that are sent from a file's pages there are at once at most, and the part of the
+/// descriptors that is for them.
+const MOST_REPLIES: usize = 256;
+const REPLIES_PART: usize = 4;
 /// How many unused files are looked at for one that is durable, before one is synced.
 const LOOK_FOR_CLEAN: usize = 32;
 
@@ -35,8 +34,8 @@ pub(super) struct Descriptors {
     max: usize,
     /// The right to use one open file each; clients take turns.
     permits: FairPermits,
-    /// Descriptors beside the table's: of files that are kept open by what is to be sent of them.
-    kept_open: Arc<Semaphore>,
+    /// Descriptors outside the table: replies keep files open until they are sent.
+    replies: FairPermits,
     table: Mutex<Table>,
 }
 
@@ -58,17 +57,22 @@ enum Room {
 
 impl Descriptors {
     pub(super) fn new(max: usize) -> Self {
-        let kept_open = (max / KEPT_OPEN_PART).min(MOST_KEPT_OPEN);
-        let max = (max - kept_open).max(1);
+        let replies = (max / REPLIES_PART).min(MOST_REPLIES);
+        let max = (max - replies).max(1);
         let permits = FairPermits::new(max.min(MOST_IN_USE), Bounds::CALLS);
-        let kept_open = Arc::new(Semaphore::new(kept_open));
-        Self { max, permits, kept_open, table: Mutex::default() }
+        let replies = FairPermits::new(replies, Bounds::CALLS);
+        Self { max, permits, replies, table: Mutex::default() }
     }
 
-    /// The right to keep a file open beside the table, where there is one left. A client that does not read its
-    /// replies takes them from the others, whose reads are copied then.
-    pub(super) fn kept_open(&self) -> Option<OwnedSemaphorePermit> {
-        Arc::clone(&self.kept_open).try_acquire_owned().ok()
+    /// The right to use a file, where it is free.
+    pub(super) fn free_permit(&self) -> Option<Permit> {
+        self.permits.try_acquire(1)
+    }
+
+    /// The right of a reply to keep a file open, where it is free. Clients that do not read their replies may
+    /// hold all of them: the data of other replies is copied then.
+    pub(super) fn reply_permit(&self) -> Option<Permit> {
+        self.replies.try_acquire(1)
     }
 
     /// Waits for the right to use a file. A caller asks once.

@@ -1,17 +1,21 @@
-//! Short jobs that block: those that come while others are under way are done by the same threads, one after
-//! the other. A thread of its own for each would take longer to wake than a file takes to go, or a page to be
-//! written.
+//! Short jobs that block. Jobs that come while others are under way are done by the same threads, one after
+//! the other: a thread takes longer to wake than a removal or the write of a page takes.
 
 use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
+use tokio::sync::oneshot;
 
-/// How many threads there are at most: a large file may take its time to go, and so may a disk.
+use crate::content::Error;
+
+/// The most threads: the removal of a large file takes time, and so does a slow disk.
 const MOST_THREADS: usize = 8;
-/// So many jobs wait for each thread before there is another.
+/// Another thread begins where more jobs than this wait for each one.
 const MANY: usize = 8;
 
+/// Does not panic.
 type Job = Box<dyn FnOnce() + Send>;
 
 /// The jobs that wait; each has a permit, so they are bounded.
@@ -35,11 +39,28 @@ impl std::fmt::Debug for FewThreads {
 }
 
 impl FewThreads {
-    /// Has a job done; it is dropped where the runtime is shutting down.
-    pub(super) fn run(&self, job: impl FnOnce() + Send + 'static) {
+    /// Has a job done, whether or not its outcome is waited for. [`Error::Cancelled`] where the runtime is
+    /// shutting down.
+    pub(super) fn run<T: Send + 'static, J>(
+        &self,
+        job: J,
+    ) -> impl Future<Output = Result<T, Error>> + Send + use<T, J>
+    where
+        J: FnOnce() -> Result<T, Error> + Send + 'static,
+    {
+        let (done, outcome) = oneshot::channel();
+        self.add(Box::new(move || {
+            let panicked = |_| Err(Error::Io(std::io::Error::other("a job panicked")));
+            // Nobody may wait for it any more.
+            done.send(catch_unwind(AssertUnwindSafe(job)).unwrap_or_else(panicked)).ok();
+        }));
+        async { outcome.await.unwrap_or(Err(Error::Cancelled)) }
+    }
+
+    fn add(&self, job: Job) {
         let another = {
             let mut waiting = self.0.lock();
-            waiting.jobs.push_back(Box::new(job));
+            waiting.jobs.push_back(job);
             let Waiting { jobs, threads } = &mut *waiting;
             let another = *threads < MOST_THREADS && jobs.len() > *threads * MANY;
             *threads += usize::from(another);
@@ -52,7 +73,7 @@ impl FewThreads {
     }
 }
 
-/// A thread that does jobs. Where it never begins, or panics, what waits for the last one ends with it.
+/// A thread that does jobs. Where the last one never begins, the jobs that wait are dropped.
 struct Thread {
     waiting: FewThreads,
     /// Whether it is among [`Waiting::threads`].
@@ -66,7 +87,7 @@ impl Thread {
         }
     }
 
-    /// The next job. Without one the thread counts no more: a job that comes then begins another.
+    /// The next job. Without one the thread is not counted any more, and the next job begins another.
     fn next(&mut self) -> Option<Job> {
         let mut waiting = self.waiting.0.lock();
         let next = waiting.jobs.pop_front();
@@ -102,23 +123,27 @@ mod tests {
     async fn jobs_that_come_at_once_are_done_by_few_threads() {
         let threads = FewThreads::default();
         let (go_on, may_go_on) = channel::<()>();
-        threads.run(move || {
+        let slow = threads.run(move || {
             may_go_on.recv().ok();
+            Ok(())
         });
-        let (done, jobs_done) = channel();
-        for _ in 0..20 {
-            let done = done.clone();
-            threads.run(move || done.send(std::thread::current().id()).unwrap());
-        }
-        drop(done);
-        // Those behind a job that takes long are done by others, once there are many of them.
-        let by = tokio::task::spawn_blocking(move || jobs_done.iter().collect::<Vec<_>>());
-        let by = by.await.unwrap();
+        // Jobs behind one that takes long are done by other threads, once there are many.
+        let jobs = (0..20).map(|_| threads.run(|| Ok(std::thread::current().id())));
+        let by = futures_util::future::try_join_all(jobs.collect::<Vec<_>>()).await.unwrap();
         drop(go_on);
-        assert_eq!(by.len(), 20);
+        slow.await.unwrap();
         assert!(by.iter().collect::<HashSet<_>>().len() <= 3);
         while threads.0.lock().threads > 0 {
             tokio::task::yield_now().await;
         }
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_the_outcome_of_its_job_alone() {
+        let threads = FewThreads::default();
+        let broken = threads.run(|| -> Result<(), Error> { panic!("as the case wants it") });
+        let others: Vec<_> = (0..5).map(|number| threads.run(move || Ok(number))).collect();
+        assert!(matches!(broken.await, Err(Error::Io(_))));
+        assert_eq!(futures_util::future::try_join_all(others).await.unwrap(), [0, 1, 2, 3, 4]);
     }
 }

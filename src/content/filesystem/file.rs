@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use rustix::fd::OwnedFd;
 use rustix::fs::{FallocateFlags, SeekFrom, copy_file_range, fallocate, ioctl_ficlone, seek};
 use rustix::io::{Errno, ReadWriteFlags};
-use tokio::sync::OwnedSemaphorePermit;
 
+use super::descriptors::Permit;
 use super::folder::{Access, Folder};
 use crate::content::Error;
 use crate::content::data_extents::DataExtents;
@@ -61,12 +61,7 @@ impl OpenFile {
     }
 
     /// A range of the file where all of it is in memory; the permit is given back when it is sent.
-    pub(super) fn pages(
-        &self,
-        offset: u64,
-        length: usize,
-        permit: OwnedSemaphorePermit,
-    ) -> Option<FilePages> {
+    pub(super) fn pages(&self, offset: u64, length: usize, permit: Permit) -> Option<FilePages> {
         FilePages::of(&self.descriptor, offset, length, permit)
     }
 

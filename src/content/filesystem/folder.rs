@@ -455,7 +455,7 @@ impl Folder {
         })
     }
 
-    /// Whether pages of a file here can be sent from where they lie (sendfile(2)).
+    /// Whether sendfile(2) knows this file system.
     pub(super) fn sends_pages(&self) -> bool {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let marker = rustix::fs::openat(&self.base, MARKER, flags, Mode::empty());

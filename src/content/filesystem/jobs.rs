@@ -1,10 +1,8 @@
-//! What blocks, on threads for it.
+//! Work that blocks, on threads for it.
 
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-
-use tokio::sync::oneshot;
 
 use super::descriptors::Permit;
 use super::{FilesystemContent, Shared};
@@ -24,8 +22,8 @@ impl FilesystemContent {
         awaited(call, turn, async { settle(thread.await) }).await
     }
 
-    /// The same for a job that takes no longer than a thread takes to wake: few threads do all that come at
-    /// once.
+    /// The same for a job that takes no longer than a thread takes to wake: few threads do the jobs that come
+    /// at once.
     pub(super) async fn run_short<T: Send + 'static>(
         &self,
         call: &Call,
@@ -33,13 +31,7 @@ impl FilesystemContent {
         job: impl FnOnce(&Shared, &Permit) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
         let (turn, job) = self.job(permit, job);
-        let (done, outcome) = oneshot::channel();
-        self.shared.short_writes.run(move || {
-            // The caller may not wait any more.
-            done.send(job()).ok();
-        });
-        // Nothing comes where the runtime is shutting down, or the thread has panicked.
-        awaited(call, turn, async { outcome.await.unwrap_or(Err(Error::Cancelled)) }).await
+        awaited(call, turn, self.shared.short_writes.run(job)).await
     }
 
     /// A job for another thread, which does nothing where the caller has taken its turn.
@@ -69,17 +61,16 @@ impl FilesystemContent {
     pub(super) async fn remove_content(&self, id: ContentId) -> Result<(), Error> {
         let permit = self.shared.descriptors.permit(None).await?;
         let shared = Arc::clone(&self.shared);
-        let (done, outcome) = oneshot::channel();
-        self.shared.removals.run(move || {
+        let removal = self.shared.removals.run(move || {
             let removed = shared.remove_now(id);
             drop(permit);
-            done.send(removed).ok();
+            removed
         });
-        outcome.await.unwrap_or(Err(Error::Cancelled))
+        removal.await
     }
 }
 
-/// What a job comes to, unless the call is cancelled before a thread has begun with it. However this future
+/// The outcome of a job, unless the call is cancelled before a thread has begun with it. However this future
 /// ends, a job that no thread has begun is taken back.
 async fn awaited<T>(
     call: &Call,

@@ -102,7 +102,7 @@ pub struct FilesystemContent {
     shared: Arc<Shared>,
     /// Whether a read can be asked for without waiting; see [`Folder::reads_without_waiting`].
     nowait: bool,
-    /// Whether pages can be sent from where they lie; see [`Folder::sends_pages`].
+    /// Whether pages of files can be sent; see [`Folder::sends_pages`].
     sends_pages: bool,
     /// See [`Folder::counts_blocks`].
     counts_blocks: bool,
@@ -293,23 +293,17 @@ impl ContentStore for FilesystemContent {
         self.run(call, permit, move |shared, _| shared.read_rest(&file, buffer, done, offset)).await
     }
 
-    async fn pages(
-        &self,
-        call: &Call,
-        id: ContentId,
-        offset: u64,
-        length: usize,
-    ) -> Option<FilePages> {
+    fn pages(&self, id: ContentId, offset: u64, length: usize) -> Option<FilePages> {
         if !self.sends_pages {
             return None;
         }
-        // Whatever goes wrong, the read will say it.
-        let _permit = self.permit(call).await.ok()?;
+        let _permit = self.shared.descriptors.free_permit()?;
+        // An error is found again, and reported, by the read.
         let (file, facts) = self.at_hand(id).ok()??;
         if facts.length < offset.checked_add(length as u64)? {
             return None;
         }
-        file.pages(offset, length, self.shared.descriptors.kept_open()?)
+        file.pages(offset, length, self.shared.descriptors.reply_permit()?)
     }
 
     async fn write(

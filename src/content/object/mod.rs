@@ -142,13 +142,7 @@ impl ContentStore for ObjectContent {
         self.shared.read(call, &self.file(id), offset, length).await
     }
 
-    async fn pages(
-        &self,
-        _call: &Call,
-        _id: ContentId,
-        _offset: u64,
-        _length: usize,
-    ) -> Option<FilePages> {
+    fn pages(&self, _id: ContentId, _offset: u64, _length: usize) -> Option<FilePages> {
         None
     }
 

@@ -26,9 +26,7 @@ impl<K: Hash + Eq, V, S: BuildHasher + Default> TwoGenerationMap<K, V, S> {
         if self.newer.len() >= self.most / 2 {
             self.older = std::mem::take(&mut self.newer);
         }
-        if !self.older.is_empty() {
-            self.older.remove(&key);
-        }
+        self.older.remove(&key);
         self.newer.insert(key, value);
     }
 
@@ -38,11 +36,8 @@ impl<K: Hash + Eq, V, S: BuildHasher + Default> TwoGenerationMap<K, V, S> {
     }
 
     pub(super) fn remove(&mut self, key: &K) {
-        for generation in [&mut self.newer, &mut self.older] {
-            if !generation.is_empty() {
-                generation.remove(key);
-            }
-        }
+        self.newer.remove(key);
+        self.older.remove(key);
     }
 }
 

@@ -61,15 +61,14 @@ impl Export {
         let wanted = usize::try_from(there).unwrap_or(usize::MAX);
         let stored = self.content_length(file.size).saturating_sub(offset).min(there);
         let stored = usize::try_from(stored).unwrap_or(usize::MAX);
-        let timing = &cx.call.timing;
-        if stored == wanted && stored >= content::PAGES_FROM {
-            let pages = self.content.pages(&cx.call, content.id, offset, stored);
-            if let Some(pages) = timing.timed(Phase::Content, pages).await {
-                return Ok(Some(Data::Pages(pages)));
-            }
+        if stored == wanted
+            && stored >= content::PAGES_FROM
+            && let Some(pages) = self.content.pages(content.id, offset, stored)
+        {
+            return Ok(Some(Data::Pages(pages)));
         }
         let read = self.content.read(&cx.call, content.id, offset, stored);
-        match timing.timed(Phase::Content, read).await {
+        match cx.call.timing.timed(Phase::Content, read).await {
             Ok(data) if data.len() == wanted => Ok(Some(Data::Bytes(data))),
             Ok(data) if data.len() == stored => {
                 let mut bytes = data.to_vec();

@@ -2,7 +2,7 @@
 
 use trunkfs::content::ContentStore;
 
-use super::support::{call, get, id, length, pattern, put, whole};
+use super::support::{get, id, length, pattern, put, whole};
 
 pub(crate) async fn a_read_gives_what_was_written(store: &dyn ContentStore) {
     let (id, data) = (id(), pattern(1, 10_000));
@@ -16,15 +16,15 @@ pub(crate) async fn pages_are_what_a_read_gives(store: &dyn ContentStore) {
     let (id, data) = (id(), pattern(3, 500_000));
     put(store, id, 0, &data).await;
     for (offset, length) in [(0, 500_000), (1, 70_000), (65_535, 65_537), (434_464, 65_536)] {
-        if let Some(pages) = store.pages(&call(), id, offset as u64, length).await {
+        if let Some(pages) = store.pages(id, offset as u64, length) {
             assert!(pages.copy().unwrap() == data[offset..offset + length]);
         }
     }
-    assert!(store.pages(&call(), id, 1, 500_000).await.is_none(), "they are not all there");
+    assert!(store.pages(id, 1, 500_000).is_none(), "they are not all there");
     put(store, id, 100_000, &[7; 10]).await;
     let mut data = data;
     data[100_000..100_010].fill(7);
-    if let Some(pages) = store.pages(&call(), id, 0, 500_000).await {
+    if let Some(pages) = store.pages(id, 0, 500_000) {
         assert!(pages.copy().unwrap() == data);
     }
 }

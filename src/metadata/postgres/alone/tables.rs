@@ -84,16 +84,14 @@ impl<K, V, S: Default> Default for Met<K, V, S> {
 
 impl<K: Hash + Eq + Clone, V, S: BuildHasher + Default> Met<K, V, S> {
     fn get(&mut self, key: &K) -> Option<&mut V> {
-        if !self.earlier.is_empty()
-            && let Some((key, value)) = self.earlier.remove_entry(key)
-        {
+        if let Some((key, value)) = self.earlier.remove_entry(key) {
             self.recent.insert(key, value);
         }
         self.recent.get_mut(key)
     }
 
     fn put(&mut self, key: K, value: V) -> Option<V> {
-        let earlier = (!self.earlier.is_empty()).then(|| self.earlier.remove(&key)).flatten();
+        let earlier = self.earlier.remove(&key);
         self.recent.insert(key, value).or(earlier)
     }
 
