@@ -12,7 +12,7 @@ fn main() {
     let commit = told.or_else(|| if released { of_git() } else { None });
     println!("cargo::rustc-env=TRUNKFS_COMMIT={}", commit.as_deref().unwrap_or("unknown"));
     let variable = |name| std::env::var(name).unwrap_or_default();
-    println!("cargo::rustc-env=TRUNKFS_BUILD={}, {}", variable("PROFILE"), variable("TARGET"));
+    println!("cargo::rustc-env=BUILD_KIND={}, {}", variable("PROFILE"), variable("TARGET"));
 }
 
 /// The revision, with `+changes` where files differ from it. The package's folder is the work tree's root: a package

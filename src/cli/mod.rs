@@ -54,7 +54,7 @@ const LONG_VERSION: &str = concat!(
     "\ncommit: ",
     env!("TRUNKFS_COMMIT"),
     "\nbuild: ",
-    env!("TRUNKFS_BUILD")
+    env!("BUILD_KIND")
 );
 
 #[derive(Debug, Parser)]

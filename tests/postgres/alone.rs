@@ -73,6 +73,30 @@ async fn calls_that_arrive_together_are_written_together() {
     fixture.sound().await;
 }
 
+/// Calls that rely on it that this process is alone wait for changes of their own.
+#[tokio::test(flavor = "multi_thread")]
+async fn changes_go_on_beside_a_hold_when_all_connections_end() {
+    let database = TestDatabase::create().await;
+    let settings = settings(database.settings());
+    let lease = LeaseTimes { ttl: CALL_LIMIT, ..settings.lease };
+    let fixture = Fixture::on(Settings { lease, ..settings }, database).await;
+    until_alone(&fixture.store).await;
+    let (cx, root, how) = (fixture.cx(), fixture.root(), CreateHow::Guarded(mode(0o644)));
+    let hold = fixture.store.sole().unwrap();
+    let client = connect(&fixture.database.settings()).await;
+    let end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+                WHERE datname = current_database() AND pid <> pg_backend_pid()";
+    client.query(end, &[]).await.unwrap();
+    let name = name("f");
+    let create = fixture.store.create(&cx, root, &name, &how);
+    tokio::time::timeout(Duration::from_secs(20), create).await.unwrap().unwrap();
+    until_alone(&fixture.store).await;
+    assert!(hold.left().is_none(), "others may have come and gone meanwhile");
+    assert!(fixture.store.sole().unwrap().left().is_some());
+    drop(hold);
+    fixture.sound().await;
+}
+
 /// "Write a temporary file, rename it over `latest`", by 64 callers at once: each once, and many in one
 /// batch.
 #[tokio::test(flavor = "multi_thread")]

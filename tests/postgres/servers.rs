@@ -9,14 +9,17 @@ use tempfile::TempDir;
 use tokio::time::Instant;
 use trunkfs::content::{FilesystemContent, FilesystemSettings};
 use trunkfs::metadata::postgres::{Cache, LeaseTimes, PostgresStore, Settings};
-use trunkfs::metadata::{Invariants as _, MetadataStore as _, Namespace as _, RootSpec, ShareSpec};
-use trunkfs::types::{FileHandle, ShareName};
+use trunkfs::metadata::{
+    CreateHow, Invariants as _, MetadataStore as _, Namespace as _, RootSpec, SetAttributes,
+    ShareSpec,
+};
+use trunkfs::types::{FileHandle, Name, ShareName};
 use trunkfs::vfs::{
     Access, ClientRule, ExportSettings, GroupSource, Squash, Stability, Vfs, WriteBehind,
 };
 
 use crate::database::TestDatabase;
-use crate::spread::{Client, calls_at_once, many_clients, new_file, one_client, read, set_size};
+use crate::spread::{Client, caller, calls_at_once, many_clients, new_file, one_client, read, set_size};
 use crate::support::CALL_LIMIT;
 
 /// Servers of one share.
@@ -159,6 +162,12 @@ async fn the_lease_is_given_up_after_what_only_its_holder_may_do() {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     assert!(scene.stores[0].sole().is_none());
+    // Its own changes go on meanwhile: the holder may wait for one.
+    let how = CreateHow::Guarded(SetAttributes::default());
+    let (root, name) = (scene.root.clone(), Name::parse(b"meanwhile").unwrap());
+    let caller = caller();
+    let create = scene.servers[0].create(&caller, &root, &name, &how);
+    tokio::time::timeout(Duration::from_secs(20), create).await.unwrap().unwrap();
     for _ in 0..10 {
         tokio::time::sleep(Duration::from_millis(20)).await;
         assert!(!change.is_finished(), "it was changed beside the holder");

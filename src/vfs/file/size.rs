@@ -7,7 +7,7 @@ use super::read::{content_lost, content_of};
 use super::state::FileState;
 use crate::content;
 use crate::log_limit::limited;
-use crate::metadata::{Change, SetAttributes, Sole, ZeroingOutcome, rules};
+use crate::metadata::{self, Change, NewContent, SetAttributes, Sole, ZeroingOutcome, rules};
 use crate::types::{
     Attributes, BoundedChain, Call, ContentId, ContentRef, Context, FileType, ObjectId, Phase,
 };
@@ -27,10 +27,13 @@ impl Export {
                 let state = self.files.hold(object);
                 let _alone = state.io.write().await;
                 self.flush(cx, object, &state, None, FlushFor::ExclusiveCall).await?;
-                match self.metadata.sole() {
-                    Some(sole) => self.set_size(cx, object, &state, set, size, &sole).await,
-                    None => Box::pin(self.replace_to_size(cx, object, &state, set, size)).await,
+                if let Some(sole) = self.metadata.sole()
+                    && let Some(change) =
+                        self.set_size(cx, object, &state, set, size, &sole).await?
+                {
+                    return Ok(change);
                 }
+                Box::pin(self.replace_to_size(cx, object, &state, set, size)).await
             }
             None => {
                 let state = self.files.existing(object);
@@ -46,7 +49,8 @@ impl Export {
         }
     }
 
-    /// Growing: content first, then size. Shrinking: size first, then content. For a process that is alone.
+    /// Growing: content first, then size. Shrinking: size first, then content. For a process that is alone;
+    /// `None` where the file has changed meanwhile: it was not alone to the end.
     async fn set_size(
         &self,
         cx: &Context,
@@ -55,12 +59,19 @@ impl Export {
         set: &SetAttributes,
         size: u64,
         sole: &Sole,
-    ) -> Result<Change> {
-        if size > 0 {
-            self.grow_content(cx, object, state, set, size, sole).await?;
-        }
+    ) -> Result<Option<Change>> {
+        let grown = match size {
+            0 => None,
+            _ => self.grow_content(cx, object, state, set, size, sole).await?,
+        };
         let known = state.overlay.lock().take_clean_tail();
-        let done = self.metadata.setattr(cx, object, set).await?;
+        let set = SetAttributes { content: grown, ..set.clone() };
+        let done = match self.metadata.setattr(cx, object, &set).await {
+            Err(refusal) if matches!(refusal.error, metadata::Error::Superseded) => {
+                return Ok(None);
+            }
+            done => done?,
+        };
         let before = done.change.before.as_ref();
         // Where it is not known there may be bytes beyond the end.
         let earlier = before.map_or(u64::MAX, |before| before.size);
@@ -83,10 +94,11 @@ impl Export {
         }
         // Else an earlier call may have recorded this size and died before it cut the content.
         self.discard(cx, done.freed).await;
-        Ok(done.change)
+        Ok(Some(done.change))
     }
 
-    /// Gives a file that SETATTR is going to make longer the bytes for it, where the caller may.
+    /// Gives a file that SETATTR is going to make longer the bytes for it, where the caller may: the content
+    /// that has them. Another server that is alone by then may have cut them off again.
     async fn grow_content(
         &self,
         cx: &Context,
@@ -95,7 +107,7 @@ impl Export {
         set: &SetAttributes,
         size: u64,
         sole: &Sole,
-    ) -> Result<()> {
+    ) -> Result<Option<NewContent>> {
         let file = self.metadata.getattr(cx, object).await?;
         let max_size = self.share.capabilities.max_file_size;
         let allowed = rules::set_attributes(
@@ -110,7 +122,7 @@ impl Export {
             return Err(Failure::of(error, &file));
         }
         if file.file_type != FileType::Regular || size <= file.size {
-            return Ok(());
+            return Ok(None);
         }
         let content = self.cut_tail(cx, &file, state, sole).await?;
         let length = self.content_length(size);
@@ -122,7 +134,8 @@ impl Export {
             .timing
             .timed(Phase::Content, self.content.commit(&cx.call, content.id))
             .await
-            .map_err(|error| Failure::of(error, &file))
+            .map_err(|error| Failure::of(error, &file))?;
+        Ok(Some(NewContent { replaces: content, ctime: file.ctime, id: content.id }))
     }
 
     /// Makes sure that nothing but zeros lies beyond the end that clients see, alone against the file's

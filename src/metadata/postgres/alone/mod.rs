@@ -50,7 +50,7 @@ pub(super) struct Alone {
     queue: RwLock<Option<Arc<Queue<Overlay>>>>,
     task: Mutex<Option<(CancellationToken, JoinHandle<()>)>>,
     /// Shared by calls that rely on it that this process alone changes files: the lease is given up after
-    /// them.
+    /// them. One that is lost is over for them with its generation.
     holds: Arc<tokio::sync::RwLock<()>>,
     /// The last writer's connection, whose lock of its slot shows that this server is there (`load`).
     last: Mutex<Option<Line>>,
@@ -185,6 +185,11 @@ impl Holder for Alone {
         true
     }
 
+    async fn settle(&self) {
+        // None begins from now on: the licence is over.
+        drop(self.holds.write().await);
+    }
+
     async fn end(&self) {
         let task = self.task.lock().take();
         if let Some((stop, task)) = task {
@@ -193,7 +198,5 @@ impl Holder for Alone {
             // A panic there ends the process.
             task.await.ok();
         }
-        // None begins from now on: there is no writer.
-        drop(self.holds.write().await);
     }
 }

@@ -250,6 +250,7 @@ impl Keeper {
     /// Frees the lease. Where that cannot be yet, the next look does it.
     async fn give_up(&mut self, session: &Session) -> Result<(), PostgresError> {
         self.holds = false;
+        let licensed = Instant::now() + self.inner.licence_left().unwrap_or_default();
         self.inner.end_licence();
         self.report(LeaseState::Between, 0);
         if self.active {
@@ -259,8 +260,14 @@ impl Keeper {
                 );
             }
             if let Some(holder) = self.holder.as_ref().and_then(Weak::upgrade) {
+                let ending = async {
+                    // A call whose change waits for the lease, since the writer has lost its connection, would
+                    // never end. After the licence none relies on it any more.
+                    tokio::time::timeout_at(licensed, holder.settle()).await.ok();
+                    holder.end().await;
+                };
                 // A holder that takes long is not to be taken for dead.
-                let ((), renewed) = self.renewing(session, holder.end()).await;
+                let ((), renewed) = self.renewing(session, ending).await;
                 self.active = false;
                 renewed?;
             }

@@ -52,6 +52,10 @@ pub(super) trait Holder: fmt::Debug + Send + Sync + 'static {
     /// does not, the lease is given up.
     async fn begin(&self) -> bool;
 
+    /// Waits for calls that rely on it that this instance is alone. Changes are still decided here: such a
+    /// call may wait for one.
+    async fn settle(&self);
+
     /// No change is decided here any more: what is under way comes to its end, waiting calls go the shared
     /// path, and what was kept is dropped. The lease may be another's as soon as this has returned, and may
     /// be so already.
@@ -187,12 +191,6 @@ impl Lease {
         self.inner.is_licensed()
     }
 
-    /// How many times this instance has had the lease. A slot that was claimed in an earlier generation is
-    /// fenced.
-    pub(super) fn generation(&self) -> u64 {
-        self.inner.generation.load(Ordering::Acquire)
-    }
-
     /// How many instances use the database, this one among them.
     pub(super) fn instances(&self) -> u64 {
         self.inner.others.load(Ordering::Relaxed) + 1
@@ -206,6 +204,12 @@ impl Lease {
     /// Names where it is said how many clients the server has. The first one counts.
     pub(super) fn count_clients(&self, level: Level) {
         let _first = self.inner.clients.set(level);
+    }
+
+    /// How many times this instance has had the lease. A slot that was claimed in an earlier generation is
+    /// fenced.
+    pub(super) fn generation(&self) -> u64 {
+        self.inner.generation.load(Ordering::Acquire)
     }
 
     /// Whose part it is.
@@ -323,9 +327,12 @@ impl Lease {
 }
 
 impl Licence for Lease {
+    fn generation(&self) -> u64 {
+        self.generation()
+    }
+
     fn left(&self) -> Option<Duration> {
-        let end = Duration::from_nanos(self.inner.licence.load(Ordering::Acquire));
-        end.checked_sub(self.inner.clock.now()).filter(|left| !left.is_zero())
+        self.inner.licence_left()
     }
 }
 
@@ -341,6 +348,11 @@ impl Inner {
     fn is_licensed(&self) -> bool {
         let end = self.licence.load(Ordering::Acquire);
         end != 0 && self.clock.now() < Duration::from_nanos(end)
+    }
+
+    fn licence_left(&self) -> Option<Duration> {
+        let end = Duration::from_nanos(self.licence.load(Ordering::Acquire));
+        end.checked_sub(self.clock.now()).filter(|left| !left.is_zero())
     }
 
     fn renewal(&self) -> Renewal {

@@ -61,6 +61,8 @@ impl Holder for Fake {
         begun
     }
 
+    async fn settle(&self) {}
+
     async fn end(&self) {
         self.told.lock().push("ends");
         let passed = self.ends.acquire().await.unwrap();
