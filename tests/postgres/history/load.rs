@@ -22,6 +22,9 @@ const KNOWN: usize = 6;
 /// Reads at once, so that servers answer from memory.
 const BURST: usize = 6;
 
+/// The check of a history takes time by the square of its calls.
+const MOST_CALLS: usize = 1500;
+
 /// The servers that clients may call.
 pub(super) type Servers = Vec<RwLock<Arc<Instance>>>;
 
@@ -444,7 +447,7 @@ fn busy(error: &Error) -> bool {
     matches!(error, Error::Unavailable(_) | Error::Cancelled)
 }
 
-/// Clients that call the servers at random for a time.
+/// Clients that call the servers at random for a time, or until there are [`MOST_CALLS`].
 pub(super) async fn run(
     recorder: &Arc<Recorder>,
     servers: &Arc<Servers>,
@@ -458,7 +461,7 @@ pub(super) async fn run(
         let mut client = Client { recorder: Arc::clone(recorder), random };
         let servers = Arc::clone(servers);
         tokio::spawn(async move {
-            while Instant::now() < end {
+            while Instant::now() < end && client.recorder.state.lock().calls.len() < MOST_CALLS {
                 let server = client.random.random_range(0..servers.len());
                 let server = Arc::clone(&servers[server].read());
                 client.step(&server).await;

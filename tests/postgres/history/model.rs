@@ -155,13 +155,46 @@ impl Cells {
         }
     }
 
+    /// What a step says and does of one cell alone. Steps that do the same to it are equal.
+    fn of_cell(&self, step: &Step, cell: CellId) -> Step {
+        let change = match step {
+            Step::Done(effects) => {
+                let of_it = effects.iter().filter(|(of, _)| *of == cell).copied();
+                return Step::Done(of_it.collect());
+            }
+            Step::Perhaps(change) => *change,
+        };
+        if self.directories.contains(&cell) {
+            // Whichever of its names it is.
+            return Step::Perhaps(Change::Setattr { object: cell, mode: None, size: None });
+        }
+        // Names other than it.
+        let [one, another] = match cell {
+            0 => [1, 2],
+            1 => [0, 2],
+            _ => [0, 1],
+        };
+        let other = |name: CellId, stands_in: CellId| if name == cell { cell } else { stands_in };
+        Step::Perhaps(match change {
+            Change::Remove { name } => Change::Remove { name: other(name, one) },
+            Change::Rename { from, to } if from != to => {
+                Change::Rename { from: other(from, one), to: other(to, another) }
+            }
+            Change::Link { object, name } => Change::Link { object, name: other(name, one) },
+            same @ (Change::Create { .. } | Change::Rename { .. } | Change::Setattr { .. }) => same,
+        })
+    }
+
     /// Checks each cell by itself, then all of them together. Answers with what is wrong.
     pub(super) fn check(&self, history: &[Call<Step>]) -> Result<(), String> {
         for cell in 0..self.start.len() {
             let mut start = vec![Cell::Any; self.start.len()];
             start[cell] = self.start[cell];
-            let concerned: Vec<_> =
-                history.iter().filter(|call| self.concerns(&call.step, cell)).cloned().collect();
+            let concerned: Vec<_> = history
+                .iter()
+                .filter(|call| self.concerns(&call.step, cell))
+                .map(|call| Call { step: self.of_cell(&call.step, cell), ..call.clone() })
+                .collect();
             self.told(&concerned, check(self, start, &concerned), &format!("cell {cell}"))?;
         }
         let all = check(self, self.start.clone(), history);

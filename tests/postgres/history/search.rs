@@ -8,10 +8,10 @@ use std::hash::{BuildHasher as _, Hash, RandomState};
 /// What calls do to a state.
 pub(super) trait Model {
     type State: Clone + Eq + Hash;
-    type Step;
+    /// Steps that are equal do the same to every state.
+    type Step: PartialEq;
 
-    /// The states that the step may lead to; none where its reply would be wrong, or where a step of unknown
-    /// outcome would change nothing.
+    /// The states that the step may lead to; none where its reply would be wrong.
     fn next(&self, state: &Self::State, step: &Self::Step) -> Vec<Self::State>;
 }
 
@@ -127,16 +127,26 @@ impl<M: Model> Search<'_, M> {
         candidates.retain(|&call| self.history[call].called < until);
         candidates.sort_by_key(|&call| self.history[call].returned);
         let pending = self.pending.iter().filter(|call| !done.pending.contains(call));
-        candidates.extend(pending.filter(|&&call| self.history[call].called < until));
+        let first = candidates.len();
+        for &call in pending.filter(|&&call| self.history[call].called < until) {
+            // Of equal ones the first that was called stands for all: it may stand wherever another may.
+            let is_equal = |other: &usize| self.history[*other].step == self.history[call].step;
+            if !candidates[first..].iter().any(is_equal) {
+                candidates.push(call);
+            }
+        }
         let mut choices = Vec::new();
         for &call in &candidates {
             let states = self.model.next(state, &self.history[call].step);
             let changes_nothing = states.len() == 1 && states[0] == *state;
-            if changes_nothing && self.history[call].returned.is_some() {
+            let has_returned = self.history[call].returned.is_some();
+            if changes_nothing && has_returned {
                 // Wherever else it stood in an order, it may stand here.
                 return (candidates, states.into_iter().map(|state| (call, state)).collect());
             }
-            choices.extend(states.into_iter().map(|state| (call, state)));
+            // One of unknown outcome that would change nothing may be left out.
+            let steps = states.into_iter().filter(|next| has_returned || next != state);
+            choices.extend(steps.map(|state| (call, state)));
         }
         (candidates, choices)
     }
