@@ -284,6 +284,7 @@ impl Client {
         let change = Change::Create { name: place.cell };
         let told = match server.call(call).await {
             None => Told::Perhaps(change),
+            Some(Ok(created)) if was_lost(&created.directory) => Told::Perhaps(change),
             Some(Ok(created)) => {
                 let object = recorder.cell(created.object.id);
                 let leads = Cell::Leads(object);
@@ -320,6 +321,7 @@ impl Client {
         let change = Change::Remove { name: place.cell };
         let told = match server.call(call).await {
             None => Told::Perhaps(change),
+            Some(Ok(removed)) if was_lost(&removed.directory) => Told::Perhaps(change),
             Some(Ok(removed)) => {
                 let object = &removed.object.attributes;
                 let from = Some(Cell::Leads(recorder.cell(object.id)));
@@ -424,6 +426,7 @@ impl Client {
             |store: Arc<dyn Namespace>| async move { store.setattr(&cx, object, &set).await };
         let told = match server.call(call).await {
             None => Told::Perhaps(change),
+            Some(Ok(done)) if was_lost(&done.change) => Told::Perhaps(change),
             Some(Ok(done)) => {
                 if let (Some(before), Some(guard)) = (&done.change.before, guard) {
                     assert_eq!(before.ctime, guard, "the guard is kept");
@@ -445,6 +448,11 @@ impl Client {
 /// A read that could not be answered now.
 fn busy(error: &Error) -> bool {
     matches!(error, Error::Unavailable(_) | Error::Cancelled)
+}
+
+/// Whether the answer of a change was lost and is made of what is there by then, perhaps after other changes.
+fn was_lost(change: &Changed) -> bool {
+    change.before.is_none()
 }
 
 /// Clients that call the servers at random for a time, or until there are [`MOST_CALLS`].
