@@ -45,6 +45,27 @@ async fn an_extension_by_setattr_zeroes_it() {
     assert_eq!(read(&fixture.one, &file).await, b"abc\0\0\0\0\0");
 }
 
+/// A server that stood still was taken for dead meanwhile, and another one cut off what it had added.
+#[tokio::test]
+async fn an_extension_by_setattr_that_another_server_has_cut_off_is_made_again() {
+    let fixture = Fixture::new().await;
+    let file = with_old_tail(&fixture).await;
+    fixture.content.hold_commits.store(true, Ordering::SeqCst);
+    let (server, grown) = (Arc::clone(&fixture.one), file.clone());
+    let growing = tokio::spawn(async move { set_size(&server, &grown, 100).await });
+    let commits = fixture.content.commits.load(Ordering::SeqCst);
+    while fixture.content.commits.load(Ordering::SeqCst) == commits {
+        tokio::task::yield_now().await;
+    }
+    unstable(&fixture.two, &file, 6, b"xyz").await;
+    fixture.content.hold_commits.store(false, Ordering::SeqCst);
+    fixture.content.gate.add_permits(1);
+    growing.await.unwrap();
+    let found = read(&fixture.one, &file).await;
+    assert_eq!((&found[..6], found.len()), (&b"abc\0\0\0"[..], 100));
+    assert_eq!(found[9..], [0; 91]);
+}
+
 /// The first call recorded the size and died with the server before it cut the content; the client repeats
 /// it.
 #[tokio::test]

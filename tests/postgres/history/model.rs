@@ -190,12 +190,11 @@ impl Cells {
         for cell in 0..self.start.len() {
             let mut start = vec![Cell::Any; self.start.len()];
             start[cell] = self.start[cell];
-            let concerned: Vec<_> = history
-                .iter()
-                .filter(|call| self.concerns(&call.step, cell))
-                .map(|call| Call { step: self.of_cell(&call.step, cell), ..call.clone() })
-                .collect();
-            self.told(&concerned, check(self, start, &concerned), &format!("cell {cell}"))?;
+            let concerned: Vec<_> =
+                history.iter().filter(|call| self.concerns(&call.step, cell)).cloned().collect();
+            let mut of_it = concerned.clone();
+            of_it.iter_mut().for_each(|call| call.step = self.of_cell(&call.step, cell));
+            self.told(&concerned, check(self, start, &of_it), &format!("cell {cell}"))?;
         }
         let all = check(self, self.start.clone(), history);
         if matches!(all, Verdict::Undecided) {
