@@ -8,7 +8,9 @@
 //! **Commits.** Between [`Cache::begin`] and [`Cache::end`] of a commit the cache answers as before it, at
 //! `end` as after it, all keys at once; callers of the commit are answered behind `end`. A statement may see
 //! the commit earlier, so a reading waits in [`Cache::settle`] for the commits under way that touch an object
-//! of its result: no client sees a change and then the state before it.
+//! of its result: no client sees a change and then the state before it. A statement of another server does
+//! not wait for them: it is answered after [`HIDDEN`], and a cache that is [`Cache::beside_others`] answers as
+//! before a commit for no longer than that.
 //!
 //! **Readings.** A reading that began before a commit may come back after it with the state before. So each
 //! key has an epoch: the number of the last begin or end of a commit that touches it, and the commits under
@@ -21,6 +23,7 @@ pub(super) mod two_generations;
 
 use std::collections::HashSet;
 use std::hash::{BuildHasher as _, Hash, RandomState};
+use std::time::Duration;
 
 use parking_lot::RwLock;
 use tokio::sync::Notify;
@@ -30,7 +33,7 @@ use self::two_generations::TwoGenerationMap;
 use super::single_writer::Edge;
 use super::{DirectoryEntry, Error, Link, Lookup, Page, Share};
 use crate::counters::{HitRate, Measured, Readings};
-use crate::types::{Attributes, Context, Cookie, Name, ObjectId, SymlinkTarget};
+use crate::types::{Attributes, Context, Cookie, Name, ObjectId, SymlinkTarget, since_boot};
 
 /// The most objects, and the most entries: about 40 MB in all where names are long. As many again for those
 /// that listings brought along.
@@ -40,6 +43,9 @@ const LONGEST_TARGET: usize = 255;
 const EPOCHS: usize = 1 << 12;
 /// The most entries of a page that are kept before other callers get a turn.
 const KEPT_AT_ONCE: usize = 128;
+
+/// How long a cache beside other servers answers as before a commit that is under way.
+pub(super) const HIDDEN: Duration = Duration::from_millis(50);
 
 /// An entry's key.
 type EntryKey = (ObjectId, Name);
@@ -110,6 +116,8 @@ impl Begun {
 #[derive(Debug)]
 struct UnderWay {
     number: u64,
+    /// When it began.
+    began: Duration,
     objects: HashSet<ObjectId, IdHash>,
 }
 
@@ -139,6 +147,8 @@ struct State {
     /// The last number.
     moves: u64,
     under_way: Vec<UnderWay>,
+    /// Whether other servers may read the store.
+    is_beside_others: bool,
 }
 
 #[derive(Debug)]
@@ -165,6 +175,7 @@ impl Default for Cache {
             whole: Epoch::default(),
             moves: 0,
             under_way: Vec::new(),
+            is_beside_others: false,
         };
         let (state, hasher) = (RwLock::new(state), foldhash::fast::RandomState::default());
         Self { state, hasher, ended: Notify::new(), hits: HitRate::default() }
@@ -184,6 +195,13 @@ impl Measured for Cache {
 }
 
 impl Cache {
+    /// One of a store that other servers may read meanwhile.
+    pub(super) fn beside_others() -> Self {
+        let cache = Self::default();
+        cache.state.write().is_beside_others = true;
+        cache
+    }
+
     /// When a reading begins whose result is to be kept.
     pub(super) fn since(&self) -> Since {
         Since(self.state.read().moves)
@@ -347,7 +365,8 @@ impl Cache {
         for slot in self.slots(&touched) {
             state.epochs[slot].begin(number);
         }
-        state.under_way.push(UnderWay { number, objects });
+        let began = if state.is_beside_others { since_boot() } else { Duration::ZERO };
+        state.under_way.push(UnderWay { number, began, objects });
         Begun { number, touched }
     }
 
@@ -461,7 +480,18 @@ impl State {
     }
 
     fn of_share(&self, share: &Share, id: &ObjectId) -> Option<&Attributes> {
-        self.object(id).filter(|object| object.fsid == share.fsid)
+        self.object(id).filter(|object| object.fsid == share.fsid && !self.is_shown_elsewhere(id))
+    }
+
+    /// Whether a commit under way that changes the object may be seen by clients of other servers.
+    fn is_shown_elsewhere(&self, id: &ObjectId) -> bool {
+        // They are in the order of their begins.
+        let Some(first) = self.under_way.first().filter(|_| self.is_beside_others) else {
+            return false;
+        };
+        let limit = since_boot().saturating_sub(HIDDEN);
+        first.began <= limit
+            && self.under_way.iter().any(|it| it.began <= limit && it.objects.contains(id))
     }
 
     /// The keys of a commit as they are after it.

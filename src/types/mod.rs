@@ -25,7 +25,7 @@ mod time;
 mod timing;
 mod vital;
 
-pub use self::time::{Timestamp, utc_now};
+pub use self::time::{Timestamp, since_boot, utc_now};
 pub use atomic_duration::AtomicDuration;
 pub use attributes::{Attributes, ContentRef, DeviceNumbers, FileType};
 pub use call::{Call, Caller, Context};

@@ -1,6 +1,8 @@
 //! Times as the stores keep them: signed nanoseconds since 1970.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use rustix::time::{ClockId, clock_gettime};
 
 /// The clock's time as RFC 3339 writes it, in UTC.
 #[must_use]
@@ -61,4 +63,13 @@ impl Timestamp {
     pub fn after(self, previous: Self) -> Self {
         self.max(Self(previous.0.saturating_add(1)))
     }
+}
+
+/// The time since this machine's start, suspends included: [`std::time::Instant`] stands still while a machine
+/// sleeps. Says how long ago something was, and nothing else.
+#[must_use]
+pub fn since_boot() -> Duration {
+    let now = clock_gettime(ClockId::Boottime);
+    let seconds = Duration::from_secs(u64::try_from(now.tv_sec).unwrap_or(0));
+    seconds + Duration::from_nanos(u64::try_from(now.tv_nsec).unwrap_or(0))
 }

@@ -12,11 +12,11 @@ use trunkfs::metadata::postgres::{Cache, LeaseTimes, PostgresStore, Settings};
 use trunkfs::metadata::{
     CreateHow, Error, Invariants as _, MetadataStore as _, Namespace as _, Share,
 };
-use trunkfs::types::{Cookie, ObjectId};
+use trunkfs::types::{Cookie, ObjectId, SymlinkTarget};
 
 use crate::database::{TestDatabase, connect};
 use crate::proxy::Proxy;
-use crate::support::{CALL_LIMIT, Fixture, context, mode, name, until};
+use crate::support::{CALL_LIMIT, Fixture, context, mode, name, share_spec, until};
 
 /// A store that takes the lease as soon as nobody else is there.
 pub(crate) fn settings(settings: Settings) -> Settings {
@@ -71,6 +71,41 @@ async fn calls_that_arrive_together_are_written_together() {
     let sent = batches(&fixture).await - before;
     assert!((1..=16).contains(&sent), "{sent} batches");
     fixture.sound().await;
+}
+
+/// A server that is alone may answer for a moment as before a commit that a statement of another one has seen.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_server_reads_beside_one_that_is_alone_is_shown_after_a_while() {
+    const WHILE: Duration = Duration::from_millis(50);
+    let database = TestDatabase::create().await;
+    let settings = settings(database.settings());
+    // It does not look whether others have come.
+    let lease = LeaseTimes { ttl: CALL_LIMIT, watch: CALL_LIMIT, ..settings.lease };
+    let settings = Settings { lease, ..settings };
+    let fixture = Fixture::on(settings.clone(), database).await;
+    until_alone(&fixture.store).await;
+    let (cx, root, how) = (fixture.cx(), fixture.root(), CreateHow::Guarded(mode(0o644)));
+    let (file, link) = (name("file"), name("link"));
+    fixture.store.create(&cx, root, &file, &how).await.unwrap();
+    let target = SymlinkTarget::parse(b"file").unwrap();
+    let made = fixture.store.symlink(&cx, root, &link, &target, &mode(0o777)).await.unwrap();
+    let other = PostgresStore::connect(settings).await.unwrap();
+    other.open_share(&share_spec()).await.unwrap();
+    for call in 0..6 {
+        let began = Instant::now();
+        match call {
+            0 => drop(other.getattr(&cx, root).await.unwrap()),
+            1 => drop(other.lookup(&cx, root, &file).await.unwrap()),
+            2 => drop(other.lookup_parent(&cx, root).await.unwrap()),
+            3 => drop(other.readlink(&cx, made.object.id).await.unwrap()),
+            4 => drop(other.readdir(&cx, root, Cookie(0), 10, true).await.unwrap()),
+            _ => drop(other.create(&cx, root, &file, &how).await.unwrap_err()),
+        }
+        assert!(began.elapsed() >= WHILE, "call {call}: {:?}", began.elapsed());
+    }
+    assert!(fixture.store.is_alone());
+    fixture.store.close().await;
+    other.close().await;
 }
 
 /// Calls that rely on it that this process is alone wait for changes of their own.

@@ -19,7 +19,9 @@ use trunkfs::vfs::{
 };
 
 use crate::database::TestDatabase;
-use crate::spread::{Client, caller, calls_at_once, many_clients, new_file, one_client, read, set_size};
+use crate::spread::{
+    Client, caller, calls_at_once, many_clients, new_file, one_client, read, set_size,
+};
 use crate::support::CALL_LIMIT;
 
 /// Servers of one share.

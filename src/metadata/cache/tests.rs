@@ -60,6 +60,21 @@ fn changed(
 const FAILED: Option<Iter<'static, Attributes>> = None;
 
 #[test]
+fn beside_others_a_commit_is_hidden_for_a_while_only() {
+    let (_, share, directory, child) = scene();
+    for (cache, hides) in [(Cache::default(), true), (Cache::beside_others(), false)] {
+        [&directory, &child].into_iter().for_each(|it| cache.keep_object(cache.since(), it));
+        let begun = cache.begin(touched(&[&directory], &[]));
+        assert!(hides || cache.state.read().under_way[0].began > Duration::ZERO);
+        std::thread::sleep(HIDDEN);
+        assert_eq!(cache.object(&share, directory.id).is_ok(), hides);
+        assert_eq!(cache.object(&share, child.id).unwrap(), child);
+        cache.end(&begun, Some([&directory].into_iter()));
+        assert_eq!(cache.object(&share, directory.id).unwrap(), directory);
+    }
+}
+
+#[test]
 fn what_was_read_is_found_in_its_share_alone() {
     let (cache, share, directory, child) = scene();
     let since = cache.object(&share, child.id).unwrap_err();

@@ -94,6 +94,7 @@ impl PostgresStore {
     ) -> Answer<T> {
         if attempt.unflushed {
             self.read_for(cx, &mut attempt, FLUSH_SEEN, arguments![]).await?;
+            self.shown(cx).await?;
         }
         answer
     }

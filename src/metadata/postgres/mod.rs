@@ -72,10 +72,11 @@ pub use self::migrations::PostgresSchema;
 use self::pool::Pool;
 use self::read_index::ReadIndex;
 use self::readers::Readers;
+use self::retry::within;
 pub use self::settings::{Cache, LeaseTimes, Presence, Settings};
 use self::usage::Usages;
 use super::batch::Queue;
-use super::cache::Cache as Memory;
+use super::cache::{Cache as Memory, HIDDEN};
 use super::decide::{New, RemoveKind};
 use super::known_shares::KnownShares;
 use super::{
@@ -229,6 +230,15 @@ impl PostgresStore {
         is_held_here && self.alone.has_writer(cx).await
     }
 
+    /// Waits until what a statement has read may be shown. A server that is alone may not know yet that its commit
+    /// has taken place, and answer as before it: for no longer than [`HIDDEN`].
+    async fn shown(&self, cx: &Context) -> Result<(), Error> {
+        if self.settings.presence == Presence::Tool || self.lease.is_free() {
+            return Ok(());
+        }
+        within(&cx.call, tokio::time::sleep(HIDDEN)).await
+    }
+
     /// The cache, while this process is alone with the database.
     fn cache(&self) -> Option<&Memory> {
         self.alone.is_writing().then_some(&self.alone.cache)
@@ -302,6 +312,7 @@ impl Namespace for PostgresStore {
             Err(gap) => gap,
         };
         let read = Box::pin(read::getattr(self, cx, object)).await?;
+        self.shown(cx).await?;
         Ok(gap.keep(read, 1, Memory::keep_object))
     }
 
@@ -312,12 +323,15 @@ impl Namespace for PostgresStore {
             Err(gap) => gap,
         };
         let read = Box::pin(read::lookup(self, cx, directory, name)).await?;
+        self.shown(cx).await?;
         let name = name.clone();
         Ok(gap.keep(read, 3, move |cache, since, found| cache.keep_lookup(since, &name, found)))
     }
 
     async fn lookup_parent(&self, cx: &Context, directory: ObjectId) -> Answer<Lookup> {
-        read::lookup_parent(self, cx, directory).await
+        let found = read::lookup_parent(self, cx, directory).await?;
+        self.shown(cx).await?;
+        Ok(found)
     }
 
     async fn readlink(&self, cx: &Context, link: ObjectId) -> Answer<Link> {
@@ -326,7 +340,9 @@ impl Namespace for PostgresStore {
             Ok(known) => return Ok(known),
             Err(gap) => gap,
         };
-        Ok(gap.keep(Box::pin(read::readlink(self, cx, link)).await?, 2, Memory::keep_link))
+        let read = Box::pin(read::readlink(self, cx, link)).await?;
+        self.shown(cx).await?;
+        Ok(gap.keep(read, 2, Memory::keep_link))
     }
 
     async fn readdir(
@@ -345,6 +361,7 @@ impl Namespace for PostgresStore {
             Err(gap) => gap,
         };
         let read = read::readdir(self, cx, directory, after, max_entries, with_attributes).await?;
+        self.shown(cx).await?;
         let weight = 2 * read.value.entries.len() + 1;
         Ok(gap.keep(read, weight, move |cache, since, page| cache.keep_page(since, after, page)))
     }

@@ -72,7 +72,7 @@ impl Alone {
             shares,
             instance: lease.instance(),
             lease,
-            cache: Arc::default(),
+            cache: Arc::new(Cache::beside_others()),
             batches: Arc::new(Histogram::of_batches()),
             queue: RwLock::default(),
             task: Mutex::default(),

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use rustix::time::{ClockId, clock_gettime};
+use crate::types::since_boot;
 
 /// A clock that never goes back. Its times say how long ago something was, and nothing else.
 #[derive(Clone, Debug)]
 pub(super) enum Clock {
-    /// The machine's time since its start, suspends included: [`std::time::Instant`] stands still while a
-    /// machine sleeps, and a licence that stood still with it would outlive the lease.
+    /// The machine's time since its start, suspends included: a licence that stood still while a machine sleeps
+    /// would outlive the lease.
     Machine,
     /// A test's.
     #[cfg(test)]
@@ -18,11 +18,7 @@ pub(super) enum Clock {
 impl Clock {
     pub(super) fn now(&self) -> Duration {
         match self {
-            Self::Machine => {
-                let now = clock_gettime(ClockId::Boottime);
-                let seconds = Duration::from_secs(u64::try_from(now.tv_sec).unwrap_or(0));
-                seconds + Duration::from_nanos(u64::try_from(now.tv_nsec).unwrap_or(0))
-            }
+            Self::Machine => since_boot(),
             #[cfg(test)]
             Self::Scripted(now) => *now.lock(),
         }

@@ -31,6 +31,9 @@ pub(super) struct Keeper {
     /// When another instance was last seen to live, or a call wanted the lease to be free.
     company: Option<Instant>,
     next_renewal: Instant,
+    /// When the last renewal of this instance's row was sent, by the clock of the licence. No other instance takes
+    /// the lease within a TTL from then.
+    renewed: Duration,
     /// The lease is this instance's, and is to stay so.
     holds: bool,
     /// The lease may be this instance's, and is to be given up.
@@ -51,6 +54,7 @@ impl Keeper {
             holder,
             company: None,
             next_renewal: Instant::now(),
+            renewed: Duration::ZERO,
             holds: false,
             gives_up: false,
             active: false,
@@ -122,10 +126,13 @@ impl Keeper {
         self.inner.others.store(others, Ordering::Relaxed);
         if renews {
             self.next_renewal = began + self.inner.times.ttl / 3;
+            self.renewed = sent;
             if self.holds && self.is_own(&seen) {
                 self.inner.extend_licence(sent);
             }
         }
+        let others = seen.holder.is_some_and(|holder| holder != self.inner.instance);
+        self.inner.note_others(!seen.registered || others, self.renewed);
         Ok(seen)
     }
 
@@ -148,6 +155,7 @@ impl Keeper {
             self.gives_up = false;
         }
         if !seen.registered {
+            self.renewed = self.inner.clock.now();
             session.register(self.inner.address.as_deref()).await?;
             self.next_renewal = Instant::now() + ttl / 3;
             return Ok(Duration::ZERO);
@@ -224,13 +232,11 @@ impl Keeper {
         // Slots of before are fenced from now on, or soon.
         self.inner.generation.fetch_add(1, Ordering::AcqRel);
         self.report(LeaseState::Between, 0);
-        let sent = self.inner.clock.now();
-        if !self.is_own(&session.look(Some(self.inner.renewal())).await?) {
+        let seen = self.look(session, true).await?;
+        if !self.is_own(&seen) {
             self.holds = false;
             return Ok(());
         }
-        self.next_renewal = Instant::now() + self.inner.times.ttl / 3;
-        self.inner.extend_licence(sent);
         self.active = true;
         let (begun, renewed) = self.renewing(session, holder.begin()).await;
         self.active = begun;
@@ -332,6 +338,10 @@ impl Keeper {
     async fn lost(&mut self, request: u64, failure: PostgresError) {
         self.drop_lease().await;
         tracing::debug!(?failure, "the lease is not kept");
+        if matches!(failure, PostgresError::ReadOnly(_)) {
+            // No other instance changes anything.
+            self.inner.note_others(false, self.inner.clock.now());
+        }
         let source: Source = match failure {
             PostgresError::Refused(error) => Box::new(error),
             PostgresError::Transient(source)

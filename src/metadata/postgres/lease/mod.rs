@@ -117,6 +117,8 @@ struct Inner {
     others: AtomicU64,
     /// Until when the holder may answer from its memory, in nanoseconds of the clock. 0: not at all.
     licence: AtomicU64,
+    /// Until when no other instance holds the lease, in nanoseconds of the clock. 0: one may.
+    free: AtomicU64,
     /// How many times the lease was taken.
     generation: AtomicU64,
     /// How many calls have asked where the instance stands.
@@ -161,6 +163,7 @@ impl Lease {
             clients: OnceLock::new(),
             others: AtomicU64::new(0),
             licence: AtomicU64::new(0),
+            free: AtomicU64::new(0),
             generation: AtomicU64::new(0),
             requests: AtomicU64::new(0),
             evicted: AtomicBool::new(false),
@@ -204,6 +207,13 @@ impl Lease {
     /// Names where it is said how many clients the server has. The first one counts.
     pub(super) fn count_clients(&self, level: Level) {
         let _first = self.inner.clients.set(level);
+    }
+
+    /// Whether no other instance holds the lease. To be asked after a statement: one that holds it answers from its
+    /// memory, which a statement may be ahead of.
+    pub(super) fn is_free(&self) -> bool {
+        let end = self.inner.free.load(Ordering::Acquire);
+        end != 0 && self.inner.clock.now() < Duration::from_nanos(end)
     }
 
     /// How many times this instance has had the lease. A slot that was claimed in an earlier generation is
@@ -363,8 +373,18 @@ impl Inner {
 
     /// A renewal that was sent at this time has succeeded: no other takes the lease within a TTL from then.
     fn extend_licence(&self, sent: Duration) {
+        self.licence.store(self.end_of(sent), Ordering::Release);
+    }
+
+    /// Another instance may hold the lease, or none takes it within a TTL from the renewal.
+    fn note_others(&self, may_hold: bool, renewed: Duration) {
+        let end = if may_hold { 0 } else { self.end_of(renewed) };
+        self.free.store(end, Ordering::Release);
+    }
+
+    fn end_of(&self, sent: Duration) -> u64 {
         let end = sent + self.times.ttl.saturating_sub(self.times.margin);
-        self.licence.store(u64::try_from(end.as_nanos()).unwrap_or(0), Ordering::Release);
+        u64::try_from(end.as_nanos()).unwrap_or(0)
     }
 
     fn end_licence(&self) {
