@@ -34,6 +34,8 @@ pub(super) struct Keeper {
     /// When the last renewal of this instance's row was sent, by the clock of the licence. No other instance takes
     /// the lease within a TTL from then.
     renewed: Duration,
+    /// When the last licence would have ended by itself: no call relies on it any more.
+    licensed: Instant,
     /// The lease is this instance's, and is to stay so.
     holds: bool,
     /// The lease may be this instance's, and is to be given up.
@@ -55,6 +57,7 @@ impl Keeper {
             company: None,
             next_renewal: Instant::now(),
             renewed: Duration::ZERO,
+            licensed: Instant::now(),
             holds: false,
             gives_up: false,
             active: false,
@@ -129,6 +132,7 @@ impl Keeper {
             self.renewed = sent;
             if self.holds && self.is_own(&seen) {
                 self.inner.extend_licence(sent);
+                self.licensed = began + self.inner.times.ttl;
             }
         }
         let others = seen.holder.is_some_and(|holder| holder != self.inner.instance);
@@ -256,28 +260,27 @@ impl Keeper {
     /// Frees the lease. Where that cannot be yet, the next look does it.
     async fn give_up(&mut self, session: &Session) -> Result<(), PostgresError> {
         self.holds = false;
-        let licensed = Instant::now() + self.inner.licence_left().unwrap_or_default();
         self.inner.end_licence();
         self.report(LeaseState::Between, 0);
-        if self.active {
-            if !self.inner.leaving.load(Ordering::Acquire) {
-                tracing::info!(
-                    "others use the database too: changes go through it, and reads ask it what has changed"
-                );
-            }
-            if let Some(holder) = self.holder.as_ref().and_then(Weak::upgrade) {
-                let ending = async {
-                    // A call whose change waits for the lease, since the writer has lost its connection, would
-                    // never end. After the licence none relies on it any more.
-                    tokio::time::timeout_at(licensed, holder.settle()).await.ok();
+        if self.active && !self.inner.leaving.load(Ordering::Acquire) {
+            tracing::info!(
+                "others use the database too: changes go through it, and reads ask it what has changed"
+            );
+        }
+        let active = std::mem::take(&mut self.active);
+        if let Some(holder) = self.holder.as_ref().and_then(Weak::upgrade) {
+            let licensed = self.licensed;
+            let ending = async {
+                // Also where a connection was lost meanwhile, and with it the holder: such a call goes on. One
+                // whose change waits for the lease, since there is no writer, would never end.
+                tokio::time::timeout_at(licensed, holder.settle()).await.ok();
+                if active {
                     holder.end().await;
-                };
-                // A holder that takes long is not to be taken for dead.
-                let ((), renewed) = self.renewing(session, ending).await;
-                self.active = false;
-                renewed?;
-            }
-            self.active = false;
+                }
+            };
+            // A holder that takes long is not to be taken for dead.
+            let ((), renewed) = self.renewing(session, ending).await;
+            renewed?;
         }
         if session.end(self.inner.instance, None).await? {
             self.gives_up = false;

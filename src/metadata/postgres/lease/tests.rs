@@ -31,6 +31,9 @@ const TIMES: LeaseTimes = LeaseTimes {
     watch: Duration::from_millis(100),
     quiet: Duration::ZERO,
 };
+/// Ends the connections of all leases.
+const CUT: &str = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+    WHERE datname = current_database() AND query LIKE '%FROM lease l%' AND pid <> pg_backend_pid()";
 const CLAIM: &str = "SELECT slot, epoch FROM claim_slot($1)";
 
 /// A holder that claims its slot, and notes what it was told.
@@ -43,6 +46,8 @@ struct Fake {
     slot: tokio::sync::Mutex<Option<(Client, i32, i64)>>,
     /// Passed by each end.
     ends: Semaphore,
+    /// Passed before an end by what waits for calls.
+    calls: Semaphore,
     /// How many files there were at the last end.
     files: Mutex<i64>,
 }
@@ -61,7 +66,9 @@ impl Holder for Fake {
         begun
     }
 
-    async fn settle(&self) {}
+    async fn settle(&self) {
+        drop(self.calls.acquire().await.unwrap());
+    }
 
     async fn end(&self) {
         self.told.lock().push("ends");
@@ -96,6 +103,7 @@ impl Instance {
             told: Mutex::default(),
             slot: tokio::sync::Mutex::default(),
             ends: Semaphore::new(1),
+            calls: Semaphore::new(1),
             files: Mutex::default(),
         });
         let held: Arc<dyn Holder> = holder.clone();
@@ -321,14 +329,38 @@ async fn a_connection_that_ends_ends_the_licence_until_the_next_one_renews_it() 
     let (_database, settings) = scene().await;
     let alone = Instance::alone(&settings).await;
     let client = connect(&settings).await;
-    let cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-                WHERE datname = current_database() AND query LIKE '%FROM lease l%' AND pid <> pg_backend_pid()";
-    assert_eq!(client.query(cut, &[]).await.unwrap().len(), 1);
+    assert_eq!(client.query(CUT, &[]).await.unwrap().len(), 1);
     until("begins again", || alone.told() == ["begin", "ends", "ended", "begin"]).await;
     alone.is_alone().await;
     assert!(alone.lease.is_licensed());
     assert_eq!(alone.lease.generation(), 2);
     alone.lease.leave().await;
+}
+
+/// A call that cuts content where it is goes on when the connection ends. The lease is not free before.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs PostgreSQL: tests/run.sh --lib lease::"]
+async fn a_lease_that_was_lost_for_a_moment_is_given_up_after_calls_of_before() {
+    let (_database, settings) = scene().await;
+    let lasting = Settings { lease: LeaseTimes { ttl: PATIENCE, ..TIMES }, ..settings.clone() };
+    let alone = Instance::alone(&lasting).await;
+    let call = alone.holder.calls.acquire().await.unwrap();
+    let hindrance = alone.holder.ends.acquire().await.unwrap();
+    let client = connect(&settings).await;
+    assert_eq!(client.query(CUT, &[]).await.unwrap().len(), 1);
+    until("it ends", || alone.told() == ["begin", "ends"]).await;
+    let other = Instance::new(&lasting);
+    other.lease.announce().await;
+    let lease = Arc::clone(&other.lease);
+    let entered = tokio::spawn(async move { lease.enter().await });
+    drop(hindrance);
+    until("it has ended", || alone.told() == ["begin", "ends", "ended"]).await;
+    sleep(Duration::from_millis(800)).await;
+    assert!(!entered.is_finished(), "others change files beside the call");
+    drop(call);
+    assert_eq!(entered.await.unwrap().unwrap(), Mode::Shared);
+    alone.lease.leave().await;
+    other.lease.leave().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
