@@ -8,6 +8,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit
 program=$(realpath "${1:?the program, a release build}") seconds=${2:-3}
 # shellcheck source=tests/lib/postgres.sh
 source tests/lib/postgres.sh
+ulimit -n "$(ulimit -H -n)" # a thousand connections, of servers and generators
 work=$(mktemp -d "${TMPDIR:-/tmp}/trunkfs-sizing.XXXXXX")
 chmod 755 "$work"
 servers=()
@@ -53,24 +54,15 @@ YAML
     exit 1
 }
 
-# Connections of one load generator: that many may be open before they have used a handle.
-most=60
-
 measure() { # measure SERVERS CONNECTIONS DEPTH WORKLOAD: a row
-    local number left part pids=()
-    rm -f "$work"/*.json
+    local number pids=()
     for number in $(seq "$1"); do
-        left=$((($2 + $1 - 1) / $1))
-        while ((left > 0)); do
-            part=$((left > most ? most : left)) left=$((left - part))
-            "$program" bench "nfs://127.0.0.1:$((13000 + number))/export" --workload "$4" --connections "$part" --depth "$3" \
-                --threads 1 --files 5 --time "${seconds}s" --json >"$work/$number-$left.json" 2>>"$work/errors" </dev/null &
-            pids+=($!)
-            if (($2 > most)); then sleep 0.1; fi
-        done
+        "$program" bench "nfs://127.0.0.1:$((13000 + number))/export" --workload "$4" --connections "$((($2 + $1 - 1) / $1))" --depth "$3" \
+            --threads 1 --files 5 --time "${seconds}s" --json >"$work/$number.json" </dev/null &
+        pids+=($!)
     done
     wait "${pids[@]}"
-    python3 - "$@" "$work"/*-*.json <<'PYTHON'
+    python3 - "$@" "$work"/*.json <<'PYTHON'
 import json, sys
 servers, connections, depth, workload, *files = sys.argv[1:]
 found = [json.load(open(file))["workloads"][0] for file in files]

@@ -129,7 +129,10 @@ impl Session {
     /// Makes up for connections that were lost.
     pub(super) async fn connect(&mut self) -> Result<(), Error> {
         while self.links.len() < self.settings.connections {
-            self.links.push(Link::connect(self.addresses.nfs, &self.caller).await?);
+            let mut link = Link::connect(self.addresses.nfs, &self.caller).await?;
+            // A server may end connections that have not used a handle yet, for newer ones.
+            largest(&mut link, &self.root).await?;
+            self.links.push(link);
         }
         Ok(())
     }

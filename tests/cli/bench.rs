@@ -64,6 +64,18 @@ async fn is_empty(address: SocketAddr) -> bool {
     tree(&mut Connection::open(address).await).await.len() == 1
 }
 
+/// A server ends connections on which no handle was used, where there are more than 64.
+#[tokio::test]
+async fn a_hundred_connections_stay_open() {
+    let (_folder, server) = serving(MEMORY).await;
+    let folder = tempfile::tempdir().unwrap();
+    let url = format!("nfs://{}/e", server.address);
+    let load = ["--connections", "100", "--depth", "1", "--time", "60ms", "--warm-up", "10ms"];
+    let arguments = [&["bench", &url, "--workload", "null,getattr"][..], &load].concat();
+    let done = run(trunkfs(folder.path(), &arguments)).await;
+    assert_eq!(done.status, Some(0), "{done:?}");
+}
+
 async fn every_workload_runs_on(metadata: &str) {
     let (_folder, server) = serving(metadata).await;
     let done = bench(server.address, &["--json"]).await;
