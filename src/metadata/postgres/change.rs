@@ -120,6 +120,15 @@ impl PostgresStore {
                 }
             }
             (attempt.unflushed, is_read) = (false, true);
+            if !matches!(step, Ok(Step::Operation(..))) {
+                // The directory is shown with what others of the batch have changed, and what lies in it was not
+                // locked: together they may never have been there.
+                step = match self.merged(cx, share, *object, name.as_ref()).await {
+                    Ok(read) => decide(read?.value, share),
+                    Err(error) => return Some(Err(error.into())),
+                };
+                attempt.unflushed = true;
+            }
         }
         None
     }
