@@ -9,7 +9,7 @@
 //! `end` as after it, all keys at once; callers of the commit are answered behind `end`. A statement may see
 //! the commit earlier, so a reading waits in [`Cache::settle`] for the commits under way that touch an object
 //! of its result: no client sees a change and then the state before it. A statement of another server does
-//! not wait for them: it is answered after [`HIDDEN`], and a cache that is [`Cache::beside_others`] answers as
+//! not wait for them. Its result is shown after [`HIDDEN`], and a cache [`Cache::beside_others`] answers as
 //! before a commit for no longer than that.
 //!
 //! **Readings.** A reading that began before a commit may come back after it with the state before. So each

@@ -17,7 +17,7 @@ pub trait Licence: fmt::Debug + Send + Sync {
 
 /// This process alone changes a store's files: bytes may be cut off and zeroed where they are. Who hands the
 /// store over to others waits until it is dropped. A process that stood still, or lost its connection, may
-/// have been taken for dead meanwhile, so what is done under it is done within [`Sole::left`].
+/// have been taken for dead meanwhile: content is cut within [`Sole::left`] only.
 #[derive(Debug)]
 pub struct Sole(Option<Shared>);
 

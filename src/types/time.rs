@@ -65,8 +65,8 @@ impl Timestamp {
     }
 }
 
-/// The time since this machine's start, suspends included: [`std::time::Instant`] stands still while a machine
-/// sleeps. Says how long ago something was, and nothing else.
+/// The time since this machine's start, suspends included: [`std::time::Instant`] stands still while a
+/// machine sleeps. It tells how long ago something was, and nothing else.
 #[must_use]
 pub fn since_boot() -> Duration {
     let now = clock_gettime(ClockId::Boottime);

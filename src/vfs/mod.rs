@@ -65,14 +65,14 @@ pub struct ReadDirDone {
 #[derive(Clone, Debug)]
 pub enum Data {
     Bytes(Bytes),
-    /// They are sent from the page cache.
+    /// A range of a file that is sent from the page cache.
     Pages(FilePages),
 }
 
 impl Data {
     /// How many bytes there are.
     #[must_use]
-    #[allow(clippy::len_without_is_empty, reason = "nobody asks")]
+    #[allow(clippy::len_without_is_empty, reason = "replies to READ have the number of bytes")]
     pub fn len(&self) -> usize {
         match self {
             Self::Bytes(bytes) => bytes.len(),

@@ -73,7 +73,7 @@ async fn calls_that_arrive_together_are_written_together() {
     fixture.sound().await;
 }
 
-/// A server that is alone may answer for a moment as before a commit that a statement of another one has seen.
+/// A statement of another server may see a commit before the server that is alone answers as after it.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_server_reads_beside_one_that_is_alone_is_shown_after_a_while() {
     const WHILE: Duration = Duration::from_millis(50);

@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 use trunkfs::metadata::postgres::PostgresStore;
 use trunkfs::metadata::{
     Answer, Change, CreateHow, Created, Error, Flush, FlushOutcome, Invariants as _,
-    MetadataStore as _, Namespace as _, Share, ShareSpec, Written,
+    MetadataStore as _, Namespace as _, SetAttributes, Share, ShareSpec, Written,
 };
 use trunkfs::types::{Attributes, ObjectId, Replay, ShareName, Timestamp};
 use uuid::Uuid;
@@ -337,6 +337,41 @@ async fn calls_that_are_given_up_are_not_carried_out() {
             }
         }
     }
+}
+
+/// A batch does not lock the file that its caller did not know of.
+#[tokio::test]
+async fn a_file_of_a_taken_name_is_shown_as_it_is_behind_the_batch() {
+    let fixture = Fixture::new().await;
+    let directory = fixture.directory(fixture.root(), "directory").await.id;
+    let taken = fixture.file(directory, "taken").await;
+    // The directory is remembered, and no name of it.
+    create_all(&fixture, directory, "before").await;
+    let [holder, other] =
+        [connect(&fixture.database.settings()).await, connect(&fixture.database.settings()).await];
+    holder.batch_execute("BEGIN; SELECT FROM writer_slots FOR UPDATE").await.unwrap();
+    let meanwhile = async {
+        let waits = "wait_event_type = 'Lock' AND query LIKE '%run_batch%'";
+        until(&fixture.database, "the batch waits", waits, 1).await;
+        let change = "UPDATE files SET mode = 384, ctime = ctime + 1 WHERE id = $1";
+        assert_eq!(other.execute(change, &[&taken.id.0]).await.unwrap(), 1);
+        holder.batch_execute("COMMIT").await.unwrap();
+    };
+    let (cx, how) = (fixture.cx(), CreateHow::Unchecked(SetAttributes::default()));
+    let taken_name = name("taken");
+    let create = fixture.store.create(&cx, directory, &taken_name, &how);
+    // The first two are calls of their own.
+    let alone = ["one", "two"].map(name);
+    let guarded = CreateHow::Guarded(mode(0o644));
+    let alone = alone.iter().map(|name| fixture.store.create(&cx, fixture.root(), name, &guarded));
+    let beside = create_all(&fixture, directory, "beside");
+    let (_, _, answer, ()) = tokio::join!(join_all(alone), beside, create, meanwhile);
+    let answer = answer.unwrap();
+    assert!(!answer.made);
+    assert_eq!(answer.object, fixture.store.getattr(&cx, taken.id).await.unwrap());
+    assert_eq!((answer.object.mode, answer.object.ctime.0), (0o600, taken.ctime.0 + 1));
+    let now = fixture.store.getattr(&cx, directory).await.unwrap();
+    assert_eq!(answer.directory, Change::none(now));
 }
 
 /// Connections are cut at every pass of a storm of creates: each is made once, and answered.

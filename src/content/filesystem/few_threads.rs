@@ -51,7 +51,7 @@ impl FewThreads {
         let (done, outcome) = oneshot::channel();
         self.add(Box::new(move || {
             let panicked = |_| Err(Error::Io(std::io::Error::other("a job panicked")));
-            // Nobody may wait for it any more.
+            // The caller may have gone.
             done.send(catch_unwind(AssertUnwindSafe(job)).unwrap_or_else(panicked)).ok();
         }));
         async { outcome.await.unwrap_or(Err(Error::Cancelled)) }

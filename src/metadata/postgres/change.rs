@@ -121,8 +121,8 @@ impl PostgresStore {
             }
             (attempt.unflushed, is_read) = (false, true);
             if !matches!(step, Ok(Step::Operation(..))) {
-                // The directory is shown with what others of the batch have changed, and what lies in it was not
-                // locked: together they may never have been there.
+                // The directory has the changes of other calls of the batch, and the file in it was not locked:
+                // no moment may have had both.
                 step = match self.merged(cx, share, *object, name.as_ref()).await {
                     Ok(read) => decide(read?.value, share),
                     Err(error) => return Some(Err(error.into())),

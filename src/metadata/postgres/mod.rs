@@ -230,8 +230,8 @@ impl PostgresStore {
         is_held_here && self.alone.has_writer(cx).await
     }
 
-    /// Waits until what a statement has read may be shown. A server that is alone may not know yet that its commit
-    /// has taken place, and answer as before it: for no longer than [`HIDDEN`].
+    /// Waits until a statement's result may be shown. A server that is alone may not know yet that its commit
+    /// has taken place, and answers as before it for no longer than [`HIDDEN`].
     async fn shown(&self, cx: &Context) -> Result<(), Error> {
         if self.settings.presence == Presence::Tool || self.lease.is_free() {
             return Ok(());

@@ -450,7 +450,8 @@ fn busy(error: &Error) -> bool {
     matches!(error, Error::Unavailable(_) | Error::Cancelled)
 }
 
-/// Whether the answer of a change was lost and is made of what is there by then, perhaps after other changes.
+/// Whether the answer of a change was lost. Its attributes are those of a later moment, perhaps after other
+/// changes.
 fn was_lost(change: &Changed) -> bool {
     change.before.is_none()
 }

@@ -7,8 +7,8 @@ use crate::types::since_boot;
 /// A clock that never goes back. Its times say how long ago something was, and nothing else.
 #[derive(Clone, Debug)]
 pub(super) enum Clock {
-    /// The machine's time since its start, suspends included: a licence that stood still while a machine sleeps
-    /// would outlive the lease.
+    /// The machine's time since its start, suspends included: a licence that stood still while a machine
+    /// sleeps would outlive the lease.
     Machine,
     /// A test's.
     #[cfg(test)]

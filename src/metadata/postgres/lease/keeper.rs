@@ -31,11 +31,9 @@ pub(super) struct Keeper {
     /// When another instance was last seen to live, or a call wanted the lease to be free.
     company: Option<Instant>,
     next_renewal: Instant,
-    /// When the last renewal of this instance's row was sent, by the clock of the licence. No other instance takes
-    /// the lease within a TTL from then.
+    /// When the last renewal of this instance's row was sent, by the clock of the licence. No other instance
+    /// takes the lease within a TTL from then.
     renewed: Duration,
-    /// When the last licence would have ended by itself: no call relies on it any more.
-    licensed: Instant,
     /// The lease is this instance's, and is to stay so.
     holds: bool,
     /// The lease may be this instance's, and is to be given up.
@@ -57,7 +55,6 @@ impl Keeper {
             company: None,
             next_renewal: Instant::now(),
             renewed: Duration::ZERO,
-            licensed: Instant::now(),
             holds: false,
             gives_up: false,
             active: false,
@@ -132,7 +129,6 @@ impl Keeper {
             self.renewed = sent;
             if self.holds && self.is_own(&seen) {
                 self.inner.extend_licence(sent);
-                self.licensed = began + self.inner.times.ttl;
             }
         }
         let others = seen.holder.is_some_and(|holder| holder != self.inner.instance);
@@ -264,16 +260,16 @@ impl Keeper {
         self.report(LeaseState::Between, 0);
         if self.active && !self.inner.leaving.load(Ordering::Acquire) {
             tracing::info!(
-                "others use the database too: changes go through it, and reads ask it what has changed"
+                "other servers use the database, too: changes are decided there, and reads ask it for changes"
             );
         }
         let active = std::mem::take(&mut self.active);
         if let Some(holder) = self.holder.as_ref().and_then(Weak::upgrade) {
-            let licensed = self.licensed;
+            let ttl = self.inner.times.ttl;
             let ending = async {
-                // Also where a connection was lost meanwhile, and with it the holder: such a call goes on. One
-                // whose change waits for the lease, since there is no writer, would never end.
-                tokio::time::timeout_at(licensed, holder.settle()).await.ok();
+                // Calls may go on whose holder has ended with a lost connection. A call whose change waits for
+                // the lease would never end: it has no licence after a TTL.
+                tokio::time::timeout(ttl, holder.settle()).await.ok();
                 if active {
                     holder.end().await;
                 }

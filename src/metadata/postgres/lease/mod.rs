@@ -209,8 +209,8 @@ impl Lease {
         let _first = self.inner.clients.set(level);
     }
 
-    /// Whether no other instance holds the lease. To be asked after a statement: one that holds it answers from its
-    /// memory, which a statement may be ahead of.
+    /// Whether no other instance holds the lease. To be asked after a statement, which may be ahead of the
+    /// memory that a holder answers from.
     pub(super) fn is_free(&self) -> bool {
         let end = self.inner.free.load(Ordering::Acquire);
         end != 0 && self.inner.clock.now() < Duration::from_nanos(end)
@@ -342,7 +342,8 @@ impl Licence for Lease {
     }
 
     fn left(&self) -> Option<Duration> {
-        self.inner.licence_left()
+        let end = Duration::from_nanos(self.inner.licence.load(Ordering::Acquire));
+        end.checked_sub(self.inner.clock.now()).filter(|left| !left.is_zero())
     }
 }
 
@@ -358,11 +359,6 @@ impl Inner {
     fn is_licensed(&self) -> bool {
         let end = self.licence.load(Ordering::Acquire);
         end != 0 && self.clock.now() < Duration::from_nanos(end)
-    }
-
-    fn licence_left(&self) -> Option<Duration> {
-        let end = Duration::from_nanos(self.licence.load(Ordering::Acquire));
-        end.checked_sub(self.clock.now()).filter(|left| !left.is_zero())
     }
 
     fn renewal(&self) -> Renewal {

@@ -337,7 +337,7 @@ async fn a_connection_that_ends_ends_the_licence_until_the_next_one_renews_it() 
     alone.lease.leave().await;
 }
 
-/// A call that cuts content where it is goes on when the connection ends. The lease is not free before.
+/// A call that cuts content goes on when the connection ends. The lease is given up after the call.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs PostgreSQL: tests/run.sh --lib lease::"]
 async fn a_lease_that_was_lost_for_a_moment_is_given_up_after_calls_of_before() {
@@ -357,10 +357,28 @@ async fn a_lease_that_was_lost_for_a_moment_is_given_up_after_calls_of_before() 
     until("it has ended", || alone.told() == ["begin", "ends", "ended"]).await;
     sleep(Duration::from_millis(800)).await;
     assert!(!entered.is_finished(), "others change files beside the call");
+    assert!(!other.lease.is_free());
     drop(call);
     assert_eq!(entered.await.unwrap().unwrap(), Mode::Shared);
+    assert!(other.lease.is_free());
     alone.lease.leave().await;
     other.lease.leave().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs PostgreSQL: tests/run.sh --lib lease::"]
+async fn nobody_hides_a_commit_in_a_database_that_takes_none() {
+    let (_database, settings) = scene().await;
+    let client = connect(&settings).await;
+    let name = &settings.target.database;
+    let read_only = format!("ALTER DATABASE {name} SET default_transaction_read_only = on");
+    client.batch_execute(&read_only).await.unwrap();
+    let instance = Instance::new(&settings);
+    assert!(!instance.lease.is_free(), "nothing is known yet");
+    instance.lease.announce().await;
+    until("the lease is free", || instance.lease.is_free()).await;
+    assert_eq!(instance.state(), LeaseState::Apart);
+    instance.lease.leave().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
