@@ -4,6 +4,7 @@
 mod database;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -46,8 +47,9 @@ struct Fake {
     slot: tokio::sync::Mutex<Option<(Client, i32, i64)>>,
     /// Passed by each end.
     ends: Semaphore,
-    /// Passed before an end by what waits for calls.
+    /// Passed before an end by what waits for calls, and whether something has waited.
     calls: Semaphore,
+    settles: AtomicBool,
     /// How many files there were at the last end.
     files: Mutex<i64>,
 }
@@ -67,6 +69,7 @@ impl Holder for Fake {
     }
 
     async fn settle(&self) {
+        self.settles.store(true, Ordering::SeqCst);
         drop(self.calls.acquire().await.unwrap());
     }
 
@@ -104,6 +107,7 @@ impl Instance {
             slot: tokio::sync::Mutex::default(),
             ends: Semaphore::new(1),
             calls: Semaphore::new(1),
+            settles: AtomicBool::new(false),
             files: Mutex::default(),
         });
         let held: Arc<dyn Holder> = holder.clone();
@@ -355,7 +359,8 @@ async fn a_lease_that_was_lost_for_a_moment_is_given_up_after_calls_of_before() 
     let entered = tokio::spawn(async move { lease.enter().await });
     drop(hindrance);
     until("it has ended", || alone.told() == ["begin", "ends", "ended"]).await;
-    sleep(Duration::from_millis(800)).await;
+    until("it waits for the call", || alone.holder.settles.load(Ordering::SeqCst)).await;
+    sleep(Duration::from_millis(200)).await;
     assert!(!entered.is_finished(), "others change files beside the call");
     assert!(!other.lease.is_free());
     drop(call);
