@@ -5,12 +5,13 @@ use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use trunkfs::content::ContentStore as _;
+use trunkfs::types::{FileHandle, Name};
 use trunkfs::vfs::Stability;
 
 use crate::fixture::{Fixture, caller, commit, read, set_size, unstable, write};
 
 /// Leaves old bytes beyond the end, as a crash between a write and its flush does.
-async fn with_old_tail(fixture: &Fixture) -> trunkfs::types::FileHandle {
+async fn with_old_tail(fixture: &Fixture) -> FileHandle {
     let file = fixture.file("f").await;
     write(&fixture.one, &file, 0, b"abc", Stability::FileSync).await.unwrap();
     let content = fixture.committed(&file).await.content.unwrap();
@@ -45,25 +46,45 @@ async fn an_extension_by_setattr_zeroes_it() {
     assert_eq!(read(&fixture.one, &file).await, b"abc\0\0\0\0\0");
 }
 
+/// Extends a file to 100 bytes. `meanwhile` comes when its content has them and its size has not changed.
+async fn extended_around(fixture: &Fixture, file: &FileHandle, meanwhile: impl Future) {
+    fixture.content.hold_commits.store(true, Ordering::SeqCst);
+    let commits = fixture.content.commits.load(Ordering::SeqCst);
+    let (server, extended) = (Arc::clone(&fixture.one), file.clone());
+    let extending = tokio::spawn(async move { set_size(&server, &extended, 100).await });
+    while fixture.content.commits.load(Ordering::SeqCst) == commits {
+        tokio::task::yield_now().await;
+    }
+    meanwhile.await;
+    fixture.content.hold_commits.store(false, Ordering::SeqCst);
+    fixture.content.gate.add_permits(1);
+    extending.await.unwrap();
+}
+
 /// A server that stood still was taken for dead meanwhile, and another one cut off what it had added.
 #[tokio::test]
 async fn an_extension_by_setattr_that_another_server_has_cut_off_is_made_again() {
     let fixture = Fixture::new().await;
     let file = with_old_tail(&fixture).await;
-    fixture.content.hold_commits.store(true, Ordering::SeqCst);
-    let (server, grown) = (Arc::clone(&fixture.one), file.clone());
-    let growing = tokio::spawn(async move { set_size(&server, &grown, 100).await });
-    let commits = fixture.content.commits.load(Ordering::SeqCst);
-    while fixture.content.commits.load(Ordering::SeqCst) == commits {
-        tokio::task::yield_now().await;
-    }
-    unstable(&fixture.two, &file, 6, b"xyz").await;
-    fixture.content.hold_commits.store(false, Ordering::SeqCst);
-    fixture.content.gate.add_permits(1);
-    growing.await.unwrap();
+    extended_around(&fixture, &file, unstable(&fixture.two, &file, 6, b"xyz")).await;
     let found = read(&fixture.one, &file).await;
     assert_eq!((&found[..6], found.len()), (&b"abc\0\0\0"[..], 100));
     assert_eq!(found[9..], [0; 91]);
+}
+
+#[tokio::test]
+async fn a_file_that_gets_a_name_while_it_is_extended_is_not_copied() {
+    let fixture = Fixture::new().await;
+    let file = with_old_tail(&fixture).await;
+    let before = fixture.committed(&file).await;
+    let name = Name::parse(b"another").unwrap();
+    let (caller, root) = (caller(0), fixture.root());
+    let link = async { fixture.two.link(&caller, &file, &root, &name).await.unwrap() };
+    extended_around(&fixture, &file, link).await;
+    let after = fixture.committed(&file).await;
+    assert_eq!((after.size, after.nlink), (100, 2));
+    assert_eq!(after.content.map(|it| it.id), before.content.map(|it| it.id));
+    assert_eq!(read(&fixture.one, &file).await, [&b"abc"[..], &[0; 97]].concat());
 }
 
 /// The first call recorded the size and died with the server before it cut the content; the client repeats

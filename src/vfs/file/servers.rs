@@ -23,7 +23,7 @@ use crate::vfs::export::{BACKGROUND_TIME, Export};
 use crate::vfs::{Error, Failure, Result};
 
 /// How often a file's content is made anew because others change the file meanwhile.
-const ATTEMPTS: usize = 8;
+pub(super) const ATTEMPTS: usize = 8;
 /// How long other servers' writes are waited for that are under way beyond a file's end.
 const PAUSES: [Duration; 4] = [
     Duration::from_millis(5),

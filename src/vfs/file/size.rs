@@ -4,6 +4,7 @@ use tokio::time::Instant;
 
 use super::flush::FlushFor;
 use super::read::{content_lost, content_of};
+use super::servers::ATTEMPTS;
 use super::state::FileState;
 use crate::content;
 use crate::log_limit::limited;
@@ -27,11 +28,12 @@ impl Export {
                 let state = self.files.hold(object);
                 let _alone = state.io.write().await;
                 self.flush(cx, object, &state, None, FlushFor::ExclusiveCall).await?;
-                if let Some(sole) = self.metadata.sole()
-                    && let Some(change) =
-                        self.set_size(cx, object, &state, set, size, &sole).await?
-                {
-                    return Ok(change);
+                for _ in 0..ATTEMPTS {
+                    let Some(sole) = self.metadata.sole() else { break };
+                    let done = self.set_size(cx, object, &state, set, size, &sole).await?;
+                    if let Some(change) = done {
+                        return Ok(change);
+                    }
                 }
                 Box::pin(self.replace_to_size(cx, object, &state, set, size)).await
             }
@@ -50,7 +52,7 @@ impl Export {
     }
 
     /// Growing: content first, then size. Shrinking: size first, then content. For a process that is alone;
-    /// `None` where the file has changed meanwhile: it was not alone to the end.
+    /// `None` where the file has changed meanwhile.
     async fn set_size(
         &self,
         cx: &Context,
