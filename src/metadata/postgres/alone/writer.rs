@@ -152,7 +152,7 @@ impl<'a> Writer<'a> {
     }
 
     /// How many calls the next batch is to have at least, where one may be sent. While a batch is on its way,
-    /// one that is much smaller would only delay the calls that come right after it.
+    /// a smaller one would only delay the calls that come right after it.
     fn least(&self) -> Option<usize> {
         match self.flights.back() {
             None => Some(1),
@@ -161,7 +161,7 @@ impl<'a> Writer<'a> {
             {
                 None
             }
-            Some(flight) => Some((flight.calls.len() / 2).clamp(1, MOST)),
+            Some(flight) => Some(flight.calls.len().clamp(1, MOST)),
         }
     }
 
