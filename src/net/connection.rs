@@ -9,7 +9,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::{BufMut, Bytes, BytesMut};
 use futures_util::FutureExt as _;
 use rustix::io::ioctl_fionread;
 use tokio::io::Interest;
@@ -19,6 +19,7 @@ use tokio::time::{Instant, Sleep, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::Shared;
+use super::busy_poll::BusyPoll;
 use super::kept_calls::KeptCalls;
 use super::lost_addresses::leave_nothing_if_lost;
 use super::memory_budget::{QUANTUM_BYTES, Slow};
@@ -77,6 +78,7 @@ struct Reading<'a> {
     more: bool,
     /// The memory of the record under way, where the record is large.
     record: Option<RecordMemory>,
+    busy: BusyPoll,
     session: Session,
     replies: Arc<ReplyQueue>,
     kept: &'a KeptCalls,
@@ -118,6 +120,7 @@ pub(super) async fn serve(
         input: BytesMut::new(),
         more: false,
         record: None,
+        busy: BusyPoll::default(),
         session,
         replies: replies.clone(),
         kept: &kept,
@@ -226,6 +229,7 @@ impl Reading<'_> {
 
     /// Starts a record's call, when there is memory for it.
     async fn start(&mut self, record: Bytes) -> Result<(), End> {
+        self.busy.begins();
         let mut slot = self.replies.begin(record.len(), self.record.take());
         let waker = self.kept.waker();
         let mut started = self.session.start(record, |memory| slot.takes(memory), &waker)?;
@@ -251,11 +255,14 @@ impl Reading<'_> {
     /// Reads on. In the middle of a record the sender must keep at it.
     async fn fill(&mut self, idle: &mut IdleLimit) -> Result<(), End> {
         if !self.records.is_partial() {
-            return tokio::select! {
+            self.busy.poll(&self.shared.busy_thread, self.socket.stream(), &self.replies).await;
+            let read = tokio::select! {
                 biased;
                 read = self.read() => read,
-                () = idle.reached() => Err(End::Idle),
+                () = idle.reached() => return Err(End::Idle),
             };
+            self.busy.waited(self.replies.idle_since().map(|since| since.elapsed()));
+            return read;
         }
         let patience = self.shared.settings.record_timeout;
         timeout(patience, self.read()).await.map_err(|_| End::Stalled)?
@@ -276,10 +283,10 @@ impl Reading<'_> {
             // Nothing is allocated while there is nothing to read: an idle connection has no buffer.
             poll_fn(|context| stream.poll_read_ready(context)).await?;
             let (read, large) = match self.records.direct() {
-                Some(mut space) => (stream.try_read_buf(&mut space), true),
+                Some(mut space) => (read_some(stream, &mut space), true),
                 None => {
                     let mut input = BytesMut::with_capacity(INPUT_BYTES);
-                    let read = stream.try_read_buf(&mut input);
+                    let read = read_some(stream, &mut input);
                     self.input = input;
                     (read, false)
                 }
@@ -309,6 +316,22 @@ impl Reading<'_> {
             }
         }
     }
+}
+
+/// Reads what is there. A read that leaves room has taken all of it (epoll(7)): the next one waits for the socket
+/// without asking it in vain.
+fn read_some(stream: &TcpStream, space: &mut impl BufMut) -> io::Result<usize> {
+    let room = space.chunk_mut().len();
+    let mut read = Ok(0);
+    let more = stream.try_io(Interest::READABLE, || {
+        read = stream.try_read_buf(space);
+        match &read {
+            Ok(bytes) if (1..room).contains(bytes) => Err(io::ErrorKind::WouldBlock.into()),
+            Ok(_) | Err(_) => Ok(()),
+        }
+    });
+    more.ok();
+    read
 }
 
 /// The limit of the time without a call.

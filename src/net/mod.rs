@@ -1,6 +1,7 @@
 //! The server around RPC programs: listening, connections, limits, and an orderly end.
 
 mod admission;
+mod busy_poll;
 mod connection;
 mod connection_limits;
 mod datagrams;
@@ -28,6 +29,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 pub use self::admission::Admission;
+use self::busy_poll::BusyThread;
 use self::connection_limits::{ConnectionLimits, Limits};
 use self::datagrams::DatagramSocket;
 use self::memory_budget::MemoryBudget;
@@ -150,6 +152,7 @@ struct Shared {
     refused: Refused,
     /// Calls whose socket is closed.
     orphans: Arc<Orphans>,
+    busy_thread: BusyThread,
     /// No new connections or calls.
     drain: CancellationToken,
     /// Calls in flight are cancelled.
@@ -217,6 +220,7 @@ impl Server {
                 per_client: settings.max_connections_per_client,
                 unproven: settings.unproven_connections,
             }),
+            busy_thread: BusyThread::default(),
             orphans: Orphans::new(
                 ORPHANED_CONNECTIONS * settings.calls_per_connection,
                 ORPHANED_CONNECTIONS_PER_CLIENT * settings.calls_per_connection,

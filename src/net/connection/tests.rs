@@ -198,6 +198,23 @@ impl Peer {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_call_is_answered_of_an_input_that_takes_many_reads() {
+    const CALLS: usize = 20_000;
+    let fixture = Fixture::new(|_| {}).await;
+    let mut peer = fixture.peer(1, &[]);
+    spawn_blocking(move || {
+        peer.0.set_read_timeout(Some(PATIENCE)).unwrap();
+        let mut replies = peer.0.try_clone().unwrap();
+        let sending = std::thread::spawn(move || peer.call(&[NULL; CALLS]));
+        let mut reply = [0; 28];
+        (0..CALLS).for_each(|_| replies.read_exact(&mut reply).unwrap());
+        sending.join().unwrap();
+    })
+    .await
+    .unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn data_of_a_file_is_sent_between_other_replies() {
     let fixture = Arc::new(Fixture::new(|_| {}).await);
     let calls = [NULL, PAGES, PAGES, LARGE, PAGES, NULL];
