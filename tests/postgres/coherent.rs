@@ -19,7 +19,7 @@ use trunkfs::types::{Attributes, Cookie, ObjectId, ShareId, SymlinkTarget};
 use crate::database::{TestDatabase, connect};
 use crate::proxy::{Cut, Proxy};
 use crate::session::{Call, Session, join, verdict};
-use crate::support::{CALL_LIMIT, Fixture, context, mode, name};
+use crate::support::{CALL_LIMIT, Fixture, context, mode, name, until};
 
 /// So many calls at once join polls.
 const CALLS: usize = 16;
@@ -229,6 +229,62 @@ async fn rows_that_were_pruned_before_they_were_polled_are_missed() {
         assert_eq!(scene.getattr(a.id).await.unwrap().mode, permissions);
         assert_eq!(scene.getattr(b.id).await.unwrap().mode, permissions);
     }
+}
+
+/// The list is emptied while a poll waits for its lock: with the term that goes with it, and by hand without.
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_that_were_emptied_before_they_were_polled_are_missed() {
+    let scene = Scene::new().await;
+    let (writer, root) = (&scene.writer, scene.writer.root());
+    let client = scene.client().await;
+    let mut file = writer.file(root, "file").await;
+    for (permissions, term) in (0o600..0o620_u32).zip(["SELECT begin_term()", "SELECT 1"].repeat(8))
+    {
+        // It is in memory after a poll that has seen the change before, and another one.
+        for _ in 0..3 {
+            assert_eq!(scene.getattr(file.id).await.as_ref(), Some(&file));
+            tokio::time::sleep(Duration::from_millis(30)).await;
+        }
+        let set = writer.store.setattr(&writer.cx(), file.id, &mode(permissions)).await.unwrap();
+        file = set.change.after;
+        client.batch_execute("BEGIN; TRUNCATE changes").await.unwrap();
+        client.batch_execute(term).await.unwrap();
+        let ending = async {
+            let polls = "wait_event_type = 'Lock' AND application_name LIKE '% changes'";
+            until(&writer.database, "a poll waits", polls, 1).await;
+            client.batch_execute("COMMIT").await.unwrap();
+        };
+        let (found, ()) = tokio::join!(scene.getattr(file.id), ending);
+        assert_eq!(found.as_ref(), Some(&file), "{term}");
+        assert_eq!(scene.getattr(file.id).await.as_ref(), Some(&file), "{term}");
+    }
+    assert!(scene.reader.is_polling());
+}
+
+/// What polls rest on: rows are taken from under an older snapshot, whose term is the one before, and the
+/// list's file is the present one.
+#[tokio::test]
+async fn an_older_snapshot_knows_an_emptied_list_by_its_file() {
+    let fixture = Fixture::new().await;
+    fixture.file(fixture.root(), "file").await;
+    let [older, client] =
+        [connect(&fixture.database.settings()).await, connect(&fixture.database.settings()).await];
+    let look =
+        "SELECT term, (SELECT count(*) FROM changes), pg_relation_filenode('changes')::bigint
+                  FROM change_log";
+    let look = async |client: &Client| -> (i64, i64, i64) {
+        let row = client.query_one(look, &[]).await.unwrap();
+        (row.get(0), row.get(1), row.get(2))
+    };
+    let before = look(&client).await;
+    let begin = "BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT term FROM change_log";
+    older.batch_execute(begin).await.unwrap();
+    client.batch_execute("BEGIN; TRUNCATE changes; SELECT begin_term(); COMMIT").await.unwrap();
+    let after = look(&client).await;
+    assert_eq!((before.0, before.1 > 0), (0, true));
+    assert_eq!((after.0, after.1), (1, 0));
+    assert_eq!(look(&older).await, (0, 0, after.2));
+    assert_ne!(before.2, after.2);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -52,6 +52,8 @@ mod lease;
 #[cfg(test)]
 mod links;
 #[cfg(test)]
+mod lists;
+#[cfg(test)]
 mod load;
 #[cfg(test)]
 mod loading;

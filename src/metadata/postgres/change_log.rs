@@ -1,6 +1,5 @@
 //! The list of changes (`migrations/postgres/V8__changes.sql`): how long its rows stay.
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -9,8 +8,11 @@ use tokio::task::JoinHandle;
 use super::error::PostgresError;
 use super::execute::query_once;
 use super::lease::Lease;
+use super::list_bounds::{Bound, Sizes};
 use super::pool::Pool;
 use super::replies;
+use super::settings::ListBounds;
+use crate::counters::{Measured, Readings};
 use crate::types::Vital;
 
 /// For a transaction that changes rows which it does not list, as its last statement.
@@ -19,31 +21,33 @@ pub(super) const BEGIN_TERM: &str = "SELECT begin_term()";
 const NEXT: &str = "SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint";
 const PRUNE: &str = "SELECT prune_changes($1, $2)";
 
-const SIZE: &str = "SELECT pg_total_relation_size('changes')";
-
 /// A size that is not met while rows go after a minute: 5 million changes.
 const LARGE: u64 = 1 << 30;
-/// How often rows are removed: those that are older than the round before. A server that has asked for no
-/// changes for so long may have to begin anew.
-const ROUND: Duration = Duration::from_secs(30);
 
 /// Removes old rows while other servers use the database too. Ends when the value is dropped.
 #[derive(Debug)]
 pub(super) struct Pruning {
     task: JoinHandle<()>,
-    bytes: Arc<AtomicU64>,
+    sizes: Arc<Sizes>,
 }
 
 impl Pruning {
-    pub(super) fn start(pool: &Arc<Pool>, lease: &Arc<Lease>) -> Self {
-        let bytes = Arc::<AtomicU64>::default();
-        let task = run(Arc::downgrade(pool), Arc::clone(lease), Arc::clone(&bytes));
-        Self { task: tokio::spawn(task), bytes }
+    /// Rows that are older than the round before are removed. A server that has asked for no changes for so
+    /// long may have to begin anew.
+    pub(super) fn start(pool: &Arc<Pool>, lease: &Arc<Lease>, bounds: ListBounds) -> Self {
+        let sizes = Arc::<Sizes>::default();
+        let lists = [
+            Bound::of_changes(bounds.changes, Arc::clone(&sizes)),
+            Bound::of_replies(bounds.replies, Arc::clone(&sizes)),
+        ];
+        let task = run(Arc::downgrade(pool), Arc::clone(lease), bounds.round, lists);
+        Self { task: tokio::spawn(task), sizes }
     }
+}
 
-    /// What the list took on the database's disk when it was last looked at.
-    pub(super) fn bytes(&self) -> u64 {
-        self.bytes.load(Ordering::Relaxed)
+impl Measured for Pruning {
+    fn read(&self, to: &mut Readings) {
+        self.sizes.read(to);
     }
 }
 
@@ -53,26 +57,28 @@ impl Drop for Pruning {
     }
 }
 
-async fn run(pool: Weak<Pool>, lease: Arc<Lease>, bytes: Arc<AtomicU64>) {
+async fn run(pool: Weak<Pool>, lease: Arc<Lease>, round: Duration, mut lists: [Bound; 2]) {
     let _vital = Vital::new("postgres-change-log");
     let mut earlier = None;
     // Rows of changes that took longer than a round are found by the first pass of the next server.
     let mut all = true;
     let mut large = false;
     loop {
-        tokio::time::sleep(ROUND).await;
+        tokio::time::sleep(round).await;
         let Some(pool) = pool.upgrade() else { return };
-        if let Ok(size) = size(&pool).await {
-            bytes.store(size, Ordering::Relaxed);
-            if size > LARGE && !std::mem::replace(&mut large, true) {
-                tracing::warn!(
-                    bytes = size,
-                    "the list of changes is large: a transaction that is open for long \
-                    keeps the room of removed rows from being used again"
-                );
-            }
-            large &= size > LARGE / 2;
+        for list in &mut lists {
+            list.keep(&pool).await;
         }
+        let [changes, _] = &lists;
+        let size = changes.size();
+        if size > LARGE && !std::mem::replace(&mut large, true) {
+            tracing::warn!(
+                bytes = size,
+                "the list of changes is large: a transaction that is open for long keeps the room of removed \
+                 rows from being used again"
+            );
+        }
+        large &= size > LARGE / 2;
         if let Err(failure) = replies::prune(&pool).await {
             tracing::debug!(?failure, "replies are not pruned");
         }
@@ -88,14 +94,6 @@ async fn run(pool: Weak<Pool>, lease: Arc<Lease>, bytes: Arc<AtomicU64>) {
             Err(failure) => tracing::debug!(?failure, "changes are not pruned"),
         }
     }
-}
-
-/// What the list takes on the database's disk, its index included.
-async fn size(pool: &Pool) -> Result<u64, PostgresError> {
-    let rows = query_once(pool, SIZE, &[]).await?;
-    let row = rows.first().ok_or_else(|| PostgresError::Lost("a size has no row".into()))?;
-    let size: i64 = row.try_get(0)?;
-    Ok(size.unsigned_abs())
 }
 
 /// Removes the rows of transactions before `earlier`; the number that the next transaction will have.

@@ -27,6 +27,7 @@ mod grants;
 mod invariants;
 mod lease;
 mod link;
+mod list_bounds;
 mod load;
 mod load_fence;
 mod locks;
@@ -73,7 +74,7 @@ use self::pool::Pool;
 use self::read_index::ReadIndex;
 use self::readers::Readers;
 use self::retry::within;
-pub use self::settings::{Cache, LeaseTimes, Presence, Settings};
+pub use self::settings::{Cache, LeaseTimes, ListBounds, Presence, Settings};
 use self::usage::Usages;
 use super::batch::Queue;
 use super::cache::{Cache as Memory, HIDDEN};
@@ -143,7 +144,7 @@ impl PostgresStore {
                 let holder = Arc::downgrade(&alone);
                 lease.set_holder(holder);
                 lease.announce().await;
-                Some(Pruning::start(&pool, &lease))
+                Some(Pruning::start(&pool, &lease, settings.lists))
             }
             // It is there for one task: the lease is left to servers.
             Presence::Tool => None,
@@ -258,8 +259,7 @@ impl Measured for PostgresStore {
         let help = "Seconds that this machine's clock is ahead of the database's";
         to.gauge("trunkfs_postgres_clock_ahead_seconds", help, &[], self.lease.clock_ahead());
         if let Some(pruning) = &self.pruning {
-            let help = "Bytes of the list of changes that servers of one database keep";
-            to.level("trunkfs_postgres_changes_bytes", help, &[], pruning.bytes());
+            pruning.read(to);
         }
         if let Some(consumption) = &self.consumption {
             consumption.read(to);

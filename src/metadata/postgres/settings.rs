@@ -53,6 +53,23 @@ impl Default for LeaseTimes {
     }
 }
 
+/// How large the lists of rows that go soon may become. A list at its bound is emptied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ListBounds {
+    /// How often old rows are removed, and the sizes looked at.
+    pub round: Duration,
+    /// Bytes of the table `changes`, its index included: 20 million changes.
+    pub changes: u64,
+    /// Bytes of the table `replies`: ten times what a database at its limit has.
+    pub replies: u64,
+}
+
+impl Default for ListBounds {
+    fn default() -> Self {
+        Self { round: Duration::from_secs(30), changes: 4 << 30, replies: 1 << 30 }
+    }
+}
+
 /// How to reach the database, and how it is used: with [`Parameters`], the keys of the configuration.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
 #[serde(default)]
@@ -108,6 +125,9 @@ pub struct Settings {
     /// How long a lease lasts.
     #[serde(skip)]
     pub lease: LeaseTimes,
+    /// How large the lists `changes` and `replies` may become.
+    #[serde(skip)]
+    pub lists: ListBounds,
     /// How many locks there may be.
     #[serde(skip)]
     pub lock_limits: LockLimits,
@@ -139,6 +159,7 @@ impl Default for Settings {
             presence: Presence::Server,
             address: None,
             lease: LeaseTimes::default(),
+            lists: ListBounds::default(),
             lock_limits: LockLimits::default(),
         }
     }

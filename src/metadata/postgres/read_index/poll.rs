@@ -21,10 +21,12 @@ const MOST: usize = 1000;
 
 /// One row of what holds, with each change that the snapshot sees and the one before it did not: of
 /// transactions from `$1` on, and of those of `$2`. Whoever holds the lease lists no changes. The upper bound
-/// leaves out rows that came with a dump of another cluster.
+/// leaves out rows that came with a dump of another cluster. The file of the list is the present one,
+/// whatever the snapshot: TRUNCATE takes rows from older snapshots too, and PostgreSQL does not promise that
+/// a statement's snapshot is younger than the locks that it has waited for.
 const POLL: &str = "
     SELECT l.holder IS NULL, g.term, g.pruned::text::bigint, pg_snapshot_xmax(s.now)::text::bigint,
-           ARRAY(SELECT x::text::bigint FROM pg_snapshot_xip(s.now) x),
+           ARRAY(SELECT x::text::bigint FROM pg_snapshot_xip(s.now) x), pg_relation_filenode('changes')::bigint,
            c.objects, c.directories, c.names
       FROM lease l CROSS JOIN change_log g CROSS JOIN (SELECT pg_current_snapshot() AS now) s
       LEFT JOIN LATERAL (
@@ -54,6 +56,8 @@ pub(super) struct Seen {
     pub(super) xmax: i64,
     /// Those below that were not seen either.
     pub(super) in_progress: Vec<i64>,
+    /// Where the list is: in another file once it was emptied.
+    pub(super) file: i64,
 }
 
 /// A connection of its own, which no lifetime ends and no call uses.
@@ -104,6 +108,7 @@ impl Poller {
             pruned: column(first, 2)?,
             xmax: column(first, 3)?,
             in_progress: column(first, 4)?,
+            file: column(first, 5)?,
         };
         let changes = match &last {
             Some(last) if last.is_continued_by(&seen) && rows.len() <= MOST => {
@@ -122,6 +127,7 @@ impl Seen {
         // A row that was removed is of a transaction below `pruned` that has ended.
         let is_there = |number: &i64| *number >= later.pruned || later.in_progress.contains(number);
         later.term == self.term
+            && later.file == self.file
             && later.pruned <= self.xmax
             && self.in_progress.iter().all(is_there)
     }
@@ -131,10 +137,10 @@ impl Seen {
 fn touched(rows: &[Row]) -> Result<Touched, PostgresError> {
     let mut touched = Touched::default();
     for row in rows {
-        let Some(objects) = column::<Option<Vec<Option<Uuid>>>>(row, 5)? else { continue };
+        let Some(objects) = column::<Option<Vec<Option<Uuid>>>>(row, 6)? else { continue };
         touched.objects.extend(objects.into_iter().flatten().map(ObjectId));
-        let directories: Vec<Uuid> = column(row, 6)?;
-        let names: Vec<&[u8]> = column(row, 7)?;
+        let directories: Vec<Uuid> = column(row, 7)?;
+        let names: Vec<&[u8]> = column(row, 8)?;
         for (directory, name) in directories.into_iter().zip(names) {
             let name =
                 Name::parse(name).map_err(|error| damaged(format_args!("a name: {error}")))?;

@@ -1,6 +1,7 @@
-//! Every order in which a few transactions, a statement whose result is kept, polls and prunings can take
-//! their steps, on a database that is modelled and the cache that is used: after each poll the cache holds
-//! what the poll's snapshot holds, or nothing. Without any one of the rules some order shows otherwise.
+//! Every order in which a few transactions, a statement whose result is kept, polls, prunings and the
+//! emptying of the list can take their steps, on a database that is modelled and the cache that is used:
+//! after each poll the cache holds what the poll's snapshot holds, or nothing. Without any one of the rules
+//! some order shows otherwise.
 
 use super::poll::Seen;
 use crate::metadata::cache::{Cache, ChangedEntry, Since, Touched};
@@ -35,6 +36,8 @@ struct Snapshot {
     is_named: bool,
     term: i64,
     pruned: i64,
+    /// Not of the snapshot: where the list was when its rows were read.
+    file: i64,
 }
 
 /// A step that somebody takes.
@@ -46,11 +49,14 @@ enum Step {
     /// A statement is sent, and sees a snapshot; then its answer comes.
     Ask,
     Answer,
-    /// The same of a poll.
+    /// The same of a poll, which reads the list in between: its snapshot may be older than the lock on it.
     Poll,
+    Read,
     Apply,
     /// Every row that is seen is removed.
     Prune,
+    /// The list is emptied, from under older snapshots too, and no term begins.
+    Empty,
 }
 
 /// What makes the cache hold what a snapshot holds.
@@ -62,6 +68,8 @@ enum Rule {
     Pruned,
     /// So does a new term.
     Term,
+    /// So does a list in another file.
+    File,
     /// A result is not kept whose keys have changed since its statement was sent.
     Since,
     /// A result is kept at a poll that was sent after it was there.
@@ -70,6 +78,15 @@ enum Rule {
 
 /// A statement: when the cache was asked before it, and what it saw.
 type Asked = (Since, Snapshot);
+
+/// A poll that is under way.
+struct Sent {
+    snapshot: Snapshot,
+    /// The changes that it has read, or would.
+    rows: Vec<i64>,
+    is_read: bool,
+    fills: Vec<Asked>,
+}
 
 struct World {
     without: Option<Rule>,
@@ -80,14 +97,15 @@ struct World {
     now: (u64, bool),
     term: i64,
     pruned: i64,
+    file: i64,
     /// Numbers of rows that are there, and whether they are seen.
     rows: Vec<(i64, bool)>,
     cache: Cache,
     asked: Option<Asked>,
     answered: Vec<Asked>,
-    sent: Option<(Snapshot, Vec<i64>, Vec<Asked>)>,
+    sent: Option<Sent>,
     last: Option<Seen>,
-    left: [usize; 4],
+    left: [usize; 5],
     hits: usize,
     /// The cache held something else.
     is_wrong: bool,
@@ -141,9 +159,10 @@ const ASKS: usize = 0;
 const POLLS: usize = 1;
 const PRUNES: usize = 2;
 const ABORTS: usize = 3;
+const EMPTYINGS: usize = 4;
 
 impl World {
-    fn new(changes: &[Change], left: [usize; 4], without: Option<Rule>) -> Self {
+    fn new(changes: &[Change], left: [usize; 5], without: Option<Rule>) -> Self {
         Self {
             without,
             changes: changes.to_vec(),
@@ -152,12 +171,13 @@ impl World {
             now: (0, true),
             term: 0,
             pruned: 0,
+            file: 0,
             rows: Vec::new(),
             cache: Cache::default(),
             asked: None,
             answered: Vec::new(),
             sent: None,
-            last: Some(Seen { term: 0, pruned: 0, xmax: 1, in_progress: Vec::new() }),
+            last: Some(Seen { term: 0, pruned: 0, xmax: 1, in_progress: Vec::new(), file: 0 }),
             left,
             hits: 0,
             is_wrong: false,
@@ -183,17 +203,19 @@ impl World {
             is_named: self.now.1,
             term: self.term,
             pruned: self.pruned,
+            file: self.file,
         }
     }
 
     fn apply(&mut self) {
-        let Some((snapshot, rows, mut fills)) = self.sent.take() else { return };
-        let Snapshot { xmax, ref in_progress, term, pruned, .. } = snapshot;
+        let Some(Sent { snapshot, rows, mut fills, .. }) = self.sent.take() else { return };
+        let Snapshot { xmax, ref in_progress, term, pruned, file, .. } = snapshot;
         let seen = Seen {
             term: if self.without == Some(Rule::Term) { 0 } else { term },
             pruned: if self.without == Some(Rule::Pruned) { 0 } else { pruned },
             xmax,
             in_progress: in_progress.clone(),
+            file: if self.without == Some(Rule::File) { 0 } else { file },
         };
         if self.without == Some(Rule::Later) {
             fills.append(&mut self.answered);
@@ -245,12 +267,19 @@ impl explore::World for World {
             None => {}
         }
         match &self.sent {
-            Some(_) => steps.push(Step::Apply),
+            Some(sent) if sent.is_read => steps.push(Step::Apply),
+            Some(_) => steps.push(Step::Read),
             None if self.left[POLLS] > 0 => steps.push(Step::Poll),
             None => {}
         }
         if self.left[PRUNES] > 0 {
             steps.push(Step::Prune);
+        }
+        // It waits for every transaction that has a row in the list.
+        let is_open = |at: usize| matches!(self.fates[at], Fate::Open(_));
+        let mut listing = (0..self.changes.len()).filter(|at| !self.changes[*at].begins_term);
+        if self.left[EMPTYINGS] > 0 && !listing.any(is_open) {
+            steps.push(Step::Empty);
         }
         steps
     }
@@ -298,13 +327,30 @@ impl explore::World for World {
                 };
                 let rows = self.rows.iter().filter(|row| row.1 && is_new(row.0));
                 let rows = rows.map(|row| row.0).collect();
-                self.sent = Some((snapshot, rows, std::mem::take(&mut self.answered)));
+                let fills = std::mem::take(&mut self.answered);
+                // No step between the two is of interest where nobody empties the list.
+                let is_read = self.left[EMPTYINGS] == 0;
+                self.sent = Some(Sent { snapshot, rows, is_read, fills });
+            }
+            Step::Read => {
+                if let Some(sent) = &mut self.sent {
+                    sent.is_read = true;
+                }
             }
             Step::Apply => self.apply(),
             Step::Prune => {
                 self.left[PRUNES] -= 1;
                 self.pruned = self.snapshot().xmax;
                 self.rows.retain(|row| !row.1);
+            }
+            Step::Empty => {
+                self.left[EMPTYINGS] -= 1;
+                self.rows.clear();
+                self.file += 1;
+                if let Some(sent) = self.sent.as_mut().filter(|sent| !sent.is_read) {
+                    sent.rows.clear();
+                    sent.snapshot.file = self.file;
+                }
             }
         }
     }
@@ -318,7 +364,7 @@ impl explore::World for World {
 /// leads to a wrong answer.
 fn explored(
     changes: &[Change],
-    left: [usize; 4],
+    left: [usize; 5],
     without: Option<Rule>,
 ) -> Result<(usize, usize), Vec<Step>> {
     let mut hits = 0;
@@ -330,13 +376,15 @@ const LISTED: Change = Change { size: 1, is_named: false, begins_term: false };
 const AGAIN: Change = Change { size: 2, is_named: true, begins_term: false };
 const UNLISTED: Change = Change { size: 3, is_named: true, begins_term: true };
 
-/// Changes, and how many statements, polls, prunings and roll-backs there are.
-const CASES: [(&[Change], [usize; 4]); 5] = [
-    (&[LISTED, AGAIN], [1, 3, 0, 0]),
-    (&[LISTED, AGAIN], [1, 2, 0, 1]),
-    (&[LISTED, AGAIN], [1, 2, 1, 0]),
-    (&[LISTED, UNLISTED], [1, 2, 0, 0]),
-    (&[LISTED], [2, 2, 1, 0]),
+/// Changes, and how many statements, polls, prunings, roll-backs and emptyings there are.
+const CASES: [(&[Change], [usize; 5]); 7] = [
+    (&[LISTED, AGAIN], [1, 3, 0, 0, 0]),
+    (&[LISTED, AGAIN], [1, 2, 0, 1, 0]),
+    (&[LISTED, AGAIN], [1, 2, 1, 0, 0]),
+    (&[LISTED, UNLISTED], [1, 2, 0, 0, 0]),
+    (&[LISTED], [2, 2, 1, 0, 0]),
+    (&[LISTED], [1, 3, 0, 0, 1]),
+    (&[LISTED], [1, 2, 1, 0, 1]),
 ];
 
 #[test]
@@ -349,7 +397,7 @@ fn no_order_shows_anything_else_than_a_snapshot() {
 
 #[test]
 fn every_rule_is_needed() {
-    for rule in [Rule::InProgress, Rule::Pruned, Rule::Term, Rule::Since, Rule::Later] {
+    for rule in [Rule::InProgress, Rule::Pruned, Rule::Term, Rule::File, Rule::Since, Rule::Later] {
         let found =
             CASES.iter().any(|(changes, left)| explored(changes, *left, Some(rule)).is_err());
         assert!(found, "{rule:?}");
