@@ -374,6 +374,30 @@ async fn a_file_of_a_taken_name_is_shown_as_it_is_behind_the_batch() {
     assert_eq!(answer.directory, Change::none(now));
 }
 
+/// Of two removals of a name in one batch the second finds the directory as nobody else has seen it: with
+/// what calls before it have changed, and not what those behind it change. It shows the one behind the batch.
+#[tokio::test]
+async fn a_removal_that_comes_too_late_shows_the_directory_behind_the_batch() {
+    let fixture = Fixture::new().await;
+    let directory = fixture.directory(fixture.root(), "directory").await.id;
+    create_all(&fixture, directory, "file").await;
+    let cx = fixture.cx();
+    // The first two are calls of their own.
+    let alone = ["one", "two"].map(name);
+    let guarded = CreateHow::Guarded(mode(0o644));
+    let alone = alone.iter().map(|name| fixture.store.create(&cx, fixture.root(), name, &guarded));
+    let names: Vec<_> =
+        [0, 0].into_iter().chain(1..8).map(|number| name(&format!("file-{number}"))).collect();
+    let removals = names.iter().map(|name| fixture.store.remove(&cx, directory, name));
+    let (_, removals) = tokio::join!(join_all(alone), join_all(removals));
+    let now = fixture.store.getattr(&cx, directory).await.unwrap();
+    let refused: Vec<_> = removals.into_iter().filter_map(Result::err).collect();
+    assert_eq!(refused.len(), 1);
+    assert!(matches!(refused[0].error, Error::NotFound), "{refused:?}");
+    assert_eq!(refused[0].first.as_deref(), Some(&now));
+    fixture.sound().await;
+}
+
 /// Connections are cut at every pass of a storm of creates: each is made once, and answered.
 #[tokio::test(flavor = "multi_thread")]
 async fn batches_that_are_cut_are_carried_out_once() {

@@ -25,7 +25,7 @@ use crate::support::{CALL_LIMIT, Fixture, context, mode, name, until};
 const CALLS: usize = 16;
 
 /// Nobody is taken for dead, and nobody is alone again.
-fn settings(settings: Settings) -> Settings {
+pub(crate) fn settings(settings: Settings) -> Settings {
     let hour = Duration::from_secs(3600);
     let lease = LeaseTimes {
         ttl: hour,

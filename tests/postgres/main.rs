@@ -67,6 +67,8 @@ mod merged;
 #[cfg(test)]
 mod migrations;
 #[cfg(test)]
+mod moments;
+#[cfg(test)]
 #[path = "../support/operations.rs"]
 mod operations;
 #[cfg(test)]

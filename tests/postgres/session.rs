@@ -55,6 +55,9 @@ const BATCHED: &[(&str, &str)] = &[
     ),
 ];
 
+/// The place of the owner among the arguments of `set_attributes`.
+const UID: usize = 5;
+
 macro_rules! call {
     ($function:literal, $($argument:expr),* $(,)?) => { Call($function, vec![$(Box::new($argument)),*]) };
 }
@@ -150,6 +153,12 @@ impl Call {
 
     pub(crate) fn truncate(object: &Attributes) -> Self {
         Self::set(object, object.mode.cast_signed(), Some(0), Some(Uuid::now_v7()))
+    }
+
+    pub(crate) fn chown(object: &Attributes, uid: i64) -> Self {
+        let mut call = Self::chmod(object, object.mode.cast_signed());
+        call.1[UID] = Box::new(uid);
+        call
     }
 
     fn set(object: &Attributes, mode: i32, size: Option<i64>, content: Option<Uuid>) -> Self {

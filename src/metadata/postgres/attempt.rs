@@ -93,7 +93,7 @@ impl PostgresStore {
         answer: Answer<T>,
     ) -> Answer<T> {
         if attempt.unflushed {
-            self.read_for(cx, &mut attempt, FLUSH_SEEN, arguments![]).await?;
+            self.read_for(cx, &mut attempt, FLUSH_SEEN, arguments![].into()).await?;
             self.shown(cx).await?;
         }
         answer

@@ -2,11 +2,13 @@
 //! function that compares the values it rests on. Where they have changed, the decision is made again on
 //! those that hold now.
 
+use std::sync::Arc;
+
 use super::PostgresStore;
 use super::attempt::Attempt;
 use super::batches::{Kind, Known, Operation};
 use super::execute::{Argument, Mutation, Reply, Verdict};
-use super::read::{View, lies_under};
+use super::read::{Ground, View};
 use super::rows::damaged;
 use crate::metadata::{Answer, Error, Refusal, Share};
 use crate::types::{Attributes, Context, Name, ObjectId};
@@ -19,6 +21,8 @@ const DECISIONS: usize = 3;
 pub(super) struct Prefetch {
     pub(super) statement: &'static str,
     pub(super) arguments: Vec<Argument>,
+    /// The same, with what the function refuses the operation by.
+    pub(super) ground: Option<&'static str>,
     /// The same for a read that is merged with others, where the change may be carried out in a batch: an
     /// object, and a name in it.
     pub(super) merged: Option<(ObjectId, Option<Name>)>,
@@ -33,9 +37,26 @@ pub(super) enum Step<R> {
     Call(Mutation, Box<Attributes>, Option<Box<Attributes>>),
     /// The same for what may be carried out in a batch. A refusal shows the first known object.
     Operation(Box<Operation>, Known),
-    /// The refusal of a directory's move: with [`Error::Invalid`] where the new parent, the first, lies below
-    /// the directory.
-    Refuse(Refusal, ObjectId, ObjectId),
+    /// The refusal of a directory's move, which [`Ground::Loop`] comes before.
+    Refuse(Refusal),
+}
+
+impl<R> Step<R> {
+    /// What is refused by a ground that was read at the same moment as the objects of the step.
+    fn refused_by(self, ground: Option<Ground>) -> Answer<Self> {
+        match (self, ground) {
+            (Self::Call(_, first, second), Some(ground)) => {
+                Err(Refusal { error: ground.error(), first: Some(first), second })
+            }
+            (Self::Refuse(refusal), Some(ground @ Ground::Loop)) => {
+                Err(Refusal { error: ground.error(), ..refusal })
+            }
+            (Self::Refuse(refusal), Some(Ground::NotEmpty) | None) => Err(refusal),
+            (step @ (Self::Answer(_) | Self::Operation(..)), _) | (step @ Self::Call(..), None) => {
+                Ok(step)
+            }
+        }
+    }
 }
 
 impl PostgresStore {
@@ -95,7 +116,7 @@ impl PostgresStore {
                 Ok(Step::Operation(operation, known)) => (*operation, known),
                 Ok(Step::Answer(done)) => return Some(self.durable(cx, attempt, Ok(done)).await),
                 Err(refusal) => return Some(self.durable(cx, attempt, Err(refusal)).await),
-                Ok(Step::Call(..) | Step::Refuse(..)) => return None,
+                Ok(Step::Call(..) | Step::Refuse(_)) => return None,
             };
             let kind = operation.kind;
             let first = is_read.then(|| known.place.clone());
@@ -142,37 +163,60 @@ impl PostgresStore {
         decide: impl Fn(View, &Share) -> Answer<Step<R>>,
         answer: fn(Reply) -> Result<R, Error>,
     ) -> Answer<R> {
-        let rows = self.read_for(cx, attempt, prefetch.statement, prefetch.arguments).await?;
+        let Prefetch { statement, arguments, ground, .. } = prefetch;
+        let arguments = Arc::new(arguments);
+        let rows = self.read_for(cx, attempt, statement, Arc::clone(&arguments)).await?;
         attempt.unflushed = true;
-        let mut view = View::from_rows(&rows, share.fsid)?;
+        let mut step = decide(View::from_rows(&rows, share.fsid)?, share)?;
         loop {
-            let (mutation, first, second) = match decide(view, share)? {
+            let (mutation, first, second) = match step {
                 Step::Answer(answer) => return Ok(answer),
                 Step::Call(mutation, first, second) => (mutation, first, second),
                 Step::Operation(operation, known) => (operation.alone(), known.place, None),
-                Step::Refuse(refusal, to, directory) => {
-                    let error = match lies_under(self, cx, attempt, to, directory).await {
-                        Ok(true) => Error::Invalid,
-                        Ok(false) => refusal.error,
-                        Err(error) => error,
-                    };
-                    return Err(Refusal { error, ..refusal });
+                Step::Refuse(refusal) => {
+                    let Some(ground) = ground else { return Err(refusal) };
+                    let look = (ground, Arc::clone(&arguments));
+                    step = self.decide_on_ground(cx, attempt, share, look, &decide).await?;
+                    continue;
                 }
             };
             let refuse =
                 |error| Refusal { error, first: Some(first.clone()), second: second.clone() };
             let reply = self.mutate(cx, attempt, share.fsid, mutation).await.map_err(refuse)?;
-            view = match reply.verdict {
-                Verdict::Done => return Ok(answer(reply)?),
-                Verdict::Again => reply.into_view(),
-                Verdict::NotEmpty => return Err(refuse(Error::NotEmpty)),
-                Verdict::Loop => return Err(refuse(Error::Invalid)),
-                verdict @ (Verdict::Superseded | Verdict::Gone) => {
-                    return Err(refuse(unexpected(verdict)));
+            step = match (reply.verdict, ground) {
+                (Verdict::Done, _) => return Ok(answer(reply)?),
+                (Verdict::Again, _) => decide(reply.into_view(), share)?,
+                // What was decided on may have changed by the time the function found this.
+                (Verdict::NotEmpty | Verdict::Loop, Some(ground)) => {
+                    let look = (ground, Arc::clone(&arguments));
+                    self.decide_on_ground(cx, attempt, share, look, &decide).await?
                 }
+                (
+                    verdict @ (Verdict::NotEmpty
+                    | Verdict::Loop
+                    | Verdict::Superseded
+                    | Verdict::Gone),
+                    _,
+                ) => return Err(refuse(unexpected(verdict))),
             };
             attempt.decide_again(cx).map_err(refuse)?;
         }
+    }
+
+    /// Decides on objects that are read together with what a function refuses by: a refusal shows them as
+    /// they were when it was right.
+    async fn decide_on_ground<R>(
+        &self,
+        cx: &Context,
+        attempt: &mut Attempt,
+        share: &Share,
+        (statement, arguments): (&'static str, Arc<Vec<Argument>>),
+        decide: &impl Fn(View, &Share) -> Answer<Step<R>>,
+    ) -> Answer<Step<R>> {
+        let rows = self.read_for(cx, attempt, statement, arguments).await?;
+        attempt.unflushed = true;
+        let (view, ground) = View::with_ground(&rows, share.fsid)?;
+        decide(view, share)?.refused_by(ground)
     }
 }
 

@@ -21,6 +21,7 @@ pub(super) async fn make(
     let prefetch = Prefetch {
         statement: LOOKUP,
         arguments: arguments![parent.0, cx.share.0, name.as_bytes().to_vec()],
+        ground: None,
         merged: Some((parent, Some(name.clone()))),
     };
     let decide = |mut view: View, _: &Share| {

@@ -229,9 +229,8 @@ impl PostgresStore {
         cx: &Context,
         attempt: &mut Attempt,
         statement: &'static str,
-        arguments: Vec<Argument>,
+        arguments: Arc<Vec<Argument>>,
     ) -> Result<Vec<Row>, Error> {
-        let arguments = Arc::new(arguments);
         loop {
             let failure = match self.connection(cx, attempt).await? {
                 Ok(connection) => {

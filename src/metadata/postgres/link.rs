@@ -22,6 +22,7 @@ pub(super) async fn link(
     let prefetch = Prefetch {
         statement: LOOK_LINK,
         arguments: arguments![directory.0, cx.share.0, name.as_bytes().to_vec(), object.0],
+        ground: None,
         merged: None,
     };
     let decide = |mut view: View, share: &Share| {

@@ -8,7 +8,6 @@
 use tokio_postgres::Row;
 
 use super::PostgresStore;
-use super::attempt::Attempt;
 use super::execute::{Read, arguments};
 use super::rows::{self, BEHIND_OBJECT, Stored, column, damaged, object_columns};
 use crate::metadata::{Answer, DirectoryEntry, Error, Link, Lookup, Page, Refusal, Share, decide};
@@ -97,7 +96,76 @@ pub(super) const LOOK_RENAME: &str = concat!(
     child!("3", "$4", "$5")
 );
 
-const LIES_UNDER: &str = "SELECT lies_under($1, $2)";
+/// A row of number `$role` without an object: as many columns as one has.
+macro_rules! without_object {
+    ($role:literal) => {
+        concat!(
+            "SELECT ",
+            $role,
+            "::smallint, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, \
+             NULL, NULL, NULL"
+        )
+    };
+}
+
+/// The id of what the directory `$directory` has under `$name`.
+macro_rules! child_id {
+    ($directory:literal, $name:literal) => {
+        concat!(
+            "SELECT m.child_id FROM parent_child_map m WHERE m.parent_id = ",
+            $directory,
+            " AND m.child_name >= ",
+            $name,
+            " AND m.child_name <= ",
+            $name,
+            " ORDER BY m.child_name LIMIT 1"
+        )
+    };
+}
+
+/// A row of number 4 where what the directory `$directory` has under `$name` has entries itself.
+macro_rules! has_entries {
+    ($directory:literal, $name:literal) => {
+        concat!(
+            without_object!("4"),
+            " WHERE EXISTS (SELECT FROM parent_child_map n WHERE n.parent_id = (",
+            child_id!($directory, $name),
+            "))"
+        )
+    };
+}
+
+/// [`LOOKUP`] of a directory that is to be removed, and a row of number 4 where it is not empty.
+pub(super) const LOOK_RMDIR: &str = concat!(
+    named!("0", "$1", "$2"),
+    " UNION ALL ",
+    child!("1", "$1", "$3"),
+    " UNION ALL ",
+    has_entries!("$1", "$3")
+);
+
+/// [`LOOK_RENAME`], and a row of number 4 where what has the new name is a directory that is not empty, and
+/// of number 5 where what has the old name would come to lie below itself.
+pub(super) const LOOK_MOVE: &str = concat!(
+    named!("0", "$1", "$2"),
+    " UNION ALL ",
+    child!("1", "$1", "$3"),
+    " UNION ALL ",
+    named!("2", "$4", "$2"),
+    " UNION ALL ",
+    child!("3", "$4", "$5"),
+    " UNION ALL ",
+    has_entries!("$4", "$5"),
+    " UNION ALL ",
+    without_object!("5"),
+    " WHERE EXISTS (
+        WITH RECURSIVE way(id) AS (
+            SELECT $4 UNION
+            SELECT d.parent_id FROM way w, LATERAL (SELECT f.parent_id FROM files f WHERE f.id = w.id OFFSET 0) d)
+        SELECT FROM way w WHERE $1 <> $4 AND w.id = (",
+    child_id!("$1", "$3"),
+    "))"
+);
 
 /// The directory with its parent's fileid, then the entries with their cookies and names.
 macro_rules! page {
@@ -135,8 +203,42 @@ const READDIR_ATTRIBUTES: &str = page!(object_columns!("o"), "objects");
 #[derive(Debug, Default)]
 pub(super) struct View([Option<Stored>; 4]);
 
+/// What an operation is refused by that needs more than a few objects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ground {
+    /// A directory that must be empty is not.
+    NotEmpty,
+    /// A directory would become its own descendant.
+    Loop,
+}
+
+impl Ground {
+    pub(super) fn error(self) -> Error {
+        match self {
+            Self::NotEmpty => Error::NotEmpty,
+            Self::Loop => Error::Invalid,
+        }
+    }
+}
+
 impl View {
-    pub(super) fn from_rows(rows: &[Row], fsid: Fsid) -> Result<Self, Error> {
+    /// The objects of [`LOOK_RMDIR`] or [`LOOK_MOVE`], and what the operation is refused by at that moment.
+    pub(super) fn with_ground(rows: &[Row], fsid: Fsid) -> Result<(Self, Option<Ground>), Error> {
+        let (mut ground, mut objects) = (None, Vec::new());
+        for row in rows {
+            match rows::number(row)? {
+                5 => ground = Some(Ground::Loop),
+                4 => ground = ground.or(Some(Ground::NotEmpty)),
+                _ => objects.push(row),
+            }
+        }
+        Ok((Self::from_rows(objects, fsid)?, ground))
+    }
+
+    pub(super) fn from_rows<'a>(
+        rows: impl IntoIterator<Item = &'a Row>,
+        fsid: Fsid,
+    ) -> Result<Self, Error> {
         let mut view = Self::default();
         for row in rows {
             let number = rows::number(row)?;
@@ -186,18 +288,6 @@ pub(super) async fn getattr(
     store.alone.cache.settle(cx, [object].into_iter()).await?;
     let attributes = view.value.attributes(0).ok_or(Error::Stale)?;
     Ok(view.with(attributes))
-}
-
-/// Whether a directory is, or lies under, another.
-pub(super) async fn lies_under(
-    store: &PostgresStore,
-    cx: &Context,
-    attempt: &mut Attempt,
-    directory: ObjectId,
-    above: ObjectId,
-) -> Result<bool, Error> {
-    let rows = store.read_for(cx, attempt, LIES_UNDER, arguments![directory.0, above.0]).await?;
-    column(rows.first().ok_or_else(|| damaged("a function gave no answer"))?, 0)
 }
 
 pub(super) async fn lookup(

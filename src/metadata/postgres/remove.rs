@@ -4,7 +4,7 @@ use super::PostgresStore;
 use super::batches::{Kind, Known, Operation, guard_of};
 use super::change::{Prefetch, Step, guard};
 use super::execute::{Mutation, arguments};
-use super::read::{LOOKUP, View};
+use super::read::{LOOK_RMDIR, LOOKUP, View};
 use super::replies::recorded;
 use crate::metadata::decide::{self, RemoveKind};
 use crate::metadata::{Answer, Removed, Replaced, Share};
@@ -24,6 +24,7 @@ pub(super) async fn remove(
     let prefetch = Prefetch {
         statement: LOOKUP,
         arguments: arguments![parent.0, cx.share.0, name.as_bytes().to_vec()],
+        ground: (kind == RemoveKind::Directory).then_some(LOOK_RMDIR),
         merged: (kind == RemoveKind::Other).then(|| (parent, Some(name.clone()))),
     };
     let decide = |mut view: View, _: &Share| {

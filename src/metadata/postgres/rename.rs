@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use super::PostgresStore;
 use super::change::{Prefetch, Step, guard};
 use super::execute::{Mutation, arguments};
-use super::read::{LOOK_RENAME, View};
+use super::read::{LOOK_MOVE, LOOK_RENAME, View};
 use super::replies::recorded;
 use crate::metadata::decide::{self, Move};
 use crate::metadata::{Answer, Renamed, Replaced, Share};
@@ -35,6 +35,7 @@ pub(super) async fn rename(
             to.0,
             to_name.as_bytes().to_vec(),
         ],
+        ground: Some(LOOK_MOVE),
         merged: None,
     };
     let decide = |mut view: View, _: &Share| {
@@ -50,9 +51,7 @@ pub(super) async fn rename(
                 Ok(Step::Call(mutation, Box::new(step.from), Some(Box::new(step.to))))
             }
             // The function finds the loop of a move that is permitted otherwise.
-            Err(refusal) if step.changes_parent() => {
-                Ok(Step::Refuse(refusal, step.to.id, step.object.id))
-            }
+            Err(refusal) if step.changes_parent() => Ok(Step::Refuse(refusal)),
             Err(refusal) => Err(refusal),
         }
     };

@@ -18,6 +18,7 @@ pub(super) async fn setattr(
     let prefetch = Prefetch {
         statement: GETATTR,
         arguments: arguments![object.0, cx.share.0],
+        ground: None,
         merged: Some((object, None)),
     };
     let decide = |mut view: View, share: &Share| {
