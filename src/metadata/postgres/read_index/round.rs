@@ -8,7 +8,9 @@ use std::task::{Context, Poll, Waker};
 
 use parking_lot::Mutex;
 
-/// The most calls that wait for one poll; the others ask for themselves.
+/// The most calls that wait for one poll; the others ask for themselves. They are not counted by client:
+/// where one client has taken all places, another's calls get statements and connections in turn by client
+/// (`readers`, `pool`), as those do that no poll is worth for.
 const MOST: usize = 4096;
 
 /// One poll, from before it is sent until it is over.
