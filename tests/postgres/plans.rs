@@ -13,7 +13,7 @@ const FILES: i64 = 200_000;
 /// What one round of operations may read from indexes; reading all of a table or directory is far more.
 const MOST_READ: i64 = 3_000;
 
-/// Every kind of statement, in `directory`, whose entry `present` is there.
+/// Every kind of statement, in `directory`, the root's `big`, whose entry `present` is there.
 async fn round(fixture: &Fixture, directory: ObjectId, present: &str, tag: &str) {
     let (store, cx) = (&fixture.store, fixture.cx());
     let [one, two, three, inner] =
@@ -33,6 +33,11 @@ async fn round(fixture: &Fixture, directory: ObjectId, present: &str, tag: &str)
     store.readdir(&cx, directory, after, 100, false).await.unwrap();
     store.rename(&cx, directory, &one, directory, &three).await.unwrap();
     store.rename(&cx, directory, &two, sub.id, &two).await.unwrap();
+    // The directory is full, and does not move below itself.
+    let (root, big) = (fixture.root(), name("big"));
+    store.rmdir(&cx, root, &big).await.unwrap_err();
+    store.rename(&cx, directory, &inner, root, &big).await.unwrap_err();
+    store.rename(&cx, root, &big, sub.id, &big).await.unwrap_err();
     store.remove(&cx, sub.id, &two).await.unwrap();
     store.remove(&cx, directory, &three).await.unwrap();
     store.rmdir(&cx, directory, &inner).await.unwrap();
