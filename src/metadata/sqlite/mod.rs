@@ -87,7 +87,7 @@ pub struct SqliteStore {
     /// Whether there may be waiters and reservations of processes before this one.
     locks_left: AtomicBool,
     /// Calls that were done before this start.
-    earlier: Earlier,
+    earlier: Arc<Earlier>,
     threads: Mutex<Option<Threads>>,
 }
 
@@ -109,9 +109,10 @@ impl SqliteStore {
     /// [`Error::Unavailable`] where another server has it; [`Error::Damaged`] for a file that is no whole
     /// database; [`Error::ReadOnly`]; [`Error::Backend`] for all else, a newer schema included.
     pub async fn open(settings: Settings) -> Result<Self, Error> {
-        tokio::task::spawn_blocking(move || Self::open_blocking(settings))
-            .await
-            .map_err(|error| Error::Backend(Box::new(error)))?
+        let opened = tokio::task::spawn_blocking(move || Self::open_blocking(settings)).await;
+        let store = opened.map_err(|error| Error::Backend(Box::new(error)))??;
+        store.earlier.forget_in_time();
+        Ok(store)
     }
 
     /// What a file holds; `None` where there is no file yet. Makes and changes nothing, and does not mind a
@@ -133,7 +134,7 @@ impl SqliteStore {
         let mut connection = connect::writer(&settings)?;
         let shares = Arc::new(KnownShares::default());
         shares::load(&shares, &connection).map_err(SqliteError::into_error)?;
-        let earlier = Earlier::read(&connection).map_err(SqliteError::into_error)?;
+        let earlier = Arc::new(Earlier::read(&connection).map_err(SqliteError::into_error)?);
         let readers = Arc::new(Readers::open(&settings)?);
         let mover = connect::mover(&settings.path)?;
         let reserve = Mutex::new(DiskReserve::open(&settings.path)?);

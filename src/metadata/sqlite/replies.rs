@@ -3,8 +3,10 @@
 //! is for the next.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use parking_lot::RwLock;
 use rusqlite::{Connection, params};
 use uuid::Uuid;
 
@@ -13,8 +15,9 @@ use crate::metadata::Replayed;
 use crate::metadata::replies::KEPT_SECONDS;
 use crate::types::{ObjectId, Replay, Timestamp};
 
-/// Calls that were done before are told apart for the newest of so many.
-const MOST: usize = 1 << 20;
+/// Calls that were done before are told apart for the newest of so many: a table of 1,048,576 places, seven of
+/// eight of them.
+const MOST: usize = 7 << 17;
 /// What a call takes of a row: its key, and what it has made.
 const CALL_BYTES: usize = 32;
 /// How often old rows are removed.
@@ -70,10 +73,10 @@ impl Replies {
     }
 }
 
-/// The calls that were done before this start.
+/// The calls that were done before this start, as long as a client may repeat them.
 #[derive(Debug)]
 pub(super) struct Earlier {
-    calls: HashMap<Uuid, Replayed>,
+    calls: RwLock<HashMap<Uuid, Replayed>>,
     until: Instant,
 }
 
@@ -88,21 +91,59 @@ impl Earlier {
             && calls.len() < MOST
         {
             let row: Vec<u8> = row.get(0)?;
-            for call in row.chunks_exact(CALL_BYTES) {
+            for call in row.chunks_exact(CALL_BYTES).take(MOST - calls.len()) {
                 let (key, made) = call.split_at(CALL_BYTES / 2);
                 let id = |bytes| Uuid::from_slice(bytes).unwrap_or_default();
                 let made = Some(ObjectId(id(made))).filter(|made| !made.0.is_nil());
                 calls.insert(id(key), Replayed { made });
             }
         }
-        Ok(Self { calls, until: Instant::now() + KEPT })
+        Ok(Self { calls: RwLock::new(calls), until: Instant::now() + KEPT })
+    }
+
+    /// Gives their memory back when no client may repeat one any more: many megabytes after a busy time.
+    pub(super) fn forget_in_time(self: &Arc<Self>) {
+        if self.calls.read().is_empty() {
+            return;
+        }
+        let earlier = Arc::downgrade(self);
+        let until = self.until.into();
+        tokio::spawn(async move {
+            tokio::time::sleep_until(until).await;
+            if let Some(earlier) = earlier.upgrade() {
+                *earlier.calls.write() = HashMap::new();
+            }
+        });
     }
 
     /// What a call came to that was done before.
     pub(super) fn find(&self, call: &Replay) -> Option<Replayed> {
-        if self.calls.is_empty() || Instant::now() > self.until {
+        if Instant::now() > self.until {
             return None;
         }
-        self.calls.get(&call.key).copied()
+        self.calls.read().get(&call.key).copied()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metadata::sqlite::connect::{Settings, writer};
+
+    #[tokio::test(start_paused = true)]
+    async fn calls_of_before_take_memory_for_as_long_as_they_are_repeated() {
+        let folder = tempfile::tempdir().unwrap();
+        let connection = writer(&Settings::new(folder.path().join("m"))).unwrap();
+        let key = Uuid::from_u128(7);
+        let call = Replay { key, peer: 1, may_be_repeat: false, looks_first: true };
+        let mut replies = Replies::default();
+        replies.add(&call, None);
+        replies.write(&connection).unwrap();
+        let earlier = Arc::new(Earlier::read(&connection).unwrap());
+        earlier.forget_in_time();
+        tokio::time::sleep(KEPT / 2).await;
+        assert_eq!(earlier.find(&call), Some(Replayed { made: None }));
+        tokio::time::sleep(KEPT).await;
+        assert_eq!(earlier.calls.read().capacity(), 0);
     }
 }
