@@ -14,6 +14,8 @@
 extern crate self as trunkfs;
 
 pub mod admin;
+#[cfg(test)]
+mod allocations;
 mod availability;
 pub mod bench;
 pub mod cli;
@@ -41,5 +43,11 @@ pub mod xdr;
 
 /// Gives freed memory back to the system, with `net/purge.rs`; glibc's allocator keeps what a burst of large
 /// calls took (BENCHMARKS.md).
+#[cfg(not(test))]
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+#[cfg(test)]
+#[global_allocator]
+static ALLOCATOR: allocations::Counting<mimalloc::MiMalloc> =
+    allocations::Counting(mimalloc::MiMalloc);

@@ -29,15 +29,23 @@ use parking_lot::RwLock;
 use tokio::sync::Notify;
 
 use self::listing::Listings;
-use self::two_generations::TwoGenerationMap;
+use self::two_generations::{GENERATION, TwoGenerationMap};
 use super::single_writer::Edge;
 use super::{DirectoryEntry, Error, Link, Lookup, Page, Share};
 use crate::counters::{HitRate, Measured, Readings};
 use crate::types::{Attributes, Context, Cookie, Name, ObjectId, SymlinkTarget, since_boot};
 
-/// The most objects, and the most entries: about 40 MB in all where names are long. As many again for those
-/// that listings brought along.
-const KEPT: usize = 1 << 16;
+/// The most objects, and the most entries. As many again for those that listings brought along.
+const KEPT: usize = 2 * GENERATION;
+/// The most bytes that all of it takes; a unit test fills it (docs/operations.md, Memory).
+#[cfg(test)]
+const MOST_BYTES: usize = 56 << 20;
+/// The most bytes of the names of entries: about 90 for each, if there are as many as there may be.
+const NAME_BYTES: usize = 6 << 20;
+/// The most bytes of targets of symbolic links.
+const TARGET_BYTES: usize = 4 << 20;
+/// What a shared name or target takes beside its bytes.
+const SHARED: usize = 2 * size_of::<usize>();
 /// The longest target of a symbolic link that is kept, in bytes.
 const LONGEST_TARGET: usize = 255;
 const EPOCHS: usize = 1 << 12;
@@ -160,8 +168,15 @@ struct Kept {
 
 impl Default for Kept {
     fn default() -> Self {
-        Self { objects: TwoGenerationMap::new(KEPT), entries: TwoGenerationMap::new(KEPT) }
+        let name = |(_, name): &EntryKey, _: &Option<ObjectId>| SHARED + name.as_bytes().len();
+        let entries = TwoGenerationMap::bounded(KEPT, NAME_BYTES, name);
+        Self { objects: TwoGenerationMap::new(KEPT), entries }
     }
+}
+
+fn targets() -> TwoGenerationMap<ObjectId, SymlinkTarget, IdHash> {
+    let bytes = |_: &ObjectId, target: &SymlinkTarget| SHARED + target.as_bytes().len();
+    TwoGenerationMap::bounded(KEPT, TARGET_BYTES, bytes)
 }
 
 impl Default for Cache {
@@ -169,7 +184,7 @@ impl Default for Cache {
         let state = State {
             asked: Kept::default(),
             listed: Kept::default(),
-            targets: TwoGenerationMap::new(KEPT),
+            targets: targets(),
             listings: Listings::default(),
             epochs: vec![Epoch::default(); EPOCHS],
             whole: Epoch::default(),
@@ -533,7 +548,7 @@ impl State {
 
     fn clear(&mut self) {
         (self.asked, self.listed) = (Kept::default(), Kept::default());
-        self.targets = TwoGenerationMap::new(KEPT);
+        self.targets = targets();
         self.listings = Listings::default();
     }
 }
@@ -555,5 +570,7 @@ impl Drop for Forgetting<'_> {
 /// Hashes an [`ObjectId`], which no client chooses.
 pub(super) type IdHash = foldhash::fast::RandomState;
 
+#[cfg(test)]
+mod bytes;
 #[cfg(test)]
 mod tests;

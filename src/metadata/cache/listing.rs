@@ -8,10 +8,13 @@ use crate::types::{Attributes, Cookie, Fileid, Name, ObjectId};
 
 /// The most entries of one directory that are kept: the first ones.
 const LONGEST: usize = 1 << 14;
-/// The most entries of all directories.
-const MOST_ENTRIES: usize = 1 << 16;
-/// An empty directory counts for so many entries.
-const EMPTY: usize = 8;
+/// What an entry takes beside its name, in bytes: its place in a tree whose nodes are half full, and the
+/// name's count.
+const ENTRY_BYTES: usize = 128;
+/// What a directory takes beside its entries, in bytes.
+const DIRECTORY_BYTES: usize = 1 << 10;
+/// The most bytes of all directories: 65,536 entries whose names have 32 bytes.
+const MOST_BYTES: usize = (ENTRY_BYTES + 32) << 16;
 
 /// The directories that were listed last: when the newer generation is full, it becomes the older, which is
 /// dropped.
@@ -19,8 +22,8 @@ const EMPTY: usize = 8;
 pub(super) struct Listings {
     newer: HashMap<ObjectId, Listing, IdHash>,
     older: HashMap<ObjectId, Listing, IdHash>,
-    /// Entries that were put into the newer generation.
-    weight: usize,
+    /// What was put into the newer generation, in bytes.
+    bytes: usize,
 }
 
 /// The entries of a directory up to a cookie.
@@ -32,6 +35,8 @@ pub(super) struct Listing {
     slots: BTreeMap<u64, Slot>,
     /// The last cookie up to which all entries are here; `None` where no entry follows.
     to: Option<u64>,
+    /// What it takes.
+    bytes: usize,
 }
 
 #[derive(Debug)]
@@ -54,7 +59,9 @@ impl Listings {
     /// Adds a page of the entries behind `after`. A page that begins behind the last known entry is not kept.
     pub(super) fn keep(&mut self, after: Cookie, page: &Page) {
         let id = page.directory.id;
-        let kept = self.newer.remove(&id).or_else(|| self.older.remove(&id));
+        let kept = self.newer.remove(&id);
+        let counted = kept.as_ref().map_or(0, |listing| listing.bytes);
+        let kept = kept.or_else(|| self.older.remove(&id));
         let is_first = after <= Cookie::DOT_DOT;
         let mut listing = match kept {
             Some(kept) if kept.parent == page.directory.parent => kept,
@@ -63,13 +70,14 @@ impl Listings {
                 parent_fileid: page.parent_fileid,
                 slots: BTreeMap::new(),
                 to: Some(Cookie::DOT_DOT.0),
+                bytes: DIRECTORY_BYTES,
             },
             Some(_) | None => return,
         };
         if is_first || listing.to.is_some_and(|to| after.0 <= to) {
             listing.extend(page);
         }
-        self.weight += listing.slots.len().max(EMPTY);
+        self.bytes += listing.bytes.saturating_sub(counted);
         self.newer.insert(id, listing);
         self.turn();
     }
@@ -82,13 +90,13 @@ impl Listings {
         if let Some(cookie) = entry.before
             && listing.slots.get(&cookie.0).is_some_and(|slot| slot.name == *name)
         {
-            listing.slots.remove(&cookie.0);
+            listing.remove(cookie.0);
         }
         match (entry.after, fileid) {
             (Some(edge), Some(fileid)) => {
                 let slot = Slot { name: name.clone(), object: edge.child, fileid };
+                self.bytes += slot.bytes();
                 listing.put(edge.cookie.0, slot);
-                self.weight += 1;
                 self.turn();
             }
             (Some(_), None) => self.remove(directory),
@@ -97,10 +105,16 @@ impl Listings {
     }
 
     fn turn(&mut self) {
-        if self.weight >= MOST_ENTRIES / 2 {
+        if self.bytes >= MOST_BYTES / 2 {
             self.older = std::mem::take(&mut self.newer);
-            self.weight = 0;
+            self.bytes = 0;
         }
+    }
+}
+
+impl Slot {
+    fn bytes(&self) -> usize {
+        ENTRY_BYTES + self.name.as_bytes().len()
     }
 }
 
@@ -127,12 +141,12 @@ impl Listing {
             if self.to.is_none_or(|to| entry.cookie.0 <= to) {
                 continue;
             }
-            if self.slots.len() >= LONGEST {
+            if self.slots.len() >= LONGEST || self.bytes >= MOST_BYTES / 4 {
                 return;
             }
             let slot =
                 Slot { name: entry.name.clone(), object: entry.object, fileid: entry.fileid };
-            self.slots.insert(entry.cookie.0, slot);
+            self.insert(entry.cookie.0, slot);
             self.to = Some(entry.cookie.0);
         }
         if page.eof {
@@ -145,10 +159,25 @@ impl Listing {
         if self.to.is_some_and(|to| cookie > to) {
             return;
         }
-        self.slots.insert(cookie, slot);
+        self.insert(cookie, slot);
         if self.slots.len() > LONGEST {
-            self.slots.pop_last();
+            if let Some((_, slot)) = self.slots.pop_last() {
+                self.bytes -= slot.bytes();
+            }
             self.to = self.slots.last_key_value().map(|(last, _)| *last);
+        }
+    }
+
+    fn insert(&mut self, cookie: u64, slot: Slot) {
+        self.bytes += slot.bytes();
+        if let Some(replaced) = self.slots.insert(cookie, slot) {
+            self.bytes -= replaced.bytes();
+        }
+    }
+
+    fn remove(&mut self, cookie: u64) {
+        if let Some(slot) = self.slots.remove(&cookie) {
+            self.bytes -= slot.bytes();
         }
     }
 }

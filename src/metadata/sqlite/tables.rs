@@ -18,6 +18,7 @@ use super::replies::Replies;
 use super::rows::{self, Stored, damaged};
 use super::shares;
 use super::usage::Tally;
+use crate::metadata::cache::two_generations::GENERATION;
 use crate::metadata::cache::{ChangedEntry, Touched};
 use crate::metadata::known_shares::KnownShares;
 use crate::metadata::locks::table::LockTable;
@@ -27,8 +28,9 @@ use crate::types::{
     Attributes, Cookie, Fileid, Fsid, Name, ObjectId, Replay, ShareId, SymlinkTarget,
 };
 
-/// How many objects are kept at least, where that many were met.
-const KEPT: usize = 1 << 15;
+/// How many objects are kept at least, where that many were met: those that a batch meets fit into the same
+/// table beside them.
+const KEPT: usize = GENERATION - (1 << 10);
 /// How many numbers of a sequence are taken at once.
 const RUN: i64 = 1024;
 /// Why nothing is made, where SQLite was not asked.
@@ -507,4 +509,38 @@ fn update(connection: &Connection, stored: &Stored) -> Result<(), SqliteError> {
         it.used.cast_signed(),
     ])?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::allocations::held;
+    use crate::metadata::sqlite::connect;
+    use crate::metadata::{LockLimits, RootSpec, rules};
+    use crate::types::Timestamp;
+
+    /// What a writer takes whose calls meet new objects all the time.
+    #[test]
+    fn what_is_kept_between_batches_takes_no_more_than_is_said() {
+        const MOST: usize = 16 << 20;
+        const BATCH: usize = 1000;
+        let folder = tempfile::tempdir().unwrap();
+        let settings = connect::Settings::new(folder.path().join("m"));
+        let connection = connect::writer(&settings).unwrap();
+        let locks = LockTable::new(uuid::Uuid::nil(), LockLimits::default());
+        let mut tables = Writable::new(connection, Arc::default(), locks);
+        let spec = RootSpec { uid: 0, gid: 0, mode: 0o755 };
+        let (before, mut taken) = (held(), 0);
+        for number in 0..3 * GENERATION {
+            let id = ObjectId::generate();
+            let attributes = rules::root(id, Fileid(1), Fsid(1), spec, Timestamp(1));
+            let stored = Stored { share: ShareId(1), attributes, verifier: None };
+            tables.recent.insert(id, Known { stored, changed: false });
+            if number % BATCH == 0 {
+                taken = taken.max(held() - before);
+                tables.trim();
+            }
+        }
+        assert!((MOST / 4 * 3..MOST).contains(&taken), "{taken}");
+    }
 }

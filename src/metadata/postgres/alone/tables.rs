@@ -11,6 +11,7 @@ use std::hash::{BuildHasher, Hash, RandomState};
 use std::sync::Arc;
 
 use super::numbers::Numbers;
+use crate::metadata::cache::two_generations::GENERATION;
 use crate::metadata::cache::{ChangedEntry, IdHash, Touched};
 use crate::metadata::known_shares::KnownShares;
 use crate::metadata::postgres::rows::Stored;
@@ -20,9 +21,9 @@ use crate::types::{
     Attributes, Cookie, Fileid, Fsid, Name, ObjectId, Replay, ShareId, SymlinkTarget,
 };
 
-/// How many rows of a kind are kept at least, where that many were met. Far more than the batches under way
-/// can change.
-const KEPT: usize = 1 << 15;
+/// How many rows of a kind are kept at least, where that many were met: those that a batch meets fit into the
+/// same table beside them. Far more than the batches under way can change.
+const KEPT: usize = GENERATION - (2 << 10);
 
 /// How many ids are kept at least that no object has: calls with stale handles take no room from rows.
 const KEPT_ABSENT: usize = 1 << 10;
@@ -465,5 +466,35 @@ impl Tables for Overlay {
     ) -> Outcome<(), Self> {
         self.note_entry(&(directory, name.clone()), None);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::allocations::held;
+    use crate::metadata::{RootSpec, rules};
+    use crate::types::{MAX_NAME_BYTES, Timestamp};
+
+    /// What a writer takes whose calls meet new objects all the time.
+    #[test]
+    fn what_is_kept_between_batches_takes_no_more_than_is_said() {
+        const MOST: usize = 36 << 20;
+        const BATCH: usize = 1000;
+        let spec = RootSpec { uid: 0, gid: 0, mode: 0o755 };
+        let mut tables = Overlay::new(Arc::default());
+        let (before, mut taken) = (held(), 0);
+        for number in 0..3 * GENERATION {
+            let id = ObjectId::generate();
+            let attributes = rules::root(id, Fileid(1), Fsid(1), spec, Timestamp(1));
+            tables.learn_object(id, Some(Stored { attributes, verifier: None }));
+            let name = Name::parse(format!("{number:0>MAX_NAME_BYTES$}").as_bytes()).unwrap();
+            tables.learn_entry((id, name), None);
+            if number % BATCH == 0 {
+                taken = taken.max(held() - before);
+                tables.applied();
+            }
+        }
+        assert!((MOST / 4 * 3..MOST).contains(&taken), "{taken}");
     }
 }
