@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 use tokio_postgres::Client;
 use trunkfs::metadata::{Invariants as _, LoadError, Namespace as _};
 
 use crate::database::connect;
-use crate::loading_support::{FILES, load, reaching, small_share};
+use crate::loading_support::{FILES, dumped, load, reaching, small_share};
 use crate::support::{CALL_LIMIT, Fixture, name};
 
 /// Files of the large share.
@@ -74,6 +74,17 @@ async fn a_load_reads_no_other_share_and_an_old_fault_stops_it_not() {
     // Counting what the share uses passes over the table of objects once; the check reads the share alone.
     assert!(read < MANY + MANY / 10, "{read} rows were read for a share of {FILES} files");
     assert!(!fixture.store.inconsistencies().await.unwrap().is_empty(), "the old faults are there");
+}
+
+/// The planner knows nothing of what the transaction brings in. A join of all objects with all of them looked
+/// cheap, from some size on, and took hours.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_large_share_is_checked_in_time() {
+    let (directories, files) = (100, 4000);
+    let dump = dumped("/large", directories, files).await;
+    let fixture = Fixture::new().await;
+    let loaded = timeout(CALL_LIMIT, load(&fixture.store, dump)).await.unwrap().unwrap();
+    assert_eq!(loaded.entries, directories + (directories + 1) * files);
 }
 
 /// The records of the load itself are checked, also where they reach into another share.

@@ -15,26 +15,44 @@ pub(crate) const FILES: u64 = 20;
 
 /// The dump of a share `/small`: its root and some files.
 pub(crate) async fn small_share() -> Vec<Record> {
+    dumped("/small", 0, FILES).await
+}
+
+/// The dump of a share whose root has some files, and some directories with as many each.
+pub(crate) async fn dumped(share: &str, directories: u64, files: u64) -> Vec<Record> {
     let store = MemoryStore::new();
     let spec = ShareSpec {
-        name: ShareName::parse("/small").unwrap(),
+        name: ShareName::parse(share).unwrap(),
         root: RootSpec { uid: 0, gid: 0, mode: 0o755 },
         chunk_size: 1 << 22,
     };
     let share = store.open_share(&spec).await.unwrap();
     let cx = Context::internal(share.id, Duration::from_secs(120));
-    for number in 0..FILES {
-        let name = Name::parse(format!("f{number}").as_bytes()).unwrap();
-        let how = CreateHow::Guarded(SetAttributes::default());
-        store.create(&cx, share.root, &name, &how).await.unwrap();
+    let name = |kind, number| Name::parse(format!("{kind}{number}").as_bytes()).unwrap();
+    let mut places = vec![share.root];
+    for number in 0..directories {
+        let set = SetAttributes::default();
+        let made = store.mkdir(&cx, share.root, &name('d', number), &set).await.unwrap();
+        places.push(made.object.id);
+    }
+    let how = CreateHow::Guarded(SetAttributes::default());
+    for place in places {
+        for number in 0..files {
+            store.create(&cx, place, &name('f', number), &how).await.unwrap();
+        }
     }
     let (to, mut from) = mpsc::channel(64);
-    store.dump(None, to).await.unwrap();
-    let mut records = Vec::new();
-    while let Some(portion) = from.recv().await {
-        records.extend(portion);
-    }
-    records
+    let dumping = async {
+        store.dump(None, to).await.unwrap();
+    };
+    let reading = async {
+        let mut records = Vec::new();
+        while let Some(portion) = from.recv().await {
+            records.extend(portion);
+        }
+        records
+    };
+    tokio::join!(dumping, reading).1
 }
 
 /// Loads records that are a whole dump.

@@ -22,8 +22,10 @@ SELECT format('the entry %s lies in %s, which is no directory', encode(e.child_n
   FROM parent_child_map e LEFT JOIN files d ON d.id = e.parent_id AND d.file_type = 2 WHERE d.id IS NULL
 UNION ALL
 SELECT format('the entry %s of %s leads to another share', encode(e.child_name, 'escape'), e.parent_id)
-  FROM parent_child_map e JOIN files d ON d.id = e.parent_id JOIN files c ON c.id = e.child_id
- WHERE d.share_id <> c.share_id
+  -- OFFSET 0: a join of all objects with those of other shares is not to come first.
+  FROM (SELECT e.*, d.share_id FROM parent_child_map e JOIN files d ON d.id = e.parent_id OFFSET 0) e
+  JOIN files c ON c.id = e.child_id
+ WHERE e.share_id <> c.share_id
 UNION ALL
 SELECT format('the entry %s of %s has cookie %s', encode(e.child_name, 'escape'), e.parent_id, e.cookie)
   FROM parent_child_map e WHERE e.cookie < 3
