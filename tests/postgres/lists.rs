@@ -13,12 +13,12 @@ use uuid::Uuid;
 use crate::database::connect;
 use crate::support::{CALL_LIMIT, Fixture, mode, until};
 
-/// What the tests let a list have.
-const MOST: u64 = 256 << 10;
+/// What the tests let a list have: more than the 2,000 calls of one connection take.
+const MOST: u64 = 512 << 10;
 const ROUND: Duration = Duration::from_millis(50);
 
 const MANY_CHANGES: &str = "INSERT INTO changes (objects, directories, names)
-    SELECT ARRAY[gen_random_uuid()], '{}', '{}' FROM generate_series(1, 5000)";
+    SELECT ARRAY[gen_random_uuid()], '{}', '{}' FROM generate_series(1, 10000)";
 
 fn bounded(settings: Settings) -> Settings {
     let lists = ListBounds { round: ROUND, changes: MOST, replies: MOST };
@@ -129,14 +129,25 @@ async fn replies_that_may_be_asked_for_outlive_the_emptying() {
     cx.replay = Some(call);
     let directory = crate::support::name("directory");
     let made = fixture.store.mkdir(&cx, fixture.root(), &directory, &mode(0o755)).await.unwrap();
-    let old = "INSERT INTO replies (peer, key, at)
-               SELECT 7, gen_random_uuid(), now() - interval '10 minutes' FROM generate_series(1, 5000)";
-    client.batch_execute(old).await.unwrap();
+    let others = "
+        INSERT INTO replies (peer, key, at)
+        SELECT 7, gen_random_uuid(), now() - interval '10 minutes' FROM generate_series(1, 10000);
+        INSERT INTO replies (peer, key, at)
+        SELECT 8, md5(n::text)::uuid, now() - interval '1 minute' + n * interval '1 ms'
+          FROM generate_series(1, 10000) n;
+        INSERT INTO replies (peer, key) SELECT -n, gen_random_uuid() FROM generate_series(1, 3) n";
+    client.batch_execute(others).await.unwrap();
     assert!(size(&client, "replies").await > MOST);
     let server = server(&fixture).await;
     until_small(&client, "replies").await;
     let found = server.replayed(&fixture.cx(), &call).await.unwrap();
     assert_eq!(found.map(|found| found.made), Some(Some(made.object.id)));
+    let left = "
+        SELECT string_agg(peer || ' ' || calls || ' ' || newest, ', ' ORDER BY peer)
+          FROM (SELECT peer, count(*) AS calls, bool_or(key = md5('10000')::uuid) AS newest
+                  FROM replies GROUP BY peer) r";
+    let left: String = client.query_one(left, &[]).await.unwrap().get(0);
+    assert_eq!(left, "-3 1 false, -2 1 false, -1 1 false, 7 1 false, 8 2000 true");
     assert_eq!(term(&client).await, 0);
     server.close().await;
 }

@@ -25,10 +25,19 @@ const REPLIES_SIZE: &str = "SELECT pg_total_relation_size('replies')";
 const EMPTY_CHANGES: (&str, &str) =
     ("PERFORM FROM change_log FOR NO KEY UPDATE;", "TRUNCATE changes; PERFORM begin_term();");
 
-/// Rows that a repeat may still ask for stay.
+/// Rows that a repeat may still ask for stay: the newest of each client's connection, many times what it can have
+/// in flight. Nothing else is read or written while calls wait.
 const EMPTY_REPLIES: (&str, &str) = (
     "",
-    "kept := ARRAY(SELECT r FROM replies r WHERE r.at > clock_timestamp() - make_interval(secs => 130));
+    "kept := ARRAY(
+         WITH RECURSIVE peers(peer) AS (
+             (SELECT r.peer FROM replies r ORDER BY r.peer LIMIT 1)
+             UNION ALL
+             SELECT (SELECT r.peer FROM replies r WHERE r.peer > p.peer ORDER BY r.peer LIMIT 1)
+               FROM peers p WHERE p.peer IS NOT NULL)
+         SELECT n.r FROM peers p CROSS JOIN LATERAL (
+             SELECT r FROM replies r WHERE r.peer = p.peer AND r.at > now() - make_interval(secs => 130)
+              ORDER BY r.at DESC LIMIT 2000) n(r));
      TRUNCATE replies;
      INSERT INTO replies SELECT k.* FROM unnest(kept) k;",
 );

@@ -60,13 +60,13 @@ pub struct ListBounds {
     pub round: Duration,
     /// Bytes of the table `changes`, its index included: 20 million changes.
     pub changes: u64,
-    /// Bytes of the table `replies`: ten times what a database at its limit has.
+    /// Bytes of the table `replies`: four times what a database at its limit has.
     pub replies: u64,
 }
 
 impl Default for ListBounds {
     fn default() -> Self {
-        Self { round: Duration::from_secs(30), changes: 4 << 30, replies: 1 << 30 }
+        Self { round: Duration::from_secs(30), changes: 4 << 30, replies: 4 << 30 }
     }
 }
 
