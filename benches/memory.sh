@@ -89,7 +89,7 @@ YAML
         python3 benches/tree.py --files "$files" --name-bytes "$name_bytes" |
             "$program" load --config "$work/$kind.yaml" --store names --replace --json - >"$work/load.json"
     else
-        # A load checks all rows in one statement, which takes long. Killed, it leaves the files there: about as many, or more.
+        # Killed, the generator leaves its files there: about as many, or more.
         timeout -s KILL "$((files / 25000))" "$program" bench "nfs://127.0.0.1:$port/export" --workload create --connections 64 --depth 4 \
             --time 1h >"$work/bench" 2>&1 || true
         stop

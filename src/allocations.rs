@@ -1,10 +1,10 @@
-//! What a test has allocated: what tables take is compared with what is said of them.
+//! Counts the memory of a test: the bounds of tables are compared with it.
 
 use std::alloc::{GlobalAlloc, Layout};
 use std::cell::Cell;
 
 thread_local! {
-    /// Bytes that this thread has allocated and nobody has freed, less those of others that it has freed.
+    /// Bytes that this thread has allocated, less those that it has freed.
     static HELD: Cell<isize> = const { Cell::new(0) };
 }
 

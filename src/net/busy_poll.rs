@@ -1,5 +1,5 @@
-//! Busy polling between the calls of a client that sends one after the other. On many machines, virtual ones above
-//! all, waking a processor that has gone idle takes longer than such a call.
+//! Busy polling between the calls of a client that sends one after the other. An idle processor, of a virtual
+//! machine above all, takes longer to wake up than such a call takes.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -83,8 +83,8 @@ impl BusyPoll {
         }
     }
 
-    /// Waits for the next call, for a short time after the reply to the one before, where a thread that sleeps
-    /// would be woken late.
+    /// Waits a short time for the next call after the reply to the one before, where a sleeping thread would
+    /// wake up late.
     pub(super) async fn poll(
         &mut self,
         thread: &BusyThread,

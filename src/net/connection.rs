@@ -318,8 +318,8 @@ impl Reading<'_> {
     }
 }
 
-/// Reads what is there. A read that leaves room has taken all of it (epoll(7)): the next one waits for the socket
-/// without asking it in vain.
+/// Reads the bytes that are there. A read that leaves room has taken all of them (epoll(7)): the next one waits
+/// for the socket without asking it in vain.
 fn read_some(stream: &TcpStream, space: &mut impl BufMut) -> io::Result<usize> {
     let room = space.chunk_mut().len();
     let mut read = Ok(0);

@@ -22,7 +22,7 @@ const MOST_BYTES: usize = (ENTRY_BYTES + 32) << 16;
 pub(super) struct Listings {
     newer: HashMap<ObjectId, Listing, IdHash>,
     older: HashMap<ObjectId, Listing, IdHash>,
-    /// What was put into the newer generation, in bytes.
+    /// Bytes of the newer generation.
     bytes: usize,
 }
 

@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hash};
 
-/// The most keys of a generation: as many as a table of 32,768 places takes (seven of eight). One more key, and
-/// the table would be twice as large.
+/// The most keys of a generation: as many as a table of 32,768 places takes (seven of eight). One more key
+/// makes the table twice as large.
 pub(in crate::metadata) const GENERATION: usize = 7 << 12;
 
 /// Keeps the keys that were put last: when the newer generation is full, it becomes the older, which is

@@ -1,9 +1,9 @@
 //! The bound of the tables `changes` and `replies`. Rows go soon and their room is used again, unless a
 //! transaction that is open for long keeps it: then a table only grows, and is emptied at its bound.
 //!
-//! TRUNCATE gives the room back whatever snapshots there are; it needs the table for itself. So that no
-//! change waits for long, the table is asked for with a short limit, and only where no transaction has it
-//! that lasts longer, as `pg_dump` does. A statement whose snapshot is older than the TRUNCATE sees an empty
+//! TRUNCATE gives the room back under every snapshot, and locks the table for itself. The lock has a short
+//! time limit, and is not asked for while a long transaction holds another one, as `pg_dump` does: so no
+//! change waits for long. A statement whose snapshot is older than the TRUNCATE sees an empty
 //! table: a poll notices that the list is in another file than before (`read_index/poll.rs`).
 
 use std::sync::Arc;
@@ -25,8 +25,8 @@ const REPLIES_SIZE: &str = "SELECT pg_total_relation_size('replies')";
 const EMPTY_CHANGES: (&str, &str) =
     ("PERFORM FROM change_log FOR NO KEY UPDATE;", "TRUNCATE changes; PERFORM begin_term();");
 
-/// Rows that a repeat may still ask for stay: the newest of each client's connection, many times what it can have
-/// in flight. Nothing else is read or written while calls wait.
+/// The newest rows of each connection stay, many times as many as it can have calls in flight: a repeat may
+/// still ask for them. Nothing else is read or written while calls wait.
 const EMPTY_REPLIES: (&str, &str) = (
     "",
     "kept := ARRAY(

@@ -15,8 +15,8 @@ use crate::metadata::Replayed;
 use crate::metadata::replies::KEPT_SECONDS;
 use crate::types::{ObjectId, Replay, Timestamp};
 
-/// Calls that were done before are told apart for the newest of so many: a table of 1,048,576 places, seven of
-/// eight of them.
+/// The most calls of before that are kept, the newest ones: as many as a table of 1,048,576 places takes
+/// (seven of eight).
 const MOST: usize = 7 << 17;
 /// What a call takes of a row: its key, and what it has made.
 const CALL_BYTES: usize = 32;
