@@ -101,13 +101,16 @@ impl BusyPoll {
         }
         let Some(_turn) = thread.turn() else { return };
         let end = Instant::now() + LIMIT;
-        while Instant::now() < end {
+        loop {
             // The client may wait for this processor.
             std::thread::yield_now();
             yield_now().await;
             if stream.ready(Interest::READABLE).now_or_never().is_some() {
                 self.failures = 0;
                 return;
+            }
+            if Instant::now() >= end {
+                break;
             }
         }
         self.failures = (self.failures + 1).min(MOST_PAUSES);
@@ -118,6 +121,7 @@ impl BusyPoll {
 #[cfg(test)]
 mod tests {
     use std::net::Ipv4Addr;
+    use std::sync::Arc;
 
     use tokio::net::TcpListener;
     use tokio_util::sync::CancellationToken;
@@ -176,14 +180,46 @@ mod tests {
         assert_eq!(busy.polls, 0, "two at a time");
     }
 
-    #[tokio::test]
-    async fn polling_in_vain_becomes_rare() {
+    /// A connection of two sockets, and its replies.
+    async fn connection() -> (TcpStream, TcpStream, Arc<ReplyQueue>) {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (peer, _) = listener.accept().await.unwrap();
         let client = ClientAddress::of(Ipv4Addr::LOCALHOST.into());
         let memory = MemoryBudget::new(1 << 20).connect(client);
         let orphans = Orphans::new(1, 1).of(client);
-        let replies = ReplyQueue::new(1, memory, CancellationToken::new(), orphans);
+        (stream, peer, ReplyQueue::new(1, memory, CancellationToken::new(), orphans))
+    }
+
+    #[tokio::test]
+    async fn polling_ends_with_the_next_call_and_goes_on_for_the_one_behind_it() {
+        let (stream, peer, replies) = connection().await;
+        let (thread, mut busy) = (BusyThread::default(), BusyPoll::default());
+        waited(&mut busy, CALLS, DELAYED);
+        busy.failures = 3;
+        peer.try_write(b"call").unwrap();
+        busy.poll(&thread, &stream, &replies).await;
+        assert_eq!((busy.polls, busy.failures, busy.pauses), (POLLS, 0, 0));
+        assert!(thread.turn().is_some(), "it is given back");
+    }
+
+    #[tokio::test]
+    async fn nothing_is_polled_for_beside_a_call_or_another_connection() {
+        let (stream, _peer, replies) = connection().await;
+        let (thread, mut busy) = (BusyThread::default(), BusyPoll::default());
+        waited(&mut busy, CALLS, DELAYED);
+        let other = thread.turn();
+        busy.poll(&thread, &stream, &replies).await;
+        drop(other);
+        let call = replies.begin(4, None);
+        busy.poll(&thread, &stream, &replies).await;
+        drop(call);
+        assert_eq!((busy.polls, busy.failures), (POLLS, 0), "neither was in vain");
+    }
+
+    #[tokio::test]
+    async fn polling_in_vain_becomes_rare() {
+        let (stream, _peer, replies) = connection().await;
         let thread = BusyThread::default();
         let mut busy = BusyPoll::default();
         let mut tries = Vec::new();

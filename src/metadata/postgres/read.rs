@@ -64,8 +64,13 @@ macro_rules! named {
     };
 }
 
-pub(super) const LOOKUP: &str =
-    concat!(named!("0", "$1", "$2"), " UNION ALL ", child!("1", "$1", "$3"));
+macro_rules! lookup {
+    () => {
+        concat!(named!("0", "$1", "$2"), " UNION ALL ", child!("1", "$1", "$3"))
+    };
+}
+
+pub(super) const LOOKUP: &str = lookup!();
 
 const LOOKUP_PARENT: &str = concat!(
     named!("0", "$1", "$2"),
@@ -76,25 +81,23 @@ const LOOKUP_PARENT: &str = concat!(
 );
 
 /// 0: the directory, 1: what it has under the name, 2: the object that is to get the name.
-pub(super) const LOOK_LINK: &str = concat!(
-    named!("0", "$1", "$2"),
-    " UNION ALL ",
-    child!("1", "$1", "$3"),
-    " UNION ALL ",
-    named!("2", "$4", "$2")
-);
+pub(super) const LOOK_LINK: &str = concat!(lookup!(), " UNION ALL ", named!("2", "$4", "$2"));
 
 /// 0 and 1: the source directory and what it has under the old name; 2 and 3: the target directory and the
 /// new.
-pub(super) const LOOK_RENAME: &str = concat!(
-    named!("0", "$1", "$2"),
-    " UNION ALL ",
-    child!("1", "$1", "$3"),
-    " UNION ALL ",
-    named!("2", "$4", "$2"),
-    " UNION ALL ",
-    child!("3", "$4", "$5")
-);
+macro_rules! look_rename {
+    () => {
+        concat!(
+            lookup!(),
+            " UNION ALL ",
+            named!("2", "$4", "$2"),
+            " UNION ALL ",
+            child!("3", "$4", "$5")
+        )
+    };
+}
+
+pub(super) const LOOK_RENAME: &str = look_rename!();
 
 /// A row of number `$role` without an object: as many columns as one has.
 macro_rules! without_object {
@@ -136,24 +139,12 @@ macro_rules! has_entries {
 }
 
 /// [`LOOKUP`] of a directory that is to be removed, and a row of number 4 where it is not empty.
-pub(super) const LOOK_RMDIR: &str = concat!(
-    named!("0", "$1", "$2"),
-    " UNION ALL ",
-    child!("1", "$1", "$3"),
-    " UNION ALL ",
-    has_entries!("$1", "$3")
-);
+pub(super) const LOOK_RMDIR: &str = concat!(lookup!(), " UNION ALL ", has_entries!("$1", "$3"));
 
 /// [`LOOK_RENAME`], and a row of number 4 where what has the new name is a directory that is not empty, and
 /// of number 5 where what has the old name would come to lie below itself.
 pub(super) const LOOK_MOVE: &str = concat!(
-    named!("0", "$1", "$2"),
-    " UNION ALL ",
-    child!("1", "$1", "$3"),
-    " UNION ALL ",
-    named!("2", "$4", "$2"),
-    " UNION ALL ",
-    child!("3", "$4", "$5"),
+    look_rename!(),
     " UNION ALL ",
     has_entries!("$4", "$5"),
     " UNION ALL ",
