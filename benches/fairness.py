@@ -16,25 +16,13 @@ import threading
 import time
 import uuid
 
+from oncrpc import MOUNT, NFS, RESULTS, call, opaque
+
 CROWD, BYSTANDER = "127.0.0.2", "127.0.0.3"
 PERIOD = 0.05
-MOUNT, NFS = 100_005, 100_003
 MNT, CREATE, MKDIR = 1, 8, 9
 # sattr3 with a mode alone (RFC 1813 section 2.6).
 MODE = struct.pack(">7I", 1, 0o755, 0, 0, 0, 0, 0)
-# Of an accepted reply: the results of the procedure, which begin with their status.
-RESULTS = 24
-
-
-def opaque(data):
-    return struct.pack(">I", len(data)) + data + bytes(-len(data) % 4)
-
-
-def call(xid, program, procedure, arguments):
-    credentials = struct.pack(">I", 0) + opaque(b"bench") + struct.pack(">3I", 0, 0, 0)
-    message = struct.pack(">7I", xid, 0, 2, program, 3, procedure, 1) + opaque(credentials)
-    message += struct.pack(">2I", 0, 0) + arguments
-    return struct.pack(">I", 1 << 31 | len(message)) + message
 
 
 def create(xid, directory, name):

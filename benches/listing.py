@@ -13,24 +13,12 @@ import socket
 import struct
 import time
 
-MOUNT, NFS = 100_005, 100_003
+from oncrpc import MOUNT, NFS, RESULTS, call, opaque
+
 MNT, READDIRPLUS = 1, 17
 DIRECTORY = 2
-# Of an accepted reply: the results of the procedure, which begin with their status.
-RESULTS = 24
 # The bytes of a fattr3 (RFC 1813 section 2.5).
 ATTRIBUTES = 84
-
-
-def opaque(data):
-    return struct.pack(">I", len(data)) + data + bytes(-len(data) % 4)
-
-
-def call(xid, program, procedure, arguments):
-    credentials = struct.pack(">I", 0) + opaque(b"bench") + struct.pack(">3I", 0, 0, 0)
-    message = struct.pack(">7I", xid, 0, 2, program, 3, procedure, 1) + opaque(credentials)
-    message += struct.pack(">2I", 0, 0) + arguments
-    return struct.pack(">I", 1 << 31 | len(message)) + message
 
 
 def number(reply, at):
